@@ -1,0 +1,35 @@
+#include "base/fault.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static _Thread_local fault_frame *innermost;
+
+void fault_push(fault_frame *frame) {
+  frame->outer = innermost;
+  frame->kind = FAULT_NONE;
+  frame->text[0] = 0;
+  innermost = frame;
+}
+
+void fault_pop(fault_frame *frame) {
+  // A raise has popped the frame already, so that a fault in a handler goes further out.
+  if (innermost == frame) innermost = frame->outer;
+}
+
+_Noreturn void fault_raise(fault_kind kind, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  fault_frame *frame = innermost;
+  if (!frame) {
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    abort();
+  }
+  vsnprintf(frame->text, sizeof frame->text, format, args);
+  va_end(args);
+  frame->kind = kind;
+  innermost = frame->outer;
+  longjmp(frame->env, 1);
+}

@@ -1,0 +1,44 @@
+// Element types.
+#pragma once
+#include <stdbool.h>
+
+#include "base/str.h"
+
+/// name, bytes, class (F float, I signed, U unsigned, B bool), numpy descr
+#define DTYPES(X)     \
+  X(f64, 8, F, "f8")  \
+  X(f32, 4, F, "f4")  \
+  X(f16, 2, F, "f2")  \
+  X(bf16, 2, F, "")   \
+  X(i64, 8, I, "i8")  \
+  X(i32, 4, I, "i4")  \
+  X(i16, 2, I, "i2")  \
+  X(i8, 1, I, "i1")   \
+  X(u8, 1, U, "u1")   \
+  X(bool, 1, B, "b1")
+
+typedef enum dtype {
+#define X(name, bytes, class, npy) DT_##name,
+  DTYPES(X)
+#undef X
+      DT_COUNT
+} dtype;
+
+int dtype_bytes(dtype t);
+const char *dtype_name(dtype t);
+bool dtype_parse(str name, dtype *out);
+bool dtype_is_float(dtype t);    // f64 f32 f16 bf16
+bool dtype_is_int(dtype t);      // i64 i32 i16 i8 u8
+bool dtype_is_storage(dtype t);  // f16 bf16: loaded, stored, cast and contracted, never added
+
+/// Rounds or wraps a value to what an element of type t holds (floats: round to nearest even;
+/// ints: truncation toward zero, then wrap-around; out-of-range float to int saturates, NaN to 0).
+/// Floats travel as double, integers as int64_t.
+typedef union scalar {
+  double f;
+  int64_t i;
+} scalar;
+scalar scalar_cast(scalar v, dtype from, dtype to);
+/// Reads and writes one element in memory format.
+scalar scalar_load(const void *p, dtype t);
+void scalar_store(void *p, dtype t, scalar v);

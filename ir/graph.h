@@ -1,0 +1,172 @@
+// Graph IR: pure SSA over tensors with named axes. See docs/ir.md.
+//
+//   graph @softmax(%x: f32[N, T]) {
+//     %m = reduce_max %x over T : f32[N]
+//     %d = sub %x, %m : f32[N, T]
+//     ...
+//     return %y
+//   }
+//
+// Map ops align operands by axis: an operand lacks axes of the result = broadcast. The axes of a
+// node are a set with a storage order (the order is used where the value is stored).
+// After the fuse pass each node but params has a kernel number and nodes of one kernel are
+// contiguous in order; a value used outside its kernel, or returned, is a buffer in memory.
+#pragma once
+#include "base/diag.h"
+#include "ir/ix.h"
+#include "ir/op.h"
+
+enum { MAX_AXES = 16 };  // of one tensor
+
+typedef struct axis {
+  str name;  // unique in the graph
+  ix size;
+} axis;
+
+typedef struct node node;
+struct node {
+  int id;  // dense, = position in graph->nodes
+  op op;
+  dtype type;
+  int naxes;
+  int *axes;  // axis numbers, storage order
+  int nin;
+  node **in;
+  // attributes, by op
+  int nattr_axes;
+  int *attr_axes;  // reduced / contracted / scanned / gathered axes; index: its axis
+  ix *index;       // view, pad: per input axis; size: [0]
+  scalar value;    // const
+  str name;        // param: its name; call: the function's
+  unsigned flags;  // NODE_* below
+  int kernel;      // fused graphs: kernel number; -1 none
+  int64_t *strides;  // param: element strides per axis when not row-major contiguous, else null
+  span at;
+};
+
+enum {
+  NODE_REVERSE = 1,    // scans
+  NODE_EXCLUSIVE = 2,  // scans
+  NODE_UNCHECKED = 4,  // gather, scatter: the bounds test was removed by --unchecked
+};
+
+/// Why an edge was or was not fused; the reason codes are in ir/reasons.def.
+typedef enum reason {
+#define REASON(name, text) REASON_##name,
+#include "ir/reasons.def"
+#undef REASON
+  REASON_COUNT
+} reason;
+const char *reason_name(reason r);
+const char *reason_text(reason r);
+
+typedef struct decision {
+  reason why;
+  bool fused;
+  int producer, consumer;  // node ids in the fused graph; -1 none
+  span producer_at, consumer_at;
+  int64_t bytes;  // memory traffic saved (fused) or spent (not), estimated
+  int64_t flops;  // recomputation spent
+} decision;
+
+typedef struct output {
+  node *value;
+  str name;  // "out", or "out0", "out1"... of a tuple
+} output;
+
+typedef struct graph {
+  arena *arena;
+  str name;
+  ix_pool ix;
+  vec(axis) axes;
+  vec(node *) nodes;   // topological order; params first
+  vec(output) outputs;
+  vec(str) symbols;    // size symbols of the signature in order of appearance
+  int nparams;         // nodes[0 .. nparams) are the params in order
+  bool fused;          // kernel numbers are set
+  int nkernels;
+  vec(decision) decisions;
+} graph;
+
+typedef struct module {
+  arena *arena;
+  vec(graph *) graphs;
+} module;
+
+graph *graph_new(arena *a, str name);
+graph *graph_find(const module *m, str name);
+int graph_add_axis(graph *g, str name, ix size);  // the name is made unique: T, T.1, T.2
+int graph_find_axis(const graph *g, str name);    // -1 absent
+ix graph_axis_size(const graph *g, int axis);
+
+// Builders: infer the type and axes, check(), append. Order of result axes: operands' axes left
+// to right without repeats.
+node *graph_param(graph *g, str name, dtype t, const int *axes, int naxes);
+node *graph_const(graph *g, dtype t, scalar v);
+node *graph_const_float(graph *g, dtype t, double v);  // any type; ints are converted
+node *graph_size(graph *g, dtype t, ix size);
+node *graph_index(graph *g, dtype t, int axis);
+node *graph_map(graph *g, op o, node *const *in, int nin, dtype result);
+node *graph_unary(graph *g, op o, node *a);
+node *graph_binary(graph *g, op o, node *a, node *b);
+node *graph_where(graph *g, node *c, node *a, node *b);
+node *graph_cast(graph *g, node *a, dtype t);
+node *graph_reduce(graph *g, op o, node *a, const int *axes, int naxes);
+node *graph_dot(graph *g, node *a, node *b, const int *axes, int naxes);
+node *graph_scan(graph *g, op o, node *a, int axis, unsigned flags);
+/// index[k]: the coordinate of a's axis k as an expression over the result's axes.
+node *graph_view(graph *g, node *a, const ix *index, const int *axes, int naxes);
+node *graph_pad(graph *g, node *a, node *fill, const ix *index, const int *axes, int naxes);
+node *graph_gather(graph *g, node *a, int axis, node *indices);
+node *graph_scatter_add(graph *g, node *a, int axis, node *indices, node *updates);
+node *graph_call(graph *g, str name, node *const *in, int nin, dtype t, const int *axes, int naxes);
+void graph_output(graph *g, node *value, str name);
+/// Same value with this storage order of its axes (a permutation): an identity view if needed.
+node *graph_reorder(graph *g, node *a, const int *axes);
+
+bool node_has_axis(const node *n, int axis);
+bool node_same_axis_set(const node *a, const node *b);
+/// Copies n (with inputs mapped by the caller) to the end of g; the same graph or another with
+/// the same axes.
+node *graph_clone_node(graph *g, const node *n, node *const *in);
+/// Number of elements, as a size.
+ix node_elements(graph *g, const node *n);
+/// Users per node id (counted with multiplicity; outputs count).
+int *graph_use_counts(const graph *g, arena *a);
+/// Replaces every use (outputs included) through the table by node id; null = keep. Then drops
+/// what is unreachable, renumbers, and keeps params.
+void graph_compact(graph *g, node **replacement);
+/// A deep copy of the graph in arena a.
+graph *graph_copy(arena *a, const graph *g);
+/// Binds size symbols to constants (value() as in ix_bind): specialisation.
+graph *graph_specialise(arena *a, const graph *g, bool (*value)(void *, str, int64_t *), void *ctx);
+
+// Text, in ir/graph_print.c and ir/graph_parse.c: canonical, byte-stable, parses back.
+void graph_print(const graph *g, strbuf *out);
+void module_print(const module *m, strbuf *out);
+/// Diagnostics E05xx with spans of `file` in diags.
+bool module_parse(arena *a, diag_list *diags, uint32_t file, module *out);
+
+/// Collects every violation; false and the IR annotated at the offending nodes in *report.
+bool graph_verify(const graph *g, arena *a, str *report);
+
+/// Tensors of the interpreter: elements as scalars, row-major in the order of `axes`' sizes.
+typedef struct interp_tensor {
+  dtype type;
+  int rank;
+  int64_t dims[MAX_AXES];
+  scalar *data;  // ints in .i, floats in .f (already rounded to type)
+} interp_tensor;
+
+typedef struct interp_host {
+  /// Calls the extern function; in and out are filled by shape; false = unknown or failed.
+  bool (*call)(void *ctx, str name, const interp_tensor *in, int nin, interp_tensor *out);
+  void *ctx;
+} interp_host;
+
+/// Evaluates the graph with the values of symbols bound from `params`' shapes. Floats are
+/// computed in double and rounded to each node's type where `round_each` is set (else only f16
+/// and bf16 casts and integer ops round: the high-precision oracle). Outputs are allocated in a.
+/// False with a text in *error (index out of range with its span in *at; conflicting sizes).
+bool graph_interpret(const graph *g, arena *a, const interp_tensor *params, interp_tensor *outputs,
+                     bool round_each, const interp_host *host, str *error, span *at);

@@ -1,0 +1,95 @@
+// Index expressions: sizes and coordinates, hash-consed and kept in one normal form.
+//
+// A size is an expression over constants and size symbols; a coordinate expression also uses
+// axis coordinates. Views are maps from coordinates to coordinate expressions, so rename, split,
+// merge, select, slice and window are one op, and composing views is substitution.
+// Normal form: a sum of integer * product of atoms, ordered; atoms are symbols, axis coordinates,
+// x / y and x % y (floor, y > 0). (x/y)*y + x%y folds to x; division and modulo use the known
+// ranges of axes, so that split-then-merge is the identity.
+#pragma once
+#include "base/map.h"
+#include "base/vec.h"
+
+typedef uint32_t ix;  // handle into a pool; 0 is "none"; equal handles = equal expressions
+
+typedef enum ix_kind { IX_NONE, IX_CONST, IX_SYM, IX_AXIS, IX_SUM, IX_DIV, IX_MOD } ix_kind;
+
+typedef struct ix_term {
+  int64_t coef;
+  int natoms;
+  const ix *atoms;  // sorted handles, each IX_SYM, IX_AXIS, IX_DIV or IX_MOD
+} ix_term;
+
+typedef struct ix_node {
+  ix_kind kind;
+  int64_t value;         // IX_CONST; IX_AXIS: the axis number
+  str name;              // IX_SYM
+  ix a, b;               // IX_DIV, IX_MOD
+  int nterms;            // IX_SUM
+  const ix_term *terms;  // constant term (natoms == 0) last
+} ix_node;
+
+typedef struct ix_pool {
+  arena *arena;
+  vec(ix_node) nodes;
+  map by_key;
+  vec(ix) axis_size;  // by axis number: its size, for ranges; 0 unknown
+  map facts;          // symbol name -> struct ix_fact*
+} ix_pool;
+
+/// What is known of a size symbol besides being >= 0 (`where` facts).
+typedef struct ix_fact {
+  int64_t min, max;       // inclusive; max INT64_MAX when unknown
+  int64_t multiple_of;    // >= 1
+  int64_t estimate;       // for cost models only; 0 unknown
+} ix_fact;
+
+void ix_init(ix_pool *p, arena *a);
+ix ix_const(ix_pool *p, int64_t v);
+ix ix_sym(ix_pool *p, str name);
+ix ix_axis(ix_pool *p, int axis);
+ix ix_add(ix_pool *p, ix a, ix b);
+ix ix_sub(ix_pool *p, ix a, ix b);
+ix ix_mul(ix_pool *p, ix a, ix b);
+ix ix_div(ix_pool *p, ix a, ix b);  // floor
+ix ix_mod(ix_pool *p, ix a, ix b);  // non-negative
+ix ix_scale(ix_pool *p, ix a, int64_t by);
+
+const ix_node *ix_get(const ix_pool *p, ix e);
+bool ix_is_const(const ix_pool *p, ix e, int64_t *value);
+bool ix_is_axis(const ix_pool *p, ix e, int *axis);
+/// Uses no axis coordinate: a size.
+bool ix_is_size(const ix_pool *p, ix e);
+bool ix_uses_axis(const ix_pool *p, ix e, int axis);
+/// Calls visit for each axis used (once each).
+void ix_axes(const ix_pool *p, ix e, void (*visit)(void *ctx, int axis), void *ctx);
+
+/// Replaces axis coordinates: map[axis] is the replacement, 0 leaves it. Result in pool `to`
+/// (may equal p).
+ix ix_substitute(ix_pool *to, const ix_pool *p, ix e, const ix *map, int nmap);
+/// Replaces size symbols by constants; value(ctx, name, &v) false leaves the symbol.
+ix ix_bind(ix_pool *to, const ix_pool *p, ix e, bool (*value)(void *, str, int64_t *), void *ctx);
+
+/// Conservative value range; axis coordinates are in [0, size).
+typedef struct ix_range {
+  int64_t min, max;  // INT64_MIN / INT64_MAX when unbounded
+} ix_range;
+ix_range ix_bounds(const ix_pool *p, ix e);
+/// Known to be equal / known that a <= b for every binding.
+bool ix_known_le(ix_pool *p, ix a, ix b);
+/// The largest known divisor of the value (0 for the constant 0).
+int64_t ix_divisor(const ix_pool *p, ix e);
+/// For cost models: evaluates with estimates for symbols (default 1024) and 0 for coordinates.
+int64_t ix_estimate(const ix_pool *p, ix e);
+/// Exact value; symbols and coordinates from the callbacks (either may be null if unused).
+int64_t ix_eval(const ix_pool *p, ix e, int64_t (*sym)(void *, str), int64_t (*axis)(void *, int),
+                void *ctx);
+/// Splits e into coef * axis + rest when e is affine in that axis; false if it is not.
+bool ix_affine(ix_pool *p, ix e, int axis, ix *coef, ix *rest);
+
+/// Text: "N", "4*N + 2", "P*2 + R", "D / 64", "(H*64 + K) % 3". axis_name gives names.
+void ix_print(const ix_pool *p, ix e, str (*axis_name)(void *, int), void *ctx, strbuf *out);
+/// Parses that text; resolve(ctx, name) returns an ix (axis or symbol) or 0. Advances *at.
+/// Returns 0 and sets *error on failure.
+ix ix_parse(ix_pool *p, str text, int *at, ix (*resolve)(void *, str), void *ctx,
+            const char **error);

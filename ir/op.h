@@ -1,0 +1,51 @@
+// Op table expanded from ops.def, and what passes may ask about an op.
+#pragma once
+#include "ir/dtype.h"
+
+typedef enum op {
+#define OP(name, arity, class, types, cost, scalar) OP_##name,
+#include "ir/ops.def"
+#undef OP
+  OP_COUNT
+} op;
+
+typedef enum op_class {
+  CLASS_leaf, CLASS_map, CLASS_reduce, CLASS_contract, CLASS_scan,
+  CLASS_view, CLASS_gather, CLASS_scatter, CLASS_opaque
+} op_class;
+
+typedef enum op_types {
+  TYPES_PARAM, TYPES_CONST, TYPES_INDEX, TYPES_SAME, TYPES_NUM, TYPES_FLOAT, TYPES_INT,
+  TYPES_BOOL, TYPES_BITS, TYPES_CMP, TYPES_FCLASS, TYPES_WHERE, TYPES_CAST, TYPES_BITCAST,
+  TYPES_RANDOM, TYPES_ARG, TYPES_DOT, TYPES_PAD, TYPES_GATHER, TYPES_SCATTER, TYPES_CALL
+} op_types;
+
+typedef struct op_info {
+  const char *name;
+  int arity;  // -1: any
+  op_class class;
+  op_types types;
+  int cost;
+} op_info;
+
+const op_info *op_get(op o);
+const char *op_class_name(op_class c);
+bool op_parse(str name, op *out);
+bool op_is_map(op o);
+bool op_is_reduce(op o);
+
+/// Checks operand types and gives the result type; cast and bitcast take `wanted`.
+/// On failure returns false and a text such as "add needs two equal number types, not f32, i32".
+bool op_result_type(op o, const dtype *in, int nin, dtype wanted, dtype *out, str *why, arena *a);
+
+/// The scalar meaning of a map op on values of type `t` (the operands' type; where: of b).
+/// f32 results are rounded to f32 (scalar_cast to the result type is applied).
+scalar op_eval(op o, dtype operand, dtype result, const scalar *in);
+/// Reductions and scans: the identity element and the combine step.
+scalar op_identity(op o, dtype t);
+scalar op_combine(op o, dtype t, scalar acc, scalar v);
+/// The accumulation type of dot for inputs of type t.
+dtype op_dot_type(dtype t);
+/// Philox4x32-10: 64 bits for (key, counter). Salmon et al., "Parallel random numbers: as easy
+/// as 1, 2, 3", SC'11.
+uint64_t op_random_bits(uint64_t key, uint64_t counter);
