@@ -1,0 +1,231 @@
+// Tile IR: a program is a list of kernel calls over buffers; a kernel is a small structured
+// program over tiles. Both backends lower this and nothing else; the interpreter runs it.
+//
+//   program @softmax {
+//     buffer %x   : f32[N, T] param 0
+//     buffer %out : f32[N, T] output 0
+//     call @softmax.0(%x, %out)
+//   }
+//   kernel @softmax.0(x: f32[N, T], out: f32[N, T]) vec T:16 {
+//     grid N:1 {
+//       local %row : f32[T]
+//       %0 = const -inf : f32[T:64]
+//       %1 = loop T:64 carry %2 = %0 {
+//         %3 = load x[N, T] : f32[N:1, T:64]
+//         %4 = accum max %2, %3 : f32[T:64]
+//         yield %4
+//       }
+//       ...
+//
+// Ranges. At every point each kernel axis is closed or has a current range [base, base + extent)
+// cut off at the axis' size. `grid A:e` and `loop A:e` open it and walk it in steps of e; a loop
+// inside the range of the same axis walks that range in smaller steps. Extents are constants.
+//
+// Tiles. A value has a type, axes and a constant extent per axis. Map ops align tiles by axis
+// name and broadcast, as in the graph; extents of a shared axis are equal. Lanes of an open axis
+// beyond its size ("invalid lanes") hold unspecified values; store, accum, check, reduce, dot and
+// any/all conditions ignore them. A value may keep an axis after its loop was closed (partial
+// results by lane): all its lanes count then.
+//
+// Values are visible in the region of their definition and regions inside it; out of a loop or
+// an if only through its results.
+#pragma once
+#include "ir/graph.h"
+
+typedef struct tval {
+  int id;  // dense per kernel
+  dtype type;
+  int naxes;
+  int axes[MAX_AXES];
+  int extents[MAX_AXES];
+} tval;
+
+typedef enum tile_op {
+  TILE_MAP,       // op, in[]                      elementwise; cast: to result type
+  TILE_CONST,     // value                         all elements alike; the type says the axes
+  TILE_SIZE,      // ix[0]                         a size as a number of the result type
+  TILE_INDEX,     // axis                          coordinates of the current range: [axis: extent]
+  TILE_LOAD,      // buf, ix[], in[]               see below
+  TILE_STORE,     // buf, ix[], in[0] = value      axes of the value = axes the index uses
+  TILE_ACCUM,     // op, in[0] = acc, in[1]        acc combined with value in valid lanes;
+                  //                               op is add mul min max and or
+  TILE_REDUCE,    // op, in[0], axes               combine over the extents of axes; op as accum
+  TILE_ARG,       // op max|min, in = best, besti, v, i: two results best', besti' in valid lanes:
+                  //   v better than best (NaN is best of all; equal: the smaller i wins)
+  TILE_ARG_REDUCE,  // op max|min, in = v, i; axes: two results v', i'
+  TILE_DOT,       // in = a, b, acc; axes          acc + sum over axes of a*b, one fma a step; a and
+                  //                               b already have acc's type
+  TILE_LOOP,      // axis, extent; in = inits; body with params; results
+  TILE_IF,        // cond; body / other            results = yields of the region taken
+  TILE_YIELD,     // in                            ends a region (may be absent: yields nothing)
+  TILE_LOCAL,     // buf                           declares an on-chip buffer, see tile_buf
+  TILE_PREFETCH,  // buf, ix[], level (1..3), write
+  TILE_CHECK,     // in[0] index, ix[0] size, site: valid lanes outside [0, size) are reported
+} tile_op;
+
+typedef enum tile_cond {
+  COND_FIRST,  // the current range of `axis` (the loop `depth` levels out) is its loop's first
+  COND_LAST,   // ... last
+  COND_ANY,    // in[0], a bool tile, is true in some valid lane
+  COND_ALL,
+} tile_cond;
+
+typedef struct tstmt tstmt;
+typedef struct tregion {
+  vec(tstmt *) stmts;
+  tval **params;  // loop-carried values
+  int nparams;
+} tregion;
+
+struct tstmt {
+  tile_op kind;
+  op op;             // MAP, ACCUM, REDUCE, ARG, ARG_REDUCE (ACCUM..: OP_add OP_mul OP_min OP_max
+                     // OP_and OP_or)
+  int nin;
+  tval **in;
+  int nout;
+  tval **out;
+  scalar value;      // CONST
+  int axis;          // INDEX, LOOP, IF first/last
+  int naxes;
+  int *axes;         // REDUCE, DOT, ARG_REDUCE
+  int extent;        // LOOP: step
+  int buf;           // LOAD STORE LOCAL PREFETCH: index into kernel->bufs
+  int nix;
+  ix *ix;            // per buffer dimension: coordinate over kernel axes; SIZE, CHECK: [0]
+  // LOAD, STORE: dimension k's coordinate is ix[k] plus, when indirect[k] >= 0, the integer
+  // tile in[indirect[k]] (LOAD: in[0..]; STORE: in[1..] hold them). Indirect coordinates have
+  // been checked or clamped before.
+  int8_t *indirect;
+  bool guard;        // LOAD: where a coordinate is outside the buffer the value is in[nin - 1]
+  bool nontemporal;  // STORE
+  bool stage;        // LOOP: an on-chip copy; backends may make it asynchronous
+  bool reverse;      // LOOP: walks from the last step to the first
+  int unroll;        // LOOP: 0 or 1 none
+  tile_cond cond;    // IF
+  int level;         // PREFETCH
+  bool write;        // PREFETCH: will be written
+  int site;          // CHECK
+  tregion *body, *other;
+  span at;
+};
+
+/// A buffer a kernel sees: an argument, or an on-chip buffer declared by TILE_LOCAL.
+typedef struct tile_buf {
+  str name;
+  dtype type;
+  int rank;
+  ix dims[MAX_AXES];     // sizes
+  ix strides[MAX_AXES];  // in elements; arguments only
+  bool local;
+  bool written;          // arguments: some store
+  // local: dimension k follows local_axes[k] over its range at the declaration (or the whole
+  // axis when closed there) and is indexed by absolute coordinates; dims hold that extent.
+  // Layout: row-major, or with panel > 0: split in panels of `panel` along dimension
+  // panel_dim, [dim / panel][other dims...][panel]; the last panel is full in memory.
+  int local_axes[MAX_AXES];
+  int panel_dim, panel;
+} tile_buf;
+
+typedef struct grid_axis {
+  int axis, extent;
+} grid_axis;
+
+typedef struct kernel {
+  arena *arena;
+  str name;
+  ix_pool ix;
+  vec(axis) axes;       // kernel axes: name and size; numbers are the IX_AXIS values
+  vec(tile_buf) bufs;   // arguments first
+  int nargs;
+  vec(grid_axis) grid;  // outermost first; the same axis at most once
+  int vec_axis;         // lanes run along it; -1 scalar code
+  int vec_lanes;
+  tregion body;
+  int nvals;
+  int nsites;
+} kernel;
+
+typedef enum buffer_kind { BUFFER_PARAM, BUFFER_OUTPUT, BUFFER_TEMP } buffer_kind;
+
+typedef struct buffer {
+  str name;
+  buffer_kind kind;
+  int number;  // of the param or output
+  dtype type;
+  int rank;
+  str axis_names[MAX_AXES];
+  ix dims[MAX_AXES];
+  ix strides[MAX_AXES];
+  ix offset;  // TEMP: bytes from the start of the arena, 64-byte aligned
+} buffer;
+
+typedef enum step_kind { STEP_KERNEL, STEP_HOST } step_kind;
+
+typedef struct step {
+  step_kind kind;
+  int kernel;     // index into program->kernels
+  int nbufs;
+  int *bufs;      // buffers for the kernel's arguments in order; HOST: inputs, then the result
+  str host_name;  // HOST: the extern function
+  int nsites;
+  span *sites;    // positions for the kernel's check sites
+  span at;        // for messages: the ops the step computes
+  str what;       // short label, e.g. "softmax: reduce_max, exp, sum, div"
+} step;
+
+typedef struct program {
+  arena *arena;
+  str name;
+  ix_pool ix;
+  vec(str) symbols;
+  vec(buffer) buffers;  // params in order, then outputs, then temps
+  vec(kernel *) kernels;  // structurally equal kernels are one
+  vec(step) steps;
+  ix arena_bytes;
+  int nparams, noutputs;
+} program;
+
+typedef struct tile_module {
+  arena *arena;
+  vec(program *) programs;
+} tile_module;
+
+// Building (ir/tile_build.c). A builder appends to a region; extents of axes come from `ranges`.
+typedef struct tile_builder {
+  kernel *k;
+  tregion *region;
+} tile_builder;
+
+kernel *kernel_new(arena *a, str name);
+int kernel_add_axis(kernel *k, str name, ix size);
+int kernel_add_arg(kernel *k, str name, dtype t, int rank, const ix *dims, const ix *strides);
+tval *tile_value(kernel *k, dtype t, const int *axes, const int *extents, int naxes);
+tstmt *tile_stmt(tile_builder *b, tile_op kind, tval *const *in, int nin);
+tval *tile_map(tile_builder *b, op o, tval *const *in, int nin, dtype result);
+tval *tile_const(tile_builder *b, dtype t, scalar v, const int *axes, const int *extents, int naxes);
+int tval_extent(const tval *v, int axis);  // 0: lacks it
+
+// Text (ir/tile_print.c, ir/tile_parse.c): canonical, byte-stable, parses back.
+void kernel_print(const kernel *k, strbuf *out);
+void program_print(const program *p, strbuf *out);  // the program, then its kernels
+void tile_module_print(const tile_module *m, strbuf *out);
+bool tile_module_parse(arena *a, diag_list *diags, uint32_t file, tile_module *out);
+
+/// Collects every violation of the rules above; false with the annotated text in *report.
+bool kernel_verify(const kernel *k, arena *a, str *report);
+bool program_verify(const program *p, arena *a, str *report);
+
+/// Runs the program like graph_interpret: same conventions. Strides of params are honoured by
+/// the caller's interp_tensor being logical (row-major over dims). Invalid lanes hold NaN (or
+/// a poison integer) so that a kernel which lets them through is caught.
+bool program_interpret(const program *p, arena *a, const interp_tensor *params,
+                       interp_tensor *outputs, bool round_each, const interp_host *host,
+                       str *error, span *at);
+
+/// Bytes moved and flops of one call of the kernel when sizes are the estimates (for explain):
+/// each argument element touched counted once per grid walk that loads it.
+typedef struct kernel_cost {
+  int64_t bytes_read, bytes_written, flops;
+} kernel_cost;
+kernel_cost kernel_estimate(const kernel *k);

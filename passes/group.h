@@ -1,0 +1,45 @@
+// What one kernel may hold. The fuse pass asks, the lowering relies on it.
+//
+// A group is a set of nodes with at most one *anchor kind*:
+//   GROUP_MAP      maps, views, gathers of buffers, leaves. All outputs have the same axis set.
+//   GROUP_REDUCE   at least one reduction. All reductions reduce over the same axis set R (by
+//                  axis number). Let P be the axes of the reductions' results (one set P for all
+//                  reductions of the group). Outputs have axes P, or contain P and other axes
+//                  (then all such outputs have one axis set, usually P + R). A path from
+//                  a reduction to another node of the group passes no view, pad or gather that
+//                  touches an axis of P: the value is used at identical P coordinates.
+//                  Reductions may depend on each other (levels), on maps, views, and gathers of
+//                  buffers. argmin/argmax included.
+//   GROUP_CONTRACT exactly one dot. Producers of its operands inside the group (prologue) are
+//                  maps, views, pads, gathers of buffers, leaves. Consumers (epilogue) are maps
+//                  that take the dot's value at identical coordinates, with the other
+//                  operands of any allowed prologue kind. All outputs have exactly the axis set
+//                  of the dot.
+//   GROUP_SCAN     one scan; maps, views... before it; maps after it at identical coordinates.
+//   GROUP_SCATTER  one scatter_add; maps... producing indices and updates; its base operand and
+//                  its result are buffers; nothing after it.
+//   GROUP_OPAQUE   one call; inputs and result are buffers.
+// Gathered operands (in[0] of gather) and inputs of opaque calls are buffers: params or outputs
+// of other kernels, possibly through views (composed into the access).
+// A node that belongs to several kernels has been cloned: every node is in one kernel.
+// Params belong to none (kernel = -1). Views, consts, sizes and index nodes are cloned into each
+// kernel that uses them; a view of a param that is returned is a GROUP_MAP kernel (a copy).
+#pragma once
+#include "ir/graph.h"
+
+typedef enum group_kind {
+  GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACT, GROUP_SCAN, GROUP_SCATTER, GROUP_OPAQUE
+} group_kind;
+
+typedef struct group {
+  group_kind kind;
+  int kernel;
+  vec(node *) nodes;      // in order
+  vec(node *) inputs;     // buffers read: params and other kernels' outputs, each once
+  vec(node *) outputs;    // nodes stored
+  node *anchor;           // the dot, scan, scatter or call
+  vec(node *) reductions;
+} group;
+
+/// The groups of a fused graph in order; check()s the rules above.
+group *graph_groups(const graph *g, arena *a, int *count);

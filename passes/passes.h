@@ -1,0 +1,58 @@
+// Passes over the graph IR and the lowering to tile IR.
+#pragma once
+#include "ir/graph.h"
+#include "ir/tile.h"
+
+/// What the cost model knows of a target. Figures are per core (CPU) or per device.
+typedef struct target_info {
+  str name;              // "cpu", "cpu:skylake-avx512", ...
+  int vector_bytes;      // 64, 32, 16
+  int vector_registers;  // 32, 16
+  int64_t l1_bytes, l2_bytes, l3_bytes;  // l1, l2 per core
+  int cores;
+  double flops_per_second;     // f32 fma peak of one core, 2 per fma
+  double bytes_per_second;     // from memory, all cores together
+  double l2_bytes_per_second;  // one core
+} target_info;
+
+typedef struct pass_options {
+  bool fast_math;      // reassociation and friends; else only exact rewrites
+  bool deterministic;
+  bool unchecked;
+  const target_info *target;
+  str schedule;        // overrides "key=value,..." for the lowering
+} pass_options;
+
+typedef struct pass_ctx {
+  graph *graph;        // a pass may replace it by another
+  arena *scratch;      // freed after the pass
+  const pass_options *options;
+  diag_list *diags;
+} pass_ctx;
+
+/// Changes ctx->graph; true when it changed something.
+typedef bool pass_fn(pass_ctx *ctx);
+
+typedef struct pass_info {
+  const char *name;
+  pass_fn *run;
+  const char *summary;  // one line, for `list passes` and docs/passes.md
+} pass_info;
+const pass_info *passes_all(int *count);      // passes.def, in pipeline order
+const pass_info *passes_find(str name);
+
+/// Called after every pass (for --print-after and the round-trip of test builds).
+typedef void pass_observer(void *ctx, const pass_info *pass, graph *g);
+
+/// Runs the named passes (null: the whole pipeline), verifying after each; panics with the pass'
+/// name on a violation. In TCF_ROUNDTRIP builds the graph is printed, re-parsed and continued on
+/// the copy.
+bool passes_run(pass_ctx *ctx, const pass_info *const *list, int n, pass_observer *observe,
+                void *observer_ctx);
+
+/// Fused graph to tile IR: a kernel per group with a schedule from the cost model, structurally
+/// equal kernels shared, temps placed in the arena. Panics on a graph that the fuse pass did
+/// not produce.
+program *lower_to_tiles(arena *a, const graph *g, const pass_options *options);
+
+/// Which groups lower_to_tiles takes; the fuse pass builds only these. See passes/group.h.
