@@ -1,0 +1,38 @@
+// Tile IR to code. The only LLVM user behind one narrow interface.
+#pragma once
+#include "ir/tile.h"
+#include "passes/passes.h"
+
+typedef enum code_kind { CODE_OBJECT, CODE_ASSEMBLY, CODE_LLVM_IR } code_kind;
+
+typedef struct codegen_options {
+  str cpu;       // LLVM CPU name; empty: the host
+  str features;  // "+avx512f,..."; empty: those of the CPU
+  code_kind kind;
+  bool fast_math;
+  bool entry_only_abi;  // reserved for ahead-of-time output
+} codegen_options;
+
+typedef struct code {
+  const void *data;  // in the arena given
+  size_t size;
+} code;
+
+/// Compiles every function of the program into one object (or text). False with *error (unknown
+/// CPU, LLVM's own message).
+bool codegen_cpu(arena *a, const program *p, const codegen_options *options, code *out,
+                 str *error);
+
+/// The host's, or a named CPU's, figures for the cost model; measured constants documented there.
+bool codegen_cpu_target(arena *a, str cpu, target_info *out, str *error);
+/// Text naming LLVM's version, CPU and features: part of every cache key.
+str codegen_cpu_identity(arena *a, const codegen_options *options);
+
+/// Loading objects into the process (ORC). One jit may hold many objects; thread-safe.
+typedef struct jit jit;
+typedef struct jit_object jit_object;
+jit *jit_new(str *error, arena *a);
+void jit_free(jit *j);
+jit_object *jit_load(jit *j, const void *object, size_t size, arena *a, str *error);
+void *jit_symbol(jit *j, jit_object *o, const char *name, arena *a, str *error);
+void jit_unload(jit *j, jit_object *o);

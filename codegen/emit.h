@@ -1,0 +1,45 @@
+// The builder state that every emitter shares: LLVM handles, types, and what the target can do.
+// Only files under codegen/ include LLVM headers.
+#pragma once
+#include <llvm-c/Core.h>
+
+#include "base/arena.h"
+#include "ir/op.h"
+
+typedef enum emit_arch { ARCH_X86, ARCH_NVPTX, ARCH_OTHER } emit_arch;
+
+typedef struct emit {
+  LLVMContextRef context;
+  LLVMModuleRef module;
+  LLVMBuilderRef builder;
+  arena *arena;
+  emit_arch arch;
+  // x86 features (all false elsewhere)
+  bool avx512;   // F, BW, DQ, VL
+  bool avx2;     // with FMA
+  bool avx512_bf16, avx512_fp16, f16c;
+  bool fast_math;
+  LLVMTypeRef i1, i8, i16, i32, i64, f16, bf16, f32, f64, ptr, void_;
+} emit;
+
+/// In-register element type: bool is i1, u8 is i8; lanes 0 is the scalar type.
+LLVMTypeRef emit_type(emit *e, dtype t, int lanes);
+LLVMTypeRef emit_vec(LLVMTypeRef element, int lanes);
+int emit_lanes(LLVMTypeRef type);  // 0 for scalars
+LLVMValueRef emit_int(LLVMTypeRef scalar_or_vector, int64_t v);
+LLVMValueRef emit_float(LLVMTypeRef scalar_or_vector, double v);
+LLVMValueRef emit_splat(emit *e, LLVMValueRef scalar, int lanes);
+/// Calls an LLVM intrinsic overloaded on `types`; panics when LLVM does not know the name.
+LLVMValueRef emit_intrinsic(emit *e, const char *name, LLVMTypeRef *types, int ntypes,
+                            LLVMValueRef *args, int nargs);
+
+/// Emits a map op on scalars or vectors (all operands alike) of the operand type `t` giving
+/// `result`: arithmetic, comparisons, where, casts between all types, and the float functions
+/// inline (codegen/math.c). Never a library call, never a branch.
+LLVMValueRef emit_map(emit *e, op o, dtype t, dtype result, LLVMValueRef *in, int nin);
+/// Combine step of reductions: add mul min max and or (min, max: NaN if either is NaN).
+LLVMValueRef emit_combine(emit *e, op o, dtype t, LLVMValueRef a, LLVMValueRef b);
+
+/// Stated bound of a float function in units in the last place of t, and its domain text, for
+/// docs and tests; 0.5 is correctly rounded.
+double math_ulp_bound(op o, dtype t);
