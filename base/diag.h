@@ -51,7 +51,14 @@ typedef struct diag_list {
 
 enum { DIAG_ERROR_LIMIT = 50 };
 
-/// Every diagnostic code with a line of explanation, from base/diag.def.
+/// The codes by name, from base/diag.def: DIAG_bad_character = 101.
+typedef enum diag_code {
+#define DIAG(code, name, explanation) DIAG_##name = code,
+#include "base/diag.def"
+#undef DIAG
+} diag_code;
+
+/// Every diagnostic code with a line of explanation.
 typedef struct diag_info {
   int code;
   const char *name, *explanation;
