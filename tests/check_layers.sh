@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Checks the dependencies between folders (docs/architecture.md): who may include whom, that only
+# codegen/ sees LLVM, that the library neither prints nor exits, that the public header stands
+# alone in C11 and C++.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+passed=0 failed=0
+ok() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); printf '%s\n' "$@"; }
+
+# folder: what its files may include, as an extended regular expression over the include path
+declare -A may=(
+  [base]='base/'
+  [ir]='(base|ir)/'
+  [frontend]='(base|ir|frontend)/'
+  [passes]='(base|ir|passes)/'
+  [codegen]='(base|ir|codegen)/|passes/passes\.h'
+  [runtime]='(base|runtime)/|ir/dtype\.h|codegen/abi\.h'
+  [api]='(base|ir|frontend|passes|codegen|runtime|api)/|tcc_fuse\.h'
+  [cli]='cli/|tcc_fuse\.h'
+  [include]='tcc_fuse\.h'
+)
+for folder in "${!may[@]}"; do
+  [ -d "$folder" ] || continue
+  found=$(grep -rnE '^ *# *include +"' "$folder" --include='*.[ch]' |
+          grep -vE "include +\"(${may[$folder]})" | grep -vE '\.def"')
+  if [ -n "$found" ]; then bad "$folder/ may include only ${may[$folder]}:" "$found"; else ok; fi
+done
+
+found=$(grep -rnE '# *include +[<"](llvm|llvm-c)/' base ir frontend passes runtime api cli include \
+        --include='*.[ch]' 2>/dev/null)
+if [ -n "$found" ]; then bad "only codegen/ may include LLVM:" "$found"; else ok; fi
+
+# The library reports through diagnostics and status; it never prints and never ends the process.
+# base/fault.c aborts in one case: a fault outside any API call.
+found=$(grep -rnE '(^|[^a-z_A-Z0-9.>])(printf|puts|putchar|perror|exit|_exit|abort|assert) *\(' \
+        base ir frontend passes codegen runtime api --include='*.c' 2>/dev/null |
+        grep -vE '^base/fault\.c:|^[^:]*:[0-9]*: *(//|\*)|//.*(printf|exit|abort) *\(|__attribute__')
+if [ -n "$found" ]; then bad "the library may not print or exit:" "$found"; else ok; fi
+
+if [ -f include/tcc_fuse.h ]; then
+  for language in 'c -std=c11' 'c++ -std=c++17'; do
+    # shellcheck disable=SC2086
+    if found=$(gcc -x $language -fsyntax-only -Wall -Wextra -pedantic -Werror \
+        include/tcc_fuse.h 2>&1); then ok
+    else bad "include/tcc_fuse.h does not stand alone as $language:" "$found"; fi
+  done
+fi
+
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]

@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# Runs the test stages one after the other and adds up their results; `./dev test` calls it.
+#
+#   layers ............. 8 passed, 0 failed (0 s)
+#   unit ............... 412 passed, 0 failed (21 s)
+#   ...
+#   1234 passed, 0 failed
+#
+# A stage is a shell function here, or a script tests/NAME/run.sh which takes the command line tool
+# to test and prints "N passed, N failed" at its end. Logs are in build-test/logs/.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+jobs=${TCF_JOBS:-$(nproc)}
+logs=build-test/logs
+tool=build-test/tcc-fuse
+programs=${TCF_PROGRAMS:-6000}  # random programs compared with the interpreter
+
+all=0 only='' rewrite=''
+stages=(layers build unit)
+for script in tests/*/run.sh; do
+  name=$(basename "$(dirname "$script")")
+  [ "$name" = fuzz ] || stages+=("$name")
+done
+stages+=(random sanitizers leaks)
+long_stages=(threads fuzz math)
+
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --all) all=1 ;;
+    --only) only=$2; shift ;;
+    --rewrite) rewrite=--rewrite ;;
+    --list) echo "${stages[@]}" "${long_stages[@]}"; exit 0 ;;
+    *) echo "tests/run.sh: unknown argument $1" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+# compile DIR OPTIONS...: every build of the tests has warnings as errors, and prints, re-parses and
+# continues on the copy after every pass.
+compile() {
+  local dir=$1
+  shift
+  cmake -G Ninja -S . -B "$dir" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTCF_WERROR=ON \
+        -DTCF_ROUNDTRIP=ON "$@" && ninja -C "$dir" -j "$jobs"
+}
+
+criterion() { # criterion BINARY ARGUMENTS...: runs it and prints the counts in our form
+  local out status
+  out=$("$@" 2>&1)
+  status=$?
+  printf '%s\n' "$out"
+  printf '%s\n' "$out" | sed -n \
+    's/.*Synthesis: Tested: .*Passing: .*\x1b\[.*//; s/\x1b\[[0-9;]*m//g;
+     s/.*Tested: *[0-9]* *| *Passing: *\([0-9]*\) *| *Failing: *\([0-9]*\) *| *Crashing: *\([0-9]*\).*/\1 \2 \3/p' |
+    tail -1 | { read -r p f c && echo "$p passed, $((f + c)) failed"; }
+  return $status
+}
+
+stage_layers() { tests/check_layers.sh; }
+stage_build() { compile build-test; }
+stage_unit() { criterion build-test/unit-tests -j "$jobs"; }
+stage_random() { build-test/random-programs --count "$programs" --jobs "$jobs"; }
+stage_sanitizers() {
+  compile build-asan -DTCF_SANITIZE=address,undefined || return 1
+  # Criterion runs each test in a child that leaves by _exit: leaks are looked for in `leaks`.
+  export ASAN_OPTIONS=detect_leaks=0
+  criterion build-asan/unit-tests -j "$jobs" || return 1
+  build-asan/random-programs --count $((programs / 20)) --jobs "$jobs" --first 100000
+}
+stage_leaks() {
+  local status passed=0 failed=0 file out
+  export ASAN_OPTIONS=detect_leaks=1
+  for file in $(git ls-files 'examples/*.tdsl' 'tests/*.tdsl'); do
+    out=$(build-asan/tcc-fuse check "$file" 2>&1 </dev/null)
+    status=$?
+    # Wrong programs are expected among the tests: status 1. Anything above is a fault.
+    if [ $status -le 1 ] && ! grep -q 'Sanitizer' <<<"$out"; then passed=$((passed + 1))
+    else failed=$((failed + 1)); echo "check $file: status $status"; tail -20 <<<"$out"; fi
+  done
+  for file in $(git ls-files 'examples/*.tdsl'); do
+    out=$(build-asan/tcc-fuse explain "$file" 2>&1 </dev/null)
+    status=$?
+    if [ $status -le 1 ] && ! grep -q 'Sanitizer' <<<"$out"; then passed=$((passed + 1))
+    else failed=$((failed + 1)); echo "explain $file: status $status"; tail -20 <<<"$out"; fi
+  done
+  echo "$passed passed, $failed failed"
+  [ $failed = 0 ]
+}
+stage_threads() {
+  compile build-tsan -DTCF_SANITIZE=thread || return 1
+  build-tsan/random-programs --count 500 --first 200000 --threads 4
+}
+stage_fuzz() { tests/fuzz/run.sh 120; }
+stage_math() { TCF_EXHAUSTIVE=1 criterion build-test/unit-tests --filter='math*/*' --timeout 3600; }
+
+total_passed=0 total_failed=0
+run_stage() {
+  local name=$1 begin status counts p f
+  begin=$SECONDS
+  if [ "$(type -t "stage_$name")" = function ]; then "stage_$name" >"$logs/$name.log" 2>&1
+  elif [ -n "$rewrite" ]; then tests/"$name"/run.sh "$tool" --rewrite >"$logs/$name.log" 2>&1
+  else tests/"$name"/run.sh "$tool" >"$logs/$name.log" 2>&1
+  fi
+  status=$?
+  counts=$(grep -oE '[0-9]+ passed, [0-9]+ failed' "$logs/$name.log" |
+           awk '{ p += $1; f += $3 } END { print p + 0, f + 0 }')
+  read -r p f <<<"$counts"
+  if [ $status != 0 ] && [ "$f" = 0 ]; then f=1; fi
+  if [ "$p" = 0 ] && [ "$f" = 0 ]; then p=1; fi
+  total_passed=$((total_passed + p)) total_failed=$((total_failed + f))
+  printf '%-12s %6d passed, %d failed (%d s)\n' "$name" "$p" "$f" $((SECONDS - begin))
+  if [ "$f" != 0 ]; then
+    echo "---- the end of $logs/$name.log"
+    tail -40 "$logs/$name.log"
+    echo "----"
+  fi
+  return $status
+}
+
+mkdir -p $logs
+if [ -n "$only" ]; then IFS=, read -ra stages <<<"$only"
+elif [ $all = 1 ]; then stages+=("${long_stages[@]}")
+fi
+if [ -n "$rewrite" ]; then
+  stages=(build)
+  for script in $(grep -l -e '--rewrite' tests/*/run.sh); do
+    stages+=("$(basename "$(dirname "$script")")")
+  done
+fi
+for stage in "${stages[@]}"; do
+  # Without a build the stages after it would only repeat its failure.
+  run_stage "$stage" || [ "$stage" != build ] || break
+done
+echo "$total_passed passed, $total_failed failed"
+[ $total_failed = 0 ]
