@@ -46,9 +46,13 @@ typedef enum tile_op {
   TILE_SIZE,      // ix[0]                         a size as a number of the result type
   TILE_INDEX,     // axis                          coordinates of the current range: [axis: extent]
   TILE_LOAD,      // buf, ix[], in[]               see below
-  TILE_STORE,     // buf, ix[], in[0] = value      axes of the value = axes the index uses
+  TILE_STORE,     // buf, ix[], in[0] = value      axes of the value: some or all of those the
+                  //                               index uses; broadcast over the others
   TILE_ACCUM,     // op, in[0] = acc, in[1]        acc combined with value in valid lanes;
-                  //                               op is add mul min max and or
+                  //                               op is add mul min max and or; or fma with
+                  //                               in[2]: acc + in[1] * in[2]. The axes of acc
+                  //                               include those of the values; a lane is valid
+                  //                               when every open axis of acc or of a value is
   TILE_REDUCE,    // op, in[0], axes               combine over the extents of axes; op as accum
   TILE_ARG,       // op max|min, in = best, besti, v, i: two results best', besti' in valid lanes:
                   //   v better than best (NaN is best of all; equal: the smaller i wins)
