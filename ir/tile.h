@@ -7,28 +7,38 @@
 //     call @softmax.0(%x, %out)
 //   }
 //   kernel @softmax.0(x: f32[N, T], out: f32[N, T]) vec T:16 {
+//     axes N, T
 //     grid N:1 {
-//       local %row : f32[T]
-//       %0 = const -inf : f32[T:64]
+//       %0 = const -inf : f32[N:1, T:64]
 //       %1 = loop T:64 carry %2 = %0 {
 //         %3 = load x[N, T] : f32[N:1, T:64]
-//         %4 = accum max %2, %3 : f32[T:64]
+//         %4 = accum max %2, %3 : f32[N:1, T:64]
 //         yield %4
 //       }
 //       ...
 //
 // Ranges. At every point each kernel axis is closed or has a current range [base, base + extent)
 // cut off at the axis' size. `grid A:e` and `loop A:e` open it and walk it in steps of e; a loop
-// inside the range of the same axis walks that range in smaller steps. Extents are constants.
+// inside the range of the same axis walks that range in smaller (or equal) steps, which divide
+// the extent of the range. Extents are constants. Loops start only steps whose base is below the
+// end of what they walk, so an axis of size 0 has no step and a loop over it gives its inits.
 //
 // Tiles. A value has a type, axes and a constant extent per axis. Map ops align tiles by axis
-// name and broadcast, as in the graph; extents of a shared axis are equal. Lanes of an open axis
-// beyond its size ("invalid lanes") hold unspecified values; store, accum, check, reduce, dot and
-// any/all conditions ignore them. A value may keep an axis after its loop was closed (partial
-// results by lane): all its lanes count then.
+// name and broadcast, as in the graph; extents of a shared axis are equal. A statement reads
+// the lanes of a value by the ranges at the statement: along an axis that is open there with
+// the value's extent, lane k stands for coordinate base + k and is *invalid* when that is not
+// below the axis' size; along any other axis all lanes count (results kept by lane after their
+// loop was closed). Invalid lanes hold unspecified values, whoever computed them; store, accum,
+// arg, check, reduce, dot and any/all conditions ignore them: accum and arg leave the lane of
+// the accumulator as it was, reduce and dot skip it. So a value computed in a range must be
+// combined there, or carried by accum, before it is used in another range of the same axis.
+//
+// Memory. The axes that an index expression uses are open where it stands. A loaded tile has
+// exactly these axes and those of its indirect coordinates, with the current extents. Only valid
+// lanes touch memory, and theirs are in bounds (loads with a guard: or give the fill).
 //
 // Values are visible in the region of their definition and regions inside it; out of a loop or
-// an if only through its results.
+// an if only through its results. Inits, params, yields and results agree in type and shape.
 #pragma once
 #include "ir/graph.h"
 
@@ -55,20 +65,25 @@ typedef enum tile_op {
                   //                               when every open axis of acc or of a value is
   TILE_REDUCE,    // op, in[0], axes               combine over the extents of axes; op as accum
   TILE_ARG,       // op max|min, in = best, besti, v, i: two results best', besti' in valid lanes:
-                  //   v better than best (NaN is best of all; equal: the smaller i wins)
-  TILE_ARG_REDUCE,  // op max|min, in = v, i; axes: two results v', i'
+                  //   v better than best (NaN is best of all; equal: the smaller i wins);
+                  //   axes as for accum, best and besti alike
+  TILE_ARG_REDUCE,  // op max|min, in = v, i; axes: two results v', i'; i's axes are among v's
   TILE_DOT,       // in = a, b, acc; axes          acc + sum over axes of a*b, one fma a step; a and
-                  //                               b already have acc's type
+                  //                               b already have acc's type; axes are in a or b,
+                  //                               not in acc; all others of a and b are in acc
   TILE_LOOP,      // axis, extent; in = inits; body with params; results
   TILE_IF,        // cond; body / other            results = yields of the region taken
   TILE_YIELD,     // in                            ends a region (may be absent: yields nothing)
-  TILE_LOCAL,     // buf                           declares an on-chip buffer, see tile_buf
+  TILE_LOCAL,     // buf                           declares an on-chip buffer, see tile_buf; its
+                  //                               elements are unspecified until stored
   TILE_PREFETCH,  // buf, ix[], level (1..3), write
-  TILE_CHECK,     // in[0] index, ix[0] size, site: valid lanes outside [0, size) are reported
+  TILE_CHECK,     // in[0] index, ix[0] size, site: valid lanes outside [0, size) are reported and
+                  // end the call; what depends on the index is not executed
 } tile_op;
 
 typedef enum tile_cond {
-  COND_FIRST,  // the current range of `axis` (the loop `depth` levels out) is its loop's first
+  COND_FIRST,  // the current range of `axis` is the first, in walking order, of the innermost
+               // loop or grid that opened it
   COND_LAST,   // ... last
   COND_ANY,    // in[0], a bool tile, is true in some valid lane
   COND_ALL,
@@ -195,10 +210,12 @@ typedef struct tile_module {
   vec(program *) programs;
 } tile_module;
 
-// Building (ir/tile_build.c). A builder appends to a region; extents of axes come from `ranges`.
+// Building (ir/tile_build.c). A builder appends to a region; loops and ifs give a builder for
+// their body. Builders check() types and shapes as far as they see them; kernel_verify sees all.
 typedef struct tile_builder {
   kernel *k;
   tregion *region;
+  span at;  // given to the statements
 } tile_builder;
 
 kernel *kernel_new(arena *a, str name);
@@ -209,6 +226,41 @@ tstmt *tile_stmt(tile_builder *b, tile_op kind, tval *const *in, int nin);
 tval *tile_map(tile_builder *b, op o, tval *const *in, int nin, dtype result);
 tval *tile_const(tile_builder *b, dtype t, scalar v, const int *axes, const int *extents, int naxes);
 int tval_extent(const tval *v, int axis);  // 0: lacks it
+bool tval_same_shape(const tval *a, const tval *b);  // axes in the same order, extents equal
+
+tile_builder kernel_builder(kernel *k);
+int kernel_find_axis(const kernel *k, str name);  // -1 absent
+void kernel_set_grid(kernel *k, int axis, int extent);  // appends a grid axis, inside the others
+/// Declares an on-chip buffer at this point; extents[k] is the extent of the current range of
+/// axes[k], or 0 for the whole axis when it is closed. panel 0: row-major. Gives the buffer.
+int tile_local(tile_builder *b, str name, dtype t, const int *axes, const int *extents, int rank,
+               int panel_dim, int panel);
+tval *tile_size(tile_builder *b, dtype t, ix size);
+tval *tile_index(tile_builder *b, dtype t, int axis, int extent);
+/// indirect: per buffer dimension a tile or null; or null altogether. fill: guard, or null.
+tval *tile_load(tile_builder *b, int buf, const ix *index, tval *const *indirect, tval *fill,
+                const int *axes, const int *extents, int naxes);
+tstmt *tile_store(tile_builder *b, int buf, const ix *index, tval *const *indirect, tval *value);
+tval *tile_accum(tile_builder *b, op o, tval *acc, tval *value);
+tval *tile_reduce(tile_builder *b, op o, tval *value, const int *axes, int naxes);
+tval *tile_dot(tile_builder *b, tval *x, tval *y, tval *acc, const int *axes, int naxes);
+/// best and besti are replaced by the results.
+void tile_arg(tile_builder *b, op o, tval **best, tval **besti, tval *v, tval *i);
+void tile_arg_reduce(tile_builder *b, op o, tval **v, tval **i, const int *axes, int naxes);
+void tile_check(tile_builder *b, tval *index, ix size, int site);
+void tile_prefetch(tile_builder *b, int buf, const ix *index, int level, bool write);
+/// A loop with its params and results; fill the body through *body and end it with tile_yield
+/// when something is carried.
+tstmt *tile_loop(tile_builder *b, int axis, int extent, tval *const *inits, int n,
+                 tile_builder *body);
+/// first/last take the axis, any/all the bool tile. tile_else opens the other region; with
+/// results, both regions yield, then tile_if_results makes them.
+tstmt *tile_if(tile_builder *b, tile_cond cond, int axis, tval *tile, tile_builder *body);
+tile_builder tile_else(tile_builder *b, tstmt *s);
+void tile_if_results(tile_builder *b, tstmt *s);
+void tile_yield(tile_builder *body, tval *const *values, int n);
+/// The values a region ends with; *n = 0 without a yield.
+tval *const *tregion_yields(const tregion *r, int *n);
 
 // Text (ir/tile_print.c, ir/tile_parse.c): canonical, byte-stable, parses back.
 void kernel_print(const kernel *k, strbuf *out);
