@@ -1,0 +1,430 @@
+// Recursive descent over the tokens of one file: declarations and statements.
+//
+// Recovery: the first error in a statement is reported, then the parser is quiet until the next
+// word that begins a statement or declaration. Those words are reserved, so being in step again
+// is certain and one mistake gives one error.
+#include "frontend/parser.h"
+
+const token *peek_token(const parser *p) { return &p->list.tokens.data[p->at]; }
+
+bool at_token(const parser *p, token_kind kind) { return peek_token(p)->kind == kind; }
+
+bool take_token(parser *p, token_kind kind) {
+  if (!at_token(p, kind)) return false;
+  if (kind != TOK_EOF) p->at++;
+  return true;
+}
+
+span token_span(const parser *p, const token *t) {
+  return (span){p->list.file, t->begin, t->end};
+}
+
+span previous_span(const parser *p) {
+  return token_span(p, &p->list.tokens.data[p->at ? p->at - 1 : 0]);
+}
+
+diag *syntax_error(parser *p, int code, span at, const char *format, ...) {
+  bool quiet = p->recovering;
+  p->recovering = p->failed = true;
+  if (quiet) return NULL;
+  va_list args;
+  va_start(args, format);
+  str text = str_vprintf(p->arena, format, args);
+  va_end(args);
+  return diag_error(p->diags, code, at, "%.*s", STR_FMT(text));
+}
+
+/// Where something is missing: after the previous token if the next one is on another line.
+static span missing_at(const parser *p) {
+  const token *next = peek_token(p);
+  if (p->at && (next->newlines || next->kind == TOK_EOF)) {
+    span before = previous_span(p);
+    return (span){before.file, before.end, before.end};
+  }
+  return token_span(p, next);
+}
+
+bool expect_token(parser *p, token_kind kind, const char *after) {
+  if (take_token(p, kind)) return true;
+  span before = previous_span(p);
+  diag *d = syntax_error(p, DIAG_expected, missing_at(p), "expected %s after %s, not %s",
+                         token_describe(kind), after, token_describe(peek_token(p)->kind));
+  bool one_spelling = kind > TOK_STRING && kind != TOK_LBRACE && kind != TOK_RBRACE;
+  if (d && one_spelling) {
+    span end = {before.file, before.end, before.end};
+    const char *quoted = token_describe(kind);
+    int len = (int)strlen(quoted);
+    diag_add_fixit(p->diags, d, end, "%.*s", len - 2, quoted + 1);
+  }
+  return false;
+}
+
+bool expect_close(parser *p, token_kind kind, span open, const char *in) {
+  if (take_token(p, kind)) return true;
+  bool operand = at_token(p, TOK_NAME) || at_token(p, TOK_INT) || at_token(p, TOK_FLOAT) ||
+                 at_token(p, TOK_TYPE);
+  const char *or_comma = kind == TOK_RBRACE ? "" : "`,` or ";
+  diag *d = syntax_error(p, DIAG_unclosed, missing_at(p), "expected %s%s in %s, not %s", or_comma,
+                         token_describe(kind), in, token_describe(peek_token(p)->kind));
+  if (!d) return false;
+  span before = previous_span(p);
+  if (operand && kind != TOK_RBRACE && !peek_token(p)->newlines)
+    diag_add_fixit(p->diags, d, (span){before.file, before.end, before.end}, ",");
+  diag_add_note(p->diags, d, open, "opened here");
+  return false;
+}
+
+bool expect_name(parser *p, const char *what, str *name, span *at) {
+  const token *t = peek_token(p);
+  *at = token_span(p, t);
+  *name = token_text(&p->list, t);
+  if (t->kind == TOK_NAME) return take_token(p, TOK_NAME);
+  bool reserved = t->kind == TOK_TYPE || (t->kind >= TOK_FN && t->kind <= TOK_PI);
+  if (reserved) {
+    syntax_error(p, DIAG_reserved_name, *at, "`%.*s` is a word of the language; it cannot be %s",
+                 STR_FMT(*name), what);
+  } else {
+    *at = missing_at(p);
+    syntax_error(p, DIAG_expected, *at, "expected %s, not %s", what, token_describe(t->kind));
+  }
+  *name = (str){0};
+  return false;
+}
+
+bool enter_nesting(parser *p) {
+  if (++p->depth <= MAX_NESTING) return true;
+  syntax_error(p, DIAG_nesting_too_deep, token_span(p, peek_token(p)),
+               "nested more than %d deep", MAX_NESTING);
+  return false;
+}
+
+// ---- recovery
+
+static bool begins_declaration(token_kind k) {
+  return k == TOK_FN || k == TOK_EXTERN || k == TOK_IMPORT || k == TOK_EOF;
+}
+
+static bool begins_statement(token_kind k) {
+  return k == TOK_LET || k == TOK_RETURN || k == TOK_FUSE || k == TOK_CHECKPOINT;
+}
+
+static void skip_to_statement(parser *p) {
+  while (!begins_declaration(peek_token(p)->kind) && !begins_statement(peek_token(p)->kind) &&
+         !at_token(p, TOK_RBRACE))
+    p->at++;
+  p->recovering = false;
+}
+
+static void skip_to_body(parser *p) {
+  while (!begins_declaration(peek_token(p)->kind) && !begins_statement(peek_token(p)->kind) &&
+         !at_token(p, TOK_LBRACE) && !at_token(p, TOK_RBRACE))
+    p->at++;
+  p->recovering = false;
+}
+
+// ---- types
+
+static axis_decl parse_axis_decl(parser *p) {
+  axis_decl axis = {.at = token_span(p, peek_token(p))};
+  if (take_token(p, TOK_REST)) {
+    axis.rest = true;
+  } else if (expect_name(p, "an axis name", &axis.name, &axis.at) && take_token(p, TOK_ASSIGN)) {
+    axis.size = parse_expr(p);
+  }
+  return axis;
+}
+
+static void parse_axes(parser *p, type_ref *type) {
+  vec(axis_decl) axes = {0};
+  span open = previous_span(p);
+  while (!at_token(p, TOK_RBRACKET)) {
+    axis_decl axis = parse_axis_decl(p);
+    vec_push(p->arena, &axes, axis);
+    if (p->recovering || !take_token(p, TOK_COMMA)) break;
+  }
+  expect_close(p, TOK_RBRACKET, open, "this type");
+  type->axes = axes.data;
+  type->naxes = axes.len;
+}
+
+static str nearest_type(str name) {
+  str best = {0};
+  int distance = 3;
+  for (int t = 0; t < DT_COUNT; t++) {
+    str candidate = str_from(dtype_name((dtype)t));
+    int d = str_distance(name, candidate);
+    if (d < distance) best = candidate, distance = d;
+  }
+  return best;
+}
+
+static void unknown_type(parser *p, span at, str name) {
+  static const struct { const char *wrong, *right; } known[] = {
+      {"float", "f32"}, {"double", "f64"}, {"half", "f16"}, {"bfloat16", "bf16"},
+      {"int", "i32"}, {"long", "i64"}, {"float32", "f32"}, {"float64", "f64"},
+      {"float16", "f16"}, {"int32", "i32"}, {"int64", "i64"}, {"int8", "i8"}, {"uint8", "u8"}};
+  str meant = nearest_type(name);
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    if (str_eqz(name, known[i].wrong)) meant = str_from(known[i].right);
+  diag *d = syntax_error(p, DIAG_unknown_type, at, "`%.*s` is not an element type; those are f64, "
+                         "f32, f16, bf16, i64, i32, i16, i8, u8, bool and, in generic functions, "
+                         "real", STR_FMT(name));
+  if (d && meant.len) diag_add_fixit(p->diags, d, at, "%.*s", STR_FMT(meant));
+}
+
+static type_ref parse_type(parser *p) {
+  const token *t = peek_token(p);
+  type_ref type = {.at = token_span(p, t), .elem_at = token_span(p, t)};
+  str name = token_text(&p->list, t);
+  if (take_token(p, TOK_REAL)) {
+    type.real = true;
+  } else if (take_token(p, TOK_TYPE)) {
+    dtype_parse(name, &type.elem);
+  } else if (at_token(p, TOK_NAME)) {
+    unknown_type(p, type.at, name);
+    // A misspelt element type says nothing of what follows it: stay in step.
+    p->at++;
+    p->recovering = false;
+  } else {
+    syntax_error(p, DIAG_expected, missing_at(p), "expected a type such as f32[N], not %s",
+                 token_describe(t->kind));
+  }
+  if (!p->recovering && take_token(p, TOK_LBRACKET)) parse_axes(p, &type);
+  type.at = span_join(type.at, previous_span(p));
+  return type;
+}
+
+// ---- statements
+
+static void parse_block(parser *p, block *out, span *end);
+
+static void parse_let_names(parser *p, stmt *s) {
+  vec(let_name) names = {0};
+  bool tuple = take_token(p, TOK_LPAREN);
+  span open = previous_span(p);
+  do {
+    let_name n = {0};
+    if (!expect_name(p, "the name of a value", &n.name, &n.at)) break;
+    vec_push(p->arena, &names, n);
+  } while (tuple && take_token(p, TOK_COMMA) && !at_token(p, TOK_RPAREN));
+  if (tuple) expect_close(p, TOK_RPAREN, open, "this list of names");
+  s->names = names.data;
+  s->nnames = names.len;
+}
+
+static expr *poison(parser *p) {
+  expr *e = arena_new(p->arena, expr);
+  e->at = token_span(p, peek_token(p));
+  return e;
+}
+
+static void parse_let(parser *p, stmt *s) {
+  parse_let_names(p, s);
+  s->value = poison(p);
+  if (p->recovering) return;
+  if (s->nnames == 1 && take_token(p, TOK_COLON)) {
+    s->type = arena_new(p->arena, type_ref);
+    *s->type = parse_type(p);
+  }
+  if (!p->recovering && expect_token(p, TOK_ASSIGN, "the name")) s->value = parse_expr(p);
+}
+
+static void parse_return(parser *p, stmt *s) {
+  s->value = parse_expr(p);
+  if (p->recovering || !at_token(p, TOK_COMMA)) return;
+  span from = s->value->at;
+  diag *d = syntax_error(p, DIAG_expected, token_span(p, peek_token(p)),
+                         "several values are returned in parentheses");
+  if (d) diag_add_fixit(p->diags, d, (span){from.file, from.begin, from.begin}, "(");
+}
+
+static void parse_stream(parser *p, stmt *s) {
+  s->streamed = true;
+  p->at++;
+  if (!expect_token(p, TOK_LPAREN, "`stream`")) return;
+  span open = previous_span(p);
+  while (!at_token(p, TOK_RPAREN)) {
+    expr *item = parse_item(p);
+    vec_push(p->arena, &s->stream, item);
+    if (p->recovering || !take_token(p, TOK_COMMA)) break;
+  }
+  expect_close(p, TOK_RPAREN, open, "the streamed axes");
+}
+
+static stmt *parse_statement(parser *p) {
+  stmt *s = arena_new(p->arena, stmt);
+  const token *t = peek_token(p);
+  s->at = token_span(p, t);
+  span end;
+  p->at++;
+  switch (t->kind) {
+    case TOK_LET:
+      s->kind = STMT_LET;
+      parse_let(p, s);
+      return s;
+    case TOK_RETURN:
+      s->kind = STMT_RETURN;
+      parse_return(p, s);
+      return s;
+    case TOK_FUSE:
+      s->kind = STMT_FUSE;
+      if (at_token(p, TOK_NAME) && str_eqz(token_text(&p->list, peek_token(p)), "stream"))
+        parse_stream(p, s);
+      break;
+    default:
+      s->kind = STMT_CHECKPOINT;
+  }
+  if (enter_nesting(p)) parse_block(p, &s->body, &end);
+  p->depth--;
+  return s;
+}
+
+static void parse_block(parser *p, block *out, span *end) {
+  if (!p->recovering) expect_token(p, TOK_LBRACE, "this");
+  span open = previous_span(p);
+  if (p->recovering) skip_to_statement(p);
+  while (!at_token(p, TOK_RBRACE) && !begins_declaration(peek_token(p)->kind)) {
+    if (begins_statement(peek_token(p)->kind)) {
+      stmt *s = parse_statement(p);
+      vec_push(p->arena, out, s);
+    }
+    const token *t = peek_token(p);
+    if (!p->recovering && !at_token(p, TOK_RBRACE) && !begins_statement(t->kind) &&
+        !begins_declaration(t->kind)) {
+      diag *d = syntax_error(p, DIAG_expected, token_span(p, t),
+                             "expected a statement (let, return, fuse, checkpoint), not %s",
+                             token_describe(t->kind));
+      const token *next = t->kind == TOK_NAME ? t + 1 : t;
+      if (d && next->kind == TOK_ASSIGN)
+        diag_add_fixit(p->diags, d, (span){p->list.file, t->begin, t->begin}, "let ");
+    }
+    if (p->recovering) skip_to_statement(p);
+  }
+  *end = token_span(p, peek_token(p));
+  expect_close(p, TOK_RBRACE, open, "this block");
+}
+
+// ---- declarations
+
+static bool parse_param(parser *p, param *out) {
+  *out = (param){0};
+  if (take_token(p, TOK_AXIS)) {
+    if (!expect_name(p, "an axis name", &out->name, &out->at)) return false;
+    out->kind = take_token(p, TOK_REST) ? PARAM_AXES : PARAM_AXIS;
+    return true;
+  }
+  if (!expect_name(p, "the name of a parameter", &out->name, &out->at)) return false;
+  if (!expect_token(p, TOK_COLON, "the name of a parameter")) return false;
+  out->type = parse_type(p);
+  return true;
+}
+
+static void parse_params(parser *p, func *f) {
+  if (!expect_token(p, TOK_LPAREN, "the name of the function")) return;
+  span open = previous_span(p);
+  while (!at_token(p, TOK_RPAREN)) {
+    param one;
+    if (!parse_param(p, &one)) break;
+    vec_push(p->arena, &f->params, one);
+    if (p->recovering || !take_token(p, TOK_COMMA)) break;
+  }
+  expect_close(p, TOK_RPAREN, open, "the parameters");
+}
+
+static void parse_results(parser *p, func *f) {
+  vec(type_ref) results = {0};
+  if (!expect_token(p, TOK_ARROW, "the parameters")) return;
+  f->tuple_result = take_token(p, TOK_LPAREN);
+  span open = previous_span(p);
+  do {
+    type_ref type = parse_type(p);
+    vec_push(p->arena, &results, type);
+  } while (f->tuple_result && !p->recovering && take_token(p, TOK_COMMA) &&
+           !at_token(p, TOK_RPAREN));
+  if (f->tuple_result) expect_close(p, TOK_RPAREN, open, "the results");
+  f->results = results.data;
+  f->nresults = results.len;
+}
+
+static void parse_facts(parser *p, func *f) {
+  if (p->recovering || !take_token(p, TOK_WHERE)) return;
+  do {
+    expr *fact = parse_expr(p);
+    vec_push(p->arena, &f->facts, fact);
+  } while (!p->recovering && take_token(p, TOK_COMMA));
+}
+
+static bool type_is_generic(const type_ref *t) {
+  for (int i = 0; i < t->naxes; i++)
+    if (t->axes[i].rest) return true;
+  return t->real;
+}
+
+static bool func_is_generic(const func *f) {
+  for (int i = 0; i < f->params.len; i++)
+    if (f->params.data[i].kind != PARAM_VALUE || type_is_generic(&f->params.data[i].type))
+      return true;
+  for (int i = 0; i < f->nresults; i++)
+    if (type_is_generic(&f->results[i])) return true;
+  return false;
+}
+
+static func *parse_func(parser *p) {
+  func *f = arena_new(p->arena, func);
+  p->failed = false;
+  f->is_extern = take_token(p, TOK_EXTERN);
+  if (expect_token(p, TOK_FN, "`extern`") &&
+      expect_name(p, "the name of a function", &f->name, &f->name_at)) {
+    parse_params(p, f);
+    if (!p->recovering) parse_results(p, f);
+    parse_facts(p, f);
+  }
+  f->end_at = previous_span(p);
+  if (p->recovering) skip_to_body(p);
+  if (!f->is_extern || at_token(p, TOK_LBRACE)) {
+    span brace = token_span(p, peek_token(p));
+    parse_block(p, &f->body, &f->end_at);
+    if (f->is_extern)
+      diag_error(p->diags, DIAG_extern_form, brace,
+                 "an extern function is defined by the host program and has no body here");
+  }
+  f->generic = func_is_generic(f);
+  f->bad_syntax = p->failed;
+  return f;
+}
+
+static void parse_import(parser *p, unit *out) {
+  import_decl import = {.at = token_span(p, peek_token(p))};
+  p->at++;
+  const token *t = peek_token(p);
+  if (!expect_token(p, TOK_STRING, "`import`")) return;
+  str text = token_text(&p->list, t);
+  bool closed = text.len >= 2 && text.ptr[text.len - 1] == '"';
+  import.at = token_span(p, t);
+  import.path = (str){text.ptr + 1, text.len - 1 - closed};
+  if (closed) vec_push(p->arena, &out->imports, import);
+}
+
+bool parse_unit(arena *a, diag_list *diags, uint32_t file, unit *out) {
+  *out = (unit){.file = file};
+  parser p = {.arena = a, .diags = diags};
+  int errors = diags->errors;
+  lex_file(a, diags, file, &p.list);
+  while (!at_token(&p, TOK_EOF)) {
+    if (at_token(&p, TOK_FN) || at_token(&p, TOK_EXTERN)) {
+      func *f = parse_func(&p);
+      vec_push(a, &out->funcs, f);
+    } else if (at_token(&p, TOK_IMPORT)) {
+      parse_import(&p, out);
+    } else {
+      syntax_error(&p, DIAG_expected, token_span(&p, peek_token(&p)),
+                   "expected a function or an import, not %s",
+                   token_describe(peek_token(&p)->kind));
+    }
+    if (p.recovering) {
+      while (!begins_declaration(peek_token(&p)->kind)) p.at++;
+      p.recovering = false;
+    }
+  }
+  return diags->errors == errors;
+}
