@@ -27,9 +27,16 @@ static str axis_text(const kernel *k, int axis) {
 
 static str axis_name(void *ctx, int axis) { return axis_text(ctx, axis); }
 
-static void put_ix(const ix_pool *pool, const kernel *k, ix e, strbuf *out) {
+/// A size: names are size symbols.
+static void put_size(const ix_pool *pool, ix e, strbuf *out) {
   if (!e) return sb_puts(out, "?");
-  ix_print(pool, e, axis_name, (void *)k, out);
+  ix_print(pool, e, NULL, NULL, out);
+}
+
+/// A coordinate: names are axes, size symbols are written #N.
+static void put_index(const kernel *k, ix e, strbuf *out) {
+  if (!e) return sb_puts(out, "?");
+  ix_print(&k->ix, e, axis_name, (void *)k, out);
 }
 
 static void put_line(printer *p) {
@@ -105,8 +112,8 @@ void ix_row_major(ix_pool *p, const ix *dims, int rank, ix *strides) {
 
 /// " strides [1, N]" unless they are row-major. Compares in a pool of its own: printing leaves
 /// the kernel as it is.
-static void put_strides(const ix_pool *pool, const kernel *k, const ix *dims, const ix *strides,
-                        int rank, strbuf *out) {
+static void put_strides(const ix_pool *pool, const ix *dims, const ix *strides, int rank,
+                        strbuf *out) {
   ix_pool scratch = {0};
   ix copy[MAX_AXES], expected[MAX_AXES];
   ix_init(&scratch, out->arena);
@@ -119,7 +126,7 @@ static void put_strides(const ix_pool *pool, const kernel *k, const ix *dims, co
   sb_puts(out, " strides [");
   for (int d = 0; d < rank; d++) {
     if (d) sb_puts(out, ", ");
-    put_ix(pool, k, strides[d], out);
+    put_size(pool, strides[d], out);
   }
   sb_putc(out, ']');
 }
@@ -133,12 +140,12 @@ bool tile_access_is_whole(const kernel *k, const tstmt *s) {
 
 static void put_coordinate(printer *p, const tstmt *s, int d) {
   int at = s->indirect[d];
-  if (at < 0) return put_ix(&p->k->ix, p->k, s->ix[d], p->out);
+  if (at < 0) return put_index(p->k, s->ix[d], p->out);
   put_value(p, at < s->nin ? s->in[at] : NULL);
   int64_t zero;
   if (s->ix[d] && ix_is_const(&p->k->ix, s->ix[d], &zero) && !zero) return;
   sb_puts(p->out, " + ");
-  put_ix(&p->k->ix, p->k, s->ix[d], p->out);
+  put_index(p->k, s->ix[d], p->out);
 }
 
 /// " x[N, %3 + 2*T]"
@@ -236,7 +243,7 @@ static void put_operands(printer *p, const tstmt *s) {
       return;
     case TILE_SIZE:
       sb_putc(out, ' ');
-      return put_ix(pool, p->k, s->nix ? s->ix[0] : 0, out);
+      return put_size(pool, s->nix ? s->ix[0] : 0, out);
     case TILE_INDEX:
       sb_putc(out, ' ');
       return sb_put(out, axis_text(p->k, s->axis));
@@ -257,7 +264,7 @@ static void put_operands(printer *p, const tstmt *s) {
       sb_putc(out, ' ');
       put_values(p, s->in, s->nin);
       sb_puts(out, " below ");
-      put_ix(pool, p->k, s->nix ? s->ix[0] : 0, out);
+      put_size(pool, s->nix ? s->ix[0] : 0, out);
       return sb_printf(out, " site %d", s->site);
     case TILE_LOCAL:
       return put_local(p, s);
@@ -326,10 +333,10 @@ static void put_head(printer *p) {
     sb_printf(out, "%s%.*s: %s", i ? ", " : "", STR_FMT(b->name), dtype_name(b->type));
     for (int d = 0; d < b->rank; d++) {
       sb_puts(out, d ? ", " : "[");
-      put_ix(&k->ix, k, b->dims[d], out);
+      put_size(&k->ix, b->dims[d], out);
     }
     if (b->rank) sb_putc(out, ']');
-    put_strides(&k->ix, k, b->dims, b->strides, b->rank, out);
+    put_strides(&k->ix, b->dims, b->strides, b->rank, out);
   }
   sb_putc(out, ')');
   if (k->vec_axis >= 0)
@@ -347,7 +354,7 @@ static void put_kernel_axes(printer *p) {
     const ix_node *size = a->size ? ix_get(&k->ix, a->size) : NULL;
     if (size && size->kind == IX_SYM && str_eq(size->name, a->name)) continue;
     sb_puts(p->out, " = ");
-    put_ix(&k->ix, k, a->size, p->out);
+    put_size(&k->ix, a->size, p->out);
   }
 }
 
@@ -426,13 +433,13 @@ static void put_buffer(const program *p, const buffer *b, strbuf *out) {
     const ix_node *size = ix_get(&p->ix, b->dims[d]);
     if (size->kind == IX_SYM && str_eq(size->name, b->axis_names[d])) continue;
     sb_puts(out, " = ");
-    put_ix(&p->ix, NULL, b->dims[d], out);
+    put_size(&p->ix, b->dims[d], out);
   }
   if (b->rank) sb_putc(out, ']');
-  put_strides(&p->ix, NULL, b->dims, b->strides, b->rank, out);
+  put_strides(&p->ix, b->dims, b->strides, b->rank, out);
   if (b->kind == BUFFER_TEMP) {
     sb_puts(out, " temp at ");
-    put_ix(&p->ix, NULL, b->offset, out);
+    put_size(&p->ix, b->offset, out);
   } else {
     sb_printf(out, " %s %d", b->kind == BUFFER_PARAM ? "param" : "output", b->number);
   }
@@ -458,7 +465,7 @@ void program_print(const program *p, strbuf *out) {
   int64_t bytes;
   if (p->arena_bytes && !(ix_is_const(&p->ix, p->arena_bytes, &bytes) && !bytes)) {
     sb_puts(out, "\n  arena ");
-    put_ix(&p->ix, NULL, p->arena_bytes, out);
+    put_size(&p->ix, p->arena_bytes, out);
   }
   for (int i = 0; i < p->buffers.len; i++) put_buffer(p, &p->buffers.data[i], out);
   for (int i = 0; i < p->steps.len; i++) put_step(p, &p->steps.data[i], out);

@@ -1,0 +1,144 @@
+// The rules of programs: buffers in order with sizes, steps whose buffers fit the kernels'
+// arguments, nothing read before it is written, every output written.
+#include "ir/tile_text.h"
+
+typedef struct verifier {
+  const program *p;
+  strbuf text;   // one "// ..." line per violation
+  ix_pool pool;  // where sizes of kernels and buffers are compared
+  bool *written;
+} verifier;
+
+static void bad(verifier *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void bad(verifier *v, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  sb_puts(&v->text, "// ");
+  sb_put(&v->text, str_vprintf(v->text.arena, format, args));
+  sb_putc(&v->text, '\n');
+  va_end(args);
+}
+
+static bool is_size(const ix_pool *pool, ix e) {
+  return e > 0 && (int)e < pool->nodes.len && ix_is_size(pool, e);
+}
+
+static ix common(verifier *v, const ix_pool *from, ix e) {
+  return ix_substitute(&v->pool, from, e, NULL, 0);
+}
+
+static void verify_buffer(verifier *v, int i) {
+  const buffer *b = &v->p->buffers.data[i];
+  const ix_pool *pool = &v->p->ix;
+  int place = b->kind == BUFFER_PARAM ? i : i - v->p->nparams;
+  bool placed = b->kind == BUFFER_PARAM    ? i < v->p->nparams
+                : b->kind == BUFFER_OUTPUT ? place >= 0 && place < v->p->noutputs
+                                           : place >= v->p->noutputs;
+  if (!placed || (b->kind != BUFFER_TEMP && b->number != place))
+    bad(v, "buffer %.*s is not in its place", STR_FMT(b->name));
+  if (b->rank < 0 || b->rank > MAX_AXES) bad(v, "buffer %.*s has a bad rank", STR_FMT(b->name));
+  for (int d = 0; d < b->rank && d < MAX_AXES; d++)
+    if (!is_size(pool, b->dims[d]) || !is_size(pool, b->strides[d]))
+      bad(v, "buffer %.*s has no size in dimension %d", STR_FMT(b->name), d);
+  if (b->kind == BUFFER_TEMP && !is_size(pool, b->offset))
+    bad(v, "buffer %.*s has no offset", STR_FMT(b->name));
+  for (int j = 0; j < i; j++)
+    if (str_eq(b->name, v->p->buffers.data[j].name))
+      bad(v, "two buffers are called %.*s", STR_FMT(b->name));
+}
+
+/// The buffer passed for an argument has its type and sizes.
+static void verify_argument(verifier *v, const kernel *k, const tile_buf *arg, const buffer *b) {
+  const char *mismatch = NULL;
+  if (arg->type != b->type) mismatch = "type";
+  else if (arg->rank != b->rank) mismatch = "rank";
+  for (int d = 0; !mismatch && d < b->rank; d++) {
+    if (common(v, &k->ix, arg->dims[d]) != common(v, &v->p->ix, b->dims[d])) mismatch = "size";
+    if (common(v, &k->ix, arg->strides[d]) != common(v, &v->p->ix, b->strides[d]))
+      mismatch = "stride";
+  }
+  if (mismatch)
+    bad(v, "@%.*s: argument %.*s and buffer %.*s differ in %s", STR_FMT(k->name),
+        STR_FMT(arg->name), STR_FMT(b->name), mismatch);
+}
+
+/// Buffers read must hold something; a step does not write where it also reads under another name.
+static void verify_flow(verifier *v, const step *s, int i, bool writes, const char *who) {
+  const buffer *b = &v->p->buffers.data[s->bufs[i]];
+  if (!writes) {
+    if (b->kind != BUFFER_PARAM && !v->written[s->bufs[i]])
+      bad(v, "%s reads buffer %.*s before it is written", who, STR_FMT(b->name));
+    return;
+  }
+  if (b->kind == BUFFER_PARAM) bad(v, "%s writes the param %.*s", who, STR_FMT(b->name));
+  for (int j = 0; j < s->nbufs; j++)
+    if (j != i && s->bufs[j] == s->bufs[i])
+      bad(v, "%s gets buffer %.*s twice and writes it", who, STR_FMT(b->name));
+}
+
+static bool step_writes(const program *p, const step *s, int i) {
+  if (s->kind == STEP_HOST) return i + 1 == s->nbufs;
+  return p->kernels.data[s->kernel]->bufs.data[i].written;
+}
+
+static void verify_step(verifier *v, const step *s) {
+  const program *p = v->p;
+  bool host = s->kind == STEP_HOST;
+  if (!host && (s->kernel < 0 || s->kernel >= p->kernels.len))
+    return bad(v, "a step calls an unknown kernel");
+  const kernel *k = host ? NULL : p->kernels.data[s->kernel];
+  const char *who = str_z(v->text.arena, host ? s->host_name : k->name);
+  int expected = host ? s->nbufs : k->nargs;
+  if (s->nbufs != expected || (host && s->nbufs < 1))
+    return bad(v, "@%s gets %d buffers, not %d", who, s->nbufs, host ? 1 : expected);
+  for (int i = 0; i < s->nbufs; i++)
+    if (s->bufs[i] < 0 || s->bufs[i] >= p->buffers.len)
+      return bad(v, "@%s gets an unknown buffer", who);
+  for (int i = 0; i < s->nbufs; i++) {
+    if (k) verify_argument(v, k, &k->bufs.data[i], &p->buffers.data[s->bufs[i]]);
+    verify_flow(v, s, i, step_writes(p, s, i), who);
+  }
+  for (int i = 0; i < s->nbufs; i++)
+    if (step_writes(p, s, i)) v->written[s->bufs[i]] = true;
+  if (k && s->nsites != k->nsites)
+    bad(v, "@%s has %d check sites, the step %d", who, k->nsites, s->nsites);
+}
+
+static bool verify_kernels(verifier *v, strbuf *report) {
+  const program *p = v->p;
+  bool sound = true;
+  for (int i = 0; i < p->kernels.len; i++) {
+    for (int j = 0; j < i; j++)
+      if (str_eq(p->kernels.data[i]->name, p->kernels.data[j]->name))
+        bad(v, "two kernels are called @%.*s", STR_FMT(p->kernels.data[i]->name));
+    str text;
+    if (kernel_verify(p->kernels.data[i], v->text.arena, &text)) continue;
+    sb_put(report, text);
+    sound = false;
+  }
+  return sound;
+}
+
+bool program_verify(const program *p, arena *a, str *report) {
+  verifier v = {.p = p, .text = sb_new(a), .written = arena_array(a, bool, p->buffers.len)};
+  strbuf kernels = sb_new(a);
+  ix_init(&v.pool, a);
+  bool sound = verify_kernels(&v, &kernels);
+  for (int i = 0; i < p->buffers.len; i++) verify_buffer(&v, i);
+  if (sound && !v.text.len) {
+    // Steps are read by the sizes of kernels and buffers: only when these make sense.
+    for (int i = 0; i < p->steps.len; i++) verify_step(&v, &p->steps.data[i]);
+    for (int i = 0; i < p->buffers.len; i++)
+      if (p->buffers.data[i].kind == BUFFER_OUTPUT && !v.written[i])
+        bad(&v, "output %.*s is never written", STR_FMT(p->buffers.data[i].name));
+  }
+  *report = (str){0};
+  if (sound && !v.text.len) return true;
+  if (v.text.len) {
+    sb_putc(&v.text, '\n');
+    program_print(p, &v.text);
+  }
+  sb_put(&v.text, sb_str(&kernels));
+  *report = sb_str(&v.text);
+  return false;
+}
