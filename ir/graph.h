@@ -79,6 +79,7 @@ typedef struct graph {
   str name;
   ix_pool ix;
   vec(axis) axes;
+  map axis_names;      // name -> its entry, see graph_add_axis
   vec(node *) nodes;   // topological order; params first
   vec(output) outputs;
   vec(str) symbols;    // size symbols of the signature in order of appearance
@@ -99,8 +100,15 @@ int graph_add_axis(graph *g, str name, ix size);  // the name is made unique: T,
 int graph_find_axis(const graph *g, str name);    // -1 absent
 ix graph_axis_size(const graph *g, int axis);
 
-// Builders: infer the type and axes, check(), append. Order of result axes: operands' axes left
-// to right without repeats.
+/// What an op makes of n->in and its attributes: the type and the axes that n should have. False
+/// with a text when they do not fit. Axes of view, pad, param and call, and types of leaves, casts
+/// and calls are n's own. Frontends ask before building, the verifier compares.
+bool node_infer(const graph *g, const node *n, arena *a, dtype *type, int *axes, int *naxes,
+                str *why);
+
+// Builders: node_infer(), check(), append. Order of result axes: operands' axes left to right
+// without repeats. gather puts the axes of the indices where the gathered axis was; axes that both
+// have are aligned. scatter_add walks the axes of indices and updates and a's other axes.
 node *graph_param(graph *g, str name, dtype t, const int *axes, int naxes);
 node *graph_const(graph *g, dtype t, scalar v);
 node *graph_const_float(graph *g, dtype t, double v);  // any type; ints are converted
@@ -126,8 +134,8 @@ node *graph_reorder(graph *g, node *a, const int *axes);
 
 bool node_has_axis(const node *n, int axis);
 bool node_same_axis_set(const node *a, const node *b);
-/// Copies n (with inputs mapped by the caller) to the end of g; the same graph or another with
-/// the same axes.
+/// Copies n (with inputs mapped by the caller) to the end of g: the graph of n, or a copy of it by
+/// graph_copy (axis numbers and index expressions are taken over as they are).
 node *graph_clone_node(graph *g, const node *n, node *const *in);
 /// Number of elements, as a size.
 ix node_elements(graph *g, const node *n);
@@ -136,7 +144,7 @@ int *graph_use_counts(const graph *g, arena *a);
 /// Replaces every use (outputs included) through the table by node id; null = keep. Then drops
 /// what is unreachable, renumbers, and keeps params.
 void graph_compact(graph *g, node **replacement);
-/// A deep copy of the graph in arena a.
+/// A deep copy of the graph in arena a; axis numbers and index expressions stay the same.
 graph *graph_copy(arena *a, const graph *g);
 /// Binds size symbols to constants (value() as in ix_bind): specialisation.
 graph *graph_specialise(arena *a, const graph *g, bool (*value)(void *, str, int64_t *), void *ctx);

@@ -35,6 +35,8 @@ typedef struct ix_pool {
   map by_key;
   vec(ix) axis_size;  // by axis number: its size, for ranges; 0 unknown
   map facts;          // symbol name -> struct ix_fact*
+  bool overflow;      // a coefficient left int64 or an expression grew out of bounds: results are
+                      // meaningless; whoever takes sizes from a user asks and reports
 } ix_pool;
 
 /// What is known of a size symbol besides being >= 0 (`where` facts).
@@ -45,6 +47,14 @@ typedef struct ix_fact {
 } ix_fact;
 
 void ix_init(ix_pool *p, arena *a);
+/// Makes `to`, fresh from ix_init, a copy of p: the same handles, axis sizes and facts.
+void ix_copy_pool(ix_pool *to, const ix_pool *p);
+/// States the size of an axis (before expressions that use it are built, so that they fold).
+void ix_set_axis(ix_pool *p, int axis, ix size);
+/// The facts of a symbol, to be changed before expressions that use it are built; a symbol without
+/// facts is >= 0. ix_find_fact gives null for it.
+ix_fact *ix_fact_of(ix_pool *p, str symbol);
+const ix_fact *ix_find_fact(const ix_pool *p, str symbol);
 ix ix_const(ix_pool *p, int64_t v);
 ix ix_sym(ix_pool *p, str name);
 ix ix_axis(ix_pool *p, int axis);
@@ -64,9 +74,9 @@ bool ix_uses_axis(const ix_pool *p, ix e, int axis);
 /// Calls visit for each axis used (once each).
 void ix_axes(const ix_pool *p, ix e, void (*visit)(void *ctx, int axis), void *ctx);
 
-/// Replaces axis coordinates: map[axis] is the replacement, 0 leaves it. Result in pool `to`
+/// Replaces axis coordinates: by[axis] is the replacement, 0 leaves it. Result in pool `to`
 /// (may equal p).
-ix ix_substitute(ix_pool *to, const ix_pool *p, ix e, const ix *map, int nmap);
+ix ix_substitute(ix_pool *to, const ix_pool *p, ix e, const ix *by, int nby);
 /// Replaces size symbols by constants; value(ctx, name, &v) false leaves the symbol.
 ix ix_bind(ix_pool *to, const ix_pool *p, ix e, bool (*value)(void *, str, int64_t *), void *ctx);
 
@@ -81,15 +91,16 @@ bool ix_known_le(ix_pool *p, ix a, ix b);
 int64_t ix_divisor(const ix_pool *p, ix e);
 /// For cost models: evaluates with estimates for symbols (default 1024) and 0 for coordinates.
 int64_t ix_estimate(const ix_pool *p, ix e);
-/// Exact value; symbols and coordinates from the callbacks (either may be null if unused).
+/// Exact value, saturating at the ends of int64; x / 0 and x % 0 are 0; symbols and coordinates from the callbacks (either may be null if unused).
 int64_t ix_eval(const ix_pool *p, ix e, int64_t (*sym)(void *, str), int64_t (*axis)(void *, int),
                 void *ctx);
 /// Splits e into coef * axis + rest when e is affine in that axis; false if it is not.
 bool ix_affine(ix_pool *p, ix e, int axis, ix *coef, ix *rest);
 
-/// Text: "N", "4*N + 2", "P*2 + R", "D / 64", "(H*64 + K) % 3". axis_name gives names.
+/// Text: "N", "N*4 + 2", "P*2 + R", "D / 64", "(H*64 + K) % 3". Without axis_name only sizes can be
+/// printed. With it, plain names are coordinates and size symbols are written "#N".
 void ix_print(const ix_pool *p, ix e, str (*axis_name)(void *, int), void *ctx, strbuf *out);
-/// Parses that text; resolve(ctx, name) returns an ix (axis or symbol) or 0. Advances *at.
-/// Returns 0 and sets *error on failure.
+/// Parses that text; resolve(ctx, name) returns an ix (axis or symbol) or 0; "#N" is the symbol N
+/// without asking it. Advances *at past the expression. Returns 0 and sets *error on failure.
 ix ix_parse(ix_pool *p, str text, int *at, ix (*resolve)(void *, str), void *ctx,
             const char **error);

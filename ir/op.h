@@ -42,6 +42,9 @@ bool op_result_type(op o, const dtype *in, int nin, dtype wanted, dtype *out, st
 /// f32 results are rounded to f32 (scalar_cast to the result type is applied).
 scalar op_eval(op o, dtype operand, dtype result, const scalar *in);
 /// Reductions and scans: the identity element and the combine step.
+/// The map op they combine with: sum, cumsum, dot: add; reduce_max, argmax, cummax: max; any: or...
+/// A map op stands for itself, so add, mul, min, max, and, or can be given below too.
+op op_combiner(op o);
 scalar op_identity(op o, dtype t);
 scalar op_combine(op o, dtype t, scalar acc, scalar v);
 /// The accumulation type of dot for inputs of type t.

@@ -1,0 +1,317 @@
+// Index expressions: what is known of values. Ranges, comparison, divisors, estimates.
+#include "ir/ix_terms.h"
+
+// ---- intervals; INT64_MIN and INT64_MAX stand for infinity
+
+static bool is_infinite(int64_t v) { return v == INT64_MIN || v == INT64_MAX; }
+
+static int64_t bound_add(int64_t a, int64_t b, int64_t infinity) {
+  int64_t sum;
+  if (is_infinite(a) || is_infinite(b) || __builtin_add_overflow(a, b, &sum)) return infinity;
+  return sum;
+}
+
+static int64_t bound_mul(int64_t a, int64_t b) {
+  int64_t product;
+  if (a == 0 || b == 0) return 0;
+  if (!is_infinite(a) && !is_infinite(b) && !__builtin_mul_overflow(a, b, &product)) return product;
+  return (a < 0) == (b < 0) ? INT64_MAX : INT64_MIN;
+}
+
+static ix_range range_add(ix_range a, ix_range b) {
+  return (ix_range){bound_add(a.min, b.min, INT64_MIN), bound_add(a.max, b.max, INT64_MAX)};
+}
+
+static ix_range range_mul(ix_range a, ix_range b) {
+  int64_t c[4] = {bound_mul(a.min, b.min), bound_mul(a.min, b.max), bound_mul(a.max, b.min),
+                  bound_mul(a.max, b.max)};
+  ix_range r = {c[0], c[0]};
+  for (int k = 1; k < 4; k++) {
+    if (c[k] < r.min) r.min = c[k];
+    if (c[k] > r.max) r.max = c[k];
+  }
+  return r;
+}
+
+static int64_t bound_div(int64_t a, int64_t b) {
+  if (is_infinite(a)) return a;
+  if (b == INT64_MAX) return a < 0 ? -1 : 0;
+  return ix_floor_div(a, b);
+}
+
+static ix_range range_div(ix_range a, ix_range b) {
+  if (b.min < 1) b.min = 1;  // a divisor is positive
+  if (b.max < 1) b.max = 1;
+  int64_t c[4] = {bound_div(a.min, b.min), bound_div(a.min, b.max), bound_div(a.max, b.min),
+                  bound_div(a.max, b.max)};
+  ix_range r = {c[0] < c[1] ? c[0] : c[1], c[2] > c[3] ? c[2] : c[3]};
+  return r;
+}
+
+static ix_range range_mod(ix_range a, ix_range b) {
+  ix_range r = {0, b.max < 1 ? 0 : b.max == INT64_MAX ? INT64_MAX : b.max - 1};
+  if (a.min >= 0 && a.max < r.max) r.max = a.max;
+  return r;
+}
+
+ix_range ix_bounds(const ix_pool *p, ix e) {
+  const ix_node *n = ix_get(p, e);
+  const ix_fact *fact;
+  ix_range r = {0, INT64_MAX};
+  switch (n->kind) {
+    case IX_CONST: return (ix_range){n->value, n->value};
+    case IX_SYM:
+      fact = ix_find_fact(p, n->name);
+      if (fact) r = (ix_range){fact->min, fact->max};
+      return r;
+    case IX_AXIS:
+      if (n->value >= p->axis_size.len || !p->axis_size.data[n->value]) return r;
+      r.max = ix_bounds(p, p->axis_size.data[n->value]).max;
+      if (r.max != INT64_MAX) r.max = r.max > 0 ? r.max - 1 : 0;
+      return r;
+    case IX_DIV: return range_div(ix_bounds(p, n->a), ix_bounds(p, n->b));
+    case IX_MOD: return range_mod(ix_bounds(p, n->a), ix_bounds(p, n->b));
+    default: break;
+  }
+  r = (ix_range){0, 0};
+  for (int k = 0; k < n->nterms; k++) {
+    ix_range product = {n->terms[k].coef, n->terms[k].coef};
+    for (int i = 0; i < n->terms[k].natoms; i++)
+      product = range_mul(product, ix_bounds(p, n->terms[k].atoms[i]));
+    r = range_add(r, product);
+  }
+  return r;
+}
+
+// ---- symbolic comparison
+//
+// d >= 0 is shown by replacing coordinates by 0 in positive terms and by size - 1 in negative
+// ones, which cancels what intervals cannot: B*C - 1 - (b*C + c) -> 0.
+
+static ix axis_size(const ix_pool *p, int64_t axis) {
+  return axis < p->axis_size.len ? p->axis_size.data[axis] : 0;
+}
+
+/// An upper bound of e free of coordinates; 0 when none is known.
+static ix upper_bound(ix_pool *p, ix e);
+
+static ix upper_bound_atom(ix_pool *p, ix atom) {
+  ix_node n = *ix_get(p, atom);
+  if (ix_is_size(p, atom)) return atom;
+  if (n.kind == IX_AXIS) {
+    ix size = axis_size(p, n.value);
+    return size ? ix_sub(p, size, ix_const(p, 1)) : 0;
+  }
+  if (!ix_is_size(p, n.b)) return 0;
+  if (n.kind == IX_MOD) return ix_sub(p, n.b, ix_const(p, 1));
+  if (ix_bounds(p, n.a).min < 0) return 0;
+  ix above = upper_bound(p, n.a);
+  return above ? ix_div(p, above, n.b) : 0;
+}
+
+static ix upper_bound_term(ix_pool *p, const ix_term *t) {
+  ix product = ix_const(p, t->coef);
+  for (int i = 0; i < t->natoms; i++) {
+    if (ix_bounds(p, t->atoms[i]).min < 0) return 0;
+    ix above = upper_bound_atom(p, t->atoms[i]);
+    if (!above) return 0;
+    product = ix_mul(p, product, above);
+  }
+  return product;
+}
+
+static bool term_is_size(const ix_pool *p, const ix_term *t) {
+  for (int i = 0; i < t->natoms; i++)
+    if (!ix_is_size(p, t->atoms[i])) return false;
+  return true;
+}
+
+static bool atoms_nonnegative(const ix_pool *p, const ix_term *t) {
+  for (int i = 0; i < t->natoms; i++)
+    if (ix_bounds(p, t->atoms[i]).min < 0) return false;
+  return true;
+}
+
+static ix upper_bound(ix_pool *p, ix e) {
+  ix_poly poly = ix_poly_of(p, e);
+  ix sum = ix_const(p, 0);
+  for (int k = 0; k < poly.len; k++) {
+    ix_term t = poly.data[k];
+    ix above;
+    if (term_is_size(p, &t)) above = ix_from_term(p, t);
+    else if (t.coef < 0) above = atoms_nonnegative(p, &t) ? ix_const(p, 0) : 0;
+    else above = upper_bound_term(p, &t);
+    if (!above) return 0;
+    sum = ix_add(p, sum, above);
+  }
+  return sum;
+}
+
+/// Symbols that are at least 1 because an axis in sight has them as a factor of its size.
+typedef struct positive_set {
+  ix_pool *pool;
+  vec(ix) symbols;
+} positive_set;
+
+static void note_positive(void *ctx, int axis) {
+  positive_set *set = ctx;
+  ix size = axis_size(set->pool, axis);
+  if (!size) return;
+  ix_poly poly = ix_poly_of(set->pool, size);
+  if (poly.len != 1) return;
+  for (int i = 0; i < poly.data[0].natoms; i++)
+    vec_push(set->pool->arena, &set->symbols, poly.data[0].atoms[i]);
+}
+
+static int64_t symbol_minimum(const ix_pool *p, ix atom, const positive_set *positive) {
+  int64_t least = ix_bounds(p, atom).min;
+  for (int k = 0; k < positive->symbols.len && least < 1; k++)
+    if (positive->symbols.data[k] == atom) least = 1;
+  return least;
+}
+
+/// Rewrites every symbol s as s + its minimum, so that what is left of it is >= 0.
+static ix shift_symbols(ix_pool *p, ix e, const positive_set *positive) {
+  ix_poly poly = ix_poly_of(p, e);
+  ix sum = ix_const(p, 0);
+  for (int k = 0; k < poly.len; k++) {
+    ix product = ix_const(p, poly.data[k].coef);
+    for (int i = 0; i < poly.data[k].natoms; i++) {
+      ix atom = poly.data[k].atoms[i];
+      int64_t least = symbol_minimum(p, atom, positive);
+      bool shift = ix_get(p, atom)->kind == IX_SYM && least > 0;
+      product = ix_mul(p, product, shift ? ix_add(p, atom, ix_const(p, least)) : atom);
+    }
+    sum = ix_add(p, sum, product);
+  }
+  return sum;
+}
+
+/// The least value of a shifted size expression: symbols run from 0 to max - min.
+static int64_t shifted_minimum(ix_pool *p, ix e, const positive_set *positive) {
+  ix_poly poly = ix_poly_of(p, e);
+  ix_range sum = {0, 0};
+  for (int k = 0; k < poly.len; k++) {
+    ix_range product = {poly.data[k].coef, poly.data[k].coef};
+    for (int i = 0; i < poly.data[k].natoms; i++) {
+      ix atom = poly.data[k].atoms[i];
+      ix_range r = ix_bounds(p, atom);
+      int64_t least = symbol_minimum(p, atom, positive);
+      if (ix_get(p, atom)->kind == IX_SYM && least > 0)
+        r = (ix_range){0, bound_add(r.max, -least, INT64_MAX)};
+      product = range_mul(product, r);
+    }
+    sum = range_add(sum, product);
+  }
+  return sum.min;
+}
+
+/// A lower bound of d free of coordinates; 0 when none is known.
+static ix lower_bound(ix_pool *p, ix d) {
+  ix_poly poly = ix_poly_of(p, d);
+  for (int k = 0; k < poly.len; k++) poly.data[k].coef = ix_mul_checked(p, poly.data[k].coef, -1);
+  ix negated = upper_bound(p, ix_poly_finish(p, &poly));
+  return negated ? ix_scale(p, negated, -1) : 0;
+}
+
+/// Replaces negative terms -c*k*(x/k) by -c*x, which is not larger; 0 when there is none.
+static ix drop_floors(ix_pool *p, ix d) {
+  ix_poly poly = ix_poly_of(p, d);
+  for (int k = 0; k < poly.len; k++) {
+    ix_term t = poly.data[k], others;
+    if (t.coef >= 0 || !atoms_nonnegative(p, &t)) continue;
+    for (int i = 0; i < t.natoms; i++) {
+      ix_node n = *ix_get(p, t.atoms[i]);
+      ix_term atom = {.coef = 1, .natoms = 1, .atoms = &t.atoms[i]}, unit, scale;
+      if (n.kind != IX_DIV) continue;
+      ix_poly by = ix_poly_of(p, n.b);
+      if (by.len != 1 || !ix_term_divide(p, &t, &atom, &others)) continue;
+      unit = by.data[0];
+      if (!ix_term_divide(p, &others, &unit, &scale)) continue;
+      ix less = ix_mul(p, ix_from_term(p, scale), n.a);
+      return ix_add(p, ix_sub(p, d, ix_from_term(p, t)), less);
+    }
+  }
+  return 0;
+}
+
+static bool nonnegative(ix_pool *p, ix d) {
+  if (ix_bounds(p, d).min >= 0) return true;
+  int64_t v;
+  if (ix_is_const(p, d, &v)) return false;
+  positive_set positive = {.pool = p};
+  ix_axes(p, d, note_positive, &positive);
+  ix least = lower_bound(p, d);
+  if (least) {
+    ix shifted = shift_symbols(p, least, &positive);
+    if (shifted_minimum(p, shifted, &positive) >= 0) return true;
+  }
+  ix smaller = drop_floors(p, d);
+  return smaller && nonnegative(p, smaller);
+}
+
+bool ix_known_le(ix_pool *p, ix a, ix b) { return nonnegative(p, ix_sub(p, b, a)); }
+
+// ---- divisors
+
+static int64_t gcd(int64_t a, int64_t b) {
+  while (b) {
+    int64_t r = a % b;
+    a = b;
+    b = r;
+  }
+  return a;
+}
+
+static int64_t magnitude(int64_t v) { return v == INT64_MIN ? INT64_MAX / 2 + 1 : v < 0 ? -v : v; }
+
+int64_t ix_divisor(const ix_pool *p, ix e) {
+  const ix_node *n = ix_get(p, e);
+  const ix_fact *fact;
+  int64_t k, d = 0;
+  switch (n->kind) {
+    case IX_CONST: return magnitude(n->value);
+    case IX_SYM:
+      fact = ix_find_fact(p, n->name);
+      return fact && fact->multiple_of > 1 ? fact->multiple_of : 1;
+    case IX_AXIS: return 1;
+    case IX_DIV:
+      d = ix_divisor(p, n->a);
+      return ix_is_const(p, n->b, &k) && k > 0 && d % k == 0 ? d / k : 1;
+    case IX_MOD: return gcd(ix_divisor(p, n->a), ix_divisor(p, n->b));
+    default: break;
+  }
+  for (int i = 0; i < n->nterms; i++) {
+    int64_t product = magnitude(n->terms[i].coef), more;
+    for (int j = 0; j < n->terms[i].natoms; j++)
+      if (!__builtin_mul_overflow(product, ix_divisor(p, n->terms[i].atoms[j]), &more))
+        product = more;
+    d = gcd(product, d);
+  }
+  return d;
+}
+
+// ---- estimates
+
+static int64_t estimate_symbol(void *ctx, str name) {
+  const ix_fact *fact = ix_find_fact(ctx, name);
+  int64_t v = 1024;
+  if (!fact) return v;
+  if (fact->estimate > 0) return fact->estimate;
+  if (v > fact->max) v = fact->max;
+  if (v < fact->min) v = fact->min;
+  if (fact->multiple_of > 1 && v % fact->multiple_of) {
+    int64_t down = v - v % fact->multiple_of;
+    v = down >= fact->min && down > 0 ? down : down + fact->multiple_of;
+  }
+  return v;
+}
+
+static int64_t estimate_axis(void *ctx, int axis) {
+  (void)ctx, (void)axis;
+  return 0;
+}
+
+int64_t ix_estimate(const ix_pool *p, ix e) {
+  return ix_eval(p, e, estimate_symbol, estimate_axis, (void *)p);
+}

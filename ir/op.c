@@ -1,0 +1,350 @@
+// What the op table means: type rules, and the scalar semantics that constant folding and the
+// interpreters compute.
+//
+// The scalar column of ops.def is expanded twice, over doubles and over integers; the column
+// `types` picks the rows that take part and where the result goes (a number or a bool).
+#include "ir/op.h"
+
+#include <math.h>
+
+#include "base/fault.h"
+
+static const op_info infos[OP_COUNT] = {
+#define OP(name, arity, class, types, cost, ...) \
+  [OP_##name] = {#name, arity, CLASS_##class, TYPES_##types, cost},
+#include "ir/ops.def"
+#undef OP
+};
+
+const op_info *op_get(op o) { return &infos[o]; }
+
+const char *op_class_name(op_class c) {
+  static const char *const names[] = {"leaf", "map",    "reduce",  "contract", "scan",
+                                      "view", "gather", "scatter", "opaque"};
+  return names[c];
+}
+
+bool op_parse(str name, op *out) {
+  for (int o = 0; o < OP_COUNT; o++) {
+    if (!str_eqz(name, infos[o].name)) continue;
+    *out = (op)o;
+    return true;
+  }
+  return false;
+}
+
+bool op_is_map(op o) { return infos[o].class == CLASS_map; }
+bool op_is_reduce(op o) { return infos[o].class == CLASS_reduce; }
+
+// ---- type rules
+
+static bool is_number(dtype t) { return t != DT_bool && !dtype_is_storage(t); }
+static bool is_wide_float(dtype t) { return t == DT_f64 || t == DT_f32; }
+
+static const char *const wants[] = {
+    [TYPES_PARAM] = "no operands",
+    [TYPES_CONST] = "no operands",
+    [TYPES_INDEX] = "type i32 or i64",
+    [TYPES_SAME] = "one operand",
+    [TYPES_NUM] = "equal number types other than f16, bf16",
+    [TYPES_FLOAT] = "f64 or f32 operands of one type",
+    [TYPES_INT] = "integers of one type",
+    [TYPES_BOOL] = "a bool",
+    [TYPES_BITS] = "integers or bools of one type",
+    [TYPES_CMP] = "two equal types other than f16, bf16 (bool: only eq and ne)",
+    [TYPES_FCLASS] = "an f64 or f32",
+    [TYPES_WHERE] = "a bool and two equal types",
+    [TYPES_CAST] = "one operand",
+    [TYPES_BITCAST] = "f32 to i32, f64 to i64 or back",
+    [TYPES_RANDOM] = "two i64 operands",
+    [TYPES_ARG] = "a number type other than f16, bf16",
+    [TYPES_DOT] = "two equal types other than bool",
+    [TYPES_PAD] = "a fill value of the operand's type",
+    [TYPES_GATHER] = "an operand and integer indices",
+    [TYPES_SCATTER] = "numbers, integer indices, and updates of the first operand's type",
+    [TYPES_CALL] = "any operands",
+};
+
+static bool same_types(const dtype *in, int nin) {
+  for (int k = 1; k < nin; k++)
+    if (in[k] != in[0]) return false;
+  return true;
+}
+
+static bool bitcast_ok(dtype from, dtype to) {
+  return (from == DT_f32 && to == DT_i32) || (from == DT_i32 && to == DT_f32) ||
+         (from == DT_f64 && to == DT_i64) || (from == DT_i64 && to == DT_f64);
+}
+
+static bool types_ok(op o, const dtype *in, int nin, dtype wanted) {
+  switch (infos[o].types) {
+    case TYPES_PARAM:
+    case TYPES_CONST:
+    case TYPES_CALL:
+    case TYPES_SAME:
+    case TYPES_CAST: return true;
+    case TYPES_INDEX: return wanted == DT_i32 || wanted == DT_i64;
+    case TYPES_NUM: return is_number(in[0]) && same_types(in, nin);
+    case TYPES_FLOAT: return is_wide_float(in[0]) && same_types(in, nin);
+    case TYPES_INT: return dtype_is_int(in[0]) && same_types(in, nin);
+    case TYPES_BOOL: return in[0] == DT_bool;
+    case TYPES_BITS: return (dtype_is_int(in[0]) || in[0] == DT_bool) && same_types(in, nin);
+    case TYPES_CMP:
+      return same_types(in, nin) && (is_number(in[0]) ||
+                                     (in[0] == DT_bool && (o == OP_eq || o == OP_ne)));
+    case TYPES_FCLASS: return is_wide_float(in[0]);
+    case TYPES_WHERE: return in[0] == DT_bool && in[1] == in[2];
+    case TYPES_BITCAST: return bitcast_ok(in[0], wanted);
+    case TYPES_RANDOM: return in[0] == DT_i64 && in[1] == DT_i64;
+    case TYPES_ARG: return is_number(in[0]);
+    case TYPES_DOT: return in[0] == in[1] && in[0] != DT_bool;
+    case TYPES_PAD: return in[0] == in[1];
+    case TYPES_GATHER: return dtype_is_int(in[1]);
+    case TYPES_SCATTER: return is_number(in[0]) && dtype_is_int(in[1]) && in[2] == in[0];
+  }
+  return false;
+}
+
+dtype op_dot_type(dtype t) {
+  if (dtype_is_float(t)) return t == DT_f64 ? DT_f64 : DT_f32;
+  return t == DT_i64 ? DT_i64 : DT_i32;
+}
+
+bool op_result_type(op o, const dtype *in, int nin, dtype wanted, dtype *out, str *why, arena *a) {
+  const op_info *info = op_get(o);
+  if ((info->arity >= 0 && nin != info->arity) || !types_ok(o, in, nin, wanted)) {
+    strbuf b = sb_new(a);
+    if (info->arity >= 0 && nin != info->arity)
+      sb_printf(&b, "%s takes %d operand%s, not %d", info->name, info->arity,
+                info->arity == 1 ? "" : "s", nin);
+    else
+      sb_printf(&b, "%s needs %s%s", info->name, wants[info->types], nin ? ", not " : "");
+    for (int k = 0; k < nin && nin == info->arity; k++)
+      sb_printf(&b, "%s%s", k ? ", " : "", dtype_name(in[k]));
+    if (why) *why = sb_str(&b);
+    return false;
+  }
+  switch (info->types) {
+    case TYPES_PARAM:
+    case TYPES_CONST:
+    case TYPES_INDEX:
+    case TYPES_CAST:
+    case TYPES_BITCAST:
+    case TYPES_CALL: *out = wanted; break;
+    case TYPES_CMP:
+    case TYPES_FCLASS: *out = DT_bool; break;
+    case TYPES_WHERE: *out = in[1]; break;
+    case TYPES_ARG: *out = DT_i32; break;
+    case TYPES_DOT: *out = op_dot_type(in[0]); break;
+    default: *out = in[0];
+  }
+  return true;
+}
+
+// ---- scalar semantics
+
+// A NaN operand gives NaN; of zeros -0 is the smaller.
+static double float_min(double a, double b) {
+  if (isnan(a) || isnan(b)) return a + b;
+  if (a == b) return signbit(a) ? a : b;
+  return a < b ? a : b;
+}
+static double float_max(double a, double b) {
+  if (isnan(a) || isnan(b)) return a + b;
+  if (a == b) return signbit(a) ? b : a;
+  return a > b ? a : b;
+}
+static double float_sign(double a) { return a > 0 ? 1 : a < 0 ? -1 : a; }
+static double float_div(double a, double b) { return a / b; }
+/// Products of f32 are exact in double but their sum is not: only fmaf rounds once.
+static double float_fma(dtype t, double a, double b, double c) {
+  return t == DT_f32 ? fmaf((float)a, (float)b, (float)c) : fma(a, b, c);
+}
+
+static scalar eval_float(op o, dtype t, const scalar *in, int nin) {
+  double a = in[0].f, b = nin > 1 ? in[1].f : 0, c = nin > 2 ? in[2].f : 0;
+#define DIV(x, y) float_div(x, y)
+#define REM(x, y) fmod(x, y)
+#define MIN(x, y) float_min(x, y)
+#define MAX(x, y) float_max(x, y)
+#define ABS(x) fabs(x)
+#define SIGN(x) float_sign(x)
+#define FMA(x, y, z) float_fma(t, x, y, z)
+#define CASE_NUM(name, ...) case OP_##name: return (scalar){.f = (__VA_ARGS__)};
+#define CASE_FLOAT CASE_NUM
+#define CASE_CMP(name, ...) case OP_##name: return (scalar){.i = (__VA_ARGS__) != 0};
+#define CASE_FCLASS CASE_CMP
+#define CASE_NONE(name, ...)
+#define OP(name, arity, class, types, cost, ...) SELECT_##class(types, name, __VA_ARGS__)
+#define SELECT_map(types, name, ...) FLOAT_ROW_##types(name, __VA_ARGS__)
+#define FLOAT_ROW_NUM CASE_NUM
+#define FLOAT_ROW_FLOAT CASE_FLOAT
+#define FLOAT_ROW_CMP CASE_CMP
+#define FLOAT_ROW_FCLASS CASE_FCLASS
+#define FLOAT_ROW_INT CASE_NONE
+#define FLOAT_ROW_BITS CASE_NONE
+#define FLOAT_ROW_WHERE CASE_NONE
+#define FLOAT_ROW_CAST CASE_NONE
+#define FLOAT_ROW_BITCAST CASE_NONE
+#define FLOAT_ROW_RANDOM CASE_NONE
+#define SELECT_leaf CASE_NONE
+#define SELECT_reduce CASE_NONE
+#define SELECT_contract CASE_NONE
+#define SELECT_scan CASE_NONE
+#define SELECT_view CASE_NONE
+#define SELECT_gather CASE_NONE
+#define SELECT_scatter CASE_NONE
+#define SELECT_opaque CASE_NONE
+  switch (o) {
+#include "ir/ops.def"
+    default: panic("%s has no meaning on floats", op_get(o)->name);
+  }
+#undef DIV
+#undef REM
+#undef MIN
+#undef MAX
+#undef ABS
+#undef SIGN
+#undef SELECT_map
+#undef CASE_NUM
+}
+
+// Division by zero gives 0; the most negative value divided by -1 wraps to itself.
+static int64_t int_div(int64_t a, int64_t b) {
+  if (b == 0) return 0;
+  return b == -1 ? (int64_t)-(uint64_t)a : a / b;
+}
+static int64_t int_rem(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
+static int64_t int_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t int_max(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t int_abs(int64_t a) { return a < 0 ? (int64_t)-(uint64_t)a : a; }
+static int64_t int_sign(int64_t a) { return (a > 0) - (a < 0); }
+/// Shift amounts count modulo the width of the type.
+static int64_t int_shl(dtype t, int64_t a, int64_t b) {
+  return (int64_t)((uint64_t)a << (b & (dtype_bytes(t) * 8 - 1)));
+}
+static int64_t int_shr(dtype t, int64_t a, int64_t b) {
+  return a >> (b & (dtype_bytes(t) * 8 - 1));  // u8 values are non-negative: a logical shift
+}
+static int64_t int_not(dtype t, int64_t a) { return t == DT_bool ? !a : ~a; }
+
+/// Arithmetic is done in uint64_t, where it wraps; what depends on the sign takes int64_t.
+static scalar eval_int(op o, dtype t, const scalar *in, int nin) {
+  int64_t sa = in[0].i, sb = nin > 1 ? in[1].i : 0;
+#define DIV(x, y) (uint64_t)int_div((int64_t)(x), (int64_t)(y))
+#define REM(x, y) (uint64_t)int_rem((int64_t)(x), (int64_t)(y))
+#define MIN(x, y) (uint64_t)int_min((int64_t)(x), (int64_t)(y))
+#define MAX(x, y) (uint64_t)int_max((int64_t)(x), (int64_t)(y))
+#define ABS(x) (uint64_t)int_abs((int64_t)(x))
+#define SIGN(x) (uint64_t)int_sign((int64_t)(x))
+#define SHL(x, y) int_shl(t, x, y)
+#define SHR(x, y) int_shr(t, x, y)
+#define NOT(x) int_not(t, x)
+#define SELECT_map(types, name, ...) INT_ROW_##types(name, __VA_ARGS__)
+#define INT_ROW_NUM(name, ...)                       \
+  case OP_##name: {                                  \
+    uint64_t a = (uint64_t)sa, b = (uint64_t)sb;     \
+    (void)b;                                         \
+    return (scalar){.i = (int64_t)(__VA_ARGS__)};    \
+  }
+#define INT_ROW_INT(name, ...)                       \
+  case OP_##name: {                                  \
+    int64_t a = sa, b = sb;                          \
+    (void)b;                                         \
+    return (scalar){.i = (__VA_ARGS__)};             \
+  }
+#define INT_ROW_BITS INT_ROW_INT
+#define INT_ROW_CMP INT_ROW_INT
+#define INT_ROW_FLOAT CASE_NONE
+#define INT_ROW_FCLASS CASE_NONE
+#define INT_ROW_WHERE CASE_NONE
+#define INT_ROW_CAST CASE_NONE
+#define INT_ROW_BITCAST CASE_NONE
+#define INT_ROW_RANDOM CASE_NONE
+  switch (o) {
+#include "ir/ops.def"
+    default: panic("%s has no meaning on integers", op_get(o)->name);
+  }
+#undef OP
+}
+
+static scalar eval_bitcast(dtype from, dtype to, scalar v) {
+  unsigned char bytes[8];
+  scalar_store(bytes, from, v);
+  return scalar_load(bytes, to);
+}
+
+scalar op_eval(op o, dtype operand, dtype result, const scalar *in) {
+  int nin = op_get(o)->arity;
+  switch (o) {
+    case OP_where: return in[0].i ? in[1] : in[2];
+    case OP_cast: return scalar_cast(in[0], operand, result);
+    case OP_bitcast: return eval_bitcast(operand, result, in[0]);
+    case OP_random_bits:
+      return (scalar){.i = (int64_t)op_random_bits((uint64_t)in[0].i, (uint64_t)in[1].i)};
+    default: break;
+  }
+  if (!dtype_is_float(operand)) return scalar_cast(eval_int(o, operand, in, nin), DT_i64, result);
+  scalar v = eval_float(o, operand, in, nin);
+  return dtype_is_float(result) ? scalar_cast(v, DT_f64, result) : v;
+}
+
+op op_combiner(op o) {
+  switch (o) {
+    case OP_sum:
+    case OP_cumsum:
+    case OP_dot: return OP_add;
+    case OP_prod:
+    case OP_cumprod: return OP_mul;
+    case OP_reduce_min:
+    case OP_argmin:
+    case OP_cummin: return OP_min;
+    case OP_reduce_max:
+    case OP_argmax:
+    case OP_cummax: return OP_max;
+    case OP_any: return OP_or;
+    case OP_all: return OP_and;
+    default: return o;
+  }
+}
+
+static int64_t int_limit(dtype t, bool largest) {
+  if (t == DT_bool || t == DT_u8) return largest ? (t == DT_u8 ? 255 : 1) : 0;
+  uint64_t top = UINT64_C(1) << (dtype_bytes(t) * 8 - 1);
+  return largest ? (int64_t)(top - 1) : -(int64_t)(top - 1) - 1;
+}
+
+scalar op_identity(op o, dtype t) {
+  bool is_float = dtype_is_float(t);
+  switch (op_combiner(o)) {
+    case OP_add:
+    case OP_or:
+    case OP_xor: return is_float ? (scalar){.f = 0} : (scalar){.i = 0};
+    case OP_mul: return is_float ? (scalar){.f = 1} : (scalar){.i = 1};
+    case OP_and: return (scalar){.i = t == DT_bool ? 1 : -1};
+    case OP_min: return is_float ? (scalar){.f = INFINITY} : (scalar){.i = int_limit(t, true)};
+    case OP_max: return is_float ? (scalar){.f = -INFINITY} : (scalar){.i = int_limit(t, false)};
+    default: panic("%s has no identity", op_get(o)->name);
+  }
+}
+
+scalar op_combine(op o, dtype t, scalar acc, scalar v) {
+  return op_eval(op_combiner(o), t, t, (scalar[]){acc, v});
+}
+
+// ---- random numbers
+
+uint64_t op_random_bits(uint64_t key, uint64_t counter) {
+  uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+  uint32_t c0 = (uint32_t)counter, c1 = (uint32_t)(counter >> 32), c2 = 0, c3 = 0;
+  for (int round = 0; round < 10; round++) {
+    uint64_t even = (uint64_t)c0 * 0xD2511F53u, odd = (uint64_t)c2 * 0xCD9E8D57u;
+    c0 = (uint32_t)(odd >> 32) ^ c1 ^ k0;
+    c1 = (uint32_t)odd;
+    c2 = (uint32_t)(even >> 32) ^ c3 ^ k1;
+    c3 = (uint32_t)even;
+    k0 += 0x9E3779B9u;  // the golden ratio, then sqrt(3) - 1
+    k1 += 0xBB67AE85u;
+  }
+  return (uint64_t)c1 << 32 | c0;
+}
