@@ -119,6 +119,9 @@ struct tstmt {
   bool guard;        // LOAD: where a coordinate is outside the buffer the value is in[nin - 1]
   bool nontemporal;  // STORE
   bool stage;        // LOOP: an on-chip copy; backends may make it asynchronous
+  bool vec;          // LOOP: inside, lanes run along this loop's axis instead of the kernel's;
+                     // no value that carries the kernel's lane axis is visible inside, and the
+                     // loop carries nothing
   bool reverse;      // LOOP: walks from the last step to the first
   int unroll;        // LOOP: 0 or 1 none
   tile_cond cond;    // IF
