@@ -33,10 +33,17 @@ typedef struct pass_ctx {
 /// Changes ctx->graph; true when it changed something.
 typedef bool pass_fn(pass_ctx *ctx);
 
+// The passes: pass_dce, pass_fuse, ...
+#define PASS(name, summary) pass_fn pass_##name;
+#define AGAIN(name)
+#include "passes/passes.def"
+#undef PASS
+#undef AGAIN
+
 typedef struct pass_info {
   const char *name;
   pass_fn *run;
-  const char *summary;  // one line, for `list passes` and docs/passes.md
+  const char *summary;  // one line; null where the pass runs once more
 } pass_info;
 const pass_info *passes_all(int *count);      // passes.def, in pipeline order
 const pass_info *passes_find(str name);

@@ -1,0 +1,86 @@
+// Inside the fuse pass: units, clusters, and the two questions asked about a set of nodes.
+//
+// A *unit* is a node that is computed in one place unless the cost model says otherwise: maps,
+// reductions, contractions, gathers... *Free* nodes (constants, sizes, indices, views, pads,
+// widening casts) cost next to nothing: each kernel that uses one gets its own clone. A *cluster*
+// is a set of units that becomes one kernel; a unit in several clusters is recomputed there.
+#pragma once
+#include "passes/group.h"
+#include "passes/passes.h"
+
+typedef vec(int) ints;
+
+/// A set of nodes looked at as one kernel.
+typedef struct candidate {
+  const graph *g;
+  node **nodes;  // in topological order, free nodes included
+  int n;
+  const uint8_t *member;  // by node id: in `nodes`
+  const uint8_t *stored;  // by node id: a member that goes to memory
+} candidate;
+
+typedef struct verdict {
+  bool ok;
+  reason why;  // when not ok
+  int node;    // the offending node's id, -1 none
+} verdict;
+
+// ---- fuse_legality.c
+/// May these nodes be one kernel by the rules of passes/group.h? Says nothing about cycles
+/// between kernels, which depend on the rest of the graph. `kind` may be null.
+verdict fuse_legal(const candidate *c, arena *scratch, group_kind *kind);
+/// The value loses nothing in the cast: f32 to f64, bf16 to f32, i16 to f32, bool to any...
+bool cast_is_exact(dtype from, dtype to);
+
+// ---- fuse_cost.c
+typedef struct cost {
+  double bytes_read, bytes_written;  // between memory and the kernel, each buffer once
+  double flops;                      // with recomputation; a fused multiply-add is 2
+  double seconds;                    // max(bytes / bandwidth, flops / peak) + the launch
+} cost;
+const target_info *target_or_default(const pass_options *options);
+cost fuse_cost(const candidate *c, group_kind kind, const target_info *t, arena *scratch);
+double node_bytes(const graph *g, const node *n);  // by the estimates of size symbols
+double node_count(const graph *g, const node *n);
+
+// ---- fuse_units.c
+typedef struct fusion {
+  graph *g;
+  arena *a;  // scratch of the pass
+  const target_info *target;
+  int n;           // nodes of the graph the pass started with
+  node **nodes;    // these, by id
+  bool *live;      // reaches an output
+  bool *returned;  // by node id
+  bool *free;      // cloned into each kernel that uses it
+  ints *deps;      // unit: the units it reads, through free nodes
+  ints *users;     // unit: the units that read it
+  ints *homes;     // unit: the clusters that compute it; the first one stores it if any does
+  ints *clusters;  // the units of each cluster, ascending; empty: gone
+  int nclusters;
+  uint8_t *member, *stored;  // of the last candidate
+  ints marked;               // ids set in member
+} fusion;
+
+void fusion_init(fusion *f, pass_ctx *ctx);
+bool is_unit(const fusion *f, int id);
+bool in_cluster(const fusion *f, int unit, int cluster);
+/// Whether the unit must be in memory: returned, or read by a cluster that does not compute it.
+/// Clusters a and b count as one (-1: none).
+bool unit_is_stored(const fusion *f, int unit, int a, int b);
+/// The union of two clusters (b may be -1) as a candidate; valid until the next one.
+candidate fusion_candidate(fusion *f, int a, int b);
+verdict clusters_legal(fusion *f, int a, int b, group_kind *kind);
+double clusters_seconds(fusion *f, int a, int b);
+/// Whether the union would wait for itself through other clusters.
+bool clusters_cyclic(fusion *f, int a, int b);
+/// Moves the units of b into a.
+void clusters_merge(fusion *f, int a, int b);
+void cluster_add(fusion *f, int cluster, int unit);
+void cluster_remove(fusion *f, int cluster, int unit);
+/// Clusters other than those computing the unit that read it, ascending.
+ints unit_reading_clusters(fusion *f, int unit);
+
+// ---- fuse_emit.c
+/// Rebuilds the graph in kernel order with clones, kernel numbers and the decisions.
+void fusion_emit(fusion *f);

@@ -1,0 +1,214 @@
+// The end of the fuse pass: clusters in an order in which each finds its inputs stored, cloned
+// into the graph one kernel after the other, and one decision per edge between units.
+#include "base/fault.h"
+#include "passes/fuse.h"
+
+typedef struct emitter {
+  fusion *f;
+  node **stored_at;  // by unit: the node that is in memory
+  node **local;      // by old id: the clone in the current kernel
+  int *local_of;     // by old id: the cluster `local` belongs to
+  node **in_cluster;  // nclusters * n would be too much: clones by (cluster order, id) in `clones`
+  ints *clones;      // by cluster: pairs old id, new id
+} emitter;
+
+// ---- order
+
+static bool ready(const fusion *f, int cluster, const bool *done) {
+  const ints *units = &f->clusters[cluster];
+  for (int i = 0; i < units->len; i++) {
+    const ints *deps = &f->deps[units->data[i]];
+    for (int k = 0; k < deps->len; k++)
+      if (!in_cluster(f, deps->data[k], cluster) && !done[f->homes[deps->data[k]].data[0]])
+        return false;
+  }
+  return true;
+}
+
+/// The cluster to run next: of those that can, the one that begins first in the program.
+static int next_cluster(const fusion *f, const bool *done) {
+  int best = -1;
+  for (int c = 0; c < f->nclusters; c++) {
+    if (done[c] || !f->clusters[c].len) continue;
+    if (best >= 0 && f->clusters[c].data[0] >= f->clusters[best].data[0]) continue;
+    if (ready(f, c, done)) best = c;
+  }
+  return best;
+}
+
+// ---- decisions
+
+static int new_id(const emitter *e, int cluster, int old) {
+  const ints *pairs = &e->clones[cluster];
+  for (int i = 0; i < pairs->len; i += 2)
+    if (pairs->data[i] == old) return pairs->data[i + 1];
+  return -1;
+}
+
+static bool through_view(const fusion *f, const node *consumer, int producer) {
+  for (int k = 0; k < consumer->nin; k++) {
+    const node *in = consumer->in[k];
+    if (!f->free[in->id] || op_get(in->op)->class != CLASS_view) continue;
+    const ints *deps = &f->deps[in->id];
+    for (int i = 0; i < deps->len; i++)
+      if (deps->data[i] == producer) return true;
+  }
+  return false;
+}
+
+/// Whether the anchor of the cluster, or one of its reductions, leads to the unit in it.
+static bool follows_anchor(const fusion *f, int cluster, int unit) {
+  op_class c = op_get(f->nodes[unit]->op)->class;
+  if (c == CLASS_reduce || c == CLASS_contract || c == CLASS_scan) return true;
+  for (int i = 0; i < f->deps[unit].len; i++)
+    if (in_cluster(f, f->deps[unit].data[i], cluster) &&
+        follows_anchor(f, cluster, f->deps[unit].data[i]))
+      return true;
+  return false;
+}
+
+static reason fused_reason(const fusion *f, int cluster, group_kind kind, int p, int c) {
+  op_class consumer = op_get(f->nodes[c]->op)->class;
+  if (f->homes[p].len > 1) return REASON_recomputed;
+  bool after = follows_anchor(f, cluster, p);
+  if (kind == GROUP_CONTRACT && after) return REASON_epilogue;
+  if (consumer == CLASS_contract) return REASON_prologue;
+  if (kind == GROUP_REDUCE && after) return consumer == CLASS_reduce ? REASON_same_rows
+                                                                      : REASON_row_epilogue;
+  if (consumer == CLASS_reduce) return REASON_reduce_input;
+  return through_view(f, f->nodes[c], p) ? REASON_view_folded : REASON_map_into_consumer;
+}
+
+static reason cut_reason(fusion *f, int from, int cluster, int p, int c) {
+  verdict v = clusters_legal(f, from, cluster, NULL);
+  if (!v.ok) return v.why;
+  if (clusters_cyclic(f, from, cluster)) return REASON_cycle;
+  if (f->returned[p]) return REASON_is_returned;
+  if (op_get(f->nodes[c]->op)->class == CLASS_contract) return REASON_operand_reused;
+  return REASON_several_consumers;
+}
+
+static void decide_edge(emitter *e, int cluster, group_kind kind, int p, int c) {
+  fusion *f = e->f;
+  graph *g = f->g;
+  const node *producer = f->nodes[p], *consumer = f->nodes[c];
+  int owner = f->homes[p].data[0];
+  bool fused = in_cluster(f, p, cluster), stored = unit_is_stored(f, p, -1, -1);
+  double bytes = node_bytes(g, producer);
+  decision d = {.fused = fused, .producer_at = producer->at, .consumer_at = consumer->at};
+  d.consumer = new_id(e, cluster, c);
+  if (fused) {
+    d.why = fused_reason(f, cluster, kind, p, c);
+    d.producer = new_id(e, cluster, p);
+    d.bytes = (int64_t)(stored ? bytes : 2 * bytes);
+    if (owner != cluster)
+      d.flops = (int64_t)(node_count(g, producer) * op_get(producer->op)->cost);
+  } else {
+    d.why = cut_reason(f, owner, cluster, p, c);
+    d.producer = e->stored_at[p]->id;
+    d.bytes = (int64_t)(f->returned[p] ? bytes : 2 * bytes);
+  }
+  vec_push(g->arena, &g->decisions, d);
+}
+
+/// Views that are folded into the loads of a buffer.
+static void decide_view(emitter *e, const node *old, const node *new) {
+  fusion *f = e->f;
+  if (op_get(old->op)->class != CLASS_view || !f->free[old->id]) return;
+  decision d = {.why = REASON_view_folded, .fused = true, .producer = new->in[0]->id,
+                .consumer = new->id, .producer_at = new->in[0]->at, .consumer_at = new->at};
+  if (new->in[0]->kernel == new->kernel) return;
+  d.bytes = (int64_t)(2 * node_bytes(f->g, new));
+  vec_push(f->g->arena, &f->g->decisions, d);
+}
+
+/// Outputs of one kernel that do not depend on one another are there for the data they share.
+static void decide_siblings(emitter *e, int cluster) {
+  fusion *f = e->f;
+  const ints *units = &f->clusters[cluster];
+  ints root = {0};  // by position in units: the first unit of the connected part
+  for (int i = 0; i < units->len; i++) {
+    vec_push(f->a, &root, i);
+    for (int k = 0; k < i; k++) {
+      bool linked = false;
+      const ints *deps = &f->deps[units->data[i]];
+      for (int d = 0; d < deps->len; d++) linked |= deps->data[d] == units->data[k];
+      if (!linked || root.data[k] == root.data[i]) continue;
+      int from = root.data[k] > root.data[i] ? root.data[k] : root.data[i];
+      int to = root.data[k] > root.data[i] ? root.data[i] : root.data[k];
+      for (int j = 0; j <= i; j++)
+        if (root.data[j] == from) root.data[j] = to;
+    }
+  }
+  for (int i = 1; i < units->len; i++) {
+    if (root.data[i] != i) continue;
+    const node *first = f->nodes[units->data[0]], *other = f->nodes[units->data[i]];
+    decision d = {.why = REASON_siblings, .fused = true, .producer = new_id(e, cluster, first->id),
+                  .consumer = new_id(e, cluster, other->id), .producer_at = first->at,
+                  .consumer_at = other->at};
+    vec_push(f->g->arena, &f->g->decisions, d);
+  }
+}
+
+static void decide_cluster(emitter *e, int cluster) {
+  fusion *f = e->f;
+  group_kind kind;
+  verdict v = clusters_legal(f, cluster, -1, &kind);
+  if (!v.ok)
+    panic("fuse: illegal group in @%.*s: %s at node %d", STR_FMT(f->g->name), reason_name(v.why),
+          v.node);
+  const ints *units = &f->clusters[cluster];
+  for (int i = 0; i < units->len; i++) {
+    const ints *deps = &f->deps[units->data[i]];
+    for (int k = 0; k < deps->len; k++) decide_edge(e, cluster, kind, deps->data[k], units->data[i]);
+  }
+  decide_siblings(e, cluster);
+}
+
+// ---- clones
+
+static void emit_cluster(emitter *e, int cluster, int kernel) {
+  fusion *f = e->f;
+  candidate c = fusion_candidate(f, cluster, -1);
+  for (int i = 0; i < c.n; i++) {
+    node *old = c.nodes[i];
+    node **in = arena_array(f->a, node *, old->nin);
+    for (int k = 0; k < old->nin; k++) {
+      node *from = old->in[k];
+      in[k] = c.member[from->id] ? e->local[from->id]
+              : from->op == OP_param ? from : e->stored_at[from->id];
+      check(in[k]);
+    }
+    node *clone = graph_clone_node(f->g, old, in);
+    clone->kernel = kernel;
+    e->local[old->id] = clone;
+    if (c.stored[old->id]) e->stored_at[old->id] = clone;
+    vec_push(f->a, &e->clones[cluster], old->id);
+    vec_push(f->a, &e->clones[cluster], clone->id);
+    decide_view(e, old, clone);
+  }
+}
+
+void fusion_emit(fusion *f) {
+  graph *g = f->g;
+  emitter e = {.f = f};
+  e.stored_at = arena_array(f->a, node *, f->n);
+  e.local = arena_array(f->a, node *, f->n);
+  e.clones = arena_array(f->a, ints, f->nclusters);
+  bool *done = arena_array(f->a, bool, f->nclusters);
+  ints order = {0};
+  for (int c = next_cluster(f, done); c >= 0; c = next_cluster(f, done)) {
+    done[c] = true;
+    vec_push(f->a, &order, c);
+  }
+  for (int c = 0; c < f->nclusters; c++) check(done[c] || !f->clusters[c].len);
+  g->decisions.len = 0;
+  g->nodes.len = g->nparams;
+  for (int i = 0; i < g->nparams; i++) g->nodes.data[i]->kernel = -1;
+  for (int i = 0; i < order.len; i++) emit_cluster(&e, order.data[i], i);
+  for (int i = 0; i < g->outputs.len; i++)
+    g->outputs.data[i].value = e.stored_at[g->outputs.data[i].value->id];
+  g->fused = true;
+  g->nkernels = order.len;
+  for (int i = 0; i < order.len; i++) decide_cluster(&e, order.data[i]);
+}

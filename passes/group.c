@@ -1,0 +1,65 @@
+// The kernels of a fused graph as groups, checked against the rules of passes/group.h.
+#include "passes/group.h"
+
+#include "base/fault.h"
+#include "passes/fuse.h"
+
+static void set_uses(const graph *g, uint8_t *stored) {
+  for (int i = 0; i < g->outputs.len; i++) stored[g->outputs.data[i].value->id] = 1;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    for (int k = 0; k < n->nin; k++)
+      if (n->in[k]->kernel != n->kernel) stored[n->in[k]->id] = 1;
+  }
+}
+
+static void push_once(arena *a, group *grp, node *n) {
+  for (int i = 0; i < grp->inputs.len; i++)
+    if (grp->inputs.data[i] == n) return;
+  vec_push(a, &grp->inputs, n);
+}
+
+static void add_node(arena *a, group *grp, node *n, bool stored) {
+  vec_push(a, &grp->nodes, n);
+  for (int k = 0; k < n->nin; k++)
+    if (n->in[k]->kernel != n->kernel) push_once(a, grp, n->in[k]);
+  if (stored) vec_push(a, &grp->outputs, n);
+  switch (op_get(n->op)->class) {
+    case CLASS_reduce: vec_push(a, &grp->reductions, n); break;
+    case CLASS_contract:
+    case CLASS_scan:
+    case CLASS_scatter:
+    case CLASS_opaque: grp->anchor = n; break;
+    default: break;
+  }
+}
+
+static void check_group(const graph *g, group *grp, const uint8_t *stored, arena *a) {
+  uint8_t *member = arena_array(a, uint8_t, g->nodes.len);
+  for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
+  candidate c = {g, grp->nodes.data, grp->nodes.len, member, stored};
+  verdict v = fuse_legal(&c, a, &grp->kind);
+  if (!v.ok)
+    panic("kernel %d of @%.*s is not a legal group: %s (node %d)", grp->kernel, STR_FMT(g->name),
+          reason_text(v.why), v.node);
+}
+
+group *graph_groups(const graph *g, arena *a, int *count) {
+  check(g->fused);
+  group *groups = arena_array(a, group, g->nkernels);
+  uint8_t *stored = arena_array(a, uint8_t, g->nodes.len);
+  set_uses(g, stored);
+  int last = -1;
+  for (int i = g->nparams; i < g->nodes.len; i++) {
+    node *n = g->nodes.data[i];
+    check(n->kernel == last || n->kernel == last + 1);
+    check(n->kernel < g->nkernels);
+    last = n->kernel;
+    groups[last].kernel = last;
+    add_node(a, &groups[last], n, stored[n->id]);
+  }
+  check(last == g->nkernels - 1);
+  for (int i = 0; i < g->nkernels; i++) check_group(g, &groups[i], stored, a);
+  *count = g->nkernels;
+  return groups;
+}

@@ -1,0 +1,230 @@
+// Fusion: which operators share a kernel, which do not, and the reasons recorded.
+#include <criterion/criterion.h>
+
+#include "base/fault.h"
+#include "passes/group.h"
+#include "passes/passes.h"
+
+typedef struct fixture {
+  arena a, scratch;
+  graph *g;
+  int N, D, H, E;
+} fixture;
+
+static fixture *begin(void) {
+  static fixture f;  // one test runs per process
+  f.g = graph_new(&f.a, STR("t"));
+  f.N = graph_add_axis(f.g, STR("N"), ix_const(&f.g->ix, 512));
+  f.D = graph_add_axis(f.g, STR("D"), ix_const(&f.g->ix, 768));
+  f.H = graph_add_axis(f.g, STR("H"), ix_const(&f.g->ix, 3072));
+  f.E = graph_add_axis(f.g, STR("E"), ix_const(&f.g->ix, 256));
+  return &f;
+}
+
+static node *param(fixture *f, const char *name, dtype t, int a, int b) {
+  int axes[2] = {a, b};
+  return graph_param(f->g, str_from(name), t, axes, b < 0 ? 1 : 2);
+}
+
+static group *fuse(fixture *f, int *count) {
+  pass_options options = {0};
+  pass_ctx ctx = {.graph = f->g, .scratch = &f->scratch, .options = &options};
+  pass_fuse(&ctx);
+  cr_assert(f->g->fused);
+  return graph_groups(f->g, &f->a, count);
+}
+
+static int count_reason(const graph *g, reason why, bool fused) {
+  int n = 0;
+  for (int i = 0; i < g->decisions.len; i++)
+    n += g->decisions.data[i].why == why && g->decisions.data[i].fused == fused;
+  return n;
+}
+
+static node *softmax(graph *g, node *x, int axis) {
+  node *e = graph_unary(g, OP_exp, graph_binary(g, OP_sub, x,
+                                                graph_reduce(g, OP_reduce_max, x, &axis, 1)));
+  return graph_binary(g, OP_div, e, graph_reduce(g, OP_sum, e, &axis, 1));
+}
+
+static node *rmsnorm(graph *g, node *x, int axis) {
+  node *square = graph_binary(g, OP_mul, x, x);
+  node *mean = graph_binary(g, OP_div, graph_reduce(g, OP_sum, square, &axis, 1),
+                            graph_size(g, x->type, graph_axis_size(g, axis)));
+  return graph_binary(g, OP_mul, x, graph_unary(g, OP_rsqrt, mean));
+}
+
+Test(passes_fuse, softmax_is_one_kernel_along_any_axis) {
+  for (int along = 0; along < 2; along++) {
+    fixture *f = begin();
+    node *x = param(f, "x", DT_f32, f->N, f->D);
+    graph_output(f->g, softmax(f->g, x, along ? f->D : f->N), STR("out"));
+    int n;
+    group *groups = fuse(f, &n);
+    cr_assert_eq(n, 1);
+    cr_assert_eq(groups[0].kind, GROUP_REDUCE);
+    cr_assert_eq(groups[0].reductions.len, 2);
+    cr_assert_eq(groups[0].inputs.len, 1);
+    cr_assert_eq(groups[0].outputs.len, 1);
+  }
+}
+
+Test(passes_fuse, residual_and_rmsnorm_share_a_kernel_with_two_outputs) {
+  fixture *f = begin();
+  node *x = param(f, "x", DT_f32, f->N, f->D), *y = param(f, "y", DT_f32, f->N, f->D);
+  node *r = graph_binary(f->g, OP_add, x, y);
+  graph_output(f->g, rmsnorm(f->g, r, f->D), STR("out0"));
+  graph_output(f->g, r, STR("out1"));
+  int n;
+  group *groups = fuse(f, &n);
+  cr_assert_eq(n, 1);
+  cr_assert_eq(groups[0].outputs.len, 2);
+}
+
+Test(passes_fuse, cross_entropy_is_one_kernel) {
+  fixture *f = begin();
+  graph *g = f->g;
+  node *z = param(f, "z", DT_f32, f->N, f->D), *target = param(f, "t", DT_i32, f->N, -1);
+  node *m = graph_reduce(g, OP_reduce_max, z, &f->D, 1);
+  node *s = graph_reduce(g, OP_sum, graph_unary(g, OP_exp, graph_binary(g, OP_sub, z, m)), &f->D, 1);
+  node *lse = graph_binary(g, OP_add, graph_unary(g, OP_log, s), m);
+  node *hit = graph_map(g, OP_eq, (node *[]){graph_index(g, DT_i32, f->D), target}, 2, DT_bool);
+  node *picked = graph_reduce(g, OP_sum,
+                              graph_where(g, hit, z, graph_const_float(g, DT_f32, 0)), &f->D, 1);
+  graph_output(g, graph_binary(g, OP_sub, lse, picked), STR("out"));
+  int n;
+  group *groups = fuse(f, &n);
+  cr_assert_eq(n, 1);
+  cr_assert_eq(groups[0].reductions.len, 3);
+}
+
+Test(passes_fuse, bias_activation_and_rounding_are_the_epilogue) {
+  fixture *f = begin();
+  graph *g = f->g;
+  node *x = param(f, "x", DT_bf16, f->N, f->D), *w1 = param(f, "w1", DT_bf16, f->D, f->H);
+  node *b = param(f, "b", DT_f32, f->H, -1), *w2 = param(f, "w2", DT_bf16, f->H, f->E);
+  node *h = graph_binary(g, OP_add, graph_dot(g, x, w1, &f->D, 1), b);
+  h = graph_binary(g, OP_mul, h, graph_unary(g, OP_sigmoid, h));
+  h = graph_cast(g, h, DT_bf16);
+  graph_output(g, graph_cast(g, graph_dot(g, h, w2, &f->H, 1), DT_bf16), STR("out"));
+  int n;
+  group *groups = fuse(f, &n);
+  cr_assert_eq(n, 2);
+  for (int i = 0; i < 2; i++) {
+    cr_assert_eq(groups[i].kind, GROUP_CONTRACT);
+    cr_assert_eq(groups[i].outputs.len, 1);
+    cr_assert_eq(groups[i].outputs.data[0]->type, DT_bf16);
+  }
+  cr_assert_eq(count_reason(g, REASON_second_contraction, false), 1);
+  cr_assert_geq(count_reason(g, REASON_epilogue, true), 4);
+}
+
+Test(passes_fuse, a_cheap_cast_is_a_prologue) {
+  fixture *f = begin();
+  node *x = param(f, "x", DT_f32, f->N, f->D), *w = param(f, "w", DT_bf16, f->D, f->E);
+  graph_output(f->g, graph_dot(f->g, graph_cast(f->g, x, DT_bf16), w, &f->D, 1), STR("out"));
+  int n;
+  fuse(f, &n);
+  cr_assert_eq(n, 1);
+  cr_assert_eq(count_reason(f->g, REASON_prologue, true), 1);
+}
+
+Test(passes_fuse, an_expensive_operand_used_by_many_tiles_is_stored) {
+  fixture *f = begin();
+  graph *g = f->g;
+  int wide = graph_add_axis(g, STR("W"), ix_const(&g->ix, 65536));
+  node *x = param(f, "x", DT_f32, f->N, f->D), *w = param(f, "w", DT_f32, f->D, wide);
+  node *p = graph_unary(g, OP_tanh, graph_unary(g, OP_sin, x));
+  graph_output(g, graph_dot(g, p, w, &f->D, 1), STR("out"));
+  int n;
+  fuse(f, &n);
+  cr_assert_eq(n, 2);
+  cr_assert_eq(count_reason(g, REASON_operand_reused, false), 1);
+}
+
+Test(passes_fuse, reductions_over_other_axes_are_other_kernels) {
+  fixture *f = begin();
+  node *x = param(f, "x", DT_f32, f->N, f->D);
+  node *rows = graph_reduce(f->g, OP_sum, x, &f->D, 1);
+  node *scaled = graph_binary(f->g, OP_mul, x, rows);
+  graph_output(f->g, graph_reduce(f->g, OP_sum, scaled, &f->N, 1), STR("out"));
+  int n;
+  fuse(f, &n);
+  cr_assert_eq(n, 2);
+  cr_assert_eq(count_reason(f->g, REASON_different_rows, false), 1);
+}
+
+Test(passes_fuse, cheap_values_are_recomputed_in_each_kernel) {
+  fixture *f = begin();
+  graph *g = f->g;
+  node *x = param(f, "x", DT_f32, f->N, f->D);
+  node *y = graph_binary(g, OP_mul, x, graph_const_float(g, DT_f32, 3));
+  graph_output(g, graph_reduce(g, OP_sum, y, &f->D, 1), STR("out0"));
+  graph_output(g, graph_reduce(g, OP_sum, y, &f->N, 1), STR("out1"));
+  int n;
+  group *groups = fuse(f, &n);
+  cr_assert_eq(n, 2);
+  for (int i = 0; i < 2; i++) cr_assert_eq(groups[i].inputs.data[0]->op, OP_param);
+  cr_assert_eq(count_reason(g, REASON_recomputed, true), 2);
+}
+
+Test(passes_fuse, siblings_that_read_the_same_data_share_a_kernel) {
+  fixture *f = begin();
+  node *x = param(f, "x", DT_f32, f->N, f->D);
+  graph_output(f->g, graph_unary(f->g, OP_exp, x), STR("out0"));
+  graph_output(f->g, graph_unary(f->g, OP_sin, x), STR("out1"));
+  graph_output(f->g, graph_reduce(f->g, OP_sum, x, &f->D, 1), STR("out2"));
+  int n;
+  group *groups = fuse(f, &n);
+  cr_assert_eq(n, 1);
+  cr_assert_eq(groups[0].outputs.len, 3);
+  cr_assert_eq(count_reason(f->g, REASON_siblings, true), 2);
+}
+
+Test(passes_fuse, a_kernel_never_waits_for_itself) {
+  fixture *f = begin();
+  graph *g = f->g;
+  // y reads x's product both directly and through a contraction that is its own kernel.
+  node *x = param(f, "x", DT_f32, f->N, f->D), *w = param(f, "w", DT_f32, f->D, f->E);
+  node *e = graph_unary(g, OP_exp, x);
+  node *d = graph_dot(g, e, w, &f->D, 1);
+  node *s = graph_reduce(g, OP_sum, d, &f->E, 1);
+  node *y = graph_binary(g, OP_mul, e, s);
+  graph_output(g, e, STR("out0"));
+  graph_output(g, y, STR("out1"));
+  int n;
+  group *groups = fuse(f, &n);
+  for (int i = 0; i < n; i++)
+    for (int k = 0; k < groups[i].inputs.len; k++)
+      cr_assert_lt(groups[i].inputs.data[k]->kernel, i);
+  cr_assert_geq(n, 3);
+}
+
+Test(passes_fuse, a_returned_parameter_is_copied) {
+  fixture *f = begin();
+  node *x = param(f, "x", DT_f32, f->N, f->D);
+  graph_output(f->g, x, STR("out"));
+  int n;
+  group *groups = fuse(f, &n);
+  cr_assert_eq(n, 1);
+  cr_assert_eq(groups[0].kind, GROUP_MAP);
+  cr_assert_eq(groups[0].outputs.data[0]->op, OP_view);
+}
+
+Test(passes_fuse, a_view_of_the_product_ends_the_epilogue) {
+  fixture *f = begin();
+  graph *g = f->g;
+  int A = graph_add_axis(g, STR("A"), ix_const(&g->ix, 8));
+  int B = graph_add_axis(g, STR("B"), ix_const(&g->ix, 32));
+  node *x = param(f, "x", DT_f32, f->N, f->D), *w = param(f, "w", DT_f32, f->D, f->E);
+  node *s = param(f, "s", DT_f32, A, -1);
+  node *d = graph_dot(g, x, w, &f->D, 1);
+  ix e = ix_add(&g->ix, ix_scale(&g->ix, ix_axis(&g->ix, A), 32), ix_axis(&g->ix, B));
+  int axes[3] = {f->N, A, B};
+  node *v = graph_view(g, d, (ix[]){ix_axis(&g->ix, f->N), e}, axes, 3);
+  graph_output(g, graph_binary(g, OP_mul, v, s), STR("out"));
+  int n;
+  fuse(f, &n);
+  cr_assert_eq(n, 2);
+  cr_assert_eq(count_reason(g, REASON_view_of_reduction, false), 1);
+}
