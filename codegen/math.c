@@ -1,0 +1,208 @@
+// The arithmetic that inline functions are written in, their dispatch by op, and their bounds.
+#include "codegen/math.h"
+
+#include "base/fault.h"
+
+mathb math_builder(emit *e, dtype t, int lanes) {
+  check(t == DT_f32 || t == DT_f64);
+  bool is_double = t == DT_f64;
+  mathb m = {.e = e, .b = e->builder, .t = t, .lanes = lanes};
+  m.ft = emit_type(e, t, lanes);
+  m.it = emit_vec(is_double ? e->i64 : e->i32, lanes);
+  m.bt = emit_vec(e->i1, lanes);
+  m.fma = e->arch != ARCH_X86 || e->avx2 || e->avx512;
+  int bits = lanes * (is_double ? 64 : 32);
+  m.wide = e->arch == ARCH_X86 && e->avx512 && (bits == 512 || bits == 256);
+  m.mantissa = is_double ? 52 : 23;
+  m.bias = is_double ? 1023 : 127;
+  return m;
+}
+
+val m_const(const mathb *m, double v) { return emit_float(m->ft, v); }
+val m_int(const mathb *m, int64_t v) { return emit_int(m->it, v); }
+val m_add(const mathb *m, val x, val y) { return LLVMBuildFAdd(m->b, x, y, ""); }
+val m_sub(const mathb *m, val x, val y) { return LLVMBuildFSub(m->b, x, y, ""); }
+val m_mul(const mathb *m, val x, val y) { return LLVMBuildFMul(m->b, x, y, ""); }
+val m_div(const mathb *m, val x, val y) { return LLVMBuildFDiv(m->b, x, y, ""); }
+val m_neg(const mathb *m, val x) { return LLVMBuildFNeg(m->b, x, ""); }
+
+static val unary(const mathb *m, const char *name, val x) {
+  LLVMTypeRef type = m->ft;
+  return emit_intrinsic(m->e, name, &type, 1, &x, 1);
+}
+
+val m_abs(const mathb *m, val x) { return unary(m, "llvm.fabs", x); }
+val m_sqrt(const mathb *m, val x) { return unary(m, "llvm.sqrt", x); }
+
+static val hardware_fma(const mathb *m, val x, val y, val z) {
+  LLVMTypeRef type = m->ft;
+  return emit_intrinsic(m->e, "llvm.fma", &type, 1, (val[]){x, y, z}, 3);
+}
+
+val m_mad(const mathb *m, val x, val y, val z) {
+  return m->fma ? hardware_fma(m, x, y, z) : m_add(m, m_mul(m, x, y), z);
+}
+
+val m_select(const mathb *m, val condition, val x, val y) {
+  return LLVMBuildSelect(m->b, condition, x, y, "");
+}
+val m_cmp(const mathb *m, LLVMRealPredicate p, val x, val y) {
+  return LLVMBuildFCmp(m->b, p, x, y, "");
+}
+val m_is_nan(const mathb *m, val x) { return m_cmp(m, LLVMRealUNO, x, x); }
+
+// With the constant first these are one minps, maxps, whose second operand is kept on NaN.
+val m_at_most(const mathb *m, double limit, val x) {
+  val c = m_const(m, limit);
+  return m_select(m, m_cmp(m, LLVMRealOLT, c, x), c, x);
+}
+val m_at_least(const mathb *m, double limit, val x) {
+  val c = m_const(m, limit);
+  return m_select(m, m_cmp(m, LLVMRealOGT, c, x), c, x);
+}
+
+val m_bits(const mathb *m, val x) { return LLVMBuildBitCast(m->b, x, m->it, ""); }
+val m_from_bits(const mathb *m, val x) { return LLVMBuildBitCast(m->b, x, m->ft, ""); }
+
+val m_copysign(const mathb *m, val magnitude, val sign) {
+  LLVMTypeRef type = m->ft;
+  return emit_intrinsic(m->e, "llvm.copysign", &type, 1, (val[]){magnitude, sign}, 2);
+}
+
+val m_poly(const mathb *m, const double *c, int n, val x) {
+  val p = m_const(m, c[n - 1]);
+  for (int k = n - 2; k >= 0; k--) p = m_mad(m, p, x, m_const(m, c[k]));
+  return p;
+}
+
+/// Adding 1.5 * 2^mantissa leaves no room for a fraction; the low bits of the sum are the integer.
+val m_round_product(const mathb *m, val x, double factor, val *k) {
+  val magic = m_const(m, m->t == DT_f64 ? 0x1.8p52 : 0x1.8p23);
+  val shifted = factor == 1 ? m_add(m, x, magic) : m_mad(m, x, m_const(m, factor), magic);
+  if (k) *k = LLVMBuildSub(m->b, m_bits(m, shifted), m_bits(m, magic), "");
+  return m_sub(m, shifted, magic);
+}
+
+/// 2^k as a float, for normal results.
+static val power_of_two(const mathb *m, val k) {
+  val biased = LLVMBuildAdd(m->b, k, m_int(m, m->bias), "");
+  return m_from_bits(m, LLVMBuildShl(m->b, biased, m_int(m, m->mantissa), ""));
+}
+
+/// In halves, so that neither factor leaves the normal range; the first product is exact.
+val m_scale(const mathb *m, val x, val k, val kf) {
+  if (m->wide) return x86_scalef(m, x, kf);
+  val half = LLVMBuildAShr(m->b, k, m_int(m, 1), "");
+  val rest = LLVMBuildSub(m->b, k, half, "");
+  return m_mul(m, m_mul(m, x, power_of_two(m, half)), power_of_two(m, rest));
+}
+
+void m_fast_two_sum(const mathb *m, val x, val y, val *high, val *low) {
+  val s = m_add(m, x, y);
+  *low = m_sub(m, y, m_sub(m, s, x));
+  *high = s;
+}
+
+void m_two_sum(const mathb *m, val x, val y, val *high, val *low) {
+  val s = m_add(m, x, y);
+  val y_part = m_sub(m, s, x), x_part = m_sub(m, s, y_part);
+  *low = m_add(m, m_sub(m, x, x_part), m_sub(m, y, y_part));
+  *high = s;
+}
+
+/// x = *high + *low, each of at most half the significand's bits: products of such are exact.
+static void split(const mathb *m, val x, val *high, val *low) {
+  int dropped = m->t == DT_f64 ? 27 : 12;
+  val half = m_int(m, INT64_C(1) << (dropped - 1)), mask = m_int(m, -(INT64_C(1) << dropped));
+  val rounded = LLVMBuildAdd(m->b, m_bits(m, x), half, "");
+  *high = m_from_bits(m, LLVMBuildAnd(m->b, rounded, mask, ""));
+  *low = m_sub(m, x, *high);
+}
+
+void m_two_prod(const mathb *m, val x, val y, val *high, val *low) {
+  val p = m_mul(m, x, y);
+  *high = p;
+  if (m->fma) {
+    *low = hardware_fma(m, x, y, m_neg(m, p));
+    return;
+  }
+  val xh, xl, yh, yl;
+  split(m, x, &xh, &xl);
+  split(m, y, &yh, &yl);
+  val error = m_sub(m, m_mul(m, xh, yh), p);
+  error = m_add(m, error, m_mul(m, xh, yl));
+  error = m_add(m, error, m_mul(m, xl, yh));
+  *low = m_add(m, error, m_mul(m, xl, yl));
+}
+
+/// One Newton step on the 14-bit estimate, in a form that keeps 0, infinity and NaN; elsewhere the
+/// quotient by the correctly rounded square root.
+static val rsqrt(const mathb *m, val x) {
+  if (!m->wide || m->t != DT_f32) return m_div(m, m_const(m, 1), m_sqrt(m, x));
+  val y = x86_rsqrt14(m, x);
+  val root = m_mul(m, x, y);
+  val error = hardware_fma(m, m_neg(m, root), y, m_const(m, 1));
+  val better = hardware_fma(m, m_mul(m, y, m_const(m, 0.5)), error, y);
+  return m_select(m, m_is_nan(m, better), y, better);
+}
+
+// ---- dispatch
+
+static val split_wide(const mathb *m, op o, val *in, int nin);
+
+static val dispatch(const mathb *m, op o, val *in) {
+  switch (o) {
+    case OP_sqrt: return m_sqrt(m, in[0]);
+    case OP_rsqrt: return rsqrt(m, in[0]);
+    case OP_exp: return math_exp(m, in[0]);
+    case OP_exp2: return math_exp2(m, in[0]);
+    case OP_expm1: return math_expm1(m, in[0]);
+    case OP_sigmoid: return math_sigmoid(m, in[0]);
+    case OP_tanh: return math_tanh(m, in[0]);
+    case OP_log: return math_log(m, in[0]);
+    case OP_log2: return math_log2(m, in[0]);
+    case OP_log1p: return math_log1p(m, in[0]);
+    case OP_erf: return math_erf(m, in[0]);
+    case OP_floor:
+    case OP_ceil:
+    case OP_round:
+    case OP_trunc: return math_floor_like(m, o, in[0]);
+    default: panic("%s is not a float function", op_get(o)->name);
+  }
+}
+
+/// Vectors of several registers are computed register by register, by the code made for one.
+static val split_wide(const mathb *m, op o, val *in, int nin) {
+  int part = m->t == DT_f64 ? 8 : 16, parts = m->lanes / part;
+  val joined = LLVMGetPoison(m->ft);
+  mathb one = math_builder(m->e, m->t, part);
+  val indices[256], pieces[3];
+  for (int k = 0; k < parts; k++) {
+    for (int n = 0; n < nin; n++) {
+      for (int i = 0; i < part; i++)
+        indices[i] = LLVMConstInt(m->e->i32, (unsigned)(k * part + i), false);
+      pieces[n] = LLVMBuildShuffleVector(m->b, in[n], LLVMGetPoison(m->ft),
+                                         LLVMConstVector(indices, (unsigned)part), "");
+    }
+    val y = dispatch(&one, o, pieces);
+    for (int i = 0; i < m->lanes; i++)
+      indices[i] = LLVMConstInt(m->e->i32, (unsigned)(i < part ? i : 0), false);
+    val widened = LLVMBuildShuffleVector(m->b, y, LLVMGetPoison(one.ft),
+                                         LLVMConstVector(indices, (unsigned)m->lanes), "");
+    for (int i = 0; i < m->lanes; i++) {
+      int from = i / part == k ? m->lanes + i % part : i;
+      indices[i] = LLVMConstInt(m->e->i32, (unsigned)from, false);
+    }
+    joined = LLVMBuildShuffleVector(m->b, joined, widened,
+                                    LLVMConstVector(indices, (unsigned)m->lanes), "");
+  }
+  return joined;
+}
+
+val emit_math(emit *e, op o, dtype t, val *in, int nin) {
+  mathb m = math_builder(e, t, emit_lanes(LLVMTypeOf(in[0])));
+  int part = t == DT_f64 ? 8 : 16;
+  if (e->arch == ARCH_X86 && e->avx512 && m.lanes > part && m.lanes % part == 0)
+    return split_wide(&m, o, in, nin);
+  return dispatch(&m, o, in);
+}

@@ -1,0 +1,89 @@
+// Emission of inline float functions: the arithmetic they are written in, and the functions.
+//
+// A `mathb` is an emitter narrowed to one float type and vector width, so that one text serves
+// f32 and f64, scalars and vectors. Private to codegen/.
+#pragma once
+#include "codegen/emit.h"
+
+typedef LLVMValueRef val;
+
+typedef struct mathb {
+  emit *e;
+  LLVMBuilderRef b;
+  dtype t;  // f32 or f64
+  int lanes;
+  LLVMTypeRef ft, it, bt;  // float, integer of the same width, condition
+  bool fma;                // a fused multiply-add is one instruction
+  bool wide;               // AVX-512 instructions fit: 16 or 8 x f32, 8 or 4 x f64
+  int mantissa;            // stored bits: 23, 52
+  int bias;                // 127, 1023
+} mathb;
+
+mathb math_builder(emit *e, dtype t, int lanes);
+
+// ---- arithmetic (codegen/math.c)
+val m_const(const mathb *m, double v);
+val m_int(const mathb *m, int64_t v);
+val m_add(const mathb *m, val x, val y);
+val m_sub(const mathb *m, val x, val y);
+val m_mul(const mathb *m, val x, val y);
+val m_div(const mathb *m, val x, val y);
+val m_neg(const mathb *m, val x);
+val m_abs(const mathb *m, val x);
+/// x * y + z: one rounding where that is one instruction, else two. For polynomials.
+val m_mad(const mathb *m, val x, val y, val z);
+/// x * y = *high + *low exactly (absent under- and overflow): fma, or Dekker's product.
+void m_two_prod(const mathb *m, val x, val y, val *high, val *low);
+/// x + y = *high + *low exactly; fast: |x| >= |y|.
+void m_two_sum(const mathb *m, val x, val y, val *high, val *low);
+void m_fast_two_sum(const mathb *m, val x, val y, val *high, val *low);
+val m_select(const mathb *m, val condition, val x, val y);
+val m_cmp(const mathb *m, LLVMRealPredicate p, val x, val y);
+val m_is_nan(const mathb *m, val x);
+/// The smaller (larger) of a constant and x; a NaN x stays NaN.
+val m_at_most(const mathb *m, double limit, val x);
+val m_at_least(const mathb *m, double limit, val x);
+val m_bits(const mathb *m, val x);       // as integer
+val m_from_bits(const mathb *m, val x);  // as float
+val m_copysign(const mathb *m, val magnitude, val sign);
+val m_sqrt(const mathb *m, val x);
+
+/// c[0] + c[1] x + ... + c[n - 1] x^(n - 1), Horner.
+val m_poly(const mathb *m, const double *c, int n, val x);
+#define M_POLY(m, c, x) m_poly((m), (c), (int)(sizeof(c) / sizeof *(c)), (x))
+
+/// x * factor rounded to an integer (the nearest, or one as near as rounding the product allows),
+/// below 2^22 (f32) or 2^51 (f64); *k gets it as an integer when not null.
+val m_round_product(const mathb *m, val x, double factor, val *k);
+/// x * 2^k, k an integer value (as float in kf), with one rounding of subnormal results.
+val m_scale(const mathb *m, val x, val k, val kf);
+
+// ---- functions, by file
+val math_floor_like(const mathb *m, op o, val x);  // math_round.c: floor ceil round trunc
+
+val math_exp(const mathb *m, val x);  // math_exp.c
+val math_exp2(const mathb *m, val x);
+val math_expm1(const mathb *m, val x);
+val math_sigmoid(const mathb *m, val x);
+val math_tanh(const mathb *m, val x);
+
+val math_log(const mathb *m, val x);  // math_log.c
+val math_log2(const mathb *m, val x);
+val math_log1p(const mathb *m, val x);
+
+val math_erf(const mathb *m, val x);  // math_erf.c
+
+// ---- AVX-512 (math_x86.c), only when m->wide
+val x86_scalef(const mathb *m, val x, val k);          // x * 2^floor(k)
+val x86_getmant(const mathb *m, val x);                // significand in [0.75, 1.5), unsigned
+val x86_getexp(const mathb *m, val x);                 // floor(log2 |x|), subnormals too
+val x86_fix_log(const mathb *m, val x, val y);         // y, but log's value at special x
+val x86_rsqrt14(const mathb *m, val x);
+val x86_rcp14(const mathb *m, val x);
+/// table[index % 32] for f32 lanes: one two-register permutation.
+val x86_lookup32(const mathb *m, const float *table, int stride, val index);
+
+/// All of the above by op: the float functions of the op table.
+val emit_math(emit *e, op o, dtype t, val *in, int nin);
+/// Casts between any two element types (cast.c), the meaning of scalar_cast().
+val emit_cast(emit *e, val x, dtype from, dtype to);

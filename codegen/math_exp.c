@@ -1,0 +1,94 @@
+// Exponentials, and the functions made of them: exp exp2 expm1 sigmoid tanh.
+//
+//   e^x = 2^k e^r    k = round(x / ln 2), r = x - k ln 2 in two steps (Cody and Waite), |r| <= 0.35
+//
+// The upper part of ln 2 is short enough for k * upper to be exact without a fused multiply-add.
+// Arguments are clamped just past the thresholds of overflow and underflow; the last scaling then
+// produces infinities, subnormals and zeros by itself.
+#include "codegen/math.h"
+#include "codegen/math/coefs.h"
+
+#define POLY(m, stem, x) \
+  ((m)->t == DT_f64 ? M_POLY((m), stem##_f64, (x)) : M_POLY((m), stem##_f32, (x)))
+
+typedef struct reduced {
+  val r;      // x - k ln 2
+  val k, kf;  // as integer and as float
+} reduced;
+
+static reduced reduce(const mathb *m, val x) {
+  bool is_double = m->t == DT_f64;
+  reduced out;
+  out.kf = m_round_product(m, x, 0x1.71547652b82fep0, &out.k);
+  double high = is_double ? 0x1.62e42fee00000p-1 : 0x1.62e4p-1;  // 33, 15 bits
+  double low = is_double ? 0x1.a39ef35793c76p-33 : 0x1.7f7d1cp-20;
+  val r = m_mad(m, out.kf, m_const(m, -high), x);
+  out.r = m_mad(m, out.kf, m_const(m, -low), r);
+  return out;
+}
+
+/// NaN stays NaN; the bounds are where e^x is certainly infinite, zero.
+static val clamp(const mathb *m, val x, double low, double high) {
+  return m_at_most(m, high, m_at_least(m, low, x));
+}
+
+val math_exp(const mathb *m, val x) {
+  bool is_double = m->t == DT_f64;
+  reduced a = reduce(m, clamp(m, x, is_double ? -746 : -104, is_double ? 710 : 89));
+  return m_scale(m, POLY(m, exp, a.r), a.k, a.kf);
+}
+
+val math_exp2(const mathb *m, val x) {
+  bool is_double = m->t == DT_f64;
+  x = clamp(m, x, is_double ? -1076 : -151, is_double ? 1025 : 129);
+  val k, kf = m_round_product(m, x, 1, &k);
+  return m_scale(m, POLY(m, exp2, m_sub(m, x, kf)), k, kf);
+}
+
+/// e^x - 1 = 2^k (e^r - 1) + (2^k - 1), for x up to where it is certainly infinite. Half of it is
+/// computed when the result may not be representable before the sum, so 2^k is made as 2 * 2^(k-1).
+static val expm1_clamped(const mathb *m, val x) {
+  reduced a = reduce(m, x);
+  val square = m_mul(m, a.r, a.r);
+  val p = m_mad(m, POLY(m, expm1, a.r), square, a.r);
+  val one_less = LLVMBuildSub(m->b, a.k, m_int(m, 1), "");
+  val biased = LLVMBuildAdd(m->b, one_less, m_int(m, m->bias), "");
+  val half_scale = m_from_bits(m, LLVMBuildShl(m->b, biased, m_int(m, m->mantissa), ""));
+  val half = m_mad(m, half_scale, p, m_sub(m, half_scale, m_const(m, 0.5)));
+  return m_add(m, half, half);
+}
+
+val math_expm1(const mathb *m, val x) {
+  bool is_double = m->t == DT_f64;
+  val y = expm1_clamped(m, clamp(m, x, is_double ? -40 : -20, is_double ? 710 : 89));
+  return m_select(m, m_cmp(m, LLVMRealOEQ, x, m_const(m, 0)), x, y);  // keeps -0
+}
+
+/// The quotient n / d for 1 <= d <= 2.
+static val divide_near_one(const mathb *m, val n, val d) {
+  if (!m->wide || m->t != DT_f32) return m_div(m, n, d);
+  val r = x86_rcp14(m, d), minus = m_neg(m, d);
+  r = m_mad(m, m_mad(m, minus, r, m_const(m, 1)), r, r);
+  val q = m_mul(m, n, r);
+  return m_mad(m, m_mad(m, minus, q, n), r, q);
+}
+
+/// With e = exp(-|x|), which never overflows: 1 / (1 + e) for x >= 0, else e / (1 + e).
+val math_sigmoid(const mathb *m, val x) {
+  val e = math_exp(m, m_neg(m, m_abs(m, x)));
+  val one = m_const(m, 1);
+  val negative = m_cmp(m, LLVMRealOLT, x, m_const(m, 0));
+  return divide_near_one(m, m_select(m, negative, e, one), m_add(m, one, e));
+}
+
+/// With t = expm1(2 |x|): t / (t + 2) near zero, where that keeps every digit, and 1 - 2 / (t + 2)
+/// further out, where the rounding errors of t fade.
+static val tanh_by_expm1(const mathb *m, val x) {
+  val a = m_at_most(m, m->t == DT_f64 ? 22 : 10, m_abs(m, x));
+  val two = m_const(m, 2), t = expm1_clamped(m, m_add(m, a, a));
+  val near = m_cmp(m, LLVMRealOLT, a, m_const(m, 0.55));
+  val q = m_div(m, m_select(m, near, t, two), m_add(m, t, two));
+  return m_copysign(m, m_select(m, near, q, m_sub(m, m_const(m, 1), q)), x);
+}
+
+val math_tanh(const mathb *m, val x) { return tanh_by_expm1(m, x); }
