@@ -1,0 +1,72 @@
+// Foreign calls, the memory they need, and the floating point mode they may ask for.
+#include "runtime/call.h"
+
+#include <ffi.h>
+#include <stdlib.h>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+typedef struct call_types {
+  ffi_cif cif;
+  ffi_type *types[];
+} call_types;
+
+bool call_prepare(call_shape *s, int npointers, int nints, bool frame, error *e) {
+  int n = npointers + nints + frame;
+  call_types *t = malloc(sizeof *t + sizeof *t->types * (size_t)n);
+  if (!t) return error_set(e, ERROR_MEMORY, "out of memory");
+  for (int i = 0; i < n; i++)
+    t->types[i] = i < npointers || i == npointers + nints ? &ffi_type_pointer : &ffi_type_sint64;
+  if (ffi_prep_cif(&t->cif, FFI_DEFAULT_ABI, (unsigned)n, &ffi_type_sint32, t->types) != FFI_OK) {
+    free(t);
+    return error_set(e, ERROR_USAGE, "libffi does not take a signature of %d arguments", n);
+  }
+  *s = (call_shape){t, npointers, nints, frame};
+  return true;
+}
+
+void call_release(call_shape *s) {
+  free(s->private_);
+  s->private_ = NULL;
+}
+
+int32_t call_invoke(const call_shape *s, void (*function)(void), void *const *pointers,
+                    const int64_t *ints, tcf_frame *frame) {
+  call_types *t = s->private_;
+  int n = s->npointers + s->nints + s->frame;
+  void *values[n + 1];
+  for (int i = 0; i < s->npointers; i++) values[i] = (void *)&pointers[i];
+  for (int i = 0; i < s->nints; i++) values[s->npointers + i] = (void *)&ints[i];
+  if (s->frame) values[n - 1] = &frame;
+  ffi_arg result = 0;
+  ffi_call(&t->cif, function, &result, values);
+  return (int32_t)result;
+}
+
+bool call_memory_reserve(call_memory *m, int64_t size, error *e) {
+  if (size <= 0 || (uint64_t)size <= m->size) return true;
+  free(m->data);
+  m->data = tensor_memory((size_t)size);
+  m->size = m->data ? (size_t)size : 0;
+  return m->data || error_set(e, ERROR_MEMORY, "out of memory for %lld bytes of intermediates",
+                              (long long)size);
+}
+
+void call_memory_release(call_memory *m) {
+  free(m->data);
+  *m = (call_memory){0};
+}
+
+#if defined(__SSE__)
+enum { FTZ_DAZ = 0x8040 };
+unsigned denormals_flush(void) {
+  unsigned state = _mm_getcsr();
+  _mm_setcsr(state | FTZ_DAZ);
+  return state;
+}
+void denormals_restore(unsigned state) { _mm_setcsr(state); }
+#else
+unsigned denormals_flush(void) { return 0; }
+void denormals_restore(unsigned state) { (void)state; }
+#endif

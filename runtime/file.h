@@ -1,0 +1,46 @@
+// Files: bytes from a path, standard input, memory or an archive member; and output files that
+// appear whole or not at all.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/error.h"
+
+/// A stream of known length. `name` is for messages: "x.npz:weights".
+typedef struct reader reader;
+struct reader {
+  /// Reads exactly n bytes; false with *e when they are not there.
+  bool (*read)(reader *r, void *to, size_t n, error *e);
+  int64_t left;  // bytes not read yet
+  const char *name;
+  void *handle;
+  const char *at;  // memory readers
+};
+
+/// Memory, which must outlive the reader.
+reader reader_memory(const char *name, const void *data, size_t size);
+/// An open descriptor of a regular file with `size` bytes left.
+reader reader_fd(const char *name, const int *fd, int64_t size);
+
+/// Opens a regular file for reading; the size goes to *size. -1 with *e on failure.
+int file_open(const char *path, int64_t *size, error *e);
+/// All of a file, or of standard input for "-", malloc'd and null-terminated. At most `limit`
+/// bytes, else ERROR_FORMAT. Null with *e on failure.
+char *file_read(const char *path, size_t limit, size_t *size, error *e);
+
+/// An output file: written under a temporary name beside the target, renamed by
+/// file_commit(). "-" is standard output. Without commit, file_abandon() leaves nothing.
+typedef struct output_file {
+  int fd;
+  const char *path;  // borrowed
+  char *temporary;   // null: standard output
+} output_file;
+
+bool file_create(output_file *f, const char *path, error *e);
+bool file_write(output_file *f, const void *data, size_t size, error *e);
+bool file_commit(output_file *f, error *e);
+void file_abandon(output_file *f);
+/// The three at once.
+bool file_write_whole(const char *path, const void *data, size_t size, error *e);
+/// Makes a directory and its parents (mode 0700); true when it exists afterwards.
+bool file_make_directory(const char *path);
