@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 enum { HUGE_PAGE = 2 << 20 };
+static const size_t LARGEST = (size_t)1 << 39;
 
 bool tensor_count(dtype t, int rank, const int64_t *dims, int64_t *elements, int64_t *bytes) {
   // Zero-sized axes do not excuse the others: strides are computed from all of them.
@@ -27,7 +28,7 @@ bool tensor_count(dtype t, int rank, const int64_t *dims, int64_t *elements, int
 
 void *tensor_memory(size_t bytes) {
   size_t alignment = bytes >= 2 * (size_t)HUGE_PAGE ? HUGE_PAGE : TENSOR_ALIGNMENT;
-  if (bytes > SIZE_MAX / 2) return NULL;
+  if (bytes > LARGEST) return NULL;
   // Whole vectors, so that reading a last partial one stays inside the block.
   size_t size = (bytes + TENSOR_ALIGNMENT - 1) / TENSOR_ALIGNMENT * TENSOR_ALIGNMENT;
   if (!size) size = TENSOR_ALIGNMENT;

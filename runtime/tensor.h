@@ -48,7 +48,8 @@ scalar tensor_at(const tensor *t, int64_t i);
 /// elements = product of dims, bytes = elements * size; false when a size is negative or a
 /// product exceeds INT64_MAX / 4.
 bool tensor_count(dtype t, int rank, const int64_t *dims, int64_t *elements, int64_t *bytes);
-/// Memory for tensors and arenas: 64-byte aligned, in huge pages when large. Null: exhausted.
+/// Memory for tensors and arenas: 64-byte aligned, in huge pages when large. Null: exhausted, or
+/// more than the limit of 512 GiB.
 void *tensor_memory(size_t bytes);
 
 // ---- filling (runtime/fill.c)
