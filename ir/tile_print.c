@@ -193,6 +193,7 @@ static void put_loop(printer *p, const tstmt *s) {
   sb_printf(p->out, ":%d", s->extent);
   if (s->unroll > 1) sb_printf(p->out, " unroll %d", s->unroll);
   if (s->reverse) sb_puts(p->out, " reverse");
+  if (s->vec) sb_puts(p->out, " vec");
   if (s->stage) sb_puts(p->out, " stage");
   int n = s->body ? s->body->nparams : 0;
   for (int i = 0; i < n || i < s->nin; i++) {
@@ -362,31 +363,31 @@ static int by_symbol(const void *a, const void *b) {
   return str_cmp(((const map_entry *)a)->key, ((const map_entry *)b)->key);
 }
 
-/// "where N >= 1, N <= 4096, N % 16 == 0, N ~ 1000", symbols by name.
+/// A line "size N where N >= 1, N <= 4096, N % 16 == 0, N ~ 1000" per symbol of which something is
+/// known, by name.
 static void put_facts(const ix_pool *pool, int indent, strbuf *out) {
   int n = pool->facts.len;
   map_entry *sorted = arena_copy(out->arena, pool->facts.entries, sizeof(map_entry) * (size_t)n);
   if (n) qsort(sorted, (size_t)n, sizeof *sorted, by_symbol);
-  bool any = false;
   for (int i = 0; i < n; i++) {
     const ix_fact *f = sorted[i].value;
-    str name = sorted[i].key;
     if (!f) continue;
-    struct {
+    const struct {
       bool known;
       const char *relation;
       int64_t value;
       const char *tail;
-    } rows[] = {{f->min > 0, " >= ", f->min, ""},
-                {f->max != INT64_MAX, " <= ", f->max, ""},
-                {f->multiple_of > 1, " % ", f->multiple_of, " == 0"},
-                {f->estimate != 0, " ~ ", f->estimate, ""}};
-    for (int r = 0; r < 4; r++) {
-      if (!rows[r].known) continue;
-      if (!any) sb_printf(out, "\n%*swhere ", indent * 2, "");
-      sb_printf(out, "%s%.*s%s%lld%s", any ? ", " : "", STR_FMT(name), rows[r].relation,
-                (long long)rows[r].value, rows[r].tail);
-      any = true;
+    } facts[] = {{f->min > 0, " >= ", f->min, ""},
+                 {f->max != INT64_MAX, " <= ", f->max, ""},
+                 {f->multiple_of > 1, " % ", f->multiple_of, " == 0"},
+                 {f->estimate > 0, " ~ ", f->estimate, ""}};
+    const char *lead = " where ";
+    for (int k = 0; k < 4; k++) {
+      if (!facts[k].known) continue;
+      if (lead[1] == 'w') sb_printf(out, "\n%*ssize %.*s", indent * 2, "", STR_FMT(sorted[i].key));
+      sb_printf(out, "%s%.*s%s%lld%s", lead, STR_FMT(sorted[i].key), facts[k].relation,
+                (long long)facts[k].value, facts[k].tail);
+      lead = ", ";
     }
   }
 }

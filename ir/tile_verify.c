@@ -22,7 +22,8 @@ typedef struct verifier {
   bool *visible;   // by value id: here
   bool *declared;  // by buffer: arguments, and locals visible here
   bool *was_declared, *stored;
-  vec(int) scope, local_scope;  // what to hide again at the end of the region
+  vec(const tval *) scope;  // what to hide again at the end of the region
+  vec(int) local_scope;
 } verifier;
 
 static void bad(verifier *v, const tstmt *s, const char *format, ...)
@@ -355,6 +356,14 @@ static void expect_carried(verifier *v, const tstmt *s, tval *const *got, int n,
       bad(v, s, "%s %d differs in type or shape from the result", what, i);
 }
 
+/// Values that carry the kernel's lane axis cannot be used where lanes run along another.
+static void show_lane_values(verifier *v, bool visible) {
+  for (int i = 0; i < v->scope.len; i++) {
+    const tval *t = v->scope.data[i];
+    if (tval_extent(t, v->k->vec_axis)) v->visible[t->id] = visible;
+  }
+}
+
 static void verify_loop(verifier *v, const tstmt *s) {
   if (!is_axis(v, s->axis)) return bad(v, s, "unknown axis");
   if (!s->body) return bad(v, s, "no body");
@@ -365,8 +374,11 @@ static void verify_loop(verifier *v, const tstmt *s) {
   if (s->unroll < 0) bad(v, s, "negative unroll");
   expect_carried(v, s, s->in, s->nin, s->out, s->nout, "inits");
   expect_carried(v, s, s->body->params, s->body->nparams, s->out, s->nout, "params");
+  if (s->vec && s->nout) bad(v, s, "a vec loop carries nothing");
   v->extent[s->axis] = s->extent;
+  if (s->vec) show_lane_values(v, false);
   verify_region(v, s->body, s);
+  if (s->vec) show_lane_values(v, true);
   v->extent[s->axis] = outer;
   int n;
   tval *const *yields = tregion_yields(s->body, &n);
@@ -421,7 +433,7 @@ static void define(verifier *v, const tstmt *s, const tval *t) {
   if (!t || t->id < 0 || t->id >= v->k->nvals) return bad(v, s, "a result has no number");
   if (v->defined[t->id]) bad(v, s, "value %d is defined twice", t->id);
   v->defined[t->id] = v->visible[t->id] = true;
-  vec_push(v->arena, &v->scope, t->id);
+  vec_push(v->arena, &v->scope, t);
 }
 
 /// Counts, operands and result shapes; false when looking further would not be safe.
@@ -465,7 +477,7 @@ static void verify_region(verifier *v, const tregion *r, const tstmt *owner) {
     if (!owner) bad(v, s, "the kernel's body yields nothing");
     if (i + 1 < r->stmts.len) bad(v, s, "a yield ends its region");
   }
-  while (v->scope.len > scope) v->visible[v->scope.data[--v->scope.len]] = false;
+  while (v->scope.len > scope) v->visible[v->scope.data[--v->scope.len]->id] = false;
   while (v->local_scope.len > local_scope)
     v->declared[v->local_scope.data[--v->local_scope.len]] = false;
 }
