@@ -58,6 +58,7 @@ typedef struct kbuild {
   int *local_of;                // node id -> on-chip buffer holding its values, -1
   bool *local_ready;            // ... written in an earlier pass
   int guarded;                  // inside a pad: loads are guarded
+  map consts;     // (type, value) -> tval
   int npseudo;
   tval *pseudo[MAX_KERNEL_AXES];  // value of indirect coordinate PSEUDO_AXIS + i
   vec(int) val_depth;             // scope depth by value id

@@ -194,9 +194,10 @@ static void choose_tiles(const kbuild *b, plan *p) {
     // The partial sums live beside the block of b in the second-level cache.
     while (mt > p->mr * 8 && mt * nt * 4 > b->l->target->l2_bytes / 4) mt = (mt + 1) / 2;
   }
-  p->mt = (int)schedule_option(b->l, "mt", round_to(mt, p->mr));
-  p->nt = (int)schedule_option(b->l, "nt", round_to(nt, p->nr));
+  // A block of a divides the grid tile.
   p->mc = p->pack_a ? (int)schedule_option(b->l, "mc", round_to(mt < 192 ? mt : 192, p->mr)) : 0;
+  p->mt = (int)schedule_option(b->l, "mt", round_to(mt, p->mc ? p->mc : p->mr));
+  p->nt = (int)schedule_option(b->l, "nt", round_to(nt, p->nr));
 }
 
 static void choose_blocking(const kbuild *b, plan *p) {
@@ -243,14 +244,12 @@ static int pack(kbuild *b, const plan *p, int which, const char *name) {
   const node *x = p->dot->in[which];
   bool is_b = which == p->b;
   int axes[MAX_AXES], naxes = 0;
+  for (int i = 0; i < p->nkbatch; i++) axes[naxes++] = p->kbatch[i];
+  for (int i = 0; is_b && i < p->nkn; i++)
+    if (p->kn[i] != p->lanes) axes[naxes++] = p->kn[i];
+  for (int i = 0; !is_b && i < p->nkm; i++) axes[naxes++] = p->km[i];
   for (int i = 0; i < p->nkk; i++) axes[naxes++] = p->kk[i];
   if (is_b && p->lanes >= 0) axes[naxes++] = p->lanes;
-  if (!is_b)
-    for (int i = 0; i < p->nkm; i++) {
-      for (int j = naxes; j > i; j--) axes[j] = axes[j - 1];
-      axes[i] = p->km[i];
-      naxes++;
-    }
   int buf = kb_local(b, name, p->dot->type, axes, naxes);
   if (is_b && p->lanes >= 0) {
     b->k->bufs.data[buf].panel_dim = naxes - 1;
@@ -261,16 +260,17 @@ static int pack(kbuild *b, const plan *p, int which, const char *name) {
   int inner_k = p->nkk ? p->kk[p->nkk - 1] : -1;
   bool along_k = contiguous_along_k(b, p, x) && kb_kernel_size(b, inner_k) >= b->lanes;
   int opened = 0;
-  for (int i = naxes - 1; i >= 0; i--) {
-    int order = is_b ? (i + naxes - 1) % naxes : naxes - 1 - i;  // b: the lanes outermost
-    int axis = axes[order];
-    int step = axis == p->lanes && is_b ? (along_k ? b->lanes : p->nr)
-               : axis == inner_k && along_k ? b->lanes * (is_b ? 1 : 2)
-                                            : 1;
-    tstmt *loop = kb_loop(b, axis, step, NULL, 0);
+  for (int i = 0; i < naxes; i++) {
+    // b panel by panel: its lanes outermost.
+    int loop_axis = !is_b || p->lanes < 0 ? axes[i] : i ? axes[i - 1] : p->lanes;
+    if (b->extent[loop_axis] == 1) continue;
+    int by = is_b && loop_axis == p->lanes ? (along_k ? b->lanes : p->nr)
+             : loop_axis == inner_k && along_k ? b->lanes * (is_b ? 1 : 2)
+                                               : 1;
+    tstmt *loop = kb_loop(b, loop_axis, by, NULL, 0);
     loop->stage = true;
-    loop->vec = !is_b && axis == inner_k && along_k;
-    if (step == 1 && i == 0) loop->unroll = 4;
+    loop->vec = !is_b && loop_axis == inner_k && along_k;
+    if (by == 1 && i + 1 == naxes) loop->unroll = 4;
     opened++;
   }
   tval *v = kb_value_here(b, x);
@@ -325,7 +325,9 @@ static void epilogue(kbuild *b, const plan *p, tval *sum) {
   b->done[p->dot->id] = sum;
   for (int i = 0; i < b->group->outputs.len; i++) {
     const node *out = b->group->outputs.data[i];
-    kb_store_node(b, out, kb_value_here(b, out), kb_nontemporal(b, b->l->buffer_of[out->id]));
+    // Partial sums have brought the output into the caches already.
+    bool stream = !p->kc && kb_nontemporal(b, b->l->buffer_of[out->id]);
+    kb_store_node(b, out, kb_value_here(b, out), stream);
   }
   b->done[p->dot->id] = NULL;
 }
@@ -363,6 +365,9 @@ static void block(kbuild *b, const plan *p) {
 
 static int declare_partial(kbuild *b, const plan *p) {
   int axes[MAX_AXES], n = 0;
+  for (int i = 0; i < p->nkbatch; i++) axes[n++] = p->kbatch[i];
+  for (int i = 0; i < p->nkn; i++)
+    if (p->kn[i] != p->lanes) axes[n++] = p->kn[i];
   for (int i = 0; i < p->nkm; i++) axes[n++] = p->km[i];
   if (p->lanes >= 0) axes[n++] = p->lanes;
   return kb_local(b, "acc", p->dot->type, axes, n);

@@ -141,10 +141,17 @@ tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents,
 }
 
 tval *kb_const(kbuild *b, dtype t, scalar v) {
+  struct {
+    int64_t type;
+    scalar value;
+  } key = {t, v};
+  tval *known = map_get(&b->consts, MAP_KEY(key));
+  if (known) return known;
   tstmt *st = new_stmt(b, TILE_CONST, NULL, 0);
   st->value = v;
   one_result(b, st, tile_value(b->k, t, NULL, NULL, 0));
   kb_append(b, b->top, st);
+  map_put(b->l->a, &b->consts, MAP_KEY(key), st->out[0]);
   return st->out[0];
 }
 
@@ -586,16 +593,65 @@ void kb_add_at(kbuild *b, const node *n, tval *index, tval *update) {
   }
 }
 
-static tval *gather_value(kbuild *b, const node *n, const ix *sigma) {
-  const node *table = n->in[0], *indices = n->in[1];
+typedef struct value_key {
+  int id, guarded;
+  ix at[MAX_AXES];
+} value_key;
+
+static value_key key_of(const kbuild *b, const node *n, const ix *sigma, int naxes) {
+  value_key key = {.id = n->id, .guarded = b->guarded > 0};
+  memcpy(key.at, sigma, sizeof(ix) * (size_t)naxes);
+  return key;
+}
+
+/// A remembered value holds as long as no loop has re-opened one of its axes since.
+static bool still_valid(const kbuild *b, const tval *v, const scope *s) {
+  for (int i = 0; i < v->naxes; i++) {
+    if (!b->extent[v->axes[i]]) continue;
+    scope *o = opener(b, v->axes[i]);
+    if (o->depth > s->depth || b->extent[v->axes[i]] != v->extents[i]) return false;
+  }
+  return true;
+}
+
+static tval *recall(const kbuild *b, const value_key *key) {
+  for (scope *s = b->scope; s; s = s->outer) {
+    tval *v = map_get(&s->memo, MAP_KEY(*key));
+    if (v && still_valid(b, v, s)) return v;
+  }
+  return NULL;
+}
+
+static void remember(kbuild *b, const value_key *key, tval *v) {
+  map_put(b->l->a, &scope_at(b, b->val_depth.data[v->id])->memo, MAP_KEY(*key), v);
+}
+
+/// The checked index of a gather, once per place.
+static tval *gather_index(kbuild *b, const node *n, const ix *sigma, ix size) {
   ix at[MAX_AXES];
   kb_operand_sigma(b, n, 1, sigma, at);
-  tval *raw = kb_value(b, indices, at);
+  value_key key = key_of(b, n, at, n->in[1]->naxes);
+  key.guarded += 2;  // beside the gathered value's own key
+  tval *v = recall(b, &key);
+  if (v) return v;
+  v = checked_index(b, n, kb_value(b, n->in[1], at), size);
+  remember(b, &key, v);
+  return v;
+}
+
+static ix pseudo_axis(kbuild *b, tval *v) {
+  int i = 0;
+  while (i < b->npseudo && b->pseudo[i] != v) i++;
+  check(i < MAX_KERNEL_AXES);
+  if (i == b->npseudo) b->pseudo[b->npseudo++] = v;
+  return ix_axis(&b->k->ix, PSEUDO_AXIS + i);
+}
+
+static tval *gather_value(kbuild *b, const node *n, const ix *sigma) {
+  const node *table = n->in[0];
   ix size = ix_substitute(&b->k->ix, &b->l->g->ix, graph_axis_size(b->l->g, n->attr_axes[0]), NULL, 0);
-  tval *index = checked_index(b, n, raw, size);
-  check(b->npseudo < MAX_KERNEL_AXES);
-  b->pseudo[b->npseudo] = index;
-  ix pseudo = ix_axis(&b->k->ix, PSEUDO_AXIS + b->npseudo++);
+  ix pseudo = pseudo_axis(b, gather_index(b, n, sigma, size));
+  ix at[MAX_AXES];
   for (int i = 0; i < table->naxes; i++)
     at[i] = table->axes[i] == n->attr_axes[0] ? pseudo : coordinate(n, sigma, table->axes[i]);
   // An empty table has no element to clamp to: its (reported) accesses must not happen.
@@ -675,33 +731,17 @@ static tval *compute(kbuild *b, const node *n, const ix *sigma) {
   panic("lowering: %s %%%d is used before its loop has run", op_get(n->op)->name, n->id);
 }
 
-/// A remembered value holds as long as no loop has re-opened one of its axes since.
-static bool still_valid(const kbuild *b, const tval *v, const scope *s) {
-  for (int i = 0; i < v->naxes; i++) {
-    if (!b->extent[v->axes[i]]) continue;
-    scope *o = opener(b, v->axes[i]);
-    if (o->depth > s->depth || b->extent[v->axes[i]] != v->extents[i]) return false;
-  }
-  return true;
-}
-
 tval *kb_value(kbuild *b, const node *n, const ix *sigma) {
   if (b->done[n->id]) {
     check(kb_is_identity(b, n, sigma));
     return b->done[n->id];
   }
-  struct {
-    int id, guarded;
-    ix at[MAX_AXES];
-  } key = {.id = n->id, .guarded = b->guarded > 0};
-  memcpy(key.at, sigma, sizeof(ix) * (size_t)n->naxes);
-  for (scope *s = b->scope; s; s = s->outer) {
-    tval *v = map_get(&s->memo, MAP_KEY(key));
-    if (v && still_valid(b, v, s)) return v;
-  }
+  value_key key = key_of(b, n, sigma, n->naxes);
+  tval *v = recall(b, &key);
+  if (v) return v;
   bool cached = b->local_of[n->id] >= 0 && b->local_ready[n->id] && kb_is_identity(b, n, sigma);
-  tval *v = cached ? load_cached(b, n) : compute(b, n, sigma);
-  map_put(b->l->a, &scope_at(b, b->val_depth.data[v->id])->memo, MAP_KEY(key), v);
+  v = cached ? load_cached(b, n) : compute(b, n, sigma);
+  remember(b, &key, v);
   return v;
 }
 

@@ -28,7 +28,7 @@ static void use_lanes(kbuild *b, int graph_axis) {
 
 /// Parallel axes as a grid with loops; returns the number of loops opened.
 static int open_parallel(kbuild *b, const int *axes, int n, int64_t inner) {
-  int step[MAX_AXES];
+  int step[MAX_AXES] = {0};
   for (int i = 0; i < n; i++) step[i] = axes[i] == b->k->vec_axis ? b->lanes : 1;
   schedule_grid(b, axes, step, n, GRID_ELEMENTS / (inner > 0 ? inner : 1));
   kb_begin(b);
