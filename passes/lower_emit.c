@@ -92,8 +92,15 @@ static void see_axis(void *ctx, int axis) {
     seen->used[axis] = true;
 }
 
+/// Work asked for in an arm of an if stays there: it may not be needed otherwise.
+static int innermost_arm(const kbuild *b) {
+  for (const scope *s = b->scope; s; s = s->outer)
+    if (s->stmt && s->stmt->kind == TILE_IF) return s->depth;
+  return 0;
+}
+
 static int depth_of(const kbuild *b, const axes_seen *seen, tval *const *in, int nin) {
-  int depth = 0;
+  int depth = innermost_arm(b);
   for (int axis = 0; axis < b->k->axes.len; axis++)
     if (seen && seen->used[axis]) {
       scope *s = opener(b, axis);
