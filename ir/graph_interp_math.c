@@ -1,0 +1,197 @@
+// The graph interpreter: leaves, elementwise ops, reductions, contractions and scans.
+#include <math.h>
+
+#include "base/fault.h"
+#include "ir/graph_interp.h"
+
+static const scalar *input(const run *r, const node *n, int k) {
+  return r->values[n->in[k]->id].data;
+}
+
+// ---- leaves
+
+bool interp_leaf(run *r, const node *n, value *out) {
+  if (n->op == OP_const) {
+    out->data[0] = n->value;
+  } else if (n->op == OP_size) {
+    scalar v;
+    ix size = ix_bind(&r->pool, &r->g->ix, n->index[0], run_symbol, r);
+    check(ix_is_const(&r->pool, size, &v.i));
+    out->data[0] = scalar_cast(v, DT_i64, run_type(r, n->type));
+  } else {
+    for (int64_t j = 0; j < out->count; j++)
+      out->data[j] = scalar_cast((scalar){.i = j}, DT_i64, n->type);
+  }
+  return true;
+}
+
+// ---- maps
+
+bool interp_map(run *r, const node *n, value *out) {
+  walk w = walk_over(r, n->axes, n->naxes);
+  const scalar *in[3] = {0};
+  for (int k = 0; k < n->nin; k++) {
+    walk_operand(r, &w, n->in[k]);
+    in[k] = input(r, n, k);
+  }
+  dtype operand = n->in[n->op == OP_where ? 1 : 0]->type, result = n->type;
+  if (n->op != OP_bitcast) operand = run_type(r, operand), result = run_type(r, result);
+  scalar *to = out->data;
+  for (bool more = walk_first(&w); more; more = walk_next(&w)) {
+    for (int64_t j = 0; j < w.row; j++) {
+      scalar args[3];
+      for (int k = 0; k < n->nin; k++) args[k] = in[k][w.offset[k] + j * w.step[k]];
+      *to++ = op_eval(n->op, operand, result, args);
+    }
+  }
+  return true;
+}
+
+// ---- reductions
+
+/// True when v takes the place of the best so far: NaN beats all, the first of equals stays.
+static bool is_better(op o, dtype t, scalar v, scalar best) {
+  if (dtype_is_float(t)) {
+    if (isnan(best.f)) return false;
+    if (isnan(v.f)) return true;
+    return o == OP_argmax ? v.f > best.f : v.f < best.f;
+  }
+  return o == OP_argmax ? v.i > best.i : v.i < best.i;
+}
+
+static bool interp_arg(run *r, const node *n, value *out) {
+  const node *a = n->in[0];
+  walk w = walk_over(r, a->axes, a->naxes);
+  int to = walk_operand(r, &w, n);
+  int along = n->attr_axes[0];
+  bool in_row = w.axes[w.naxes - 1] == along;
+  const scalar *in = input(r, n, 0);
+  scalar *best = arena_array(&out->arena, scalar, out->count);
+  for (int64_t j = 0; j < out->count; j++) out->data[j].i = -1;
+  for (bool more = walk_first(&w); more; more = walk_next(&w)) {
+    int64_t start = in_row ? 0 : walk_coordinate(&w, along);
+    for (int64_t j = 0; j < w.row; j++, in++) {
+      int64_t at = w.offset[to] + j * w.step[to];
+      if (out->data[at].i >= 0 && !is_better(n->op, a->type, *in, best[at])) continue;
+      best[at] = *in;
+      out->data[at].i = start + (in_row ? j : 0);
+    }
+  }
+  for (int64_t j = 0; j < out->count; j++)
+    if (out->data[j].i < 0) out->data[j].i = 0;  // of nothing: 0
+  return true;
+}
+
+/// Floats accumulate in double, integers in their own type.
+static dtype accumulation_type(dtype t) { return dtype_is_float(t) ? DT_f64 : t; }
+
+bool interp_reduce(run *r, const node *n, value *out) {
+  if (n->op == OP_argmin || n->op == OP_argmax) return interp_arg(r, n, out);
+  const node *a = n->in[0];
+  dtype t = accumulation_type(n->type);
+  scalar identity = op_identity(n->op, t);
+  for (int64_t j = 0; j < out->count; j++) out->data[j] = identity;
+  walk w = walk_over(r, a->axes, a->naxes);
+  int to = walk_operand(r, &w, n);
+  const scalar *in = input(r, n, 0);
+  for (bool more = walk_first(&w); more; more = walk_next(&w)) {
+    scalar *row = out->data + w.offset[to];
+    int64_t step = w.step[to];
+    if (n->op == OP_sum && t == DT_f64)
+      for (int64_t j = 0; j < w.row; j++) row[j * step].f += in[j].f;
+    else
+      for (int64_t j = 0; j < w.row; j++)
+        row[j * step] = op_combine(n->op, t, row[j * step], in[j]);
+    in += w.row;
+  }
+  for (int64_t j = 0; j < out->count; j++) out->data[j] = run_round(r, n, out->data[j]);
+  return true;
+}
+
+// ---- contractions
+
+/// The contracted axes go before the last axis of the result, so that the inner loop runs along
+/// the result with one factor fixed; when that axis is short, they go last.
+static walk contraction_walk(const run *r, const node *n) {
+  int axes[WALK_AXES], count = 0, last = n->naxes - 1;
+  bool result_inside = last >= 0 && r->axis_size[n->axes[last]] >= 8;
+  for (int k = 0; k < (result_inside ? last : n->naxes); k++) axes[count++] = n->axes[k];
+  for (int k = 0; k < n->nattr_axes; k++) axes[count++] = n->attr_axes[k];
+  if (result_inside) axes[count++] = n->axes[last];
+  return walk_over(r, axes, count);
+}
+
+static void multiply_row(const walk *w, bool is_float, scalar *to, const scalar *a,
+                         const scalar *b) {
+  int64_t st = w->step[0], sa = w->step[1], sb = w->step[2];
+  if (!is_float) {
+    for (int64_t j = 0; j < w->row; j++) {
+      uint64_t product = (uint64_t)a[j * sa].i * (uint64_t)b[j * sb].i;
+      to[j * st].i = (int64_t)((uint64_t)to[j * st].i + product);
+    }
+  } else if (st == 1 && sa == 0 && sb == 1) {
+    double factor = a->f;
+    for (int64_t j = 0; j < w->row; j++) to[j].f += factor * b[j].f;
+  } else if (st == 0) {
+    double sum = 0;
+    for (int64_t j = 0; j < w->row; j++) sum += a[j * sa].f * b[j * sb].f;
+    to->f += sum;
+  } else {
+    for (int64_t j = 0; j < w->row; j++) to[j * st].f += a[j * sa].f * b[j * sb].f;
+  }
+}
+
+bool interp_dot(run *r, const node *n, value *out) {
+  walk w = contraction_walk(r, n);
+  int to = walk_operand(r, &w, n);
+  int a = walk_operand(r, &w, n->in[0]), b = walk_operand(r, &w, n->in[1]);
+  bool is_float = dtype_is_float(n->type);
+  for (bool more = walk_first(&w); more; more = walk_next(&w))
+    multiply_row(&w, is_float, out->data + w.offset[to], input(r, n, 0) + w.offset[a],
+                 input(r, n, 1) + w.offset[b]);
+  for (int64_t j = 0; j < out->count; j++) out->data[j] = run_round(r, n, out->data[j]);
+  return true;
+}
+
+// ---- scans
+
+bool interp_scan(run *r, const node *n, value *out) {
+  int axes[MAX_AXES], count = 0, along = n->attr_axes[0];
+  for (int k = 0; k < n->naxes; k++)
+    if (n->axes[k] != along) axes[count++] = n->axes[k];
+  axes[count++] = along;
+  walk w = walk_over(r, axes, count);
+  int to = walk_operand(r, &w, n), from = walk_operand(r, &w, n->in[0]);
+  dtype t = accumulation_type(n->type);
+  const scalar *in = input(r, n, 0);
+  for (bool more = walk_first(&w); more; more = walk_next(&w)) {
+    scalar acc = op_identity(n->op, t);
+    for (int64_t j = 0; j < w.row; j++) {
+      int64_t at = n->flags & NODE_REVERSE ? w.row - 1 - j : j;
+      scalar next = op_combine(n->op, t, acc, in[w.offset[from] + at * w.step[from]]);
+      scalar shown = n->flags & NODE_EXCLUSIVE ? acc : next;
+      out->data[w.offset[to] + at * w.step[to]] = run_round(r, n, shown);
+      acc = next;
+    }
+  }
+  return true;
+}
+
+// ---- host functions
+
+static interp_tensor tensor_of(const run *r, const node *n, scalar *data) {
+  interp_tensor t = {.type = n->type, .rank = n->naxes, .data = data};
+  for (int k = 0; k < n->naxes; k++) t.dims[k] = r->axis_size[n->axes[k]];
+  return t;
+}
+
+bool interp_call(run *r, const node *n, value *out) {
+  interp_tensor *in = arena_array(r->arena, interp_tensor, n->nin);
+  for (int k = 0; k < n->nin; k++) in[k] = tensor_of(r, n->in[k], r->values[n->in[k]->id].data);
+  interp_tensor result = tensor_of(r, n, out->data);
+  bool ok = r->host && r->host->call && r->host->call(r->host->ctx, n->name, in, n->nin, &result);
+  if (!ok) return run_fail(r, n, "the host function %.*s is unknown or failed", STR_FMT(n->name));
+  if (result.data != out->data)
+    memcpy(out->data, result.data, sizeof(scalar) * (size_t)out->count);
+  return true;
+}
