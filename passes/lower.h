@@ -128,8 +128,9 @@ bool kb_unit_stride(const access *m, const kbuild *b, int axis);
 /// Whether stores to this buffer should bypass the caches: much larger than they are.
 bool kb_nontemporal(const kbuild *b, int buffer);
 int64_t kb_buffer_bytes(const kbuild *b, int buffer);  // estimate
-/// Prefetches what the accesses will read `steps` steps of the kernel axis further on.
-void kb_prefetch_next(kbuild *b, int kernel_axis, int64_t steps);
+/// Prefetches what the loads of the innermost scope will read `steps` further along the kernel
+/// axis: from buffers that do not fit the caches, or always.
+void kb_prefetch_next(kbuild *b, int kernel_axis, int64_t steps, int level, bool always);
 
 // schedule.c: sizes of tiles
 /// An integer from --schedule "key=value,...", or `otherwise`.

@@ -6,7 +6,10 @@
 // and such loads and stores are transposed in registers.
 #include "passes/lower.h"
 
-enum { GRID_ELEMENTS = 32768 };
+enum {
+  GRID_ELEMENTS = 32768,
+  PREFETCH_BYTES = 4096,  // ahead of the loads: about the latency of memory at its bandwidth
+};
 
 /// Vectors per step: enough loads in flight, without running out of registers.
 static int vectors_per_step(const kbuild *b) {
@@ -47,5 +50,6 @@ void lower_map_group(kbuild *b) {
     const node *out = b->group->outputs.data[i];
     kb_store_node(b, out, kb_value_here(b, out), kb_nontemporal(b, b->l->buffer_of[out->id]));
   }
+  if (vec >= 0 && tall < 0) kb_prefetch_next(b, vec, PREFETCH_BYTES / 4, 1, false);
   for (int i = 0; i < n; i++) kb_end_loop(b, NULL, 0);
 }

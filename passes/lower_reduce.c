@@ -25,6 +25,7 @@ typedef struct row_plan {
   int r_axes[MAX_AXES], nr;  // graph axes
   int kr[MAX_AXES], nkr;     // kernel axes of R
   int step[MAX_KERNEL_AXES];  // loop extents by kernel axis
+  int next_row;  // the innermost row axis when lanes run along the rows, else -1
 } row_plan;
 
 static bool is_reduction(const node *n) { return op_is_reduce(n->op) || n->op == OP_dot; }
@@ -272,6 +273,8 @@ static void run_pass(kbuild *b, const row_plan *p, int pass) {
   for (int i = 0; i < g->nodes.len; i++)
     if (caches_in(b, p, g->nodes.data[i], pass))
       kb_store_local(b, b->local_of[g->nodes.data[i]->id], kb_value_here(b, g->nodes.data[i]));
+  // The last pass over the row is the busiest with arithmetic: it fetches the next row.
+  if (pass + 1 == p->passes && p->next_row >= 0) kb_prefetch_next(b, p->next_row, 1, 1, false);
   close_loops(b, p->nkr, r.values, r.nvalues);
   for (int i = 0; i < g->nodes.len; i++)
     if (caches_in(b, p, g->nodes.data[i], pass)) b->local_ready[g->nodes.data[i]->id] = true;
@@ -377,6 +380,7 @@ void lower_reduce_group(kbuild *b) {
     b->k->vec_lanes = b->lanes;
   }
   bool along_rows = contains(p.kr, p.nkr, vec);
+  p.next_row = along_rows && nrows ? rows[nrows - 1] : -1;
   for (int axis = 0; axis < b->k->axes.len; axis++)
     p.step[axis] = axis == vec ? b->lanes * vectors_for(b, &p, vec, along_rows) : 1;
   int step[MAX_AXES];
