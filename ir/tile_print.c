@@ -397,8 +397,8 @@ void kernel_print_notes(const kernel *k, tile_note_fn *note, void *ctx, strbuf *
   p.number = arena_array(out->arena, int, k->nvals + 1);
   for (int i = 0; i < k->nvals; i++) p.number[i] = -1;
   put_head(&p);
-  put_kernel_axes(&p);
   put_facts(&k->ix, 1, out);
+  put_kernel_axes(&p);
   put_note(&p, NULL);
   put_line(&p);
   sb_puts(out, "grid ");
