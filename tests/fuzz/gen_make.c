@@ -490,6 +490,7 @@ static bool make_view(maker *m) {
     case 0: {
       int to = replace_axis(m, v, x, axis, size, m->p->axes[axis].symbolic);
       good = to >= 0;
+      m->p->axes[axis].pinned |= good;  // the new axis has its size
       if (good)
         snprintf(text, sizeof text, "$0[%s -> %s]", m->p->axes[axis].name, m->p->axes[to].name);
       break;

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Compares with stored NumPy results, compiled and in the interpreter.
+# usage: run.sh TCC_FUSE     (the test program lies beside it)
+set -uo pipefail
+here=$(dirname "${BASH_SOURCE[0]}")
+cases=$(dirname "$1")/numpy-cases
+groups=(elementwise casts reductions products views)
+status=0
+"$cases" "$here/cases" "${groups[@]}" || status=1
+"$cases" --target interp "$here/cases" "${groups[@]}" || status=1
+exit $status
