@@ -119,6 +119,16 @@ static bool verify_kernels(verifier *v, strbuf *report) {
   return sound;
 }
 
+/// Nothing needs to write a buffer without elements.
+static bool is_empty(const program *p, int number) {
+  const buffer *b = &p->buffers.data[number];
+  for (int i = 0; i < b->rank; i++) {
+    int64_t size;
+    if (ix_is_const(&p->ix, b->dims[i], &size) && size == 0) return true;
+  }
+  return false;
+}
+
 bool program_verify(const program *p, arena *a, str *report) {
   verifier v = {.p = p, .text = sb_new(a), .written = arena_array(a, bool, p->buffers.len)};
   strbuf kernels = sb_new(a);
@@ -126,6 +136,7 @@ bool program_verify(const program *p, arena *a, str *report) {
   bool sound = verify_kernels(&v, &kernels);
   for (int i = 0; i < p->buffers.len; i++) verify_buffer(&v, i);
   if (sound && !v.text.len) {
+    for (int i = 0; i < p->buffers.len; i++) v.written[i] = is_empty(p, i);
     // Steps are read by the sizes of kernels and buffers: only when these make sense.
     for (int i = 0; i < p->steps.len; i++) verify_step(&v, &p->steps.data[i]);
     for (int i = 0; i < p->buffers.len; i++)

@@ -101,7 +101,18 @@ static int share_kernel(lower *l, kernel *k) {
   return l->p->kernels.len - 1;
 }
 
+bool lower_is_empty(const lower *l, const node *n) {
+  for (int i = 0; i < n->naxes; i++) {
+    int64_t size;
+    if (ix_is_const(&l->g->ix, graph_axis_size(l->g, n->axes[i]), &size) && size == 0) return true;
+  }
+  return false;
+}
+
 static void add_kernel_step(lower *l, const group *grp) {
+  bool empty = true;
+  for (int i = 0; i < grp->outputs.len; i++) empty &= lower_is_empty(l, grp->outputs.data[i]);
+  if (empty) return;
   kbuild b;
   kb_init(&b, l, grp, "");
   build_kernel(&b, grp);

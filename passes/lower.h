@@ -68,6 +68,9 @@ typedef struct kbuild {
   int lanes;     // vector lanes that suit the element types
 } kbuild;
 
+/// Known to have no elements.
+bool lower_is_empty(const lower *l, const node *n);
+
 // lower_emit.c: building blocks
 void kb_init(kbuild *b, lower *l, const group *grp, const char *label);
 void kb_begin(kbuild *b);  // opens the top scope, after axes and grid are settled

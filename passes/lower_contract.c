@@ -115,6 +115,12 @@ static double lanes_score(const kbuild *b, const node *operand, int axis) {
   return score * (size < b->lanes ? (double)size / b->lanes : 1);
 }
 
+/// Estimate of a kernel axis for planning: an empty or absent one counts as 1.
+static int64_t planned_size(const kbuild *b, int kernel_axis) {
+  int64_t size = kernel_axis >= 0 ? kb_kernel_size(b, kernel_axis) : 1;
+  return size > 0 ? size : 1;
+}
+
 /// Register blocks whose accumulators, one row of b and a broadcast fit in the registers.
 static void choose_block(const kbuild *b, plan *p) {
   static const int wide[][2] = {{6, 4}, {8, 3}, {12, 2}, {14, 2}, {24, 1}, {4, 4}, {1, 8}};
@@ -122,17 +128,15 @@ static void choose_block(const kbuild *b, plan *p) {
   bool many = b->l->target->vector_registers >= 32;
   const int(*list)[2] = many ? wide : narrow;
   int count = many ? (int)(sizeof wide / sizeof *wide) : (int)(sizeof narrow / sizeof *narrow);
-  int64_t m = p->rows >= 0 ? kb_kernel_size(b, p->rows) : 1;
-  int64_t n = p->lanes >= 0 ? kb_kernel_size(b, p->lanes) : 1;
+  int64_t m = planned_size(b, p->rows), n = planned_size(b, p->lanes);
   double best = 0;
   for (int i = 0; i < count; i++) {
     int mr = list[i][0], nv = list[i][1];
-    if (mr > m && mr > 1 && i + 1 < count && m > 0) mr = (int)m;
+    if (mr > m) mr = (int)m;
     int64_t vectors = (n + b->lanes - 1) / b->lanes;
-    if (nv > vectors && vectors > 0) nv = (int)vectors;
+    if (nv > vectors) nv = (int)vectors;
     // Time ~ fmas issued, with a floor from the latency of few accumulators and from loads.
-    int64_t row_blocks = (m + mr - 1) / mr, full = m / mr, rest = m - full * mr;
-    (void)row_blocks;
+    int64_t full = m / mr, rest = m - full * mr;
     double column_blocks = (double)((vectors + nv - 1) / nv);
     double per_step = 0;
     int rows_of[2] = {mr, (int)rest};
@@ -157,7 +161,7 @@ static void choose_block(const kbuild *b, plan *p) {
 
 static int64_t product(const kbuild *b, const int *axes, int n) {
   int64_t size = 1;
-  for (int i = 0; i < n; i++) size *= kb_kernel_size(b, axes[i]);
+  for (int i = 0; i < n; i++) size *= planned_size(b, axes[i]);
   return size;
 }
 
@@ -168,11 +172,10 @@ static int round_to(int64_t v, int step) {
 
 /// Grid tiles: balanced over the cores, large enough to repay packing b.
 static void choose_tiles(const kbuild *b, plan *p) {
-  int64_t m = p->rows >= 0 ? kb_kernel_size(b, p->rows) : 1;
-  int64_t n = p->lanes >= 0 ? kb_kernel_size(b, p->lanes) : 1;
+  int64_t m = planned_size(b, p->rows), n = planned_size(b, p->lanes);
   int64_t k = product(b, p->kk, p->nkk), outer = product(b, p->kbatch, p->nkbatch);
   for (int i = 0; i < p->nkm; i++)
-    if (p->km[i] != p->rows) outer *= kb_kernel_size(b, p->km[i]);
+    if (p->km[i] != p->rows) outer *= planned_size(b, p->km[i]);
   int cores = b->l->target->cores > 1 ? b->l->target->cores : 2;
   int64_t mt = m, nt = n;
   if (p->pack_b) {
@@ -203,8 +206,8 @@ static void choose_tiles(const kbuild *b, plan *p) {
 static void choose_blocking(const kbuild *b, plan *p) {
   const target_info *t = b->l->target;
   const node *a = p->dot->in[p->a], *bo = p->dot->in[p->b];
-  int64_t m = p->rows >= 0 ? product(b, p->km, p->nkm) : 1;
-  int64_t n = p->lanes >= 0 ? kb_kernel_size(b, p->lanes) : 1;
+  int64_t m = product(b, p->km, p->nkm);
+  int64_t n = planned_size(b, p->lanes);
   int64_t k = product(b, p->kk, p->nkk);
   const access *in_b = operand_access(b, bo);
   int lane_graph = -1;
@@ -219,7 +222,7 @@ static void choose_blocking(const kbuild *b, plan *p) {
   const group *g = b->group;
   p->partial_in_output = g->outputs.len == 1 && g->outputs.data[0]->type == p->dot->type &&
                          b->l->outputs_of[g->outputs.data[0]->id].len <= 1;
-  int64_t inner = k / (p->nkk && kb_kernel_size(b, p->kk[0]) ? kb_kernel_size(b, p->kk[0]) : 1);
+  int64_t inner = k / planned_size(b, p->nkk ? p->kk[0] : -1);
   p->kc = 0;
   int64_t limit = p->stream_b ? 32 : 512;
   if (k > limit * 2 || (p->stream_b && k > limit)) {
@@ -300,6 +303,11 @@ static tval *zero_block(kbuild *b, const plan *p) {
 
 /// The contraction over the current range of K, one step at a time.
 static tval *contract(kbuild *b, const plan *p, tval *start) {
+  if (!p->nkk) {  // an outer product
+    tval *x = operand(b, p, p->a), *y = operand(b, p, p->b);
+    if (dtype_is_float(start->type)) return kb_map(b, OP_fma, start->type, x, y, start);
+    return kb_map(b, OP_add, start->type, kb_map(b, OP_mul, start->type, x, y, NULL), start, NULL);
+  }
   tval *carried = start;
   for (int i = 0; i < p->nkk; i++) {
     tstmt *loop = kb_loop(b, p->kk[i], 1, &carried, 1);
@@ -380,10 +388,10 @@ static void emit(kbuild *b, plan *p) {
   p->a_buf = p->b_buf = p->c_buf = -1;
   if (p->kc && !p->partial_in_output) p->c_buf = declare_partial(b, p);
   if (p->kc) kb_loop(b, p->kk[0], p->kc, NULL, 0), opened++;
-  if (p->pack_b) p->b_buf = pack(b, p, p->b, "b");
+  if (p->pack_b) p->b_buf = pack(b, p, p->b, "panel");
   if (p->pack_a) {
     if (p->rows >= 0) kb_loop(b, p->rows, p->mc, NULL, 0), opened++;
-    p->a_buf = pack(b, p, p->a, "a");
+    p->a_buf = pack(b, p, p->a, "block");
   }
   if (p->stream_b && p->lanes >= 0) kb_loop(b, p->lanes, p->nr, NULL, 0), opened++;
   for (int i = 0; i < p->nkm; i++)

@@ -294,7 +294,8 @@ int kb_arg(kbuild *b, int buffer) {
 
 int kb_local(kbuild *b, const char *name, dtype t, const int *axes, int naxes) {
   kernel *k = b->k;
-  tile_buf buf = {.name = str_from(name), .type = t, .rank = naxes, .local = true, .panel_dim = -1};
+  str unique = str_printf(b->l->a, "%s%d", name, k->bufs.len - k->nargs);
+  tile_buf buf = {.name = unique, .type = t, .rank = naxes, .local = true, .panel_dim = -1};
   for (int i = 0; i < naxes; i++) {
     buf.local_axes[i] = axes[i];
     buf.dims[i] =
@@ -507,7 +508,7 @@ static tval *load_node(kbuild *b, const node *n, const ix *sigma, tval *fill) {
     indirect[i] = (int8_t)(v ? nin : -1);
     if (v) in[nin++] = v;
   }
-  bool guard = b->guarded || fill;
+  bool guard = b->guarded || fill || lower_is_empty(b->l, n);  // it may land outside a loop that never runs
   if (guard) in[nin++] = fill ? fill : kb_const(b, n->type, scalar_cast((scalar){.i = 0}, DT_i64, n->type));
   axes_seen seen = {0};
   for (int i = 0; i < n->naxes; i++) ix_axes(&b->k->ix, index[i], see_axis, &seen);

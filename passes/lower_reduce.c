@@ -328,6 +328,15 @@ static int further_axes(const kbuild *b, const row_plan *p, const node *row, int
   return n;
 }
 
+static bool outputs_use(const kbuild *b, int kernel_axis) {
+  for (int i = 0; i < b->group->outputs.len; i++) {
+    const node *out = b->group->outputs.data[i];
+    for (int k = 0; k < out->naxes; k++)
+      if (ix_uses_axis(&b->k->ix, b->sigma[out->axes[k]], kernel_axis)) return true;
+  }
+  return false;
+}
+
 static int largest_pass(const kbuild *b, const row_plan *p) {
   int most = 1;
   for (int pass = 1; pass <= p->passes; pass++) {
@@ -392,12 +401,9 @@ void lower_reduce_group(kbuild *b) {
   open_loops(b, rows, p.step, nrows, NULL, 0, 1);
   for (int pass = 0; pass < p.passes; pass++) run_pass(b, &p, pass);
   int more[2 * MAX_AXES], nmore = 0;
-  bool reduced_too = false;
-  for (int i = 0; i < b->group->outputs.len; i++)
-    for (int k = 0; k < b->group->outputs.data[i]->naxes; k++)
-      reduced_too |= contains(p.r_axes, p.nr, b->group->outputs.data[i]->axes[k]);
   for (int i = 0; i < nkfurther; i++) more[nmore++] = kfurther[i];
-  for (int i = 0; reduced_too && i < p.nkr; i++) more[nmore++] = p.kr[i];
+  for (int i = 0; i < p.nkr; i++)
+    if (outputs_use(b, p.kr[i])) more[nmore++] = p.kr[i];
   store_outputs(b, &p, row, more, nmore);
   for (int i = 0; i < nrows; i++) kb_end_loop(b, NULL, 0);
 }
