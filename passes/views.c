@@ -22,7 +22,8 @@ static ix *compose(graph *g, const node *outer, const node *inner) {
 
 static node *view_of_view(graph *g, const node *n) {
   const node *inner = n->in[0];
-  if (inner->op == OP_view)
+  // A pad asks whether its own operand's coordinates are inside, so it keeps its operand.
+  if (n->op == OP_view && inner->op == OP_view)
     return graph_view(g, inner->in[0], compose(g, n, inner), n->axes, n->naxes);
   if (inner->op == OP_pad && n->op == OP_view)
     return graph_pad(g, inner->in[0], inner->in[1], compose(g, n, inner), n->axes, n->naxes);
