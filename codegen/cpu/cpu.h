@@ -1,0 +1,235 @@
+// Tile IR to vector LLVM IR: what the files of this folder share.
+//
+// A tile lives in SSA registers. Lanes run along the kernel's vector axis in vectors of vec_lanes;
+// the other axes are unrolled, the last of them fastest:
+//
+//   f32[M:2, N:32] with vec N:16   ->   reg[0] = row 0, lanes 0..15   reg[1] = row 0, lanes 16..31
+//                                       reg[2] = row 1, ...           reg[3]
+//
+// A tile without the vector axis has one scalar per row. A register that holds nothing valid
+// (a row known to be beyond the size of its axis) is null; statements skip it.
+//
+// Coordinates are index expressions over *roots*: LLVM values (loop counters, clamped rows) that
+// have an axis number in the generator's own pool. Each expression is emitted once, at the level
+// (function, grid, loop) where the roots it uses exist, so loop-invariant code is outside loops
+// without an optimisation pass.
+#pragma once
+#include "codegen/emit.h"
+#include "ir/tile.h"
+
+typedef LLVMValueRef lval;
+
+/// Where hoisted code goes: before the terminator of the anchor block. Level 0 is the function.
+typedef struct level {
+  LLVMBasicBlockRef anchor;
+} level;
+
+/// An i64 known at `level`; the pool's axis stands for value / scale, which is exact.
+typedef struct root {
+  lval value;
+  int64_t scale;
+  int level;
+} root;
+
+typedef enum valid_kind {
+  VALID_ALL,    // the whole extent
+  VALID_FIRST,  // the first `count`
+  VALID_ASK,    // the first `limit`, a value > 0
+} valid_kind;
+
+/// The current range of an axis.
+typedef struct range {
+  struct range *outer;
+  int axis, extent;
+  ix base;             // over roots
+  int level;           // where base and limit exist
+  valid_kind valid;
+  int64_t count;
+  lval limit;          // i64
+  int64_t multiple;    // known divisor of limit
+  // for first and last: this step starts `ahead` after `position`, counted from the loop's start
+  lval position, end;
+  int64_t ahead;
+  bool reverse;
+  lval *masks;         // VALID_ASK: per vector, made on demand
+  ix *clamped;         // VALID_ASK: min(row, limit - 1) as a root, made on demand
+  lval *row_valid;     // VALID_ASK: row < limit
+} range;
+
+typedef struct memo {
+  lval value;
+  int level;  // + 1; 0 unknown
+} memo;
+
+typedef struct local_place {
+  ix offset;             // in bytes from the worker's scratch
+  ix base[MAX_AXES];     // coordinate of the first element
+  ix strides[MAX_AXES];  // in elements, of the row-major form
+  ix panel_stride;
+} local_place;
+
+typedef vec(ix) ix_list;
+
+/// Generates one function: a kernel's task, or the program's entry (k is null then).
+typedef struct kgen {
+  emit *e;
+  arena *arena;
+  const program *program;
+  const kernel *k;
+  int lanes;      // of a vector
+  int lane_axis;  // the pool's axis for the lane of a vector, 0 <= lane < lanes
+  ix_pool ix;     // a copy of the kernel's (the program's): over axes, lane_axis and roots
+  int first_root;
+  vec(root) roots;  // by axis number - first_root
+  vec(memo) memos;  // by expression
+  map pointers;     // (buffer, expression) -> address
+  vec(level) levels;
+  LLVMBuilderRef hoist;
+  lval function;
+  range **ranges;  // by axis: innermost, null when closed
+  lval **regs;     // by value id
+  int *coord;      // by axis: row within the range
+  ix *place;       // by axis: scratch for substitutions
+  lval *symbols;   // by program symbol
+  lval frame, site_base, scratch;
+  lval *bufs;      // by buffer: address of element 0
+  local_place *locals;
+  ix scratch_top;  // bytes in use by the locals declared so far
+  ix_list peaks;   // every value of scratch_top, for the size function
+  bool nontemporal;
+} kgen;
+
+/// The shape of a tile in registers.
+typedef struct shape {
+  int naxes;  // without the vector axis
+  int axes[MAX_AXES], extents[MAX_AXES];
+  int rows;
+  int vecs;  // per row; 0: scalars
+  int vec_extent;
+} shape;
+
+// ---- tiles.c: registers
+shape tile_shape(const kgen *g, const tval *t);
+shape shape_of_axes(const kgen *g, const int *axes, const int *extents, int naxes);
+int shape_regs(const shape *s);
+/// Sets g->coord to the row.
+void shape_enter(kgen *g, const shape *s, int row);
+/// Fresh (null) registers for a value.
+lval *tile_define(kgen *g, const tval *t);
+/// The register of t at g->coord, vector v, null when dead; splat to a vector when asked to.
+lval tile_at(kgen *g, const tval *t, int v, bool vector);
+lval splat(kgen *g, lval scalar);
+lval const_reg(kgen *g, dtype t, scalar v, int lanes);
+LLVMTypeRef reg_type(kgen *g, const tval *t);
+lval reg_or_poison(kgen *g, const tval *t, lval reg);
+void gen_map(kgen *g, const tstmt *s);
+void gen_const(kgen *g, const tstmt *s);
+void gen_size(kgen *g, const tstmt *s);
+void gen_index(kgen *g, const tstmt *s);
+
+// ---- ranges.c: ranges and validity
+range *range_open(kgen *g, int axis, int extent, ix base);
+void range_close(kgen *g, range *r);
+/// False when row i of an axis with this extent is known to be invalid; *ok is narrowed by the
+/// test to make (null: valid).
+bool row_alive(kgen *g, int axis, int extent, int i, lval *ok);
+/// The same for all axes of the shape at g->coord.
+bool rows_alive(kgen *g, const shape *s, lval *ok);
+/// The same for lanes [v * lanes, ...) of an axis; *mask is null when all are valid.
+bool lanes_alive(kgen *g, int axis, int extent, int v, lval *mask);
+/// Both, for register v of the row at g->coord: *valid is null, an i1 or a vector of i1.
+bool reg_alive(kgen *g, const shape *s, int v, lval *valid);
+/// Register v of the row at g->coord holds nothing valid.
+bool reg_dead(kgen *g, const shape *s, int v);
+/// yes where valid, else no.
+lval blend(kgen *g, lval valid, lval yes, lval no);
+/// base + i, with invalid rows sent to the last valid one.
+ix row_coordinate(kgen *g, int axis, int i, bool clamp);
+
+// ---- address.c: expressions to code
+/// Starts (and ends) generating a function: entry block, level 0, builders, index pool.
+kgen kgen_open(emit *e, arena *a, const program *p, const kernel *k, lval function);
+void kgen_close(kgen *g);
+/// Opens a level: what is hoisted to it goes before the code that follows.
+void level_open(kgen *g);
+void level_open_at(kgen *g, LLVMBasicBlockRef anchor);
+void level_close(kgen *g);
+/// The hoisting builder, placed in a level; until the next call that emits an expression.
+LLVMBuilderRef level_builder(kgen *g, int at);
+ix root_new(kgen *g, lval value, int64_t scale, int level, ix size);
+lval ix_value(kgen *g, ix e);
+/// Per lane, at the current position: a vector of i64, or of i32 with narrow.
+lval ix_lanes(kgen *g, ix e, bool narrow);
+bool ix_fits_i32(kgen *g, ix e);
+/// Address of element e of a buffer; e is over roots.
+lval address(kgen *g, int buf, ix e);
+LLVMTypeRef memory_type(kgen *g, dtype t, int lanes);
+LLVMBasicBlockRef block_new(kgen *g);
+lval int64(kgen *g, int64_t v);
+
+// ---- memory.c, transpose.c: loads and stores
+typedef struct access {
+  int buf;
+  dtype type;
+  ix offset;             // elements, over kernel axes
+  ix coords[MAX_AXES];   // per dimension
+  ix dims[MAX_AXES];
+  int rank;
+  bool padded;           // local with room for whole vectors: no masks needed
+} access;
+access access_of(kgen *g, const tstmt *s);
+/// e at g->coord: axes replaced by roots, `along` (-1: none) by base + block * lanes + lane.
+ix placed(kgen *g, ix e, int along, int block, bool clamp);
+/// coef * lane + rest.
+bool lane_affine(kgen *g, ix e, ix *coef, ix *rest);
+lval from_memory(kgen *g, dtype t, lval x);
+lval to_memory(kgen *g, dtype t, lval x);
+lval load_vector(kgen *g, dtype t, lval pointer, lval mask);
+void store_vector(kgen *g, dtype t, lval x, lval pointer, lval mask);
+void gen_load(kgen *g, const tstmt *s);
+void gen_store(kgen *g, const tstmt *s);
+void gen_prefetch(kgen *g, const tstmt *s);
+/// True when the access was done by loading (storing) vectors along another axis and transposing
+/// them in registers.
+bool gen_load_transposed(kgen *g, const tstmt *s, const access *a);
+bool gen_store_transposed(kgen *g, const tstmt *s, const access *a);
+/// Runs the code that follows only where `ok`; close with guard_end. Null: always.
+LLVMBasicBlockRef guard_begin(kgen *g, lval ok);
+void guard_end(kgen *g, LLVMBasicBlockRef after);
+
+// ---- combine.c: reductions
+void gen_accum(kgen *g, const tstmt *s);
+void gen_reduce(kgen *g, const tstmt *s);
+void gen_arg(kgen *g, const tstmt *s);
+void gen_arg_reduce(kgen *g, const tstmt *s);
+void gen_dot(kgen *g, const tstmt *s);
+/// The i1 of an any/all condition.
+lval gen_condition(kgen *g, const tstmt *s);
+void gen_check(kgen *g, const tstmt *s);
+
+// ---- local.c
+void gen_local(kgen *g, const tstmt *s);
+ix local_offset(kgen *g, int buf, const ix *coords);
+bool local_is_padded(const kgen *g, const tstmt *s);
+
+// ---- loop.c, kernel.c
+void gen_loop(kgen *g, const tstmt *s);
+void gen_region(kgen *g, const tregion *r);
+/// Some statement works on tiles along the axis, not only inside loops over it: the last, partial
+/// step then deserves code of its own.
+bool region_works_along(const kernel *k, const tregion *r, int axis);
+int64_t common_divisor(int64_t a, int64_t b);
+/// Words of the argument block of a kernel.
+enum { ARG_FRAME, ARG_SITE, ARG_SCRATCH, ARG_SYMBOLS };
+/// Makes the task function of a kernel; what its locals need is appended to *peaks, as
+/// expressions of the pool `sizes`.
+lval gen_kernel(emit *e, arena *a, const program *p, const kernel *k, ix_pool *sizes,
+                ix_list *peaks);
+
+// ---- entry.c
+/// The exported functions of codegen/abi.h. peaks: scratch sizes of all kernels.
+void gen_entry(emit *e, arena *a, const program *p, const lval *kernels, const ix_pool *sizes,
+               const ix_list *peaks);
+
+// ---- module.c
+lval function_new(emit *e, const char *name, LLVMTypeRef type, bool exported);

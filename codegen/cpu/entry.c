@@ -1,0 +1,225 @@
+// The exported functions of a program, as codegen/abi.h has them: the call itself, which runs the
+// steps in order, and the sizes of the memory it needs.
+//
+//   int32_t f(params..., outputs..., symbols..., frame)
+//     block = { frame, -, scratch size, symbols..., - }
+//     per step: block.site = step << 16; block.buffers = ...; frame->parallel_for(kernel, tiles)
+#include "base/fault.h"
+#include "codegen/abi.h"
+#include "codegen/cpu/cpu.h"
+
+#include <stddef.h>
+
+// ---- sizes
+
+static lval largest(kgen *g, const ix *sizes, int n) {
+  LLVMBuilderRef b = g->e->builder;
+  lval most = int64(g, 0);
+  for (int i = 0; i < n; i++) {
+    lval size = ix_value(g, sizes[i]);
+    most = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, size, most, ""), size, most, "");
+  }
+  return most;
+}
+
+/// The peaks, each once, in the generator's pool.
+static ix_list distinct(kgen *g, const ix_pool *from, const ix_list *peaks) {
+  ix_list kept = {0};
+  for (int i = 0; i < peaks->len; i++) {
+    ix e = ix_substitute(&g->ix, from, peaks->data[i], NULL, 0);
+    bool seen = false;
+    for (int k = 0; k < kept.len; k++) seen |= kept.data[k] == e;
+    if (!seen) vec_push(g->arena, &kept, e);
+  }
+  return kept;
+}
+
+/// int64_t f_<what>_size(const int64_t *symbols)
+static void size_function(emit *e, arena *a, const program *p, const char *what,
+                          const ix_pool *from, const ix_list *sizes) {
+  str name = str_printf(a, "%.*s_%s_size", STR_FMT(p->name), what);
+  LLVMTypeRef type = LLVMFunctionType(e->i64, &e->ptr, 1, 0);
+  lval function = function_new(e, name.ptr, type, true);
+  kgen g = kgen_open(e, a, p, NULL, function);
+  LLVMBuilderRef b = level_builder(&g, 0);
+  for (int i = 0; i < p->symbols.len; i++) {
+    lval at = int64(&g, i);
+    lval from_array = LLVMGetParam(function, 0);
+    g.symbols[i] = LLVMBuildLoad2(b, e->i64, LLVMBuildGEP2(b, e->i64, from_array, &at, 1, ""), "");
+  }
+  ix_list list = distinct(&g, from, sizes);
+  LLVMBuildRet(e->builder, largest(&g, list.data, list.len));
+  kgen_close(&g);
+}
+
+// ---- the call
+
+typedef struct entry {
+  kgen g;
+  const lval *kernels;
+  lval *buffers;  // addresses
+  lval block;     // argument block of kernels, words of 8 bytes
+  lval host_ptrs, host_dims;
+} entry;
+
+static lval byte_address(kgen *g, lval base, lval offset) {
+  return LLVMBuildGEP2(g->e->builder, g->e->i8, base, &offset, 1, "");
+}
+
+static lval load_field(kgen *g, LLVMTypeRef type, size_t offset) {
+  return LLVMBuildLoad2(g->e->builder, type,
+                        byte_address(g, g->frame, int64(g, (int64_t)offset)), "");
+}
+
+static void put_word(kgen *g, lval block, int word, lval x) {
+  LLVMBuildStore(g->e->builder, x, byte_address(g, block, int64(g, 8 * (int64_t)word)));
+}
+
+static void return_status(kgen *g, int status) {
+  LLVMBuildRet(g->e->builder, emit_int(g->e->i32, status));
+}
+
+/// Returns the status when `failed`.
+static void return_if(kgen *g, lval failed, int status) {
+  LLVMBasicBlockRef after = guard_begin(g, failed);
+  return_status(g, status);
+  LLVMPositionBuilderAtEnd(g->e->builder, after);
+}
+
+static ix tiles_of(kgen *g, const kernel *k) {
+  ix tiles = ix_const(&g->ix, 1);
+  for (int i = 0; i < k->grid.len; i++) {
+    const grid_axis *a = &k->grid.data[i];
+    ix size = ix_substitute(&g->ix, &k->ix, k->axes.data[a->axis].size, NULL, 0);
+    ix up = ix_add(&g->ix, size, ix_const(&g->ix, a->extent - 1));
+    tiles = ix_mul(&g->ix, tiles, ix_div(&g->ix, up, ix_const(&g->ix, a->extent)));
+  }
+  return tiles;
+}
+
+static void run_tiles(entry *en, lval kernel, ix tiles) {
+  kgen *g = &en->g;
+  emit *e = g->e;
+  int64_t n;
+  bool known = ix_is_const(&g->ix, tiles, &n);
+  if (known && n <= 0) return;
+  if (known && n == 1) {
+    LLVMTypeRef params[] = {e->ptr, e->i64, e->i64, e->i32};
+    lval args[] = {en->block, int64(g, 0), int64(g, 1), emit_int(e->i32, 0)};
+    LLVMBuildCall2(e->builder, LLVMFunctionType(e->void_, params, 4, 0), kernel, args, 4, "");
+    return;
+  }
+  lval count = ix_value(g, tiles);
+  lval some = LLVMBuildICmp(e->builder, LLVMIntSGT, count, int64(g, 0), "");
+  LLVMBasicBlockRef after = guard_begin(g, known ? NULL : some);
+  LLVMTypeRef params[] = {e->ptr, e->ptr, e->ptr, e->i64};
+  lval args[] = {load_field(g, e->ptr, offsetof(tcf_frame, pool)), kernel, en->block, count};
+  LLVMBuildCall2(e->builder, LLVMFunctionType(e->void_, params, 4, 0),
+                 load_field(g, e->ptr, offsetof(tcf_frame, parallel_for)), args, 4, "");
+  guard_end(g, after);
+}
+
+static void kernel_step(entry *en, int number, const step *s) {
+  kgen *g = &en->g;
+  int first = ARG_SYMBOLS + g->program->symbols.len;
+  put_word(g, en->block, ARG_SITE, int64(g, (int64_t)number << 16));
+  for (int i = 0; i < s->nbufs; i++)
+    put_word(g, en->block, first + i, en->buffers[s->bufs[i]]);
+  run_tiles(en, en->kernels[s->kernel], tiles_of(g, g->program->kernels.data[s->kernel]));
+  if (!s->nsites) return;
+  lval site = load_field(g, g->e->i64, offsetof(tcf_frame, error_site));
+  return_if(g, LLVMBuildICmp(g->e->builder, LLVMIntNE, site, int64(g, 0), ""), TCF_CALL_INDEX);
+}
+
+static void host_step(entry *en, int number, const step *s) {
+  kgen *g = &en->g;
+  emit *e = g->e;
+  int ndims = 0;
+  for (int i = 0; i < s->nbufs; i++) {
+    const buffer *b = &g->program->buffers.data[s->bufs[i]];
+    put_word(g, en->host_ptrs, i, en->buffers[s->bufs[i]]);
+    for (int d = 0; d < b->rank; d++) put_word(g, en->host_dims, ndims++, ix_value(g, b->dims[d]));
+  }
+  LLVMTypeRef params[] = {e->ptr, e->i32, e->ptr, e->ptr};
+  lval args[] = {load_field(g, e->ptr, offsetof(tcf_frame, host)), emit_int(e->i32, number),
+                 en->host_ptrs, en->host_dims};
+  lval status = LLVMBuildCall2(e->builder, LLVMFunctionType(e->i32, params, 4, 0),
+                               load_field(g, e->ptr, offsetof(tcf_frame, host_call)), args, 4, "");
+  return_if(g, LLVMBuildICmp(e->builder, LLVMIntNE, status, emit_int(e->i32, 0), ""),
+            TCF_CALL_HOST);
+}
+
+static lval stack_words(kgen *g, int words) {
+  if (!words) return LLVMConstNull(g->e->ptr);
+  lval block = LLVMBuildAlloca(level_builder(g, 0),
+                               LLVMArrayType2(g->e->i64, (uint64_t)words), "");
+  LLVMSetAlignment(block, 8);
+  return block;
+}
+
+static void place_blocks(entry *en) {
+  const program *p = en->g.program;
+  int bufs = 0, ptrs = 0, dims = 0;
+  for (int i = 0; i < p->steps.len; i++) {
+    const step *s = &p->steps.data[i];
+    int ndims = 0;
+    for (int b = 0; b < s->nbufs; b++) ndims += p->buffers.data[s->bufs[b]].rank;
+    bool host = s->kind == STEP_HOST;
+    if (!host && s->nbufs > bufs) bufs = s->nbufs;
+    if (host && s->nbufs > ptrs) ptrs = s->nbufs;
+    if (host && ndims > dims) dims = ndims;
+  }
+  en->block = stack_words(&en->g, ARG_SYMBOLS + p->symbols.len + bufs);
+  en->host_ptrs = stack_words(&en->g, ptrs);
+  en->host_dims = stack_words(&en->g, dims);
+}
+
+static void place_buffers(entry *en) {
+  kgen *g = &en->g;
+  const program *p = g->program;
+  lval arena_base = load_field(g, g->e->ptr, offsetof(tcf_frame, arena));
+  en->buffers = arena_array(g->arena, lval, p->buffers.len);
+  for (int i = 0; i < p->buffers.len; i++) {
+    const buffer *b = &p->buffers.data[i];
+    bool temp = b->kind == BUFFER_TEMP;
+    int parameter = b->number + (b->kind == BUFFER_OUTPUT ? p->nparams : 0);
+    en->buffers[i] = temp ? byte_address(g, arena_base, ix_value(g, b->offset))
+                          : LLVMGetParam(g->function, (unsigned)parameter);
+  }
+}
+
+static lval entry_function(emit *e, arena *a, const program *p) {
+  int npointers = p->nparams + p->noutputs, n = npointers + p->symbols.len + 1;
+  LLVMTypeRef *params = arena_array(a, LLVMTypeRef, n);
+  for (int i = 0; i < n; i++) params[i] = i < npointers || i == n - 1 ? e->ptr : e->i64;
+  LLVMTypeRef type = LLVMFunctionType(e->i32, params, (unsigned)n, 0);
+  return function_new(e, str_z(a, p->name), type, true);
+}
+
+void gen_entry(emit *e, arena *a, const program *p, const lval *kernels, const ix_pool *sizes,
+               const ix_list *peaks) {
+  lval function = entry_function(e, a, p);
+  int npointers = p->nparams + p->noutputs, nsymbols = p->symbols.len;
+  entry en = {.g = kgen_open(e, a, p, NULL, function), .kernels = kernels};
+  kgen *g = &en.g;
+  g->frame = LLVMGetParam(function, (unsigned)(npointers + nsymbols));
+  for (int i = 0; i < nsymbols; i++)
+    g->symbols[i] = LLVMGetParam(function, (unsigned)(npointers + i));
+  place_blocks(&en);
+  place_buffers(&en);
+  ix_list list = distinct(g, sizes, peaks);
+  put_word(g, en.block, ARG_FRAME, g->frame);
+  put_word(g, en.block, ARG_SCRATCH, largest(g, list.data, list.len));
+  for (int i = 0; i < nsymbols; i++) put_word(g, en.block, ARG_SYMBOLS + i, g->symbols[i]);
+  for (int i = 0; i < p->steps.len; i++) {
+    const step *s = &p->steps.data[i];
+    if (s->kind == STEP_HOST) host_step(&en, i, s);
+    else kernel_step(&en, i, s);
+  }
+  return_status(g, TCF_CALL_OK);
+  kgen_close(g);
+  ix_list arena_bytes = {0};
+  if (p->arena_bytes) vec_push(a, &arena_bytes, p->arena_bytes);
+  size_function(e, a, p, "arena", &p->ix, &arena_bytes);
+  size_function(e, a, p, "scratch", sizes, peaks);
+}

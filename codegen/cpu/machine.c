@@ -1,0 +1,229 @@
+// CPUs: names, features, cache sizes and the figures of the cost model.
+#define _GNU_SOURCE
+#include "codegen/cpu/machine.h"
+
+#include "codegen/codegen.h"
+
+#include <llvm-c/Target.h>
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+// ---- names
+
+enum {
+  HAS_F16C = 1,
+  HAS_AVX2 = 2,    // with FMA
+  HAS_AVX512 = 4,  // F, BW, DQ, VL
+  HAS_BF16 = 8,
+  HAS_FP16 = 16,
+  LEVEL_3 = HAS_F16C | HAS_AVX2,
+  LEVEL_4 = LEVEL_3 | HAS_AVX512,
+};
+
+/// LLVM prints a warning and goes on for names it does not know, so that names are checked here.
+static const struct cpu_name {
+  const char *name;
+  int has;
+} cpu_names[] = {
+    {"x86-64", 0},
+    {"x86-64-v2", 0},
+    {"x86-64-v3", LEVEL_3},
+    {"x86-64-v4", LEVEL_4},
+    {"core2", 0},
+    {"penryn", 0},
+    {"nehalem", 0},
+    {"westmere", 0},
+    {"sandybridge", 0},
+    {"ivybridge", HAS_F16C},
+    {"haswell", LEVEL_3},
+    {"broadwell", LEVEL_3},
+    {"skylake", LEVEL_3},
+    {"skylake-avx512", LEVEL_4},
+    {"cascadelake", LEVEL_4},
+    {"cooperlake", LEVEL_4 | HAS_BF16},
+    {"cannonlake", LEVEL_4},
+    {"icelake-client", LEVEL_4},
+    {"icelake-server", LEVEL_4},
+    {"rocketlake", LEVEL_4},
+    {"tigerlake", LEVEL_4},
+    {"sapphirerapids", LEVEL_4 | HAS_BF16 | HAS_FP16},
+    {"emeraldrapids", LEVEL_4 | HAS_BF16 | HAS_FP16},
+    {"graniterapids", LEVEL_4 | HAS_BF16 | HAS_FP16},
+    {"alderlake", LEVEL_3},
+    {"raptorlake", LEVEL_3},
+    {"meteorlake", LEVEL_3},
+    {"arrowlake", LEVEL_3},
+    {"lunarlake", LEVEL_3},
+    {"sierraforest", LEVEL_3},
+    {"grandridge", LEVEL_3},
+    {"silvermont", 0},
+    {"goldmont", 0},
+    {"tremont", 0},
+    {"gracemont", LEVEL_3},
+    {"k8", 0},
+    {"barcelona", 0},
+    {"btver2", HAS_F16C},
+    {"bdver2", HAS_F16C},
+    {"bdver4", LEVEL_3},
+    {"znver1", LEVEL_3},
+    {"znver2", LEVEL_3},
+    {"znver3", LEVEL_3},
+    {"znver4", LEVEL_4 | HAS_BF16},
+    {"znver5", LEVEL_4 | HAS_BF16},
+};
+
+static bool features_of_name(str cpu, int *has) {
+  for (size_t i = 0; i < sizeof cpu_names / sizeof *cpu_names; i++) {
+    if (!str_eqz(cpu, cpu_names[i].name)) continue;
+    *has = cpu_names[i].has;
+    return true;
+  }
+  return false;
+}
+
+/// True when the list "+a,-b,..." has the word; the last one counts.
+static bool feature_set(str list, const char *word, bool before) {
+  for (int at = 0; at < list.len;) {
+    int end = at;
+    while (end < list.len && list.ptr[end] != ',') end++;
+    str item = {list.ptr + at + 1, end - at - 1};
+    if (end > at && str_eqz(item, word)) before = list.ptr[at] == '+';
+    at = end + 1;
+  }
+  return before;
+}
+
+static int features_of_list(str list, int has) {
+  bool avx512 = feature_set(list, "avx512f", has & HAS_AVX512) &&
+                feature_set(list, "avx512bw", has & HAS_AVX512) &&
+                feature_set(list, "avx512dq", has & HAS_AVX512) &&
+                feature_set(list, "avx512vl", has & HAS_AVX512);
+  bool avx2 = feature_set(list, "avx2", has & HAS_AVX2) && feature_set(list, "fma", has & HAS_AVX2);
+  return (feature_set(list, "f16c", has & HAS_F16C) ? HAS_F16C : 0) | (avx2 ? HAS_AVX2 : 0) |
+         (avx512 ? HAS_AVX512 : 0) |
+         (avx512 && feature_set(list, "avx512bf16", has & HAS_BF16) ? HAS_BF16 : 0) |
+         (avx512 && feature_set(list, "avx512fp16", has & HAS_FP16) ? HAS_FP16 : 0);
+}
+
+/// LLVM's message strings as ours.
+static str owned(arena *a, char *text) {
+  str s = str_dup(a, str_from(text));
+  LLVMDisposeMessage(text);
+  return s;
+}
+
+/// The CPU's name, explicit features and what they come to.
+typedef struct cpu_choice {
+  str name, features;
+  int has;
+} cpu_choice;
+
+static bool choose_cpu(arena *a, str cpu, str features, cpu_choice *out, str *error) {
+  *out = (cpu_choice){cpu, features, 0};
+  if (!cpu.len) {
+    out->name = owned(a, LLVMGetHostCPUName());
+    str host = owned(a, LLVMGetHostCPUFeatures());
+    out->features = features.len ? str_printf(a, "%s,%s", str_z(a, host), str_z(a, features)) : host;
+  } else if (!features_of_name(cpu, &out->has)) {
+    *error = str_printf(a, "unknown CPU \"%.*s\"", STR_FMT(cpu));
+    return false;
+  }
+  out->has = features_of_list(out->features, out->has);
+  return true;
+}
+
+// ---- target machines
+
+static void register_x86(void) {
+  LLVMInitializeX86TargetInfo();
+  LLVMInitializeX86Target();
+  LLVMInitializeX86TargetMC();
+  LLVMInitializeX86AsmPrinter();
+}
+
+/// LLVM keeps its targets in a process-wide registry; filling it twice at once is a race.
+static void register_once(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, register_x86);
+}
+
+bool machine_open(machine *m, arena *a, str cpu, str features, emit *e, str *error) {
+  cpu_choice c;
+  register_once();
+  if (!choose_cpu(a, cpu, features, &c, error)) return false;
+  m->triple = owned(a, LLVMGetDefaultTargetTriple()).ptr;
+  m->cpu = str_z(a, c.name);
+  m->features = str_z(a, c.features);
+  LLVMTargetRef target;
+  char *text = NULL;
+  if (LLVMGetTargetFromTriple(m->triple, &target, &text)) {
+    *error = owned(a, text);
+    return false;
+  }
+  m->tm = LLVMCreateTargetMachine(target, m->triple, m->cpu, m->features,
+                                  LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelSmall);
+  e->arch = ARCH_X86;
+  e->avx512 = c.has & HAS_AVX512;
+  e->avx2 = c.has & HAS_AVX2;
+  e->f16c = c.has & HAS_F16C;
+  e->avx512_bf16 = c.has & HAS_BF16;
+  e->avx512_fp16 = c.has & HAS_FP16;
+  return true;
+}
+
+void machine_close(machine *m) {
+  if (m->tm) LLVMDisposeTargetMachine(m->tm);
+  m->tm = NULL;
+}
+
+str codegen_cpu_identity(arena *a, const codegen_options *options) {
+  unsigned major, minor, patch;
+  cpu_choice c;
+  str error;
+  LLVMGetVersion(&major, &minor, &patch);
+  if (!choose_cpu(a, options->cpu, options->features, &c, &error)) c = (cpu_choice){options->cpu};
+  return str_printf(a, "llvm %u.%u.%u cpu %.*s features %.*s%s", major, minor, patch,
+                    STR_FMT(c.name), STR_FMT(c.features), options->fast_math ? " fast" : "");
+}
+
+// ---- figures
+
+static int64_t cache_size(int which, int64_t otherwise) {
+  long size = sysconf(which);
+  return size > 0 ? size : otherwise;
+}
+
+static int usable_cores(void) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set)) return 1;
+  int n = CPU_COUNT(&set);
+  return n > 0 ? n : 1;
+}
+
+/// Measured on a Xeon of 2023 (Emerald Rapids, 2.8 GHz under AVX-512 load): one core reaches 178
+/// GF/s in f32 with AVX-512 and 95 with AVX2, reads 142 GB/s from L2, and streams 16 GB/s from
+/// memory; memory gives about 8 cores' worth before it is full.
+static void set_speeds(target_info *t, int has) {
+  enum { CORES_THAT_FILL_MEMORY = 8 };
+  int streaming = t->cores < CORES_THAT_FILL_MEMORY ? t->cores : CORES_THAT_FILL_MEMORY;
+  t->flops_per_second = has & HAS_AVX512 ? 178e9 : has & HAS_AVX2 ? 95e9 : 24e9;
+  t->bytes_per_second = 16e9 * streaming;
+  t->l2_bytes_per_second = has & HAS_AVX512 ? 142e9 : has & HAS_AVX2 ? 115e9 : 60e9;
+}
+
+bool codegen_cpu_target(arena *a, str cpu, target_info *out, str *error) {
+  cpu_choice c;
+  if (!choose_cpu(a, cpu, (str){0}, &c, error)) return false;
+  *out = (target_info){
+      .name = cpu.len ? str_printf(a, "cpu:%.*s", STR_FMT(cpu)) : STR("cpu"),
+      .vector_bytes = c.has & HAS_AVX512 ? 64 : c.has & HAS_AVX2 ? 32 : 16,
+      .vector_registers = c.has & HAS_AVX512 ? 32 : 16,
+      .l1_bytes = cache_size(_SC_LEVEL1_DCACHE_SIZE, 32 << 10),
+      .l2_bytes = cache_size(_SC_LEVEL2_CACHE_SIZE, 1 << 20),
+      .l3_bytes = cache_size(_SC_LEVEL3_CACHE_SIZE, 16 << 20),
+      .cores = usable_cores(),
+  };
+  set_speeds(out, c.has);
+  return true;
+}

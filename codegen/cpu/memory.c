@@ -1,0 +1,470 @@
+// Loads, stores and prefetches.
+//
+// Along the vector axis an element offset is mostly affine in the lane: coef * lane + rest.
+//   coef 1       one vector, masked where lanes are invalid
+//   coef 0       one element, splat
+//   other        vectors along another axis transposed in registers (transpose.c), else a gather
+// Offsets that are not affine (views that divide) are computed per lane and gathered.
+#include "base/fault.h"
+#include "codegen/cpu/cpu.h"
+
+// ---- elements in memory
+
+/// bool is a byte, and half types travel as integers: every CPU has masked moves for those.
+LLVMTypeRef memory_type(kgen *g, dtype t, int lanes) {
+  LLVMTypeRef element = t == DT_bool                   ? g->e->i8
+                        : t == DT_f16 || t == DT_bf16 ? g->e->i16
+                                                      : emit_type(g->e, t, 0);
+  return lanes ? emit_vec(element, lanes) : element;
+}
+
+lval from_memory(kgen *g, dtype t, lval x) {
+  LLVMBuilderRef b = g->e->builder;
+  if (t == DT_bool) return LLVMBuildICmp(b, LLVMIntNE, x, LLVMConstNull(LLVMTypeOf(x)), "");
+  if (t != DT_f16 && t != DT_bf16) return x;
+  return LLVMBuildBitCast(b, x, emit_type(g->e, t, emit_lanes(LLVMTypeOf(x))), "");
+}
+
+lval to_memory(kgen *g, dtype t, lval x) {
+  LLVMTypeRef type = memory_type(g, t, emit_lanes(LLVMTypeOf(x)));
+  if (t == DT_bool) return LLVMBuildZExt(g->e->builder, x, type, "");
+  return LLVMBuildBitCast(g->e->builder, x, type, "");
+}
+
+static void align_argument(kgen *g, lval call, unsigned argument, int bytes) {
+  unsigned kind = LLVMGetEnumAttributeKindForName("align", 5);
+  LLVMAddCallSiteAttribute(call, argument,
+                           LLVMCreateEnumAttribute(g->e->context, kind, (uint64_t)bytes));
+}
+
+lval load_vector(kgen *g, dtype t, lval pointer, lval mask) {
+  LLVMTypeRef type = memory_type(g, t, g->lanes);
+  lval x;
+  if (mask) {
+    LLVMTypeRef types[] = {type, g->e->ptr};
+    lval args[] = {pointer, mask, LLVMConstNull(type)};
+    x = emit_intrinsic(g->e, "llvm.masked.load", types, 2, args, 3);
+    align_argument(g, x, 1, dtype_bytes(t));
+  } else {
+    x = LLVMBuildLoad2(g->e->builder, type, pointer, "");
+    LLVMSetAlignment(x, (unsigned)dtype_bytes(t));
+  }
+  return from_memory(g, t, x);
+}
+
+void store_vector(kgen *g, dtype t, lval x, lval pointer, lval mask) {
+  x = to_memory(g, t, x);
+  if (mask) {
+    LLVMTypeRef types[] = {LLVMTypeOf(x), g->e->ptr};
+    lval args[] = {x, pointer, mask};
+    lval call = emit_intrinsic(g->e, "llvm.masked.store", types, 2, args, 3);
+    align_argument(g, call, 2, dtype_bytes(t));
+  } else {
+    LLVMSetAlignment(LLVMBuildStore(g->e->builder, x, pointer), (unsigned)dtype_bytes(t));
+  }
+}
+
+static lval load_scalar(kgen *g, dtype t, lval pointer) {
+  lval x = LLVMBuildLoad2(g->e->builder, memory_type(g, t, 0), pointer, "");
+  LLVMSetAlignment(x, (unsigned)dtype_bytes(t));
+  return from_memory(g, t, x);
+}
+
+static lval all_lanes(kgen *g) {
+  return LLVMConstAllOnes(emit_vec(g->e->i1, g->lanes));
+}
+
+static lval gather(kgen *g, dtype t, lval pointers, lval mask) {
+  LLVMTypeRef type = memory_type(g, t, g->lanes);
+  LLVMTypeRef types[] = {type, LLVMTypeOf(pointers)};
+  lval args[] = {pointers, mask ? mask : all_lanes(g), LLVMConstNull(type)};
+  lval x = emit_intrinsic(g->e, "llvm.masked.gather", types, 2, args, 3);
+  align_argument(g, x, 1, dtype_bytes(t));
+  return from_memory(g, t, x);
+}
+
+static void scatter(kgen *g, dtype t, lval x, lval pointers, lval mask) {
+  x = to_memory(g, t, x);
+  LLVMTypeRef types[] = {LLVMTypeOf(x), LLVMTypeOf(pointers)};
+  lval args[] = {x, pointers, mask ? mask : all_lanes(g)};
+  lval call = emit_intrinsic(g->e, "llvm.masked.scatter", types, 2, args, 3);
+  align_argument(g, call, 2, dtype_bytes(t));
+}
+
+// ---- where an access goes
+
+access access_of(kgen *g, const tstmt *s) {
+  const tile_buf *buf = &g->k->bufs.data[s->buf];
+  access a = {.buf = s->buf, .type = buf->type, .rank = buf->rank};
+  for (int d = 0; d < a.rank; d++) {
+    a.coords[d] = s->ix[d];
+    a.dims[d] = buf->dims[d];
+  }
+  if (buf->local) {
+    a.offset = local_offset(g, s->buf, a.coords);
+    a.padded = local_is_padded(g, s);
+    return a;
+  }
+  a.offset = ix_const(&g->ix, 0);
+  for (int d = 0; d < a.rank; d++) {
+    ix stride = buf->strides[d];
+    a.offset = ix_add(&g->ix, a.offset, ix_mul(&g->ix, stride, a.coords[d]));
+  }
+  return a;
+}
+
+static ix dim_stride(kgen *g, int buf, int d) {
+  const tile_buf *b = &g->k->bufs.data[buf];
+  return b->local ? g->locals[buf].strides[d] : b->strides[d];
+}
+
+ix placed(kgen *g, ix e, int along, int block, bool clamp) {
+  int naxes = g->k->axes.len;
+  for (int axis = 0; axis < naxes; axis++) {
+    g->place[axis] = 0;
+    if (!g->ranges[axis] || !ix_uses_axis(&g->ix, e, axis)) continue;
+    if (axis == along) {
+      ix first = row_coordinate(g, axis, block * g->lanes, false);
+      g->place[axis] = ix_add(&g->ix, first, ix_axis(&g->ix, g->lane_axis));
+    } else {
+      g->place[axis] = row_coordinate(g, axis, g->coord[axis], clamp);
+    }
+  }
+  return ix_substitute(&g->ix, &g->ix, e, g->place, naxes);
+}
+
+bool lane_affine(kgen *g, ix e, ix *coef, ix *rest) {
+  return ix_affine(&g->ix, e, g->lane_axis, coef, rest) &&
+         !ix_uses_axis(&g->ix, *coef, g->lane_axis);
+}
+
+static bool is_constant(kgen *g, ix e, int64_t value) {
+  int64_t v;
+  return ix_is_const(&g->ix, e, &v) && v == value;
+}
+
+/// Where the element(s) of one register are: pointer + lane offsets.
+typedef struct target {
+  lval pointer;   // of lane 0, or of all when lanes is set
+  lval lanes;     // offsets in elements per lane, or null
+  bool unit;      // one vector at pointer
+  lval ok, mask;  // where it may be touched: i1 and vector of i1, or null
+} target;
+
+static lval offset_pointer(kgen *g, int buf, lval pointer, lval offset) {
+  LLVMTypeRef type = memory_type(g, g->k->bufs.data[buf].type, 0);
+  return LLVMBuildGEP2(g->e->builder, type, pointer, &offset, 1, "");
+}
+
+/// Offsets per lane of an affine access: a constant vector when the stride is small.
+static lval stride_lanes(kgen *g, ix coef) {
+  bool narrow = ix_fits_i32(g, ix_scale(&g->ix, coef, g->lanes));
+  return ix_lanes(g, ix_mul(&g->ix, coef, ix_axis(&g->ix, g->lane_axis)), narrow);
+}
+
+static lval widen(kgen *g, lval x) {
+  int lanes = emit_lanes(LLVMTypeOf(x));
+  LLVMTypeRef to = lanes ? emit_vec(g->e->i64, lanes) : g->e->i64;
+  return LLVMBuildSExt(g->e->builder, x, to, "");
+}
+
+static lval add_lanes(kgen *g, lval a, lval b) {
+  if (!a) return b;
+  return LLVMBuildAdd(g->e->builder, widen(g, a), widen(g, b), "");
+}
+
+/// u8 indices are unsigned.
+static lval index_value(kgen *g, dtype t, lval x) {
+  int lanes = emit_lanes(LLVMTypeOf(x));
+  LLVMTypeRef to = lanes ? emit_vec(g->e->i64, lanes) : g->e->i64;
+  return t == DT_u8 ? LLVMBuildZExt(g->e->builder, x, to, "") : widen(g, x);
+}
+
+/// Adds the indirect coordinates; false when one is dead.
+static bool add_indirect(kgen *g, const tstmt *s, int v, target *t) {
+  LLVMBuilderRef b = g->e->builder;
+  for (int d = 0; d < s->nix; d++) {
+    if (!s->indirect || s->indirect[d] < 0) continue;
+    const tval *in = s->in[s->indirect[d]];
+    lval x = tile_at(g, in, v, false);
+    if (!x) return false;
+    x = index_value(g, in->type, x);
+    lval stride = ix_value(g, dim_stride(g, s->buf, d));
+    if (emit_lanes(LLVMTypeOf(x))) {
+      t->lanes = add_lanes(g, t->lanes, LLVMBuildMul(b, x, splat(g, stride), ""));
+      t->unit = false;
+    } else {
+      t->pointer = offset_pointer(g, s->buf, t->pointer, LLVMBuildMul(b, x, stride, ""));
+    }
+  }
+  return true;
+}
+
+/// The place of register v (of the row at g->coord); vector: lanes run along the vector axis.
+static bool locate(kgen *g, const tstmt *s, const access *a, int v, bool vector, bool clamp,
+                   target *t) {
+  int along = vector ? g->k->vec_axis : -1;
+  ix e = placed(g, a->offset, along, v, clamp), coef, rest;
+  *t = (target){0};
+  if (lane_affine(g, e, &coef, &rest)) {
+    t->pointer = address(g, a->buf, rest);
+    if (!vector) return add_indirect(g, s, v, t);
+    t->unit = is_constant(g, coef, 1);
+    if (t->unit && s->indirect)
+      for (int d = 0; d < s->nix; d++)
+        if (s->indirect[d] >= 0 && tval_extent(s->in[s->indirect[d]], along)) t->unit = false;
+    if (!t->unit && !is_constant(g, coef, 0)) t->lanes = stride_lanes(g, coef);
+  } else {
+    t->pointer = g->bufs[a->buf];
+    t->lanes = ix_lanes(g, e, ix_fits_i32(g, e));
+  }
+  return add_indirect(g, s, v, t);
+}
+
+static lval and_of(kgen *g, lval a, lval b) {
+  return !a ? b : !b ? a : LLVMBuildAnd(g->e->builder, a, b, "");
+}
+
+// ---- bounds of guarded loads
+
+/// The coordinate, a size-independent fact: in [0, dim) for every valid coordinate of the axes.
+static bool in_bounds(kgen *g, ix coordinate, ix dim) {
+  int axis;
+  if (ix_is_axis(&g->ix, coordinate, &axis) && g->ix.axis_size.data[axis] == dim) return true;
+  ix one = ix_const(&g->ix, 1);
+  return ix_bounds(&g->ix, coordinate).min >= 0 &&
+         ix_known_le(&g->ix, ix_add(&g->ix, coordinate, one), dim);
+}
+
+static void narrow_by(kgen *g, lval coordinate, ix dim, target *t) {
+  LLVMBuilderRef b = g->e->builder;
+  lval size = ix_value(g, dim);
+  bool vector = emit_lanes(LLVMTypeOf(coordinate)) > 0;
+  // unsigned: negative coordinates are large
+  lval ok = LLVMBuildICmp(b, LLVMIntULT, coordinate, vector ? splat(g, size) : size, "");
+  if (vector) t->mask = and_of(g, t->mask, ok);
+  else t->ok = and_of(g, t->ok, ok);
+}
+
+/// Narrows t to where every dimension's coordinate is inside the buffer.
+static bool add_bounds(kgen *g, const tstmt *s, const access *a, int v, bool vector, target *t) {
+  for (int d = 0; d < a->rank; d++) {
+    int indirect = s->indirect ? s->indirect[d] : -1;
+    if (indirect < 0 && in_bounds(g, a->coords[d], a->dims[d])) continue;
+    ix e = placed(g, a->coords[d], vector ? g->k->vec_axis : -1, v, true);
+    bool lanes = vector && ix_uses_axis(&g->ix, e, g->lane_axis);
+    lval coordinate = lanes ? ix_lanes(g, e, false) : ix_value(g, e);
+    if (indirect >= 0) {
+      lval x = tile_at(g, s->in[indirect], v, false);
+      if (!x) return false;
+      x = index_value(g, s->in[indirect]->type, x);
+      bool wide = emit_lanes(LLVMTypeOf(x)) > 0;
+      if (wide && !lanes) coordinate = splat(g, coordinate);
+      if (!wide && lanes) x = splat(g, x);
+      coordinate = LLVMBuildAdd(g->e->builder, coordinate, x, "");
+    }
+    narrow_by(g, coordinate, a->dims[d], t);
+  }
+  return true;
+}
+
+// ---- loads
+
+/// An address that may always be read stands in where `ok` is false.
+static lval safe_pointer(kgen *g, lval ok, lval pointer) {
+  if (!ok) return pointer;
+  static const char name[] = "tcf.zeros";
+  lval zeros = LLVMGetNamedGlobal(g->e->module, name);
+  if (!zeros) {
+    LLVMTypeRef type = LLVMArrayType2(g->e->i8, 64);
+    zeros = LLVMAddGlobal(g->e->module, type, name);
+    LLVMSetInitializer(zeros, LLVMConstNull(type));
+    LLVMSetLinkage(zeros, LLVMPrivateLinkage);
+    LLVMSetGlobalConstant(zeros, 1);
+    LLVMSetAlignment(zeros, 64);
+  }
+  return LLVMBuildSelect(g->e->builder, ok, pointer, zeros, "");
+}
+
+static lval load_target(kgen *g, dtype type, const access *a, const target *t, bool vector) {
+  lval mask = t->mask;
+  if (!vector || (!t->lanes && !t->unit)) {
+    lval x = load_scalar(g, type, safe_pointer(g, t->ok, t->pointer));
+    return vector ? splat(g, x) : x;
+  }
+  if (t->ok) mask = and_of(g, mask, splat(g, t->ok));
+  if (t->lanes) return gather(g, type, offset_pointer(g, a->buf, t->pointer, t->lanes), mask);
+  return load_vector(g, type, t->pointer, mask);
+}
+
+/// One register; `mask`: valid lanes.
+static lval load_reg(kgen *g, const tstmt *s, const access *a, int v, bool vector, lval mask,
+                     lval ok) {
+  target t;
+  if (!locate(g, s, a, v, vector, true, &t)) return NULL;
+  bool indirect = s->nin > (s->guard ? 1 : 0);
+  lval inside = NULL;
+  if (s->guard) {
+    if (!add_bounds(g, s, a, v, vector, &t)) return NULL;
+    inside = t.mask && t.ok ? and_of(g, t.mask, splat(g, t.ok)) : and_of(g, t.mask, t.ok);
+  }
+  if (indirect) t.ok = and_of(g, t.ok, ok);  // the index of an invalid row is unspecified
+  if (!t.unit && !t.lanes && vector && v > 0 && mask) {
+    // a single element for all lanes, of which none may be valid
+    lval first = LLVMBuildExtractElement(g->e->builder, mask, emit_int(g->e->i32, 0), "");
+    t.ok = and_of(g, t.ok, first);
+  }
+  if (t.unit && a->padded) mask = NULL;
+  if (t.unit || t.lanes) t.mask = and_of(g, t.mask, mask);
+  lval x = load_target(g, a->type, a, &t, vector);
+  if (!inside) return x;
+  lval fill = tile_at(g, s->in[s->nin - 1], v, vector);
+  return fill ? blend(g, inside, x, fill) : NULL;
+}
+
+void gen_load(kgen *g, const tstmt *s) {
+  access a = access_of(g, s);
+  shape sh = tile_shape(g, s->out[0]);
+  lval *out = tile_define(g, s->out[0]);
+  if (gen_load_transposed(g, s, &a)) return;
+  int vecs = sh.vecs ? sh.vecs : 1;
+  for (int row = 0; row < sh.rows; row++) {
+    lval ok, mask = NULL;
+    shape_enter(g, &sh, row);
+    if (g->k->vec_axis >= 0) g->coord[g->k->vec_axis] = 0;
+    if (!rows_alive(g, &sh, &ok)) continue;
+    for (int v = 0; v < vecs; v++) {
+      if (sh.vecs && !lanes_alive(g, g->k->vec_axis, sh.vec_extent, v, &mask)) continue;
+      out[row * vecs + v] = load_reg(g, s, &a, v, sh.vecs > 0, mask, ok);
+    }
+  }
+}
+
+// ---- stores
+
+LLVMBasicBlockRef guard_begin(kgen *g, lval ok) {
+  if (!ok) return NULL;
+  LLVMBasicBlockRef body = block_new(g), after = block_new(g);
+  LLVMBuildCondBr(g->e->builder, ok, body, after);
+  LLVMPositionBuilderAtEnd(g->e->builder, body);
+  return after;
+}
+
+void guard_end(kgen *g, LLVMBasicBlockRef after) {
+  if (!after) return;
+  LLVMBuildBr(g->e->builder, after);
+  LLVMPositionBuilderAtEnd(g->e->builder, after);
+}
+
+/// Streaming stores must be aligned to their size or they fall apart; the address decides.
+static void store_streaming(kgen *g, dtype t, lval x, lval pointer) {
+  emit *e = g->e;
+  LLVMBuilderRef b = e->builder;
+  int bytes = dtype_bytes(t) * g->lanes;
+  int align = bytes > 64 ? 64 : bytes;
+  lval bits = LLVMBuildPtrToInt(b, pointer, e->i64, "");
+  lval low = LLVMBuildAnd(b, bits, emit_int(e->i64, align - 1), "");
+  lval aligned = LLVMBuildICmp(b, LLVMIntEQ, low, emit_int(e->i64, 0), "");
+  LLVMBasicBlockRef yes = block_new(g), no = block_new(g), after = block_new(g);
+  LLVMBuildCondBr(b, aligned, yes, no);
+  LLVMPositionBuilderAtEnd(b, no);
+  store_vector(g, t, x, pointer, NULL);
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, yes);
+  lval store = LLVMBuildStore(b, to_memory(g, t, x), pointer);
+  LLVMSetAlignment(store, (unsigned)align);
+  LLVMMetadataRef one = LLVMValueAsMetadata(emit_int(e->i32, 1));
+  LLVMSetMetadata(store, LLVMGetMDKindIDInContext(e->context, "nontemporal", 11),
+                  LLVMMetadataAsValue(e->context, LLVMMDNodeInContext2(e->context, &one, 1)));
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, after);
+  g->nontemporal = true;
+}
+
+static bool can_stream(const kgen *g, const tstmt *s, dtype t) {
+  return s->nontemporal && dtype_bytes(t) * g->lanes >= 16;
+}
+
+static void store_reg(kgen *g, const tstmt *s, const access *a, lval x, int v, bool vector,
+                      lval mask) {
+  target t;
+  if (!locate(g, s, a, v, vector, false, &t)) return;
+  if (!vector || (!t.unit && !t.lanes)) {
+    if (vector) x = LLVMBuildExtractElement(g->e->builder, x, emit_int(g->e->i32, 0), "");
+    lval store = LLVMBuildStore(g->e->builder, to_memory(g, a->type, x), t.pointer);
+    LLVMSetAlignment(store, (unsigned)dtype_bytes(a->type));
+  } else if (t.lanes) {
+    scatter(g, a->type, x, offset_pointer(g, a->buf, t.pointer, t.lanes), mask);
+  } else if (!mask && can_stream(g, s, a->type)) {
+    store_streaming(g, a->type, x, t.pointer);
+  } else {
+    store_vector(g, a->type, x, t.pointer, a->padded ? NULL : mask);
+  }
+}
+
+/// The axes of a store: those its index uses, by the current ranges, and those of its value and
+/// indirect coordinates.
+static shape store_shape(kgen *g, const tstmt *s, const access *a) {
+  int axes[MAX_AXES], extents[MAX_AXES], n = 0;
+  for (int axis = 0; axis < g->k->axes.len; axis++) {
+    int extent = 0;
+    for (int i = 0; i < s->nin; i++)
+      if (!extent) extent = tval_extent(s->in[i], axis);
+    for (int d = 0; d < a->rank; d++)
+      if (!extent && g->ranges[axis] && ix_uses_axis(&g->ix, a->coords[d], axis))
+        extent = g->ranges[axis]->extent;
+    if (!extent) continue;
+    check(n < MAX_AXES);
+    axes[n] = axis;
+    extents[n++] = extent;
+  }
+  return shape_of_axes(g, axes, extents, n);
+}
+
+void gen_store(kgen *g, const tstmt *s) {
+  access a = access_of(g, s);
+  if (gen_store_transposed(g, s, &a)) return;
+  shape sh = store_shape(g, s, &a);
+  int vecs = sh.vecs ? sh.vecs : 1;
+  for (int row = 0; row < sh.rows; row++) {
+    lval ok, mask = NULL;
+    shape_enter(g, &sh, row);
+    if (g->k->vec_axis >= 0) g->coord[g->k->vec_axis] = 0;
+    if (!rows_alive(g, &sh, &ok)) continue;
+    LLVMBasicBlockRef after = guard_begin(g, ok);
+    for (int v = 0; v < vecs; v++) {
+      if (sh.vecs && !lanes_alive(g, g->k->vec_axis, sh.vec_extent, v, &mask)) continue;
+      lval x = tile_at(g, s->in[0], v, sh.vecs > 0);
+      if (x) store_reg(g, s, &a, x, v, sh.vecs > 0, mask);
+    }
+    guard_end(g, after);
+  }
+}
+
+// ---- prefetches
+
+static void prefetch(kgen *g, lval pointer, bool write, int level) {
+  LLVMTypeRef i32 = g->e->i32;
+  lval args[] = {pointer, emit_int(i32, write), emit_int(i32, 4 - level), emit_int(i32, 1)};
+  emit_intrinsic(g->e, "llvm.prefetch", &g->e->ptr, 1, args, 4);
+}
+
+/// Every line of the tile that the index names; never faults, so no masks.
+void gen_prefetch(kgen *g, const tstmt *s) {
+  enum { LINE = 64 };
+  access a = access_of(g, s);
+  shape sh = store_shape(g, s, &a);
+  ix coef, rest;
+  for (int row = 0; row < sh.rows; row++) {
+    shape_enter(g, &sh, row);
+    int vec = g->k->vec_axis, step = sh.vecs ? 1 : 0, count = sh.vecs ? sh.vec_extent : 1;
+    if (vec >= 0) g->coord[vec] = 0;
+    if (sh.vecs && lane_affine(g, placed(g, a.offset, vec, 0, false), &coef, &rest) &&
+        is_constant(g, coef, 1))
+      step = LINE / dtype_bytes(a.type);
+    for (int i = 0; i < count; i += step ? step : 1) {
+      if (sh.vecs) g->coord[vec] = i;
+      prefetch(g, address(g, a.buf, placed(g, a.offset, -1, 0, false)), s->write, s->level);
+    }
+  }
+}

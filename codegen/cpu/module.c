@@ -1,0 +1,147 @@
+// A program to an object: one LLVM context and target machine per call, all released on every
+// path, also when a fault unwinds through the generator.
+#include "base/fault.h"
+#include "codegen/codegen.h"
+#include "codegen/cpu/cpu.h"
+#include "codegen/cpu/machine.h"
+
+#include <llvm-c/Analysis.h>
+#include <llvm-c/TargetMachine.h>
+
+typedef struct module_gen {
+  emit e;
+  machine machine;
+  str error;  // of LLVM's diagnostic handler
+} module_gen;
+
+lval function_new(emit *e, const char *name, LLVMTypeRef type, bool exported) {
+  lval f = LLVMAddFunction(e->module, name, type);
+  LLVMSetLinkage(f, exported ? LLVMExternalLinkage : LLVMInternalLinkage);
+  unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
+  LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                          LLVMCreateEnumAttribute(e->context, nounwind, 0));
+  return f;
+}
+
+static void add_text_attribute(emit *e, lval f, const char *key, const char *value) {
+  if (!*value) return;
+  LLVMAttributeRef attribute = LLVMCreateStringAttribute(
+      e->context, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
+  LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, attribute);
+}
+
+static void note_diagnostic(LLVMDiagnosticInfoRef info, void *ctx) {
+  module_gen *m = ctx;
+  if (LLVMGetDiagInfoSeverity(info) != LLVMDSError || m->error.len) return;
+  char *text = LLVMGetDiagInfoDescription(info);
+  m->error = str_dup(m->e.arena, str_from(text));
+  LLVMDisposeMessage(text);
+}
+
+static void open_module(module_gen *m, str name, bool keep_names) {
+  emit *e = &m->e;
+  LLVMContextRef c = e->context = LLVMContextCreate();
+  LLVMContextSetDiscardValueNames(c, !keep_names);
+  LLVMContextSetDiagnosticHandler(c, note_diagnostic, m);
+  e->module = LLVMModuleCreateWithNameInContext(str_z(e->arena, name), c);
+  e->builder = LLVMCreateBuilderInContext(c);
+  e->i1 = LLVMInt1TypeInContext(c);
+  e->i8 = LLVMInt8TypeInContext(c);
+  e->i16 = LLVMInt16TypeInContext(c);
+  e->i32 = LLVMInt32TypeInContext(c);
+  e->i64 = LLVMInt64TypeInContext(c);
+  e->f16 = LLVMHalfTypeInContext(c);
+  e->bf16 = LLVMBFloatTypeInContext(c);
+  e->f32 = LLVMFloatTypeInContext(c);
+  e->f64 = LLVMDoubleTypeInContext(c);
+  e->ptr = LLVMPointerTypeInContext(c, 0);
+  e->void_ = LLVMVoidTypeInContext(c);
+  LLVMSetTarget(e->module, m->machine.triple);
+  LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(m->machine.tm);
+  LLVMSetModuleDataLayout(e->module, layout);
+  LLVMDisposeTargetData(layout);
+}
+
+static void close_module(module_gen *m) {
+  if (m->e.builder) LLVMDisposeBuilder(m->e.builder);
+  if (m->e.module) LLVMDisposeModule(m->e.module);
+  if (m->e.context) LLVMContextDispose(m->e.context);
+  machine_close(&m->machine);
+}
+
+static void generate(module_gen *m, const program *p) {
+  emit *e = &m->e;
+  ix_pool sizes;
+  ix_list peaks = {0};
+  ix_init(&sizes, e->arena);
+  lval *kernels = arena_array(e->arena, lval, p->kernels.len);
+  for (int i = 0; i < p->kernels.len; i++)
+    kernels[i] = gen_kernel(e, e->arena, p, p->kernels.data[i], &sizes, &peaks);
+  gen_entry(e, e->arena, p, kernels, &sizes, &peaks);
+  for (lval f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) {
+    if (LLVMIsDeclaration(f)) continue;
+    add_text_attribute(e, f, "target-cpu", m->machine.cpu);
+    add_text_attribute(e, f, "target-features", m->machine.features);
+  }
+}
+
+static void verify(module_gen *m, str name) {
+  char *text = NULL;
+  bool broken = LLVMVerifyModule(m->e.module, LLVMReturnStatusAction, &text);
+  str copy = str_dup(m->e.arena, str_from(text ? text : ""));
+  LLVMDisposeMessage(text);
+  if (broken) panic("LLVM IR of %.*s: %.*s", STR_FMT(name), STR_FMT(copy));
+}
+
+static code code_of_text(arena *a, char *text) {
+  size_t size = strlen(text);
+  code c = {arena_copy(a, text, size + 1), size};
+  LLVMDisposeMessage(text);
+  return c;
+}
+
+static bool write_code(module_gen *m, code_kind kind, arena *a, code *out, str *error) {
+  if (kind == CODE_LLVM_IR) {
+    *out = code_of_text(a, LLVMPrintModuleToString(m->e.module));
+    return true;
+  }
+  char *text = NULL;
+  LLVMMemoryBufferRef buffer = NULL;
+  LLVMCodeGenFileType file = kind == CODE_ASSEMBLY ? LLVMAssemblyFile : LLVMObjectFile;
+  if (LLVMTargetMachineEmitToMemoryBuffer(m->machine.tm, m->e.module, file, &text, &buffer)) {
+    *error = str_dup(a, str_from(text));
+    LLVMDisposeMessage(text);
+    return false;
+  }
+  size_t size = LLVMGetBufferSize(buffer);
+  char *data = arena_alloc(a, size + 1);
+  memcpy(data, LLVMGetBufferStart(buffer), size);
+  *out = (code){data, size};
+  LLVMDisposeMemoryBuffer(buffer);
+  if (m->error.len) *error = str_dup(a, m->error);
+  return m->error.len == 0;
+}
+
+/// The arena of what lives only during the call is released before a fault is passed on.
+bool codegen_cpu(arena *a, const program *p, const codegen_options *options, code *out,
+                 str *error) {
+  arena scratch = {0};
+  module_gen m = {.e = {.arena = &scratch, .fast_math = options->fast_math}};
+  volatile bool done = false;
+  fault_frame frame;
+  if (fault_try(&frame)) {
+    if (machine_open(&m.machine, &scratch, options->cpu, options->features, &m.e, error)) {
+      open_module(&m, p->name, options->kind == CODE_LLVM_IR);
+      generate(&m, p);
+      verify(&m, p->name);
+      done = write_code(&m, options->kind, a, out, error);
+    } else {
+      *error = str_dup(a, *error);
+    }
+  }
+  fault_pop(&frame);
+  close_module(&m);
+  arena_free(&scratch);
+  if (frame.kind != FAULT_NONE) fault_raise(frame.kind, "%s", frame.text);
+  return done;
+}

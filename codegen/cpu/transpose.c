@@ -1,0 +1,154 @@
+// Strided vectors: an access whose lanes are far apart in memory, while another axis of the tile
+// is contiguous there, moves vectors along that axis and transposes squares in registers.
+//
+//   memory (A contiguous)        loads along A              registers wanted (lanes along V)
+//   v0: a0 a1 a2 a3              r0 = v0: a0..a3            a0: v0 v1 v2 v3
+//   v1: a0 a1 a2 a3              r1 = v1: a0..a3      ->    a1: v0 v1 v2 v3
+//   ...                                                     ...
+#include "base/fault.h"
+#include "codegen/cpu/cpu.h"
+
+enum { MOST_LANES = 64 };
+
+/// Stage s exchanges the off-diagonal s x s squares of each 2s x 2s square.
+static void transpose_registers(kgen *g, lval *r, int n) {
+  LLVMBuilderRef b = g->e->builder;
+  for (int s = 1; s < n; s <<= 1) {
+    lval low[MOST_LANES], high[MOST_LANES];
+    for (int l = 0; l < n; l++) {
+      int from = l & ~s;
+      low[l] = emit_int(g->e->i32, l & s ? n + from : from);
+      high[l] = emit_int(g->e->i32, l & s ? n + from + s : from + s);
+    }
+    lval low_mask = LLVMConstVector(low, (unsigned)n), high_mask = LLVMConstVector(high, (unsigned)n);
+    for (int i = 0; i < n; i++) {
+      if (i & s) continue;
+      lval x = r[i], y = r[i | s];
+      r[i] = LLVMBuildShuffleVector(b, x, y, low_mask, "");
+      r[i | s] = LLVMBuildShuffleVector(b, x, y, high_mask, "");
+    }
+  }
+}
+
+/// The axis to move along: contiguous in memory at vector granularity; -1: none, or lanes along
+/// the vector axis are contiguous (or equal) already.
+static int other_axis(kgen *g, const tval *t, const access *a) {
+  ix coef, rest;
+  int64_t c;
+  int vec = g->k->vec_axis;
+  int extent = vec >= 0 ? tval_extent(t, vec) : 0;
+  if (!extent || extent % g->lanes || g->lanes < 4 || g->lanes > MOST_LANES) return -1;
+  for (int i = 0; i < t->naxes; i++) g->coord[t->axes[i]] = 0;
+  if (!lane_affine(g, placed(g, a->offset, vec, 0, false), &coef, &rest)) return -1;
+  if (ix_is_const(&g->ix, coef, &c) && (c == 0 || c == 1)) return -1;
+  for (int i = 0; i < t->naxes; i++) {
+    int axis = t->axes[i];
+    if (axis == vec || t->extents[i] % g->lanes || !g->ranges[axis]) continue;
+    if (g->ranges[axis]->extent != t->extents[i]) continue;
+    if (lane_affine(g, placed(g, a->offset, axis, 0, false), &coef, &rest) &&
+        ix_is_const(&g->ix, coef, &c) && c == 1)
+      return axis;
+  }
+  return -1;
+}
+
+static bool is_indirect(const tstmt *s) {
+  for (int d = 0; d < s->nix; d++)
+    if (s->indirect && s->indirect[d] >= 0) return true;
+  return false;
+}
+
+/// Register of t for row i of `axis` (other rows as in g->coord).
+static lval *square_reg(kgen *g, const tval *t, int axis, int i, int v) {
+  shape sh = tile_shape(g, t);
+  int row = 0;
+  for (int a = 0; a < sh.naxes; a++)
+    row = row * sh.extents[a] + (sh.axes[a] == axis ? i : g->coord[sh.axes[a]]);
+  return &g->regs[t->id][row * sh.vecs + v];
+}
+
+/// The address of the vector along `axis` (from its row first) at lane l of vector v.
+static lval line_address(kgen *g, const access *a, int axis, int first, int l, bool clamp) {
+  ix coef, rest;
+  g->coord[g->k->vec_axis] = l;
+  ix e = placed(g, a->offset, axis, first / g->lanes, clamp);
+  check(lane_affine(g, e, &coef, &rest));
+  return address(g, a->buf, rest);
+}
+
+static void load_square(kgen *g, const tval *t, const access *a, int axis, int first, int v) {
+  lval r[MOST_LANES], mask, ok;
+  int extent = tval_extent(t, axis), vec = g->k->vec_axis, n = g->lanes;
+  if (!lanes_alive(g, axis, extent, first / n, &mask)) return;
+  bool any = false;
+  for (int l = 0; l < n; l++) {
+    int lane = v * n + l;
+    ok = NULL;
+    r[l] = LLVMGetPoison(emit_type(g->e, t->type, n));
+    if (!row_alive(g, vec, tval_extent(t, vec), lane, &ok)) continue;
+    r[l] = load_vector(g, t->type, line_address(g, a, axis, first, lane, true), mask);
+    any = true;
+  }
+  if (!any) return;
+  transpose_registers(g, r, n);
+  for (int i = 0; i < n; i++) *square_reg(g, t, axis, first + i, v) = r[i];
+}
+
+static void store_square(kgen *g, const tval *t, const access *a, int axis, int first, int v) {
+  lval r[MOST_LANES], mask, ok;
+  int extent = tval_extent(t, axis), vec = g->k->vec_axis, n = g->lanes;
+  if (!lanes_alive(g, axis, extent, first / n, &mask)) return;
+  for (int i = 0; i < n; i++) r[i] = reg_or_poison(g, t, *square_reg(g, t, axis, first + i, v));
+  transpose_registers(g, r, n);
+  for (int l = 0; l < n; l++) {
+    int lane = v * n + l;
+    ok = NULL;
+    if (!row_alive(g, vec, tval_extent(t, vec), lane, &ok)) return;
+    LLVMBasicBlockRef after = guard_begin(g, ok);
+    store_vector(g, t->type, r[l], line_address(g, a, axis, first, lane, false), mask);
+    guard_end(g, after);
+  }
+}
+
+typedef void square_fn(kgen *g, const tval *t, const access *a, int axis, int first, int v);
+
+/// Calls `square` for every lanes x lanes square of the tile whose other rows are alive.
+static void for_squares(kgen *g, const tval *t, const access *a, int axis, bool guarded,
+                        square_fn *square) {
+  int axes[MAX_AXES], extents[MAX_AXES], n = 0;
+  for (int i = 0; i < t->naxes; i++) {
+    if (t->axes[i] == axis || t->axes[i] == g->k->vec_axis) continue;
+    axes[n] = t->axes[i];
+    extents[n++] = t->extents[i];
+  }
+  shape rest = shape_of_axes(g, axes, extents, n), whole = tile_shape(g, t);
+  for (int row = 0; row < rest.rows; row++) {
+    lval ok;
+    shape_enter(g, &rest, row);
+    if (!rows_alive(g, &rest, &ok)) continue;
+    LLVMBasicBlockRef after = guarded ? guard_begin(g, ok) : NULL;
+    for (int first = 0; first < tval_extent(t, axis); first += g->lanes)
+      for (int v = 0; v < whole.vecs; v++) square(g, t, a, axis, first, v);
+    if (guarded) guard_end(g, after);
+  }
+}
+
+bool gen_load_transposed(kgen *g, const tstmt *s, const access *a) {
+  if (s->guard || is_indirect(s)) return false;
+  int axis = other_axis(g, s->out[0], a);
+  if (axis < 0) return false;
+  for_squares(g, s->out[0], a, axis, false, load_square);
+  return true;
+}
+
+bool gen_store_transposed(kgen *g, const tstmt *s, const access *a) {
+  if (is_indirect(s)) return false;
+  // a broadcast store lacks axes of the index: left to the general form
+  for (int axis = 0; axis < g->k->axes.len; axis++)
+    for (int d = 0; d < a->rank; d++)
+      if (ix_uses_axis(&g->ix, a->coords[d], axis) && !tval_extent(s->in[0], axis)) return false;
+  int axis = other_axis(g, s->in[0], a);
+  if (axis < 0) return false;
+  for_squares(g, s->in[0], a, axis, true, store_square);
+  return true;
+}
