@@ -19,7 +19,8 @@ LLVMBasicBlockRef block_new(kgen *g) {
 kgen kgen_open(emit *e, arena *a, const program *p, const kernel *k, lval function) {
   kgen g = {.e = e, .arena = a, .program = p, .k = k, .function = function};
   int naxes = k ? k->axes.len : 0;
-  g.lanes = k && k->vec_axis >= 0 ? k->vec_lanes : 1;
+  g.lanes = k ? k->vec_lanes : 1;
+  g.vec_axis = g.lanes > 1 ? k->vec_axis : -1;
   ix_init(&g.ix, a);
   ix_copy_pool(&g.ix, k ? &k->ix : &p->ix);
   g.lane_axis = g.ix.axis_size.len > naxes ? g.ix.axis_size.len : naxes;

@@ -76,6 +76,7 @@ typedef struct kgen {
   arena *arena;
   const program *program;
   const kernel *k;
+  int vec_axis;   // lanes run along it here; -1: scalar code
   int lanes;      // of a vector
   int lane_axis;  // the pool's axis for the lane of a vector, 0 <= lane < lanes
   ix_pool ix;     // a copy of the kernel's (the program's): over axes, lane_axis and roots

@@ -15,12 +15,18 @@ static ix round_up(kgen *g, ix e, int64_t to) {
   return ix_mul(&g->ix, ix_div(&g->ix, up, unit), unit);
 }
 
+/// Rows of a row-major buffer are whole vectors, unless they are shorter than one.
+static bool rows_are_padded(const kgen *g, const tile_buf *b) {
+  int64_t size;
+  if (b->panel || b->rank == 0) return false;
+  return !ix_is_const(&g->k->ix, b->dims[b->rank - 1], &size) || size >= g->lanes;
+}
+
 /// The size of a dimension in memory.
 static ix dim_room(kgen *g, const tile_buf *b, int d) {
   ix size = b->dims[d];
   if (b->panel && d == b->panel_dim) return round_up(g, size, b->panel);
-  bool lanes = !b->panel && d == b->rank - 1 && b->local_axes[d] == g->k->vec_axis;
-  return lanes ? round_up(g, size, g->lanes) : size;
+  return d == b->rank - 1 && rows_are_padded(g, b) ? round_up(g, size, g->lanes) : size;
 }
 
 /// Fills in the strides; gives the number of elements.
@@ -78,13 +84,14 @@ ix local_offset(kgen *g, int buf, const ix *coords) {
 /// rounded up to vectors.
 bool local_is_padded(const kgen *g, const tstmt *s) {
   const tile_buf *b = &g->k->bufs.data[s->buf];
-  const range *lanes = g->k->vec_axis >= 0 ? g->ranges[g->k->vec_axis] : NULL;
+  const range *lanes = g->vec_axis >= 0 ? g->ranges[g->vec_axis] : NULL;
   if (!lanes || lanes->extent % g->lanes) return false;
   for (int d = 0; d < b->rank; d++) {
     int axis;
-    if (!ix_uses_axis(&g->k->ix, s->ix[d], g->k->vec_axis)) continue;
+    if (!ix_uses_axis(&g->k->ix, s->ix[d], g->vec_axis)) continue;
     bool plain = ix_is_axis(&g->k->ix, s->ix[d], &axis) && b->local_axes[d] == axis;
-    bool room = b->panel ? d == b->panel_dim && b->panel % g->lanes == 0 : d == b->rank - 1;
+    bool room = b->panel ? d == b->panel_dim && b->panel % g->lanes == 0
+                         : d == b->rank - 1 && rows_are_padded(g, b);
     if (!plain || !room) return false;
   }
   return true;

@@ -301,14 +301,17 @@ static walk walk_of(kgen *g, const tstmt *s) {
 
 void gen_loop(kgen *g, const tstmt *s) {
   walk w = walk_of(g, s);
+  int outer_vec_axis = g->vec_axis;
   for (int i = 0; i < s->nin; i++) w.ncarry += regs_of(g, s->in[i]);
   w.carry = arena_array(g->arena, lval, w.ncarry);
   carry_set(g, &w, s->in);
+  if (s->vec && g->lanes > 1) g->vec_axis = s->axis;
   bool exact = w.multiple % s->extent == 0;
   bool short_walk = w.known && w.total <= s->extent;
   if (!exact && !short_walk && !region_works_along(g->k, s->body, s->axis)) walk_ranges(g, &w);
   else if (w.known) walk_known(g, &w);
   else walk_asked(g, &w);
+  g->vec_axis = outer_vec_axis;
   carry_get(g, &w, s->out);
 }
 

@@ -203,7 +203,7 @@ static bool add_indirect(kgen *g, const tstmt *s, int v, target *t) {
 /// The place of register v (of the row at g->coord); vector: lanes run along the vector axis.
 static bool locate(kgen *g, const tstmt *s, const access *a, int v, bool vector, bool clamp,
                    target *t) {
-  int along = vector ? g->k->vec_axis : -1;
+  int along = vector ? g->vec_axis : -1;
   ix e = placed(g, a->offset, along, v, clamp), coef, rest;
   *t = (target){0};
   if (lane_affine(g, e, &coef, &rest)) {
@@ -251,7 +251,7 @@ static bool add_bounds(kgen *g, const tstmt *s, const access *a, int v, bool vec
   for (int d = 0; d < a->rank; d++) {
     int indirect = s->indirect ? s->indirect[d] : -1;
     if (indirect < 0 && in_bounds(g, a->coords[d], a->dims[d])) continue;
-    ix e = placed(g, a->coords[d], vector ? g->k->vec_axis : -1, v, true);
+    ix e = placed(g, a->coords[d], vector ? g->vec_axis : -1, v, true);
     bool lanes = vector && ix_uses_axis(&g->ix, e, g->lane_axis);
     lval coordinate = lanes ? ix_lanes(g, e, false) : ix_value(g, e);
     if (indirect >= 0) {
@@ -331,10 +331,10 @@ void gen_load(kgen *g, const tstmt *s) {
   for (int row = 0; row < sh.rows; row++) {
     lval ok, mask = NULL;
     shape_enter(g, &sh, row);
-    if (g->k->vec_axis >= 0) g->coord[g->k->vec_axis] = 0;
+    if (g->vec_axis >= 0) g->coord[g->vec_axis] = 0;
     if (!rows_alive(g, &sh, &ok)) continue;
     for (int v = 0; v < vecs; v++) {
-      if (sh.vecs && !lanes_alive(g, g->k->vec_axis, sh.vec_extent, v, &mask)) continue;
+      if (sh.vecs && !lanes_alive(g, g->vec_axis, sh.vec_extent, v, &mask)) continue;
       out[row * vecs + v] = load_reg(g, s, &a, v, sh.vecs > 0, mask, ok);
     }
   }
@@ -429,11 +429,11 @@ void gen_store(kgen *g, const tstmt *s) {
   for (int row = 0; row < sh.rows; row++) {
     lval ok, mask = NULL;
     shape_enter(g, &sh, row);
-    if (g->k->vec_axis >= 0) g->coord[g->k->vec_axis] = 0;
+    if (g->vec_axis >= 0) g->coord[g->vec_axis] = 0;
     if (!rows_alive(g, &sh, &ok)) continue;
     LLVMBasicBlockRef after = guard_begin(g, ok);
     for (int v = 0; v < vecs; v++) {
-      if (sh.vecs && !lanes_alive(g, g->k->vec_axis, sh.vec_extent, v, &mask)) continue;
+      if (sh.vecs && !lanes_alive(g, g->vec_axis, sh.vec_extent, v, &mask)) continue;
       lval x = tile_at(g, s->in[0], v, sh.vecs > 0);
       if (x) store_reg(g, s, &a, x, v, sh.vecs > 0, mask);
     }
@@ -457,7 +457,7 @@ void gen_prefetch(kgen *g, const tstmt *s) {
   ix coef, rest;
   for (int row = 0; row < sh.rows; row++) {
     shape_enter(g, &sh, row);
-    int vec = g->k->vec_axis, step = sh.vecs ? 1 : 0, count = sh.vecs ? sh.vec_extent : 1;
+    int vec = g->vec_axis, step = sh.vecs ? 1 : 0, count = sh.vecs ? sh.vec_extent : 1;
     if (vec >= 0) g->coord[vec] = 0;
     if (sh.vecs && lane_affine(g, placed(g, a.offset, vec, 0, false), &coef, &rest) &&
         is_constant(g, coef, 1))

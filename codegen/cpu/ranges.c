@@ -92,7 +92,7 @@ bool lanes_alive(kgen *g, int axis, int extent, int v, lval *mask) {
 bool reg_alive(kgen *g, const shape *s, int v, lval *valid) {
   lval mask = NULL, ok;
   if (!rows_alive(g, s, &ok)) return false;
-  if (s->vecs && !lanes_alive(g, g->k->vec_axis, s->vec_extent, v, &mask)) return false;
+  if (s->vecs && !lanes_alive(g, g->vec_axis, s->vec_extent, v, &mask)) return false;
   *valid = mask && ok ? both(g, mask, splat(g, ok)) : both(g, mask, ok);
   return true;
 }
@@ -102,7 +102,7 @@ bool reg_dead(kgen *g, const shape *s, int v) {
     range *r = range_of(g, s->axes[a], s->extents[a]);
     if (r && r->valid == VALID_FIRST && g->coord[s->axes[a]] >= r->count) return true;
   }
-  range *r = s->vecs ? range_of(g, g->k->vec_axis, s->vec_extent) : NULL;
+  range *r = s->vecs ? range_of(g, g->vec_axis, s->vec_extent) : NULL;
   return r && r->valid == VALID_FIRST && (int64_t)v * g->lanes >= r->count;
 }
 

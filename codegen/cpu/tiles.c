@@ -7,7 +7,7 @@
 shape shape_of_axes(const kgen *g, const int *axes, const int *extents, int naxes) {
   shape s = {.rows = 1};
   for (int i = 0; i < naxes; i++) {
-    if (axes[i] == g->k->vec_axis) {
+    if (axes[i] == g->vec_axis) {
       s.vec_extent = extents[i];
       s.vecs = (extents[i] + g->lanes - 1) / g->lanes;
       continue;
@@ -44,7 +44,7 @@ lval splat(kgen *g, lval scalar) { return emit_splat(g->e, scalar, g->lanes); }
 lval tile_at(kgen *g, const tval *t, int v, bool vector) {
   int row = 0, vecs = 0;
   for (int a = 0; a < t->naxes; a++) {
-    if (t->axes[a] == g->k->vec_axis) vecs = (t->extents[a] + g->lanes - 1) / g->lanes;
+    if (t->axes[a] == g->vec_axis) vecs = (t->extents[a] + g->lanes - 1) / g->lanes;
     else row = row * t->extents[a] + g->coord[t->axes[a]];
   }
   lval reg = g->regs[t->id][vecs ? row * vecs + v : row];
@@ -52,7 +52,7 @@ lval tile_at(kgen *g, const tval *t, int v, bool vector) {
 }
 
 LLVMTypeRef reg_type(kgen *g, const tval *t) {
-  bool vector = g->k->vec_axis >= 0 && tval_extent(t, g->k->vec_axis);
+  bool vector = g->vec_axis >= 0 && tval_extent(t, g->vec_axis);
   return emit_type(g->e, t->type, vector ? g->lanes : 0);
 }
 

@@ -35,7 +35,7 @@ static void transpose_registers(kgen *g, lval *r, int n) {
 static int other_axis(kgen *g, const tval *t, const access *a) {
   ix coef, rest;
   int64_t c;
-  int vec = g->k->vec_axis;
+  int vec = g->vec_axis;
   int extent = vec >= 0 ? tval_extent(t, vec) : 0;
   if (!extent || extent % g->lanes || g->lanes < 4 || g->lanes > MOST_LANES) return -1;
   for (int i = 0; i < t->naxes; i++) g->coord[t->axes[i]] = 0;
@@ -70,7 +70,7 @@ static lval *square_reg(kgen *g, const tval *t, int axis, int i, int v) {
 /// The address of the vector along `axis` (from its row first) at lane l of vector v.
 static lval line_address(kgen *g, const access *a, int axis, int first, int l, bool clamp) {
   ix coef, rest;
-  g->coord[g->k->vec_axis] = l;
+  g->coord[g->vec_axis] = l;
   ix e = placed(g, a->offset, axis, first / g->lanes, clamp);
   check(lane_affine(g, e, &coef, &rest));
   return address(g, a->buf, rest);
@@ -78,7 +78,7 @@ static lval line_address(kgen *g, const access *a, int axis, int first, int l, b
 
 static void load_square(kgen *g, const tval *t, const access *a, int axis, int first, int v) {
   lval r[MOST_LANES], mask, ok;
-  int extent = tval_extent(t, axis), vec = g->k->vec_axis, n = g->lanes;
+  int extent = tval_extent(t, axis), vec = g->vec_axis, n = g->lanes;
   if (!lanes_alive(g, axis, extent, first / n, &mask)) return;
   bool any = false;
   for (int l = 0; l < n; l++) {
@@ -96,7 +96,7 @@ static void load_square(kgen *g, const tval *t, const access *a, int axis, int f
 
 static void store_square(kgen *g, const tval *t, const access *a, int axis, int first, int v) {
   lval r[MOST_LANES], mask, ok;
-  int extent = tval_extent(t, axis), vec = g->k->vec_axis, n = g->lanes;
+  int extent = tval_extent(t, axis), vec = g->vec_axis, n = g->lanes;
   if (!lanes_alive(g, axis, extent, first / n, &mask)) return;
   for (int i = 0; i < n; i++) r[i] = reg_or_poison(g, t, *square_reg(g, t, axis, first + i, v));
   transpose_registers(g, r, n);
@@ -117,7 +117,7 @@ static void for_squares(kgen *g, const tval *t, const access *a, int axis, bool 
                         square_fn *square) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
   for (int i = 0; i < t->naxes; i++) {
-    if (t->axes[i] == axis || t->axes[i] == g->k->vec_axis) continue;
+    if (t->axes[i] == axis || t->axes[i] == g->vec_axis) continue;
     axes[n] = t->axes[i];
     extents[n++] = t->extents[i];
   }
