@@ -1,4 +1,5 @@
-// Running one kernel call of the tile interpreter.
+// Inside of the tile interpreter: memories, lanes, and walks over tiles. Only ir/tile_exec*.c and
+// ir/tile_interp.c.
 #pragma once
 #include "ir/tile.h"
 
@@ -38,3 +39,81 @@ bool kernel_execute(const tile_call *call, str *error, span *at);
 
 /// What an unspecified element of type t reads as.
 scalar tile_poison(dtype t);
+
+typedef struct lanes {
+  int n;
+  scalar *data;
+  uint8_t *poison;
+} lanes;
+
+/// The current range of an axis; extent 0: closed.
+typedef struct axis_state {
+  int64_t size, base;
+  int extent;
+  bool first, last;
+} axis_state;
+
+typedef struct machine {
+  const tile_call *call;
+  const kernel *k;
+  arena *arena;
+  axis_state *axes;
+  int64_t *coordinate;  // by axis, of the lane being addressed
+  lanes *values;        // by value id
+  tile_memory *locals;  // by buffer
+  int32_t tile;         // number of the grid tile, + 1
+  str *error;
+  span *at;
+} machine;
+
+bool exec_fail(machine *m, const tstmt *s, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+int64_t exec_size(machine *m, ix e);
+int64_t exec_coordinate(machine *m, ix e);  // at m->coordinate
+
+/// The lanes of a value, made when first asked for.
+lanes *exec_lanes(machine *m, const tval *v);
+void exec_copy(machine *m, const tval *to, const tval *from);
+void exec_poison_lane(lanes *l, int i, dtype t);
+/// Invalid lanes hold unspecified values: makes sure that they do.
+void exec_poison_invalid(machine *m, const tval *v);
+
+/// An odometer over a shape, with the lane offset of each operand.
+///
+///   tile_walk w;
+///   twalk_over(m, &w, out);
+///   int a = twalk_operand(&w, in);
+///   do ... w.offset[a] ... while (twalk_next(&w));
+enum { TWALK_OPERANDS = MAX_AXES + 4, TWALK_AXES = 2 * MAX_AXES };
+typedef struct tile_walk {
+  int naxes, noperands;
+  int axes[TWALK_AXES], extents[TWALK_AXES], at[TWALK_AXES];
+  int live[TWALK_AXES];  // valid lanes along the axis
+  int beyond;            // along how many axes this lane is not valid
+  int offset[TWALK_OPERANDS];
+  int stride[TWALK_OPERANDS][TWALK_AXES];
+} tile_walk;
+
+/// Starts at lane 0 of the shape of v; more axes may be added before the operands.
+void twalk_over(const machine *m, tile_walk *w, const tval *v);
+void twalk_axis(const machine *m, tile_walk *w, int along, int extent);
+/// Follows another tile, broadcast over what it lacks; gives its number in offset[].
+int twalk_operand(tile_walk *w, const tval *v);
+bool twalk_next(tile_walk *w);
+bool twalk_valid(const tile_walk *w);
+
+// ir/tile_exec_ops.c
+void exec_map(machine *m, const tstmt *s);
+void exec_fill(machine *m, const tval *out, scalar v);
+void exec_size_value(machine *m, const tstmt *s);
+void exec_index(machine *m, const tstmt *s);
+void exec_accum(machine *m, const tstmt *s);
+void exec_reduce(machine *m, const tstmt *s);
+void exec_arg(machine *m, const tstmt *s);
+void exec_arg_reduce(machine *m, const tstmt *s);
+void exec_dot(machine *m, const tstmt *s);
+// ir/tile_exec_memory.c: false when the run ends
+bool exec_load(machine *m, const tstmt *s);
+bool exec_store(machine *m, const tstmt *s);
+void exec_local(machine *m, const tstmt *s);
+bool exec_check(machine *m, const tstmt *s);

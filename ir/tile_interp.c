@@ -1,11 +1,13 @@
 // Runs a program of the tile IR: binds size symbols, keeps a memory per buffer, executes kernels
 // (ir/tile_exec.c) and host functions step by step. Temporaries live at their places of the arena
 // in the sense that writing one makes all that overlap it unspecified, so a wrong arena plan shows.
+#include "base/fault.h"
 #include "ir/tile_exec.h"
 
 typedef struct runner {
   const program *p;
-  arena *arena;
+  arena *arena;    // of the whole run
+  arena *step;     // of the current step
   vec(tile_symbol) symbols;
   tile_memory *memories;   // by buffer
   int64_t *begin, *end;    // temps: bytes in the arena
@@ -25,49 +27,90 @@ static bool fail(runner *r, span at, const char *format, ...) {
   return false;
 }
 
-static const tile_symbol *find_symbol(const runner *r, str name) {
+// ---- sizes
+
+static bool bound_value(void *ctx, str name, int64_t *v) {
+  const runner *r = ctx;
   for (int i = 0; i < r->symbols.len; i++)
-    if (str_eq(r->symbols.data[i].name, name)) return &r->symbols.data[i];
-  return NULL;
+    if (str_eq(r->symbols.data[i].name, name)) return *v = r->symbols.data[i].value, true;
+  return false;
 }
 
 static int64_t symbol_value(void *ctx, str name) {
-  const tile_symbol *s = find_symbol(ctx, name);
-  return s ? s->value : 0;  // symbols that no param names are in no size, or bind_params failed
+  int64_t v;
+  if (!bound_value(ctx, name, &v)) panic("the size %.*s has no value", STR_FMT(name));
+  return v;
 }
 
 static int64_t size_of(runner *r, ix e) { return ix_eval(&r->p->ix, e, symbol_value, NULL, r); }
 
-// ---- binding
-
-/// Params give their sizes to the symbols that are sizes by themselves; all others must agree.
-static bool bind_params(runner *r, const interp_tensor *params) {
-  const program *p = r->p;
-  for (int i = 0; i < p->nparams; i++) {
-    const buffer *b = &p->buffers.data[i];
-    if (params[i].type != b->type || params[i].rank != b->rank)
-      return fail(r, (span){0}, "param %.*s takes %s of rank %d, not %s of rank %d",
-                  STR_FMT(b->name), dtype_name(b->type), b->rank, dtype_name(params[i].type),
-                  params[i].rank);
-    for (int d = 0; d < b->rank; d++) {
-      const ix_node *n = ix_get(&p->ix, b->dims[d]);
-      if (n->kind != IX_SYM || find_symbol(r, n->name)) continue;
-      tile_symbol bound = {n->name, params[i].dims[d]};
-      vec_push(r->arena, &r->symbols, bound);
-    }
+/// Solves size = dimension where the size is linear in one symbol yet unknown; true when that
+/// became known. What does not fit is found when all equations are checked.
+static bool solve(runner *r, ix_pool *pool, ix size, int64_t dimension) {
+  const ix_node *n = ix_get(pool, ix_bind(pool, &r->p->ix, size, bound_value, r));
+  int64_t coef = 1, rest = 0, left;
+  if (n->kind == IX_SUM) {
+    if (n->nterms > 2 || n->terms[0].natoms != 1 || (n->nterms == 2 && n->terms[1].natoms))
+      return false;
+    coef = n->terms[0].coef;
+    if (n->nterms == 2) rest = n->terms[1].coef;
+    n = ix_get(pool, n->terms[0].atoms[0]);
   }
-  for (int i = 0; i < p->nparams; i++) {
-    const buffer *b = &p->buffers.data[i];
+  if (n->kind != IX_SYM || __builtin_sub_overflow(dimension, rest, &left)) return false;
+  if (left % coef || left / coef < 0) return false;
+  tile_symbol solved = {n->name, left / coef};
+  vec_push(r->arena, &r->symbols, solved);
+  return true;
+}
+
+static bool check_shapes(runner *r, const interp_tensor *params) {
+  for (int i = 0; i < r->p->nparams; i++) {
+    const buffer *b = &r->p->buffers.data[i];
+    if (params[i].type != b->type)
+      return fail(r, (span){0}, "%.*s is %s, not %s", STR_FMT(b->name), dtype_name(params[i].type),
+                  dtype_name(b->type));
+    if (params[i].rank != b->rank)
+      return fail(r, (span){0}, "%.*s has %d axes, not %d", STR_FMT(b->name), params[i].rank,
+                  b->rank);
+    for (int d = 0; d < b->rank; d++)
+      if (params[i].dims[d] < 0)
+        return fail(r, (span){0}, "%.*s has a negative size", STR_FMT(b->name));
+  }
+  return true;
+}
+
+static bool check_sizes(runner *r, ix_pool *pool, const interp_tensor *params) {
+  for (int i = 0; i < r->p->nparams; i++) {
+    const buffer *b = &r->p->buffers.data[i];
     for (int d = 0; d < b->rank; d++) {
-      int64_t expected = size_of(r, b->dims[d]);
-      if (expected != params[i].dims[d])
-        return fail(r, (span){0}, "param %.*s has size %lld along %.*s, not %lld",
-                    STR_FMT(b->name), (long long)params[i].dims[d], STR_FMT(b->axis_names[d]),
-                    (long long)expected);
+      int64_t expected = -1;
+      ix size = ix_bind(pool, &r->p->ix, b->dims[d], bound_value, r);
+      if (ix_is_const(pool, size, &expected) && expected == params[i].dims[d]) continue;
+      strbuf form = sb_new(r->arena);
+      ix_print(&r->p->ix, b->dims[d], NULL, NULL, &form);
+      return fail(r, (span){0}, "axis %.*s of %.*s is %lld, which is no value of its size %s",
+                  STR_FMT(b->axis_names[d]), STR_FMT(b->name), (long long)params[i].dims[d],
+                  form.data);
     }
   }
   return true;
 }
+
+static bool bind_params(runner *r, const interp_tensor *params) {
+  const program *p = r->p;
+  ix_pool pool;
+  ix_init(&pool, r->arena);
+  if (!check_shapes(r, params)) return false;
+  for (bool progress = true; progress;) {
+    progress = false;
+    for (int i = 0; i < p->nparams; i++)
+      for (int d = 0; d < p->buffers.data[i].rank; d++)
+        progress |= solve(r, &pool, p->buffers.data[i].dims[d], params[i].dims[d]);
+  }
+  return check_sizes(r, &pool, params);
+}
+
+// ---- memories
 
 static void poison_all(tile_memory *m) {
   for (int64_t i = 0; i < m->count; i++) m->data[i] = tile_poison(m->type);
@@ -123,20 +166,22 @@ static void evict_overlaps(runner *r, int written) {
 
 static bool run_kernel(runner *r, const step *s) {
   const kernel *k = r->p->kernels.data[s->kernel];
-  tile_memory **args = arena_array(r->arena, tile_memory *, k->nargs);
+  tile_memory **args = arena_array(r->step, tile_memory *, k->nargs);
   for (int i = 0; i < k->nargs; i++) {
     args[i] = &r->memories[s->bufs[i]];
     memset(args[i]->writer, 0, sizeof(int32_t) * (size_t)args[i]->count);
     if (k->bufs.data[i].written) evict_overlaps(r, s->bufs[i]);
   }
   tile_call call = {.k = k,
-                    .arena = r->arena,
+                    .arena = r->step,
                     .args = args,
                     .symbols = r->symbols.data,
                     .nsymbols = r->symbols.len,
                     .sites = s->sites,
                     .round_each = r->round_each};
-  return kernel_execute(&call, r->error, r->at);
+  if (kernel_execute(&call, r->error, r->at)) return true;
+  *r->error = str_dup(r->arena, *r->error);
+  return false;
 }
 
 static interp_tensor tensor_of(const tile_memory *m) {
@@ -147,7 +192,7 @@ static interp_tensor tensor_of(const tile_memory *m) {
 
 static bool run_host(runner *r, const step *s) {
   int nin = s->nbufs - 1;
-  interp_tensor *in = arena_array(r->arena, interp_tensor, nin);
+  interp_tensor *in = arena_array(r->step, interp_tensor, nin);
   for (int i = 0; i < nin; i++) {
     const tile_memory *m = &r->memories[s->bufs[i]];
     for (int64_t e = 0; e < m->count; e++)
@@ -167,7 +212,7 @@ static bool run_host(runner *r, const step *s) {
   return true;
 }
 
-static bool give_outputs(runner *r, interp_tensor *outputs) {
+static bool give_outputs(runner *r, interp_tensor *outputs, arena *a) {
   for (int i = 0; i < r->p->noutputs; i++) {
     const tile_memory *m = &r->memories[r->p->nparams + i];
     for (int64_t e = 0; e < m->count; e++)
@@ -175,27 +220,48 @@ static bool give_outputs(runner *r, interp_tensor *outputs) {
         return fail(r, (span){0}, "internal error: element %lld of output %.*s was never stored",
                     (long long)e, STR_FMT(m->name));
     outputs[i] = tensor_of(m);
+    outputs[i].data = arena_copy(a, m->data, sizeof(scalar) * (size_t)m->count);
   }
   return true;
+}
+
+static bool run_program(runner *r, const interp_tensor *params, interp_tensor *outputs, arena *a) {
+  const program *p = r->p;
+  int n = p->buffers.len;
+  if (!bind_params(r, params)) return false;
+  r->memories = arena_array(r->arena, tile_memory, n);
+  r->begin = arena_array(r->arena, int64_t, n);
+  r->end = arena_array(r->arena, int64_t, n);
+  for (int i = 0; i < n; i++) {
+    make_memory(r, i, params);
+    if (p->buffers.data[i].kind == BUFFER_TEMP && !place_temp(r, i)) return false;
+  }
+  for (int i = 0; i < p->steps.len; i++) {
+    const step *s = &p->steps.data[i];
+    bool fine = s->kind == STEP_HOST ? run_host(r, s) : run_kernel(r, s);
+    arena_free(r->step);
+    if (!fine) return false;
+  }
+  return give_outputs(r, outputs, a);
 }
 
 bool program_interpret(const program *p, arena *a, const interp_tensor *params,
                        interp_tensor *outputs, bool round_each, const interp_host *host,
                        str *error, span *at) {
-  int n = p->buffers.len;
-  runner r = {.p = p, .arena = a, .round_each = round_each, .host = host, .error = error,
-              .at = at};
-  r.memories = arena_array(a, tile_memory, n);
-  r.begin = arena_array(a, int64_t, n);
-  r.end = arena_array(a, int64_t, n);
-  if (!bind_params(&r, params)) return false;
-  for (int i = 0; i < n; i++) {
-    make_memory(&r, i, params);
-    if (p->buffers.data[i].kind == BUFFER_TEMP && !place_temp(&r, i)) return false;
+  arena scratch = {0}, step_scratch = {0};
+  span nowhere;
+  runner r = {.p = p, .arena = &scratch, .step = &step_scratch, .round_each = round_each,
+              .host = host, .error = error, .at = at ? at : &nowhere};
+  *r.at = (span){0};
+  fault_frame frame;
+  bool fine = false;
+  if (fault_try(&frame)) {
+    fine = run_program(&r, params, outputs, a);
+    if (!fine) *error = str_dup(a, *error);
   }
-  for (int i = 0; i < p->steps.len; i++) {
-    const step *s = &p->steps.data[i];
-    if (!(s->kind == STEP_HOST ? run_host(&r, s) : run_kernel(&r, s))) return false;
-  }
-  return give_outputs(&r, outputs);
+  fault_pop(&frame);
+  arena_free(&step_scratch);
+  arena_free(&scratch);
+  if (frame.kind != FAULT_NONE) fault_raise(frame.kind, "%s", frame.text);
+  return fine;
 }
