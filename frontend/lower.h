@@ -1,0 +1,205 @@
+// Lowering: checked, inlined functions to graph IR. What its files share.
+//
+//   lower.c        one graph per concrete function: parameters, sizes, results
+//   lower_func.c   calls of functions: binding axes and values, bodies, results
+//   lower_expr.c   expressions: names, operators, types that meet
+//   lower_call.c   built-in functions
+//   lower_axes.c   built-in functions that take axes
+//   lower_view.c   what stands in brackets
+//   scope.c        axes and names of one function; errors with the calls that led there
+//   size.c         sizes: equality, bounds, divisibility, facts
+//   constant.c     literals and sizes, which take the type of what they meet
+#pragma once
+#include "frontend/builtin.h"
+#include "frontend/program.h"
+
+enum {
+  MAX_INLINE_DEPTH = 64,     // calls within calls
+  MAX_EVAL_DEPTH = 3000,     // expressions within expressions, through calls
+  MAX_CALLS = 200000,        // of one function, after inlining
+  MAX_NODES = 500000,        // of one graph
+};
+
+/// A number without a type of its own: made of literals and axis sizes.
+typedef struct constant constant;
+struct constant {
+  bool is_float;      // can only become a float
+  bool known;         // no size symbol in it: as_float and, unless is_float, as_int are its value
+  bool int_overflow;  // as_int left 64 bits
+  bool fixed;         // a constant passed for a parameter of type `type`: it has that type
+  dtype type;
+  double as_float;
+  int64_t as_int;
+  ix size;            // the same as a size expression; 0: it is none
+  op op;              // how it was made, for values that are not known; OP_size: from `size`
+  const constant *in[2];
+  int nin, depth;
+  node *made[DT_COUNT];
+};
+
+typedef enum value_kind { VALUE_POISON, VALUE_NODE, VALUE_CONST, VALUE_TUPLE } value_kind;
+
+typedef struct value value;
+struct value {
+  value_kind kind;  // POISON: an error was reported, whatever is done with it is silent
+  span at;
+  node *n;
+  constant *c;
+  value *items;
+  int nitems;
+};
+
+/// What an axis name stands for. Shared by caller and callee when passed as an argument, so that
+/// a new name given by the caller is defined by the callee.
+typedef struct axis_name {
+  str name;
+  int axis;  // of the graph; -1: a new name, not defined yet
+  span at;   // where the name was introduced
+} axis_name;
+
+typedef struct axis_set {
+  int axes[2 * MAX_AXES];
+  int n;
+} axis_set;
+
+typedef struct local {
+  value v;
+  span at;
+} local;
+
+typedef struct lowerer lowerer;
+
+/// One inlined copy of a function.
+typedef struct scope {
+  lowerer *l;
+  func *f;
+  struct scope *caller;
+  span call_at;
+  int depth;
+  map locals;     // name -> local*
+  map axes;       // name -> axis_name*
+  map packs;      // name of an `axis R..` parameter -> axis_set*
+  axis_set rest;  // what `..` stands for
+  value result;
+} scope;
+
+struct lowerer {
+  arena *arena;
+  diag_list *diags;
+  program *p;
+  graph *g;
+  map reported;       // errors given, so that a generic function's are given once
+  diag *open;         // the last error, waiting for the notes of the calls that led to it
+  scope *open_scope;
+  int errors;
+  int depth, calls;
+  int stamped;        // nodes below have their position
+  bool stopped;       // a limit was passed: everything is poison
+  bool assumed;       // a fact was added that earlier expressions have not seen
+  map facts;          // symbol -> ix_fact*, over all attempts
+};
+
+static inline bool is_poison(value v) { return v.kind == VALUE_POISON; }
+static inline value poison_at(span at) { return (value){.at = at}; }
+static inline value node_value(node *n, span at) {
+  return (value){.kind = VALUE_NODE, .n = n, .at = at};
+}
+static inline value const_value(constant *c, span at) {
+  return (value){.kind = VALUE_CONST, .c = c, .at = at};
+}
+
+/// True and the graph in l->g when the concrete function has no errors.
+bool lower_function(lowerer *l, func *f);
+
+// scope.c
+diag *scope_error(scope *s, int code, span at, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void scope_note(scope *s, diag *d, span at, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void scope_fixit(scope *s, diag *d, span at, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/// The fix "write type(e)".
+void scope_fix_wrap(scope *s, diag *d, span at, const char *type);
+/// Adds the notes of the calls to the last error.
+void close_error(lowerer *l);
+/// The source text when short and on one line, else "this value".
+str source_text(scope *s, span at);
+/// The position for nodes made here: in library functions the call in the user's program.
+span stamp_span(const scope *s, span at);
+
+axis_name *find_axis(const scope *s, str name);
+/// The name of a graph axis in this function.
+str axis_text(const scope *s, int axis);
+str axes_text(const scope *s, const int *axes, int n);  // "N, D"; "no axes"
+str node_text(const scope *s, const node *n);           // "f32[N, D]"
+/// The axis `name` with this size: made, or found and of equal size; -1 and an error otherwise.
+int define_axis(scope *s, str name, span at, ix size);
+void bind_axis(scope *s, str name, axis_name *a);
+bool define_local(scope *s, str name, span at, value v);
+/// The axes an argument names: one, those of a pack, or `..`; an error when it names none.
+bool collect_axes(scope *s, const expr *e, axis_set *out);
+bool is_axis_expr(const scope *s, const expr *e);
+/// The defined axis of that name; -1 and an error ("did you mean") otherwise.
+int need_axis(scope *s, str name, span at);
+/// n has the axis; else the error "x has no axis K; it has N, D".
+bool need_axis_of(scope *s, const node *n, span n_at, int axis, span at);
+bool set_has(const axis_set *set, int axis);
+void set_add(axis_set *set, int axis);
+/// At most MAX_AXES, else an error.
+bool check_axis_count(scope *s, const axis_set *set, span at);
+
+// size.c
+str size_text(const scope *s, ix size);
+bool sizes_equal(scope *s, ix a, ix b);
+/// a <= b for every call: provable, or true by a fact of a size symbol that is assumed from now on.
+bool assume_le(scope *s, ix a, ix b);
+bool assume_multiple(scope *s, ix a, ix by);
+/// The size that the expression stands for; an error when it is none.
+bool size_of_expr(scope *s, const expr *e, ix *out);
+bool size_of_value(scope *s, value v, ix *out);
+/// A `where` fact: assumed when it says something of symbols, else it must be provable.
+void lower_fact(scope *s, const expr *fact);
+void restore_facts(lowerer *l);
+
+// constant.c
+constant *constant_int(scope *s, int64_t v);
+constant *constant_float(scope *s, double v);
+constant *constant_size(scope *s, ix size);
+/// The op on constants; null when it has no meaning on them (the caller makes nodes).
+constant *constant_op(scope *s, op o, const constant *a, const constant *b);
+/// As a scalar of type t: what literals and sizes become beside a typed value; null and an error
+/// when it does not fit.
+node *constant_node(scope *s, constant *c, dtype t, span at);
+/// The type when nothing else says: f32 or i32.
+dtype constant_type(const constant *c);
+
+// lower_expr.c
+value lower_expr(scope *s, const expr *e);
+/// The value as a node: constants get their default type; null after an error.
+node *need_node(scope *s, value v);
+/// Storage types widened to f32.
+node *widen(scope *s, node *n);
+/// Both of one type, storage types widened, constants adapted; an error naming `what` otherwise.
+bool meet_types(scope *s, value a, value b, span at, const char *what, node **na, node **nb);
+value lower_unary_op(scope *s, op o, const char *name, value a, span at);
+value lower_binary_op(scope *s, op o, const char *name, value a, value b, span at);
+value lower_cast(scope *s, value v, dtype t, span at);
+/// The value as type t where a declaration asks for it: constants adapt, nothing else converts.
+node *coerce(scope *s, value v, dtype t, const char *what, span declared);
+
+// lower_call.c, lower_axes.c
+value lower_builtin(scope *s, const expr *e, const builtin *b);
+value lower_with_axes(scope *s, const expr *e, const builtin *b);
+/// axes of e->args[from...]
+bool collect_axis_args(scope *s, const expr *e, int from, axis_set *out);
+
+// lower_view.c
+value lower_view(scope *s, const expr *e);
+
+// lower_func.c
+value lower_call(scope *s, const expr *e);
+void lower_body(scope *s);
+/// The value as the declared type: element type, axes, sizes, storage order. Null after an error.
+node *match_type(scope *s, value v, const type_ref *t, const char *what);
+/// The sizes written in the type are those of its axes; at_call: errors are the caller's.
+bool size_declared_axes(scope *s, const type_ref *t, bool at_call);

@@ -1,0 +1,567 @@
+// Calls of functions: axes and values are bound, the body is lowered in place, the result matched
+// with the declared type.
+//
+// Axes of an argument are matched with those of the parameter's type: axes the function has bound
+// must be there; the others go by name when the argument has all of them, else by position, those
+// before `..` from the left and those after it from the right; what is left is `..`.
+#include "frontend/lower.h"
+
+// ---- binding an argument
+
+typedef struct match {
+  scope *s;            // of the callee
+  const param *p;
+  const node *n;
+  span at;
+  bool taken[MAX_AXES];
+} match;
+
+static str callers_type(const match *m) { return node_text(m->s->caller, m->n); }
+
+static void axes_error(match *m, const char *what, str axis) {
+  diag *d = scope_error(m->s->caller, DIAG_axes_mismatch, m->at,
+                        "`%.*s` of `%.*s` %s%.*s; this is %.*s", STR_FMT(m->p->name),
+                        STR_FMT(m->s->f->name), what, STR_FMT(axis), STR_FMT(callers_type(m)));
+  scope_note(m->s->caller, d, m->p->type.at, "declared here");
+}
+
+static int place_of(const match *m, int axis) {
+  for (int k = 0; k < m->n->naxes; k++)
+    if (m->n->axes[k] == axis && !m->taken[k]) return k;
+  return -1;
+}
+
+static axis_name *bound_axis(const match *m, str name) {
+  axis_name *a = find_axis(m->s, name);
+  return a && a->axis >= 0 ? a : NULL;
+}
+
+/// Axes that are bound already: given as `axis`, or by an argument before.
+static bool take_bound(match *m) {
+  for (int i = 0; i < m->p->type.naxes; i++) {
+    const axis_decl *decl = &m->p->type.axes[i];
+    const axis_set *pack = decl->rest ? NULL : map_get(&m->s->packs, decl->name);
+    const axis_name *a = decl->rest ? NULL : bound_axis(m, decl->name);
+    int single = a ? a->axis : -1;
+    const int *axes = pack ? pack->axes : &single;
+    for (int k = 0; k < (pack ? pack->n : a ? 1 : 0); k++) {
+      int place = place_of(m, axes[k]);
+      if (place < 0) {
+        axes_error(m, "needs the axis ", axis_text(m->s->caller, axes[k]));
+        return false;
+      }
+      m->taken[place] = true;
+    }
+  }
+  return true;
+}
+
+static bool is_open(const match *m, const axis_decl *decl) {
+  return !decl->rest && !map_get(&m->s->packs, decl->name) && !bound_axis(m, decl->name);
+}
+
+static void bind_place(match *m, const axis_decl *decl, int place) {
+  m->taken[place] = true;
+  axis_name *a = find_axis(m->s, decl->name);
+  if (!a) {
+    a = arena_new(m->s->l->arena, axis_name);
+    a->name = decl->name;
+    a->at = decl->at;
+    bind_axis(m->s, decl->name, a);
+  }
+  a->axis = m->n->axes[place];
+}
+
+/// When the argument has axes of all the open names: those.
+static bool take_by_name(match *m) {
+  int places[MAX_AXES], n = 0;
+  for (int i = 0; i < m->p->type.naxes; i++) {
+    const axis_decl *decl = &m->p->type.axes[i];
+    if (!is_open(m, decl)) continue;
+    const axis_name *a = find_axis(m->s->caller, decl->name);
+    int place = a && a->axis >= 0 ? place_of(m, a->axis) : -1;
+    if (place < 0) return false;
+    places[n++] = place;
+  }
+  n = 0;
+  for (int i = 0; i < m->p->type.naxes; i++)
+    if (is_open(m, &m->p->type.axes[i])) bind_place(m, &m->p->type.axes[i], places[n++]);
+  return true;
+}
+
+static int next_free(const match *m, int from, int step) {
+  while (from >= 0 && from < m->n->naxes && m->taken[from]) from += step;
+  return from < m->n->naxes ? from : -1;
+}
+
+static bool take_by_position(match *m) {
+  const type_ref *t = &m->p->type;
+  int rest = -1;
+  for (int i = 0; i < t->naxes; i++)
+    if (t->axes[i].rest) rest = i;
+  for (int i = 0, place = 0; i < (rest < 0 ? t->naxes : rest); i++) {
+    if (!is_open(m, &t->axes[i])) continue;
+    place = next_free(m, place, 1);
+    if (place < 0) return axes_error(m, "needs an axis for ", t->axes[i].name), false;
+    bind_place(m, &t->axes[i], place);
+  }
+  for (int i = t->naxes - 1, place = m->n->naxes - 1; rest >= 0 && i > rest; i--) {
+    if (!is_open(m, &t->axes[i])) continue;
+    place = next_free(m, place, -1);
+    if (place < 0) return axes_error(m, "needs an axis for ", t->axes[i].name), false;
+    bind_place(m, &t->axes[i], place);
+  }
+  return true;
+}
+
+static bool bind_tensor(scope *s, const param *p, node *n, span at) {
+  match m = {.s = s, .p = p, .n = n, .at = at};
+  bool rest = false;
+  for (int i = 0; i < p->type.naxes; i++) rest |= p->type.axes[i].rest;
+  if (!take_bound(&m)) return false;
+  if (!take_by_name(&m) && !take_by_position(&m)) return false;
+  for (int k = 0; k < n->naxes; k++) {
+    if (m.taken[k]) continue;
+    if (!rest) {
+      axes_error(&m, "has no place for the axis ", axis_text(s->caller, n->axes[k]));
+      return false;
+    }
+    set_add(&s->rest, n->axes[k]);
+  }
+  return true;
+}
+
+/// Integer scalars given as constants stay constants, so that they can be sizes in the function.
+static bool stays_constant(const param *p, value v) {
+  bool scalar = !p->type.real && dtype_is_int(p->type.elem) && p->type.naxes == 0;
+  return scalar && v.kind == VALUE_CONST && v.c->size && !v.c->is_float &&
+         (!v.c->fixed || v.c->type == p->type.elem);
+}
+
+static value bind_value(scope *s, const param *p, value v) {
+  scope *from = s->caller;
+  const char *what = str_printf(s->l->arena, "`%.*s` of `%.*s`", STR_FMT(p->name),
+                                STR_FMT(s->f->name)).ptr;
+  if (stays_constant(p, v)) {
+    constant *c = arena_copy(s->l->arena, v.c, sizeof *v.c);
+    c->fixed = true;
+    c->type = p->type.elem;
+    if (c->known && !constant_node(from, v.c, p->type.elem, v.at)) return poison_at(v.at);
+    return const_value(c, v.at);
+  }
+  node *n;
+  // A constant for a `real` scalar takes the type of what it meets in the function.
+  if (p->type.real && p->type.naxes == 0 && v.kind == VALUE_CONST && !v.c->fixed) return v;
+  if (p->type.real) {
+    n = v.kind == VALUE_CONST && !v.c->fixed ? constant_node(from, v.c, DT_f32, v.at)
+                                             : need_node(from, v);
+    if (n && !dtype_is_float(n->type)) {
+      diag *d = scope_error(from, DIAG_operand_type, v.at, "%s is a float, not %s", what,
+                            dtype_name(n->type));
+      scope_fix_wrap(from, d, v.at, "f32");
+      scope_note(from, d, p->type.at, "declared here");
+      return poison_at(v.at);
+    }
+  } else {
+    n = coerce(from, v, p->type.elem, what, p->type.at);
+  }
+  if (!n || !bind_tensor(s, p, n, v.at)) return poison_at(v.at);
+  return node_value(n, v.at);
+}
+
+// ---- binding a call
+
+/// `axis T`: the caller's axis, or a name new to the caller, which the callee defines.
+static bool bind_axis_param(scope *s, const param *p, const expr *e) {
+  scope *from = s->caller;
+  if (e->kind == EXPR_POISON) return s->l->errors++, false;
+  bool is_new = e->kind == EXPR_NAME && !find_axis(from, e->name) &&
+                !map_get(&from->locals, e->name) && !map_get(&from->packs, e->name);
+  if (is_new) {
+    axis_name *a = arena_new(s->l->arena, axis_name);
+    *a = (axis_name){.name = e->name, .axis = -1, .at = e->at};
+    bind_axis(from, e->name, a);
+  }
+  axis_name *a = e->kind == EXPR_NAME ? find_axis(from, e->name) : NULL;
+  if (a) {
+    bind_axis(s, p->name, a);
+    return true;
+  }
+  scope_error(from, DIAG_argument_kind, e->at, "`%.*s` of `%.*s` is an axis; name one here",
+              STR_FMT(p->name), STR_FMT(s->f->name));
+  return false;
+}
+
+static bool bind_pack(scope *s, const param *p, const expr *e, int first) {
+  axis_set *set = arena_new(s->l->arena, axis_set);
+  if (!collect_axis_args(s->caller, e, first, set)) return false;
+  map_put(s->l->arena, &s->packs, p->name, set);
+  return true;
+}
+
+static bool count_arguments(scope *s, const func *f, const expr *e) {
+  int n = f->params.len;
+  bool pack = n && f->params.data[n - 1].kind == PARAM_AXES;
+  for (int i = 0; i < e->nargs; i++) {
+    if (e->args[i]->kind != EXPR_NAMED) continue;
+    scope_error(s, DIAG_unknown_option, e->args[i]->name_at,
+                "`%.*s` has no option `%.*s`; arguments are given in order", STR_FMT(f->name),
+                STR_FMT(e->args[i]->name));
+    return false;
+  }
+  if (pack ? e->nargs >= n : e->nargs == n) return true;
+  diag *d = scope_error(s, DIAG_argument_count, e->at, "`%.*s` takes %s%d argument%s, not %d",
+                        STR_FMT(f->name), pack ? "at least " : "", n, n == 1 ? "" : "s", e->nargs);
+  scope_note(s, d, f->name_at, "`%.*s` is defined here", STR_FMT(f->name));
+  return false;
+}
+
+/// Two names of the function must not be one axis: x * y would silently be taken along both.
+static bool names_are_distinct(scope *s, const expr *e) {
+  for (int i = 0; i < s->axes.len; i++) {
+    const axis_name *a = s->axes.entries[i].value;
+    str name = s->axes.entries[i].key;
+    if (a->axis < 0) continue;
+    for (int k = 0; k < i; k++) {
+      const axis_name *b = s->axes.entries[k].value;
+      if (a->axis != b->axis) continue;
+      diag *d = scope_error(s->caller, DIAG_axis_bound_twice, e->at,
+                            "%.*s and %.*s of `%.*s` would both be the axis %.*s",
+                            STR_FMT(s->axes.entries[k].key), STR_FMT(name), STR_FMT(s->f->name),
+                            STR_FMT(axis_text(s->caller, a->axis)));
+      scope_note(s->caller, d, s->f->name_at, "rename one of the arguments' axes: x[N -> M]");
+      return false;
+    }
+    if (!set_has(&s->rest, a->axis)) continue;
+    diag *d = scope_error(s->caller, DIAG_axis_bound_twice, e->at,
+                          "the axis %.*s is %.*s of `%.*s` and also among its `..`",
+                          STR_FMT(axis_text(s->caller, a->axis)), STR_FMT(name),
+                          STR_FMT(s->f->name));
+    scope_note(s->caller, d, s->f->name_at, "rename one of the arguments' axes: x[N -> M]");
+    return false;
+  }
+  return true;
+}
+
+/// Sizes written in a type: f32[N, D = 64], f32[D, E = D].
+bool size_declared_axes(scope *s, const type_ref *t, bool at_call) {
+  bool fine = true;
+  for (int i = 0; i < t->naxes; i++) {
+    const axis_decl *decl = &t->axes[i];
+    const axis_name *a = decl->size ? find_axis(s, decl->name) : NULL;
+    ix want;
+    if (!a || a->axis < 0) continue;
+    if (!size_of_expr(s, decl->size, &want)) {
+      fine = false;
+      continue;
+    }
+    ix have = graph_axis_size(s->l->g, a->axis);
+    if (sizes_equal(s, have, want)) continue;
+    fine = false;
+    if (!at_call) {
+      diag *d = scope_error(s, DIAG_size_mismatch, decl->at,
+                            "the axis %.*s has size %.*s, not %.*s", STR_FMT(decl->name),
+                            STR_FMT(size_text(s, have)), STR_FMT(size_text(s, want)));
+      scope_note(s, d, a->at, "%.*s is introduced here", STR_FMT(decl->name));
+      continue;
+    }
+    diag *d = scope_error(s->caller, DIAG_size_mismatch, s->call_at,
+                          "`%.*s` asks for %.*s of size %.*s; here it is %.*s of size %.*s",
+                          STR_FMT(s->f->name), STR_FMT(decl->name), STR_FMT(size_text(s, want)),
+                          STR_FMT(axis_text(s->caller, a->axis)), STR_FMT(size_text(s, have)));
+    scope_note(s->caller, d, decl->at, "declared here");
+  }
+  return fine;
+}
+
+/// Axes that only the result has and whose size is written are there from the beginning.
+static void predefine_results(scope *s) {
+  for (int r = 0; r < s->f->nresults; r++)
+    for (int i = 0; i < s->f->results[r].naxes; i++) {
+      const axis_decl *decl = &s->f->results[r].axes[i];
+      const axis_name *a = decl->rest ? NULL : find_axis(s, decl->name);
+      ix size;
+      if (decl->size && (!a || a->axis < 0) && size_of_expr(s, decl->size, &size))
+        define_axis(s, decl->name, decl->at, size);
+    }
+}
+
+static bool bind_arguments(scope *s, const expr *e) {
+  func *f = s->f;
+  bool fine = true;
+  for (int i = 0; i < f->params.len; i++) {
+    const param *p = &f->params.data[i];
+    if (p->kind == PARAM_AXIS) fine = bind_axis_param(s, p, e->args[i]) && fine;
+    if (p->kind == PARAM_AXES) fine = bind_pack(s, p, e, i) && fine;
+  }
+  for (int i = 0; i < f->params.len; i++) {
+    const param *p = &f->params.data[i];
+    if (p->kind != PARAM_VALUE) continue;
+    value v = lower_expr(s->caller, e->args[i]);
+    if (fine && !is_poison(v)) v = bind_value(s, p, v);
+    fine = fine && !is_poison(v);
+    if (fine) fine = define_local(s, p->name, p->at, v);
+  }
+  if (!fine || !names_are_distinct(s, e)) return false;
+  for (int i = 0; i < f->params.len; i++)
+    if (f->params.data[i].kind == PARAM_VALUE)
+      fine = size_declared_axes(s, &f->params.data[i].type, true) && fine;
+  int errors = s->l->errors;
+  for (int i = 0; fine && i < f->facts.len; i++) lower_fact(s, f->facts.data[i]);
+  if (fine) predefine_results(s);
+  for (int i = 0; fine && i < f->nresults; i++)
+    fine = size_declared_axes(s, &f->results[i], true);
+  return fine && s->l->errors == errors;
+}
+
+// ---- results
+
+static str type_text(scope *s, const type_ref *t) {
+  str text = s->l->diags->files.data[t->at.file - 1].text;
+  return (str){text.ptr + t->at.begin, (int)(t->at.end - t->at.begin)};
+}
+
+static node *axes_differ(scope *s, value v, const node *n, const type_ref *t, const char *what) {
+  diag *d = scope_error(s, DIAG_axes_mismatch, v.at, "%s is declared %.*s, but this is %.*s", what,
+                        STR_FMT(type_text(s, t)), STR_FMT(node_text(s, n)));
+  scope_note(s, d, t->at, "declared here");
+  return NULL;
+}
+
+/// The axes of the declared type in its order; false when n has others.
+static bool declared_order(scope *s, const node *n, const type_ref *t, axis_set *order) {
+  axis_set named = {.n = 0};
+  for (int i = 0; i < t->naxes; i++) {
+    const axis_decl *decl = &t->axes[i];
+    const axis_set *pack = decl->rest ? NULL : map_get(&s->packs, decl->name);
+    const axis_name *a = decl->rest || pack ? NULL : find_axis(s, decl->name);
+    if (!decl->rest && !pack && (!a || a->axis < 0)) return false;
+    for (int k = 0; pack && k < pack->n; k++) set_add(&named, pack->axes[k]);
+    if (a) set_add(&named, a->axis);
+  }
+  for (int i = 0; i < t->naxes; i++) {
+    const axis_decl *decl = &t->axes[i];
+    const axis_set *pack = decl->rest ? NULL : map_get(&s->packs, decl->name);
+    if (decl->rest) pack = &s->rest;
+    for (int k = 0; pack && k < pack->n; k++)
+      if (!decl->rest || !set_has(&named, pack->axes[k])) set_add(order, pack->axes[k]);
+    if (!pack) set_add(order, find_axis(s, decl->name)->axis);
+  }
+  if (order->n != n->naxes) return false;
+  for (int i = 0; i < order->n; i++)
+    if (!node_has_axis(n, order->axes[i])) return false;
+  return true;
+}
+
+node *match_type(scope *s, value v, const type_ref *t, const char *what) {
+  if (is_poison(v)) return NULL;
+  node *n;
+  if (t->real) {
+    n = v.kind == VALUE_CONST && !v.c->fixed ? constant_node(s, v.c, DT_f32, v.at)
+                                             : need_node(s, v);
+    if (n && !dtype_is_float(n->type)) {
+      diag *d = scope_error(s, DIAG_declared_type, v.at, "%s is declared a float, but this is %s",
+                            what, dtype_name(n->type));
+      scope_note(s, d, t->at, "declared here");
+      return NULL;
+    }
+  } else {
+    n = coerce(s, v, t->elem, what, t->elem_at);
+  }
+  axis_set order = {.n = 0};
+  if (!n) return NULL;
+  if (!declared_order(s, n, t, &order)) return axes_differ(s, v, n, t, what);
+  return graph_reorder(s->l->g, n, order.axes);
+}
+
+static void lower_return(scope *s, const stmt *st) {
+  const func *f = s->f;
+  const expr *e = st->value;
+  bool tuple = e->kind == EXPR_TUPLE;
+  if (!tuple && f->nresults == 1 && !f->tuple_result) {
+    value v = lower_expr(s, e);
+    node *n = match_type(s, v, &f->results[0], "the result");
+    if (n) s->result = node_value(n, v.at);
+    return;
+  }
+  if (!tuple && f->nresults != 1) {
+    value v = lower_expr(s, e);
+    if (is_poison(v)) return;
+    if (v.kind != VALUE_TUPLE || v.nitems != f->nresults) {
+      diag *d = scope_error(s, DIAG_result_count, e->at, "`%.*s` returns %d values, not %d",
+                            STR_FMT(f->name), f->nresults,
+                            v.kind == VALUE_TUPLE ? v.nitems : 1);
+      scope_note(s, d, f->results[0].at, "declared here");
+      return;
+    }
+    s->result = v;
+  } else {
+    int n = tuple ? e->nargs : 1;
+    if (n != f->nresults) {
+      diag *d = scope_error(s, DIAG_result_count, e->at, "`%.*s` returns %d value%s, not %d",
+                            STR_FMT(f->name), f->nresults, f->nresults == 1 ? "" : "s", n);
+      scope_note(s, d, f->results[0].at, "declared here");
+      return;
+    }
+    value v = {.kind = VALUE_TUPLE, .at = e->at, .nitems = n};
+    v.items = arena_array(s->l->arena, value, n);
+    for (int i = 0; i < n; i++) v.items[i] = lower_expr(s, tuple ? e->args[i] : e);
+    s->result = v;
+  }
+  bool fine = true;
+  for (int i = 0; i < s->result.nitems; i++) {
+    const char *what = str_printf(s->l->arena, "result %d", i + 1).ptr;
+    node *n = match_type(s, s->result.items[i], &f->results[i], what);
+    fine = fine && n;
+    s->result.items[i] = n ? node_value(n, s->result.items[i].at) : poison_at(e->at);
+  }
+  if (!fine) s->result = poison_at(e->at);
+}
+
+// ---- bodies
+
+// A name whose value failed is known all the same, so that its uses are not errors.
+static void lower_let(scope *s, const stmt *st) {
+  value v = lower_expr(s, st->value);
+  if (st->nnames == 1 && st->type) {
+    node *n = match_type(s, v, st->type,
+                         str_printf(s->l->arena, "`%.*s`", STR_FMT(st->names[0].name)).ptr);
+    if (n && !size_declared_axes(s, st->type, false)) n = NULL;
+    v = n ? node_value(n, v.at) : poison_at(v.at);
+  }
+  if (st->nnames == 1) {
+    if (v.kind == VALUE_TUPLE) {
+      diag *d = scope_error(s, DIAG_tuple_misuse, st->names[0].at,
+                            "this call returns %d values; name each of them", v.nitems);
+      scope_note(s, d, v.at, "let (a, b) = ...");
+      v = poison_at(v.at);
+    }
+    define_local(s, st->names[0].name, st->names[0].at, v);
+    return;
+  }
+  if (!is_poison(v) && (v.kind != VALUE_TUPLE || v.nitems != st->nnames)) {
+    scope_error(s, DIAG_result_count, st->names[0].at, "%d names for %d value%s", st->nnames,
+                v.kind == VALUE_TUPLE ? v.nitems : 1, v.kind == VALUE_TUPLE ? "s" : "");
+    v = poison_at(v.at);
+  }
+  for (int i = 0; i < st->nnames; i++)
+    define_local(s, st->names[i].name, st->names[i].at, is_poison(v) ? v : v.items[i]);
+}
+
+static void lower_block(scope *s, const block *b) {
+  for (int i = 0; i < b->len && !s->l->stopped; i++) {
+    const stmt *st = b->data[i];
+    if (st->kind == STMT_LET) lower_let(s, st);
+    if (st->kind == STMT_RETURN) lower_return(s, st);
+    if (st->kind != STMT_FUSE && st->kind != STMT_CHECKPOINT) continue;
+    scope_error(s, DIAG_not_available, st->at,
+                "`%s` is part of the language but not available yet",
+                st->kind == STMT_FUSE ? "fuse" : "checkpoint");
+    lower_block(s, &st->body);
+  }
+}
+
+void lower_body(scope *s) { lower_block(s, &s->f->body); }
+
+static value lower_extern(scope *s, const expr *e) {
+  graph *g = s->l->g;
+  func *f = s->f;
+  node *in[64];
+  int nin = 0;
+  for (int i = 0; i < f->params.len; i++) {
+    const local *v = map_get(&s->locals, f->params.data[i].name);
+    in[nin] = match_type(s, v->v, &f->params.data[i].type, "the argument");
+    if (!in[nin++]) return poison_at(e->at);
+  }
+  axis_set order = {.n = 0};
+  const type_ref *t = &f->results[0];
+  for (int i = 0; i < t->naxes; i++) {
+    const axis_name *a = find_axis(s, t->axes[i].name);
+    if (!a || a->axis < 0) {
+      scope_error(s, DIAG_extern_form, t->axes[i].at,
+                  "the size of the axis %.*s is not known; write it: %.*s = 64",
+                  STR_FMT(t->axes[i].name), STR_FMT(t->axes[i].name));
+      return poison_at(e->at);
+    }
+    set_add(&order, a->axis);
+  }
+  return node_value(graph_call(g, f->name, in, nin, t->elem, order.axes, order.n), e->at);
+}
+
+// ---- the result in the caller's names
+
+/// An axis made by the callee gets its name in the caller: a new one, or that of an equal axis.
+static node *export_axes(scope *s, node *n, span at) {
+  scope *to = s->caller;
+  graph *g = s->l->g;
+  int axes[MAX_AXES];
+  ix index[MAX_AXES];
+  bool renamed = false;
+  for (int k = 0; k < n->naxes; k++) {
+    axes[k] = n->axes[k];
+    bool known = set_has(&s->rest, n->axes[k]);
+    for (int i = 0; i < to->axes.len; i++)
+      known |= ((axis_name *)to->axes.entries[i].value)->axis == n->axes[k];
+    str name = axis_text(s, n->axes[k]);
+    axis_name *there = find_axis(to, name);
+    if (!known && (!there || there->axis < 0)) {
+      if (map_get(&to->locals, name)) {
+        scope_error(to, DIAG_name_conflict, at,
+                    "`%.*s` returns an axis %.*s, which is the name of a value here",
+                    STR_FMT(s->f->name), STR_FMT(name));
+        return NULL;
+      }
+      axis_name *a = there ? there : arena_new(s->l->arena, axis_name);
+      *a = (axis_name){.name = name, .axis = n->axes[k], .at = at};
+      bind_axis(to, name, a);
+    } else if (!known) {
+      if (node_has_axis(n, there->axis)) {
+        scope_error(to, DIAG_duplicate_axis, at,
+                    "`%.*s` returns a new axis %.*s, but the result has an axis of that name",
+                    STR_FMT(s->f->name), STR_FMT(name));
+        return NULL;
+      }
+      axes[k] = define_axis(to, name, at, graph_axis_size(g, n->axes[k]));
+      if (axes[k] < 0) return NULL;
+      renamed = true;
+    }
+    index[k] = ix_axis(&g->ix, axes[k]);
+  }
+  return renamed ? graph_view(g, n, index, axes, n->naxes) : n;
+}
+
+static value export_value(scope *s, value v, span at) {
+  v.at = at;
+  if (v.kind == VALUE_NODE) {
+    v.n = export_axes(s, v.n, at);
+    return v.n ? v : poison_at(at);
+  }
+  for (int i = 0; v.kind == VALUE_TUPLE && i < v.nitems; i++) {
+    v.items[i] = export_value(s, v.items[i], at);
+    if (is_poison(v.items[i])) return poison_at(at);
+  }
+  return v;
+}
+
+value lower_call(scope *s, const expr *e) {
+  lowerer *l = s->l;
+  const builtin *b = builtin_find(e->name);
+  if (b) return lower_builtin(s, e, b);
+  func *f = e->callee;
+  if (!f || f->bad_syntax || f->state == FUNC_FAILED) return l->errors++, poison_at(e->at);
+  if (!count_arguments(s, f, e)) return poison_at(e->at);
+  if (s->depth >= MAX_INLINE_DEPTH || ++l->calls > MAX_CALLS) {
+    bool deep = s->depth >= MAX_INLINE_DEPTH;
+    scope_error(s, deep ? DIAG_inline_depth : DIAG_too_large, e->at,
+                deep ? "calls are nested more than %d deep" : "more than %d calls after inlining",
+                deep ? MAX_INLINE_DEPTH : MAX_CALLS);
+    l->stopped = true;
+    return poison_at(e->at);
+  }
+  scope *callee = arena_new(l->arena, scope);
+  *callee = (scope){.l = l, .f = f, .caller = s, .call_at = e->at, .depth = s->depth + 1};
+  if (!bind_arguments(callee, e)) return poison_at(e->at);
+  if (f->is_extern) callee->result = lower_extern(callee, e);
+  else lower_body(callee);
+  return export_value(callee, callee->result, e->at);
+}

@@ -1,0 +1,163 @@
+// Sizes: what can be shown of them, and what is assumed of size symbols.
+//
+// A size is an index expression without coordinates. Two sizes are equal when their normal forms
+// are. Where a bound or a multiple depends on one symbol only (x[D = 3] needs D >= 4), it becomes
+// a fact of that symbol, which the caller is held to; anything else must be provable.
+#include "frontend/lower.h"
+
+str size_text(const scope *s, ix size) {
+  strbuf b = sb_new(s->l->arena);
+  ix_print(&s->l->g->ix, size, NULL, NULL, &b);
+  return sb_str(&b);
+}
+
+bool sizes_equal(scope *s, ix a, ix b) {
+  ix_pool *p = &s->l->g->ix;
+  int64_t difference;
+  return a == b || (ix_is_const(p, ix_sub(p, a, b), &difference) && difference == 0);
+}
+
+// ---- facts
+
+static ix_fact *fact_of(lowerer *l, str symbol) {
+  ix_fact *kept = map_get(&l->facts, symbol);
+  if (!kept) {
+    kept = arena_new(l->arena, ix_fact);
+    *kept = *ix_fact_of(&l->g->ix, symbol);
+    map_put(l->arena, &l->facts, symbol, kept);
+  }
+  return kept;
+}
+
+static void store_fact(lowerer *l, str symbol, const ix_fact *f) {
+  *ix_fact_of(&l->g->ix, symbol) = *f;
+  l->assumed = true;
+}
+
+void restore_facts(lowerer *l) {
+  for (int i = 0; i < l->facts.len; i++)
+    *ix_fact_of(&l->g->ix, l->facts.entries[i].key) = *(ix_fact *)l->facts.entries[i].value;
+}
+
+/// e = coef * symbol + offset; false when it is anything else.
+static bool linear_in_symbol(const ix_pool *p, ix e, str *symbol, int64_t *coef, int64_t *offset) {
+  const ix_node *n = ix_get(p, e);
+  *coef = 1;
+  *offset = 0;
+  if (n->kind == IX_SYM) return *symbol = n->name, true;
+  if (n->kind != IX_SUM || n->nterms > 2) return false;
+  if (n->nterms == 2) {
+    if (n->terms[1].natoms) return false;
+    *offset = n->terms[1].coef;
+  }
+  if (n->terms[0].natoms != 1) return false;
+  const ix_node *atom = ix_get(p, n->terms[0].atoms[0]);
+  if (atom->kind != IX_SYM) return false;
+  *symbol = atom->name;
+  *coef = n->terms[0].coef;
+  return *coef != 0 && *coef != INT64_MIN && *offset != INT64_MIN;
+}
+
+static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+
+static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
+
+bool assume_le(scope *s, ix a, ix b) {
+  ix_pool *p = &s->l->g->ix;
+  if (ix_known_le(p, a, b)) return true;
+  str symbol;
+  int64_t coef, offset;
+  // coef * symbol + offset >= 0
+  if (!linear_in_symbol(p, ix_sub(p, b, a), &symbol, &coef, &offset)) return false;
+  ix_fact *f = fact_of(s->l, symbol), old = *f;
+  if (coef > 0) {
+    int64_t least = -floor_div(offset, coef);
+    if (least > f->min) f->min = least;
+  } else {
+    int64_t most = floor_div(offset, -coef);
+    if (most < f->max) f->max = most;
+  }
+  if (f->min > f->max) return *f = old, false;
+  store_fact(s->l, symbol, f);
+  return true;
+}
+
+bool assume_multiple(scope *s, ix a, ix by) {
+  ix_pool *p = &s->l->g->ix;
+  int64_t rest, k, coef, offset, multiple;
+  str symbol;
+  if (ix_is_const(p, ix_mod(p, a, by), &rest)) return rest == 0;
+  if (!ix_is_const(p, by, &k) || k < 1) return false;
+  if (!linear_in_symbol(p, a, &symbol, &coef, &offset) || offset) return false;
+  ix_fact *f = fact_of(s->l, symbol);
+  k /= gcd(coef < 0 ? -coef : coef, k);
+  int64_t step = k / gcd(k, f->multiple_of);
+  if (__builtin_mul_overflow(f->multiple_of, step, &multiple)) return false;
+  f->multiple_of = multiple;
+  store_fact(s->l, symbol, f);
+  return true;
+}
+
+// ---- sizes in the program
+
+bool size_of_value(scope *s, value v, ix *out) {
+  if (is_poison(v)) return false;
+  if (v.kind == VALUE_CONST && v.c->size) return *out = v.c->size, true;
+  diag *d = scope_error(s, DIAG_not_a_size, v.at,
+                        "this is not a size; sizes are made of integers and axes by + - * / %%");
+  if (v.kind == VALUE_NODE)
+    scope_note(s, d, v.at, "it is %.*s, known only when the program runs",
+               STR_FMT(node_text(s, v.n)));
+  return false;
+}
+
+bool size_of_expr(scope *s, const expr *e, ix *out) {
+  return size_of_value(s, lower_expr(s, e), out);
+}
+
+typedef enum fact_kind { FACT_MULTIPLE, FACT_LE, FACT_OTHER } fact_kind;
+
+/// a % b == 0, or a <= b.
+typedef struct fact {
+  fact_kind kind;
+  ix a, b;
+} fact;
+
+static bool is_zero(const expr *e) { return e->kind == EXPR_INT && e->integer == 0; }
+
+static bool read_fact(scope *s, const expr *e, fact *out) {
+  ix_pool *p = &s->l->g->ix;
+  *out = (fact){.kind = FACT_OTHER};
+  if (e->kind != EXPR_BINARY) return true;
+  const expr *left = e->args[0], *right = e->args[1];
+  if (e->op == TOK_EQ && is_zero(right) && left->kind == EXPR_BINARY && left->op == TOK_PERCENT) {
+    out->kind = FACT_MULTIPLE;
+    return size_of_expr(s, left->args[0], &out->a) && size_of_expr(s, left->args[1], &out->b);
+  }
+  bool less = e->op == TOK_LE || e->op == TOK_LT, greater = e->op == TOK_GE || e->op == TOK_GT;
+  if (!less && !greater) return true;
+  out->kind = FACT_LE;
+  if (!size_of_expr(s, less ? left : right, &out->a)) return false;
+  if (!size_of_expr(s, less ? right : left, &out->b)) return false;
+  if (e->op == TOK_LT || e->op == TOK_GT) out->a = ix_add(p, out->a, ix_const(p, 1));
+  return true;
+}
+
+void lower_fact(scope *s, const expr *e) {
+  fact f;
+  if (e->kind == EXPR_POISON || !read_fact(s, e, &f)) return;
+  if (f.kind == FACT_OTHER) {
+    diag *d = scope_error(s, DIAG_fact_form, e->at,
+                          "a fact on sizes is D %% 16 == 0 or a comparison by <= < >= >");
+    if (e->kind == EXPR_BINARY && e->op == TOK_EQ)
+      scope_note(s, d, e->at, "equal sizes are declared in the type: f32[D = 64], f32[D, E = D]");
+    return;
+  }
+  bool holds = f.kind == FACT_LE ? assume_le(s, f.a, f.b) : assume_multiple(s, f.a, f.b);
+  if (holds) return;
+  diag *d = scope_error(s, DIAG_fact_not_met, s->caller ? s->call_at : e->at,
+                        "the fact %.*s does not hold here", STR_FMT(source_text(s, e->at)));
+  if (s->caller) scope_note(s, d, e->at, "`%.*s` asks for it", STR_FMT(s->f->name));
+  scope_note(s, d, e->at, "%.*s is compared with %.*s", STR_FMT(size_text(s, f.a)),
+             STR_FMT(size_text(s, f.b)));
+}
