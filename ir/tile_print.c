@@ -303,12 +303,14 @@ static void put_note(printer *p, const tstmt *s) {
   }
 }
 
+static const char *op_text(op o) { return o >= 0 && o < OP_COUNT ? op_get(o)->name : "?"; }
+
 static void put_stmt(printer *p, const tstmt *s) {
   put_line(p);
   put_definitions(p, s->out, s->nout);
-  if (s->kind == TILE_MAP) sb_puts(p->out, op_get(s->op)->name);
+  if (s->kind == TILE_MAP) sb_puts(p->out, op_text(s->op));
   else sb_puts(p->out, tile_op_word(s->kind));
-  if (names_an_op(s->kind)) sb_printf(p->out, " %s", op_get(s->op)->name);
+  if (names_an_op(s->kind)) sb_printf(p->out, " %s", op_text(s->op));
   put_operands(p, s);
   if (s->kind != TILE_LOOP && s->kind != TILE_IF) put_types(p, s->out, s->nout);
   put_note(p, s);
