@@ -64,16 +64,24 @@ static lval combine_lanes(kgen *g, op o, dtype t, lval x) {
 
 // ---- accumulators
 
-/// The shape over which a lane of an accumulator is valid: its axes (those of the values are
-/// among them).
+/// a * b + acc: one rounding where the CPU fuses, two elsewhere (exact fma in software would cost
+/// dozens of operations a step).
+static lval multiply_add(kgen *g, dtype t, lval a, lval b, lval acc) {
+  lval in[] = {a, b, acc};
+  LLVMTypeRef type = LLVMTypeOf(acc);
+  bool fused = dtype_is_float(t) && (g->e->avx2 || g->e->avx512);
+  if (fused) return emit_intrinsic(g->e, "llvm.fma", &type, 1, in, 3);
+  lval product = emit_map(g->e, OP_mul, t, t, in, 2);
+  return emit_map(g->e, OP_add, t, t, (lval[]){product, acc}, 2);
+}
+
 static lval accum_reg(kgen *g, const tstmt *s, int v, bool vector, lval valid) {
   dtype t = s->out[0]->type;
   lval acc = tile_at(g, s->in[0], v, vector);
   lval x = tile_at(g, s->in[1], v, vector);
   lval y = s->nin > 2 ? tile_at(g, s->in[2], v, vector) : NULL;
   if (!acc || !x || (s->nin > 2 && !y)) return acc;
-  lval in[] = {x, y, acc};
-  lval sum = s->op == OP_fma ? emit_map(g->e, OP_fma, t, t, in, 3)
+  lval sum = s->op == OP_fma ? multiply_add(g, t, x, y, acc)
                              : emit_combine(g->e, s->op, t, acc, x);
   return blend(g, valid, sum, acc);
 }
@@ -241,12 +249,6 @@ void gen_arg_reduce(kgen *g, const tstmt *s) {
 }
 
 // ---- dot
-
-static lval multiply_add(kgen *g, dtype t, lval a, lval b, lval acc) {
-  if (dtype_is_float(t)) return emit_map(g->e, OP_fma, t, t, (lval[]){a, b, acc}, 3);
-  lval product = emit_map(g->e, OP_mul, t, t, (lval[]){a, b}, 2);
-  return emit_map(g->e, OP_add, t, t, (lval[]){product, acc}, 2);
-}
 
 /// The contracted axes, from whichever operand has them.
 static shape contracted_shape(const kgen *g, const tstmt *s) {

@@ -216,9 +216,9 @@ bool local_is_padded(const kgen *g, const tstmt *s);
 // ---- loop.c, kernel.c
 void gen_loop(kgen *g, const tstmt *s);
 void gen_region(kgen *g, const tregion *r);
-/// Some statement works on tiles along the axis, not only inside loops over it: the last, partial
-/// step then deserves code of its own.
-bool region_works_along(const kernel *k, const tregion *r, int axis);
+/// Some statement works on whole tiles of the range, not only inside loops that walk it: the last,
+/// partial step then deserves code of its own.
+bool region_works_along(const kernel *k, const tregion *r, int axis, int extent);
 int64_t common_divisor(int64_t a, int64_t b);
 /// Words of the argument block of a kernel.
 enum { ARG_FRAME, ARG_SITE, ARG_SCRATCH, ARG_SYMBOLS };

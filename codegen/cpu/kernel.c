@@ -180,7 +180,7 @@ static void open_grid(kgen *g, int i, const lval *index) {
   if (exact) return with_range(g, i, index, base, VALID_ALL, NULL);
   if (known && n < a->extent) return with_range(g, i, index, base, VALID_FIRST, NULL);
   lval left = ix_value(g, ix_sub(&g->ix, size, base));
-  if (region_works_along(g->k, &g->k->body, a->axis))
+  if (region_works_along(g->k, &g->k->body, a->axis, a->extent))
     return both_versions(g, i, index, base, left, known);
   LLVMBuilderRef b = level_builder(g, 1);
   lval some = LLVMBuildICmp(b, LLVMIntSLT, left, int64(g, a->extent), "");

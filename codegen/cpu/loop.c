@@ -308,33 +308,34 @@ void gen_loop(kgen *g, const tstmt *s) {
   if (s->vec && g->lanes > 1) g->vec_axis = s->axis;
   bool exact = w.multiple % s->extent == 0;
   bool short_walk = w.known && w.total <= s->extent;
-  if (!exact && !short_walk && !region_works_along(g->k, s->body, s->axis)) walk_ranges(g, &w);
+  if (!exact && !short_walk && !region_works_along(g->k, s->body, s->axis, s->extent)) walk_ranges(g, &w);
   else if (w.known) walk_known(g, &w);
   else walk_asked(g, &w);
   g->vec_axis = outer_vec_axis;
   carry_get(g, &w, s->out);
 }
 
-static bool has_along(tval *const *values, int n, int axis) {
+static bool has_along(tval *const *values, int n, int axis, int extent) {
   for (int i = 0; i < n; i++)
-    if (tval_extent(values[i], axis)) return true;
+    if (tval_extent(values[i], axis) == extent) return true;
   return false;
 }
 
-static bool stmt_works_along(const kernel *k, const tstmt *s, int axis) {
-  if (has_along(s->in, s->nin, axis) || has_along(s->out, s->nout, axis)) return true;
+static bool stmt_works_along(const kernel *k, const tstmt *s, int axis, int extent) {
+  if (has_along(s->in, s->nin, axis, extent)) return true;
+  if (has_along(s->out, s->nout, axis, extent)) return true;
   for (int d = 0; s->kind == TILE_STORE && d < s->nix; d++)
     if (ix_uses_axis(&k->ix, s->ix[d], axis)) return true;
   return false;
 }
 
-bool region_works_along(const kernel *k, const tregion *r, int axis) {
+bool region_works_along(const kernel *k, const tregion *r, int axis, int extent) {
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    if (stmt_works_along(k, s, axis)) return true;
+    if (stmt_works_along(k, s, axis, extent)) return true;
     if (s->kind == TILE_LOOP && s->axis == axis) continue;
-    if (s->body && region_works_along(k, s->body, axis)) return true;
-    if (s->other && region_works_along(k, s->other, axis)) return true;
+    if (s->body && region_works_along(k, s->body, axis, extent)) return true;
+    if (s->other && region_works_along(k, s->other, axis, extent)) return true;
   }
   return false;
 }

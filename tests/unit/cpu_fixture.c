@@ -1,0 +1,238 @@
+// See cpu_fixture.h. Every buffer ends at a page that may not be touched, so that an access past
+// the end stops the test.
+#define _GNU_SOURCE
+#include "cpu_fixture.h"
+
+#include <criterion/criterion.h>
+#include <ffi.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "base/fault.h"
+#include "codegen/abi.h"
+
+// ---- memory
+
+typedef struct block {
+  char *map;
+  size_t mapped;
+  char *data;  // `bytes` before the guard page
+} block;
+
+enum { PAGE = 4096 };
+
+/// Aligned to 64 when the size is a multiple of it, else to the element.
+static block block_new(size_t bytes) {
+  size_t pages = (bytes + PAGE - 1) / PAGE + 1;
+  block b = {.mapped = (pages + 1) * PAGE};
+  b.map = mmap(NULL, b.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  cr_assert(b.map != MAP_FAILED);
+  cr_assert(!mprotect(b.map + pages * PAGE, PAGE, PROT_NONE));
+  b.data = b.map + pages * PAGE - bytes;
+  memset(b.map, 0xFF, pages * PAGE);  // NaN to whoever reads what was not written
+  return b;
+}
+
+static void block_free(block b) { munmap(b.map, b.mapped); }
+
+// ---- sizes
+
+typedef struct binding {
+  const program *p;
+  const int64_t *sizes;
+} binding;
+
+static int64_t size_of_symbol(void *ctx, str name) {
+  const binding *b = ctx;
+  for (int i = 0; i < b->p->symbols.len; i++)
+    if (str_eq(b->p->symbols.data[i], name)) return b->sizes[i];
+  cr_assert(false, "unbound symbol %.*s", STR_FMT(name));
+  return 0;
+}
+
+static int64_t eval(const program *p, ix e, const int64_t *sizes) {
+  binding b = {p, sizes};
+  return ix_eval(&p->ix, e, size_of_symbol, NULL, &b);
+}
+
+typedef struct layout {
+  int rank;
+  int64_t dims[MAX_AXES], strides[MAX_AXES], count, span;  // span: elements from first to last
+} layout;
+
+static layout layout_of(const program *p, const buffer *b, const int64_t *sizes) {
+  layout l = {.rank = b->rank, .count = 1, .span = 1};
+  for (int d = 0; d < b->rank; d++) {
+    l.dims[d] = eval(p, b->dims[d], sizes);
+    l.strides[d] = eval(p, b->strides[d], sizes);
+    l.count *= l.dims[d];
+    l.span += (l.dims[d] - 1) * l.strides[d];
+  }
+  if (l.count == 0) l.span = 0;
+  return l;
+}
+
+static int64_t offset_of(const layout *l, int64_t index) {
+  int64_t offset = 0;
+  for (int d = l->rank - 1; d >= 0; d--) {
+    offset += index % l->dims[d] * l->strides[d];
+    index /= l->dims[d];
+  }
+  return offset;
+}
+
+// ---- compiling and calling
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void cpu_code_make(cpu_code *c, const tile_fixture *f, const char *cpu, const int64_t *sizes) {
+  *c = (cpu_code){0};
+  codegen_options options = {.cpu = str_from(cpu)};
+  code object;
+  str error = {0};
+  fault_frame frame;
+  double start = now();
+  if (fault_try(&frame)) {
+    bool made = codegen_cpu(&c->arena, f->p, &options, &object, &error);
+    cr_assert(made, "%.*s", STR_FMT(error));
+  }
+  fault_pop(&frame);
+  cr_assert(frame.kind == FAULT_NONE, "%s", frame.text);
+  c->compile_seconds = now() - start;
+  c->jit = jit_new(&error, &c->arena);
+  cr_assert(c->jit, "%.*s", STR_FMT(error));
+  c->object = jit_load(c->jit, object.data, object.size, &c->arena, &error);
+  cr_assert(c->object, "%.*s", STR_FMT(error));
+  const char *name = str_z(&c->arena, f->p->name);
+  c->function = jit_symbol(c->jit, c->object, name, &c->arena, &error);
+  cr_assert(c->function, "%.*s", STR_FMT(error));
+  const char *what[] = {"arena", "scratch"};
+  for (int i = 0; i < 2; i++) {
+    str symbol = str_printf(&c->arena, "%s_%s_size", name, what[i]);
+    int64_t (*size)(const int64_t *) =
+        (int64_t(*)(const int64_t *))jit_symbol(c->jit, c->object, symbol.ptr, &c->arena, &error);
+    cr_assert(size, "%.*s", STR_FMT(error));
+    *(i ? &c->scratch_bytes : &c->arena_bytes) = size(sizes);
+  }
+}
+
+void cpu_code_free(cpu_code *c) {
+  jit_unload(c->jit, c->object);
+  jit_free(c->jit);
+  arena_free(&c->arena);
+}
+
+/// Single tiles, handed to the workers in turn.
+static void run_tiles(void *pool, tcf_task task, void *args, int64_t n) {
+  int workers = *(int *)pool;
+  for (int64_t i = 0; i < n; i++) {
+    int64_t end = i % 3 == 0 && i + 1 < n ? i + 2 : i + 1;  // some ranges of two
+    task(args, i, end, (int32_t)(i % workers));
+    i = end - 1;
+  }
+}
+
+int cpu_code_call(cpu_code *c, const tile_fixture *f, void **pointers, const int64_t *sizes,
+                  int workers, int64_t *error_site, int64_t *error_index) {
+  const program *p = f->p;
+  int npointers = p->nparams + p->noutputs, n = npointers + p->symbols.len + 1;
+  tcf_frame frame = {.pool = &workers, .parallel_for = run_tiles, .workers = workers};
+  block scratch = block_new((size_t)(c->scratch_bytes * workers)), memory = block_new((size_t)c->arena_bytes);
+  frame.scratch = scratch.data;
+  frame.arena = memory.data;
+  void *frame_pointer = &frame;
+  ffi_type *types[32];
+  void *values[32];
+  cr_assert(n <= 32);
+  for (int i = 0; i < n; i++) {
+    bool size = i >= npointers && i < n - 1;
+    types[i] = size ? &ffi_type_sint64 : &ffi_type_pointer;
+    values[i] = size ? (void *)&sizes[i - npointers] : i == n - 1 ? (void *)&frame_pointer : &pointers[i];
+  }
+  ffi_cif cif;
+  cr_assert(ffi_prep_cif(&cif, FFI_DEFAULT_ABI, (unsigned)n, &ffi_type_sint32, types) == FFI_OK);
+  ffi_arg status = 0;
+  ffi_call(&cif, FFI_FN(c->function), &status, values);
+  if (error_site) *error_site = frame.error_site;
+  if (error_index) *error_index = frame.error_index;
+  block_free(scratch);
+  block_free(memory);
+  return (int)status;
+}
+
+// ---- comparing
+
+static bool close_to(scalar got, scalar want, dtype t, double tolerance) {
+  if (!dtype_is_float(t)) return got.i == want.i;
+  if (isnan(want.f) || isnan(got.f)) return isnan(want.f) && isnan(got.f);
+  if (isinf(want.f)) return got.f == want.f;
+  if (t == DT_bf16 && tolerance < 1e-2) tolerance = 1e-2;
+  if (t == DT_f16 && tolerance < 2e-3) tolerance = 2e-3;
+  return fabs(got.f - want.f) <= tolerance * (1 + fabs(want.f));
+}
+
+static const buffer *buffer_of(const program *p, int pointer) {
+  for (int i = 0; i < p->buffers.len; i++) {
+    const buffer *b = &p->buffers.data[i];
+    int at = b->number + (b->kind == BUFFER_OUTPUT ? p->nparams : 0);
+    if (b->kind != BUFFER_TEMP && at == pointer) return b;
+  }
+  cr_assert(false);
+  return NULL;
+}
+
+void cpu_compare(tile_fixture *f, const cpu_case *c, const char *what) {
+  const program *p = f->p;
+  int n = p->nparams + p->noutputs, workers = c->workers ? c->workers : 1;
+  interp_tensor *tensors = arena_array(&f->arena, interp_tensor, n);
+  block *blocks = arena_array(&f->arena, block, n);
+  void **pointers = arena_array(&f->arena, void *, n);
+  layout *layouts = arena_array(&f->arena, layout, n);
+  for (int i = 0; i < n; i++) {
+    const buffer *b = buffer_of(p, i);
+    layout *l = &layouts[i];
+    *l = layout_of(p, b, c->sizes);
+    blocks[i] = block_new((size_t)(l->span * dtype_bytes(b->type)));
+    pointers[i] = blocks[i].data;
+    if (b->kind != BUFFER_PARAM) continue;
+    tensors[i] = random_tensor(f, b->type, l->rank, l->dims);
+    for (int64_t k = 0; c->below[i] && k < l->count; k++)
+      tensors[i].data[k].i = random_below(f, (int)c->below[i]);
+    for (int64_t k = 0; k < l->count; k++)
+      scalar_store(blocks[i].data + offset_of(l, k) * dtype_bytes(b->type), b->type,
+                   tensors[i].data[k]);
+  }
+  tile_fixture_run(f, tensors, tensors + p->nparams);
+  cpu_code code;
+  cpu_code_make(&code, f, c->cpu, c->sizes);
+  int status = cpu_code_call(&code, f, pointers, c->sizes, workers, NULL, NULL);
+  cr_assert(status == 0, "%s: status %d", what, status);
+  for (int i = p->nparams; i < n; i++) {
+    dtype t = tensors[i].type;
+    for (int64_t k = 0; k < layouts[i].count; k++) {
+      scalar got = scalar_load(blocks[i].data + offset_of(&layouts[i], k) * dtype_bytes(t), t);
+      scalar want = tensors[i].data[k];
+      bool fine = close_to(got, want, t, c->tolerance ? c->tolerance : 1e-5);
+      bool real = dtype_is_float(t);
+      cr_assert(fine, "%s: cpu \"%s\", output %d, element %lld of %lld: %.9g, not %.9g", what,
+                c->cpu, i - p->nparams, (long long)k, (long long)layouts[i].count,
+                real ? got.f : (double)got.i, real ? want.f : (double)want.i);
+    }
+  }
+  cpu_code_free(&code);
+  for (int i = 0; i < n; i++) block_free(blocks[i]);
+}
+
+str cpu_assembly(tile_fixture *f, const char *cpu) {
+  codegen_options options = {.cpu = str_from(cpu), .kind = CODE_ASSEMBLY};
+  code text;
+  str error = {0};
+  cr_assert(codegen_cpu(&f->arena, f->p, &options, &text, &error), "%.*s", STR_FMT(error));
+  return (str){text.data, (int)text.size};
+}
