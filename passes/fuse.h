@@ -36,10 +36,11 @@ bool cast_is_exact(dtype from, dtype to);
 typedef struct cost {
   double bytes_read, bytes_written;  // between memory and the kernel, each buffer once
   double flops;                      // with recomputation; a fused multiply-add is 2
-  double seconds;                    // max(bytes / bandwidth, flops / peak) + the launch
+  double memory_seconds, compute_seconds, launch_seconds;
+  double seconds;  // max(memory, compute) + launch
 } cost;
 const target_info *target_or_default(const pass_options *options);
-cost fuse_cost(const candidate *c, group_kind kind, const target_info *t, arena *scratch);
+cost fuse_cost(const candidate *c, const target_info *t, arena *scratch);
 double node_bytes(const graph *g, const node *n);  // by the estimates of size symbols
 double node_count(const graph *g, const node *n);
 

@@ -121,7 +121,7 @@ static double bytes_read(const candidate *c, arena *a) {
   return total;
 }
 
-cost fuse_cost(const candidate *c, group_kind kind, const target_info *t, arena *scratch) {
+cost fuse_cost(const candidate *c, const target_info *t, arena *scratch) {
   cost r = {.bytes_read = bytes_read(c, scratch)};
   double *evals = count_evals(c, scratch), multiply_adds = 0;
   for (int i = 0; i < c->n; i++) {
@@ -131,12 +131,14 @@ cost fuse_cost(const candidate *c, group_kind kind, const target_info *t, arena 
     if (op_get(n->op)->class == CLASS_contract) multiply_adds += flops;
     if (c->stored[n->id]) r.bytes_written += node_bytes(c->g, n);
   }
-  (void)kind;
   double bytes = r.bytes_read + r.bytes_written;
   bool cached = bytes <= (double)t->l2_bytes * t->cores;
   double bandwidth = cached ? t->l2_bytes_per_second * t->cores : t->bytes_per_second;
   // The peak counts a multiply-add as two; other operations reach half of it.
   double work = multiply_adds + 2 * (r.flops - multiply_adds);
-  r.seconds = fmax(bytes / bandwidth, work / (t->flops_per_second * t->cores)) + launch_seconds;
+  r.memory_seconds = bytes / bandwidth;
+  r.compute_seconds = work / (t->flops_per_second * t->cores);
+  r.launch_seconds = launch_seconds;
+  r.seconds = fmax(r.memory_seconds, r.compute_seconds) + r.launch_seconds;
   return r;
 }

@@ -174,7 +174,7 @@ verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
 double clusters_seconds(fusion *f, int a, int b) {
   if (!f->clusters[a].len && (b < 0 || !f->clusters[b].len)) return 0;
   candidate c = fusion_candidate(f, a, b);
-  return fuse_cost(&c, GROUP_MAP, f->target, f->a).seconds;
+  return fuse_cost(&c, f->target, f->a).seconds;
 }
 
 /// Visits the clusters that `cluster` waits for; true when one of them is a or b.

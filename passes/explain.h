@@ -1,0 +1,64 @@
+// What was fused, what was not, why, and what it costs: the data behind `tcc-fuse explain`.
+//
+// Figures are predictions of the cost model (passes/fuse_cost.c) for the sizes of the graph, or for
+// the estimates of sizes that are symbols; measured_seconds is for whoever ran the kernel.
+#pragma once
+#include "passes/group.h"
+#include "passes/passes.h"
+
+typedef enum explain_bound { BOUND_MEMORY, BOUND_COMPUTE, BOUND_LAUNCH } explain_bound;
+typedef enum explain_role { ROLE_PARAM, ROLE_OUTPUT, ROLE_TEMP } explain_role;
+
+typedef struct explain_buffer {
+  const node *value;
+  str name;  // "x", "out", "%12"
+  str type;  // "f32[N, D]"
+  explain_role role;
+  int64_t bytes;
+} explain_buffer;
+
+typedef struct explain_edge {
+  decision why;
+  str producer, consumer;  // "dot %3"; empty: none
+  int other_kernel;        // of the producer when not fused; -1 a parameter or none
+} explain_edge;
+
+typedef struct explain_kernel {
+  int number;
+  group_kind kind;
+  str what;  // "dot, add, erf, mul, cast"
+  span at;
+  vec(span) spans;  // of its operators, without repeats
+  int operators;
+  vec(explain_buffer) inputs, outputs;
+  vec(explain_edge) edges;  // that end here, in program order
+  double bytes_read, bytes_written;
+  double flops;             // as computed, recomputation included
+  double needed_flops;      // each operator once
+  double needed_bytes;      // without intermediate results in memory
+  double intensity;         // flops per byte
+  double attainable;        // flops per second the roofline allows at this intensity
+  double seconds;           // predicted
+  double roof_seconds;      // of the needed bytes and flops at full speed
+  double roof_share;        // roof_seconds / seconds, 0 to 1
+  double measured_seconds;  // 0: not run
+  explain_bound bound;
+  vec(str) limits;  // what keeps it from the roofline and what the remainder needs, a line each
+} explain_kernel;
+
+typedef struct explanation {
+  str function;
+  const target_info *target;
+  vec(str) assumed;  // "N = 1024": sizes that are not known
+  vec(explain_kernel) kernels;
+  double bytes, flops, seconds;
+  double unfused_bytes;  // if every operator read its operands from and wrote its result to memory
+} explanation;
+
+const char *group_kind_name(group_kind k);
+
+/// Explains a fused graph; everything is allocated in a.
+explanation *graph_explain(arena *a, const graph *g, const pass_options *options);
+/// `files` gives names and lines to positions; null leaves them out.
+void explain_text(const explanation *e, const diag_list *files, strbuf *out);
+void explain_json(const explanation *e, const diag_list *files, strbuf *out);
