@@ -20,12 +20,15 @@ static ix *compose(graph *g, const node *outer, const node *inner) {
   return index;
 }
 
+/// A pad tests the coordinates of its own operand, so it composes only with a change of order.
 static node *view_of_view(graph *g, const node *n) {
   const node *inner = n->in[0];
-  // A pad asks whether its own operand's coordinates are inside, so it keeps its operand.
-  if (n->op == OP_view && inner->op == OP_view)
+  if (n->op == OP_pad && view_is_reorder(g, inner))
+    return graph_pad(g, inner->in[0], n->in[1], compose(g, n, inner), n->axes, n->naxes);
+  if (n->op == OP_pad) return NULL;
+  if (inner->op == OP_view)
     return graph_view(g, inner->in[0], compose(g, n, inner), n->axes, n->naxes);
-  if (inner->op == OP_pad && n->op == OP_view)
+  if (inner->op == OP_pad)
     return graph_pad(g, inner->in[0], inner->in[1], compose(g, n, inner), n->axes, n->naxes);
   return NULL;
 }
