@@ -4,7 +4,10 @@
 // f64 does not round twice by way of f32.
 #include "ir/dtype.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 typedef struct dtype_info {
   const char *name;
@@ -182,4 +185,42 @@ void scalar_store(void *p, dtype t, scalar v) {
       memcpy(p, &half, 2);
   }
 #undef STORE
+}
+
+// ---- text
+
+static void print_float(double v, dtype t, strbuf *out) {
+  if (isnan(v)) return sb_puts(out, "nan");
+  if (isinf(v)) return sb_puts(out, v < 0 ? "-inf" : "inf");
+  char text[40];
+  for (int digits = 1; digits <= 17; digits++) {
+    snprintf(text, sizeof text, "%.*g", digits, v);
+    if (round_float(strtod(text, NULL), t) == v) break;
+  }
+  sb_puts(out, text);
+  if (!strpbrk(text, ".e")) sb_puts(out, ".0");
+}
+
+void scalar_print(scalar v, dtype t, strbuf *out) {
+  if (dtype_is_float(t)) print_float(v.f, t, out);
+  else if (t == DT_bool) sb_puts(out, v.i ? "true" : "false");
+  else sb_printf(out, "%lld", (long long)v.i);
+}
+
+bool scalar_parse(str text, dtype t, scalar *out) {
+  char copy[64], *end;
+  if (text.len == 0 || text.len >= (int)sizeof copy) return false;
+  memcpy(copy, text.ptr, (size_t)text.len);
+  copy[text.len] = 0;
+  if (t == DT_bool) {
+    out->i = str_eqz(text, "true");
+    return out->i || str_eqz(text, "false");
+  }
+  errno = 0;
+  if (dtype_is_float(t)) {
+    out->f = round_float(strtod(copy, &end), t);
+    return *end == 0;
+  }
+  out->i = strtoll(copy, &end, 10);
+  return *end == 0 && errno == 0 && wrap_int(out->i, t) == out->i;
 }

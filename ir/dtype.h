@@ -42,3 +42,8 @@ scalar scalar_cast(scalar v, dtype from, dtype to);
 /// Reads and writes one element in memory format.
 scalar scalar_load(const void *p, dtype t);
 void scalar_store(void *p, dtype t, scalar v);
+
+/// Text of a value: "1.0", "0.1" (the shortest that reads back as that value of type t), "-inf",
+/// "nan", "42", "true"; and the value of such a text, false when t cannot hold it.
+void scalar_print(scalar v, dtype t, strbuf *out);
+bool scalar_parse(str text, dtype t, scalar *out);

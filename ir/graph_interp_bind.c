@@ -101,6 +101,9 @@ static bool mismatch(const binder *b, int param, int k, int64_t expected) {
                     STR_FMT(param_name(b, by->param)), STR_FMT(size->name), (long long)expected,
                     STR_FMT(n->name), STR_FMT(size->name), got);
   }
+  if (size->kind == IX_CONST)
+    return run_fail(r, n, "axis %.*s of %.*s is %lld, not %lld", STR_FMT(name), STR_FMT(n->name), got,
+                    (long long)expected);
   str form = size_text(b, a->size);
   return run_fail(r, n, "axis %.*s of %.*s is %lld, but its size is %.*s = %lld", STR_FMT(name),
                   STR_FMT(n->name), got, STR_FMT(form), (long long)expected);

@@ -110,15 +110,25 @@ bool interp_reduce(run *r, const node *n, value *out) {
 
 // ---- contractions
 
-/// The contracted axes go before the last axis of the result, so that the inner loop runs along
-/// the result with one factor fixed; when that axis is short, they go last.
-static walk contraction_walk(const run *r, const node *n) {
+/// The contracted axes go last, or before the last axis of the result.
+static walk contraction_walk(const run *r, const node *n, bool result_inside) {
   int axes[WALK_AXES], count = 0, last = n->naxes - 1;
-  bool result_inside = last >= 0 && r->axis_size[n->axes[last]] >= 8;
   for (int k = 0; k < (result_inside ? last : n->naxes); k++) axes[count++] = n->axes[k];
   for (int k = 0; k < n->nattr_axes; k++) axes[count++] = n->attr_axes[k];
   if (result_inside) axes[count++] = n->axes[last];
-  return walk_over(r, axes, count);
+  walk w = walk_over(r, axes, count);
+  walk_operand(r, &w, n);
+  walk_operand(r, &w, n->in[0]);
+  walk_operand(r, &w, n->in[1]);
+  return w;
+}
+
+/// How many operands lie still or contiguous along the rows; none when rows are short.
+static int row_score(const walk *w) {
+  int score = 0, last = w->naxes - 1;
+  for (int o = 0; o < w->noperands; o++)
+    score += w->stride[o][last] == 0 || w->stride[o][last] == 1;
+  return w->size[last] >= 8 ? score : 0;
 }
 
 static void multiply_row(const walk *w, bool is_float, scalar *to, const scalar *a,
@@ -142,13 +152,15 @@ static void multiply_row(const walk *w, bool is_float, scalar *to, const scalar 
 }
 
 bool interp_dot(run *r, const node *n, value *out) {
-  walk w = contraction_walk(r, n);
-  int to = walk_operand(r, &w, n);
-  int a = walk_operand(r, &w, n->in[0]), b = walk_operand(r, &w, n->in[1]);
+  walk w = contraction_walk(r, n, false);
+  if (n->naxes) {
+    walk other = contraction_walk(r, n, true);
+    if (row_score(&other) > row_score(&w)) w = other;
+  }
   bool is_float = dtype_is_float(n->type);
   for (bool more = walk_first(&w); more; more = walk_next(&w))
-    multiply_row(&w, is_float, out->data + w.offset[to], input(r, n, 0) + w.offset[a],
-                 input(r, n, 1) + w.offset[b]);
+    multiply_row(&w, is_float, out->data + w.offset[0], input(r, n, 0) + w.offset[1],
+                 input(r, n, 1) + w.offset[2]);
   for (int64_t j = 0; j < out->count; j++) out->data[j] = run_round(r, n, out->data[j]);
   return true;
 }

@@ -126,12 +126,6 @@ static void put_note(printer *p, const node *n) {
 
 // ---- nodes
 
-static void put_const(printer *p, const node *n) {
-  if (dtype_is_float(n->type)) sb_put_float(p->out, n->value.f);
-  else if (n->type == DT_bool) sb_puts(p->out, n->value.i ? "true" : "false");
-  else sb_printf(p->out, "%lld", (long long)n->value.i);
-}
-
 static void put_operands(printer *p, const node *n) {
   bool mapped = n->op == OP_view || n->op == OP_pad;
   for (int k = 0; k < n->nin; k++) {
@@ -151,7 +145,7 @@ static void put_body(printer *p, const node *n) {
   if (n->op >= OP_COUNT) return sb_puts(p->out, "?");
   sb_printf(p->out, "%s ", op_get(n->op)->name);
   switch (n->op) {
-    case OP_const: put_const(p, n); break;
+    case OP_const: scalar_print(n->value, n->type, p->out); break;
     case OP_size: put_size(p, n->index ? n->index[0] : 0); break;
     case OP_index: put_axes(p, n->attr_axes, n->nattr_axes); break;
     case OP_call:

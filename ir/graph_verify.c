@@ -213,13 +213,25 @@ static str note(void *ctx, const node *n) {
   return sb_str(&b);
 }
 
+static void verify_all(verifier *v) {
+  const graph *g = v->g;
+  check(g->nparams >= 0 && g->nparams <= g->nodes.len);
+  verify_axes(v);
+  for (int i = 0; i < g->nodes.len; i++) verify_node(v, g->nodes.data[i], i);
+  verify_outputs(v);
+  verify_kernels(v);
+}
+
+void graph_violations(const graph *g, arena *a, void (*found)(void *, const node *, str),
+                      void *ctx) {
+  verifier v = {.g = g, .arena = a};
+  verify_all(&v);
+  for (int k = 0; k < v.found.len; k++) found(ctx, v.found.data[k].at, v.found.data[k].text);
+}
+
 bool graph_verify(const graph *g, arena *a, str *report) {
   verifier v = {.g = g, .arena = a};
-  check(g->nparams >= 0 && g->nparams <= g->nodes.len);
-  verify_axes(&v);
-  for (int i = 0; i < g->nodes.len; i++) verify_node(&v, g->nodes.data[i], i);
-  verify_outputs(&v);
-  verify_kernels(&v);
+  verify_all(&v);
   if (!v.found.len) return true;
   strbuf b = sb_new(a);
   graph_print_notes(g, note, &v, &b);

@@ -164,7 +164,9 @@ static division divide(ix_pool *p, ix a, ix b) {
     }
   }
   d.exact = within(p, d.rest, b);
-  return d;
+  ix above = ix_add(p, d.rest, b);  // N - 1 - n lost its N to the quotient
+  if (d.exact || !within(p, above, b)) return d;
+  return (division){ix_sub(p, d.quotient, ix_const(p, 1)), above, true};
 }
 
 static bool trivial_divisor(ix_pool *p, ix_kind kind, ix a, ix b, ix *result) {

@@ -18,8 +18,8 @@ typedef struct printer {
 static str print_expr(const printer *w, ix e);
 
 static str print_operand(const printer *w, ix e) {
-  ix_kind kind = ix_get(w->pool, e)->kind;
-  bool plain = kind == IX_SYM || kind == IX_AXIS || kind == IX_CONST;
+  const ix_node *n = ix_get(w->pool, e);
+  bool plain = n->kind == IX_SYM || n->kind == IX_AXIS || (n->kind == IX_CONST && n->value >= 0);
   str text = print_expr(w, e);
   return plain ? text : str_printf(w->scratch, "(%.*s)", STR_FMT(text));
 }

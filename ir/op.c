@@ -334,17 +334,21 @@ scalar op_combine(op o, dtype t, scalar acc, scalar v) {
 
 // ---- random numbers
 
-uint64_t op_random_bits(uint64_t key, uint64_t counter) {
+void op_philox(uint32_t c[4], uint64_t key) {
   uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-  uint32_t c0 = (uint32_t)counter, c1 = (uint32_t)(counter >> 32), c2 = 0, c3 = 0;
   for (int round = 0; round < 10; round++) {
-    uint64_t even = (uint64_t)c0 * 0xD2511F53u, odd = (uint64_t)c2 * 0xCD9E8D57u;
-    c0 = (uint32_t)(odd >> 32) ^ c1 ^ k0;
-    c1 = (uint32_t)odd;
-    c2 = (uint32_t)(even >> 32) ^ c3 ^ k1;
-    c3 = (uint32_t)even;
+    uint64_t even = (uint64_t)c[0] * 0xD2511F53u, odd = (uint64_t)c[2] * 0xCD9E8D57u;
+    c[0] = (uint32_t)(odd >> 32) ^ c[1] ^ k0;
+    c[1] = (uint32_t)odd;
+    c[2] = (uint32_t)(even >> 32) ^ c[3] ^ k1;
+    c[3] = (uint32_t)even;
     k0 += 0x9E3779B9u;  // the golden ratio, then sqrt(3) - 1
     k1 += 0xBB67AE85u;
   }
-  return (uint64_t)c1 << 32 | c0;
+}
+
+uint64_t op_random_bits(uint64_t key, uint64_t counter) {
+  uint32_t c[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 0, 0};
+  op_philox(c, key);
+  return (uint64_t)c[1] << 32 | c[0];
 }

@@ -49,6 +49,8 @@ scalar op_identity(op o, dtype t);
 scalar op_combine(op o, dtype t, scalar acc, scalar v);
 /// The accumulation type of dot for inputs of type t.
 dtype op_dot_type(dtype t);
-/// Philox4x32-10: 64 bits for (key, counter). Salmon et al., "Parallel random numbers: as easy
-/// as 1, 2, 3", SC'11.
+/// Philox4x32-10: replaces the counter by 128 random bits; the low half of the key comes first.
+/// Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11.
+void op_philox(uint32_t counter[4], uint64_t key);
+/// Its first 64 bits for a 64-bit counter: the op random_bits.
 uint64_t op_random_bits(uint64_t key, uint64_t counter);

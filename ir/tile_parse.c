@@ -3,15 +3,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "ir/tile_lex.h"
-#include "ir/tile_text.h"
+#include "ir/tile_parse.h"
 
 enum { DEEPEST = 100, MOST_EXTENT = 1 << 24 };
 
 typedef vec(tval *) tval_list;
 
 typedef struct parser {
-  tile_cursor *c;
+  text_cursor *c;
   kernel *k;
   map values;  // by name
   int depth;
@@ -20,35 +19,35 @@ typedef struct parser {
 // ---- names
 
 static int read_axis(parser *p) {
-  tlex_peek(p->c);
+  text_peek(p->c);
   int begin = p->c->at;
-  str name = tlex_name(p->c, "the name of an axis");
+  str name = text_name(p->c, "the name of an axis");
   int found = p->c->failed ? -1 : kernel_find_axis(p->k, name);
   if (found < 0 && !p->c->failed)
-    tlex_fail(p->c, TILE_E_UNKNOWN, begin, "the kernel has no axis %.*s", STR_FMT(name));
+    text_fail(p->c, DIAG_ir_unknown, begin, "the kernel has no axis %.*s", STR_FMT(name));
   return found < 0 ? 0 : found;
 }
 
 /// "T:64"
 static int read_axis_extent(parser *p, int *extent) {
   int found = read_axis(p);
-  tlex_expect(p->c, ':');
-  *extent = (int)tlex_int(p->c, 1, MOST_EXTENT);
+  text_expect(p->c, ':');
+  *extent = (int)text_int(p->c, 1, MOST_EXTENT);
   return found;
 }
 
 static tval *read_value(parser *p) {
-  tlex_peek(p->c);
+  text_peek(p->c);
   int begin = p->c->at;
-  str name = tlex_sigil_name(p->c, '%');
+  str name = text_sigil_name(p->c, '%');
   tval *v = p->c->failed ? NULL : map_get(&p->values, name);
-  if (!v) tlex_fail(p->c, TILE_E_UNKNOWN, begin, "no value %%%.*s is defined", STR_FMT(name));
+  if (!v) text_fail(p->c, DIAG_ir_unknown, begin, "no value %%%.*s is defined", STR_FMT(name));
   return v;
 }
 
 static void read_values(parser *p, tval_list *list) {
   do vec_push(p->k->arena, list, read_value(p));
-  while (tlex_accept(p->c, ','));
+  while (text_accept(p->c, ','));
 }
 
 typedef struct name_at {
@@ -58,26 +57,26 @@ typedef struct name_at {
 typedef vec(name_at) name_list;
 
 static void read_definition(parser *p, name_list *names) {
-  tlex_peek(p->c);
+  text_peek(p->c);
   int begin = p->c->at;
-  name_at found = {tlex_sigil_name(p->c, '%'), begin};
+  name_at found = {text_sigil_name(p->c, '%'), begin};
   vec_push(p->c->arena, names, found);
 }
 
 static void define(parser *p, const name_at *n, tval *v) {
   if (p->c->failed) return;
   if (map_get(&p->values, n->name))
-    tlex_fail(p->c, TILE_E_TWICE, n->begin, "%%%.*s is defined twice", STR_FMT(n->name));
+    text_fail(p->c, DIAG_ir_twice, n->begin, "%%%.*s is defined twice", STR_FMT(n->name));
   else map_put(p->c->arena, &p->values, n->name, v);
 }
 
 static int find_buffer(parser *p) {
-  tlex_peek(p->c);
+  text_peek(p->c);
   int begin = p->c->at;
-  str name = tlex_name(p->c, "the name of a buffer");
+  str name = text_name(p->c, "the name of a buffer");
   for (int i = 0; i < p->k->bufs.len; i++)
     if (str_eq(p->k->bufs.data[i].name, name)) return i;
-  tlex_fail(p->c, TILE_E_UNKNOWN, begin, "the kernel has no buffer %.*s", STR_FMT(name));
+  text_fail(p->c, DIAG_ir_unknown, begin, "the kernel has no buffer %.*s", STR_FMT(name));
   return 0;
 }
 
@@ -86,24 +85,24 @@ static int find_buffer(parser *p) {
 /// "f32[N:1, T:64]"
 static tval *read_type(parser *p) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
-  dtype t = tlex_dtype(p->c);
-  if (tlex_accept(p->c, '[')) {
+  dtype t = text_dtype(p->c);
+  if (text_accept(p->c, '[')) {
     do {
       if (n == MAX_AXES) {
-        tlex_fail(p->c, TILE_E_LIMIT, p->c->at, "more than %d axes", MAX_AXES);
+        text_fail(p->c, DIAG_ir_limit, p->c->at, "more than %d axes", MAX_AXES);
         break;
       }
       axes[n] = read_axis_extent(p, &extents[n]);
       n++;
-    } while (tlex_accept(p->c, ','));
-    tlex_expect(p->c, ']');
+    } while (text_accept(p->c, ','));
+    text_expect(p->c, ']');
   }
   return tile_value(p->k, t, axes, extents, n);
 }
 
 /// The characters of a number or word; its meaning depends on the type that follows.
 static str read_constant(parser *p) {
-  tlex_peek(p->c);
+  text_peek(p->c);
   const char *text = p->c->text.ptr;
   int begin = p->c->at, end = begin;
   while (end < p->c->text.len && !strchr(" \t\r\n:", text[end])) end++;
@@ -127,9 +126,9 @@ static scalar constant_of(parser *p, str text, dtype t) {
     v.i = strtoll(z, &end, 10);
   }
   if (!text.len || *end || end == z || errno)
-    tlex_fail(p->c, TILE_E_NUMBER, begin, "%s is not a constant of type %s", z, dtype_name(t));
+    text_fail(p->c, DIAG_ir_number, begin, "%s is not a constant of type %s", z, dtype_name(t));
   else if (!dtype_is_float(t) && scalar_cast(v, DT_i64, t).i != v.i)
-    tlex_fail(p->c, TILE_E_NUMBER, begin, "%s does not fit into %s", z, dtype_name(t));
+    text_fail(p->c, DIAG_ir_number, begin, "%s does not fit into %s", z, dtype_name(t));
   return v;
 }
 
@@ -140,13 +139,13 @@ static ix axis_coordinate(void *ctx, str name) {
 }
 
 static ix read_index(parser *p) {
-  tlex_peek(p->c);
+  text_peek(p->c);
   if (p->c->failed) return ix_const(&p->k->ix, 0);
   int begin = p->c->at;
   const char *error = "malformed index";
   ix e = ix_parse(&p->k->ix, p->c->text, &p->c->at, axis_coordinate, p->k, &error);
   if (e) return e;
-  tlex_fail(p->c, TILE_E_SYNTAX, begin, "%s", error);
+  text_fail(p->c, DIAG_ir_syntax, begin, "%s", error);
   return ix_const(&p->k->ix, 0);
 }
 
@@ -160,7 +159,7 @@ static void set_inputs(parser *p, tstmt *s, const tval_list *list) {
 static void set_size(parser *p, tstmt *s) {
   s->nix = 1;
   s->ix = arena_new(p->k->arena, ix);
-  s->ix[0] = tlex_size(p->c, &p->k->ix);
+  s->ix[0] = text_size(p->c, &p->k->ix);
 }
 
 /// "x[N, %3 + 2*T]": the buffer and its coordinates; indirect tiles are appended to `in`.
@@ -171,25 +170,25 @@ static void read_access(parser *p, tstmt *s, tval_list *in) {
   s->nix = rank;
   s->ix = arena_array(p->k->arena, ix, rank);
   s->indirect = arena_array(p->k->arena, int8_t, rank);
-  tlex_expect(p->c, '[');
+  text_expect(p->c, '[');
   for (int d = 0; d < rank; d++) {
-    if (d) tlex_expect(p->c, ',');
+    if (d) text_expect(p->c, ',');
     s->indirect[d] = -1;
-    bool tile = tlex_peek(p->c) == '%';
+    bool tile = text_peek(p->c) == '%';
     if (tile) {
       s->indirect[d] = (int8_t)in->len;
       vec_push(p->k->arena, in, read_value(p));
     }
-    bool more = !tile || tlex_accept(p->c, '+');
+    bool more = !tile || text_accept(p->c, '+');
     s->ix[d] = more ? read_index(p) : ix_const(&p->k->ix, 0);
   }
-  tlex_expect(p->c, ']');
+  text_expect(p->c, ']');
 }
 
 static void read_load(parser *p, tstmt *s) {
   tval_list in = {0};
   read_access(p, s, &in);
-  s->guard = tlex_accept_word(p->c, "guard");
+  s->guard = text_accept_word(p->c, "guard");
   if (s->guard) vec_push(p->k->arena, &in, read_value(p));
   set_inputs(p, s, &in);
 }
@@ -198,9 +197,9 @@ static void read_store(parser *p, tstmt *s) {
   tval_list in = {0};
   vec_push(p->k->arena, &in, NULL);
   read_access(p, s, &in);
-  tlex_expect(p->c, ',');
+  text_expect(p->c, ',');
   in.data[0] = read_value(p);
-  s->nontemporal = tlex_accept_word(p->c, "nontemporal");
+  s->nontemporal = text_accept_word(p->c, "nontemporal");
   set_inputs(p, s, &in);
   p->k->bufs.data[s->buf].written = true;
 }
@@ -209,49 +208,49 @@ static void read_prefetch(parser *p, tstmt *s) {
   tval_list in = {0};
   read_access(p, s, &in);
   set_inputs(p, s, &in);
-  tlex_expect_word(p->c, "level");
-  s->level = (int)tlex_int(p->c, 1, 3);
-  s->write = tlex_accept_word(p->c, "write");
+  text_expect_word(p->c, "level");
+  s->level = (int)text_int(p->c, 1, 3);
+  s->write = text_accept_word(p->c, "write");
 }
 
 static void read_check(parser *p, tstmt *s) {
   tval_list in = {0};
   vec_push(p->k->arena, &in, read_value(p));
   set_inputs(p, s, &in);
-  tlex_expect_word(p->c, "below");
+  text_expect_word(p->c, "below");
   set_size(p, s);
-  tlex_expect_word(p->c, "site");
-  s->site = (int)tlex_int(p->c, 0, 65535);
+  text_expect_word(p->c, "site");
+  s->site = (int)text_int(p->c, 0, 65535);
   if (s->site >= p->k->nsites) p->k->nsites = s->site + 1;
 }
 
 /// "local row : f32[T, D:64] panel D:16"
 static void read_local(parser *p, tstmt *s) {
   kernel *k = p->k;
-  tlex_peek(p->c);
+  text_peek(p->c);
   int begin = p->c->at;
-  tile_buf b = {.name = tlex_name(p->c, "the name of a buffer"), .local = true, .panel_dim = -1};
+  tile_buf b = {.name = text_name(p->c, "the name of a buffer"), .local = true, .panel_dim = -1};
   for (int i = 0; i < k->bufs.len; i++)
     if (str_eq(k->bufs.data[i].name, b.name))
-      tlex_fail(p->c, TILE_E_TWICE, begin, "there is a buffer %.*s", STR_FMT(b.name));
-  tlex_expect(p->c, ':');
-  b.type = tlex_dtype(p->c);
-  if (tlex_accept(p->c, '[')) {
+      text_fail(p->c, DIAG_ir_twice, begin, "there is a buffer %.*s", STR_FMT(b.name));
+  text_expect(p->c, ':');
+  b.type = text_dtype(p->c);
+  if (text_accept(p->c, '[')) {
     do {
       if (b.rank == MAX_AXES) {
-        tlex_fail(p->c, TILE_E_LIMIT, p->c->at, "more than %d dimensions", MAX_AXES);
+        text_fail(p->c, DIAG_ir_limit, p->c->at, "more than %d dimensions", MAX_AXES);
         break;
       }
       b.local_axes[b.rank] = read_axis(p);
       if (p->c->failed) return;
-      bool part = tlex_accept(p->c, ':');
-      b.dims[b.rank] = part ? ix_const(&k->ix, tlex_int(p->c, 1, MOST_EXTENT))
+      bool part = text_accept(p->c, ':');
+      b.dims[b.rank] = part ? ix_const(&k->ix, text_int(p->c, 1, MOST_EXTENT))
                             : k->axes.data[b.local_axes[b.rank]].size;
       b.rank++;
-    } while (tlex_accept(p->c, ','));
-    tlex_expect(p->c, ']');
+    } while (text_accept(p->c, ','));
+    text_expect(p->c, ']');
   }
-  if (tlex_accept_word(p->c, "panel")) {
+  if (text_accept_word(p->c, "panel")) {
     int along = read_axis_extent(p, &b.panel);
     for (int d = 0; d < b.rank; d++)
       if (b.local_axes[d] == along) b.panel_dim = d;
@@ -263,9 +262,9 @@ static void read_local(parser *p, tstmt *s) {
 
 static void read_over(parser *p, tstmt *s) {
   vec(int) axes = {0};
-  tlex_expect_word(p->c, "over");
+  text_expect_word(p->c, "over");
   do vec_push(p->k->arena, &axes, read_axis(p));
-  while (tlex_accept(p->c, ','));
+  while (text_accept(p->c, ','));
   s->naxes = axes.len;
   s->axes = axes.data;
 }
@@ -280,22 +279,22 @@ static tval *value_like(parser *p, const tval *v) {
 /// "loop T:64 unroll 4 reverse vec stage carry %2 = %0 { ... }"
 static void read_loop(parser *p, tstmt *s, const name_list *results) {
   s->axis = read_axis_extent(p, &s->extent);
-  if (tlex_accept_word(p->c, "unroll")) s->unroll = (int)tlex_int(p->c, 1, 4096);
-  s->reverse = tlex_accept_word(p->c, "reverse");
-  s->vec = tlex_accept_word(p->c, "vec");
-  s->stage = tlex_accept_word(p->c, "stage");
+  if (text_accept_word(p->c, "unroll")) s->unroll = (int)text_int(p->c, 1, 4096);
+  s->reverse = text_accept_word(p->c, "reverse");
+  s->vec = text_accept_word(p->c, "vec");
+  s->stage = text_accept_word(p->c, "stage");
   name_list params = {0};
   tval_list inits = {0};
-  if (tlex_accept_word(p->c, "carry")) {
+  if (text_accept_word(p->c, "carry")) {
     do {
       read_definition(p, &params);
-      tlex_expect(p->c, '=');
+      text_expect(p->c, '=');
       vec_push(p->k->arena, &inits, read_value(p));
-    } while (tlex_accept(p->c, ','));
+    } while (text_accept(p->c, ','));
   }
   set_inputs(p, s, &inits);
   if (results->len != inits.len)
-    return tlex_fail(p->c, TILE_E_SYNTAX, p->c->at, "the loop has %d results and carries %d",
+    return text_fail(p->c, DIAG_ir_syntax, p->c->at, "the loop has %d results and carries %d",
                      results->len, inits.len);
   s->body = arena_new(p->k->arena, tregion);
   s->nout = s->body->nparams = inits.len;
@@ -315,9 +314,9 @@ static void read_loop(parser *p, tstmt *s, const name_list *results) {
 static void read_condition(parser *p, tstmt *s) {
   static const char *const words[] = {"first", "last", "any", "all"};
   int cond = 0;
-  while (cond < 4 && !tlex_accept_word(p->c, words[cond])) cond++;
+  while (cond < 4 && !text_accept_word(p->c, words[cond])) cond++;
   if (cond == 4)
-    return tlex_fail(p->c, TILE_E_SYNTAX, p->c->at, "expected first, last, any or all");
+    return text_fail(p->c, DIAG_ir_syntax, p->c->at, "expected first, last, any or all");
   s->cond = (tile_cond)cond;
   if (s->cond == COND_FIRST || s->cond == COND_LAST) {
     s->axis = read_axis(p);
@@ -336,7 +335,7 @@ static void read_if(parser *p, tstmt *s, const name_list *results) {
   for (int i = 0; i < results->len; i++) s->out[i] = value_like(p, NULL);
   s->body = arena_new(p->k->arena, tregion);
   read_region(p, s->body);
-  if (tlex_accept_word(p->c, "else")) {
+  if (text_accept_word(p->c, "else")) {
     s->other = arena_new(p->k->arena, tregion);
     read_region(p, s->other);
   }
@@ -359,21 +358,21 @@ static void read_operands(parser *p, tstmt *s) {
 }
 
 static void read_op(parser *p, tstmt *s) {
-  tlex_peek(p->c);
+  text_peek(p->c);
   int begin = p->c->at;
-  str name = tlex_name(p->c, "an op");
+  str name = text_name(p->c, "an op");
   if (!p->c->failed && !op_parse(name, &s->op))
-    tlex_fail(p->c, TILE_E_UNKNOWN, begin, "%.*s is not an op", STR_FMT(name));
+    text_fail(p->c, DIAG_ir_unknown, begin, "%.*s is not an op", STR_FMT(name));
 }
 
 /// ": f32[N:1], i32[N:1]", one type per result.
 static void read_results(parser *p, tstmt *s, const name_list *results) {
   if (!results->len) return;
-  tlex_expect(p->c, ':');
+  text_expect(p->c, ':');
   s->nout = results->len;
   s->out = arena_array(p->k->arena, tval *, results->len);
   for (int i = 0; i < results->len; i++) {
-    if (i) tlex_expect(p->c, ',');
+    if (i) text_expect(p->c, ',');
     s->out[i] = read_type(p);
     define(p, &results->data[i], s->out[i]);
   }
@@ -412,119 +411,119 @@ static void read_details(parser *p, tstmt *s, const name_list *results) {
   }
   read_results(p, s, results);
   if (s->kind != TILE_CONST) return;
-  if (s->nout != 1) tlex_fail(p->c, TILE_E_SYNTAX, p->c->at, "a constant has one result");
+  if (s->nout != 1) text_fail(p->c, DIAG_ir_syntax, p->c->at, "a constant has one result");
   else s->value = constant_of(p, constant, s->out[0]->type);
 }
 
 static void read_stmt(parser *p, tregion *r) {
   name_list results = {0};
   int begin = p->c->at;
-  if (tlex_peek(p->c) == '%') {
+  if (text_peek(p->c) == '%') {
     do read_definition(p, &results);
-    while (tlex_accept(p->c, ','));
-    tlex_expect(p->c, '=');
+    while (text_accept(p->c, ','));
+    text_expect(p->c, '=');
   }
-  tlex_peek(p->c);
+  text_peek(p->c);
   int word_at = p->c->at;
-  str word = tlex_name(p->c, "a statement or '}'");
+  str word = text_name(p->c, "a statement or '}'");
   tile_op kind;
   op o = OP_add;
   if (p->c->failed) return;
   if (!kind_of_word(word, &kind, &o))
-    return tlex_fail(p->c, TILE_E_UNKNOWN, word_at, "%.*s is not a statement", STR_FMT(word));
+    return text_fail(p->c, DIAG_ir_unknown, word_at, "%.*s is not a statement", STR_FMT(word));
   tile_builder b = {.k = p->k, .region = r};
   tstmt *s = tile_stmt(&b, kind, NULL, 0);
   s->op = o;
-  s->at = tlex_span(p->c, begin);  // loops and ifs: their first word; else the whole statement
+  s->at = text_span(p->c, begin);  // loops and ifs: their first word; else the whole statement
   read_details(p, s, &results);
-  if (kind != TILE_LOOP && kind != TILE_IF) s->at = tlex_span(p->c, begin);
+  if (kind != TILE_LOOP && kind != TILE_IF) s->at = text_span(p->c, begin);
 }
 
 static void read_region(parser *p, tregion *r) {
   if (++p->depth > DEEPEST)
-    return tlex_fail(p->c, TILE_E_LIMIT, p->c->at, "regions are nested too deep");
-  tlex_expect(p->c, '{');
-  while (!p->c->failed && tlex_peek(p->c) != '}') read_stmt(p, r);
-  tlex_expect(p->c, '}');
+    return text_fail(p->c, DIAG_ir_limit, p->c->at, "regions are nested too deep");
+  text_expect(p->c, '{');
+  while (!p->c->failed && text_peek(p->c) != '}') read_stmt(p, r);
+  text_expect(p->c, '}');
   p->depth--;
 }
 
 // ---- kernels
 
 static void read_arguments(parser *p) {
-  tlex_expect(p->c, '(');
-  if (tlex_accept(p->c, ')')) return;
+  text_expect(p->c, '(');
+  if (text_accept(p->c, ')')) return;
   do {
     ix dims[MAX_AXES], strides[MAX_AXES];
     int rank = 0;
-    tlex_peek(p->c);
+    text_peek(p->c);
     int begin = p->c->at;
-    str name = tlex_name(p->c, "the name of an argument");
-    tlex_expect(p->c, ':');
-    dtype t = tlex_dtype(p->c);
-    if (tlex_accept(p->c, '[')) {
+    str name = text_name(p->c, "the name of an argument");
+    text_expect(p->c, ':');
+    dtype t = text_dtype(p->c);
+    if (text_accept(p->c, '[')) {
       do {
-        if (rank == MAX_AXES) tlex_fail(p->c, TILE_E_LIMIT, begin, "the rank is too large");
-        else dims[rank++] = tlex_size(p->c, &p->k->ix);
-      } while (tlex_accept(p->c, ','));
-      tlex_expect(p->c, ']');
+        if (rank == MAX_AXES) text_fail(p->c, DIAG_ir_limit, begin, "the rank is too large");
+        else dims[rank++] = text_size(p->c, &p->k->ix);
+      } while (text_accept(p->c, ','));
+      text_expect(p->c, ']');
     }
     if (p->c->failed) return;
-    tlex_strides(p->c, &p->k->ix, dims, rank, strides);
+    text_strides(p->c, &p->k->ix, dims, rank, strides);
     for (int i = 0; i < p->k->bufs.len; i++)
       if (str_eq(p->k->bufs.data[i].name, name))
-        tlex_fail(p->c, TILE_E_TWICE, begin, "two arguments are called %.*s", STR_FMT(name));
+        text_fail(p->c, DIAG_ir_twice, begin, "two arguments are called %.*s", STR_FMT(name));
     kernel_add_arg(p->k, name, t, rank, dims, strides);
-  } while (tlex_accept(p->c, ','));
-  tlex_expect(p->c, ')');
+  } while (text_accept(p->c, ','));
+  text_expect(p->c, ')');
 }
 
 static void read_axes(parser *p) {
-  tile_cursor *c = p->c;
-  if (!tlex_accept_word(c, "axes")) return;
+  text_cursor *c = p->c;
+  if (!text_accept_word(c, "axes")) return;
   do {
-    tlex_peek(c);
+    text_peek(c);
     int begin = c->at;
-    str name = tlex_name(c, "the name of an axis");
+    str name = text_name(c, "the name of an axis");
     if (c->failed) return;
-    ix size = tlex_accept(c, '=') ? tlex_size(c, &p->k->ix) : ix_sym(&p->k->ix, name);
+    ix size = text_accept(c, '=') ? text_size(c, &p->k->ix) : ix_sym(&p->k->ix, name);
     if (kernel_find_axis(p->k, name) >= 0)
-      return tlex_fail(c, TILE_E_TWICE, begin, "two axes are called %.*s", STR_FMT(name));
+      return text_fail(c, DIAG_ir_twice, begin, "two axes are called %.*s", STR_FMT(name));
     kernel_add_axis(p->k, name, size);
-  } while (tlex_accept(c, ','));
+  } while (text_accept(c, ','));
 }
 
 /// Facts of sizes and axes stand below the arguments but must be known before them.
 static void read_head(parser *p) {
-  tile_cursor *c = p->c;
+  text_cursor *c = p->c;
   int arguments = c->at;
-  while (tlex_peek(c) && tlex_peek(c) != '{') c->at++;
-  tlex_expect(c, '{');
-  tlex_facts(c, &p->k->ix);
+  while (text_peek(c) && text_peek(c) != '{') c->at++;
+  text_expect(c, '{');
+  text_facts(c, &p->k->ix);
   read_axes(p);
   if (c->failed) return;
   int body = c->at;
   c->at = arguments;
   read_arguments(p);
-  if (tlex_accept_word(c, "vec")) p->k->vec_axis = read_axis_extent(p, &p->k->vec_lanes);
-  tlex_expect(c, '{');
+  if (text_accept_word(c, "vec")) p->k->vec_axis = read_axis_extent(p, &p->k->vec_lanes);
+  text_expect(c, '{');
   if (!c->failed) c->at = body;
 }
 
-kernel *tile_parse_kernel(tile_cursor *c) {
+kernel *tile_parse_kernel(text_cursor *c) {
   parser p = {.c = c};
-  str name = tlex_sigil_name(c, '@');
+  str name = text_sigil_name(c, '@');
   if (c->failed) return NULL;
   p.k = kernel_new(c->arena, name);
   read_head(&p);
-  tlex_expect_word(c, "grid");
-  while (!c->failed && tlex_peek(c) != '{') {
+  text_expect_word(c, "grid");
+  while (!c->failed && text_peek(c) != '{') {
     int extent;
-    if (p.k->grid.len) tlex_expect(c, ',');
+    if (p.k->grid.len) text_expect(c, ',');
     int along = read_axis_extent(&p, &extent);
     if (!c->failed) kernel_set_grid(p.k, along, extent);
   }
   read_region(&p, &p.k->body);
-  tlex_expect(c, '}');
+  text_expect(c, '}');
   return c->failed ? NULL : p.k;
 }

@@ -1,5 +1,5 @@
 // Programs of the tile IR from text: buffers and steps, followed by their kernels.
-#include "ir/tile_lex.h"
+#include "ir/tile_parse.h"
 
 typedef struct call_name {
   str name;
@@ -7,27 +7,27 @@ typedef struct call_name {
 } call_name;
 
 typedef struct parser {
-  tile_cursor *c;
+  text_cursor *c;
   program *p;
   vec(call_name) calls;  // by step: the kernels, which come later
 } parser;
 
 /// "[N, D = 64]"
 static void read_dims(parser *r, buffer *b) {
-  tile_cursor *c = r->c;
-  if (!tlex_accept(c, '[')) return;
+  text_cursor *c = r->c;
+  if (!text_accept(c, '[')) return;
   do {
     if (b->rank == MAX_AXES) {
-      tlex_fail(c, TILE_E_LIMIT, c->at, "the rank is too large");
+      text_fail(c, DIAG_ir_limit, c->at, "the rank is too large");
       return;
     }
-    str name = tlex_name(c, "the name of an axis");
+    str name = text_name(c, "the name of an axis");
     if (c->failed) return;
     b->axis_names[b->rank] = str_dup(c->arena, name);
     b->dims[b->rank++] =
-        tlex_accept(c, '=') ? tlex_size(c, &r->p->ix) : ix_sym(&r->p->ix, name);
-  } while (tlex_accept(c, ','));
-  tlex_expect(c, ']');
+        text_accept(c, '=') ? text_size(c, &r->p->ix) : ix_sym(&r->p->ix, name);
+  } while (text_accept(c, ','));
+  text_expect(c, ']');
 }
 
 static int find_buffer(const program *p, str name) {
@@ -37,56 +37,56 @@ static int find_buffer(const program *p, str name) {
 }
 
 static void read_buffer(parser *r) {
-  tile_cursor *c = r->c;
+  text_cursor *c = r->c;
   program *p = r->p;
   buffer b = {.kind = BUFFER_TEMP};
-  tlex_peek(c);
+  text_peek(c);
   int begin = c->at;
-  b.name = str_dup(c->arena, tlex_sigil_name(c, '%'));
+  b.name = str_dup(c->arena, text_sigil_name(c, '%'));
   if (find_buffer(p, b.name) >= 0)
-    tlex_fail(c, TILE_E_TWICE, begin, "two buffers are called %%%.*s", STR_FMT(b.name));
-  tlex_expect(c, ':');
-  b.type = tlex_dtype(c);
+    text_fail(c, DIAG_ir_twice, begin, "two buffers are called %%%.*s", STR_FMT(b.name));
+  text_expect(c, ':');
+  b.type = text_dtype(c);
   read_dims(r, &b);
   if (c->failed) return;
-  tlex_strides(c, &p->ix, b.dims, b.rank, b.strides);
-  if (tlex_accept_word(c, "param")) {
+  text_strides(c, &p->ix, b.dims, b.rank, b.strides);
+  if (text_accept_word(c, "param")) {
     b.kind = BUFFER_PARAM;
-    b.number = (int)tlex_int(c, p->nparams, p->nparams);
+    b.number = (int)text_int(c, p->nparams, p->nparams);
     p->nparams++;
-  } else if (tlex_accept_word(c, "output")) {
+  } else if (text_accept_word(c, "output")) {
     b.kind = BUFFER_OUTPUT;
-    b.number = (int)tlex_int(c, p->noutputs, p->noutputs);
+    b.number = (int)text_int(c, p->noutputs, p->noutputs);
     p->noutputs++;
   } else {
-    tlex_expect_word(c, "temp");
-    tlex_expect_word(c, "at");
-    b.offset = tlex_size(c, &p->ix);
+    text_expect_word(c, "temp");
+    text_expect_word(c, "at");
+    b.offset = text_size(c, &p->ix);
   }
   vec_push(c->arena, &p->buffers, b);
 }
 
 /// "@softmax.0(%x, %out) what "..."", after call or host.
 static void read_step(parser *r, step_kind kind) {
-  tile_cursor *c = r->c;
+  text_cursor *c = r->c;
   vec(int) bufs = {0};
   step s = {.kind = kind};
-  tlex_peek(c);
+  text_peek(c);
   int begin = c->at;
-  str name = tlex_sigil_name(c, '@');
+  str name = text_sigil_name(c, '@');
   call_name call = {name, begin};
-  tlex_expect(c, '(');
-  for (bool more = tlex_peek(c) != ')'; more && !c->failed; more = tlex_accept(c, ',')) {
-    tlex_peek(c);
+  text_expect(c, '(');
+  for (bool more = text_peek(c) != ')'; more && !c->failed; more = text_accept(c, ',')) {
+    text_peek(c);
     int at = c->at;
-    str buf = tlex_sigil_name(c, '%');
+    str buf = text_sigil_name(c, '%');
     int found = find_buffer(r->p, buf);
-    if (found < 0) tlex_fail(c, TILE_E_UNKNOWN, at, "there is no buffer %%%.*s", STR_FMT(buf));
+    if (found < 0) text_fail(c, DIAG_ir_unknown, at, "there is no buffer %%%.*s", STR_FMT(buf));
     vec_push(c->arena, &bufs, found);
   }
-  tlex_expect(c, ')');
-  s.at = tlex_span(c, begin);
-  if (tlex_accept_word(c, "what")) s.what = tlex_quoted(c);
+  text_expect(c, ')');
+  s.at = text_span(c, begin);
+  if (text_accept_word(c, "what")) s.what = text_quoted(c);
   if (kind == STEP_HOST) s.host_name = str_dup(c->arena, name);
   s.nbufs = bufs.len;
   s.bufs = bufs.data;
@@ -95,27 +95,27 @@ static void read_step(parser *r, step_kind kind) {
 }
 
 static void read_program(parser *r) {
-  tile_cursor *c = r->c;
+  text_cursor *c = r->c;
   program *p = r->p;
-  p->name = str_dup(c->arena, tlex_sigil_name(c, '@'));
-  if (tlex_accept(c, '(')) {
+  p->name = str_dup(c->arena, text_sigil_name(c, '@'));
+  if (text_accept(c, '(')) {
     do {
-      str symbol = tlex_name(c, "the name of a size");
+      str symbol = text_name(c, "the name of a size");
       vec_push(c->arena, &p->symbols, str_dup(c->arena, symbol));
-    } while (tlex_accept(c, ','));
-    tlex_expect(c, ')');
+    } while (text_accept(c, ','));
+    text_expect(c, ')');
   }
-  tlex_expect(c, '{');
-  tlex_facts(c, &p->ix);
-  p->arena_bytes = tlex_accept_word(c, "arena") ? tlex_size(c, &p->ix) : ix_const(&p->ix, 0);
-  while (tlex_accept_word(c, "buffer")) read_buffer(r);
-  while (!c->failed && tlex_peek(c) != '}') {
-    bool host = tlex_accept_word(c, "host");
-    if (!host) tlex_expect_word(c, "call");
+  text_expect(c, '{');
+  text_facts(c, &p->ix);
+  p->arena_bytes = text_accept_word(c, "arena") ? text_size(c, &p->ix) : ix_const(&p->ix, 0);
+  while (text_accept_word(c, "buffer")) read_buffer(r);
+  while (!c->failed && text_peek(c) != '}') {
+    bool host = text_accept_word(c, "host");
+    if (!host) text_expect_word(c, "call");
     read_step(r, host ? STEP_HOST : STEP_KERNEL);
   }
-  tlex_expect(c, '}');
-  while (tlex_accept_word(c, "kernel")) {
+  text_expect(c, '}');
+  while (text_accept_word(c, "kernel")) {
     kernel *k = tile_parse_kernel(c);
     if (k) vec_push(c->arena, &p->kernels, k);
   }
@@ -142,7 +142,7 @@ static void resolve_calls(parser *r) {
       if (str_eq(p->kernels.data[j]->name, call.name)) s->kernel = j;
     if (s->kernel < 0) {
       r->c->at = call.begin + call.name.len + 1;
-      tlex_fail(r->c, TILE_E_UNKNOWN, call.begin, "there is no kernel @%.*s", STR_FMT(call.name));
+      text_fail(r->c, DIAG_ir_unknown, call.begin, "there is no kernel @%.*s", STR_FMT(call.name));
       return;
     }
     const kernel *k = p->kernels.data[s->kernel];
@@ -153,11 +153,11 @@ static void resolve_calls(parser *r) {
 }
 
 bool tile_module_parse(arena *a, diag_list *diags, uint32_t file, tile_module *out) {
-  tile_cursor c = {.arena = a, .diags = diags, .file = file};
+  text_cursor c = {.arena = a, .diags = diags, .file = file};
   c.text = diags->files.data[file - 1].text;
   *out = (tile_module){.arena = a};
-  while (!c.failed && tlex_peek(&c)) {
-    tlex_expect_word(&c, "program");
+  while (!c.failed && text_peek(&c)) {
+    text_expect_word(&c, "program");
     parser r = {.c = &c, .p = arena_new(a, program)};
     r.p->arena = a;
     ix_init(&r.p->ix, a);
