@@ -364,7 +364,7 @@ def views():
           lambda x: np.pad(x, ((0, 0), (2, 3)), constant_values=0.5),
           [{"x": normal(n, d)} for n, d in ((1, 1), (4, 17), (3, 0))])
     g.add("scatter(a: f32[V, D], t: i32[N], u: f32[N, D]) -> f32[V, D]",
-          "return scatter_add(a, V, t, u)",
+          "return scatter_add(a, V = t, u)",
           lambda a, t, u: np.array([wide(a)[v] + wide(u)[t == v].sum(0) for v in range(len(a))]),
           [{"a": normal(v, d), "t": integers(n, low=0, high=v), "u": normal(n, d)}
            for v, d, n in ((1, 1, 1), (5, 17, 30), (40, 3, 9))])
