@@ -160,7 +160,7 @@ def elementwise():
     g.add("logic(a: bool[N], b: bool[N]) -> (bool[N], bool[N], bool[N])",
           "return (a && b, a || b, !a)", lambda a, b: (a & b, a | b, ~a),
           [{"a": data("bool", 70), "b": data("bool", 70)}])
-    g.add("broadcast(x: f32[N], y: f32[D], z: f32) -> f32[N, D]", "return x * y + z",
+    g.add("outer(x: f32[N], y: f32[D], z: f32) -> f32[N, D]", "return x * y + z",
           lambda x, y, z: wide(x)[:, None] * wide(y) + wide(z),
           [{"x": normal(n), "y": normal(d), "z": normal()} for n, d in
            ((1, 1), (7, 33), (33, 7), (0, 5), (5, 0), (64, 64))])
