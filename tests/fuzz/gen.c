@@ -125,6 +125,22 @@ static void make_param(maker *m) {
   m->p->nvalues++;
 }
 
+/// Of the last values the one that needs the most others.
+static int longest_chain(gen_program *p) {
+  int best = p->nvalues - 1, most = -1;
+  for (int i = p->nvalues - 1; i >= 0 && i >= p->nvalues - 8; i--) {
+    bool needed[GEN_VALUES];
+    int count = 0;
+    p->noutputs = 1;
+    p->outputs[0] = i;
+    gen_needed(p, needed);
+    for (int k = 0; k < p->nvalues; k++) count += needed[k];
+    if (count > most) most = count, best = i;
+  }
+  p->noutputs = 0;
+  return best;
+}
+
 void gen_make(uint64_t seed, gen_program *p) {
   *p = (gen_program){.seed = seed};
   maker m = {.p = p, .state = seed * 2654435761u + 12345};
@@ -133,14 +149,14 @@ void gen_make(uint64_t seed, gen_program *p) {
     int size = axis_size_choice(&m);
     new_axis(&m, size, chance(&m, 50));
   }
-  int nparams = 1 + pick(&m, 5);
+  int nparams = 2 + pick(&m, 4);
   for (int i = 0; i < nparams; i++) make_param(&m);
-  int wanted = p->nvalues + 3 + pick(&m, 18);
+  int wanted = p->nvalues + 4 + pick(&m, 26);
   for (int tries = 0; p->nvalues < wanted && tries < 400; tries++) {
     int before = p->nvalues;
     if (!make_statement(&m)) p->nvalues = before;
   }
-  p->outputs[p->noutputs++] = p->nvalues - 1;
+  p->outputs[p->noutputs++] = longest_chain(p);
   for (int i = 0; i < 3 && chance(&m, 35); i++) {
     int v = nparams + pick(&m, p->nvalues - nparams > 0 ? p->nvalues - nparams : 1);
     bool fresh = v < p->nvalues;

@@ -171,6 +171,26 @@ static bool make_where(maker *m) {
   return finish_value(m, v);
 }
 
+/// A mask made of coordinates, as in causal attention.
+static bool make_index_mask(maker *m) {
+  int a = pick_where(m, is_arith_float);
+  if (a < 0 || m->p->values[a].rank == 0) return false;
+  const gen_value *x = &m->p->values[a];
+  const char *one = m->p->axes[x->axes[pick(m, x->rank)]].name;
+  const char *other = m->p->axes[x->axes[pick(m, x->rank)]].name;
+  static const char *tests[] = {"index(%s) <= index(%s)", "index(%s) + index(%s) < 20",
+                                "index(%s) > 2 * index(%s)", "index(%s) %% 3 != index(%s)"};
+  char condition[80], text[128];
+  // NOLINTNEXTLINE: the formats are those above
+  snprintf(condition, sizeof condition, tests[pick(m, 4)], one, other);
+  snprintf(text, sizeof text, "where(%s, $0, %s)", condition, chance(m, 50) ? "0" : "-3.5");
+  gen_value *v = start(m, x->type, text, a, -1, -1);
+  copy_axes(v, x);
+  v->magnitude = fmax(x->magnitude, 3.5);
+  v->error = x->error;
+  return finish_value(m, v);
+}
+
 static bool make_cast(maker *m) {
   int a = pick_where(m, is_any);
   if (a < 0) return false;
@@ -349,16 +369,26 @@ static bool make_norm(maker *m) {
   return finish_value(m, v);
 }
 
+/// Two values of one type that share an axis: all shared ones in `shared`.
+static bool pick_contraction(maker *m, int *a, int *b, int *shared, int *nshared) {
+  for (int tries = 0; tries < 20; tries++) {
+    *a = pick_where(m, is_small_float);
+    *b = pick_where(m, is_small_float);
+    if (*a < 0 || *b < 0) continue;
+    const gen_value *x = &m->p->values[*a], *y = &m->p->values[*b];
+    if (x->type != y->type || (*a == *b && tries < 10)) continue;
+    *nshared = 0;
+    for (int i = 0; i < x->rank; i++)
+      if (value_has_axis(y, x->axes[i])) shared[(*nshared)++] = x->axes[i];
+    if (*nshared > 0) return true;
+  }
+  return false;
+}
+
 static bool make_dot(maker *m) {
-  int a = pick_where(m, is_small_float), b = a < 0 ? -1 : pick_where(m, is_small_float);
-  if (b < 0) return false;
+  int shared[GEN_RANK], nshared = 0, a, b;
+  if (!pick_contraction(m, &a, &b, shared, &nshared)) return false;
   const gen_value *x = &m->p->values[a], *y = &m->p->values[b];
-  if ((x->type == GEN_F64) != (y->type == GEN_F64)) return false;
-  if (x->type != y->type) return false;
-  int shared[GEN_RANK], nshared = 0;
-  for (int i = 0; i < x->rank; i++)
-    if (value_has_axis(y, x->axes[i])) shared[nshared++] = x->axes[i];
-  if (nshared == 0) return false;
   int axis = shared[pick(m, nshared)], second = shared[pick(m, nshared)];
   if (!chance(m, 20)) second = axis;
   double n = m->p->axes[axis].size;
@@ -614,9 +644,9 @@ bool make_statement(maker *m) {
     bool (*make)(maker *);
     int weight;
   } makers[] = {{make_unary, 22}, {make_binary, 22}, {make_square, 4},  {make_integer, 6},
-                {make_compare, 5}, {make_logic, 2},  {make_where, 6},   {make_cast, 9},
+                {make_compare, 5}, {make_logic, 2},  {make_where, 6},   {make_index_mask, 4}, {make_cast, 10},
                 {make_index, 3},   {make_reduce, 14}, {make_bool_reduce, 2}, {make_arg, 3},
-                {make_softmax, 4}, {make_norm, 3},   {make_dot, 10},    {make_cumsum, 2},
+                {make_softmax, 4}, {make_norm, 3},   {make_dot, 12},    {make_cumsum, 2},
                 {make_view, 12},   {make_gather, 5}, {make_pad, 3},     {make_concat, 4},
                 {make_reorder, 4}};
   int total = 0, count = (int)(sizeof makers / sizeof *makers);
