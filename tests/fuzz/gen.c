@@ -131,13 +131,12 @@ static int longest_chain(gen_program *p) {
   for (int i = p->nvalues - 1; i >= 0 && i >= p->nvalues - 8; i--) {
     bool needed[GEN_VALUES];
     int count = 0;
-    p->noutputs = 1;
     p->outputs[0] = i;
+    p->noutputs = 1;
     gen_needed(p, needed);
     for (int k = 0; k < p->nvalues; k++) count += needed[k];
     if (count > most) most = count, best = i;
   }
-  p->noutputs = 0;
   return best;
 }
 
@@ -156,7 +155,8 @@ void gen_make(uint64_t seed, gen_program *p) {
     int before = p->nvalues;
     if (!make_statement(&m)) p->nvalues = before;
   }
-  p->outputs[p->noutputs++] = longest_chain(p);
+  p->outputs[0] = longest_chain(p);
+  p->noutputs = 1;
   for (int i = 0; i < 3 && chance(&m, 35); i++) {
     int v = nparams + pick(&m, p->nvalues - nparams > 0 ? p->nvalues - nparams : 1);
     bool fresh = v < p->nvalues;
