@@ -282,8 +282,9 @@ bool program_interpret(const program *p, arena *a, const interp_tensor *params,
                        interp_tensor *outputs, bool round_each, const interp_host *host,
                        str *error, span *at);
 
-/// Bytes moved and flops of one call of the kernel when sizes are the estimates (for explain):
-/// each argument element touched counted once per grid walk that loads it.
+/// Bytes moved and flops of one call of the kernel when sizes are the estimates (for explain).
+/// Bytes: every element of an argument that is loaded (stored) counts once, however often: what no
+/// cache can avoid. Flops: costs of the op table, 2 per step of a dot, for all lanes computed.
 typedef struct kernel_cost {
   int64_t bytes_read, bytes_written, flops;
 } kernel_cost;
