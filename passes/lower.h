@@ -131,9 +131,10 @@ bool kb_unit_stride(const access *m, const kbuild *b, int axis);
 /// Whether stores to this buffer should bypass the caches: much larger than they are.
 bool kb_nontemporal(const kbuild *b, int buffer);
 int64_t kb_buffer_bytes(const kbuild *b, int buffer);  // estimate
-/// Prefetches what the loads of the innermost scope will read `steps` further along the kernel
-/// axis: from buffers that do not fit the caches, or always.
-void kb_prefetch_next(kbuild *b, int kernel_axis, int64_t steps, int level, bool always);
+/// Prefetches into the innermost scope what the loads of `loads` read `steps` further along the
+/// kernel axis, from buffers of more than `larger_than` bytes.
+void kb_prefetch_next(kbuild *b, const tregion *loads, int kernel_axis, int64_t steps, int level,
+                      int64_t larger_than);
 
 // schedule.c: sizes of tiles
 /// An integer from --schedule "key=value,...", or `otherwise`.

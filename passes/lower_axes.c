@@ -269,27 +269,33 @@ bool kb_nontemporal(const kbuild *b, int buffer) {
   return kb_buffer_bytes(b, buffer) > 4 * b->l->target->l2_bytes;
 }
 
-void kb_prefetch_next(kbuild *b, int kernel_axis, int64_t steps, int level, bool always) {
+/// The load's access moved by `steps` along the kernel axis; null when it does not move.
+static tstmt *moved_prefetch(kbuild *b, const tstmt *load, int kernel_axis, int64_t steps,
+                             int level) {
   kernel *k = b->k;
   ix moved[MAX_KERNEL_AXES] = {0};
-  moved[kernel_axis] =
-      ix_add(&k->ix, ix_axis(&k->ix, kernel_axis), ix_const(&k->ix, steps));
-  int count = b->scope->region->stmts.len;
+  moved[kernel_axis] = ix_add(&k->ix, ix_axis(&k->ix, kernel_axis), ix_const(&k->ix, steps));
+  bool moves = false;
+  tstmt *st = arena_new(b->l->a, tstmt);
+  *st = (tstmt){.kind = TILE_PREFETCH, .buf = load->buf, .nix = load->nix, .level = level};
+  st->ix = arena_array(b->l->a, ix, load->nix);
+  st->indirect = arena_array(b->l->a, int8_t, load->nix);
+  for (int d = 0; d < load->nix; d++) {
+    st->ix[d] = ix_substitute(&k->ix, &k->ix, load->ix[d], moved, k->axes.len);
+    st->indirect[d] = -1;
+    moves |= st->ix[d] != load->ix[d];
+  }
+  return moves ? st : NULL;
+}
+
+void kb_prefetch_next(kbuild *b, const tregion *loads, int kernel_axis, int64_t steps, int level,
+                      int64_t larger_than) {
+  int count = loads->stmts.len;
   for (int i = 0; i < count; i++) {
-    const tstmt *load = b->scope->region->stmts.data[i];
-    if (load->kind != TILE_LOAD || load->guard || load->nin || load->buf >= k->nargs) continue;
-    bool streams = kb_buffer_bytes(b, b->arg_buffers.data[load->buf]) > 4 * b->l->target->l2_bytes;
-    if (!streams && !always) continue;
-    bool moves = false;
-    tstmt *st = arena_new(b->l->a, tstmt);
-    *st = (tstmt){.kind = TILE_PREFETCH, .buf = load->buf, .nix = load->nix, .level = level};
-    st->ix = arena_array(b->l->a, ix, load->nix);
-    st->indirect = arena_array(b->l->a, int8_t, load->nix);
-    for (int d = 0; d < load->nix; d++) {
-      st->ix[d] = ix_substitute(&k->ix, &k->ix, load->ix[d], moved, k->axes.len);
-      st->indirect[d] = -1;
-      moves |= st->ix[d] != load->ix[d];
-    }
-    if (moves) kb_append(b, b->scope, st);
+    const tstmt *load = loads->stmts.data[i];
+    if (load->kind != TILE_LOAD || load->guard || load->nin || load->buf >= b->k->nargs) continue;
+    if (kb_buffer_bytes(b, b->arg_buffers.data[load->buf]) <= larger_than) continue;
+    tstmt *st = moved_prefetch(b, load, kernel_axis, steps, level);
+    if (st) kb_append(b, b->scope, st);
   }
 }

@@ -301,32 +301,48 @@ static tval *zero_block(kbuild *b, const plan *p) {
   return kb_fill(b, p->dot->type, zero, axes, extents, n);
 }
 
-/// The contraction over the current range of K, one step at a time.
-static tval *contract(kbuild *b, const plan *p, tval *start) {
-  if (!p->nkk) {  // an outer product
-    tval *x = operand(b, p, p->a), *y = operand(b, p, p->b);
-    if (dtype_is_float(start->type)) return kb_map(b, OP_fma, start->type, x, y, start);
-    return kb_map(b, OP_add, start->type, kb_map(b, OP_mul, start->type, x, y, NULL), start, NULL);
-  }
-  tval *carried = start;
-  for (int i = 0; i < p->nkk; i++) {
-    tstmt *loop = kb_loop(b, p->kk[i], 1, &carried, 1);
-    if (i + 1 == p->nkk) loop->unroll = 4;
-    carried = loop->body->params[0];
-  }
-  tval *in[] = {operand(b, p, p->a), operand(b, p, p->b), carried};
+static tval *dot_step(kbuild *b, const plan *p, tval *sum) {
+  tval *in[] = {operand(b, p, p->a), operand(b, p, p->b), sum};
   tstmt *st = arena_new(b->l->a, tstmt);
   *st = (tstmt){.kind = TILE_DOT, .nin = 3, .nout = 1};
   st->in = arena_copy(b->l->a, in, sizeof in);
   st->axes = arena_copy(b->l->a, p->kk, sizeof(int) * (size_t)p->nkk);
   st->naxes = p->nkk;
   st->out = arena_array(b->l->a, tval *, 1);
-  st->out[0] = tile_value(b->k, start->type, start->axes, start->extents, start->naxes);
+  st->out[0] = tile_value(b->k, sum->type, sum->axes, sum->extents, sum->naxes);
   st->at = p->dot->at;
   kb_append(b, b->scope, st);
-  tval *result = st->out[0];
-  for (int i = 0; i < p->nkk; i++) result = kb_end_loop(b, &result, 1)[0];
-  return result;
+  return st->out[0];
+}
+
+/// The contraction over the current range of K, one step at a time. Where a is read in place
+/// from a large buffer, its next rows are fetched line by line meanwhile.
+static tval *contract(kbuild *b, const plan *p, tval *start) {
+  if (!p->nkk) {  // an outer product
+    tval *x = operand(b, p, p->a), *y = operand(b, p, p->b);
+    if (dtype_is_float(start->type)) return kb_map(b, OP_fma, start->type, x, y, start);
+    return kb_map(b, OP_add, start->type, kb_map(b, OP_mul, start->type, x, y, NULL), start, NULL);
+  }
+  enum { LINE = 16 };
+  int inner = p->kk[p->nkk - 1];
+  bool fetch = p->rows >= 0 && p->a_buf < 0 && kb_kernel_size(b, inner) >= 4 * LINE;
+  int opened = 0;
+  tval *sum = start;
+  for (int i = 0; i < p->nkk + fetch; i++) {
+    bool by_line = fetch && i + 1 == p->nkk;
+    tstmt *loop = kb_loop(b, i < p->nkk ? p->kk[i] : inner, by_line ? LINE : 1, &sum, 1);
+    if (i + 1 == p->nkk + fetch) loop->unroll = 4;
+    sum = loop->body->params[0];
+    opened++;
+  }
+  const tregion *loads = b->scope->region;
+  sum = dot_step(b, p, sum);
+  for (; opened; opened--) {
+    sum = kb_end_loop(b, &sum, 1)[0];
+    if (fetch && opened == p->nkk + 1)
+      kb_prefetch_next(b, loads, p->rows, p->mr, 2, b->l->target->l2_bytes / 2);
+  }
+  return sum;
 }
 
 static void epilogue(kbuild *b, const plan *p, tval *sum) {
@@ -357,6 +373,7 @@ static void block(kbuild *b, const plan *p) {
     kb_if(b, COND_FIRST, p->kk[0], NULL);
     kb_else(b, &start, 1);
     tval *partial = load_partial(b, p);
+    if (p->lanes >= 0) kb_prefetch_next(b, b->scope->region, p->lanes, p->nr, 2, b->l->target->l2_bytes / 2);
     start = kb_end_if(b, &partial, 1)[0];
   }
   tval *sum = contract(b, p, start);

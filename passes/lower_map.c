@@ -50,6 +50,7 @@ void lower_map_group(kbuild *b) {
     const node *out = b->group->outputs.data[i];
     kb_store_node(b, out, kb_value_here(b, out), kb_nontemporal(b, b->l->buffer_of[out->id]));
   }
-  if (vec >= 0 && tall < 0) kb_prefetch_next(b, vec, PREFETCH_BYTES / 4, 1, false);
+  if (vec >= 0 && tall < 0) 
+    kb_prefetch_next(b, b->scope->region, vec, PREFETCH_BYTES / 4, 1, 4 * b->l->target->l2_bytes);
   for (int i = 0; i < n; i++) kb_end_loop(b, NULL, 0);
 }

@@ -274,7 +274,8 @@ static void run_pass(kbuild *b, const row_plan *p, int pass) {
     if (caches_in(b, p, g->nodes.data[i], pass))
       kb_store_local(b, b->local_of[g->nodes.data[i]->id], kb_value_here(b, g->nodes.data[i]));
   // The last pass over the row is the busiest with arithmetic: it fetches the next row.
-  if (pass + 1 == p->passes && p->next_row >= 0) kb_prefetch_next(b, p->next_row, 1, 1, false);
+  if (pass + 1 == p->passes && p->next_row >= 0)
+    kb_prefetch_next(b, b->scope->region, p->next_row, 1, 1, 4 * b->l->target->l2_bytes);
   close_loops(b, p->nkr, r.values, r.nvalues);
   for (int i = 0; i < g->nodes.len; i++)
     if (caches_in(b, p, g->nodes.data[i], pass)) b->local_ready[g->nodes.data[i]->id] = true;

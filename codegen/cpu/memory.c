@@ -454,7 +454,7 @@ void gen_prefetch(kgen *g, const tstmt *s) {
   enum { LINE = 64 };
   access a = access_of(g, s);
   shape sh = store_shape(g, s, &a);
-  ix coef, rest;
+  ix coef, rest, last = 0;
   for (int row = 0; row < sh.rows; row++) {
     shape_enter(g, &sh, row);
     int vec = g->vec_axis, step = sh.vecs ? 1 : 0, count = sh.vecs ? sh.vec_extent : 1;
@@ -464,7 +464,14 @@ void gen_prefetch(kgen *g, const tstmt *s) {
       step = LINE / dtype_bytes(a.type);
     for (int i = 0; i < count; i += step ? step : 1) {
       if (sh.vecs) g->coord[vec] = i;
-      prefetch(g, address(g, a.buf, placed(g, a.offset, -1, 0, false)), s->write, s->level);
+      // Neighbouring elements share a line.
+      ix at = placed(g, a.offset, -1, 0, false);
+      int64_t ahead;
+      if (last && ix_is_const(&g->ix, ix_sub(&g->ix, at, last), &ahead) && ahead >= 0 &&
+          ahead * dtype_bytes(a.type) < LINE)
+        continue;
+      last = at;
+      prefetch(g, address(g, a.buf, at), s->write, s->level);
     }
   }
 }
