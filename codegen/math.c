@@ -135,6 +135,29 @@ void m_two_prod(const mathb *m, val x, val y, val *high, val *low) {
   *low = m_add(m, error, m_mul(m, xl, yl));
 }
 
+val m_residual(const mathb *m, val q, val d, val n) {
+  if (m->fma) return hardware_fma(m, m_neg(m, q), d, n);
+  val high, low;
+  m_two_prod(m, q, d, &high, &low);
+  return m_sub(m, m_sub(m, n, high), low);
+}
+
+static val shuffle(const mathb *m, val x, val y, int first, int n) {
+  val indices[256];
+  check(n <= 256);
+  for (int k = 0; k < n; k++) indices[k] = LLVMConstInt(m->e->i32, (unsigned)(first + k), false);
+  return LLVMBuildShuffleVector(m->b, x, y, LLVMConstVector(indices, (unsigned)n), "");
+}
+
+val m_half(const mathb *m, val x, int which) {
+  int n = emit_lanes(LLVMTypeOf(x)) / 2;
+  return shuffle(m, x, LLVMGetPoison(LLVMTypeOf(x)), which * n, n);
+}
+
+val m_join(const mathb *m, val first, val last) {
+  return shuffle(m, first, last, 0, 2 * emit_lanes(LLVMTypeOf(first)));
+}
+
 /// One Newton step on the 14-bit estimate, in a form that keeps 0, infinity and NaN; elsewhere the
 /// quotient by the correctly rounded square root.
 static val rsqrt(const mathb *m, val x) {
@@ -147,8 +170,6 @@ static val rsqrt(const mathb *m, val x) {
 }
 
 // ---- dispatch
-
-static val split_wide(const mathb *m, op o, val *in, int nin);
 
 static val dispatch(const mathb *m, op o, val *in) {
   switch (o) {
@@ -163,6 +184,13 @@ static val dispatch(const mathb *m, op o, val *in) {
     case OP_log2: return math_log2(m, in[0]);
     case OP_log1p: return math_log1p(m, in[0]);
     case OP_erf: return math_erf(m, in[0]);
+    case OP_sin: return math_sin(m, in[0]);
+    case OP_cos: return math_cos(m, in[0]);
+    case OP_tan: return math_tan(m, in[0]);
+    case OP_atan: return math_atan(m, in[0]);
+    case OP_pow: return math_pow(m, in[0], in[1]);
+    case OP_fma: return math_fma(m, in[0], in[1], in[2]);
+    case OP_rem: return math_fmod(m, in[0], in[1]);
     case OP_floor:
     case OP_ceil:
     case OP_round:
@@ -171,38 +199,33 @@ static val dispatch(const mathb *m, op o, val *in) {
   }
 }
 
-/// Vectors of several registers are computed register by register, by the code made for one.
-static val split_wide(const mathb *m, op o, val *in, int nin) {
-  int part = m->t == DT_f64 ? 8 : 16, parts = m->lanes / part;
-  val joined = LLVMGetPoison(m->ft);
-  mathb one = math_builder(m->e, m->t, part);
-  val indices[256], pieces[3];
-  for (int k = 0; k < parts; k++) {
-    for (int n = 0; n < nin; n++) {
-      for (int i = 0; i < part; i++)
-        indices[i] = LLVMConstInt(m->e->i32, (unsigned)(k * part + i), false);
-      pieces[n] = LLVMBuildShuffleVector(m->b, in[n], LLVMGetPoison(m->ft),
-                                         LLVMConstVector(indices, (unsigned)part), "");
-    }
-    val y = dispatch(&one, o, pieces);
-    for (int i = 0; i < m->lanes; i++)
-      indices[i] = LLVMConstInt(m->e->i32, (unsigned)(i < part ? i : 0), false);
-    val widened = LLVMBuildShuffleVector(m->b, y, LLVMGetPoison(one.ft),
-                                         LLVMConstVector(indices, (unsigned)m->lanes), "");
-    for (int i = 0; i < m->lanes; i++) {
-      int from = i / part == k ? m->lanes + i % part : i;
-      indices[i] = LLVMConstInt(m->e->i32, (unsigned)from, false);
-    }
-    joined = LLVMBuildShuffleVector(m->b, joined, widened,
-                                    LLVMConstVector(indices, (unsigned)m->lanes), "");
-  }
-  return joined;
-}
-
+/// Vectors of several registers are computed in halves, by the code made for one register.
 val emit_math(emit *e, op o, dtype t, val *in, int nin) {
   mathb m = math_builder(e, t, emit_lanes(LLVMTypeOf(in[0])));
-  int part = t == DT_f64 ? 8 : 16;
-  if (e->arch == ARCH_X86 && e->avx512 && m.lanes > part && m.lanes % part == 0)
-    return split_wide(&m, o, in, nin);
-  return dispatch(&m, o, in);
+  bool several = m.lanes * dtype_bytes(t) > 64;
+  if (e->arch != ARCH_X86 || !e->avx512 || !several || m.lanes % 2) return dispatch(&m, o, in);
+  val half[3], y[2];
+  for (int k = 0; k < 2; k++) {
+    for (int n = 0; n < nin; n++) half[n] = m_half(&m, in[n], k);
+    y[k] = emit_math(e, o, t, half, nin);
+  }
+  return m_join(&m, y[0], y[1]);
+}
+
+typedef struct bound {
+  op o;
+  double f32, f64;
+} bound;
+
+static const bound bounds[] = {
+    {OP_exp, 1.1, 1.1},   {OP_exp2, 1.1, 1.1},  {OP_expm1, 2, 2},     {OP_log, 1, 1},
+    {OP_log2, 1.1, 1.1},  {OP_log1p, 1.5, 1.5}, {OP_sqrt, 0.5, 0.5},  {OP_rsqrt, 1.5, 1.5},
+    {OP_tanh, 2, 2},      {OP_erf, 1.8, 1.8},   {OP_sigmoid, 2, 2},   {OP_sin, 1.5, 1.5},
+    {OP_cos, 1.5, 1.5},   {OP_tan, 1.5, 1.5},   {OP_atan, 1.5, 1.5},  {OP_pow, 2, 2},
+};
+
+double math_ulp_bound(op o, dtype t) {
+  for (size_t k = 0; k < sizeof bounds / sizeof *bounds; k++)
+    if (bounds[k].o == o) return t == DT_f64 ? bounds[k].f64 : bounds[k].f32;
+  return 0.5;
 }

@@ -37,6 +37,8 @@ void m_two_prod(const mathb *m, val x, val y, val *high, val *low);
 /// x + y = *high + *low exactly; fast: |x| >= |y|.
 void m_two_sum(const mathb *m, val x, val y, val *high, val *low);
 void m_fast_two_sum(const mathb *m, val x, val y, val *high, val *low);
+/// n - q d exactly, where that is representable: q is a quotient of n and d within an ulp or so.
+val m_residual(const mathb *m, val q, val d, val n);
 val m_select(const mathb *m, val condition, val x, val y);
 val m_cmp(const mathb *m, LLVMRealPredicate p, val x, val y);
 val m_is_nan(const mathb *m, val x);
@@ -58,10 +60,15 @@ val m_round_product(const mathb *m, val x, double factor, val *k);
 /// x * 2^k, k an integer value (as float in kf), with one rounding of subnormal results.
 val m_scale(const mathb *m, val x, val k, val kf);
 
+/// The first (last) half of a vector's lanes, and the inverse.
+val m_half(const mathb *m, val x, int which);
+val m_join(const mathb *m, val first, val last);
+
 // ---- functions, by file
 val math_floor_like(const mathb *m, op o, val x);  // math_round.c: floor ceil round trunc
 
 val math_exp(const mathb *m, val x);  // math_exp.c
+val math_exp_sum(const mathb *m, val x, val low);
 val math_exp2(const mathb *m, val x);
 val math_expm1(const mathb *m, val x);
 val math_sigmoid(const mathb *m, val x);
@@ -71,7 +78,27 @@ val math_log(const mathb *m, val x);  // math_log.c
 val math_log2(const mathb *m, val x);
 val math_log1p(const mathb *m, val x);
 
-val math_erf(const mathb *m, val x);  // math_erf.c
+/// An odd function as 32 polynomials over quarter-octaves of |x|, see math/tables.sollya.
+typedef struct odd_table {
+  const double (*rows)[7];
+  int first;  // interval 0 ends where 4 * exponent + quarter is first + 1
+  double most;  // the function is constant from here on, at the end of the last interval or before
+} odd_table;
+extern const odd_table math_tanh_table, math_erf_table;  // math_table.c
+val math_odd_by_table(const mathb *m, val x, const odd_table *table);
+
+/// x = 2^e (1 + f), 1 + f in [0.75, 1.5) exactly; any value for zero, infinity and NaN.
+void math_split_exponent(const mathb *m, val x, val *e, val *f);
+
+val math_erf(const mathb *m, val x);         // math_erf.c
+val math_pow(const mathb *m, val x, val y);  // math_pow.c
+val math_fma(const mathb *m, val x, val y, val z);  // math_fma.c
+val math_fmod(const mathb *m, val x, val y);        // math_fmod.c
+
+val math_sin(const mathb *m, val x);  // math_trig.c
+val math_cos(const mathb *m, val x);
+val math_tan(const mathb *m, val x);
+val math_atan(const mathb *m, val x);
 
 // ---- AVX-512 (math_x86.c), only when m->wide
 val x86_scalef(const mathb *m, val x, val k);          // x * 2^floor(k)
@@ -80,8 +107,9 @@ val x86_getexp(const mathb *m, val x);                 // floor(log2 |x|), subno
 val x86_fix_log(const mathb *m, val x, val y);         // y, but log's value at special x
 val x86_rsqrt14(const mathb *m, val x);
 val x86_rcp14(const mathb *m, val x);
-/// table[index % 32] for f32 lanes: one two-register permutation.
-val x86_lookup32(const mathb *m, const float *table, int stride, val index);
+/// table[index * stride], index < n <= 32, by permutations of registers (512 bits only).
+bool x86_can_lookup(const mathb *m);
+val x86_lookup(const mathb *m, const double *table, int stride, int n, val index);
 
 /// All of the above by op: the float functions of the op table.
 val emit_math(emit *e, op o, dtype t, val *in, int nin);

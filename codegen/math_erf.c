@@ -20,4 +20,7 @@ static val portable_erf(const mathb *m, val x) {
   return m_copysign(m, m_select(m, is_near, near, far), x);
 }
 
-val math_erf(const mathb *m, val x) { return portable_erf(m, x); }
+val math_erf(const mathb *m, val x) {
+  if (m->t == DT_f32 && x86_can_lookup(m)) return math_odd_by_table(m, x, &math_erf_table);
+  return portable_erf(m, x);
+}

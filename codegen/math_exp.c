@@ -38,6 +38,13 @@ val math_exp(const mathb *m, val x) {
   return m_scale(m, POLY(m, exp, a.r), a.k, a.kf);
 }
 
+/// e^(x + low) where low is below an ulp of x.
+val math_exp_sum(const mathb *m, val x, val low) {
+  bool is_double = m->t == DT_f64;
+  reduced a = reduce(m, clamp(m, x, is_double ? -746 : -104, is_double ? 710 : 89));
+  return m_scale(m, POLY(m, exp, m_add(m, a.r, low)), a.k, a.kf);
+}
+
 val math_exp2(const mathb *m, val x) {
   bool is_double = m->t == DT_f64;
   x = clamp(m, x, is_double ? -1076 : -151, is_double ? 1025 : 129);
@@ -45,23 +52,20 @@ val math_exp2(const mathb *m, val x) {
   return m_scale(m, POLY(m, exp2, m_sub(m, x, kf)), k, kf);
 }
 
-/// e^x - 1 = 2^k (e^r - 1) + (2^k - 1), for x up to where it is certainly infinite. Half of it is
-/// computed when the result may not be representable before the sum, so 2^k is made as 2 * 2^(k-1).
-static val expm1_clamped(const mathb *m, val x) {
-  reduced a = reduce(m, x);
+/// e^x - 1 = 2^k (e^r - 1) + (2^k - 1); half of it is computed because 2^k may overflow where the
+/// result does not.
+val math_expm1(const mathb *m, val x) {
+  bool is_double = m->t == DT_f64;
+  reduced a = reduce(m, clamp(m, x, is_double ? -40 : -20, is_double ? 710 : 89));
   val square = m_mul(m, a.r, a.r);
   val p = m_mad(m, POLY(m, expm1, a.r), square, a.r);
   val one_less = LLVMBuildSub(m->b, a.k, m_int(m, 1), "");
   val biased = LLVMBuildAdd(m->b, one_less, m_int(m, m->bias), "");
   val half_scale = m_from_bits(m, LLVMBuildShl(m->b, biased, m_int(m, m->mantissa), ""));
   val half = m_mad(m, half_scale, p, m_sub(m, half_scale, m_const(m, 0.5)));
-  return m_add(m, half, half);
-}
-
-val math_expm1(const mathb *m, val x) {
-  bool is_double = m->t == DT_f64;
-  val y = expm1_clamped(m, clamp(m, x, is_double ? -40 : -20, is_double ? 710 : 89));
-  return m_select(m, m_cmp(m, LLVMRealOEQ, x, m_const(m, 0)), x, y);  // keeps -0
+  val unscaled = LLVMBuildICmp(m->b, LLVMIntEQ, a.k, m_int(m, 0), "");
+  val y = m_select(m, unscaled, p, m_add(m, half, half));
+  return m_copysign(m, y, x);  // keeps -0
 }
 
 /// The quotient n / d for 1 <= d <= 2.
@@ -81,14 +85,18 @@ val math_sigmoid(const mathb *m, val x) {
   return divide_near_one(m, m_select(m, negative, e, one), m_add(m, one, e));
 }
 
-/// With t = expm1(2 |x|): t / (t + 2) near zero, where that keeps every digit, and 1 - 2 / (t + 2)
-/// further out, where the rounding errors of t fade.
-static val tanh_by_expm1(const mathb *m, val x) {
-  val a = m_at_most(m, m->t == DT_f64 ? 22 : 10, m_abs(m, x));
-  val two = m_const(m, 2), t = expm1_clamped(m, m_add(m, a, a));
-  val near = m_cmp(m, LLVMRealOLT, a, m_const(m, 0.55));
-  val q = m_div(m, m_select(m, near, t, two), m_add(m, t, two));
-  return m_copysign(m, m_select(m, near, q, m_sub(m, m_const(m, 1), q)), x);
+/// Near zero a polynomial; further out 1 - 2 / (e^2|x| + 1), where the errors of e^2|x| fade.
+static val portable_tanh(const mathb *m, val x) {
+  val one = m_const(m, 1), magnitude = m_abs(m, x), square = m_mul(m, x, x);
+  val near = m_mad(m, m_mul(m, POLY(m, tanh, square), square), magnitude, magnitude);
+  val a = m_at_most(m, m->t == DT_f64 ? 22 : 10, magnitude);
+  val sum = m_add(m, math_exp(m, m_add(m, a, a)), one);
+  val far = m_sub(m, one, m_div(m, m_const(m, 2), sum));
+  val is_near = m_cmp(m, LLVMRealOLT, magnitude, m_const(m, 0.625));
+  return m_copysign(m, m_select(m, is_near, near, far), x);
 }
 
-val math_tanh(const mathb *m, val x) { return tanh_by_expm1(m, x); }
+val math_tanh(const mathb *m, val x) {
+  if (m->t == DT_f32 && x86_can_lookup(m)) return math_odd_by_table(m, x, &math_tanh_table);
+  return portable_tanh(m, x);
+}

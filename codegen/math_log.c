@@ -27,8 +27,10 @@ static parts portable_parts(const mathb *m, val x, val *scale) {
   val significand = m_from_bits(m, LLVMBuildSub(b, bits, shifted, ""));
   val lift = m_select(m, tiny, m_int(m, is_double ? 54 : 25), m_int(m, 0));
   e = LLVMBuildSub(b, e, lift, "");
-  if (scale) {  // 2^-e, for x that is not tiny
+  if (scale) {  // 2^-e, but for tiny x, and for the last exponent, where twice that
     val biased = LLVMBuildSub(b, m_int(m, m->bias), e, "");
+    val positive = LLVMBuildICmp(b, LLVMIntSGT, biased, m_int(m, 0), "");
+    biased = m_select(m, positive, biased, m_int(m, 1));
     *scale = m_from_bits(m, LLVMBuildShl(b, biased, m_int(m, m->mantissa), ""));
   }
   val small = is_double ? LLVMBuildTrunc(b, e, emit_vec(m->e->i32, m->lanes), "") : e;
@@ -40,6 +42,12 @@ static parts split_parts(const mathb *m, val x) {
   val significand = x86_getmant(m, x), e = x86_getexp(m, x), one = m_const(m, 1);
   val below = m_cmp(m, LLVMRealOLT, significand, one);  // it was halved
   return (parts){m_select(m, below, m_add(m, e, one), e), m_sub(m, significand, one)};
+}
+
+void math_split_exponent(const mathb *m, val x, val *e, val *f) {
+  parts a = split_parts(m, x);
+  *e = a.e;
+  *f = a.f;
 }
 
 static val special_values(const mathb *m, val x, val y) {

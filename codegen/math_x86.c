@@ -50,15 +50,31 @@ val x86_rsqrt14(const mathb *m, val x) {
 
 val x86_rcp14(const mathb *m, val x) { return call(m, "rcp14", (val[3]){x, x}, 2, false); }
 
-val x86_lookup32(const mathb *m, const float *table, int stride, val index) {
-  check(m->t == DT_f32 && m->lanes == 16);
-  val half[2];
-  for (int h = 0; h < 2; h++) {
-    val entries[16];
-    for (int k = 0; k < 16; k++)
-      entries[k] = LLVMConstReal(m->e->f32, (double)table[(h * 16 + k) * stride]);
-    half[h] = LLVMConstVector(entries, 16);
-  }
-  return emit_intrinsic(m->e, "llvm.x86.avx512.vpermi2var.ps.512", NULL, 0,
-                        (val[]){half[0], index, half[1]}, 3);
+static val constants(const mathb *m, const double *table, int stride, int first, int n) {
+  val entries[16];
+  for (int k = 0; k < m->lanes; k++)
+    entries[k] = LLVMConstReal(m->t == DT_f64 ? m->e->f64 : m->e->f32,
+                               first + k < n ? table[(first + k) * stride] : 0);
+  return LLVMConstVector(entries, (unsigned)m->lanes);
+}
+
+/// table[index] from two registers of constants; index counts modulo twice the lanes.
+static val permute(const mathb *m, const double *table, int stride, int first, int n, val index) {
+  val low = constants(m, table, stride, first, n);
+  val high = constants(m, table, stride, first + m->lanes, n);
+  const char *name = m->t == DT_f64 ? "llvm.x86.avx512.vpermi2var.pd.512"
+                                    : "llvm.x86.avx512.vpermi2var.ps.512";
+  return emit_intrinsic(m->e, name, NULL, 0, (val[]){low, index, high}, 3);
+}
+
+bool x86_can_lookup(const mathb *m) { return m->wide && is_512(m); }
+
+val x86_lookup(const mathb *m, const double *table, int stride, int n, val index) {
+  int two = 2 * m->lanes;
+  check(x86_can_lookup(m) && n <= 2 * two);
+  val low = permute(m, table, stride, 0, n, index);
+  if (n <= two) return low;
+  val bit = LLVMBuildAnd(m->b, index, m_int(m, two), "");
+  val upper = LLVMBuildICmp(m->b, LLVMIntNE, bit, m_int(m, 0), "");
+  return m_select(m, upper, permute(m, table, stride, two, n, index), low);
 }

@@ -117,55 +117,121 @@ static const double log2_f32[] = {
 };
 
 // (log(1 + f) - f + f^2 / 2) / f^3
-// relative error 2^-59.171875
+// relative error 2^-61.84375
 static const double log_f64[] = {
-    0x1.555555555554ap-2,
-    -0x1.0000000000157p-2,
-    0x1.999999999c724p-3,
-    -0x1.555555552c09p-3,
-    0x1.24924922a1953p-3,
-    -0x1.0000000d28d6dp-3,
-    0x1.c71c730bc2ff7p-4,
-    -0x1.9999967a6fd19p-4,
-    0x1.745cde700748p-4,
-    -0x1.55554b0577d3dp-4,
-    0x1.3b191464f74fp-4,
-    -0x1.249d88eba691ep-4,
-    0x1.10d29f24b202ap-4,
-    -0x1.fded7ecf34589p-5,
-    0x1.e2a85c12d96b4p-5,
-    -0x1.d95a7a15e8caep-5,
-    0x1.cfa4fa2d72b3bp-5,
-    -0x1.82d8a7d250af7p-5,
-    0x1.b3d9d721f96d1p-6,
-    -0x1.d0b92f788f39p-8,
+    0x1.5555555555551p-2,
+    -0x1.fffffffffffcdp-3,
+    0x1.999999999a904p-3,
+    -0x1.555555555a729p-3,
+    0x1.249249240699bp-3,
+    -0x1.fffffff9b956p-4,
+    0x1.c71c720df070fp-4,
+    -0x1.99999b82adf8cp-4,
+    0x1.745d0ee3ad24ep-4,
+    -0x1.5555044863d02p-4,
+    0x1.3b13f77b8fdc8p-4,
+    -0x1.2499afa4f86fdp-4,
+    0x1.111abe5311b07p-4,
+    -0x1.ff54032532291p-5,
+    0x1.dfacf4ebfccffp-5,
+    -0x1.c8ef258d3f369p-5,
+    0x1.c35ec7b89a20cp-5,
+    -0x1.b84eafebf2c79p-5,
+    0x1.67bb810187cd1p-5,
+    -0x1.88d4326a3eb51p-6,
+    0x1.94b2113feb516p-8,
 };
 
 // (log2(1 + f) - f) / f
-// relative error 2^-55.953125
+// relative error 2^-55.96875
 static const double log2_f64[] = {
     0x1.c551d94ae0bf8p-2,
-    -0x1.71547652b82fdp-1,
-    0x1.ec709dc3a04cep-2,
-    -0x1.71547652b8975p-2,
-    0x1.2776c50ef1f58p-2,
-    -0x1.ec709dc2fa837p-3,
-    0x1.a61762aadccd1p-3,
-    -0x1.7154768aed33cp-3,
-    0x1.484b13e2bcd05p-3,
-    -0x1.2776bbcd8391dp-3,
-    0x1.0c9a68989e147p-3,
-    -0x1.ec7204d9a2797p-4,
-    0x1.c697dff7d4c41p-4,
-    -0x1.a6131eacd4e0ep-4,
-    0x1.896abf3adfd6fp-4,
-    -0x1.7044a11c57704p-4,
-    0x1.5e5d26603a00fp-4,
-    -0x1.56f3f02b51079p-4,
-    0x1.472f76b29166cp-4,
-    -0x1.0466c6f005956p-4,
-    0x1.1694b89b62f41p-5,
-    -0x1.1b6a2e17a6eeap-7,
+    -0x1.71547652b82fep-1,
+    0x1.ec709dc3a04ep-2,
+    -0x1.71547652b8421p-2,
+    0x1.2776c50eefd9p-2,
+    -0x1.ec709dc3764ep-3,
+    0x1.a61762adca3eap-3,
+    -0x1.71547664d7837p-3,
+    0x1.484b12e35a15dp-3,
+    -0x1.2776c1579ef51p-3,
+    0x1.0c9a97e620dddp-3,
+    -0x1.ec71654ecd2bp-4,
+    0x1.c68e1b3a96832p-4,
+    -0x1.a60d319fc90dfp-4,
+    0x1.89f2ab903cb45p-4,
+    -0x1.7183e654c76adp-4,
+    0x1.5b890695d2385p-4,
+    -0x1.483665d960af3p-4,
+    0x1.3cd2ce9cfaf14p-4,
+    -0x1.348fa464c19f6p-4,
+    0x1.08061d27da2d5p-4,
+    -0x1.37243f5fd6958p-5,
+    0x1.5c2171d682caap-7,
+};
+
+// log2(1 + f) / f
+// relative error 2^-43.71875
+static const double pow_log2_f32[] = {
+    0x1.71547652b820ap0,
+    -0x1.71547652afc86p-1,
+    0x1.ec709dc48464dp-2,
+    -0x1.7154766a58716p-2,
+    0x1.2776c49ce79a8p-2,
+    -0x1.ec7089f4eb9fp-3,
+    0x1.a61779f44107dp-3,
+    -0x1.71580e7c9c282p-3,
+    0x1.484ebe0883092p-3,
+    -0x1.2729dac8f0301p-3,
+    0x1.0bc91028ba9e8p-3,
+    -0x1.f119cb2dea87ap-4,
+    0x1.dfacbfc7661fcp-4,
+    -0x1.b6ac315726f31p-4,
+    0x1.2713aa71c07ffp-4,
+    -0x1.83ee9d5cfd435p-6,
+};
+
+// 2/5 + 2/7 z + ..., z = s^2
+// relative error 2^-69.84375
+static const double pow_log_f64[] = {
+    0x1.999999999999ap-2,
+    0x1.249249249223cp-2,
+    0x1.c71c71c79c9cbp-3,
+    0x1.745d16e1fb1cep-3,
+    0x1.3b13db5a10393p-3,
+    0x1.1106a12bd0ed1p-3,
+    0x1.e501f3013e064p-4,
+    0x1.68032d5a5a41ep-4,
+    0x1.3ea33ced9c06p-2,
+    -0x1.097ad86525a7dp0,
+};
+
+// (tanh(t) - t) / t^3 in t^2, |t| <= 0.63
+// relative error 2^-29.546875
+static const double tanh_f32[] = {
+    -0x1.555556p-2,
+    0x1.111136p-3,
+    -0x1.ba193ep-5,
+    0x1.65608p-6,
+    -0x1.14df3p-7,
+    0x1.389e68p-9,
+};
+
+// (tanh(t) - t) / t^3 in t^2, |t| <= 0.63
+// relative error 2^-58.875
+static const double tanh_f64[] = {
+    -0x1.5555555555555p-2,
+    0x1.1111111111027p-3,
+    -0x1.ba1ba1ba05efep-5,
+    0x1.664f487ba9a41p-6,
+    -0x1.226e341c41c48p-7,
+    0x1.d6d38b908ed68p-9,
+    -0x1.7d9e93dda3f6ap-10,
+    0x1.351eea8db22a1p-11,
+    -0x1.f1e28a89ff2bep-13,
+    0x1.82d5d0df0da04p-14,
+    -0x1.02a3c79fa47edp-15,
+    0x1.a7a84ebb0d8c6p-18,
 };
 
 // (sin(t) - t) / t^3 in t^2
@@ -267,31 +333,33 @@ static const double erf_f32[] = {
 static const double erfc_f32[] = {
     -0x1.d97fcp0,
     -0x1.51c9bp1,
-    -0x1.afabb4p-1,
-    -0x1.547facp-5,
-    0x1.4951d2p-7,
-    -0x1.0865bp-9,
-    0x1.33e248p-12,
-    -0x1.86f9c4p-16,
-    0x1.0dd1a8p-22,
+    -0x1.afabbcp-1,
+    -0x1.547accp-5,
+    0x1.49033ap-7,
+    -0x1.05c1bp-9,
+    0x1.1a7506p-12,
+    -0x1.d84edp-18,
+    -0x1.69dc56p-18,
+    0x1.a53094p-21,
 };
 
 // erf(t) / t - 1 in t^2
 // relative error 2^-56.328125
 static const double erf_f64[] = {
     0x1.06eba8214db69p-3,
-    -0x1.812746b0379fdp-2,
-    0x1.ce2f21a04362dp-4,
-    -0x1.b82ce312abf08p-6,
-    0x1.565bcd12991cp-8,
-    -0x1.c02db49b09506p-11,
-    0x1.f9a335388d2f5p-14,
-    -0x1.f4d333884b5cap-17,
-    0x1.b9ee95850f6f5p-20,
-    -0x1.5f9828c55da45p-23,
-    0x1.fc78cbccf6129p-27,
-    -0x1.46794feb16f44p-30,
-    0x1.2978304266ff7p-34,
+    -0x1.812746b037a02p-2,
+    0x1.ce2f21a043b39p-4,
+    -0x1.b82ce312c9046p-6,
+    0x1.565bcd17e7affp-8,
+    -0x1.c02db5bf4fdf2p-11,
+    0x1.f9a35d6366c6dp-14,
+    -0x1.f4d6e3d73802p-17,
+    0x1.ba29d49a8d0f7p-20,
+    -0x1.622497fd12df8p-23,
+    0x1.112a309b72beap-26,
+    -0x1.fbbb16912a4f1p-30,
+    0x1.46ec34a1d4291p-32,
+    -0x1.3737f2eb81f88p-35,
 };
 
 // log(1 - erf(1 + u))

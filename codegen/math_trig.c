@@ -1,0 +1,242 @@
+// sin cos tan atan over their whole domain.
+//
+//   x * 2/pi = n + r, |r| <= 1/2;  sin x = +-sin or +-cos of r pi/2, by n mod 4
+//
+// Only n mod 4 matters, so for a large x = x' 2^s with an integer x', 2^s 2/pi is taken mod 4 from a
+// table of few s, cut in parts so that the leading products with x' are exact: one straight line of
+// code for every x, however large (the idea is Payne and Hanek's, 1983). f32 is reduced in f64.
+#include "codegen/math.h"
+#include "codegen/math/coefs.h"
+#include "codegen/math/tables.h"
+
+#define POLY(m, stem, x) \
+  ((m)->t == DT_f64 ? M_POLY((m), stem##_f64, (x)) : M_POLY((m), stem##_f32, (x)))
+#define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
+
+/// |angle| <= pi/4 in two parts and the quadrant, as integers of the width of the type.
+typedef struct angle {
+  val high, low, quadrant;
+} angle;
+
+/// table[index] per lane, from memory.
+static val load_each(const mathb *m, const double *table, int n, val index) {
+  emit *e = m->e;
+  val entries[64];
+  for (int k = 0; k < n; k++) entries[k] = LLVMConstReal(e->f64, table[k]);
+  LLVMTypeRef type = LLVMArrayType2(e->f64, (unsigned)n);
+  val data = LLVMAddGlobal(e->module, type, "two_over_pi");
+  LLVMSetInitializer(data, LLVMConstArray2(e->f64, entries, (unsigned)n));
+  LLVMSetGlobalConstant(data, true);
+  LLVMSetLinkage(data, LLVMPrivateLinkage);
+  LLVMSetUnnamedAddress(data, LLVMGlobalUnnamedAddr);
+  val out = LLVMGetPoison(m->ft);
+  for (int k = 0; k < (m->lanes ? m->lanes : 1); k++) {
+    val lane = LLVMConstInt(e->i32, (unsigned)k, false);
+    val i = m->lanes ? LLVMBuildExtractElement(m->b, index, lane, "") : index;
+    val v = LLVMBuildLoad2(m->b, e->f64, LLVMBuildGEP2(m->b, e->f64, data, &i, 1, ""), "");
+    out = m->lanes ? LLVMBuildInsertElement(m->b, out, v, lane, "") : v;
+  }
+  return out;
+}
+
+// ---- reduction of f32, in f64 lanes
+
+/// Row k of the table serves |x| in [2^(24 k + 25), 2^(24 k + 49)), row 0 everything below.
+static void factors_f32(const mathb *d, val x, val g[3]) {
+  enum { ROWS = COUNT(two_over_pi_f32[0]) };
+  if (x86_can_lookup(d)) {
+    // The rows begin at multiples of 8 exponents: a table by exponent / 8.
+    val top = LLVMBuildLShr(d->b, m_bits(d, m_abs(d, x)), m_int(d, d->mantissa + 3), "");
+    val index = LLVMBuildSub(d->b, top, m_int(d, (1023 + 1) / 8), "");
+    LLVMTypeRef it = d->it;
+    index = emit_intrinsic(d->e, "llvm.smax", &it, 1, (val[]){index, m_int(d, 0)}, 2);
+    for (int n = 0; n < 3; n++) {
+      double by_exponent[16];
+      for (int k = 0; k < 16; k++) by_exponent[k] = two_over_pi_f32[n][k < 3 ? 0 : (k - 3) / 3];
+      g[n] = x86_lookup(d, by_exponent, 1, 16, index);
+    }
+    return;
+  }
+  val a = m_abs(d, x);
+  for (int n = 0; n < 3; n++) g[n] = m_const(d, two_over_pi_f32[n][0]);
+  for (int k = 1; k < ROWS; k++) {
+    val reached = m_cmp(d, LLVMRealOGE, a, m_const(d, (double)(1ull << 25) *
+                                                         __builtin_ldexp(1, 24 * k)));
+    for (int n = 0; n < 3; n++)
+      g[n] = m_select(d, reached, m_const(d, two_over_pi_f32[n][k]), g[n]);
+  }
+}
+
+/// x is f32 in f64 lanes. x g[0] has 24 + 29 bits and x g[1] 24 + 28: exact; g[2] continues to an
+/// error of 2^-60, and no f32 comes closer than 2^-32 to a multiple of pi/2.
+static void reduce_part(const mathb *d, val x, val *theta, val *quadrant) {
+  val g[3];
+  factors_f32(d, x, g);
+  val p = m_mul(d, x, g[0]), q = m_mul(d, x, g[1]), n, k;
+  n = m_round_product(d, p, 1, &k);
+  val r = m_sub(d, p, n);
+  n = m_round_product(d, m_add(d, r, q), 1, quadrant);
+  *quadrant = LLVMBuildAdd(d->b, *quadrant, k, "");
+  r = m_add(d, r, m_sub(d, q, n));
+  r = m_mad(d, x, g[2], r);
+  *theta = m_mul(d, r, m_const(d, 0x1.921fb54442d18p0));
+}
+
+static angle reduce_f32(const mathb *m, val x, bool want_low) {
+  mathb d = math_builder(m->e, DT_f64, m->lanes);
+  val wide = LLVMBuildFPExt(m->b, x, d.ft, ""), theta, quadrant;
+  if (m->wide && m->lanes == 16) {
+    mathb half = math_builder(m->e, DT_f64, 8);
+    val t[2], q[2];
+    for (int k = 0; k < 2; k++) reduce_part(&half, m_half(m, wide, k), &t[k], &q[k]);
+    theta = m_join(m, t[0], t[1]);
+    quadrant = m_join(m, q[0], q[1]);
+  } else {
+    reduce_part(&d, wide, &theta, &quadrant);
+  }
+  angle a = {.high = LLVMBuildFPTrunc(m->b, theta, m->ft, "")};
+  a.quadrant = LLVMBuildTrunc(m->b, quadrant, m->it, "");
+  if (want_low) {
+    val rest = m_sub(&d, theta, LLVMBuildFPExt(m->b, a.high, d.ft, ""));
+    a.low = LLVMBuildFPTrunc(m->b, rest, m->ft, "");
+  }
+  return a;
+}
+
+// ---- reduction of f64
+
+/// x = x' 2^(32 k); x' < 2^84 and, for k > 0, an integer. Infinity becomes NaN.
+static void factors_f64(const mathb *m, val x, val *scaled, val g[4]) {
+  enum { ROWS = COUNT(two_over_pi_f64[0]) };
+  LLVMBuilderRef b = m->b;
+  val bits = m_bits(m, x);
+  val exponent = LLVMBuildAnd(b, LLVMBuildLShr(b, bits, m_int(m, 52), ""), m_int(m, 0x7ff), "");
+  val k = LLVMBuildAShr(b, LLVMBuildSub(b, exponent, m_int(m, 1023 + 52), ""), m_int(m, 5), "");
+  val positive = LLVMBuildICmp(b, LLVMIntSGT, k, m_int(m, 0), "");
+  k = m_select(m, positive, k, m_int(m, 0));
+  val down = LLVMBuildShl(b, k, m_int(m, 52 + 5), "");
+  *scaled = m_add(m, m_from_bits(m, LLVMBuildSub(b, bits, down, "")), m_sub(m, x, x));
+  for (int n = 0; n < 4; n++)
+    g[n] = x86_can_lookup(m) ? x86_lookup(m, two_over_pi_f64[n], 1, ROWS, k)
+                             : load_each(m, two_over_pi_f64[n], ROWS, k);
+}
+
+/// x - 4 round(x / 4), exactly.
+static val modulo_four(const mathb *m, val x) {
+  val n = math_floor_like(m, OP_round, m_mul(m, x, m_const(m, 0.25)));
+  return m_mad(m, n, m_const(m, -4), x);
+}
+
+/// The four products in descending size are p0 + e0, p1 + e1, p2 + e2, p3; those that can exceed 4
+/// are reduced by it, then everything is summed in two parts after the nearest integer is taken off.
+/// Bits down to 2^-120 count: a double may come as close as 2^-62 to a multiple of pi/2.
+static angle reduce_f64(const mathb *m, val x) {
+  val g[4], scaled, p0, e0, p1, e1, p2, e2, a, b, c, d, f, h, sum, error;
+  factors_f64(m, x, &scaled, g);
+  m_two_prod(m, scaled, g[0], &p0, &e0);
+  m_two_prod(m, scaled, g[1], &p1, &e1);
+  m_two_prod(m, scaled, g[2], &p2, &e2);
+  m_two_sum(m, modulo_four(m, p0), modulo_four(m, e0), &a, &b);
+  m_two_sum(m, a, modulo_four(m, p1), &sum, &c);
+  angle out;
+  sum = m_sub(m, sum, m_round_product(m, sum, 1, &out.quadrant));
+  m_two_sum(m, b, c, &d, &f);
+  m_two_sum(m, sum, d, &h, &error);
+  m_two_sum(m, e1, p2, &a, &b);
+  m_two_sum(m, h, a, &h, &c);
+  val tail = m_add(m, b, m_add(m, e2, m_mad(m, scaled, g[3], f)));
+  tail = m_add(m, m_add(m, error, c), tail);
+  val r, rest;
+  m_fast_two_sum(m, h, tail, &r, &rest);
+  m_two_prod(m, r, m_const(m, 0x1.921fb54442d18p0), &out.high, &out.low);
+  out.low = m_mad(m, r, m_const(m, 0x1.1a62633145c07p-54), out.low);
+  out.low = m_mad(m, rest, m_const(m, 0x1.921fb54442d18p0), out.low);
+  return out;
+}
+
+static angle reduce(const mathb *m, val x, bool want_low) {
+  return m->t == DT_f64 ? reduce_f64(m, x) : reduce_f32(m, x, want_low);
+}
+
+// ---- on |angle| <= pi/4
+
+/// sin = high + small, where small is at most a fifth of high.
+static val sine_small(const mathb *m, angle a) {
+  val z = m_mul(m, a.high, a.high);
+  val cube = m_mul(m, z, a.high), p = POLY(m, sin, z);
+  if (!a.low) return m_mul(m, p, cube);
+  val slope = m_mad(m, z, m_const(m, -0.5), m_const(m, 1));
+  return m_mad(m, p, cube, m_mul(m, a.low, slope));
+}
+
+/// cos = *high + *small: *high = 1 - z/2 rounded, and what that rounding lost is in *small.
+static void cosine_parts(const mathb *m, angle a, val *high, val *small) {
+  val z = m_mul(m, a.high, a.high), one = m_const(m, 1), half = m_mul(m, z, m_const(m, 0.5));
+  *high = m_sub(m, one, half);
+  val lost = m_sub(m, m_sub(m, one, *high), half);
+  if (a.low) lost = m_sub(m, lost, m_mul(m, a.high, a.low));
+  *small = m_mad(m, m_mul(m, z, z), POLY(m, cos, z), lost);
+}
+
+static val is_odd(const mathb *m, val n) {
+  val bit = LLVMBuildAnd(m->b, n, m_int(m, 1), "");
+  return LLVMBuildICmp(m->b, LLVMIntNE, bit, m_int(m, 0), "");
+}
+
+/// y with its sign flipped where bit 1 of n is set.
+static val flip_sign(const mathb *m, val y, val n) {
+  val bit = LLVMBuildAnd(m->b, n, m_int(m, 2), "");
+  int to_top = (m->t == DT_f64 ? 64 : 32) - 2;
+  val sign = LLVMBuildShl(m->b, bit, m_int(m, to_top), "");
+  return m_from_bits(m, LLVMBuildXor(m->b, m_bits(m, y), sign, ""));
+}
+
+/// sin(x + shift pi/2)
+static val sine(const mathb *m, val x, int shift) {
+  angle a = reduce(m, x, false);
+  val n = LLVMBuildAdd(m->b, a.quadrant, m_int(m, shift), ""), high, small;
+  cosine_parts(m, a, &high, &small);
+  val odd = is_odd(m, n);
+  high = m_select(m, odd, high, a.high);
+  small = m_select(m, odd, small, sine_small(m, a));
+  return flip_sign(m, m_add(m, high, small), n);
+}
+
+/// Of tiny x (x^2 / 3 below half an ulp of 1) sine and tangent are x: the reduction would lose the
+/// sign of a zero and, to underflow, digits of subnormals.
+static val keep_tiny(const mathb *m, val x, val y) {
+  val limit = m_const(m, m->t == DT_f64 ? 0x1p-27 : 0x1p-13);
+  return m_select(m, m_cmp(m, LLVMRealOLT, m_abs(m, x), limit), x, y);
+}
+
+val math_sin(const mathb *m, val x) { return keep_tiny(m, x, sine(m, x, 0)); }
+val math_cos(const mathb *m, val x) { return sine(m, x, 1); }
+
+/// sin / cos, in odd quadrants -cos / sin, of two-part operands: the quotient of the leading parts
+/// corrected by its residual, so that only the last rounding counts.
+val math_tan(const mathb *m, val x) {
+  angle a = reduce(m, x, true);
+  val sh, sl, ch, cl, cos_high, cos_small;
+  m_fast_two_sum(m, a.high, sine_small(m, a), &sh, &sl);
+  cosine_parts(m, a, &cos_high, &cos_small);
+  m_fast_two_sum(m, cos_high, cos_small, &ch, &cl);
+  val odd = is_odd(m, a.quadrant);
+  val n = m_select(m, odd, m_neg(m, ch), sh), d = m_select(m, odd, sh, ch);
+  val n_low = m_select(m, odd, m_neg(m, cl), sl), d_low = m_select(m, odd, sl, cl);
+  val inverse = m_div(m, m_const(m, 1), d), q = m_mul(m, n, inverse);
+  val rest = m_add(m, m_residual(m, q, d, n), m_sub(m, n_low, m_mul(m, q, d_low)));
+  return keep_tiny(m, x, m_mad(m, rest, inverse, q));
+}
+
+/// atan x = pi/2 - atan(1/x) beyond 1, then one polynomial.
+val math_atan(const mathb *m, val x) {
+  val magnitude = m_abs(m, x);
+  val beyond = m_cmp(m, LLVMRealOGT, magnitude, m_const(m, 1));
+  val t = m_select(m, beyond, m_div(m, m_const(m, -1), magnitude), magnitude);
+  val z = m_mul(m, t, t), zero = m_const(m, 0);
+  double high = m->t == DT_f64 ? 0x1.921fb54442d18p0 : 0x1.921fb6p0;
+  double low = m->t == DT_f64 ? 0x1.1a62633145c07p-54 : -0x1.777a5cp-25;
+  val small = m_mad(m, m_mul(m, t, z), POLY(m, atan, z), m_select(m, beyond, m_const(m, low), zero));
+  val y = m_select(m, beyond, m_add(m, m_const(m, high), m_add(m, t, small)), m_add(m, t, small));
+  return m_copysign(m, y, x);
+}
