@@ -11,7 +11,8 @@ typedef struct explainer {
   const graph *g;
   const target_info *t;
   explanation *e;
-  uint8_t *stored, *returned;  // by node id
+  uint8_t *stored;       // by node id
+  double *param_bytes;   // by node id: the most any kernel reads of it
 } explainer;
 
 const char *group_kind_name(group_kind k) {
@@ -93,9 +94,15 @@ static double needed_flops(const explainer *x, const group *grp) {
   return total;
 }
 
-static void add_cost(const explainer *x, explain_kernel *k, const group *grp) {
+static void add_cost(explainer *x, explain_kernel *k, const group *grp) {
   candidate c = as_candidate(x, grp);
   cost r = fuse_cost(&c, x->t, x->a);
+  double *touched = fuse_input_bytes(&c, x->a);
+  for (int i = 0; i < k->inputs.len; i++) {
+    int id = k->inputs.data[i].value->id;
+    k->inputs.data[i].bytes = (int64_t)touched[id];
+    x->param_bytes[id] = fmax(x->param_bytes[id], touched[id]);
+  }
   double bandwidth = x->t->bytes_per_second, peak = x->t->flops_per_second * x->t->cores;
   k->bytes_read = r.bytes_read;
   k->bytes_written = r.bytes_written;
@@ -111,7 +118,7 @@ static void add_cost(const explainer *x, explain_kernel *k, const group *grp) {
   double bytes = r.bytes_read + r.bytes_written;
   k->intensity = bytes > 0 ? r.flops / bytes : 0;
   k->attainable = fmin(peak, k->intensity * bandwidth);
-  k->roof_seconds = fmax(r.memory_seconds * (bytes > 0 ? k->needed_bytes / bytes : 0),
+  k->roof_seconds = fmax(r.memory_seconds,
                          r.compute_seconds * (r.flops > 0 ? k->needed_flops / r.flops : 0));
   k->roof_share = k->seconds > 0 ? k->roof_seconds / k->seconds : 0;
   k->bound = r.memory_seconds > r.compute_seconds ? BOUND_MEMORY : BOUND_COMPUTE;
@@ -155,7 +162,7 @@ static void limit_by_traffic(const explainer *x, explain_kernel *k) {
 
 static void add_limits(const explainer *x, explain_kernel *k) {
   limit_by_traffic(x, k);
-  if (k->needed_flops < 0.98 * k->flops)
+  if (k->needed_flops < 0.95 * k->flops)
     vec_push(x->a, &k->limits,
              str_printf(x->a, "%.*s of the work is recomputation; removing it needs the repeated "
                         "values in memory", STR_FMT(percent(x, k->flops - k->needed_flops,
@@ -247,7 +254,11 @@ explanation *graph_explain(arena *a, const graph *g, const pass_options *options
   x.stored = arena_array(a, uint8_t, g->nodes.len);
   for (int i = 0; i < count; i++)
     for (int k = 0; k < groups[i].outputs.len; k++) x.stored[groups[i].outputs.data[k]->id] = 1;
+  x.param_bytes = arena_array(a, double, g->nodes.len);
   add_assumptions(&x);
+  for (int i = 0; i < g->outputs.len; i++)
+    e->needed_bytes += node_bytes(g, g->outputs.data[i].value);
   for (int i = 0; i < count; i++) add_kernel(&x, &groups[i]);
+  for (int i = 0; i < g->nparams; i++) e->needed_bytes += x.param_bytes[i];
   return e;
 }

@@ -14,7 +14,7 @@ typedef struct explain_buffer {
   str name;  // "x", "out", "%12"
   str type;  // "f32[N, D]"
   explain_role role;
-  int64_t bytes;
+  int64_t bytes;  // read (of a gathered table: the rows) or written
 } explain_buffer;
 
 typedef struct explain_edge {
@@ -35,11 +35,11 @@ typedef struct explain_kernel {
   double bytes_read, bytes_written;
   double flops;             // as computed, recomputation included
   double needed_flops;      // each operator once
-  double needed_bytes;      // without intermediate results in memory
+  double needed_bytes;      // of params and outputs of the function only
   double intensity;         // flops per byte
   double attainable;        // flops per second the roofline allows at this intensity
   double seconds;           // predicted
-  double roof_seconds;      // of the needed bytes and flops at full speed
+  double roof_seconds;      // its bytes and needed flops at full speed
   double roof_share;        // roof_seconds / seconds, 0 to 1
   double measured_seconds;  // 0: not run
   explain_bound bound;
@@ -52,6 +52,7 @@ typedef struct explanation {
   vec(str) assumed;  // "N = 1024": sizes that are not known
   vec(explain_kernel) kernels;
   double bytes, flops, seconds;
+  double needed_bytes;  // params and outputs of the function, once: a lower bound
   double unfused_bytes;  // if every operator read its operands from and wrote its result to memory
 } explanation;
 

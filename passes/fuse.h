@@ -41,6 +41,8 @@ typedef struct cost {
 } cost;
 const target_info *target_or_default(const pass_options *options);
 cost fuse_cost(const candidate *c, const target_info *t, arena *scratch);
+/// Bytes read of each node outside the set, by node id; at most its size.
+double *fuse_input_bytes(const candidate *c, arena *a);
 double node_bytes(const graph *g, const node *n);  // by the estimates of size symbols
 double node_count(const graph *g, const node *n);
 

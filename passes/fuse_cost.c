@@ -9,6 +9,9 @@ static const double launch_seconds = 1.5e-6;
 // A contraction computes an operand's elements again for each block of this many elements of the
 // other side, because panels are packed once per block.
 static const double contract_block = 512;
+// The operands of a contraction are computed into panels on chip, which are written and read once
+// more, so their arithmetic counts for more than that of an epilogue.
+static const double panel_penalty = 4;
 // A value that lacks the lane axis is computed once per tile along it.
 static const double lane_extent = 64;
 
@@ -41,9 +44,25 @@ static int lane_axis(const candidate *c) {
   return best ? best->axes[best->naxes - 1] : -1;
 }
 
+/// What the estimates of one candidate share.
+typedef struct estimate {
+  const candidate *c;
+  int lanes;             // axis
+  const node *reduction;  // a reduction of the kernel: its axes are the rows
+  double *direct;        // evaluations by node id for memoised uses: the largest counts
+  double *viewed;        // ... for uses through views: each asks again
+  uint8_t *panel;        // by node id: used for an operand of a contraction
+} estimate;
+
+static bool is_row_value(const estimate *e, const node *n) {
+  for (int i = 0; i < n->naxes; i++)
+    if (!e->reduction || !node_has_axis(e->reduction, n->axes[i])) return false;
+  return true;
+}
+
 /// How often operand k is evaluated for `evals` evaluations of n.
-static double operand_evals(const candidate *c, const node *n, int k, double evals, int lanes) {
-  const graph *g = c->g;
+static double operand_evals(const estimate *e, const node *n, int k, double evals) {
+  const graph *g = e->c->g;
   const node *in = n->in[k];
   double count = node_count(g, in);
   switch (op_get(n->op)->class) {
@@ -59,7 +78,8 @@ static double operand_evals(const candidate *c, const node *n, int k, double eva
     case CLASS_map:
       if (!in->naxes) return 1;
       if (in->naxes == n->naxes) return evals;
-      return node_has_axis(in, lanes) ? evals : fmax(fmin(count, evals), evals / lane_extent);
+      if (is_row_value(e, in)) return fmin(count, evals);  // once a row
+      return node_has_axis(in, e->lanes) ? evals : fmax(fmin(count, evals), evals / lane_extent);
     case CLASS_gather:
     case CLASS_scatter: return k == 0 ? 0 : fmin(count, evals);
     default: return k == 1 && n->op == OP_pad ? 1 : evals;  // views: one per element of the view
@@ -67,24 +87,29 @@ static double operand_evals(const candidate *c, const node *n, int k, double eva
 }
 
 /// Evaluations of each member, by demand from the stored values.
-static double *count_evals(const candidate *c, arena *a) {
-  int lanes = lane_axis(c);
-  double *direct = arena_array(a, double, c->g->nodes.len);  // memoised uses: the largest counts
-  double *viewed = arena_array(a, double, c->g->nodes.len);  // each view asks again
+static estimate count_evals(const candidate *c, arena *a) {
+  estimate e = {.c = c, .lanes = lane_axis(c)};
+  e.direct = arena_array(a, double, c->g->nodes.len);
+  e.viewed = arena_array(a, double, c->g->nodes.len);
+  e.panel = arena_array(a, uint8_t, c->g->nodes.len);
+  for (int i = 0; i < c->n && !e.reduction; i++)
+    if (op_is_reduce(c->nodes[i]->op)) e.reduction = c->nodes[i];
   for (int i = c->n - 1; i >= 0; i--) {
     const node *n = c->nodes[i];
-    double evals = direct[n->id] + viewed[n->id];
+    op_class class = op_get(n->op)->class;
+    double evals = e.direct[n->id] + e.viewed[n->id];
     if (c->stored[n->id]) evals = fmax(evals, node_count(c->g, n));
-    direct[n->id] = evals;
+    e.direct[n->id] = evals;
     for (int k = 0; k < n->nin; k++) {
       int id = n->in[k]->id;
       if (!c->member[id]) continue;
-      double wanted = operand_evals(c, n, k, evals, lanes);
-      if (op_get(n->op)->class == CLASS_view) viewed[id] += wanted;
-      else direct[id] = fmax(direct[id], wanted);
+      double wanted = operand_evals(&e, n, k, evals);
+      if (class == CLASS_view) e.viewed[id] += wanted;
+      else e.direct[id] = fmax(e.direct[id], wanted);
+      if (class == CLASS_contract || e.panel[n->id]) e.panel[id] = 1;
     }
   }
-  return direct;
+  return e;
 }
 
 static double node_flops(const candidate *c, const node *n, double evals) {
@@ -103,39 +128,39 @@ static double node_flops(const candidate *c, const node *n, double evals) {
   }
 }
 
-static double bytes_read(const candidate *c, arena *a) {
-  double *by_node = arena_array(a, double, c->g->nodes.len), total = 0;
+double *fuse_input_bytes(const candidate *c, arena *a) {
+  double *touched = arena_array(a, double, c->g->nodes.len);
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
     for (int k = 0; k < n->nin; k++) {
       const node *in = n->in[k];
       if (c->member[in->id]) continue;
-      double whole = node_bytes(c->g, in), touched = whole;
+      double whole = node_bytes(c->g, in), part = whole;
       bool partial = n->op == OP_view || (n->op == OP_gather && k == 0);
-      if (partial) touched = fmin(whole, node_count(c->g, n) * dtype_bytes(in->type));
-      double more = fmin(touched, whole - by_node[in->id]);
-      by_node[in->id] += more;
-      total += more;
+      if (partial) part = fmin(whole, node_count(c->g, n) * dtype_bytes(in->type));
+      touched[in->id] = fmin(whole, touched[in->id] + part);
     }
   }
-  return total;
+  return touched;
 }
 
 cost fuse_cost(const candidate *c, const target_info *t, arena *scratch) {
-  cost r = {.bytes_read = bytes_read(c, scratch)};
-  double *evals = count_evals(c, scratch), multiply_adds = 0;
+  cost r = {0};
+  double *touched = fuse_input_bytes(c, scratch);
+  for (int id = 0; id < c->g->nodes.len; id++) r.bytes_read += touched[id];
+  estimate e = count_evals(c, scratch);
+  double work = 0;  // the peak counts a multiply-add as two; other operations reach half of it
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
-    double flops = node_flops(c, n, evals[n->id]);
+    double flops = node_flops(c, n, e.direct[n->id]);
     r.flops += flops;
-    if (op_get(n->op)->class == CLASS_contract) multiply_adds += flops;
+    work += flops * (op_get(n->op)->class == CLASS_contract ? 1 : 2) *
+            (e.panel[n->id] ? panel_penalty : 1);
     if (c->stored[n->id]) r.bytes_written += node_bytes(c->g, n);
   }
   double bytes = r.bytes_read + r.bytes_written;
   bool cached = bytes <= (double)t->l2_bytes * t->cores;
   double bandwidth = cached ? t->l2_bytes_per_second * t->cores : t->bytes_per_second;
-  // The peak counts a multiply-add as two; other operations reach half of it.
-  double work = multiply_adds + 2 * (r.flops - multiply_adds);
   r.memory_seconds = bytes / bandwidth;
   r.compute_seconds = work / (t->flops_per_second * t->cores);
   r.launch_seconds = launch_seconds;

@@ -7,8 +7,6 @@ typedef struct emitter {
   fusion *f;
   node **stored_at;  // by unit: the node that is in memory
   node **local;      // by old id: the clone in the current kernel
-  int *local_of;     // by old id: the cluster `local` belongs to
-  node **in_cluster;  // nclusters * n would be too much: clones by (cluster order, id) in `clones`
   ints *clones;      // by cluster: pairs old id, new id
 } emitter;
 
@@ -165,6 +163,43 @@ static void decide_cluster(emitter *e, int cluster) {
   decide_siblings(e, cluster);
 }
 
+// ---- storage order
+
+/// Coordinates of a view follow the order of its operand's axes, which may have changed.
+static void match_index(node *clone, const node *old) {
+  if (op_get(clone->op)->class != CLASS_view) return;
+  const node *now = clone->in[0], *then = old->in[0];
+  for (int i = 0; i < now->naxes; i++)
+    for (int k = 0; k < then->naxes; k++)
+      if (then->axes[k] == now->axes[i]) clone->index[i] = old->index[k];
+}
+
+/// The value whose order of axes the results of a kernel should have: the product of a
+/// contraction, whose last axis is that of the lanes, or the first buffer with all axes.
+static const node *order_model(const candidate *c, const node *n) {
+  for (int i = 0; i < c->n; i++)
+    if (op_get(c->nodes[i]->op)->class == CLASS_contract) return c->nodes[i];
+  for (int i = 0; i < c->n; i++)
+    for (int k = 0; k < c->nodes[i]->nin; k++) {
+      const node *in = c->nodes[i]->in[k];
+      if (!c->member[in->id] && node_same_axis_set(in, n) && op_is_map(c->nodes[i]->op)) return in;
+    }
+  return NULL;
+}
+
+/// An intermediate result may be stored in any order; the program's is that of its operands as
+/// written, which says nothing about memory.
+static void choose_order(const emitter *e, const candidate *c, const node *old, node *clone) {
+  const fusion *f = e->f;
+  if (f->returned[old->id]) return;
+  for (int i = 0; i < f->users[old->id].len; i++)  // a host function sees the order
+    if (f->nodes[f->users[old->id].data[i]]->op == OP_call) return;
+  const node *model = order_model(c, old);
+  if (!model || !node_same_axis_set(model, clone)) return;
+  if (!c->member[model->id] && model->op != OP_param) model = e->stored_at[model->id];
+  memcpy(clone->axes, model->axes, sizeof(int) * (size_t)clone->naxes);
+}
+
 // ---- clones
 
 static void emit_cluster(emitter *e, int cluster, int kernel) {
@@ -181,8 +216,12 @@ static void emit_cluster(emitter *e, int cluster, int kernel) {
     }
     node *clone = graph_clone_node(f->g, old, in);
     clone->kernel = kernel;
+    match_index(clone, old);
     e->local[old->id] = clone;
-    if (c.stored[old->id]) e->stored_at[old->id] = clone;
+    if (c.stored[old->id]) {
+      choose_order(e, &c, old, clone);
+      e->stored_at[old->id] = clone;
+    }
     vec_push(f->a, &e->clones[cluster], old->id);
     vec_push(f->a, &e->clones[cluster], clone->id);
     decide_view(e, old, clone);

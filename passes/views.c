@@ -86,19 +86,6 @@ static node *drop_broadcast(graph *g, const node *n) {
   return NULL;
 }
 
-static bool from_anchor(const node *n) {
-  for (int depth = 0; depth < 32; depth++) {
-    op_class c = op_get(n->op)->class;
-    if (c == CLASS_contract || c == CLASS_scan) return true;
-    if (c != CLASS_map || !n->nin) return false;
-    int next = 0;  // the way with the most axes
-    for (int k = 1; k < n->nin; k++)
-      if (n->in[k]->naxes > n->in[next]->naxes) next = k;
-    n = n->in[next];
-  }
-  return false;
-}
-
 static bool same_index(const node *a, const node *b) {
   if (b->op != OP_view || a->in[0]->naxes != b->in[0]->naxes || !node_same_axis_set(a, b))
     return false;
@@ -107,8 +94,9 @@ static bool same_index(const node *a, const node *b) {
   return true;
 }
 
-/// A map of views of one kind over the result of a contraction is computed before the view, where
-/// it is an epilogue. Not where the view leaves elements out.
+/// A map of views of one kind is computed before the view: there it can be the epilogue of a
+/// contraction, and equal maps of differently renamed values are one. Not where the view leaves
+/// elements out or repeats them.
 static node *map_before_view(const rewrite *r, const node *n) {
   graph *g = r->g;
   node *view = NULL, *in[3];
@@ -121,7 +109,7 @@ static node *map_before_view(const rewrite *r, const node *n) {
     view = a;
     in[k] = a->in[0];
   }
-  if (!view || !from_anchor(view->in[0])) return NULL;
+  if (!view) return NULL;
   if (node_elements(g, view) != node_elements(g, view->in[0])) return NULL;
   return graph_view(g, graph_map(g, n->op, in, n->nin, n->type), view->index, n->axes, n->naxes);
 }
