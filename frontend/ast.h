@@ -104,6 +104,7 @@ struct func {
   bool generic;      // real, .. or axis in the signature: checked at each call
   bool prelude;      // of the standard library
   bool root;         // of the file being compiled
+  bool bad_signature;  // did not parse: not checked at all
   bool bad_syntax;   // parts are missing: unknown names in it are not errors of their own
   func_state state;
   vec(param) params;

@@ -121,7 +121,7 @@ static node *literal_error(scope *s, const constant *c, dtype t, span at) {
   str text = source_text(s, at);
   if (t == DT_bool) {
     scope_error(s, DIAG_literal_range, at, "a bool is needed here; %.*s is a number", STR_FMT(text));
-  } else if (c->is_float) {
+  } else if (c->is_float && !dtype_is_float(t)) {
     scope_error(s, DIAG_literal_range, at, "%.*s is not an integer and cannot be %s", STR_FMT(text),
                 dtype_name(t));
   } else {

@@ -29,6 +29,7 @@ str token_text(const token_list *list, const token *t) {
 const char *token_describe(token_kind kind) {
   switch (kind) {
     case TOK_EOF: return "the end of the file";
+    case TOK_BAD: return "an unknown character";
     case TOK_NAME: return "a name";
     case TOK_TYPE: return "an element type";
     case TOK_INT: case TOK_FLOAT: return "a number";
@@ -163,7 +164,7 @@ static bool lex_punctuation(lexer *l) {
   return false;
 }
 
-/// Reports a run of characters that begin nothing, as one error.
+/// Reports a run of characters that begin nothing, as one error; the parser skips what it leaves.
 static void lex_bad(lexer *l) {
   int begin = l->at;
   unsigned char c = (unsigned char)l->text.ptr[begin];
@@ -177,11 +178,11 @@ static void lex_bad(lexer *l) {
   }
   int len = utf8_length(l->text, l->at);
   l->at += len ? len : 1;
-  if (!len) return;  // reported as bad UTF-8
+  if (!len) return add(l, TOK_BAD, begin);  // reported as bad UTF-8
   span at = span_at(l, begin, l->at);
   if (c < 0x20 || c == 0x7f) {
     diag_error(l->diags, DIAG_bad_character, at, "control character 0x%02x", c);
-    return;
+    return add(l, TOK_BAD, begin);
   }
   diag *d = diag_error(l->diags, DIAG_bad_character, at, "`%.*s` means nothing here",
                        l->at - begin, l->text.ptr + begin);
@@ -190,6 +191,7 @@ static void lex_bad(lexer *l) {
   if (instead) diag_add_fixit(l->diags, d, at, "%s", instead);
   // The rest of a run of foreign characters is the same mistake.
   while (peek(l, 0) >= 0x80) l->at++;
+  if (c != ';') add(l, TOK_BAD, begin);
 }
 
 bool lex_file(arena *a, diag_list *diags, uint32_t file, token_list *out) {

@@ -211,12 +211,12 @@ bool frontend_compile(arena *a, diag_list *diags, uint32_t file, const frontend_
       if (p.units.data[u]->funcs.data[i]->is_extern) check_extern(&l, p.units.data[u]->funcs.data[i]);
   for (int i = 0; i < root->funcs.len; i++) {
     func *f = root->funcs.data[i];
-    if (f->generic || f->is_extern || f->bad_syntax || !f->name.len) continue;
+    if (f->generic || f->is_extern || f->bad_signature || !f->name.len) continue;
     if (f->state == FUNC_FAILED) continue;
     if (lower_function(&l, f)) vec_push(a, &out->graphs, l.g);
     else if (diags->errors > errors) f->state = FUNC_FAILED;
   }
-  if (diags->errors == errors) return true;
+  if (diags->errors == errors) return program_warn_unused(&p), true;
   out->graphs.len = 0;
   return false;
 }

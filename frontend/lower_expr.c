@@ -341,7 +341,10 @@ static value lower_kind(scope *s, const expr *e) {
     case EXPR_NAME: return lower_name(s, e);
     case EXPR_UNARY: return lower_unary(s, e);
     case EXPR_BINARY: return lower_binary(s, e);
-    case EXPR_CAST: return lower_cast(s, lower_expr(s, e->args[0]), e->type, e->at);
+    case EXPR_CAST:
+      if (e->nargs == 1) return lower_cast(s, lower_expr(s, e->args[0]), e->type, e->at);
+      scope_error(s, DIAG_argument_count, e->at, "a conversion takes one value, not %d", e->nargs);
+      return poison_at(e->at);
     case EXPR_VIEW: return lower_view(s, e);
     case EXPR_CALL: return lower_call(s, e);
     default: return misplaced(s, e);

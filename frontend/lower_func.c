@@ -229,7 +229,9 @@ static bool names_are_distinct(scope *s, const expr *e) {
                             "%.*s and %.*s of `%.*s` would both be the axis %.*s",
                             STR_FMT(s->axes.entries[k].key), STR_FMT(name), STR_FMT(s->f->name),
                             STR_FMT(axis_text(s->caller, a->axis)));
-      scope_note(s->caller, d, s->f->name_at, "rename one of the arguments' axes: x[N -> M]");
+      scope_note(s->caller, d, s->f->name_at,
+                 "`%.*s` is defined here; rename an axis of one argument: x[N -> M]",
+                 STR_FMT(s->f->name));
       return false;
     }
     if (!set_has(&s->rest, a->axis)) continue;
@@ -237,7 +239,9 @@ static bool names_are_distinct(scope *s, const expr *e) {
                           "the axis %.*s is %.*s of `%.*s` and also among its `..`",
                           STR_FMT(axis_text(s->caller, a->axis)), STR_FMT(name),
                           STR_FMT(s->f->name));
-    scope_note(s->caller, d, s->f->name_at, "rename one of the arguments' axes: x[N -> M]");
+    scope_note(s->caller, d, s->f->name_at,
+               "`%.*s` is defined here; rename an axis of one argument: x[N -> M]",
+               STR_FMT(s->f->name));
     return false;
   }
   return true;
@@ -433,7 +437,7 @@ static void lower_let(scope *s, const stmt *st) {
     if (v.kind == VALUE_TUPLE) {
       diag *d = scope_error(s, DIAG_tuple_misuse, st->names[0].at,
                             "this call returns %d values; name each of them", v.nitems);
-      scope_note(s, d, v.at, "let (a, b) = ...");
+      scope_note(s, d, v.at, "write let (a, b) = ...");
       v = poison_at(v.at);
     }
     define_local(s, st->names[0].name, st->names[0].at, v);

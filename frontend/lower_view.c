@@ -104,8 +104,15 @@ static bool lower_split(scope *s, plan *p, int k, const expr *to) {
     scope_error(s, DIAG_too_many_axes, to->at, "an axis is split into 1 to %d axes", MAX_AXES);
     return false;
   }
-  for (int i = 0; i < n; i++)
+  for (int i = 0; i < n; i++) {
     if (!part_size(s, items[i], &sizes[i])) return false;
+    for (int k2 = 0; k2 < i; k2++) {
+      if (!str_eq(items[i]->name, items[k2]->name)) continue;
+      scope_error(s, DIAG_duplicate_axis, items[i]->at, "the axis %.*s is named twice",
+                  STR_FMT(items[i]->name));
+      return false;
+    }
+  }
   // A renamed axis has the size of its source, whatever the name stood for before.
   if (n == 1 && items[0]->kind == EXPR_NAME) sizes[0] = source_size(s, p, k);
   if (!complete_sizes(s, to, items, n, source_size(s, p, k), sizes)) return false;
@@ -117,14 +124,7 @@ static bool lower_split(scope *s, plan *p, int k, const expr *to) {
     sum = ix_add(pool, sum, ix_mul(pool, ix_axis(pool, axes[i]), stride));
     stride = ix_mul(pool, stride, sizes[i]);
   }
-  for (int i = 0; i < n; i++) {
-    if (set_has(&p->made[k], axes[i])) {
-      scope_error(s, DIAG_duplicate_axis, items[i]->at, "the axis %.*s is named twice",
-                  STR_FMT(items[i]->name));
-      return false;
-    }
-    set_add(&p->made[k], axes[i]);
-  }
+  for (int i = 0; i < n; i++) set_add(&p->made[k], axes[i]);
   p->index[k] = sum;
   return true;
 }
@@ -416,8 +416,7 @@ static bool lower_arrow(scope *s, plan *p, const expr *e) {
   int k = source_axis(s, p, from->name, from->at);
   if (k < 0) return false;
   bool names = to->kind == EXPR_NAME || to->kind == EXPR_NAMED || to->kind == EXPR_TUPLE;
-  bool is_value = to->kind == EXPR_NAME && map_get(&s->locals, to->name);
-  return names && !is_value ? lower_split(s, p, k, to) : lower_window(s, p, k, from->name, to);
+  return names ? lower_split(s, p, k, to) : lower_window(s, p, k, from->name, to);
 }
 
 static bool lower_item(scope *s, plan *p, const expr *e) {

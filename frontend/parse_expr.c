@@ -99,8 +99,6 @@ static expr *parse_cast(parser *p, const token *t) {
   dtype_parse(token_text(&p->list, t), &e->type);
   if (!expect_token(p, TOK_LPAREN, "an element type")) return e->kind = EXPR_POISON, e;
   parse_items(p, e, NULL, TOK_RPAREN, "this conversion");
-  if (e->nargs == 1 || p->recovering) return e;
-  syntax_error(p, DIAG_argument_count, e->at, "a conversion takes one value, not %d", e->nargs);
   return e;
 }
 

@@ -24,7 +24,8 @@ span previous_span(const parser *p) {
 }
 
 diag *syntax_error(parser *p, int code, span at, const char *format, ...) {
-  bool quiet = p->recovering;
+  // A character that is no token was reported by the lexer.
+  bool quiet = p->recovering || at_token(p, TOK_BAD);
   p->recovering = p->failed = true;
   if (quiet) return NULL;
   va_list args;
@@ -80,14 +81,18 @@ bool expect_name(parser *p, const char *what, str *name, span *at) {
   *name = token_text(&p->list, t);
   if (t->kind == TOK_NAME) return take_token(p, TOK_NAME);
   bool reserved = t->kind == TOK_TYPE || (t->kind >= TOK_FN && t->kind <= TOK_PI);
-  if (reserved) {
+  if (reserved && !t->newlines && !p->recovering) {
     syntax_error(p, DIAG_reserved_name, *at, "`%.*s` is a word of the language; it cannot be %s",
                  STR_FMT(*name), what);
-  } else {
-    *at = missing_at(p);
-    syntax_error(p, DIAG_expected, *at, "expected %s, not %s", what, token_describe(t->kind));
+    // It was meant as a name: what follows is in step.
+    *name = (str){0};
+    p->recovering = false;
+    p->at++;
+    return true;
   }
   *name = (str){0};
+  *at = missing_at(p);
+  syntax_error(p, DIAG_expected, *at, "expected %s, not %s", what, token_describe(t->kind));
   return false;
 }
 
@@ -292,7 +297,8 @@ static void parse_block(parser *p, block *out, span *end) {
     if (!p->recovering && !at_token(p, TOK_RBRACE) && !begins_statement(t->kind) &&
         !begins_declaration(t->kind)) {
       diag *d = syntax_error(p, DIAG_expected, token_span(p, t),
-                             "expected a statement (let, return, fuse, checkpoint), not %s",
+                             out->len ? "expected an operator or the next statement, not %s"
+                                      : "expected a statement (let, return, fuse), not %s",
                              token_describe(t->kind));
       const token *next = t->kind == TOK_NAME ? t + 1 : t;
       if (d && next->kind == TOK_ASSIGN)
@@ -308,7 +314,8 @@ static void parse_block(parser *p, block *out, span *end) {
 
 static bool parse_param(parser *p, param *out) {
   *out = (param){0};
-  if (take_token(p, TOK_AXIS)) {
+  if (at_token(p, TOK_AXIS) && peek_token(p)[1].kind != TOK_COLON) {
+    p->at++;
     if (!expect_name(p, "an axis name", &out->name, &out->at)) return false;
     out->kind = take_token(p, TOK_REST) ? PARAM_AXES : PARAM_AXIS;
     return true;
@@ -380,6 +387,7 @@ static func *parse_func(parser *p) {
     parse_facts(p, f);
   }
   f->end_at = previous_span(p);
+  f->bad_signature = p->failed;
   if (p->recovering) skip_to_body(p);
   if (!f->is_extern || at_token(p, TOK_LBRACE)) {
     span brace = token_span(p, peek_token(p));

@@ -7,7 +7,7 @@ enum { MAX_FILES = 1000 };
 
 str nearest_name(str name, const str *candidates, int n) {
   str best = {0};
-  int distance = name.len <= 3 ? 2 : 3;
+  int distance = name.len <= 1 ? 1 : name.len <= 3 ? 2 : 3;
   for (int i = 0; i < n; i++) {
     int d = str_distance(name, candidates[i]);
     if (d < distance) best = candidates[i], distance = d;
@@ -108,8 +108,8 @@ static void unknown_function(walk *w, const expr *e) {
   diag *d = diag_error(p->diags, DIAG_unknown_function, e->name_at,
                        "there is no function `%.*s`", STR_FMT(e->name));
   str meant = nearest_name(e->name, names.data, names.len);
-  if (meant.len) diag_add_fixit(p->diags, d, e->name_at, "%.*s", STR_FMT(meant));
   let_name *local = map_get(&w->names, e->name);
+  if (meant.len && !local) diag_add_fixit(p->diags, d, e->name_at, "%.*s", STR_FMT(meant));
   if (local)
     diag_add_note(p->diags, d, local->at, "`%.*s` is a value; views of it take brackets: %.*s[...]",
                   STR_FMT(e->name), STR_FMT(e->name));
@@ -190,13 +190,19 @@ static bool block_returns(const block *b) {
   return last->kind == STMT_RETURN || (last->kind != STMT_LET && block_returns(&last->body));
 }
 
-static void warn_unused(walk *w) {
+static void note_unused(walk *w) {
   for (int i = 0; i < w->lets.len; i++) {
     const let_name *n = w->lets.data[i];
-    if (n->used || n->name.ptr[0] == '_' || w->f->bad_syntax) continue;
-    diag *d = diag_warning(w->p->diags, DIAG_unused_value, n->at, "`%.*s` is never used",
+    if (!n->used && n->name.ptr[0] != '_') vec_push(w->p->arena, &w->p->unused, n);
+  }
+}
+
+void program_warn_unused(program *p) {
+  for (int i = 0; i < p->unused.len; i++) {
+    const let_name *n = p->unused.data[i];
+    diag *d = diag_warning(p->diags, DIAG_unused_value, n->at, "`%.*s` is never used",
                            STR_FMT(n->name));
-    diag_add_fixit(w->p->diags, d, (span){n->at.file, n->at.begin, n->at.begin}, "_");
+    diag_add_fixit(p->diags, d, (span){n->at.file, n->at.begin, n->at.begin}, "_");
   }
 }
 
@@ -221,7 +227,7 @@ static void walk_func(walk *w) {
                STR_FMT(f->name));
     f->state = FUNC_FAILED;
   }
-  if (!f->prelude) warn_unused(w);
+  if (!f->prelude) note_unused(w);
 }
 
 // ---- recursion

@@ -10,11 +10,15 @@ typedef struct program {
   vec(unit *) units;  // [0] is the standard library, [1] the file being compiled
   map functions;      // name -> func*, of the user's files; these hide the library's
   map library;        // name -> func*
+  vec(const let_name *) unused;
 } program;
 
 /// Parses the file and its imports; resolves calls; finds recursion, missing returns, names given
 /// twice and unused. False when there were errors; functions without any can still be checked.
 bool program_load(program *p, uint32_t file);
+
+/// Warns of values that are never used; for programs without errors.
+void program_warn_unused(program *p);
 
 /// The nearest name within a small edit distance, or an empty string.
 str nearest_name(str name, const str *candidates, int n);

@@ -166,7 +166,12 @@ int define_axis(scope *s, str name, span at, ix size) {
   diag *d = scope_error(s, DIAG_size_mismatch, at,
                         "the axis %.*s has size %.*s; here it would have size %.*s", STR_FMT(name),
                         STR_FMT(size_text(s, old)), STR_FMT(size_text(s, size)));
-  scope_note(s, d, a->at, "%.*s is introduced here", STR_FMT(name));
+  ix_pool *p = &s->l->g->ix;
+  if (ix_get(p, old)->kind == IX_SYM && ix_get(p, size)->kind == IX_SYM)
+    scope_note(s, d, a->at, "%.*s is introduced here; sizes that are always equal are declared so: "
+               "%.*s = %.*s", STR_FMT(name), STR_FMT(size_text(s, size)), STR_FMT(name));
+  else
+    scope_note(s, d, a->at, "%.*s is introduced here", STR_FMT(name));
   return -1;
 }
 
@@ -185,10 +190,11 @@ static str nearest_axis(const scope *s, str name, const node *of) {
     bool there = a->axis >= 0 && (!of || node_has_axis(of, a->axis));
     if (there) vec_push(s->l->arena, &names, s->axes.entries[i].key);
   }
-  str near = nearest_name(name, names.data, names.len);
-  // Axis names are short: of one letter, only the same letter in the other case is near.
-  bool same_letter = near.len == 1 && name.len == 1 && (near.ptr[0] ^ name.ptr[0]) == 0x20;
-  return near.len > 1 || same_letter ? near : (str){0};
+  // Of one letter, only the same letter in the other case is near.
+  for (int i = 0; i < names.len && name.len == 1; i++)
+    if (names.data[i].len == 1 && (names.data[i].ptr[0] ^ name.ptr[0]) == 0x20)
+      return names.data[i];
+  return nearest_name(name, names.data, names.len);
 }
 
 int need_axis(scope *s, str name, span at) {

@@ -155,9 +155,11 @@ void lower_fact(scope *s, const expr *e) {
   }
   bool holds = f.kind == FACT_LE ? assume_le(s, f.a, f.b) : assume_multiple(s, f.a, f.b);
   if (holds) return;
-  diag *d = scope_error(s, DIAG_fact_not_met, s->caller ? s->call_at : e->at,
-                        "the fact %.*s does not hold here", STR_FMT(source_text(s, e->at)));
-  if (s->caller) scope_note(s, d, e->at, "`%.*s` asks for it", STR_FMT(s->f->name));
-  scope_note(s, d, e->at, "%.*s is compared with %.*s", STR_FMT(size_text(s, f.a)),
-             STR_FMT(size_text(s, f.b)));
+  scope *at = s->caller ? s->caller : s;
+  diag *d = scope_error(at, DIAG_fact_not_met, s->caller ? s->call_at : e->at,
+                        "the fact %.*s %s; %.*s is not known to be %s %.*s",
+                        STR_FMT(source_text(s, e->at)), s->caller ? "is asked for" : "cannot hold",
+                        STR_FMT(size_text(s, f.a)), f.kind == FACT_LE ? "at most" : "a multiple of",
+                        STR_FMT(size_text(s, f.b)));
+  if (s->caller) scope_note(at, d, e->at, "`%.*s` asks for it", STR_FMT(s->f->name));
 }

@@ -17,7 +17,7 @@
   X(PERCENT, "%") X(LT, "<") X(GT, ">") X(NOT, "!")
 
 typedef enum token_kind {
-  TOK_EOF, TOK_NAME, TOK_TYPE, TOK_INT, TOK_FLOAT, TOK_STRING,
+  TOK_EOF, TOK_BAD, TOK_NAME, TOK_TYPE, TOK_INT, TOK_FLOAT, TOK_STRING,
 #define X(kind, text) TOK_##kind,
   KEYWORDS(X) PUNCTUATION(X)
 #undef X
