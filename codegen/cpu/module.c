@@ -50,8 +50,10 @@ static void open_module(module_gen *m, str name, bool keep_names) {
   e->i16 = LLVMInt16TypeInContext(c);
   e->i32 = LLVMInt32TypeInContext(c);
   e->i64 = LLVMInt64TypeInContext(c);
-  e->f16 = LLVMHalfTypeInContext(c);
-  e->bf16 = LLVMBFloatTypeInContext(c);
+  // Half types are bits in registers: LLVM legalises selects and shuffles of bfloat (and of half
+  // without F16C) by library calls.
+  e->f16 = e->f16c || e->avx512 ? LLVMHalfTypeInContext(c) : e->i16;
+  e->bf16 = e->i16;
   e->f32 = LLVMFloatTypeInContext(c);
   e->f64 = LLVMDoubleTypeInContext(c);
   e->ptr = LLVMPointerTypeInContext(c, 0);

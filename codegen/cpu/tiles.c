@@ -62,6 +62,12 @@ lval reg_or_poison(kgen *g, const tval *t, lval reg) {
 
 lval const_reg(kgen *g, dtype t, scalar v, int lanes) {
   LLVMTypeRef type = emit_type(g->e, t, lanes);
+  if (dtype_is_storage(t)) {
+    uint16_t bits;
+    scalar_store(&bits, t, v);
+    LLVMTypeRef integer = memory_type(g, t, lanes);
+    return LLVMBuildBitCast(g->e->builder, emit_int(integer, bits), type, "");
+  }
   return dtype_is_float(t) ? emit_float(type, v.f) : emit_int(type, v.i);
 }
 

@@ -91,7 +91,7 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-void cpu_code_make(cpu_code *c, const tile_fixture *f, const char *cpu, const int64_t *sizes) {
+void cpu_code_make(cpu_code *c, const program *p, const char *cpu, const int64_t *sizes) {
   *c = (cpu_code){0};
   codegen_options options = {.cpu = str_from(cpu)};
   code object;
@@ -99,7 +99,7 @@ void cpu_code_make(cpu_code *c, const tile_fixture *f, const char *cpu, const in
   fault_frame frame;
   double start = now();
   if (fault_try(&frame)) {
-    bool made = codegen_cpu(&c->arena, f->p, &options, &object, &error);
+    bool made = codegen_cpu(&c->arena, p, &options, &object, &error);
     cr_assert(made, "%.*s", STR_FMT(error));
   }
   fault_pop(&frame);
@@ -109,7 +109,7 @@ void cpu_code_make(cpu_code *c, const tile_fixture *f, const char *cpu, const in
   cr_assert(c->jit, "%.*s", STR_FMT(error));
   c->object = jit_load(c->jit, object.data, object.size, &c->arena, &error);
   cr_assert(c->object, "%.*s", STR_FMT(error));
-  const char *name = str_z(&c->arena, f->p->name);
+  const char *name = str_z(&c->arena, p->name);
   c->function = jit_symbol(c->jit, c->object, name, &c->arena, &error);
   cr_assert(c->function, "%.*s", STR_FMT(error));
   const char *what[] = {"arena", "scratch"};
@@ -138,12 +138,12 @@ static void run_tiles(void *pool, tcf_task task, void *args, int64_t n) {
   }
 }
 
-int cpu_code_call(cpu_code *c, const tile_fixture *f, void **pointers, const int64_t *sizes,
+int cpu_code_call(cpu_code *c, const program *p, void **pointers, const int64_t *sizes,
                   int workers, int64_t *error_site, int64_t *error_index) {
-  const program *p = f->p;
   int npointers = p->nparams + p->noutputs, n = npointers + p->symbols.len + 1;
   tcf_frame frame = {.pool = &workers, .parallel_for = run_tiles, .workers = workers};
-  block scratch = block_new((size_t)(c->scratch_bytes * workers)), memory = block_new((size_t)c->arena_bytes);
+  block scratch = block_new((size_t)(c->scratch_bytes * workers));
+  block memory = block_new((size_t)c->arena_bytes);
   frame.scratch = scratch.data;
   frame.arena = memory.data;
   void *frame_pointer = &frame;
@@ -153,7 +153,9 @@ int cpu_code_call(cpu_code *c, const tile_fixture *f, void **pointers, const int
   for (int i = 0; i < n; i++) {
     bool size = i >= npointers && i < n - 1;
     types[i] = size ? &ffi_type_sint64 : &ffi_type_pointer;
-    values[i] = size ? (void *)&sizes[i - npointers] : i == n - 1 ? (void *)&frame_pointer : &pointers[i];
+    values[i] = size         ? (void *)&sizes[i - npointers]
+                : i == n - 1 ? (void *)&frame_pointer
+                             : (void *)&pointers[i];
   }
   ffi_cif cif;
   cr_assert(ffi_prep_cif(&cif, FFI_DEFAULT_ABI, (unsigned)n, &ffi_type_sint32, types) == FFI_OK);
@@ -187,46 +189,85 @@ static const buffer *buffer_of(const program *p, int pointer) {
   return NULL;
 }
 
-void cpu_compare(tile_fixture *f, const cpu_case *c, const char *what) {
-  const program *p = f->p;
-  int n = p->nparams + p->noutputs, workers = c->workers ? c->workers : 1;
-  interp_tensor *tensors = arena_array(&f->arena, interp_tensor, n);
-  block *blocks = arena_array(&f->arena, block, n);
-  void **pointers = arena_array(&f->arena, void *, n);
-  layout *layouts = arena_array(&f->arena, layout, n);
+static void put_tensor(const block *to, const layout *l, const interp_tensor *t) {
+  for (int64_t k = 0; k < l->count; k++)
+    scalar_store(to->data + offset_of(l, k) * dtype_bytes(t->type), t->type, t->data[k]);
+}
+
+static interp_tensor get_tensor(arena *a, const block *from, const layout *l, dtype type) {
+  interp_tensor t = {.type = type, .rank = l->rank, .data = arena_array(a, scalar, l->count)};
+  for (int d = 0; d < l->rank; d++) t.dims[d] = l->dims[d];
+  for (int64_t k = 0; k < l->count; k++)
+    t.data[k] = scalar_load(from->data + offset_of(l, k) * dtype_bytes(type), type);
+  return t;
+}
+
+int cpu_run(arena *a, const program *p, const char *cpu, const int64_t *sizes, int workers,
+            const interp_tensor *in, interp_tensor *out) {
+  int n = p->nparams + p->noutputs;
+  block *blocks = arena_array(a, block, n);
+  void **pointers = arena_array(a, void *, n);
+  layout *layouts = arena_array(a, layout, n);
   for (int i = 0; i < n; i++) {
     const buffer *b = buffer_of(p, i);
-    layout *l = &layouts[i];
-    *l = layout_of(p, b, c->sizes);
-    blocks[i] = block_new((size_t)(l->span * dtype_bytes(b->type)));
+    layouts[i] = layout_of(p, b, sizes);
+    blocks[i] = block_new((size_t)(layouts[i].span * dtype_bytes(b->type)));
     pointers[i] = blocks[i].data;
-    if (b->kind != BUFFER_PARAM) continue;
-    tensors[i] = random_tensor(f, b->type, l->rank, l->dims);
-    for (int64_t k = 0; c->below[i] && k < l->count; k++)
-      tensors[i].data[k].i = random_below(f, (int)c->below[i]);
-    for (int64_t k = 0; k < l->count; k++)
-      scalar_store(blocks[i].data + offset_of(l, k) * dtype_bytes(b->type), b->type,
-                   tensors[i].data[k]);
+    if (i < p->nparams) put_tensor(&blocks[i], &layouts[i], &in[i]);
   }
-  tile_fixture_run(f, tensors, tensors + p->nparams);
   cpu_code code;
-  cpu_code_make(&code, f, c->cpu, c->sizes);
-  int status = cpu_code_call(&code, f, pointers, c->sizes, workers, NULL, NULL);
-  cr_assert(status == 0, "%s: status %d", what, status);
-  for (int i = p->nparams; i < n; i++) {
-    dtype t = tensors[i].type;
-    for (int64_t k = 0; k < layouts[i].count; k++) {
-      scalar got = scalar_load(blocks[i].data + offset_of(&layouts[i], k) * dtype_bytes(t), t);
-      scalar want = tensors[i].data[k];
-      bool fine = close_to(got, want, t, c->tolerance ? c->tolerance : 1e-5);
-      bool real = dtype_is_float(t);
-      cr_assert(fine, "%s: cpu \"%s\", output %d, element %lld of %lld: %.9g, not %.9g", what,
-                c->cpu, i - p->nparams, (long long)k, (long long)layouts[i].count,
-                real ? got.f : (double)got.i, real ? want.f : (double)want.i);
-    }
-  }
+  cpu_code_make(&code, p, cpu, sizes);
+  int status = cpu_code_call(&code, p, pointers, sizes, workers, NULL, NULL);
+  for (int i = p->nparams; i < n; i++)
+    out[i - p->nparams] = get_tensor(a, &blocks[i], &layouts[i], buffer_of(p, i)->type);
   cpu_code_free(&code);
   for (int i = 0; i < n; i++) block_free(blocks[i]);
+  return status;
+}
+
+void cpu_bind_sizes(const program *p, const interp_tensor *in, int64_t *sizes) {
+  for (int s = 0; s < p->symbols.len; s++) {
+    sizes[s] = -1;
+    for (int i = 0; i < p->nparams; i++) {
+      const buffer *b = buffer_of(p, i);
+      for (int d = 0; d < b->rank; d++) {
+        const ix_node *n = ix_get(&p->ix, b->dims[d]);
+        if (n->kind == IX_SYM && str_eq(n->name, p->symbols.data[s])) sizes[s] = in[i].dims[d];
+      }
+    }
+  }
+}
+
+static void expect_equal(const interp_tensor *got, const interp_tensor *want, const cpu_case *c,
+                         const char *what) {
+  dtype t = want->type;
+  int64_t count = 1;
+  for (int d = 0; d < want->rank; d++) count *= want->dims[d];
+  for (int64_t k = 0; k < count; k++) {
+    scalar x = got->data[k], y = want->data[k];
+    bool real = dtype_is_float(t);
+    cr_assert(close_to(x, y, t, c->tolerance ? c->tolerance : 1e-5),
+              "%s: cpu \"%s\", element %lld of %lld: %.9g, not %.9g", what, c->cpu, (long long)k,
+              (long long)count, real ? x.f : (double)x.i, real ? y.f : (double)y.i);
+  }
+}
+
+void cpu_compare(tile_fixture *f, const cpu_case *c, const char *what) {
+  enum { MOST = 8 };
+  const program *p = f->p;
+  interp_tensor in[MOST], want[MOST], got[MOST];
+  cr_assert(p->nparams <= MOST && p->noutputs <= MOST);
+  for (int i = 0; i < p->nparams; i++) {
+    const buffer *b = buffer_of(p, i);
+    layout l = layout_of(p, b, c->sizes);
+    in[i] = random_tensor(f, b->type, l.rank, l.dims);
+    for (int64_t k = 0; c->below[i] && k < l.count; k++)
+      in[i].data[k].i = random_below(f, (int)c->below[i]);
+  }
+  tile_fixture_run(f, in, want);
+  int status = cpu_run(&f->arena, p, c->cpu, c->sizes, c->workers ? c->workers : 1, in, got);
+  cr_assert(status == 0, "%s: status %d", what, status);
+  for (int i = 0; i < p->noutputs; i++) expect_equal(&got[i], &want[i], c, what);
 }
 
 str cpu_assembly(tile_fixture *f, const char *cpu) {

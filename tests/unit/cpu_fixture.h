@@ -20,12 +20,19 @@ typedef struct cpu_code {
   double compile_seconds;
 } cpu_code;
 
-/// Compiles and loads the fixture's program; fails the test with the error.
-void cpu_code_make(cpu_code *c, const tile_fixture *f, const char *cpu, const int64_t *sizes);
+/// Compiles and loads a program; fails the test with the error.
+void cpu_code_make(cpu_code *c, const program *p, const char *cpu, const int64_t *sizes);
 void cpu_code_free(cpu_code *c);
 /// Calls it on pointers to params, then outputs. Gives the status and the frame's error fields.
-int cpu_code_call(cpu_code *c, const tile_fixture *f, void **pointers, const int64_t *sizes,
+int cpu_code_call(cpu_code *c, const program *p, void **pointers, const int64_t *sizes,
                   int workers, int64_t *error_site, int64_t *error_index);
+
+/// Runs a program on tensors in guarded memory laid out as its buffers say; outputs are allocated
+/// in a. Gives the status of the call.
+int cpu_run(arena *a, const program *p, const char *cpu, const int64_t *sizes, int workers,
+            const interp_tensor *in, interp_tensor *out);
+/// Sizes of the program's symbols from the shapes of its params (those that are plain symbols).
+void cpu_bind_sizes(const program *p, const interp_tensor *in, int64_t *sizes);
 
 /// Random params, interpreter, compiled code: all outputs must agree, nothing outside the buffers
 /// may be touched. `what` is put in messages.

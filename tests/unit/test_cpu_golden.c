@@ -32,6 +32,11 @@ Test(cpu_golden, softmax_last) {
           {.sizes = {2, 15}}, {.sizes = {3, 17}}, {.sizes = {0, 5}}, {.sizes = {4, 0}});
 }
 
+Test(cpu_golden, softmax_first) {
+  COMPARE("softmax_first.tile", {.sizes = {3, 70}}, {.sizes = {1, 1}}, {.sizes = {5, 8}},
+          {.sizes = {2, 7}}, {.sizes = {0, 5}});
+}
+
 Test(cpu_golden, matmul) {
   COMPARE("matmul_packed.tile", {.sizes = {6, 8, 8}}, {.sizes = {7, 11, 13}}, {.sizes = {1, 1, 1}},
           {.sizes = {13, 16, 5}}, {.sizes = {12, 9, 24}}, {.sizes = {5, 3, 4}}, {.sizes = {0, 3, 4}});
