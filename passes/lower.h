@@ -94,6 +94,8 @@ tval *kb_const(kbuild *b, dtype t, scalar v);
 /// All elements v over these axes at their given extents.
 tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents, int naxes);
 /// Axes with an extent > 0 (all: also those not open) as arrays; returns their number.
+/// A TILE_ACCUM on in[0].
+tval *kb_accumulate(kbuild *b, op o, tval *const *in, int nin);
 tval *kb_reduce_tile(kbuild *b, op o, tval *v, const int *axes, int naxes);
 /// Loop over axis in steps of extent; inits may be null. Returns the loop statement; the carried
 /// values inside are stmt->body->params, the results after kb_end_loop stmt->out.

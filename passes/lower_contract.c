@@ -432,6 +432,79 @@ static void make_grid(kbuild *b, const plan *p) {
   }
 }
 
+// ---- inner products
+//
+// Where both operands are contiguous along K and there are few rows, transposing b would cost more
+// than it saves: the lanes run along K, sums are kept per lane and combined at the end, and the
+// epilogue runs over the finished sums with its lanes along N.
+//
+//   grid N:NT { local sum[M, N]
+//     loop N:NR { loop M:MR { loop K:16 { acc[M, N, K] += a[M, K] * b[N, K] }; sum = reduce acc } }
+//     loop M:1 { loop N:64 vec { epilogue(sum) } } }
+
+// Per result, combining the lanes costs about 5 cycles; per element of b, transposing costs about
+// one, shared by the rows.
+enum { COMBINE = 5 };
+
+static bool inner_product_is_better(const kbuild *b, const plan *p) {
+  const node *x = p->dot->in[p->a], *y = p->dot->in[p->b];
+  if (p->rows < 0 || p->lanes < 0 || p->nkm != 1 || p->nkn != 1 || !p->nkk) return false;
+  if (!plain_operand(b, x, p->dot->type) || !plain_operand(b, y, p->dot->type)) return false;
+  if (!dtype_is_float(p->dot->type)) return false;
+  if (!contiguous_along_k(b, p, x) || !contiguous_along_k(b, p, y)) return false;
+  bool better = planned_size(b, p->rows) * COMBINE < product(b, p->kk, p->nkk) &&
+                planned_size(b, p->kk[p->nkk - 1]) >= 2 * b->lanes;
+  return schedule_option(b->l, "inner", better) != 0;
+}
+
+static void sum_block(kbuild *b, const plan *p, int buf) {
+  int axes[MAX_AXES], extents[MAX_AXES], n = 0, inner = p->kk[p->nkk - 1];
+  for (int axis_number = 0; axis_number < b->k->axes.len; axis_number++) {
+    int extent = axis_number == inner              ? b->lanes
+                 : has(p->kk, p->nkk, axis_number) ? 1
+                                                   : b->extent[axis_number];
+    if (!extent) continue;
+    axes[n] = axis_number;
+    extents[n++] = extent;
+  }
+  tval *sum = kb_fill(b, p->dot->type, scalar_cast((scalar){.i = 0}, DT_i64, p->dot->type), axes, extents, n);
+  for (int i = 0; i < p->nkk; i++) {
+    tstmt *loop = kb_loop(b, p->kk[i], p->kk[i] == inner ? b->lanes : 1, &sum, 1);
+    sum = loop->body->params[0];
+  }
+  tval *in[] = {sum, operand(b, p, p->a), operand(b, p, p->b)};
+  sum = kb_accumulate(b, OP_fma, in, 3);
+  for (int i = 0; i < p->nkk; i++) sum = kb_end_loop(b, &sum, 1)[0];
+  kb_store_local(b, buf, kb_reduce_tile(b, OP_add, sum, p->kk, p->nkk));
+}
+
+static void lower_inner_product(kbuild *b, plan *p) {
+  bool many = b->l->target->vector_registers >= 32;
+  int64_t m = planned_size(b, p->rows), n = planned_size(b, p->lanes);
+  p->mr = m < 4 ? (int)m : many ? 4 : 2;
+  p->nr = many ? (p->mr < 3 ? 8 : 6) : 4;
+  int64_t tiles = 4 * (b->l->target->cores > 1 ? b->l->target->cores : 2);
+  p->nt = round_to((n + tiles - 1) / tiles, 2 * b->lanes * p->nr);
+  p->mt = round_to(m, p->mr);
+  p->pack_b = false;
+  p->a_buf = p->b_buf = p->c_buf = -1;
+  b->k->vec_axis = p->kk[p->nkk - 1];
+  b->k->vec_lanes = b->lanes;
+  make_grid(b, p);
+  kb_begin(b);
+  int buf = declare_partial(b, p);
+  kb_loop(b, p->lanes, p->nr, NULL, 0);
+  kb_loop(b, p->rows, p->mr, NULL, 0);
+  sum_block(b, p, buf);
+  kb_end_loop(b, NULL, 0);
+  kb_end_loop(b, NULL, 0);
+  kb_loop(b, p->rows, 1, NULL, 0);
+  kb_loop(b, p->lanes, 2 * b->lanes, NULL, 0)->vec = true;
+  epilogue(b, p, kb_load_local(b, buf, NULL, 0));
+  kb_end_loop(b, NULL, 0);
+  kb_end_loop(b, NULL, 0);
+}
+
 /// Without reuse of either operand there is nothing to block: a reduction of products.
 static bool reduction_is_better(const kbuild *b, const plan *p) {
   int64_t m = total(b, p->m, p->nm), n = total(b, p->n, p->nn), k = total(b, p->k, p->nk);
@@ -480,6 +553,10 @@ void lower_contract_group(kbuild *b) {
   p.rows = -1;
   for (int i = 0; i < p.nkm; i++)
     if (p.rows < 0 || kb_kernel_size(b, p.km[i]) >= kb_kernel_size(b, p.rows)) p.rows = p.km[i];
+  if (inner_product_is_better(b, &p)) {
+    lower_inner_product(b, &p);
+    return;
+  }
   if (p.lanes >= 0) {
     b->k->vec_axis = p.lanes;
     b->k->vec_lanes = b->lanes;

@@ -164,6 +164,14 @@ tval *kb_const(kbuild *b, dtype t, scalar v) {
 
 static tval *int_const(kbuild *b, dtype t, int64_t v) { return kb_const(b, t, (scalar){.i = v}); }
 
+tval *kb_accumulate(kbuild *b, op o, tval *const *in, int nin) {
+  tstmt *st = new_stmt(b, TILE_ACCUM, in, nin);
+  st->op = o;
+  one_result(b, st, tile_value(b->k, in[0]->type, in[0]->axes, in[0]->extents, in[0]->naxes));
+  kb_append(b, b->scope, st);
+  return st->out[0];
+}
+
 tval *kb_reduce_tile(kbuild *b, op o, tval *v, const int *axes, int naxes) {
   tstmt *st = new_stmt(b, TILE_REDUCE, &v, 1);
   st->op = o;

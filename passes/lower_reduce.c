@@ -161,24 +161,26 @@ static void accumulate(kbuild *b, const node *red, tval **from, tval **to) {
     for (int k = 0; k < red->in[i]->naxes; k++) sigma[k] = b->sigma[red->in[i]->axes[k]];
     x[i] = kb_value(b, red->in[i], sigma);
   }
-  tstmt *st;
   if (is_arg(red)) {
     ix at = b->sigma[red->attr_axes[0]];
     tval *in[] = {from[0], from[1], x[0], kb_index_value(b, at, DT_i32)};
-    st = statement(b, TILE_ARG, combine_of(red->op), in, 4, 2);
+    tstmt *st = statement(b, TILE_ARG, combine_of(red->op), in, 4, 2);
+    st->out[0] = like(b, from[0]);
     st->out[1] = like(b, from[1]);
-  } else if (red->op == OP_dot) {
+    kb_append(b, b->scope, st);
+    to[0] = st->out[0];
+    to[1] = st->out[1];
+  } else if (red->op == OP_dot && dtype_is_float(red->type)) {
     tval *in[] = {from[0], cast_to(b, x[0], red->type), cast_to(b, x[1], red->type)};
-    bool fused = dtype_is_float(red->type);
-    if (!fused) in[1] = kb_map(b, OP_mul, red->type, in[1], in[2], NULL);
-    st = statement(b, TILE_ACCUM, fused ? OP_fma : OP_add, in, fused ? 3 : 2, 1);
+    to[0] = kb_accumulate(b, OP_fma, in, 3);
+  } else if (red->op == OP_dot) {
+    tval *p = cast_to(b, x[0], red->type), *q = cast_to(b, x[1], red->type);
+    tval *in[] = {from[0], kb_map(b, OP_mul, red->type, p, q, NULL)};
+    to[0] = kb_accumulate(b, OP_add, in, 2);
   } else {
     tval *in[] = {from[0], x[0]};
-    st = statement(b, TILE_ACCUM, combine_of(red->op), in, 2, 1);
+    to[0] = kb_accumulate(b, combine_of(red->op), in, 2);
   }
-  st->out[0] = like(b, from[0]);
-  kb_append(b, b->scope, st);
-  for (int i = 0; i < st->nout; i++) to[i] = st->out[i];
 }
 
 /// Combines lanes and gives the row value of a finished reduction.
