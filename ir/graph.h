@@ -141,8 +141,9 @@ node *graph_clone_node(graph *g, const node *n, node *const *in);
 ix node_elements(graph *g, const node *n);
 /// Users per node id (counted with multiplicity; outputs count).
 int *graph_use_counts(const graph *g, arena *a);
-/// Replaces every use (outputs included) through the table by node id; null = keep. Then drops
-/// what is unreachable, renumbers, and keeps params.
+/// Replaces every use (outputs included) through the table by node id, which has an entry for
+/// each node there is now; null = keep; a replacement may be replaced in turn. Then drops what is
+/// unreachable (never params), puts inputs before their users and renumbers.
 void graph_compact(graph *g, node **replacement);
 /// A deep copy of the graph in arena a; axis numbers and index expressions stay the same.
 graph *graph_copy(arena *a, const graph *g);

@@ -197,9 +197,11 @@ static void verify_kernels(verifier *v) {
       if (n->kernel != -1) bad(v, n, "is in kernel %d", n->kernel);
       continue;
     }
-    if (n->kernel != last && n->kernel != last + 1)
+    if (n->kernel < 0)
+      bad(v, n, "is in no kernel");
+    else if (n->kernel != last && n->kernel != last + 1)
       bad(v, n, "is in kernel %d, after one of kernel %d", n->kernel, last);
-    last = n->kernel;
+    if (n->kernel >= 0) last = n->kernel;
   }
   if (g->fused && g->nkernels != last + 1)
     bad(v, NULL, "has %d kernels, not %d", last + 1, g->nkernels);
