@@ -237,8 +237,9 @@ static void choose_blocking(const kbuild *b, plan *p) {
 
 static bool contiguous_along_k(const kbuild *b, const plan *p, const node *x) {
   const access *m = operand_access(b, x);
+  if (!m || !p->nkk) return false;  // all contracted axes may have size 1
   for (int i = 0; i < p->nk; i++)
-    if (m && b->kaxis[p->k[i]] == p->kk[p->nkk - 1] && kb_unit_stride(m, b, p->k[i])) return true;
+    if (b->kaxis[p->k[i]] == p->kk[p->nkk - 1] && kb_unit_stride(m, b, p->k[i])) return true;
   return false;
 }
 
