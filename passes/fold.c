@@ -33,10 +33,9 @@ static node *fold_cast_of_size(graph *g, const node *n) {
   return fits ? graph_size(g, n->type, size->index[0]) : NULL;
 }
 
-static node *fold_where(const node *n) {
+static node *fold_where(graph *g, const node *n) {
   if (n->op != OP_where || n->in[0]->op != OP_const) return NULL;
-  node *taken = n->in[0]->value.i ? n->in[1] : n->in[2];
-  return node_same_axis_set(taken, n) ? taken : NULL;
+  return spread(g, n->in[0]->value.i ? n->in[1] : n->in[2], n);
 }
 
 /// The coordinate along an axis of size 1 is 0.
@@ -60,7 +59,7 @@ static node *fold(const rewrite *r, node *n) {
   graph *g = r->g;
   node *to = NULL;
   if (op_is_map(n->op)) to = fold_map(g, n);
-  if (!to && n->op == OP_where) to = fold_where(n);
+  if (!to && n->op == OP_where) to = fold_where(g, n);
   if (!to && n->op == OP_size) to = fold_size(g, n);
   if (!to && n->op == OP_cast) to = fold_cast_of_size(g, n);
   if (!to && n->op == OP_index) to = fold_index(g, n);

@@ -54,7 +54,10 @@ static bool rewrite_round(rewrite *r, rewrite_fn *rule, arena *scratch) {
     r->by[id] = to;
     changed = true;
   }
-  if (!changed) return false;
+  if (!changed) {
+    if (g->nodes.len > r->count) graph_compact(g, NULL);  // what rules built and did not use
+    return false;
+  }
   node **by = arena_array(scratch, node *, g->nodes.len);
   memcpy(by, r->by, sizeof(node *) * (size_t)r->count);
   graph_compact(g, by);

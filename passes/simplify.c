@@ -131,9 +131,9 @@ static node *simplify_logic(graph *g, const node *n) {
 
 static node *simplify_where(graph *g, const node *n) {
   const node *c = n->in[0];
-  if (n->in[1] == n->in[2]) return alone(n, 1);
+  if (n->in[1] == n->in[2]) return spread(g, n->in[1], n);
   if (c->op == OP_not) return graph_where(g, c->in[0], n->in[2], n->in[1]);
-  if (c->op == OP_view && c->in[0]->op == OP_const) return alone(n, c->in[0]->value.i ? 1 : 2);
+  if (c->op == OP_view && c->in[0]->op == OP_const) return spread(g, n->in[c->in[0]->value.i ? 1 : 2], n);
   return NULL;
 }
 

@@ -44,15 +44,14 @@ static node *fast_div(const rewrite *r, const node *n) {
   double c;
   if (node_is_const(b, &c) && c != 0 && isfinite(1 / c))
     return graph_binary(g, OP_mul, a, graph_const_float(g, n->type, 1 / c));
-  node *one = graph_const_float(g, n->type, 1);
   if (b->op == OP_sqrt) {
     node *root = graph_unary(g, OP_rsqrt, b->in[0]);
     return node_is_value(a, 1) ? root : graph_binary(g, OP_mul, a, root);
   }
   // The reciprocal is computed once for all elements that share the divisor.
-  if (b->naxes < n->naxes && a->op != OP_const)
-    return graph_binary(g, OP_mul, a, graph_binary(g, OP_div, one, b));
-  return NULL;
+  if (b->naxes == n->naxes || a->op == OP_const) return NULL;
+  node *reciprocal = graph_binary(g, OP_div, graph_const_float(g, n->type, 1), b);
+  return graph_binary(g, OP_mul, a, reciprocal);
 }
 
 /// (x op c1) op c2 is x op (c1 op c2).

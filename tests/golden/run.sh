@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Golden files of the IR: tests/golden/run.sh TOOL [--rewrite]. The tests proper are in the unit
+# test binary beside the tool; this runs just them, or lets them write what they expect.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+tests=$(dirname "${1:?usage: tests/golden/run.sh TOOL [--rewrite]}")/unit-tests
+if [ "${2:-}" = --rewrite ]; then
+  TCF_REWRITE_GOLDEN=1 "$tests" --filter '*golden*/*' >/dev/null 2>&1
+  TCF_REWRITE_GOLDEN=1 "$tests" --filter '*/*golden*' >/dev/null 2>&1
+fi
+inputs=$(find tests/golden/passes -name '*.ir' | wc -l)
+if out=$("$tests" --filter 'passes_golden/*' 2>&1); then echo "$inputs passed, 0 failed"
+else
+  printf '%s\n' "$out"
+  failed=$(grep -c ' gave$' <<<"$out")
+  [ "$failed" -gt 0 ] || failed=1
+  echo "$((inputs - failed)) passed, $failed failed"
+  exit 1
+fi
