@@ -23,8 +23,7 @@ int kernel_add_axis(kernel *k, str name, ix size) {
   check(kernel_find_axis(k, name) < 0);
   axis added = {.name = str_dup(k->arena, name), .size = size};
   vec_push(k->arena, &k->axes, added);
-  while (k->ix.axis_size.len < k->axes.len) vec_push(k->ix.arena, &k->ix.axis_size, 0);
-  k->ix.axis_size.data[k->axes.len - 1] = size;
+  ix_set_axis(&k->ix, k->axes.len - 1, size);
   return k->axes.len - 1;
 }
 

@@ -123,3 +123,23 @@ Test(tile_text, wrong_text_names_the_mistake) {
     tile_fixture_free(&f);
   }
 }
+
+/// The programs in the documentation are canonical, sound text.
+Test(tile_text, documented_programs_hold) {
+  tile_fixture doc = {0};
+  str text = tile_fixture_read(&doc, "../../../docs/tile-ir.md");
+  int found = 0;
+  for (const char *at = text.ptr; (at = strstr(at, "```tile\n")); found++) {
+    at += strlen("```tile\n");
+    str program = {at, (int)(strstr(at, "```") - at)}, report;
+    tile_fixture f = {0};
+    cr_assert(tile_fixture_parse(&f, program));
+    cr_expect(program_verify(f.p, &f.arena, &report), "%s", report.ptr);
+    strbuf out = sb_new(&f.arena);
+    tile_module_print(&f.module, &out);
+    cr_expect(str_eq(sb_str(&out), program), "the text comes back as\n%s", out.data);
+    tile_fixture_free(&f);
+  }
+  cr_expect(found > 0);
+  tile_fixture_free(&doc);
+}
