@@ -65,6 +65,6 @@ int64_t gen_elements(const gen_program *p, const gen_value *v);
 /// Depends on the program's seed and the value's number only.
 void gen_fill(const gen_program *p, int value, void *data);
 /// Element i of an array as a double.
-double gen_load(gen_type t, const void *data, int64_t i);
+double gen_read(gen_type t, const void *data, int64_t i);
 
 uint64_t gen_random(uint64_t *state);  // splitmix64 (Steele, Lea, Flood 2014)

@@ -78,7 +78,7 @@ void gen_fill(const gen_program *p, int value, void *data) {
   }
 }
 
-double gen_load(gen_type t, const void *data, int64_t i) {
+double gen_read(gen_type t, const void *data, int64_t i) {
   switch (t) {
     case GEN_F64: return ((const double *)data)[i];
     case GEN_F32: return ((const float *)data)[i];
