@@ -1,0 +1,261 @@
+// Variants of a function: compiled once for sizes and strides, kept in the session, and on disk.
+//
+//   source graph ─specialise─▶ graph ─passes─▶ fused ─lower─▶ tile IR ─codegen─▶ object ─▶ loaded
+//                                │                                        ▲
+//                                └──────── hash of its text ── disk cache ┘
+#include <stdlib.h>
+
+#include "api/session.h"
+#include "codegen/codegen.h"
+
+// ---- what the session gives
+
+tcf_status session_target(tcf_session *s, const target_info **out) {
+  if (!s->cpu_info) {
+    target_info *info = arena_new(&s->arena, target_info);
+    str why = STR("");
+    if (!codegen_cpu_target(&s->arena, s->cpu, info, &why))
+      return session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
+    // Plans are for the threads that will run, not for all that the machine has.
+    info->cores = s->threads;
+    s->cpu_info = info;
+  }
+  *out = s->cpu_info;
+  return TCF_OK;
+}
+
+pass_options session_pass_options(tcf_session *s) {
+  return (pass_options){.fast_math = s->flags & TCF_FAST_MATH,
+                        .deterministic = s->flags & TCF_DETERMINISTIC,
+                        .unchecked = s->flags & TCF_UNCHECKED,
+                        .target = s->cpu_info,
+                        .schedule = s->schedule};
+}
+
+static codegen_options code_options(const tcf_session *s) {
+  return (codegen_options){
+      .cpu = s->cpu, .kind = CODE_OBJECT, .fast_math = s->flags & TCF_FAST_MATH};
+}
+
+/// Everything besides the graph that the object depends on. Empty: do not cache.
+static str identity(tcf_session *s) {
+  if (s->identity.len || !s->cache_wanted) return s->identity;
+  str build = build_identity(&s->arena);
+  if (!build.len) return build;
+  codegen_options options = code_options(s);
+  s->identity = str_printf(&s->arena, "%s %.*s %.*s flags %u threads %d schedule %.*s", tcf_version(),
+                           STR_FMT(build), STR_FMT(codegen_cpu_identity(&s->arena, &options)),
+                           s->flags, s->threads, STR_FMT(s->schedule));
+  return s->identity;
+}
+
+static cache *disk(tcf_session *s) {
+  if (!s->cache && s->cache_wanted)
+    s->cache = cache_open(s->cache_default_dir ? NULL : s->cache_dir.ptr, s->cache_bytes);
+  return s->cache;
+}
+
+// ---- specialising
+
+typedef struct known_sizes {
+  const tcf_function *function;
+  const int64_t *sizes;
+} known_sizes;
+
+static bool known_size(void *ctx, str name, int64_t *v) {
+  const known_sizes *k = ctx;
+  int i = signature_symbol(&k->function->sig, name);
+  if (i < 0 || k->function->symbolic[i] || k->sizes[i] < 0) return false;
+  *v = k->sizes[i];
+  return true;
+}
+
+graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes) {
+  known_sizes known = {f, sizes};
+  return graph_specialise(a, f->graph, known_size, &known);
+}
+
+tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, size_t nargs,
+                                   arena *a, graph **out) {
+  tcf_session *s = f->program->session;
+  if (!f->graph) return session_fail(s, TCF_WRONG_USE, "%s is tile IR: its graph is unknown", f->name);
+  if (nargs != (size_t)f->sig.nparams)
+    return session_fail(s, TCF_WRONG_USE, "%s takes %d arguments, not %zu", f->name, f->sig.nparams,
+                        nargs);
+  int64_t *sizes = arena_array(a, int64_t, f->sig.nsymbols);
+  for (int k = 0; k < f->sig.nsymbols; k++) sizes[k] = -1;
+  str why = STR("");
+  if (!signature_bind(&f->sig, args, sizes, a, &why))
+    return session_fail(s, TCF_WRONG_USE, "%.*s", STR_FMT(why));
+  *out = function_specialise(f, a, sizes);
+  return TCF_OK;
+}
+
+/// Params that are not row-major carry the strides of their arguments.
+static void set_strides(graph *g, const tensor *const *args) {
+  for (int i = 0; args && i < g->nparams; i++) {
+    const tensor *t = args[i];
+    if (tensor_is_contiguous(t)) continue;
+    node *n = g->nodes.data[i];
+    n->strides = arena_array(g->arena, int64_t, t->rank);
+    for (int k = 0; k < t->rank; k++) n->strides[k] = t->strides[k] / dtype_bytes(t->type);
+  }
+}
+
+/// Which variant: the sizes it is compiled for and the strides that are not row-major.
+static str variant_key(const tcf_function *f, arena *a, const tensor *const *args,
+                       const int64_t *sizes) {
+  strbuf key = sb_new(a);
+  for (int k = 0; k < f->sig.nsymbols; k++)
+    sb_printf(&key, f->symbolic[k] ? "?," : "%lld,", (long long)sizes[k]);
+  for (int i = 0; i < f->sig.nparams; i++) {
+    if (tensor_is_contiguous(args[i])) continue;
+    sb_printf(&key, " %d:", i);
+    for (int k = 0; k < args[i]->rank; k++) sb_printf(&key, "%lld,", (long long)args[i]->strides[k]);
+  }
+  return sb_str(&key);
+}
+
+// ---- building
+
+static struct program *lower(tcf_session *s, variant *v, arena *a) {
+  if (v->function->tile) return v->function->tile;
+  arena scratch = {0};
+  pass_options options = session_pass_options(s);
+  pass_ctx ctx = {graph_copy(a, v->specialised), &scratch, &options, &v->function->program->diags};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  arena_free(&scratch);
+  return lower_to_tiles(a, ctx.graph, &options);
+}
+
+static tcf_status load_object(tcf_session *s, variant *v, const void *object, size_t size) {
+  str why = STR("");
+  const char *name = v->function->name;
+  arena *a = &v->arena;
+  if (!s->jit) s->jit = jit_new(&why, &s->arena);
+  if (s->jit) v->object = jit_load(s->jit, object, size, a, &why);
+  if (v->object) {
+    v->entry = (void (*)(void))jit_symbol(s->jit, v->object, name, a, &why);
+    v->arena_size = (int64_t(*)(const int64_t *))jit_symbol(
+        s->jit, v->object, str_printf(a, "%s_arena_size", name).ptr, a, &why);
+    v->scratch_size = (int64_t(*)(const int64_t *))jit_symbol(
+        s->jit, v->object, str_printf(a, "%s_scratch_size", name).ptr, a, &why);
+  }
+  if (!v->entry || !v->arena_size || !v->scratch_size)
+    return session_fail(s, TCF_INTERNAL, "the compiled code of %s cannot be loaded: %.*s", name,
+                        STR_FMT(why));
+  error e;
+  const signature *sig = &v->function->sig;
+  if (!call_prepare(&v->shape, sig->nparams + sig->nresults, v->symbols.len, true, &e))
+    return session_fail_error(s, &e);
+  return TCF_OK;
+}
+
+static bool load_cached(tcf_session *s, variant *v, const cache_key *key) {
+  cache_entry entry;
+  if (!cache_load(disk(s), key, &entry)) return false;
+  bool ok = entry.text_size < INT32_MAX &&
+            saved_parse(v, (str){entry.text, (int)entry.text_size}) &&
+            !load_object(s, v, entry.object, entry.object_size);
+  free(entry.block);
+  if (!ok) {
+    v->sites.len = v->hosts.len = 0;
+    if (v->object) jit_unload(s->jit, v->object);
+    v->object = NULL;
+  }
+  return ok;
+}
+
+static tcf_status compile(tcf_session *s, variant *v, arena *a, const cache_key *key) {
+  const target_info *info;
+  tcf_status status = session_target(s, &info);
+  if (status) return status;
+  struct program *p = lower(s, v, a);
+  variant_describe(v, p);
+  if (s->target == TARGET_INTERP_TILE) return v->tiles = p, TCF_OK;
+  codegen_options options = code_options(s);
+  code object;
+  str why = STR("");
+  if (!codegen_cpu(a, p, &options, &object, &why))
+    return session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
+  if (key) {
+    strbuf text = sb_new(a);
+    saved_print(v, &text);
+    cache_store(disk(s), key, text.data, (size_t)text.len, object.data, object.size);
+  }
+  return load_object(s, v, object.data, object.size);
+}
+
+typedef struct build_args {
+  tcf_session *session;
+  variant *variant;
+  const tensor *const *args;
+  const int64_t *sizes;
+  arena work;  // of the compilation, freed after it
+} build_args;
+
+/// Host functions of the graph interpreter: the graph says which it calls.
+static void describe_calls(variant *v) {
+  const graph *g = v->specialised;
+  for (int i = 0; i < g->nodes.len; i++)
+    if (g->nodes.data[i]->op == OP_call)
+      vec_push(&v->arena, &v->hosts, ((host_step){.step = -1, .name = g->nodes.data[i]->name}));
+}
+
+static tcf_status build(void *args_) {
+  build_args *args = args_;
+  tcf_session *s = args->session;
+  variant *v = args->variant;
+  const tcf_function *f = v->function;
+  arena *kept = s->target == TARGET_INTERP_TILE ? &v->arena : &args->work;
+  if (f->graph) {
+    v->specialised = function_specialise(f, &v->arena, args->sizes);
+    if (s->target != TARGET_CPU) {
+      if (s->target == TARGET_INTERP) return describe_calls(v), TCF_OK;
+      return compile(s, v, kept, NULL);
+    }
+    set_strides(v->specialised, args->args);
+    for (int k = 0; k < v->specialised->symbols.len; k++)
+      vec_push(&v->arena, &v->symbols, v->specialised->symbols.data[k]);
+  } else {
+    v->symbols.len = 0;
+    for (int k = 0; k < f->tile->symbols.len; k++)
+      vec_push(&v->arena, &v->symbols, f->tile->symbols.data[k]);
+    if (s->target != TARGET_CPU) return v->tiles = f->tile, variant_describe(v, f->tile), TCF_OK;
+  }
+  str who = f->graph ? identity(s) : STR("");
+  if (!who.len) return compile(s, v, kept, NULL);
+  strbuf text = sb_new(&args->work);
+  graph_print(v->specialised, &text);
+  cache_key key = cache_key_of(who.ptr, (size_t)who.len, text.data, (size_t)text.len);
+  return load_cached(s, v, &key) ? TCF_OK : compile(s, v, kept, &key);
+}
+
+void variant_free(tcf_session *s, variant *v) {
+  if (v->object) jit_unload(s->jit, v->object);
+  call_release(&v->shape);
+  arena_free(&v->arena);
+  free(v);
+}
+
+tcf_status variant_for(tcf_function *f, const tensor *const *args, const int64_t *sizes,
+                       variant **out) {
+  tcf_session *s = f->program->session;
+  str key = variant_key(f, &f->program->arena, args, sizes);
+  variant *v = map_get(&f->variants, key);
+  if (!v) {
+    v = calloc(1, sizeof *v);
+    if (!v) return session_fail(s, TCF_NO_MEMORY, "out of memory");
+    v->function = f;
+    build_args b = {s, v, args, sizes, {0}};
+    tcf_status status = session_guard(s, build, &b);
+    arena_free(&b.work);
+    if (status) {
+      variant_free(s, v);
+      return status;
+    }
+    map_put(&f->program->arena, &f->variants, key, v);
+  }
+  *out = v;
+  return TCF_OK;
+}

@@ -1,0 +1,88 @@
+// How exact a result must be.
+//
+// The tolerance follows the roundings along the worst path to the result, in the graph as written:
+//
+//   e(param) = 0
+//   e(map)   = max e(inputs) + 4 u      u: unit roundoff of the node's type
+//              exp, exp2, expm1, pow, tan: 2 max e(inputs) + 4 u
+//   e(cast)  = max e(inputs) + u
+//   e(sum, dot, scan over L elements) = max e(inputs) + (2 sqrt(L) + 8) u
+//   e(view, gather, min, max) = max e(inputs)
+//
+// and is 8 e. Random inputs make rounding errors add up like a random walk, hence sqrt(L). It is
+// held against the largest value of the result (tcf_tensor_compare): cancellation in single elements
+// is not an error of the compiler.
+#include <math.h>
+
+#include "api/session.h"
+
+static double unit_roundoff(dtype t) {
+  switch (t) {
+    case DT_f64: return 0x1p-53;
+    case DT_f32: return 0x1p-24;
+    case DT_f16: return 0x1p-11;
+    case DT_bf16: return 0x1p-8;
+    default: return 0;
+  }
+}
+
+static bool amplifies(op o) {
+  return o == OP_exp || o == OP_exp2 || o == OP_expm1 || o == OP_pow || o == OP_tan;
+}
+
+static double elements_over(const graph *g, const node *n) {
+  double length = 1;
+  for (int k = 0; k < n->nattr_axes; k++)
+    length *= (double)ix_estimate(&g->ix, graph_axis_size(g, n->attr_axes[k]));
+  return length;
+}
+
+static double error_of(const graph *g, const node *n, const double *errors) {
+  double e = 0, u = unit_roundoff(n->type);
+  for (int i = 0; i < n->nin; i++) e = fmax(e, errors[n->in[i]->id]);
+  switch (op_get(n->op)->class) {
+    case CLASS_map:
+      if (n->op == OP_cast) return e + u;
+      return (amplifies(n->op) ? 2 * e : e) + 4 * u;
+    case CLASS_reduce:
+      if (n->op != OP_sum && n->op != OP_prod) return e;
+      return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
+    case CLASS_contract:
+    case CLASS_scan: return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
+    case CLASS_scatter: return e + 64 * u;
+    case CLASS_leaf: return n->op == OP_param ? 0 : u;
+    default: return e;
+  }
+}
+
+typedef struct estimate_args {
+  tcf_function *function;
+  const tensor *const *args;
+  size_t nargs, result;
+  arena arena;
+  double tolerance;
+} estimate_args;
+
+static tcf_status tolerance(void *args) {
+  estimate_args *e = args;
+  graph *g;
+  tcf_status status = function_specialise_for(e->function, e->args, e->nargs, &e->arena, &g);
+  if (status) return status;
+  if (e->result >= (size_t)g->outputs.len)
+    return session_fail(e->function->program->session, TCF_WRONG_USE, "there is no result %zu",
+                        e->result);
+  double *errors = arena_array(&e->arena, double, g->nodes.len);
+  for (int i = 0; i < g->nodes.len; i++) errors[i] = error_of(g, g->nodes.data[i], errors);
+  const node *n = g->outputs.data[e->result].value;
+  e->tolerance = dtype_is_float(n->type) ? 8 * errors[n->id] : 0;
+  return TCF_OK;
+}
+
+tcf_status tcf_function_tolerance(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
+                                  size_t result, double *out) {
+  estimate_args e = {.function = f, .args = args, .nargs = nargs, .result = result};
+  tcf_status status = session_guard(f->program->session, tolerance, &e);
+  arena_free(&e.arena);
+  if (!status) *out = e.tolerance;
+  return status;
+}

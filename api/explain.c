@@ -1,0 +1,103 @@
+// `explain`: the decisions of the fuse pass for every function, as text or JSON; and what a call costs.
+#include "api/session.h"
+#include "passes/explain.h"
+
+typedef struct explain_args {
+  tcf_program *program;
+  const char *function;
+  const tcf_size *sizes;
+  size_t nsizes;
+  tcf_format format;
+  arena arena, scratch;
+  char *text;
+} explain_args;
+
+static tcf_status explain_function(explain_args *x, tcf_function *f, strbuf *out) {
+  tcf_session *s = x->program->session;
+  if (!f->graph) return session_fail(s, TCF_WRONG_USE, "%s is tile IR: its graph is unknown", f->name);
+  int64_t sizes[f->sig.nsymbols + 1];
+  tcf_status status = function_sizes(f, x->sizes, x->nsizes, sizes);
+  if (status) return status;
+  pass_options options = session_pass_options(s);
+  pass_ctx ctx = {function_specialise(f, &x->arena, sizes), &x->scratch, &options,
+                  &x->program->diags};
+  if (!ctx.graph->fused) passes_run(&ctx, NULL, 0, NULL, NULL);
+  const explanation *e = graph_explain(&x->arena, ctx.graph, &options);
+  (x->format == TCF_JSON ? explain_json : explain_text)(e, &x->program->diags, out);
+  return TCF_OK;
+}
+
+static tcf_status explain(void *args) {
+  explain_args *x = args;
+  tcf_session *s = x->program->session;
+  const target_info *info;
+  if (x->format == TCF_HTML)
+    return session_fail(s, TCF_UNAVAILABLE, "explanations as HTML are not available yet");
+  tcf_status status = session_target(s, &info);
+  strbuf out = sb_new(&x->arena);
+  int found = 0;
+  if (x->format == TCF_JSON) sb_puts(&out, "[\n");
+  for (int i = 0; i < x->program->nfunctions && !status; i++) {
+    tcf_function *f = &x->program->functions[i];
+    if (x->function && strcmp(x->function, f->name)) continue;
+    if (found++) sb_puts(&out, x->format == TCF_JSON ? ",\n" : "\n");
+    status = explain_function(x, f, &out);
+  }
+  if (x->format == TCF_JSON) sb_puts(&out, "]\n");
+  if (!status && !found && x->function)
+    return session_fail(s, TCF_WRONG_USE, "there is no function %s", x->function);
+  if (!status) x->text = text_for_caller(sb_str(&out));
+  return status;
+}
+
+tcf_status tcf_program_explain(tcf_program *p, const char *function, const tcf_size *sizes,
+                               size_t nsizes, tcf_format format, char **text) {
+  explain_args x = {.program = p, .function = function, .sizes = sizes, .nsizes = nsizes,
+                    .format = format};
+  tcf_status status = session_guard(p->session, explain, &x);
+  arena_free(&x.arena);
+  arena_free(&x.scratch);
+  if (!status) *text = x.text;
+  return status;
+}
+
+// ---- cost
+
+typedef struct cost_args {
+  tcf_function *function;
+  const tensor *const *args;
+  size_t nargs;
+  arena arena, scratch;
+  tcf_cost cost;
+} cost_args;
+
+static tcf_status cost(void *args) {
+  cost_args *e = args;
+  graph *g;
+  const target_info *info;
+  tcf_session *s = e->function->program->session;
+  tcf_status status = function_specialise_for(e->function, e->args, e->nargs, &e->arena, &g);
+  if (!status) status = session_target(s, &info);
+  if (status) return status;
+  pass_options options = session_pass_options(s);
+  pass_ctx ctx = {g, &e->scratch, &options, &e->function->program->diags};
+  if (!g->fused) passes_run(&ctx, NULL, 0, NULL, NULL);
+  const explanation *x = graph_explain(&e->arena, ctx.graph, &options);
+  e->cost.kernels = x->kernels.len;
+  for (int i = 0; i < x->kernels.len; i++) {
+    e->cost.bytes_read += x->kernels.data[i].bytes_read;
+    e->cost.bytes_written += x->kernels.data[i].bytes_written;
+    e->cost.flops += x->kernels.data[i].flops;
+  }
+  return TCF_OK;
+}
+
+tcf_status tcf_function_cost(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
+                             tcf_cost *out) {
+  cost_args e = {.function = f, .args = args, .nargs = nargs};
+  tcf_status status = session_guard(f->program->session, cost, &e);
+  arena_free(&e.arena);
+  arena_free(&e.scratch);
+  if (!status) *out = e.cost;
+  return status;
+}

@@ -1,0 +1,264 @@
+// Loading: source text, imports, IR text; and what a program tells about its functions.
+#include "api/session.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "frontend/frontend.h"
+#include "runtime/file.h"
+
+enum { SOURCE_LIMIT = 64 << 20 };
+
+// ---- imports
+
+/// "a/b/../c/./d" -> "a/c/d", so that one file has one name.
+static str normalise(arena *a, str path) {
+  vec(str) parts = {0};
+  for (int at = 0, end; at <= path.len; at = end + 1) {
+    for (end = at; end < path.len && path.ptr[end] != '/';) end++;
+    str part = {path.ptr + at, end - at};
+    bool up = str_eqz(part, "..");
+    if (up && parts.len && !str_eqz(parts.data[parts.len - 1], "..")) parts.len--;
+    else if (part.len && !str_eqz(part, ".")) vec_push(a, &parts, part);
+  }
+  strbuf out = sb_new(a);
+  for (int i = 0; i < parts.len; i++) {
+    if (i || path.ptr[0] == '/') sb_putc(&out, '/');
+    sb_put(&out, parts.data[i]);
+  }
+  return sb_str(&out);
+}
+
+static bool load_import(void *ctx, str from, str path, str *name, str *text, str *why) {
+  arena *a = ctx;
+  int folder = from.len;
+  while (folder && from.ptr[folder - 1] != '/') folder--;
+  bool absolute = path.len && path.ptr[0] == '/';
+  *name = normalise(a, absolute ? path : str_printf(a, "%.*s%.*s", folder, from.ptr, STR_FMT(path)));
+  error e;
+  size_t size;
+  char *data = file_read(str_z(a, *name), SOURCE_LIMIT, &size, &e);
+  if (!data) {
+    *why = str_dup(a, str_from(e.text));
+    return false;
+  }
+  // The copy may raise, and the buffer is not in an arena.
+  fault_frame frame;
+  char *volatile copy = NULL;
+  if (fault_try(&frame)) copy = arena_copy(a, data, size + 1);
+  fault_pop(&frame);
+  free(data);
+  if (!copy) fault_raise(FAULT_NOMEM, "out of memory");
+  *text = (str){copy, (int)size};
+  return true;
+}
+
+// ---- loading
+
+typedef struct load_args {
+  tcf_session *session;
+  const char *name, *text;
+  size_t size;
+  tcf_program *program;
+} load_args;
+
+/// The first word of the text, after white space and // comments.
+static str first_word(str text) {
+  int at = 0;
+  for (;;) {
+    while (at < text.len && isspace((unsigned char)text.ptr[at])) at++;
+    if (at + 1 >= text.len || text.ptr[at] != '/' || text.ptr[at + 1] != '/') break;
+    while (at < text.len && text.ptr[at] != '\n') at++;
+  }
+  int end = at;
+  while (end < text.len && isalpha((unsigned char)text.ptr[end])) end++;
+  return (str){text.ptr + at, end - at};
+}
+
+static bool parse(tcf_program *p, uint32_t file, str text) {
+  str word = first_word(text);
+  p->is_tile = str_eqz(word, "program") || str_eqz(word, "kernel");
+  if (p->is_tile) {
+    p->tiles.arena = &p->arena;
+    return tile_module_parse(&p->arena, &p->diags, file, &p->tiles);
+  }
+  p->graphs.arena = &p->arena;
+  if (str_eqz(word, "graph")) return module_parse(&p->arena, &p->diags, file, &p->graphs);
+  frontend_options options = {
+      .load = load_import, .ctx = &p->arena, .unchecked = p->session->flags & TCF_UNCHECKED};
+  return frontend_compile(&p->arena, &p->diags, file, &options, &p->graphs);
+}
+
+static void make_functions(tcf_program *p) {
+  p->nfunctions = p->is_tile ? p->tiles.programs.len : p->graphs.graphs.len;
+  p->functions = arena_array(&p->arena, tcf_function, p->nfunctions);
+  for (int i = 0; i < p->nfunctions; i++) {
+    tcf_function *f = &p->functions[i];
+    f->program = p;
+    if (p->is_tile) {
+      f->tile = p->tiles.programs.data[i];
+      f->sig = signature_of_program(&p->arena, f->tile);
+    } else {
+      f->graph = p->graphs.graphs.data[i];
+      f->sig = signature_of_graph(&p->arena, f->graph);
+    }
+    f->name = str_z(&p->arena, p->is_tile ? f->tile->name : f->graph->name);
+    f->symbolic = arena_array(&p->arena, bool, f->sig.nsymbols);
+  }
+}
+
+static tcf_status load(void *args_) {
+  load_args *args = args_;
+  tcf_program *p = args->program;
+  if (args->size > SOURCE_LIMIT)
+    return session_fail(args->session, TCF_WRONG_PROGRAM, "%s: larger than the limit of %d bytes",
+                        args->name, SOURCE_LIMIT);
+  p->diags.arena = &p->arena;
+  str text = {str_z(&p->arena, (str){args->text, (int)args->size}), (int)args->size};
+  str name = str_dup(&p->arena, str_from(args->name));
+  bool ok = parse(p, diag_add_file(&p->diags, name, text), text);
+  tcf_status status = session_diagnose(args->session, &p->diags, 0);
+  if (status || !ok) return status ? status : TCF_WRONG_PROGRAM;
+  make_functions(p);
+  return TCF_OK;
+}
+
+tcf_status tcf_program_load(tcf_session *s, const char *name, const char *text, size_t size,
+                            tcf_program **out) {
+  tcf_program *p = calloc(1, sizeof *p);
+  if (!p) return session_fail(s, TCF_NO_MEMORY, "out of memory");
+  p->session = s;
+  p->next = s->programs;
+  s->programs = p;
+  load_args args = {s, name, text, size, p};
+  tcf_status status = session_guard(s, load, &args);
+  if (status) tcf_program_free(p);
+  else *out = p;
+  return status;
+}
+
+tcf_status tcf_program_load_file(tcf_session *s, const char *path, tcf_program **out) {
+  error e;
+  size_t size;
+  char *text = file_read(path, SOURCE_LIMIT, &size, &e);
+  if (!text) return session_fail_error(s, &e);
+  tcf_status status =
+      tcf_program_load(s, strcmp(path, "-") ? path : "<stdin>", text, size, out);
+  free(text);
+  return status;
+}
+
+void tcf_program_free(tcf_program *p) {
+  if (!p) return;
+  for (tcf_program **at = &p->session->programs; *at; at = &(*at)->next)
+    if (*at == p) {
+      *at = p->next;
+      break;
+    }
+  for (int i = 0; i < p->nfunctions; i++) {
+    const map *variants = &p->functions[i].variants;
+    for (int k = 0; k < variants->len; k++) variant_free(p->session, variants->entries[k].value);
+  }
+  arena_free(&p->arena);
+  free(p);
+}
+
+// ---- introspection
+
+size_t tcf_program_count(const tcf_program *p) { return (size_t)p->nfunctions; }
+
+int tcf_program_is_tile(const tcf_program *p) { return p->is_tile; }
+
+tcf_function *tcf_program_at(const tcf_program *p, size_t i) {
+  return i < (size_t)p->nfunctions ? &p->functions[i] : NULL;
+}
+
+tcf_function *tcf_program_function(const tcf_program *p, const char *name) {
+  for (int i = 0; i < p->nfunctions; i++)
+    if (!strcmp(p->functions[i].name, name)) return &p->functions[i];
+  return NULL;
+}
+
+const char *tcf_function_name(const tcf_function *f) { return f->name; }
+size_t tcf_function_params(const tcf_function *f) { return (size_t)f->sig.nparams; }
+size_t tcf_function_results(const tcf_function *f) { return (size_t)f->sig.nresults; }
+size_t tcf_function_symbols(const tcf_function *f) { return (size_t)f->sig.nsymbols; }
+
+const char *tcf_function_symbol(const tcf_function *f, size_t i) {
+  return i < (size_t)f->sig.nsymbols ? f->sig.symbols[i] : NULL;
+}
+
+static void fill_info(const sig_value *v, tcf_value_info *info) {
+  *info = (tcf_value_info){.name = v->name, .dtype = (tcf_dtype)v->type, .rank = v->rank};
+  for (int k = 0; k < v->rank; k++) {
+    info->axes[k] = v->axes[k];
+    info->sizes[k] = v->sizes[k];
+  }
+}
+
+static tcf_status no_such(const tcf_function *f, const char *what, size_t i, int n) {
+  return session_fail(f->program->session, TCF_WRONG_USE, "%s has %d %s, there is no number %zu",
+                      f->name, n, what, i);
+}
+
+tcf_status tcf_function_param(const tcf_function *f, size_t i, tcf_value_info *info) {
+  if (i >= (size_t)f->sig.nparams) return no_such(f, "parameters", i, f->sig.nparams);
+  fill_info(&f->sig.params[i], info);
+  return TCF_OK;
+}
+
+tcf_status tcf_function_result(const tcf_function *f, size_t i, tcf_value_info *info) {
+  if (i >= (size_t)f->sig.nresults) return no_such(f, "results", i, f->sig.nresults);
+  fill_info(&f->sig.results[i], info);
+  return TCF_OK;
+}
+
+tcf_status function_sizes(tcf_function *f, const tcf_size *sizes, size_t n, int64_t *out) {
+  for (int k = 0; k < f->sig.nsymbols; k++) out[k] = -1;
+  for (size_t i = 0; i < n; i++) {
+    int k = signature_symbol(&f->sig, str_from(sizes[i].name));
+    if (k < 0) continue;  // one list may serve several functions
+    if (sizes[i].value < 0)
+      return session_fail(f->program->session, TCF_WRONG_USE, "the size %s is negative",
+                          sizes[i].name);
+    out[k] = sizes[i].value;
+  }
+  return TCF_OK;
+}
+
+typedef struct dims_args {
+  tcf_function *function;
+  size_t i;
+  const tcf_size *sizes;
+  size_t nsizes;
+  int64_t *dims;
+} dims_args;
+
+static tcf_status param_dims(void *args_) {
+  dims_args *args = args_;
+  tcf_function *f = args->function;
+  int64_t values[f->sig.nsymbols + 1];
+  tcf_status status = function_sizes(f, args->sizes, args->nsizes, values);
+  if (status) return status;
+  str missing;
+  if (signature_dims(&f->sig, &f->sig.params[args->i], values, args->dims, &missing)) return TCF_OK;
+  return session_fail(f->program->session, TCF_WRONG_USE, "the size %.*s is not given",
+                      STR_FMT(missing));
+}
+
+tcf_status tcf_function_param_dims(const tcf_function *f, size_t i, const tcf_size *sizes,
+                                   size_t nsizes, int64_t *dims) {
+  if (i >= (size_t)f->sig.nparams) return no_such(f, "parameters", i, f->sig.nparams);
+  dims_args args = {(tcf_function *)f, i, sizes, nsizes, dims};
+  return session_guard(f->program->session, param_dims, &args);
+}
+
+tcf_status tcf_function_keep_symbolic(tcf_function *f, const char *symbol, int keep) {
+  int k = signature_symbol(&f->sig, str_from(symbol));
+  if (k < 0)
+    return session_fail(f->program->session, TCF_WRONG_USE, "%s has no size symbol %s", f->name,
+                        symbol);
+  f->symbolic[k] = keep;
+  return TCF_OK;
+}

@@ -1,0 +1,175 @@
+// Sessions: options, messages, diagnostics, and the boundary that turns faults into statuses.
+#include "api/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "codegen/codegen.h"
+
+const char *tcf_version(void) { return "0.1.0"; }
+
+const char *tcf_status_name(tcf_status status) {
+  static const char *const names[] = {
+      [TCF_OK] = "ok",
+      [TCF_WRONG_PROGRAM] = "wrong program",
+      [TCF_WRONG_USE] = "wrong use",
+      [TCF_WRONG_DATA] = "wrong data",
+      [TCF_NO_FILE] = "no file",
+      [TCF_BAD_FILE] = "bad file",
+      [TCF_NO_MEMORY] = "out of memory",
+      [TCF_UNAVAILABLE] = "not available",
+      [TCF_INTERNAL] = "internal error",
+  };
+  return (unsigned)status <= TCF_INTERNAL ? names[status] : "unknown status";
+}
+
+tcf_status session_guard(tcf_session *s, tcf_status (*work)(void *), void *args) {
+  fault_frame frame;
+  volatile tcf_status status;
+  if (fault_try(&frame)) {
+    status = work(args);
+  } else {
+    status = frame.kind == FAULT_NOMEM ? TCF_NO_MEMORY : TCF_INTERNAL;
+    if (s) session_fail(s, status, "%s%s", frame.kind == FAULT_PANIC ? "internal error: " : "",
+                        frame.text);
+  }
+  fault_pop(&frame);
+  return status;
+}
+
+tcf_status session_fail(tcf_session *s, tcf_status status, const char *format, ...) {
+  if (!s) return status;
+  va_list args;
+  va_start(args, format);
+  vsnprintf(s->message, sizeof s->message, format, args);
+  va_end(args);
+  return status;
+}
+
+tcf_status session_fail_error(tcf_session *s, const error *e) {
+  static const tcf_status statuses[] = {[ERROR_NONE] = TCF_INTERNAL, [ERROR_FILE] = TCF_NO_FILE,
+                                        [ERROR_FORMAT] = TCF_BAD_FILE,
+                                        [ERROR_MEMORY] = TCF_NO_MEMORY,
+                                        [ERROR_USAGE] = TCF_WRONG_USE};
+  return session_fail(s, statuses[e->kind], "%s", e->text);
+}
+
+char *text_for_caller(str text) {
+  char *copy = malloc((size_t)text.len + 1);
+  if (!copy) fault_raise(FAULT_NOMEM, "out of memory");
+  if (text.len) memcpy(copy, text.ptr, (size_t)text.len);
+  copy[text.len] = 0;
+  return copy;
+}
+
+void tcf_text_free(char *text) { free(text); }
+
+// ---- diagnostics
+
+static void deliver(tcf_session *s, diag_list *list, const diag *d) {
+  strbuf text = sb_new(list->arena);
+  diag_render_text(list, d, s->flags & TCF_COLOR, &text);
+  tcf_diagnostic out = {.severity = d->severity == DIAG_ERROR     ? TCF_ERROR
+                                    : d->severity == DIAG_WARNING ? TCF_WARNING
+                                                                  : TCF_NOTE,
+                        .code = d->code,
+                        .message = str_z(list->arena, d->text),
+                        .text = text.data};
+  if (d->at.file) {
+    line_col at = diag_line_col(list, d->at);
+    out.file = str_z(list->arena, list->files.data[d->at.file - 1].path);
+    out.line = at.line;
+    out.column = at.col;
+  }
+  s->diagnostic(s->diagnostic_user, &out);
+}
+
+tcf_status session_diagnose(tcf_session *s, diag_list *list, int from) {
+  const diag *first = NULL;
+  for (int i = from; i < list->items.len; i++) {
+    const diag *d = list->items.data[i];
+    if (!first && d->severity == DIAG_ERROR) first = d;
+    if (s->diagnostic) deliver(s, list, d);
+  }
+  strbuf json = sb_new(list->arena);
+  diag_render_json(list, &json);
+  char *kept = text_for_caller(sb_str(&json));
+  free(s->diagnostics_json);
+  s->diagnostics_json = kept;
+  if (!first) return TCF_OK;
+  if (!first->at.file)
+    return session_fail(s, TCF_WRONG_PROGRAM, "%.*s", STR_FMT(first->text));
+  line_col at = diag_line_col(list, first->at);
+  return session_fail(s, TCF_WRONG_PROGRAM, "%.*s:%d:%d: %.*s",
+                      STR_FMT(list->files.data[first->at.file - 1].path), at.line, at.col,
+                      STR_FMT(first->text));
+}
+
+const char *tcf_session_diagnostics_json(tcf_session *s) {
+  return s->diagnostics_json ? s->diagnostics_json : "[]\n";
+}
+
+const char *tcf_session_message(const tcf_session *s) { return s->message; }
+
+// ---- making and freeing
+
+static bool parse_target(tcf_session *s, const char *target) {
+  str t = str_from(target ? target : "cpu");
+  if (str_eqz(t, "interp")) return s->target = TARGET_INTERP, true;
+  if (str_eqz(t, "interp-tile")) return s->target = TARGET_INTERP_TILE, true;
+  if (str_starts(t, STR("cpu:")) && t.len > 4)
+    return s->cpu = str_dup(&s->arena, (str){t.ptr + 4, t.len - 4}), true;
+  return str_eqz(t, "cpu");
+}
+
+typedef struct new_args {
+  const tcf_options *options;
+  tcf_session *session;
+} new_args;
+
+static tcf_status set_options(void *args_) {
+  new_args *args = args_;
+  tcf_session *s = args->session;
+  // A caller built against an older header has a shorter struct; what it lacks stays zero.
+  tcf_options o = {0};
+  if (args->options) {
+    if (args->options->size < sizeof o.size) return TCF_WRONG_USE;
+    memcpy(&o, args->options, args->options->size < sizeof o ? args->options->size : sizeof o);
+  }
+  if (!parse_target(s, o.target)) return TCF_WRONG_USE;
+  s->flags = o.flags;
+  s->threads = o.threads > 0 ? o.threads : pool_cpus();
+  s->parallel_for = o.parallel_for;
+  s->parallel_user = o.parallel_user;
+  s->diagnostic = o.diagnostic;
+  s->diagnostic_user = o.diagnostic_user;
+  if (o.schedule) s->schedule = str_dup(&s->arena, str_from(o.schedule));
+  s->cache_default_dir = !o.cache_dir;
+  s->cache_wanted = !o.cache_dir || *o.cache_dir;
+  if (o.cache_dir) s->cache_dir = str_dup(&s->arena, str_from(o.cache_dir));
+  s->cache_bytes = o.cache_bytes;
+  return TCF_OK;
+}
+
+tcf_status tcf_session_new(const tcf_options *options, tcf_session **session) {
+  new_args args = {options, calloc(1, sizeof(tcf_session))};
+  if (!args.session) return TCF_NO_MEMORY;
+  tcf_status status = session_guard(args.session, set_options, &args);
+  if (status) tcf_session_free(args.session);
+  else *session = args.session;
+  return status;
+}
+
+void tcf_session_free(tcf_session *s) {
+  if (!s) return;
+  while (s->programs) tcf_program_free(s->programs);
+  if (s->jit) jit_free(s->jit);
+  pool_free(s->pool);
+  cache_close(s->cache);
+  host_release(s);
+  call_memory_release(&s->memory);
+  call_memory_release(&s->scratch);
+  free(s->diagnostics_json);
+  arena_free(&s->arena);
+  free(s);
+}

@@ -1,0 +1,181 @@
+// What is behind the handles of tcc_fuse.h, and what the files of api/ share.
+//
+//   session.c    sessions, messages, diagnostics, the boundary
+//   program.c    loading sources, imports, IR text; introspection
+//   signature.c  params, results and the binding of size symbols
+//   tensor.c     tensors and array files
+//   call.c       arguments, results, running a variant
+//   compile.c    variants: specialise, run the passes, lower, generate, load
+//   saved.c      what a cached object needs to know besides its code
+//   host.c       host functions
+//   interp.c     the two interpreters as targets
+//   emit.c       IR as text, passes by name, formatting, lists
+//   estimate.c   tolerances
+//   explain.c    explanations and costs
+#pragma once
+#include "api/signature.h"
+#include "base/fault.h"
+#include "ir/tile.h"
+#include "passes/passes.h"
+#include "runtime/cache.h"
+#include "runtime/call.h"
+#include "runtime/pool.h"
+#include "tcc_fuse.h"
+
+typedef enum target_kind { TARGET_CPU, TARGET_INTERP, TARGET_INTERP_TILE } target_kind;
+
+typedef struct jit jit;
+typedef struct jit_object jit_object;
+
+struct tcf_session {
+  arena arena;  // lives as long as the session
+  target_kind target;
+  str cpu;  // of "cpu:NAME"; empty: the host
+  unsigned flags;
+  int threads;
+  tcf_parallel_for parallel_for;
+  void *parallel_user;
+  tcf_diagnostic_callback diagnostic;
+  void *diagnostic_user;
+  str schedule;
+  str cache_dir;
+  bool cache_wanted, cache_default_dir;
+  uint64_t cache_bytes;
+
+  char message[2048];
+  char *diagnostics_json;  // malloc'd
+
+  // Made when first needed.
+  pool *pool;
+  cache *cache;
+  jit *jit;
+  target_info *cpu_info;
+  str identity;
+  map externs;  // name -> host_entry
+  call_memory memory, scratch;
+
+  tcf_program *programs;
+};
+
+struct tcf_function {
+  tcf_program *program;
+  char *name;
+  graph *graph;       // of a source or of graph IR text
+  struct program *tile;  // of tile IR text
+  signature sig;
+  bool *symbolic;     // by symbol: kept out of specialisation
+  map variants;       // variant_key -> variant
+};
+
+struct tcf_program {
+  tcf_session *session;
+  tcf_program *next;
+  arena arena;
+  diag_list diags;
+  module graphs;
+  tile_module tiles;
+  bool is_tile;
+  tcf_function *functions;
+  int nfunctions;
+};
+
+/// Why a check site failed: its position and, where known, the size that was exceeded.
+typedef struct site {
+  int step, number;
+  int node;  // of the specialised graph, whose position is the site's; -1 unknown
+  span at;
+} site;
+
+/// A host function called by a step: element types and ranks of its inputs, then its result.
+typedef struct host_step {
+  int step;
+  str name;
+  int nbufs;
+  dtype *types;
+  int *ranks;
+} host_step;
+
+typedef struct variant {
+  tcf_function *function;
+  arena arena;
+  graph *specialised;      // null for tile IR text
+  struct program *tiles;   // TARGET_INTERP_TILE and tile IR text
+  vec(site) sites;
+  vec(host_step) hosts;
+  vec(str) symbols;        // int64 arguments, in order
+  jit_object *object;
+  call_shape shape;
+  void (*entry)(void);
+  int64_t (*arena_size)(const int64_t *);
+  int64_t (*scratch_size)(const int64_t *);
+} variant;
+
+// ---- session.c
+
+/// Runs work(args) inside a fault frame; a fault becomes TCF_NO_MEMORY or TCF_INTERNAL.
+tcf_status session_guard(tcf_session *s, tcf_status (*work)(void *), void *args);
+/// Sets the message and returns the status.
+tcf_status session_fail(tcf_session *s, tcf_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+tcf_status session_fail_error(tcf_session *s, const error *e);
+/// Hands diagnostics [from, end) of the list to the callback and keeps their JSON; the message
+/// becomes the first error.
+tcf_status session_diagnose(tcf_session *s, diag_list *list, int from);
+/// malloc'd copy for the caller; null raises.
+char *text_for_caller(str text);
+
+// ---- host.c
+
+typedef struct host_entry {
+  tcf_host_function function;
+  void *user;
+  // plain C functions
+  void (*plain)(void);
+  struct host_signature *signature;
+} host_entry;
+/// Frees what the registered functions hold.
+void host_release(tcf_session *s);
+/// Checks that every host function the variant calls is registered.
+tcf_status host_check(tcf_session *s, const variant *v);
+/// tcf_frame.host_call; the context is a host_context.
+int32_t host_call(void *context, int32_t step, void *const *ptrs, const int64_t *dims);
+typedef struct host_context {
+  tcf_session *session;
+  const variant *variant;
+  char message[256];
+} host_context;
+/// Calls an entry; false with a text when it failed or does not fit.
+bool host_invoke(const host_entry *h, str name, const tensor *const *in, int nin, tensor *out,
+                 char *message, size_t size);
+
+// ---- compile.c
+
+/// The variant for these sizes and strides, compiled when there is none.
+tcf_status variant_for(tcf_function *f, const tensor *const *args, const int64_t *sizes,
+                       variant **out);
+void variant_free(tcf_session *s, variant *v);
+pass_options session_pass_options(tcf_session *s);
+/// The figures of the target for the cost models (those of the host for the interpreters).
+tcf_status session_target(tcf_session *s, const target_info **out);
+/// Specialises on the sizes that are not kept symbolic.
+graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes);
+/// The same for the sizes of arguments.
+tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, size_t nargs,
+                                   arena *a, graph **out);
+
+// ---- saved.c
+
+void variant_describe(variant *v, const struct program *p);
+void saved_print(const variant *v, strbuf *out);
+bool saved_parse(variant *v, str text);
+/// Names this build of the library: empty when the linker left no build id.
+str build_identity(arena *a);
+
+// ---- interp.c
+
+tcf_status interp_target_call(variant *v, const tensor *const *args, tensor *const *results);
+
+// ---- program.c
+
+/// Sizes by symbol number from a list of names (others are ignored); missing ones are -1.
+tcf_status function_sizes(tcf_function *f, const tcf_size *sizes, size_t n, int64_t *out);

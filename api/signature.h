@@ -1,0 +1,35 @@
+// The outside of a function: its params, results and size symbols, whichever level it was read
+// from, and the binding of symbols by the sizes of arguments.
+#pragma once
+#include "ir/tile.h"
+#include "runtime/tensor.h"
+
+typedef struct sig_value {
+  char *name;
+  dtype type;
+  int rank;
+  ix dims[MAX_AXES];
+  const char *axes[MAX_AXES];
+  const char *sizes[MAX_AXES];  // as text
+} sig_value;
+
+typedef struct signature {
+  ix_pool *ix;
+  sig_value *params, *results;
+  int nparams, nresults;
+  char **symbols;
+  int nsymbols;
+} signature;
+
+signature signature_of_graph(arena *a, graph *g);
+signature signature_of_program(arena *a, struct program *p);
+
+/// Binds sizes[symbol] (entries < 0 are unknown) from the dims of the params: each axis is an
+/// equation, those linear in one unknown symbol are solved, all are checked, and the `where` facts
+/// too. False with a text that names the arguments.
+bool signature_bind(const signature *s, const tensor *const *args, int64_t *sizes, arena *a,
+                    str *why);
+/// dims of a value under a binding; false with the missing symbol's name.
+bool signature_dims(const signature *s, const sig_value *v, const int64_t *sizes, int64_t *dims,
+                    str *missing);
+int signature_symbol(const signature *s, str name);  // -1 absent

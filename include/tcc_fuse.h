@@ -1,0 +1,377 @@
+/* tcc_fuse.h: compile tensor programs and call them, from C or C++.
+ *
+ *   tcf_session *s;
+ *   tcf_program *p;
+ *   tcf_session_new(NULL, &s);
+ *   if (tcf_program_load_file(s, "softmax.tdsl", &p)) puts(tcf_session_message(s));
+ *   tcf_function *f = tcf_program_function(p, "softmax");
+ *
+ *   int64_t dims[2] = {64, 1000};
+ *   tcf_tensor *x, *y = NULL;
+ *   tcf_tensor_borrow(s, TCF_F32, 2, dims, NULL, my_floats, &x);
+ *   if (tcf_call(f, (const tcf_tensor *const[]){x}, 1, &y, 1)) puts(tcf_session_message(s));
+ *
+ * Rules that hold everywhere
+ *   - Nothing here prints, exits, or changes process-wide state. There are no global variables:
+ *     everything belongs to a session.
+ *   - A session and what comes from it is used by one thread at a time; sessions are independent.
+ *   - Functions that can fail return a tcf_status; tcf_session_message() then says why, and the
+ *     diagnostics callback has received positions. Output arguments are set only on TCF_OK.
+ *   - What `_new`, `_load`, `_borrow` or an output argument gives must be given back with the
+ *     matching `_free`. Free functions take NULL. Strings returned as `const char *` belong to the
+ *     object asked and live as long as it does, unless said otherwise.
+ *   - Sizes are numbers of elements, strides are bytes, both int64_t.
+ */
+#ifndef TCC_FUSE_H
+#define TCC_FUSE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define TCF_API __attribute__((visibility("default")))
+#else
+#define TCF_API
+#endif
+
+#define TCF_VERSION_MAJOR 0
+#define TCF_VERSION_MINOR 1
+#define TCF_VERSION_PATCH 0
+
+enum { TCF_MAX_RANK = 16 }; /* axes of a tensor */
+
+/* ---- Status ---------------------------------------------------------------------------------- */
+
+typedef enum tcf_status {
+  TCF_OK = 0,
+  TCF_WRONG_PROGRAM,  /* the source is wrong; diagnostics say where */
+  TCF_WRONG_USE,      /* the call is wrong: an unknown name, a size or type that does not fit */
+  TCF_WRONG_DATA,     /* found while running: an index out of range, a failed host function */
+  TCF_NO_FILE,        /* a file or directory is missing, unreadable or unwritable */
+  TCF_BAD_FILE,       /* a file is damaged or not of its format */
+  TCF_NO_MEMORY,
+  TCF_UNAVAILABLE,    /* a target or feature that this build or machine does not have */
+  TCF_INTERNAL        /* a bug in tcc-fuse; the message says where */
+} tcf_status;
+
+/** "wrong program", "out of memory", ... Static. */
+TCF_API const char *tcf_status_name(tcf_status status);
+
+/** "0.1.0". Static. */
+TCF_API const char *tcf_version(void);
+
+/* ---- Sessions -------------------------------------------------------------------------------- */
+
+typedef struct tcf_session tcf_session;
+typedef struct tcf_program tcf_program;
+typedef struct tcf_function tcf_function;
+typedef struct tcf_tensor tcf_tensor;
+
+typedef enum tcf_severity { TCF_ERROR, TCF_WARNING, TCF_NOTE } tcf_severity;
+
+/** One diagnostic. Everything in it lives until the callback returns. */
+typedef struct tcf_diagnostic {
+  tcf_severity severity;
+  int code;             /* 210 is E0210; 0: none */
+  const char *file;     /* NULL: no position */
+  int line, column;     /* from 1; columns count characters, not bytes */
+  const char *message;  /* one line */
+  const char *text;     /* rendered in full: position, source line, caret, notes, fixes */
+} tcf_diagnostic;
+
+typedef void (*tcf_diagnostic_callback)(void *user, const tcf_diagnostic *diagnostic);
+
+/** Runs `task(args, begin, end, worker)` for ranges that together are [0, n), each tile once, and
+ *  returns when all have returned. 0 <= worker < threads of the session; no two ranges run with
+ *  the same worker number at the same time. Any order, any split. */
+typedef void (*tcf_task)(void *args, int64_t begin, int64_t end, int32_t worker);
+typedef void (*tcf_parallel_for)(void *user, tcf_task task, void *args, int64_t n);
+
+enum {
+  /** Floating point results do not depend on the number of threads. */
+  TCF_DETERMINISTIC = 1,
+  /** Rewrites that change rounding (reassociation, reciprocals) are allowed. */
+  TCF_FAST_MATH = 2,
+  /** Indices of gathers and scatters are not tested: out of range is undefined behaviour. */
+  TCF_UNCHECKED = 4,
+  /** Denormal operands and results count as zero while compiled code runs. */
+  TCF_FLUSH_DENORMALS = 8,
+  /** Diagnostics are rendered with ANSI colours. */
+  TCF_COLOR = 16
+};
+
+/** Zero-initialise (`tcf_options o = {0}; o.size = sizeof o;`); zero means the default. */
+typedef struct tcf_options {
+  size_t size;         /* sizeof(tcf_options), so that the struct can grow */
+  const char *target;  /* "cpu" (default), "cpu:NAME" (an LLVM CPU), "interp" (the graph interpreter),
+                          "interp-tile" (the tile interpreter, for testing) */
+  int threads;         /* 0: the CPUs this process may use */
+  unsigned flags;      /* TCF_DETERMINISTIC | ... */
+  /** Directory of compiled objects. NULL: $XDG_CACHE_HOME/tcc-fuse, else ~/.cache/tcc-fuse; "": no
+   *  cache on disk. Processes may share it. */
+  const char *cache_dir;
+  uint64_t cache_bytes; /* its size limit; 0: 512 MiB */
+  tcf_diagnostic_callback diagnostic;
+  void *diagnostic_user;
+  /** NULL: the session's own threads, started when first needed. */
+  tcf_parallel_for parallel_for;
+  void *parallel_user;
+  /** Schedule overrides "key=value,...", for experiments; NULL: the cost model decides. */
+  const char *schedule;
+} tcf_options;
+
+/** options NULL: all defaults. On failure (no memory, a bad target name or size field) *session is
+ *  not set and there is no message. */
+TCF_API tcf_status tcf_session_new(const tcf_options *options, tcf_session **session);
+/** Frees the session and all its programs; tensors are independent and stay. */
+TCF_API void tcf_session_free(tcf_session *session);
+/** Why the last failing function of this session failed; "" before. Lives until the next failure. */
+TCF_API const char *tcf_session_message(const tcf_session *session);
+/** All diagnostics of the last load, as a JSON array. Lives until the next load. */
+TCF_API const char *tcf_session_diagnostics_json(tcf_session *session);
+
+/* ---- Tensors --------------------------------------------------------------------------------- */
+
+typedef enum tcf_dtype {
+  TCF_F64, TCF_F32, TCF_F16, TCF_BF16, TCF_I64, TCF_I32, TCF_I16, TCF_I8, TCF_U8, TCF_BOOL
+} tcf_dtype;
+
+/** Bytes of an element: f16 and bf16 are 2 (as uint16_t), bool is 1 (0 or 1). */
+TCF_API size_t tcf_dtype_size(tcf_dtype type);
+/** "f32". Static. */
+TCF_API const char *tcf_dtype_name(tcf_dtype type);
+
+/** A tensor with memory of its own, row-major, 64-byte aligned; its elements are unspecified.
+ *  session: receives the message on failure; may be NULL. */
+TCF_API tcf_status tcf_tensor_new(tcf_session *session, tcf_dtype type, int rank,
+                                  const int64_t *dims, tcf_tensor **tensor);
+/** A tensor over the caller's memory, which must outlive it. strides NULL: row-major without gaps;
+ *  else bytes per step of each axis: any value, 0 and negative ones too. `data` is the address of
+ *  element (0, 0, ...). */
+TCF_API tcf_status tcf_tensor_borrow(tcf_session *session, tcf_dtype type, int rank,
+                                     const int64_t *dims, const int64_t *strides, void *data,
+                                     tcf_tensor **tensor);
+TCF_API void tcf_tensor_free(tcf_tensor *tensor);
+
+TCF_API tcf_dtype tcf_tensor_dtype(const tcf_tensor *tensor);
+TCF_API int tcf_tensor_rank(const tcf_tensor *tensor);
+TCF_API const int64_t *tcf_tensor_dims(const tcf_tensor *tensor);    /* rank entries */
+TCF_API const int64_t *tcf_tensor_strides(const tcf_tensor *tensor); /* rank entries, bytes */
+TCF_API void *tcf_tensor_data(const tcf_tensor *tensor);
+TCF_API int64_t tcf_tensor_elements(const tcf_tensor *tensor);
+/** Element number i in row-major order, 0 <= i < elements, as a double (i64 may round). */
+TCF_API double tcf_tensor_get(const tcf_tensor *tensor, int64_t i);
+
+/** Standard normal for float types; integers uniform in [0, 8), bool a fair coin. The element at a
+ *  position depends on the seed and the position alone. */
+TCF_API void tcf_tensor_fill_random(tcf_tensor *tensor, uint64_t seed);
+/** Uniform in [low, high). */
+TCF_API void tcf_tensor_fill_uniform(tcf_tensor *tensor, uint64_t seed, double low, double high);
+TCF_API void tcf_tensor_fill(tcf_tensor *tensor, double value);
+/** 0, 1, 2 ... in row-major order. */
+TCF_API void tcf_tensor_fill_iota(tcf_tensor *tensor);
+
+typedef struct tcf_difference {
+  int64_t elements;
+  int64_t failed;  /* elements outside the tolerance */
+  int64_t worst;   /* row-major number of the worst element; -1: all are equal */
+  double got, wanted;
+  double max_abs, max_rel;
+  double max_ulp;  /* units in the last place of the type at the wanted value; floats only */
+  double scale;    /* largest finite |wanted| */
+} tcf_difference;
+
+/** An element is within the tolerance when |got - wanted| <= tolerance * max(|wanted|, scale), NaN
+ *  meets NaN, or infinity meets the same infinity. Integers and bool: tolerance 0 asks for equality.
+ *  TCF_WRONG_USE when types or sizes differ. */
+TCF_API tcf_status tcf_tensor_compare(tcf_session *session, const tcf_tensor *got,
+                                      const tcf_tensor *wanted, double tolerance,
+                                      tcf_difference *difference);
+
+/* ---- Array files ----------------------------------------------------------------------------- */
+
+/** Reads a .npy file (versions 1 to 3, either byte order, either storage order); "-" is standard
+ *  input. */
+TCF_API tcf_status tcf_npy_load(tcf_session *session, const char *path, tcf_tensor **tensor);
+/** Writes a .npy file, whole or not at all; "-" is standard output. */
+TCF_API tcf_status tcf_npy_save(tcf_session *session, const char *path, const tcf_tensor *tensor);
+
+/** Several named arrays in one file: .npz or .safetensors, by the ending of the path. */
+typedef struct tcf_archive tcf_archive;
+TCF_API tcf_status tcf_archive_open(tcf_session *session, const char *path, tcf_archive **archive);
+TCF_API void tcf_archive_free(tcf_archive *archive);
+TCF_API size_t tcf_archive_count(const tcf_archive *archive);
+TCF_API const char *tcf_archive_name(const tcf_archive *archive, size_t i);
+/** Reads one array; TCF_WRONG_USE when there is none of that name. */
+TCF_API tcf_status tcf_archive_load(tcf_session *session, tcf_archive *archive, const char *name,
+                                    tcf_tensor **tensor);
+/** Writes `count` arrays, whole or not at all. */
+TCF_API tcf_status tcf_archive_save(tcf_session *session, const char *path,
+                                    const char *const *names, const tcf_tensor *const *tensors,
+                                    size_t count);
+
+/* ---- Programs and functions ------------------------------------------------------------------ */
+
+/** Parses and checks a program: source text in the language, or IR text of the graph or tile level
+ *  (recognised by its first word, `graph`, `program` or `kernel`). "-" is standard input. Imports
+ *  are found relative to the importing file. */
+TCF_API tcf_status tcf_program_load_file(tcf_session *session, const char *path,
+                                         tcf_program **program);
+/** The same from memory; `name` stands for the path in messages and for imports. The text is
+ *  copied. */
+TCF_API tcf_status tcf_program_load(tcf_session *session, const char *name, const char *text,
+                                    size_t size, tcf_program **program);
+/** Frees the program, its functions, and code compiled for them. */
+TCF_API void tcf_program_free(tcf_program *program);
+
+/** Functions whose signature is concrete, in source order. They belong to the program. */
+TCF_API size_t tcf_program_count(const tcf_program *program);
+TCF_API tcf_function *tcf_program_at(const tcf_program *program, size_t i);
+/** 1 when the program was read from tile IR: it has no graph to print or explain. */
+TCF_API int tcf_program_is_tile(const tcf_program *program);
+/** NULL when there is no such function. */
+TCF_API tcf_function *tcf_program_function(const tcf_program *program, const char *name);
+
+/** A parameter or result. */
+typedef struct tcf_value_info {
+  const char *name;
+  tcf_dtype dtype;
+  int rank;
+  const char *axes[TCF_MAX_RANK];  /* names, in storage order */
+  const char *sizes[TCF_MAX_RANK]; /* "64", "N", "2*N + 1" */
+} tcf_value_info;
+
+TCF_API const char *tcf_function_name(const tcf_function *function);
+TCF_API size_t tcf_function_params(const tcf_function *function);
+TCF_API size_t tcf_function_results(const tcf_function *function);
+TCF_API tcf_status tcf_function_param(const tcf_function *function, size_t i, tcf_value_info *info);
+TCF_API tcf_status tcf_function_result(const tcf_function *function, size_t i,
+                                       tcf_value_info *info);
+/** Size symbols of the signature in order of appearance. */
+TCF_API size_t tcf_function_symbols(const tcf_function *function);
+TCF_API const char *tcf_function_symbol(const tcf_function *function, size_t i);
+
+/** A value for a size symbol. */
+typedef struct tcf_size {
+  const char *name;
+  int64_t value;
+} tcf_size;
+
+/** The sizes of parameter i (dims: TCF_MAX_RANK entries) under the given symbols. TCF_WRONG_USE
+ *  naming the symbol when one is missing. */
+TCF_API tcf_status tcf_function_param_dims(const tcf_function *function, size_t i,
+                                           const tcf_size *sizes, size_t nsizes, int64_t *dims);
+
+/** Compiled code is made for the sizes it is called with; a symbol kept symbolic is a run-time
+ *  argument instead, so that calls which differ in it share one variant. Default: not kept. */
+TCF_API tcf_status tcf_function_keep_symbolic(tcf_function *function, const char *symbol, int keep);
+
+/* ---- Calling --------------------------------------------------------------------------------- */
+
+/** Calls the function. args: one tensor per parameter, of its element type and rank, with any
+ *  strides; sizes bind the size symbols, and a conflict is an error naming both arguments.
+ *  results[i] NULL: a new tensor, to be freed by the caller; else a tensor of the right type and
+ *  sizes that receives the elements (any strides; it may share memory with arguments).
+ *  The first call for new sizes or strides compiles, or loads from the disk cache.
+ *  Errors: TCF_WRONG_USE (arguments), TCF_WRONG_DATA (index out of range, with its position),
+ *  TCF_NO_MEMORY, TCF_UNAVAILABLE. After an error the contents of given results are unspecified. */
+TCF_API tcf_status tcf_call(tcf_function *function, const tcf_tensor *const *args, size_t nargs,
+                            tcf_tensor **results, size_t nresults);
+
+/** Compiles for these arguments without running. */
+TCF_API tcf_status tcf_prepare(tcf_function *function, const tcf_tensor *const *args, size_t nargs);
+
+/** How far result i may be from the exact value for tcf_tensor_compare, from the rounding of
+ *  each operation on the way (docs/command-line.md has the rule); 0 for integers and bool. */
+TCF_API tcf_status tcf_function_tolerance(tcf_function *function, const tcf_tensor *const *args,
+                                          size_t nargs, size_t result, double *tolerance);
+
+/** What one call costs at these sizes, counted on the fused kernels. */
+typedef struct tcf_cost {
+  double bytes_read, bytes_written;
+  double flops;
+  int kernels;
+} tcf_cost;
+TCF_API tcf_status tcf_function_cost(tcf_function *function, const tcf_tensor *const *args,
+                                     size_t nargs, tcf_cost *cost);
+
+/* ---- Host functions -------------------------------------------------------------------------- */
+
+/** A host function for `extern fn`: reads in[0 .. nin), writes *out, whose type and sizes are set
+ *  and whose memory is row-major. Nonzero stops the call with TCF_WRONG_DATA. The tensors live
+ *  until it returns. */
+typedef int (*tcf_host_function)(void *user, const tcf_tensor *const *in, size_t nin,
+                                 tcf_tensor *out);
+TCF_API tcf_status tcf_register_extern(tcf_session *session, const char *name,
+                                       tcf_host_function function, void *user);
+
+/** A plain C function instead, called through libffi. The signature says what it takes:
+ *
+ *    "(f32[N, D], f32[D]) -> f32[N]"
+ *    int32_t f(const float *x, const float *w, float *out, int64_t N, int64_t D);
+ *
+ *  pointers to row-major elements, the result's last, then one int64_t per symbol in order of
+ *  appearance; 0 is success. TCF_WRONG_USE when the signature cannot be read. */
+TCF_API tcf_status tcf_register_extern_c(tcf_session *session, const char *name,
+                                         void (*function)(void), const char *signature);
+
+/* ---- Looking inside -------------------------------------------------------------------------- */
+
+typedef enum tcf_stage {
+  TCF_STAGE_GRAPH,  /* graph IR as the front end made it */
+  TCF_STAGE_FUSED,  /* after the passes, in kernels */
+  TCF_STAGE_TILE,
+  TCF_STAGE_LLVM,
+  TCF_STAGE_ASM
+} tcf_stage;
+
+typedef void (*tcf_text_callback)(void *user, const char *title, const char *text);
+
+/** Zero-initialise and set size. */
+typedef struct tcf_emit_options {
+  size_t size;
+  const char *function;   /* NULL: all */
+  tcf_stage stage;
+  /** Names of passes, separated by commas, instead of the pipeline; "" runs none. NULL: none for
+   *  TCF_STAGE_GRAPH, the pipeline for the others (graphs that are fused already skip it). */
+  const char *passes;
+  const tcf_size *sizes;  /* symbols to specialise on */
+  size_t nsizes;
+  /** Receives the graph after each pass (title: the pass' name). */
+  tcf_text_callback after_pass;
+  void *user;
+} tcf_emit_options;
+
+/** The program as text at a stage: canonical, and (up to tile) readable by tcf_program_load.
+ *  Free the text with tcf_text_free. */
+TCF_API tcf_status tcf_program_emit(tcf_program *program, const tcf_emit_options *options,
+                                    char **text);
+
+typedef enum tcf_format { TCF_TEXT, TCF_JSON, TCF_HTML } tcf_format;
+
+/** What was fused, what was not, why, and what it costs, kernel by kernel. function NULL: all. */
+TCF_API tcf_status tcf_program_explain(tcf_program *program, const char *function,
+                                       const tcf_size *sizes, size_t nsizes, tcf_format format,
+                                       char **text);
+
+/** The canonical layout of a source text; comments are kept. */
+TCF_API tcf_status tcf_format_source(tcf_session *session, const char *name, const char *text,
+                                     size_t size, char **formatted);
+
+TCF_API void tcf_text_free(char *text);
+
+typedef enum tcf_list { TCF_LIST_PASSES, TCF_LIST_OPS, TCF_LIST_TARGETS, TCF_LIST_ERRORS } tcf_list;
+
+/** Row i of a list: its name and one line about it, static; *number (may be NULL) the code of an
+ *  error. 0 past the end. */
+TCF_API int tcf_list_row(tcf_list list, size_t i, int *number, const char **name,
+                         const char **summary);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
