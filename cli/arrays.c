@@ -1,0 +1,335 @@
+// Arrays of the command line: what --in names becomes tensors, results become files or a summary.
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+void archives_free(archives *a) {
+  for (int i = 0; i < a->count; i++) {
+    free(a->items[i].path);
+    tcf_archive_free(a->items[i].file);
+  }
+  free(a->items);
+}
+
+static tcf_status archive_at(tcf_session *s, archives *a, const char *path, tcf_archive **out) {
+  for (int i = 0; i < a->count; i++)
+    if (!strcmp(a->items[i].path, path)) return *out = a->items[i].file, TCF_OK;
+  tcf_status status = tcf_archive_open(s, path, out);
+  if (status) return status;
+  struct opened *more = realloc(a->items, sizeof *more * (size_t)(a->count + 1));
+  if (!more) return tcf_archive_free(*out), TCF_NO_MEMORY;
+  a->items = more;
+  a->items[a->count++] = (struct opened){strdup(path), *out};
+  return TCF_OK;
+}
+
+/// Splits "dir/x.npz:key" at the colon; *key null when there is none. False: not an archive.
+static bool split_archive(const char *text, char **path, const char **key) {
+  static const char *const endings[] = {".npz", ".safetensors"};
+  for (int i = 0; i < 2; i++) {
+    size_t n = strlen(endings[i]);
+    for (const char *at = text; (at = strstr(at, endings[i])); at++) {
+      if (at[n] && at[n] != ':') continue;
+      *path = strndup(text, (size_t)(at - text) + n);
+      *key = at[n] ? at + n + 1 : NULL;
+      return true;
+    }
+  }
+  return false;
+}
+
+/// "encoder.layer.0.bias" and "encoder_layer_0_bias" are the same name.
+static bool names_match(const char *parameter, const char *member) {
+  for (; *parameter && *member; parameter++, member++)
+    if (*parameter != (strchr("./-", *member) ? '_' : *member)) return false;
+  return *parameter == *member;
+}
+
+static const char *member_for(const tcf_archive *a, const char *parameter) {
+  for (size_t i = 0; i < tcf_archive_count(a); i++)
+    if (names_match(parameter, tcf_archive_name(a, i))) return tcf_archive_name(a, i);
+  return NULL;
+}
+
+// ---- where the elements of a parameter come from
+
+typedef enum origin {
+  FROM_FILE, FROM_RANDOM, FROM_UNIFORM, FROM_IOTA, FROM_NUMBER
+} origin;
+
+typedef struct source {
+  origin origin;
+  uint64_t seed;
+  double low, high;  // FROM_NUMBER: low
+} source;
+
+static bool parse_number(const char *text, double *out) {
+  char *end;
+  *out = strtod(text, &end);
+  return end != text && !*end;
+}
+
+static bool parse_generated(const char *text, uint64_t seed, source *out) {
+  int used = 0;
+  unsigned long long given;
+  *out = (source){.seed = seed};
+  if (!strcmp(text, "random")) return out->origin = FROM_RANDOM, true;
+  if (sscanf(text, "random:%llu%n", &given, &used) == 1 && !text[used])
+    return out->origin = FROM_RANDOM, out->seed = given, true;
+  out->origin = FROM_UNIFORM;
+  if (sscanf(text, "uniform:%lf:%lf%n", &out->low, &out->high, &used) == 2 && !text[used])
+    return true;
+  if (sscanf(text, "uniform:%lf:%lf:%llu%n", &out->low, &out->high, &given, &used) == 3 && !text[used])
+    return out->seed = given, true;
+  if (!strcmp(text, "iota")) return out->origin = FROM_IOTA, true;
+  out->origin = FROM_NUMBER;
+  if (!strcmp(text, "zeros")) return out->low = 0, true;
+  if (!strcmp(text, "ones")) return out->low = 1, true;
+  return parse_number(text, &out->low);
+}
+
+static int load(tcf_session *s, archives *opened, const char *text, const char *parameter,
+                tcf_tensor **out) {
+  if (*text == '@') text++;
+  char *path;
+  const char *key;
+  tcf_status status;
+  if (split_archive(text, &path, &key)) {
+    tcf_archive *a;
+    status = archive_at(s, opened, path, &a);
+    if (!status && !key) key = member_for(a, parameter);
+    if (!status && !key && tcf_archive_count(a) == 1) key = tcf_archive_name(a, 0);
+    if (!status && !key) {
+      complain("%s has several arrays and none named %s: write %s:KEY", path, parameter, path);
+      free(path);
+      return EXIT_USAGE;
+    }
+    if (!status) status = tcf_archive_load(s, a, key, out);
+    free(path);
+  } else {
+    status = tcf_npy_load(s, text, out);
+  }
+  return status ? report(s, status) : EXIT_DONE;
+}
+
+static void fill(tcf_tensor *t, const source *from) {
+  switch (from->origin) {
+    case FROM_RANDOM: tcf_tensor_fill_random(t, from->seed); break;
+    case FROM_UNIFORM: tcf_tensor_fill_uniform(t, from->seed, from->low, from->high); break;
+    case FROM_IOTA: tcf_tensor_fill_iota(t); break;
+    case FROM_NUMBER: tcf_tensor_fill(t, from->low); break;
+    case FROM_FILE: break;
+  }
+}
+
+// ---- all parameters of a function
+
+typedef struct making {
+  tcf_session *session;
+  tcf_function *function;
+  inputs *out;
+  source *sources;  // by parameter
+  tcf_size *sizes;  // of --dim, then those that files determine
+  size_t nsizes;
+} making;
+
+static int parameter_named(const tcf_function *f, const char *name, size_t length) {
+  tcf_value_info info;
+  for (size_t i = 0; i < tcf_function_params(f); i++) {
+    tcf_function_param(f, i, &info);
+    if (strlen(info.name) == length && !strncmp(info.name, name, length)) return (int)i;
+  }
+  complain("--in: %s has no parameter %.*s", tcf_function_name(f), (int)length, name);
+  return -1;
+}
+
+static int apply_in(making *m, const strings *in) {
+  for (int k = 0; k < in->count; k++) {
+    const char *text = in->items[k], *equals = strchr(text, '=');
+    if (!equals) return complain("--in is NAME=ARR, not '%s'", text), EXIT_USAGE;
+    int i = parameter_named(m->function, text, (size_t)(equals - text));
+    if (i < 0) return EXIT_USAGE;
+    tcf_tensor_free(m->out->tensors[i]);
+    m->out->tensors[i] = NULL;
+    if (parse_generated(equals + 1, m->sources[i].seed, &m->sources[i])) continue;
+    tcf_value_info info;
+    tcf_function_param(m->function, (size_t)i, &info);
+    int status = load(m->session, &m->out->archives, equals + 1, info.name, &m->out->tensors[i]);
+    if (status) return status;
+    m->sources[i].origin = FROM_FILE;
+  }
+  return EXIT_DONE;
+}
+
+static int apply_in_all(making *m, const char *path) {
+  if (!path) return EXIT_DONE;
+  tcf_archive *a;
+  tcf_status status = archive_at(m->session, &m->out->archives, *path == '@' ? path + 1 : path, &a);
+  for (size_t i = 0; !status && i < tcf_function_params(m->function); i++) {
+    tcf_value_info info;
+    tcf_function_param(m->function, i, &info);
+    const char *key = member_for(a, info.name);
+    if (!key) continue;
+    status = tcf_archive_load(m->session, a, key, &m->out->tensors[i]);
+    m->sources[i].origin = FROM_FILE;
+  }
+  return status ? report(m->session, status) : EXIT_DONE;
+}
+
+/// Axes of loaded arrays whose size is a symbol give its value, unless --dim did.
+static void sizes_from_files(making *m) {
+  for (size_t i = 0; i < m->out->count; i++) {
+    const tcf_tensor *t = m->out->tensors[i];
+    tcf_value_info info;
+    tcf_function_param(m->function, i, &info);
+    if (!t || tcf_tensor_rank(t) != info.rank) continue;  // the call will say so
+    for (int k = 0; k < info.rank; k++) {
+      bool symbol = false, given = false;
+      for (size_t j = 0; j < tcf_function_symbols(m->function); j++)
+        symbol |= !strcmp(tcf_function_symbol(m->function, j), info.sizes[k]);
+      for (size_t j = 0; j < m->nsizes; j++) given |= !strcmp(m->sizes[j].name, info.sizes[k]);
+      if (symbol && !given)
+        m->sizes[m->nsizes++] = (tcf_size){info.sizes[k], tcf_tensor_dims(t)[k]};
+    }
+  }
+}
+
+static int generate(making *m) {
+  for (size_t i = 0; i < m->out->count; i++) {
+    if (m->out->tensors[i]) continue;
+    tcf_value_info info;
+    int64_t dims[TCF_MAX_RANK];
+    tcf_function_param(m->function, i, &info);
+    tcf_status status = tcf_function_param_dims(m->function, i, m->sizes, m->nsizes, dims);
+    if (status == TCF_WRONG_USE) {
+      complain("parameter %s: %s; use --dim or --in", info.name, tcf_session_message(m->session));
+      return EXIT_USAGE;
+    }
+    if (!status)
+      status = tcf_tensor_new(m->session, info.dtype, info.rank, dims, &m->out->tensors[i]);
+    if (status) return report(m->session, status);
+    fill(m->out->tensors[i], &m->sources[i]);
+  }
+  return EXIT_DONE;
+}
+
+int make_inputs(tcf_session *s, tcf_function *f, const strings *in, const char *in_all, uint64_t seed,
+                const tcf_size *dims, size_t ndims, inputs *out) {
+  size_t n = tcf_function_params(f);
+  *out = (inputs){.tensors = calloc(n + 1, sizeof *out->tensors), .count = n};
+  making m = {.session = s, .function = f, .out = out, .nsizes = ndims,
+              .sources = calloc(n + 1, sizeof *m.sources),
+              .sizes = calloc(ndims + tcf_function_symbols(f) + 1, sizeof *m.sizes)};
+  int status = EXIT_ENVIRONMENT;
+  if (!out->tensors || !m.sources || !m.sizes) {
+    complain("out of memory");
+  } else {
+    if (ndims) memcpy(m.sizes, dims, sizeof *dims * ndims);
+    for (size_t i = 0; i < n; i++) m.sources[i] = (source){.origin = FROM_RANDOM, .seed = seed + i};
+    status = apply_in_all(&m, in_all);
+    if (!status) status = apply_in(&m, in);
+    if (!status) {
+      sizes_from_files(&m);
+      status = generate(&m);
+    }
+  }
+  free(m.sources);
+  free(m.sizes);
+  return status;
+}
+
+void inputs_free(inputs *in) {
+  for (size_t i = 0; in->tensors && i < in->count; i++) tcf_tensor_free(in->tensors[i]);
+  free(in->tensors);
+  archives_free(&in->archives);
+}
+
+// ---- results
+
+static int result_named(const tcf_function *f, const char *name, size_t length) {
+  tcf_value_info info;
+  for (size_t i = 0; i < tcf_function_results(f); i++) {
+    tcf_function_result(f, i, &info);
+    if (strlen(info.name) == length && !strncmp(info.name, name, length)) return (int)i;
+  }
+  fprintf(stderr, "tcc-fuse: --out: %s has no result %.*s; there %s", tcf_function_name(f),
+          (int)length, name, tcf_function_results(f) == 1 ? "is" : "are");
+  for (size_t i = 0; i < tcf_function_results(f); i++) {
+    tcf_function_result(f, i, &info);
+    fprintf(stderr, "%s %s", i ? "," : "", info.name);
+  }
+  fputc('\n', stderr);
+  return -1;
+}
+
+typedef struct destination {
+  int result;
+  char *path;
+  const char *key;  // null: a .npy
+  bool written;
+} destination;
+
+/// Members of one archive are written together.
+static tcf_status write_archive(tcf_session *s, destination *d, int n, int first,
+                                tcf_tensor *const *results) {
+  const char *names[n];
+  const tcf_tensor *tensors[n];
+  size_t count = 0;
+  for (int i = first; i < n; i++) {
+    if (!d[i].key || strcmp(d[i].path, d[first].path)) continue;
+    names[count] = d[i].key;
+    tensors[count++] = results[d[i].result];
+    d[i].written = true;
+  }
+  return tcf_archive_save(s, d[first].path, names, tensors, count);
+}
+
+static int parse_destination(const tcf_function *f, const char *text, destination *d) {
+  const char *equals = strchr(text, '=');
+  tcf_value_info info;
+  if (!equals && tcf_function_results(f) != 1)
+    return complain("--out is NAME=FILE, not '%s'", text), EXIT_USAGE;
+  d->result = equals ? result_named(f, text, (size_t)(equals - text)) : 0;
+  if (d->result < 0) return EXIT_USAGE;
+  const char *path = equals ? equals + 1 : text;
+  if (*path == '@') path++;
+  if (split_archive(path, &d->path, &d->key)) {
+    tcf_function_result(f, (size_t)d->result, &info);
+    if (!d->key) d->key = info.name;
+  } else {
+    d->path = strdup(path);
+  }
+  return EXIT_DONE;
+}
+
+int write_results(tcf_session *s, tcf_function *f, tcf_tensor *const *results, const strings *out) {
+  int n = out->count, status = EXIT_DONE;
+  destination d[n + 1];
+  memset(d, 0, sizeof d);
+  for (int i = 0; i < n && !status; i++) status = parse_destination(f, out->items[i], &d[i]);
+  for (int i = 0; i < n && !status; i++) {
+    if (d[i].written) continue;
+    tcf_status saved = d[i].key ? write_archive(s, d, n, i, results)
+                                : tcf_npy_save(s, d[i].path, results[d[i].result]);
+    if (saved) status = report(s, saved);
+  }
+  for (int i = 0; i < n; i++) free(d[i].path);
+  return status;
+}
+
+void print_result(const tcf_function *f, size_t i, const tcf_tensor *t) {
+  enum { SHOWN = 6 };
+  tcf_value_info info;
+  tcf_function_result(f, i, &info);
+  printf("%s: %s", info.name, tcf_dtype_name(info.dtype));
+  for (int k = 0; k < info.rank; k++)
+    printf("%s%s = %lld", k ? ", " : "[", info.axes[k], (long long)tcf_tensor_dims(t)[k]);
+  fputs(info.rank ? "]" : "", stdout);
+  int64_t n = tcf_tensor_elements(t);
+  for (int64_t k = 0; k < n && k < SHOWN; k++) printf(" %.6g", tcf_tensor_get(t, k));
+  fputs(n > SHOWN ? " ...\n" : "\n", stdout);
+}

@@ -1,0 +1,138 @@
+// What the commands share. The command line is a client of tcc_fuse.h and of nothing else.
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tcc_fuse.h"
+
+enum { EXIT_DONE = 0, EXIT_PROGRAM = 1, EXIT_USAGE = 2, EXIT_ENVIRONMENT = 3, EXIT_CHECK = 4 };
+
+// ---- options (cli/args.c)
+
+typedef struct strings {
+  const char **items;
+  int count;
+} strings;
+
+typedef enum option_kind { OPTION_FLAG, OPTION_VALUE, OPTION_LIST, OPTION_OPTIONAL } option_kind;
+
+/// One option of a command. OPTIONAL: `--x` gives "", `--x=value` the value.
+typedef struct option {
+  const char *name;  // "--target"
+  char letter;       // 'e' for -e; 0 none
+  option_kind kind;
+  const char *value_name;  // "NAME=ARR"
+  const char *help;
+  void *target;  // bool, const char * or strings
+} option;
+
+typedef struct command {
+  const char *name;
+  const char *usage;    // after "tcc-fuse "
+  const char *summary;  // one line
+  const char *details;  // printed by --help after the options; may be null
+  int (*run)(int argc, char **argv);
+} command;
+
+/// Parses argv[0 .. argc) into the targets; files are what is left. False: usage error, said on
+/// stderr; *help: --help was asked and printed.
+bool parse_options(const command *c, const option *options, int argc, char **argv, strings *files,
+                   bool *help);
+void strings_add(strings *s, const char *item);
+void strings_free(strings *s);
+/// The nearest of the names, or null when none is near.
+const char *nearest(const char *word, const char *const *names, int count);
+
+extern const command *const commands[];
+extern const int command_count;
+const command *find_command(const char *name);
+
+// ---- sessions and messages (cli/common.c)
+
+/// Options of every command that compiles; the environment's TCF_TARGET, TCF_THREADS and
+/// TCF_CACHE_DIR are the defaults.
+typedef struct common {
+  const char *target, *threads, *cache_dir, *schedule, *function;
+  bool no_cache, deterministic, fast_math, unchecked, flush_denormals;
+  strings dims;
+} common;
+
+#define COMMON_OPTIONS(c)                                                                       \
+  {"--target", 0, OPTION_VALUE, "TARGET", "cpu, cpu:NAME, interp, interp-tile", &(c).target},   \
+      {"--dim", 0, OPTION_LIST, "N=4096", "gives a size symbol its value", &(c).dims},          \
+      {"--deterministic", 0, OPTION_FLAG, NULL,                                                 \
+       "float results do not depend on the number of threads", &(c).deterministic},             \
+      {"--fast-math", 0, OPTION_FLAG, NULL, "rewrites that change rounding are allowed",        \
+       &(c).fast_math},                                                                         \
+      {"--unchecked", 0, OPTION_FLAG, NULL, "indices are not tested", &(c).unchecked},          \
+      {"--schedule", 0, OPTION_VALUE, "KEY=VALUE,...", "overrides of the schedule", &(c).schedule}, \
+      {"--threads", 0, OPTION_VALUE, "N", "threads to use (default: all CPUs)", &(c).threads}
+
+/// "tcc-fuse: ..." on stderr.
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/// Says why (unless diagnostics did) and gives the exit status.
+int report(tcf_session *s, tcf_status status);
+int exit_of(tcf_status status);
+
+/// A session that prints diagnostics to stderr. EXIT_DONE or an exit status. `target` null: from
+/// the options or the environment.
+int open_session(const common *c, const char *target, tcf_session **s);
+/// The sizes of --dim; false: malformed, said.
+bool parse_dims(const common *c, tcf_size **sizes, size_t *count);
+void free_dims(tcf_size *sizes, size_t count);
+/// Sizes that no function of the program (or not the given one) has are usage errors.
+bool dims_are_known(tcf_program *p, const tcf_function *only, const tcf_size *sizes, size_t count);
+/// The function -e names, else the only one, else `main`. Null: said on stderr.
+tcf_function *choose_function(tcf_program *p, const char *name);
+/// Writes text to a path whole or not at all, "-": standard output. False: said.
+bool write_text(const char *path, const char *text, size_t size);
+/// All of a file or standard input, malloc'd. Null: said.
+char *read_text(const char *path, size_t *size);
+bool stderr_color(void);
+
+// ---- arrays (cli/arrays.c)
+
+/// Opened archives by path, so that a file with many arrays is read once.
+typedef struct archives {
+  struct opened {
+    char *path;
+    tcf_archive *file;
+  } *items;
+  int count;
+} archives;
+void archives_free(archives *a);
+
+/// The arguments of a call, made from --in, --in-all and --dim. EXIT_DONE or an exit status.
+typedef struct inputs {
+  tcf_tensor **tensors;
+  size_t count;
+  archives archives;
+} inputs;
+int make_inputs(tcf_session *s, tcf_function *f, const strings *in, const char *in_all, uint64_t seed,
+                const tcf_size *dims, size_t ndims, inputs *out);
+void inputs_free(inputs *in);
+/// Writes results as --out says.
+int write_results(tcf_session *s, tcf_function *f, tcf_tensor *const *results, const strings *out);
+/// "out: f32[N=64, T=1000]  0.1 0.2 ..."
+void print_result(const tcf_function *f, size_t i, const tcf_tensor *t);
+
+// ---- measuring (cli/bench.c, cli/roofline.c)
+
+int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **results, int threads);
+typedef struct roofline {
+  double bytes_per_second;  // copying, read and written bytes counted, at the footprint given
+  double flops_per_second;  // f32 multiply-adds, 2 each
+} roofline;
+/// Measured with all threads at once, for about a tenth of a second each.
+roofline measure_roofline(double footprint_bytes, int threads);
+double now_seconds(void);
+
+// ---- commands
+int run_command(int argc, char **argv);
+int opt_command(int argc, char **argv);
+int explain_command(int argc, char **argv);
+int check_command(int argc, char **argv);
+int fmt_command(int argc, char **argv);
+int list_command(int argc, char **argv);
+int build_command(int argc, char **argv);

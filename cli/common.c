@@ -1,0 +1,193 @@
+// Sessions, messages and text files, as every command needs them.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static int errors_shown;  // by the diagnostics callback
+
+void complain(const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  fflush(stdout);
+  fputs("tcc-fuse: ", stderr);
+  vfprintf(stderr, format, args);
+  fputc('\n', stderr);
+  va_end(args);
+}
+
+bool stderr_color(void) {
+  const char *no = getenv("NO_COLOR");
+  return !(no && *no) && isatty(STDERR_FILENO);
+}
+
+int exit_of(tcf_status status) {
+  switch (status) {
+    case TCF_OK: return EXIT_DONE;
+    case TCF_WRONG_PROGRAM:
+    case TCF_WRONG_DATA: return EXIT_PROGRAM;
+    case TCF_WRONG_USE: return EXIT_USAGE;
+    default: return EXIT_ENVIRONMENT;
+  }
+}
+
+int report(tcf_session *s, tcf_status status) {
+  bool said = (status == TCF_WRONG_PROGRAM || status == TCF_WRONG_DATA) && errors_shown;
+  if (status && !said) complain("%s", tcf_session_message(s));
+  return exit_of(status);
+}
+
+static void show_diagnostic(void *user, const tcf_diagnostic *d) {
+  (void)user;
+  if (d->severity == TCF_ERROR) errors_shown++;
+  fflush(stdout);
+  fputs(d->text, stderr);
+}
+
+static bool parse_count(const char *text, int *out) {
+  char *end;
+  long v = strtol(text, &end, 10);
+  if (*end || end == text || v < 1 || v > 4096) return false;
+  *out = (int)v;
+  return true;
+}
+
+int open_session(const common *c, const char *target, tcf_session **s) {
+  tcf_options o = {.size = sizeof o};
+  const char *threads = c->threads ? c->threads : getenv("TCF_THREADS");
+  if (threads && *threads && !parse_count(threads, &o.threads)) {
+    complain("the number of threads is a whole number from 1 to 4096, not '%s'", threads);
+    return EXIT_USAGE;
+  }
+  o.target = target ? target : c->target ? c->target : getenv("TCF_TARGET");
+  o.cache_dir = c->no_cache ? "" : c->cache_dir ? c->cache_dir : getenv("TCF_CACHE_DIR");
+  o.schedule = c->schedule;
+  o.flags = (c->deterministic ? TCF_DETERMINISTIC : 0) | (c->fast_math ? TCF_FAST_MATH : 0) |
+            (c->unchecked ? TCF_UNCHECKED : 0) | (c->flush_denormals ? TCF_FLUSH_DENORMALS : 0) |
+            (stderr_color() ? TCF_COLOR : 0);
+  o.diagnostic = show_diagnostic;
+  tcf_status status = tcf_session_new(&o, s);
+  if (!status) return EXIT_DONE;
+  if (status == TCF_WRONG_USE)
+    complain("there is no target %s; `tcc-fuse list targets` shows them", o.target);
+  else
+    complain("%s", tcf_status_name(status));
+  return exit_of(status);
+}
+
+bool parse_dims(const common *c, tcf_size **sizes, size_t *count) {
+  *count = 0;
+  *sizes = calloc((size_t)c->dims.count + 1, sizeof **sizes);
+  for (int i = 0; *sizes && i < c->dims.count; i++) {
+    const char *text = c->dims.items[i], *equals = strchr(text, '=');
+    char *end = NULL;
+    errno = 0;
+    long long v = equals ? strtoll(equals + 1, &end, 10) : 0;
+    if (!equals || equals == text || end == equals + 1 || *end || v < 0 || errno) {
+      complain("--dim is NAME=SIZE with a whole number, not '%s'", text);
+      free_dims(*sizes, *count);
+      return false;
+    }
+    (*sizes)[(*count)++] = (tcf_size){strndup(text, (size_t)(equals - text)), v};
+  }
+  return *sizes != NULL;
+}
+
+void free_dims(tcf_size *sizes, size_t count) {
+  for (size_t i = 0; i < count; i++) free((char *)sizes[i].name);
+  free(sizes);
+}
+
+static bool has_symbol(const tcf_function *f, const char *name) {
+  for (size_t k = 0; k < tcf_function_symbols(f); k++)
+    if (!strcmp(tcf_function_symbol(f, k), name)) return true;
+  return false;
+}
+
+bool dims_are_known(tcf_program *p, const tcf_function *only, const tcf_size *sizes, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    bool known = only && has_symbol(only, sizes[i].name);
+    for (size_t k = 0; !only && k < tcf_program_count(p); k++)
+      known |= has_symbol(tcf_program_at(p, k), sizes[i].name);
+    if (known) continue;
+    complain("--dim: %s%s has no size symbol %s", only ? "the function " : "the program",
+             only ? tcf_function_name(only) : "", sizes[i].name);
+    return false;
+  }
+  return true;
+}
+
+tcf_function *choose_function(tcf_program *p, const char *name) {
+  size_t n = tcf_program_count(p);
+  tcf_function *f = name ? tcf_program_function(p, name)
+                         : n == 1 ? tcf_program_at(p, 0) : tcf_program_function(p, "main");
+  if (f) return f;
+  fflush(stdout);
+  if (!n) fputs("tcc-fuse: the program has no function with a concrete signature\n", stderr);
+  else if (name) fprintf(stderr, "tcc-fuse: there is no function %s; there are", name);
+  else fputs("tcc-fuse: which function? Name one with -e:", stderr);
+  for (size_t i = 0; i < n; i++)
+    fprintf(stderr, "%s %s", i ? "," : "", tcf_function_name(tcf_program_at(p, i)));
+  if (n) fputc('\n', stderr);
+  return NULL;
+}
+
+// ---- text files
+
+char *read_text(const char *path, size_t *size) {
+  FILE *f = strcmp(path, "-") ? fopen(path, "rb") : stdin;
+  size_t cap = 1 << 14, len = 0;
+  char *text = f ? malloc(cap) : NULL;
+  while (text) {
+    size_t got = fread(text + len, 1, cap - len, f);
+    len += got;
+    if (!got) break;
+    if (len < cap) continue;
+    char *more = realloc(text, cap *= 2);
+    if (!more) free(text);
+    text = more;
+  }
+  if (!f || !text || ferror(f)) {
+    complain("%s: %s", path, strerror(errno));
+    free(text);
+    text = NULL;
+  }
+  if (f && f != stdin) fclose(f);
+  *size = len;
+  return text;
+}
+
+bool write_text(const char *path, const char *text, size_t size) {
+  if (!strcmp(path, "-")) {
+    if (fwrite(text, 1, size, stdout) == size && !fflush(stdout)) return true;
+    complain("standard output: %s", strerror(errno));
+    return false;
+  }
+  char *temporary = NULL;
+  struct stat st;
+  // Rewriting a file in place keeps its mode.
+  bool there = !stat(path, &st);
+  int fd = asprintf(&temporary, "%s.XXXXXX", path) < 0 ? -1 : mkostemp(temporary, O_CLOEXEC);
+  bool ok = fd >= 0;
+  for (size_t at = 0; ok && at < size;) {
+    ssize_t put = write(fd, text + at, size - at);
+    ok = put > 0 || errno == EINTR;
+    if (put > 0) at += (size_t)put;
+  }
+  ok = ok && !fchmod(fd, there ? st.st_mode & 07777 : 0644);
+  if (fd >= 0 && close(fd)) ok = false;
+  ok = ok && !rename(temporary, path);
+  if (!ok) {
+    complain("%s: cannot be written: %s", path, strerror(errno));
+    if (fd >= 0) unlink(temporary);
+  }
+  free(temporary);
+  return ok;
+}

@@ -1,0 +1,278 @@
+// The commands that look: opt, explain, check, fmt, list; and build, which is still to come.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static int one_file(const command *c, const strings *files) {
+  if (files->count == 1) return EXIT_DONE;
+  complain("%s takes one file: tcc-fuse %s", c->name, c->usage);
+  return EXIT_USAGE;
+}
+
+static int flushed(int status) {
+  if (!status && fflush(stdout)) return complain("standard output cannot be written"), EXIT_ENVIRONMENT;
+  return status;
+}
+
+// ---- opt
+
+typedef struct opt_options {
+  common common;
+  const char *passes, *to, *print_after;
+} opt_options;
+
+static bool parse_stage(const char *name, tcf_stage *out) {
+  static const char *const names[] = {"graph", "fused", "tile", "llvm", "asm"};
+  for (int i = 0; i < 5; i++)
+    if (!strcmp(name, names[i])) return *out = (tcf_stage)i, true;
+  complain("--to is graph, fused, tile, llvm or asm, not '%s'", name);
+  return false;
+}
+
+static void print_after(void *user, const char *pass, const char *text) {
+  const char *only = user;
+  if (*only && strcmp(only, pass)) return;
+  printf("// after %s\n%s\n", pass, text);
+}
+
+static bool pass_exists(const char *wanted) {
+  const char *name, *summary;
+  for (size_t i = 0; tcf_list_row(TCF_LIST_PASSES, i, NULL, &name, &summary); i++)
+    if (!strcmp(name, wanted)) return true;
+  complain("there is no pass %s; `tcc-fuse list passes` shows them", wanted);
+  return false;
+}
+
+static int emit(const opt_options *o, const char *file, tcf_session *s, const tcf_size *dims,
+                size_t ndims) {
+  tcf_program *p;
+  tcf_status status = tcf_program_load_file(s, file, &p);
+  if (status) return report(s, status);
+  if (!dims_are_known(p, NULL, dims, ndims)) return EXIT_USAGE;
+  tcf_emit_options e = {.size = sizeof e, .function = o->common.function, .passes = o->passes,
+                        .sizes = dims, .nsizes = ndims};
+  bool tile = tcf_program_is_tile(p);
+  e.stage = tile ? TCF_STAGE_TILE : o->passes ? TCF_STAGE_GRAPH : TCF_STAGE_FUSED;
+  if (o->to && !parse_stage(o->to, &e.stage)) return EXIT_USAGE;
+  if (o->print_after) {
+    if (*o->print_after && !pass_exists(o->print_after)) return EXIT_USAGE;
+    e.after_pass = print_after;
+    e.user = (void *)o->print_after;
+  }
+  char *text;
+  status = tcf_program_emit(p, &e, &text);
+  if (status) return report(s, status);
+  fputs(text, stdout);
+  tcf_text_free(text);
+  return EXIT_DONE;
+}
+
+int opt_command(int argc, char **argv) {
+  opt_options o = {0};
+  const option options[] = {
+      {"--function", 'e', OPTION_VALUE, "FN", "only this function", &o.common.function},
+      {"--passes", 0, OPTION_VALUE, "A,B,...", "these passes instead of the pipeline", &o.passes},
+      {"--print-after", 0, OPTION_OPTIONAL, "PASS", "print the graph after each pass, or after PASS",
+       &o.print_after},
+      {"--to", 0, OPTION_VALUE, "STAGE", "graph, fused, tile, llvm or asm", &o.to},
+      COMMON_OPTIONS(o.common),
+      {0}};
+  const command *c = find_command("opt");
+  strings files = {0};
+  bool help = false;
+  tcf_session *s = NULL;
+  tcf_size *dims = NULL;
+  size_t ndims = 0;
+  int status = parse_options(c, options, argc, argv, &files, &help) ? EXIT_DONE : EXIT_USAGE;
+  if (!status && !help) {
+    status = one_file(c, &files);
+    if (!status && !parse_dims(&o.common, &dims, &ndims)) status = EXIT_USAGE;
+    if (!status) status = open_session(&o.common, NULL, &s);
+    if (!status) status = emit(&o, files.items[0], s, dims, ndims);
+  }
+  tcf_session_free(s);
+  if (dims) free_dims(dims, ndims);
+  strings_free(&o.common.dims);
+  strings_free(&files);
+  return flushed(status);
+}
+
+// ---- explain
+
+static int explain(const common *c, const char *file, const char *format, const char *out,
+                   tcf_session *s, const tcf_size *dims, size_t ndims) {
+  static const char *const formats[] = {"text", "json", "html"};
+  int f = 0;
+  while (f < 3 && strcmp(format, formats[f])) f++;
+  if (f == 3) return complain("--format is text, json or html, not '%s'", format), EXIT_USAGE;
+  tcf_program *p;
+  tcf_status status = tcf_program_load_file(s, file, &p);
+  if (status) return report(s, status);
+  if (c->function && !choose_function(p, c->function)) return EXIT_USAGE;
+  if (!dims_are_known(p, NULL, dims, ndims)) return EXIT_USAGE;
+  char *text;
+  status = tcf_program_explain(p, c->function, dims, ndims, (tcf_format)f, &text);
+  if (status) return report(s, status);
+  bool ok = write_text(out, text, strlen(text));
+  tcf_text_free(text);
+  return ok ? EXIT_DONE : EXIT_ENVIRONMENT;
+}
+
+int explain_command(int argc, char **argv) {
+  common o = {0};
+  const char *format = "text", *out = "-";
+  const option options[] = {
+      {"--function", 'e', OPTION_VALUE, "FN", "only this function", &o.function},
+      {"--format", 0, OPTION_VALUE, "FORMAT", "text or json", &format},
+      {"--output", 'o', OPTION_VALUE, "OUT", "a file instead of standard output", &out},
+      COMMON_OPTIONS(o),
+      {0}};
+  const command *c = find_command("explain");
+  strings files = {0};
+  bool help = false;
+  tcf_session *s = NULL;
+  tcf_size *dims = NULL;
+  size_t ndims = 0;
+  int status = parse_options(c, options, argc, argv, &files, &help) ? EXIT_DONE : EXIT_USAGE;
+  if (!status && !help) {
+    status = one_file(c, &files);
+    if (!status && !parse_dims(&o, &dims, &ndims)) status = EXIT_USAGE;
+    if (!status) status = open_session(&o, NULL, &s);
+    if (!status) status = explain(&o, files.items[0], format, out, s, dims, ndims);
+  }
+  tcf_session_free(s);
+  if (dims) free_dims(dims, ndims);
+  strings_free(&o.dims);
+  strings_free(&files);
+  return flushed(status);
+}
+
+// ---- check
+
+int check_command(int argc, char **argv) {
+  const char *format = "text";
+  const option options[] = {
+      {"--format", 0, OPTION_VALUE, "FORMAT", "text (on stderr) or json (on standard output)", &format},
+      {0}};
+  const command *c = find_command("check");
+  strings files = {0};
+  bool help = false;
+  int status = parse_options(c, options, argc, argv, &files, &help) ? EXIT_DONE : EXIT_USAGE;
+  bool json = !strcmp(format, "json");
+  if (!status && !help && !files.count) {
+    complain("check takes files: tcc-fuse %s", c->usage);
+    status = EXIT_USAGE;
+  }
+  if (!status && !json && strcmp(format, "text")) {
+    complain("--format is text or json, not '%s'", format);
+    status = EXIT_USAGE;
+  }
+  for (int i = 0; !help && status < EXIT_USAGE && i < files.count; i++) {
+    // Checking needs no target: the interpreter's session is the lightest.
+    tcf_session *s;
+    tcf_program *p;
+    tcf_options quiet = {.size = sizeof quiet, .target = "interp"};
+    int one = json ? exit_of(tcf_session_new(&quiet, &s)) : open_session(&(common){0}, "interp", &s);
+    if (one) {
+      status = one;
+      break;
+    }
+    tcf_status loaded = tcf_program_load_file(s, files.items[i], &p);
+    bool checked = !loaded || loaded == TCF_WRONG_PROGRAM;
+    one = json && checked ? exit_of(loaded) : report(s, loaded);
+    if (json && checked) fputs(tcf_session_diagnostics_json(s), stdout);
+    if (one > status) status = one;
+    tcf_session_free(s);
+  }
+  strings_free(&files);
+  return flushed(status);
+}
+
+// ---- fmt
+
+static int format_file(tcf_session *s, const char *path, bool only_check) {
+  size_t size;
+  char *text = read_text(path, &size), *formatted;
+  if (!text) return EXIT_ENVIRONMENT;
+  int status = EXIT_DONE;
+  tcf_status done = tcf_format_source(s, strcmp(path, "-") ? path : "<stdin>", text, size, &formatted);
+  if (done) {
+    status = report(s, done);
+  } else {
+    bool same = strlen(formatted) == size && !memcmp(formatted, text, size);
+    if (only_check && !same) {
+      printf("%s\n", path);
+      status = EXIT_CHECK;
+    } else if (!only_check && (!same || !strcmp(path, "-"))) {
+      if (!write_text(path, formatted, strlen(formatted))) status = EXIT_ENVIRONMENT;
+    }
+    tcf_text_free(formatted);
+  }
+  free(text);
+  return status;
+}
+
+int fmt_command(int argc, char **argv) {
+  bool only_check = false;
+  const option options[] = {{"--check", 0, OPTION_FLAG, NULL,
+                             "change nothing; print files that would change, exit status 4",
+                             &only_check},
+                            {0}};
+  const command *c = find_command("fmt");
+  strings files = {0};
+  bool help = false;
+  int status = parse_options(c, options, argc, argv, &files, &help) ? EXIT_DONE : EXIT_USAGE;
+  if (!status && !help && !files.count) {
+    complain("fmt takes files: tcc-fuse %s", c->usage);
+    status = EXIT_USAGE;
+  }
+  tcf_session *s = NULL;
+  if (!status && !help) status = open_session(&(common){0}, "interp", &s);
+  for (int i = 0; s && i < files.count; i++) {
+    int one = format_file(s, files.items[i], only_check);
+    if (one > status) status = one;
+  }
+  tcf_session_free(s);
+  strings_free(&files);
+  return flushed(status);
+}
+
+// ---- list
+
+int list_command(int argc, char **argv) {
+  static const char *const names[] = {"passes", "ops", "targets", "errors"};
+  const option options[] = {{0}};
+  const command *c = find_command("list");
+  strings words = {0};
+  bool help = false;
+  int status = parse_options(c, options, argc, argv, &words, &help) ? EXIT_DONE : EXIT_USAGE;
+  if (!status && !help) {
+    int which = 0;
+    while (which < 4 && (words.count != 1 || strcmp(words.items[0], names[which]))) which++;
+    if (which == 4) {
+      const char *near = words.count == 1 ? nearest(words.items[0], names, 4) : NULL;
+      complain("list takes passes, ops, targets or errors%s%s%s", near ? "; did you mean " : "",
+               near ? near : "", near ? "?" : "");
+      status = EXIT_USAGE;
+    }
+    const char *name, *summary;
+    int number;
+    for (size_t i = 0; !status && tcf_list_row((tcf_list)which, i, &number, &name, &summary); i++) {
+      if (number) printf("%c%04d %-20s %s\n", number / 100 == 8 ? 'W' : 'E', number, name, summary);
+      else printf("%-18s %s\n", name, summary);
+    }
+  }
+  strings_free(&words);
+  return flushed(status);
+}
+
+int build_command(int argc, char **argv) {
+  if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
+    printf("usage: tcc-fuse %s\n\n%s\n", find_command("build")->usage, find_command("build")->summary);
+    return EXIT_DONE;
+  }
+  complain("build is not available yet: `run` compiles in memory and keeps the code in its cache");
+  return EXIT_USAGE;
+}

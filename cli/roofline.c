@@ -1,0 +1,132 @@
+// The two ceilings of this machine, measured by all threads at once: copying memory, and
+// multiply-adds in registers.
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "cli/cli.h"
+
+enum { MAX_THREADS = 256, CHAINS = 12 };
+static const double SECONDS = 0.06;
+
+typedef struct probe {
+  void (*run)(struct probe *);
+  pthread_barrier_t *start;
+  char *from, *to;
+  size_t bytes;
+  double rate;  // bytes or flops per second
+} probe;
+
+// memcpy streams past the cache when that pays, like compiled code does.
+static void probe_copy(probe *p) {
+  memcpy(p->to, p->from, p->bytes);
+  double begin = now_seconds(), end;
+  double moved = 0;
+  do {
+    for (int i = 0; i < 4; i++) {
+      memcpy(p->to, p->from, p->bytes);
+      p->from[0] = p->to[p->bytes - 1];  // so that no copy is left out
+    }
+    moved += 8. * (double)p->bytes;
+    end = now_seconds();
+  } while (end - begin < SECONDS);
+  p->rate = moved / (end - begin);
+}
+
+#if defined(__x86_64__)
+// Twelve independent chains: latency 4, two units, and some to spare.
+#define FMA_LOOP(name, isa, vec, splat, fma, reduce)            \
+  __attribute__((target(isa))) static float name(int64_t n) {   \
+    vec a = splat(0.999f), b = splat(0.001f), c[CHAINS];        \
+    for (int k = 0; k < CHAINS; k++) c[k] = splat((float)k);    \
+    for (int64_t i = 0; i < n; i++) {                           \
+      _Pragma("GCC unroll 12") /* in registers, not in memory */ \
+      for (int k = 0; k < CHAINS; k++) c[k] = fma(c[k], a, b);  \
+    }                                                           \
+    for (int k = 1; k < CHAINS; k++) c[0] = fma(c[k], a, c[0]); \
+    return reduce(c[0]);                                        \
+  }
+FMA_LOOP(fma_512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_cvtss_f32)
+FMA_LOOP(fma_256, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_cvtss_f32)
+static inline __m128 mul_add(__m128 a, __m128 b, __m128 c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+FMA_LOOP(fma_128, "sse2", __m128, _mm_set1_ps, mul_add, _mm_cvtss_f32)
+#else
+static float fma_scalar(int64_t n) {
+  float a = 0.999f, b = 0.001f, c[CHAINS] = {0};
+  for (int64_t i = 0; i < n; i++)
+    for (int k = 0; k < CHAINS; k++) c[k] = c[k] * a + b;
+  for (int k = 1; k < CHAINS; k++) c[0] += c[k];
+  return c[0];
+}
+#endif
+
+static void probe_fma(probe *p) {
+  float (*loop)(int64_t);
+  int lanes;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) loop = fma_512, lanes = 16;
+  else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) loop = fma_256, lanes = 8;
+  else loop = fma_128, lanes = 4;
+#else
+  loop = fma_scalar, lanes = 1;
+#endif
+  volatile float sink = loop(1 << 16);
+  double begin = now_seconds(), end, flops = 0;
+  do {
+    sink = sink + loop(1 << 16);
+    flops += 2. * CHAINS * lanes * (1 << 16);
+    end = now_seconds();
+  } while (end - begin < SECONDS);
+  p->rate = flops / (end - begin);
+}
+
+static void *probe_main(void *argument) {
+  probe *p = argument;
+  pthread_barrier_wait(p->start);
+  p->run(p);
+  return NULL;
+}
+
+/// The sum of the rates of all threads.
+static double run_probes(void (*run)(probe *), int threads, size_t bytes) {
+  probe probes[MAX_THREADS];
+  pthread_t ids[MAX_THREADS];
+  pthread_barrier_t start;
+  pthread_barrier_init(&start, NULL, (unsigned)threads);
+  double total = 0;
+  for (int i = 0; i < threads; i++) {
+    probes[i] = (probe){.run = run, .start = &start, .bytes = bytes};
+    if (bytes) {
+      probes[i].from = malloc(bytes);
+      probes[i].to = malloc(bytes);
+      if (!probes[i].from || !probes[i].to) exit(EXIT_ENVIRONMENT);
+      memset(probes[i].from, 1, bytes);
+      memset(probes[i].to, 2, bytes);
+    }
+  }
+  for (int i = 1; i < threads; i++)
+    if (pthread_create(&ids[i], NULL, probe_main, &probes[i])) exit(EXIT_ENVIRONMENT);
+  probe_main(&probes[0]);
+  for (int i = 0; i < threads; i++) {
+    if (i) pthread_join(ids[i], NULL);
+    total += probes[i].rate;
+    free(probes[i].from);
+    free(probes[i].to);
+  }
+  pthread_barrier_destroy(&start);
+  return total;
+}
+
+roofline measure_roofline(double footprint_bytes, int threads) {
+  if (threads < 1) threads = 1;
+  if (threads > MAX_THREADS) threads = MAX_THREADS;
+  // Read and written halves, divided over the threads; from 4 KB to 128 MB each.
+  double half = footprint_bytes / 2 / threads;
+  if (half < 4096) half = 4096;
+  if (half > (128 << 20)) half = 128 << 20;
+  return (roofline){run_probes(probe_copy, threads, (size_t)half),
+                    run_probes(probe_fma, threads, 0)};
+}

@@ -1,0 +1,182 @@
+// `tcc-fuse run`: compile a function, call it, check and time it.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+typedef struct run_options {
+  common common;
+  strings in, out;
+  const char *in_all, *seed, *tolerance;
+  bool check, bench;
+} run_options;
+
+typedef struct run_state {
+  run_options *options;
+  const char *file;
+  tcf_session *session;
+  tcf_program *program;
+  tcf_function *function;
+  tcf_size *dims;
+  size_t ndims;
+  inputs in;
+  tcf_tensor **results;
+  size_t nresults;
+  double tolerance;  // < 0: by the rule
+  uint64_t seed;
+} run_state;
+
+static bool is_interp(const run_state *r) {
+  const char *t = r->options->common.target ? r->options->common.target : getenv("TCF_TARGET");
+  return t && !strcmp(t, "interp");
+}
+
+static int prepare(run_state *r) {
+  const run_options *o = r->options;
+  char *end;
+  if (o->seed) r->seed = strtoull(o->seed, &end, 10);
+  if (o->seed && (*end || end == o->seed)) return complain("--seed is a whole number"), EXIT_USAGE;
+  r->tolerance = -1;
+  if (o->tolerance) r->tolerance = strtod(o->tolerance, &end);
+  if (o->tolerance && (*end || end == o->tolerance || !(r->tolerance >= 0)))
+    return complain("--tolerance is a number, not '%s'", o->tolerance), EXIT_USAGE;
+  if (!parse_dims(&o->common, &r->dims, &r->ndims)) return EXIT_USAGE;
+  int status = open_session(&o->common, NULL, &r->session);
+  if (status) return status;
+  tcf_status loaded = tcf_program_load_file(r->session, r->file, &r->program);
+  if (loaded) return report(r->session, loaded);
+  r->function = choose_function(r->program, o->common.function);
+  if (!r->function || !dims_are_known(r->program, r->function, r->dims, r->ndims)) return EXIT_USAGE;
+  return make_inputs(r->session, r->function, &o->in, o->in_all, r->seed, r->dims, r->ndims, &r->in);
+}
+
+static int call(run_state *r) {
+  r->nresults = tcf_function_results(r->function);
+  r->results = calloc(r->nresults + 1, sizeof *r->results);
+  if (!r->results) return complain("out of memory"), EXIT_ENVIRONMENT;
+  return report(r->session, tcf_call(r->function, (const tcf_tensor *const *)r->in.tensors,
+                                     r->in.count, r->results, r->nresults));
+}
+
+// ---- --check: the same call in the interpreter
+
+/// A tolerance of a session's function; tile IR has no graph to derive one from.
+static double tolerance_of(run_state *r, size_t i) {
+  double t;
+  if (r->tolerance >= 0) return r->tolerance;
+  tcf_status status = tcf_function_tolerance(
+      r->function, (const tcf_tensor *const *)r->in.tensors, r->in.count, i, &t);
+  return status ? 1e-5 : t;
+}
+
+static int compare(run_state *r, tcf_session *reference, size_t i, const tcf_tensor *wanted) {
+  tcf_difference d;
+  tcf_value_info info;
+  double tolerance = tolerance_of(r, i);
+  tcf_function_result(r->function, i, &info);
+  tcf_status status = tcf_tensor_compare(reference, r->results[i], wanted, tolerance, &d);
+  if (status) return report(reference, status);
+  bool floats = info.dtype <= TCF_BF16;
+  printf("check %s: %lld elements, max error %.3g absolute", info.name, (long long)d.elements,
+         d.max_abs);
+  if (floats) printf(", %.3g relative, %.3g ulp", d.max_rel, d.max_ulp);
+  printf(", %.3g of the largest", d.scale > 0 ? d.max_abs / d.scale : 0);
+  printf("; tolerance %.3g: %s\n", tolerance, d.failed ? "FAILED" : "ok");
+  if (!d.failed) return EXIT_DONE;
+  printf("check %s: %lld of %lld elements are outside; the worst, element %lld, is %.9g, not %.9g\n",
+         info.name, (long long)d.failed, (long long)d.elements, (long long)d.worst, d.got, d.wanted);
+  return EXIT_CHECK;
+}
+
+static int check(run_state *r) {
+  common c = r->options->common;
+  c.deterministic = c.fast_math = false;
+  tcf_session *s;
+  tcf_program *p;
+  int status = open_session(&c, "interp", &s);
+  if (status) return status;
+  tcf_status loaded = tcf_program_load_file(s, r->file, &p);
+  status = report(s, loaded);
+  tcf_function *f = loaded ? NULL : tcf_program_function(p, tcf_function_name(r->function));
+  tcf_tensor **wanted = calloc(r->nresults + 1, sizeof *wanted);
+  if (f && wanted)
+    status = report(s, tcf_call(f, (const tcf_tensor *const *)r->in.tensors, r->in.count, wanted,
+                                r->nresults));
+  for (size_t i = 0; f && wanted && i < r->nresults && (!status || status == EXIT_CHECK); i++) {
+    int one = compare(r, s, i, wanted[i]);
+    if (one) status = one;
+  }
+  for (size_t i = 0; wanted && i < r->nresults; i++) tcf_tensor_free(wanted[i]);
+  free(wanted);
+  tcf_session_free(s);
+  return status;
+}
+
+// ----
+
+static int run(run_state *r) {
+  const run_options *o = r->options;
+  if (o->check && !strcmp(r->file, "-"))
+    return complain("--check reads the program twice: it cannot be standard input"), EXIT_USAGE;
+  int status = prepare(r);
+  if (!status) status = call(r);
+  if (!status && o->out.count) status = write_results(r->session, r->function, r->results, &o->out);
+  for (size_t i = 0; !status && !o->out.count && !o->bench && !o->check && i < r->nresults; i++)
+    print_result(r->function, i, r->results[i]);
+  if (!status && o->check && !is_interp(r)) status = check(r);
+  if (!status && o->bench) {
+    const char *threads = o->common.threads ? o->common.threads : getenv("TCF_THREADS");
+    int n = threads && *threads ? atoi(threads) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    status = bench(r->session, r->function, &r->in, r->results, n);
+  }
+  return status;
+}
+
+int run_command(int argc, char **argv) {
+  run_options o = {0};
+  const option options[] = {
+      {"--function", 'e', OPTION_VALUE, "FN", "the function (default: the only one, or main)",
+       &o.common.function},
+      {"--in", 0, OPTION_LIST, "NAME=ARR", "an argument, see below", &o.in},
+      {"--in-all", 0, OPTION_VALUE, "FILE",
+       "arguments named like arrays of a .npz or .safetensors ('.' is '_')", &o.in_all},
+      {"--out", 0, OPTION_LIST, "NAME=FILE", "where a result goes", &o.out},
+      {"--seed", 0, OPTION_VALUE, "SEED", "of random arguments (default 0)", &o.seed},
+      {"--check", 0, OPTION_FLAG, NULL, "compare with the interpreter", &o.check},
+      {"--tolerance", 0, OPTION_VALUE, "X", "of --check (default: from the roundings of the program)",
+       &o.tolerance},
+      {"--bench", 0, OPTION_FLAG, NULL, "measure the call and the roofline", &o.bench},
+      COMMON_OPTIONS(o.common),
+      {"--flush-denormals", 0, OPTION_FLAG, NULL, "denormal numbers count as zero",
+       &o.common.flush_denormals},
+      {"--cache-dir", 0, OPTION_VALUE, "DIR", "where compiled code is kept", &o.common.cache_dir},
+      {"--no-cache", 0, OPTION_FLAG, NULL, "compile anew, keep nothing", &o.common.no_cache},
+      {0}};
+  const command *c = find_command("run");
+  strings files = {0};
+  bool help = false;
+  run_state r = {.options = &o};
+  int status = parse_options(c, options, argc, argv, &files, &help) ? EXIT_DONE : EXIT_USAGE;
+  if (!status && !help && files.count != 1) {
+    complain("run takes one file: tcc-fuse %s", c->usage);
+    status = EXIT_USAGE;
+  }
+  if (!status && !help) {
+    r.file = files.items[0];
+    status = run(&r);
+  }
+  for (size_t i = 0; r.results && i < r.nresults; i++) tcf_tensor_free(r.results[i]);
+  free(r.results);
+  inputs_free(&r.in);
+  free_dims(r.dims, r.ndims);
+  tcf_session_free(r.session);
+  strings_free(&o.in);
+  strings_free(&o.out);
+  strings_free(&o.common.dims);
+  strings_free(&files);
+  if (!status && fflush(stdout)) return complain("standard output cannot be written"), EXIT_ENVIRONMENT;
+  return status;
+}
