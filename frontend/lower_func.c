@@ -293,6 +293,10 @@ static void predefine_results(scope *s) {
 static bool bind_arguments(scope *s, const expr *e) {
   func *f = s->f;
   bool fine = true;
+  // Values first: an axis named by a later argument may come from a call in an earlier one.
+  value *values = arena_array(s->l->arena, value, f->params.len);
+  for (int i = 0; i < f->params.len; i++)
+    if (f->params.data[i].kind == PARAM_VALUE) values[i] = lower_expr(s->caller, e->args[i]);
   for (int i = 0; i < f->params.len; i++) {
     const param *p = &f->params.data[i];
     if (p->kind == PARAM_AXIS) fine = bind_axis_param(s, p, e->args[i]) && fine;
@@ -301,7 +305,7 @@ static bool bind_arguments(scope *s, const expr *e) {
   for (int i = 0; i < f->params.len; i++) {
     const param *p = &f->params.data[i];
     if (p->kind != PARAM_VALUE) continue;
-    value v = lower_expr(s->caller, e->args[i]);
+    value v = values[i];
     if (fine && !is_poison(v)) v = bind_value(s, p, v);
     fine = fine && !is_poison(v);
     if (fine) fine = define_local(s, p->name, p->at, v);

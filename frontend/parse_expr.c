@@ -74,6 +74,8 @@ static void parse_items(parser *p, expr *e, expr *first, token_kind close, const
   expect_close(p, close, open, in);
   e->at = span_join(e->at, previous_span(p));
   set_args(p, e, items.data, items.len);
+  // With items missing, its meaning would be a mistake of its own.
+  if (p->recovering) e->kind = EXPR_POISON;
 }
 
 static expr *parse_call(parser *p, span at, str name) {
@@ -106,7 +108,7 @@ static expr *parse_cast(parser *p, const token *t) {
 static expr *parse_parens(parser *p, span open) {
   expr *tuple = new_expr(p, EXPR_TUPLE, open);
   parse_items(p, tuple, NULL, TOK_RPAREN, "these parentheses");
-  if (tuple->nargs != 1 || p->recovering) return tuple;
+  if (p->recovering || tuple->nargs != 1) return tuple;
   expr *only = tuple->args[0];
   if (only->kind == EXPR_ARROW || only->kind == EXPR_SLICE || only->kind == EXPR_REST) return tuple;
   only->in_parens = true;

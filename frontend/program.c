@@ -184,10 +184,13 @@ static void walk_block(walk *w, const block *b) {
   }
 }
 
+/// What follows a return was reported, so a return anywhere counts.
 static bool block_returns(const block *b) {
-  if (!b->len) return false;
-  const stmt *last = b->data[b->len - 1];
-  return last->kind == STMT_RETURN || (last->kind != STMT_LET && block_returns(&last->body));
+  for (int i = 0; i < b->len; i++) {
+    const stmt *s = b->data[i];
+    if (s->kind == STMT_RETURN || (s->kind != STMT_LET && block_returns(&s->body))) return true;
+  }
+  return false;
 }
 
 static void note_unused(walk *w) {
