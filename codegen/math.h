@@ -107,7 +107,8 @@ val x86_getexp(const mathb *m, val x);                 // floor(log2 |x|), subno
 val x86_fix_log(const mathb *m, val x, val y);         // y, but log's value at special x
 val x86_rsqrt14(const mathb *m, val x);
 val x86_rcp14(const mathb *m, val x);
-/// table[index * stride], index < n <= 32, by permutations of registers (512 bits only).
+/// table[index * stride] by permutations of registers (512 bits only), n <= 4 times the lanes; when
+/// that is a power of two times the lanes, the upper bits of index do not matter.
 bool x86_can_lookup(const mathb *m);
 val x86_lookup(const mathb *m, const double *table, int stride, int n, val index);
 

@@ -84,12 +84,15 @@ val math_log2(const mathb *m, val x) {
 val math_log1p(const mathb *m, val x) {
   val one = m_const(m, 1), u = m_add(m, one, x), high, lost, scale;
   m_two_sum(m, one, x, &high, &lost);
-  parts a = portable_parts(m, u, &scale);
-  a.f = m_mad(m, lost, scale, a.f);
-  val y = log_sum(m, a);
-  val zero = m_const(m, 0), infinity = m_const(m, __builtin_inf());
-  y = m_select(m, m_cmp(m, LLVMRealOGE, u, zero), y, m_const(m, __builtin_nan("")));
-  y = m_select(m, m_cmp(m, LLVMRealOEQ, u, zero), m_neg(m, infinity), y);
-  y = m_select(m, m_cmp(m, LLVMRealOEQ, x, infinity), infinity, y);
-  return m_select(m, m_cmp(m, LLVMRealOEQ, x, zero), x, y);  // keeps -0
+  parts a;
+  if (m->wide) {
+    a = split_parts(m, u);
+    lost = x86_scalef(m, lost, m_neg(m, a.e));
+  } else {
+    a = portable_parts(m, u, &scale);
+    lost = m_mul(m, lost, scale);
+  }
+  a.f = m_add(m, a.f, lost);
+  val y = special_values(m, u, log_sum(m, a));
+  return m_select(m, m_cmp(m, LLVMRealOEQ, x, m_const(m, 0)), x, y);  // keeps -0
 }

@@ -41,45 +41,38 @@ static val load_each(const mathb *m, const double *table, int n, val index) {
 
 // ---- reduction of f32, in f64 lanes
 
-/// Row k of the table serves |x| in [2^(24 k + 25), 2^(24 k + 49)), row 0 everything below.
-static void factors_f32(const mathb *d, val x, val g[3]) {
+/// Row k serves |x| in [2^(16 k + 1), 2^(16 k + 17)), row 0 everything below: 2^s 2/pi mod 4 in two
+/// parts, s = max(0, 16 k - 24), times 2^-s. Below row 2 that is 2/pi.
+static void factors_f32(const mathb *d, val x, val index, val g[2]) {
   enum { ROWS = COUNT(two_over_pi_f32[0]) };
-  if (x86_can_lookup(d)) {
-    // The rows begin at multiples of 8 exponents: a table by exponent / 8.
-    val top = LLVMBuildLShr(d->b, m_bits(d, m_abs(d, x)), m_int(d, d->mantissa + 3), "");
-    val index = LLVMBuildSub(d->b, top, m_int(d, (1023 + 1) / 8), "");
-    LLVMTypeRef it = d->it;
-    index = emit_intrinsic(d->e, "llvm.smax", &it, 1, (val[]){index, m_int(d, 0)}, 2);
-    for (int n = 0; n < 3; n++) {
-      double by_exponent[16];
-      for (int k = 0; k < 16; k++) by_exponent[k] = two_over_pi_f32[n][k < 3 ? 0 : (k - 3) / 3];
-      g[n] = x86_lookup(d, by_exponent, 1, 16, index);
-    }
+  if (index) {
+    for (int n = 0; n < 2; n++) g[n] = x86_lookup(d, two_over_pi_f32[n], 1, ROWS, index);
     return;
   }
   val a = m_abs(d, x);
-  for (int n = 0; n < 3; n++) g[n] = m_const(d, two_over_pi_f32[n][0]);
-  for (int k = 1; k < ROWS; k++) {
-    val reached = m_cmp(d, LLVMRealOGE, a, m_const(d, (double)(1ull << 25) *
-                                                         __builtin_ldexp(1, 24 * k)));
-    for (int n = 0; n < 3; n++)
+  for (int n = 0; n < 2; n++) g[n] = m_const(d, two_over_pi_f32[n][0]);
+  for (int k = 2; k < ROWS; k++) {
+    val reached = m_cmp(d, LLVMRealOGE, a, m_const(d, __builtin_ldexp(1, 16 * k + 1)));
+    for (int n = 0; n < 2; n++)
       g[n] = m_select(d, reached, m_const(d, two_over_pi_f32[n][k]), g[n]);
   }
 }
 
-/// x is f32 in f64 lanes. x g[0] has 24 + 29 bits and x g[1] 24 + 28: exact; g[2] continues to an
-/// error of 2^-60, and no f32 comes closer than 2^-32 to a multiple of pi/2.
-static void reduce_part(const mathb *d, val x, val *theta, val *quadrant) {
-  val g[3];
-  factors_f32(d, x, g);
-  val p = m_mul(d, x, g[0]), q = m_mul(d, x, g[1]), n, k;
-  n = m_round_product(d, p, 1, &k);
-  val r = m_sub(d, p, n);
-  n = m_round_product(d, m_add(d, r, q), 1, quadrant);
-  *quadrant = LLVMBuildAdd(d->b, *quadrant, k, "");
-  r = m_add(d, r, m_sub(d, q, n));
-  r = m_mad(d, x, g[2], r);
+/// x is f32 in f64 lanes. x' g[0] is below 2^43 and made exact by its error, x' g[1] below 2^-10;
+/// what is cut off leaves an error of 2^-62, and no f32 comes closer than 2^-32 to a multiple of
+/// pi/2.
+static void reduce_part(const mathb *d, val x, val index, val *theta, val *quadrant) {
+  val g[2], high, low;
+  factors_f32(d, x, index, g);
+  m_two_prod(d, x, g[0], &high, &low);
+  val r = m_sub(d, high, m_round_product(d, high, 1, quadrant));
+  r = m_add(d, r, m_mad(d, x, g[1], low));
   *theta = m_mul(d, r, m_const(d, 0x1.921fb54442d18p0));
+}
+
+/// The row of a lane: its exponent / 16 from 2^1 on; the lookup takes the lowest bits.
+static val row_index(const mathb *m, val x) {
+  return LLVMBuildLShr(m->b, m_bits(m, m_at_least(m, 2, m_abs(m, x))), m_int(m, 23 + 4), "");
 }
 
 static angle reduce_f32(const mathb *m, val x, bool want_low) {
@@ -87,12 +80,15 @@ static angle reduce_f32(const mathb *m, val x, bool want_low) {
   val wide = LLVMBuildFPExt(m->b, x, d.ft, ""), theta, quadrant;
   if (m->wide && m->lanes == 16) {
     mathb half = math_builder(m->e, DT_f64, 8);
-    val t[2], q[2];
-    for (int k = 0; k < 2; k++) reduce_part(&half, m_half(m, wide, k), &t[k], &q[k]);
+    val t[2], q[2], row = row_index(m, x);
+    for (int k = 0; k < 2; k++) {
+      val index = LLVMBuildZExt(m->b, m_half(m, row, k), half.it, "");
+      reduce_part(&half, m_half(m, wide, k), index, &t[k], &q[k]);
+    }
     theta = m_join(m, t[0], t[1]);
     quadrant = m_join(m, q[0], q[1]);
   } else {
-    reduce_part(&d, wide, &theta, &quadrant);
+    reduce_part(&d, wide, NULL, &theta, &quadrant);
   }
   angle a = {.high = LLVMBuildFPTrunc(m->b, theta, m->ft, "")};
   a.quadrant = LLVMBuildTrunc(m->b, quadrant, m->it, "");
@@ -164,7 +160,6 @@ static angle reduce(const mathb *m, val x, bool want_low) {
 static val sine_small(const mathb *m, angle a) {
   val z = m_mul(m, a.high, a.high);
   val cube = m_mul(m, z, a.high), p = POLY(m, sin, z);
-  if (!a.low) return m_mul(m, p, cube);
   val slope = m_mad(m, z, m_const(m, -0.5), m_const(m, 1));
   return m_mad(m, p, cube, m_mul(m, a.low, slope));
 }
@@ -174,7 +169,7 @@ static void cosine_parts(const mathb *m, angle a, val *high, val *small) {
   val z = m_mul(m, a.high, a.high), one = m_const(m, 1), half = m_mul(m, z, m_const(m, 0.5));
   *high = m_sub(m, one, half);
   val lost = m_sub(m, m_sub(m, one, *high), half);
-  if (a.low) lost = m_sub(m, lost, m_mul(m, a.high, a.low));
+  lost = m_sub(m, lost, m_mul(m, a.high, a.low));
   *small = m_mad(m, m_mul(m, z, z), POLY(m, cos, z), lost);
 }
 
@@ -194,12 +189,18 @@ static val flip_sign(const mathb *m, val y, val n) {
 /// sin(x + shift pi/2)
 static val sine(const mathb *m, val x, int shift) {
   angle a = reduce(m, x, false);
-  val n = LLVMBuildAdd(m->b, a.quadrant, m_int(m, shift), ""), high, small;
-  cosine_parts(m, a, &high, &small);
-  val odd = is_odd(m, n);
-  high = m_select(m, odd, high, a.high);
-  small = m_select(m, odd, small, sine_small(m, a));
-  return flip_sign(m, m_add(m, high, small), n);
+  val n = LLVMBuildAdd(m->b, a.quadrant, m_int(m, shift), ""), sine_, cosine;
+  if (m->t == DT_f64) {
+    val high, small;
+    cosine_parts(m, a, &high, &small);
+    sine_ = m_add(m, a.high, sine_small(m, a));
+    cosine = m_add(m, high, small);
+  } else {
+    val z = m_mul(m, a.high, a.high), one = m_const(m, 1);
+    sine_ = m_mad(m, POLY(m, sin, z), m_mul(m, z, a.high), a.high);
+    cosine = m_mad(m, z, m_mad(m, z, POLY(m, cos, z), m_const(m, -0.5)), one);
+  }
+  return flip_sign(m, m_select(m, is_odd(m, n), cosine, sine_), n);
 }
 
 /// Of tiny x (x^2 / 3 below half an ulp of 1) sine and tangent are x: the reduction would lose the

@@ -58,13 +58,21 @@ static val constants(const mathb *m, const double *table, int stride, int first,
   return LLVMConstVector(entries, (unsigned)m->lanes);
 }
 
-/// table[index] from two registers of constants; index counts modulo twice the lanes.
+/// table[index] from one register of constants, or from two: index counts modulo the lanes, or
+/// twice the lanes.
 static val permute(const mathb *m, const double *table, int stride, int first, int n, val index) {
   val low = constants(m, table, stride, first, n);
+  bool is_double = m->t == DT_f64;
+  if (n - first <= m->lanes)
+    return emit_intrinsic(m->e,
+                          is_double ? "llvm.x86.avx512.permvar.df.512"
+                                    : "llvm.x86.avx512.permvar.sf.512",
+                          NULL, 0, (val[]){low, index}, 2);
   val high = constants(m, table, stride, first + m->lanes, n);
-  const char *name = m->t == DT_f64 ? "llvm.x86.avx512.vpermi2var.pd.512"
-                                    : "llvm.x86.avx512.vpermi2var.ps.512";
-  return emit_intrinsic(m->e, name, NULL, 0, (val[]){low, index, high}, 3);
+  return emit_intrinsic(m->e,
+                        is_double ? "llvm.x86.avx512.vpermi2var.pd.512"
+                                  : "llvm.x86.avx512.vpermi2var.ps.512",
+                        NULL, 0, (val[]){low, index, high}, 3);
 }
 
 bool x86_can_lookup(const mathb *m) { return m->wide && is_512(m); }

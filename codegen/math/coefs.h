@@ -235,21 +235,21 @@ static const double tanh_f64[] = {
 };
 
 // (sin(t) - t) / t^3 in t^2
-// relative error 2^-30.890625
+// relative error 2^-30.84375
 static const double sin_f32[] = {
     -0x1.555556p-3,
     0x1.111198p-7,
-    -0x1.a08312p-13,
-    0x1.877536p-19,
+    -0x1.a0828ap-13,
+    0x1.872c32p-19,
 };
 
 // (cos(t) - 1 + t^2 / 2) / t^4 in t^2
-// relative error 2^-33.25
+// relative error 2^-33.21875
 static const double cos_f32[] = {
     0x1.555556p-5,
-    -0x1.6c17d4p-10,
-    0x1.a0f596p-16,
-    -0x1.58df88p-22,
+    -0x1.6c17d2p-10,
+    0x1.a0f242p-16,
+    -0x1.57b414p-22,
 };
 
 // (atan(t) - t) / t^3 in t^2
@@ -267,27 +267,27 @@ static const double atan_f32[] = {
 };
 
 // (sin(t) - t) / t^3 in t^2
-// relative error 2^-60.859375
+// relative error 2^-60.84375
 static const double sin_f64[] = {
     -0x1.5555555555555p-3,
-    0x1.111111111101fp-7,
-    -0x1.a01a019fe8dc5p-13,
-    0x1.71de3a10d67d1p-19,
-    -0x1.ae63f906fe61dp-26,
-    0x1.60e6949d406b6p-33,
-    -0x1.8dc401e360a28p-41,
+    0x1.1111111111021p-7,
+    -0x1.a01a019fe9a6ep-13,
+    0x1.71de3a1275eb9p-19,
+    -0x1.ae63fbe9ff16ep-26,
+    0x1.60e8e55d6440ap-33,
+    -0x1.8f238702ed42bp-41,
 };
 
 // (cos(t) - 1 + t^2 / 2) / t^4 in t^2
-// relative error 2^-63.171875
+// relative error 2^-63.15625
 static const double cos_f64[] = {
     0x1.5555555555555p-5,
-    -0x1.6c16c16c16a33p-10,
-    0x1.a01a019fb80efp-16,
-    -0x1.27e4faef7e05bp-22,
-    0x1.1eecd71be6c48p-29,
-    -0x1.92a818e673e45p-37,
-    0x1.35aaccecea219p-45,
+    -0x1.6c16c16c16a37p-10,
+    0x1.a01a019fb9a64p-16,
+    -0x1.27e4faf2c3f42p-22,
+    0x1.1eecdcf17753dp-29,
+    -0x1.92b17839f3b4p-37,
+    0x1.3b3b27e1aba9cp-45,
 };
 
 // (atan(t) - t) / t^3 in t^2

@@ -71,27 +71,26 @@ static const double erf_table[32][7] = {
     {0x1.fffffep1, 0x1p0, 0x1.0ca8dep-23, -0x1.01f39p-17, -0x1.eb90cp-15, -0x1.58f692p-13, -0x1.1ab354p-13},
 };  // relative error 2^-24.1953125
 
-static const double two_over_pi_f32[3][5] = {
+static const double two_over_pi_f32[2][8] = {
     {
-        0x1.45f306cp-1,
-        0x1.b72722p-23,
-        0x1.529fc2p-52,
-        0x1.3abe8fp-75,
-        0x1.f534ddcp-96,
+        0x1.45f306dc9c88p-1,
+        0x1.45f306dc9c88p-1,
+        0x1.7cc1b727220a9p-7,
+        0x1.b727220a94fe1p-23,
+        0x1.220a94fe13abep-39,
+        0x1.29fc2757d1f52p-56,
+        0x1.3abe8fa9a6eep-75,
+        0x1.e8fa9a6ee06dbp-87,
     },
     {
-        0x1.c9c8828p-29,
-        0x1.529fc26p-52,
-        0x1.d5f47dp-78,
-        0x1.534ddcp-100,
-        0x1.b6c528p-129,
-    },
-    {
-        0x1.29fc2757d1f53p-56,
-        0x1.57d1f534ddc0dp-80,
-        0x1.34ddc0db62959p-104,
+        0x1.529fc2757d1f5p-52,
+        0x1.529fc2757d1f5p-52,
+        0x1.3f84eafa3ea69p-61,
+        0x1.d5f47d4d37703p-78,
+        0x1.1f534ddc0db62p-92,
+        0x1.4ddc0db629599p-108,
         0x1.b6c52b3278872p-129,
-        0x1.993c439041fe5p-152,
+        0x1.4acc9e21c820fp-143,
     },
 };
 
