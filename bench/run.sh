@@ -27,7 +27,7 @@ make_venv() {
   [ -z "${TCF_BENCH_VENV:-}" ] || return 0
   echo "installing the peers from PyPI into $venv"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --index-url https://download.pytorch.org/whl/cpu torch ||
+  "$venv/bin/pip" install --quiet --retries 0 --timeout 15 --index-url https://download.pytorch.org/whl/cpu torch ||
     "$venv/bin/pip" install --quiet torch
   "$venv/bin/pip" install --quiet numpy jax onnxruntime onnx onnxscript transformers safetensors
   touch "$venv/.complete"
