@@ -79,7 +79,8 @@ int new_axis(maker *m, int size, bool symbolic) {
   gen_program *p = m->p;
   if (p->naxes == GEN_AXES) return -1;
   gen_axis *a = &p->axes[p->naxes];
-  *a = (gen_axis){.size = size, .symbolic = symbolic};
+  bool derived = p->naxes >= m->base_axes;
+  *a = (gen_axis){.size = size, .symbolic = symbolic, .pinned = derived};
   if (p->naxes < 20) snprintf(a->name, sizeof a->name, "%c", 'A' + p->naxes);
   else snprintf(a->name, sizeof a->name, "X%d", p->naxes);
   return p->naxes++;
