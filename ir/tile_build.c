@@ -180,8 +180,12 @@ int tile_local(tile_builder *b, str name, dtype t, const int *axes, const int *e
                int panel_dim, int panel) {
   kernel *k = b->k;
   check(rank <= MAX_AXES);
-  tile_buf buf = {.name = str_dup(k->arena, name), .type = t, .rank = rank, .local = true,
-                  .panel_dim = panel ? panel_dim : -1, .panel = panel};
+  tile_buf buf = {.name = str_dup(k->arena, name),
+                  .type = t,
+                  .rank = rank,
+                  .local = true,
+                  .panel_dim = panel ? panel_dim : -1,
+                  .panel = panel};
   for (int d = 0; d < rank; d++) {
     buf.local_axes[d] = axes[d];
     buf.dims[d] = extents[d] ? ix_const(&k->ix, extents[d]) : k->axes.data[axes[d]].size;
@@ -193,8 +197,8 @@ int tile_local(tile_builder *b, str name, dtype t, const int *axes, const int *e
 
 /// Inputs of a load or store: `first` (the stored value), the indirect coordinates in order of
 /// dimensions, `last` (the fill).
-static tstmt *access(tile_builder *b, tile_op kind, int buf, const ix *index,
-                     tval *const *indirect, tval *first, tval *last) {
+static tstmt *access(tile_builder *b, tile_op kind, int buf, const ix *index, tval *const *indirect,
+                     tval *first, tval *last) {
   tval *in[MAX_AXES + 2];
   int8_t where[MAX_AXES];
   int nin = 0, rank = b->k->bufs.data[buf].rank;

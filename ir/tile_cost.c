@@ -28,7 +28,7 @@ typedef struct estimator {
   const kernel *k;
   arena *scratch;
   walk_state *axes;
-  box *read, *written;         // by argument
+  box *read, *written;          // by argument
   vec(const tstmt *) accesses;  // seen, for telling repeated ones
   double flops;
 } estimator;
@@ -50,8 +50,10 @@ static interval reach(const estimator *e, ix index) {
   const ix_pool *pool = &e->k->ix;
   const ix_node *n = ix_get(pool, index);
   switch (n->kind) {
-    case IX_CONST: return (interval){(double)n->value, (double)n->value};
-    case IX_AXIS: return (interval){0, e->axes[n->value].size - 1};
+    case IX_CONST:
+      return (interval){(double)n->value, (double)n->value};
+    case IX_AXIS:
+      return (interval){0, e->axes[n->value].size - 1};
     case IX_SUM: {
       interval sum = {0, 0};
       for (int t = 0; t < n->nterms; t++) {
@@ -160,10 +162,14 @@ static double lanes_computed(const estimator *e, const tval *shape) {
     const walk_state *w = &e->axes[a];
     int extent = tval_extent(shape, a);
     bool along = w->extent && extent == w->extent;
-    if (!w->extent) lanes *= extent ? extent : 1;
-    else if (w->once) lanes *= extent ? extent : 1;
-    else if (along) lanes *= w->size;
-    else lanes *= ceil(w->size / w->extent) * (extent ? extent : 1);
+    if (!w->extent)
+      lanes *= extent ? extent : 1;
+    else if (w->once)
+      lanes *= extent ? extent : 1;
+    else if (along)
+      lanes *= w->size;
+    else
+      lanes *= ceil(w->size / w->extent) * (extent ? extent : 1);
   }
   return lanes;
 }
@@ -201,21 +207,36 @@ static void estimate_if(estimator *e, const tstmt *s) {
 
 static void estimate_stmt(estimator *e, const tstmt *s) {
   switch (s->kind) {
-    case TILE_MAP: e->flops += op_get(s->op)->cost * lanes_computed(e, s->out[0]); break;
-    case TILE_ACCUM: e->flops += (s->op == OP_fma ? 2 : 1) * lanes_computed(e, s->out[0]); break;
-    case TILE_REDUCE: e->flops += lanes_computed(e, s->in[0]); break;
+    case TILE_MAP:
+      e->flops += op_get(s->op)->cost * lanes_computed(e, s->out[0]);
+      break;
+    case TILE_ACCUM:
+      e->flops += (s->op == OP_fma ? 2 : 1) * lanes_computed(e, s->out[0]);
+      break;
+    case TILE_REDUCE:
+      e->flops += lanes_computed(e, s->in[0]);
+      break;
     case TILE_ARG:
-    case TILE_ARG_REDUCE: e->flops += 3 * lanes_computed(e, s->in[0]); break;
+    case TILE_ARG_REDUCE:
+      e->flops += 3 * lanes_computed(e, s->in[0]);
+      break;
     case TILE_DOT: {
       tval shape = dot_shape(s);
       e->flops += 2 * lanes_computed(e, &shape);
       break;
     }
     case TILE_LOAD:
-    case TILE_STORE: touch(e, s); break;
-    case TILE_LOOP: estimate_loop(e, s); break;
-    case TILE_IF: estimate_if(e, s); break;
-    default: break;
+    case TILE_STORE:
+      touch(e, s);
+      break;
+    case TILE_LOOP:
+      estimate_loop(e, s);
+      break;
+    case TILE_IF:
+      estimate_if(e, s);
+      break;
+    default:
+      break;
   }
 }
 
@@ -231,7 +252,8 @@ kernel_cost kernel_estimate(const kernel *k) {
   e.written = arena_array(&scratch, box, k->nargs);
   for (int i = 0; i < k->axes.len; i++)
     e.axes[i].size = (double)ix_estimate(&k->ix, k->axes.data[i].size);
-  for (int i = 0; i < k->grid.len; i++) e.axes[k->grid.data[i].axis].extent = k->grid.data[i].extent;
+  for (int i = 0; i < k->grid.len; i++)
+    e.axes[k->grid.data[i].axis].extent = k->grid.data[i].extent;
   estimate_region(&e, &k->body);
   double read = 0, written = 0;
   for (int i = 0; i < k->nargs; i++) {

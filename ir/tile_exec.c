@@ -27,6 +27,17 @@ scalar tile_poison(dtype t) {
   return (scalar){.i = t == DT_bool ? 1 : 85};
 }
 
+bool tile_memory_count(tile_memory *m) {
+  enum { MOST_BITS = 40 };
+  m->count = 1;
+  for (int d = 0; d < m->rank; d++) {
+    if (m->dims[d] <= 0) return m->count = 0, true;
+    if (__builtin_mul_overflow(m->count, m->dims[d], &m->count)) m->count = INT64_MAX;
+    if (m->count >> MOST_BITS) m->count = INT64_MAX / 2;  // a later 0 may still empty it
+  }
+  return m->count >> MOST_BITS == 0;
+}
+
 // ---- sizes and coordinates
 
 static int64_t symbol_value(void *ctx, str name) {
@@ -157,8 +168,11 @@ static bool run_loop(machine *m, const tstmt *s) {
   for (int i = 0; i < s->nin; i++) exec_copy(m, s->out[i], s->in[i]);
   for (int64_t n = 0; n < steps; n++) {
     int64_t at = s->reverse ? steps - 1 - n : n;
-    *a = (axis_state){.size = a->size, .base = start + at * s->extent, .extent = s->extent,
-                      .first = n == 0, .last = n == steps - 1};
+    *a = (axis_state){.size = a->size,
+                      .base = start + at * s->extent,
+                      .extent = s->extent,
+                      .first = n == 0,
+                      .last = n == steps - 1};
     for (int i = 0; i < s->body->nparams; i++) exec_copy(m, s->body->params[i], s->out[i]);
     if (!run_region(m, s->body)) return false;
     copy_yields(m, s->body, s);
@@ -201,23 +215,39 @@ static bool run_if(machine *m, const tstmt *s) {
 
 static bool run_stmt(machine *m, const tstmt *s) {
   switch (s->kind) {
-    case TILE_MAP: return exec_map(m, s), true;
-    case TILE_CONST: return exec_fill(m, s->out[0], s->value), true;
-    case TILE_SIZE: return exec_size_value(m, s), true;
-    case TILE_INDEX: return exec_index(m, s), true;
-    case TILE_LOAD: return exec_load(m, s);
-    case TILE_STORE: return exec_store(m, s);
-    case TILE_ACCUM: return exec_accum(m, s), true;
-    case TILE_REDUCE: return exec_reduce(m, s), true;
-    case TILE_ARG: return exec_arg(m, s), true;
-    case TILE_ARG_REDUCE: return exec_arg_reduce(m, s), true;
-    case TILE_DOT: return exec_dot(m, s), true;
-    case TILE_LOOP: return run_loop(m, s);
-    case TILE_IF: return run_if(m, s);
-    case TILE_LOCAL: return exec_local(m, s), true;
-    case TILE_CHECK: return exec_check(m, s);
+    case TILE_MAP:
+      return exec_map(m, s), true;
+    case TILE_CONST:
+      return exec_fill(m, s->out[0], s->value), true;
+    case TILE_SIZE:
+      return exec_size_value(m, s), true;
+    case TILE_INDEX:
+      return exec_index(m, s), true;
+    case TILE_LOAD:
+      return exec_load(m, s);
+    case TILE_STORE:
+      return exec_store(m, s);
+    case TILE_ACCUM:
+      return exec_accum(m, s), true;
+    case TILE_REDUCE:
+      return exec_reduce(m, s), true;
+    case TILE_ARG:
+      return exec_arg(m, s), true;
+    case TILE_ARG_REDUCE:
+      return exec_arg_reduce(m, s), true;
+    case TILE_DOT:
+      return exec_dot(m, s), true;
+    case TILE_LOOP:
+      return run_loop(m, s);
+    case TILE_IF:
+      return run_if(m, s);
+    case TILE_LOCAL:
+      return exec_local(m, s), true;
+    case TILE_CHECK:
+      return exec_check(m, s);
     case TILE_YIELD:
-    case TILE_PREFETCH: return true;
+    case TILE_PREFETCH:
+      return true;
   }
   panic("unknown tile statement %d", (int)s->kind);
 }
@@ -236,7 +266,10 @@ static bool run_grid(machine *m, int level) {
   grid_axis g = m->k->grid.data[level];
   axis_state *a = &m->axes[g.axis];
   for (int64_t base = 0; base < a->size; base += g.extent) {
-    *a = (axis_state){.size = a->size, .base = base, .extent = g.extent, .first = base == 0,
+    *a = (axis_state){.size = a->size,
+                      .base = base,
+                      .extent = g.extent,
+                      .first = base == 0,
                       .last = base + g.extent >= a->size};
     if (!run_grid(m, level + 1)) return false;
   }

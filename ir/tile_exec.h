@@ -37,6 +37,8 @@ typedef struct tile_call {
 /// wrong kernel does (the text says "internal error").
 bool kernel_execute(const tile_call *call, str *error, span *at);
 
+/// Sets count from dims (a negative one counts as 0); false when it is out of all proportion.
+bool tile_memory_count(tile_memory *m);
 /// What an unspecified element of type t reads as.
 scalar tile_poison(dtype t);
 

@@ -1,5 +1,6 @@
 // The tile interpreter: loads, stores, on-chip buffers and checked indices. Every access of a
 // valid lane is tested against the bounds of its buffer.
+#include "base/fault.h"
 #include "ir/tile_exec.h"
 
 static tile_memory *memory_of(machine *m, int buf) {
@@ -40,17 +41,17 @@ static int64_t locate(machine *m, const tstmt *s, const access *a, const tile_wa
       int lane = w->offset[a->operand[d]];
       if (a->indirect[d]->poison[lane])
         return *fine = exec_fail(m, s, "an index of %.*s is unspecified", STR_FMT(mem->name)), -1;
-      c += a->indirect[d]->data[lane].i;
+      if (__builtin_add_overflow(c, a->indirect[d]->data[lane].i, &c)) c = INT64_MAX;
     }
-    int64_t at = c - mem->origin[d];
-    if (at < 0 || at >= mem->dims[d]) {
+    bool inside = c >= mem->origin[d] && c - mem->origin[d] < mem->dims[d];
+    if (!inside) {
       if (!s->guard)
         *fine = exec_fail(m, s, "coordinate %lld of %.*s, dimension %d, is outside [%lld, %lld)",
-                     (long long)c, STR_FMT(mem->name), d, (long long)mem->origin[d],
-                     (long long)(mem->origin[d] + mem->dims[d]));
+                          (long long)c, STR_FMT(mem->name), d, (long long)mem->origin[d],
+                          (long long)(mem->origin[d] + mem->dims[d]));
       return -1;
     }
-    element = element * mem->dims[d] + at;
+    element = element * mem->dims[d] + c - mem->origin[d];
   }
   return element;
 }
@@ -132,11 +133,9 @@ void exec_local(machine *m, const tstmt *s) {
   const tile_buf *b = &m->k->bufs.data[s->buf];
   tile_memory *mem = &m->locals[s->buf];
   if (!mem->data) {
-    *mem = (tile_memory){.name = b->name, .type = b->type, .rank = b->rank, .count = 1};
-    for (int d = 0; d < b->rank; d++) {
-      mem->dims[d] = exec_size(m, b->dims[d]);
-      mem->count *= mem->dims[d];
-    }
+    *mem = (tile_memory){.name = b->name, .type = b->type, .rank = b->rank};
+    for (int d = 0; d < b->rank; d++) mem->dims[d] = exec_size(m, b->dims[d]);
+    if (!tile_memory_count(mem)) fault_raise(FAULT_NOMEM, "an on-chip buffer is too large");
     mem->data = arena_array(m->arena, scalar, mem->count);
     mem->poison = arena_array(m->arena, uint8_t, mem->count);
   }

@@ -82,12 +82,18 @@ void exec_index(machine *m, const tstmt *s) {
 
 static scalar combine_identity(op o, dtype t) {
   switch (o) {
-    case OP_add: return op_identity(OP_sum, t);
-    case OP_mul: return op_identity(OP_prod, t);
-    case OP_min: return op_identity(OP_reduce_min, t);
-    case OP_max: return op_identity(OP_reduce_max, t);
-    case OP_and: return scalar_cast((scalar){.i = t == DT_bool ? 1 : -1}, DT_i64, t);
-    default: return (scalar){.i = 0};  // or
+    case OP_add:
+      return op_identity(OP_sum, t);
+    case OP_mul:
+      return op_identity(OP_prod, t);
+    case OP_min:
+      return op_identity(OP_reduce_min, t);
+    case OP_max:
+      return op_identity(OP_reduce_max, t);
+    case OP_and:
+      return scalar_cast((scalar){.i = t == DT_bool ? 1 : -1}, DT_i64, t);
+    default:
+      return (scalar){.i = 0};  // or
   }
 }
 
@@ -112,8 +118,8 @@ void exec_accum(machine *m, const tstmt *s) {
       poison |= in[0]->poison[w.offset[1]];
       if (s->op == OP_fma) {
         poison |= in[1]->poison[w.offset[2]];
-        o->data[lane] = compute(m, OP_fma, out->type, out->type,
-                                (scalar[]){a, in[1]->data[w.offset[2]], old});
+        o->data[lane] =
+            compute(m, OP_fma, out->type, out->type, (scalar[]){a, in[1]->data[w.offset[2]], old});
       } else {
         o->data[lane] = compute(m, s->op, out->type, out->type, (scalar[]){old, a});
       }
@@ -145,8 +151,7 @@ void exec_reduce(machine *m, const tstmt *s) {
 /// NaN is best of all; of equals the smaller index.
 static bool is_better(op o, dtype t, scalar v, scalar i, scalar best, scalar besti) {
   if (dtype_is_float(t)) {
-    if (isnan(v.f) || isnan(best.f))
-      return isnan(v.f) && (!isnan(best.f) || i.i < besti.i);
+    if (isnan(v.f) || isnan(best.f)) return isnan(v.f) && (!isnan(best.f) || i.i < besti.i);
     if (v.f != best.f) return o == OP_max ? v.f > best.f : v.f < best.f;
   } else if (v.i != best.i) {
     return o == OP_max ? v.i > best.i : v.i < best.i;
@@ -159,10 +164,9 @@ typedef struct best_pair {
 } best_pair;
 
 static void take_better(op o, dtype t, best_pair best, int to, best_pair from, int v, int i) {
-  bool better = is_better(o, t, from.v->data[v], from.i->data[i], best.v->data[to],
-                          best.i->data[to]);
-  uint8_t poison = best.v->poison[to] | best.i->poison[to] | from.v->poison[v] |
-                   from.i->poison[i];
+  bool better =
+      is_better(o, t, from.v->data[v], from.i->data[i], best.v->data[to], best.i->data[to]);
+  uint8_t poison = best.v->poison[to] | best.i->poison[to] | from.v->poison[v] | from.i->poison[i];
   if (better) {
     best.v->data[to] = from.v->data[v];
     best.i->data[to] = from.i->data[i];

@@ -6,11 +6,11 @@
 
 typedef struct runner {
   const program *p;
-  arena *arena;    // of the whole run
-  arena *step;     // of the current step
+  arena *arena;  // of the whole run
+  arena *step;   // of the current step
   vec(tile_symbol) symbols;
-  tile_memory *memories;   // by buffer
-  int64_t *begin, *end;    // temps: bytes in the arena
+  tile_memory *memories;  // by buffer
+  int64_t *begin, *end;   // temps: bytes in the arena
   bool round_each;
   const interp_host *host;
   str *error;
@@ -117,23 +117,28 @@ static void poison_all(tile_memory *m) {
   memset(m->poison, 1, (size_t)m->count);
 }
 
-static void make_memory(runner *r, int i, const interp_tensor *params) {
+static bool make_memory(runner *r, int i, const interp_tensor *params) {
   const buffer *b = &r->p->buffers.data[i];
   tile_memory *m = &r->memories[i];
-  *m = (tile_memory){.name = b->name, .type = b->type, .rank = b->rank, .count = 1};
+  *m = (tile_memory){.name = b->name, .type = b->type, .rank = b->rank};
   for (int d = 0; d < b->rank; d++) {
     m->dims[d] = size_of(r, b->dims[d]);
-    m->count *= m->dims[d];
+    if (m->dims[d] < 0)
+      return fail(r, (span){0}, "axis %.*s has the negative size %lld", STR_FMT(b->axis_names[d]),
+                  (long long)m->dims[d]);
   }
+  if (!tile_memory_count(m))
+    return fail(r, (span){0}, "%.*s has too many elements", STR_FMT(b->name));
   m->kept = b->kind == BUFFER_OUTPUT;
   m->poison = arena_array(r->arena, uint8_t, m->count);
   m->writer = arena_array(r->arena, int32_t, m->count);
   if (b->kind == BUFFER_PARAM) {
     m->data = params[i].data;
-    return;
+    return true;
   }
   m->data = arena_array(r->arena, scalar, m->count);
   poison_all(m);
+  return true;
 }
 
 /// The first and last byte of a temp, whatever its strides.
@@ -233,7 +238,7 @@ static bool run_program(runner *r, const interp_tensor *params, interp_tensor *o
   r->begin = arena_array(r->arena, int64_t, n);
   r->end = arena_array(r->arena, int64_t, n);
   for (int i = 0; i < n; i++) {
-    make_memory(r, i, params);
+    if (!make_memory(r, i, params)) return false;
     if (p->buffers.data[i].kind == BUFFER_TEMP && !place_temp(r, i)) return false;
   }
   for (int i = 0; i < p->steps.len; i++) {
@@ -246,12 +251,17 @@ static bool run_program(runner *r, const interp_tensor *params, interp_tensor *o
 }
 
 bool program_interpret(const program *p, arena *a, const interp_tensor *params,
-                       interp_tensor *outputs, bool round_each, const interp_host *host,
-                       str *error, span *at) {
+                       interp_tensor *outputs, bool round_each, const interp_host *host, str *error,
+                       span *at) {
   arena scratch = {0}, step_scratch = {0};
   span nowhere;
-  runner r = {.p = p, .arena = &scratch, .step = &step_scratch, .round_each = round_each,
-              .host = host, .error = error, .at = at ? at : &nowhere};
+  runner r = {.p = p,
+              .arena = &scratch,
+              .step = &step_scratch,
+              .round_each = round_each,
+              .host = host,
+              .error = error,
+              .at = at ? at : &nowhere};
   *r.at = (span){0};
   fault_frame frame;
   bool fine = false;

@@ -1,9 +1,9 @@
 // Kernels of the tile IR from text: what ir/tile_print.c prints, with comments and any names for
 // values. Types and shapes are taken as written; kernel_verify judges them afterwards.
+#include "ir/tile_parse.h"
+
 #include <errno.h>
 #include <stdlib.h>
-
-#include "ir/tile_parse.h"
 
 enum { DEEPEST = 100, MOST_EXTENT = 1 << 24 };
 
@@ -67,7 +67,8 @@ static void define(parser *p, const name_at *n, tval *v) {
   if (p->c->failed) return;
   if (map_get(&p->values, n->name))
     text_fail(p->c, DIAG_ir_twice, n->begin, "%%%.*s is defined twice", STR_FMT(n->name));
-  else map_put(p->c->arena, &p->values, n->name, v);
+  else
+    map_put(p->c->arena, &p->values, n->name, v);
 }
 
 static int find_buffer(parser *p) {
@@ -353,8 +354,7 @@ static void read_operands(parser *p, tstmt *s) {
   tval_list in = {0};
   read_values(p, &in);
   set_inputs(p, s, &in);
-  if (s->kind == TILE_REDUCE || s->kind == TILE_ARG_REDUCE || s->kind == TILE_DOT)
-    read_over(p, s);
+  if (s->kind == TILE_REDUCE || s->kind == TILE_ARG_REDUCE || s->kind == TILE_DOT) read_over(p, s);
 }
 
 static void read_op(parser *p, tstmt *s) {
@@ -391,28 +391,55 @@ static bool kind_of_word(str word, tile_op *kind, op *o) {
 static void read_details(parser *p, tstmt *s, const name_list *results) {
   str constant = {0};
   switch (s->kind) {
-    case TILE_CONST: constant = read_constant(p); break;
-    case TILE_SIZE: set_size(p, s); break;
-    case TILE_INDEX: s->axis = read_axis(p); break;
-    case TILE_LOAD: read_load(p, s); break;
-    case TILE_STORE: read_store(p, s); break;
-    case TILE_PREFETCH: read_prefetch(p, s); break;
-    case TILE_CHECK: read_check(p, s); break;
-    case TILE_LOCAL: read_local(p, s); break;
-    case TILE_LOOP: read_loop(p, s, results); return;
-    case TILE_IF: read_if(p, s, results); return;
+    case TILE_CONST:
+      constant = read_constant(p);
+      break;
+    case TILE_SIZE:
+      set_size(p, s);
+      break;
+    case TILE_INDEX:
+      s->axis = read_axis(p);
+      break;
+    case TILE_LOAD:
+      read_load(p, s);
+      break;
+    case TILE_STORE:
+      read_store(p, s);
+      break;
+    case TILE_PREFETCH:
+      read_prefetch(p, s);
+      break;
+    case TILE_CHECK:
+      read_check(p, s);
+      break;
+    case TILE_LOCAL:
+      read_local(p, s);
+      break;
+    case TILE_LOOP:
+      read_loop(p, s, results);
+      return;
+    case TILE_IF:
+      read_if(p, s, results);
+      return;
     case TILE_ACCUM:
     case TILE_REDUCE:
     case TILE_ARG:
-    case TILE_ARG_REDUCE: read_op(p, s); read_operands(p, s); break;
+    case TILE_ARG_REDUCE:
+      read_op(p, s);
+      read_operands(p, s);
+      break;
     case TILE_YIELD:
     case TILE_MAP:
-    case TILE_DOT: read_operands(p, s); break;
+    case TILE_DOT:
+      read_operands(p, s);
+      break;
   }
   read_results(p, s, results);
   if (s->kind != TILE_CONST) return;
-  if (s->nout != 1) text_fail(p->c, DIAG_ir_syntax, p->c->at, "a constant has one result");
-  else s->value = constant_of(p, constant, s->out[0]->type);
+  if (s->nout != 1)
+    text_fail(p->c, DIAG_ir_syntax, p->c->at, "a constant has one result");
+  else
+    s->value = constant_of(p, constant, s->out[0]->type);
 }
 
 static void read_stmt(parser *p, tregion *r) {
@@ -463,8 +490,10 @@ static void read_arguments(parser *p) {
     dtype t = text_dtype(p->c);
     if (text_accept(p->c, '[')) {
       do {
-        if (rank == MAX_AXES) text_fail(p->c, DIAG_ir_limit, begin, "the rank is too large");
-        else dims[rank++] = text_size(p->c, &p->k->ix);
+        if (rank == MAX_AXES)
+          text_fail(p->c, DIAG_ir_limit, begin, "the rank is too large");
+        else
+          dims[rank++] = text_size(p->c, &p->k->ix);
       } while (text_accept(p->c, ','));
       text_expect(p->c, ']');
     }

@@ -24,8 +24,7 @@ static void read_dims(parser *r, buffer *b) {
     str name = text_name(c, "the name of an axis");
     if (c->failed) return;
     b->axis_names[b->rank] = str_dup(c->arena, name);
-    b->dims[b->rank++] =
-        text_accept(c, '=') ? text_size(c, &r->p->ix) : ix_sym(&r->p->ix, name);
+    b->dims[b->rank++] = text_accept(c, '=') ? text_size(c, &r->p->ix) : ix_sym(&r->p->ix, name);
   } while (text_accept(c, ','));
   text_expect(c, ']');
 }

@@ -4,9 +4,9 @@
 //
 //   %5, %6 = arg max %1, %2, %3, %4 : f32[N:1, T:16], i32[N:1, T:16]
 //   store out[N, T], %7 nontemporal
-#include "ir/tile_text.h"
-
 #include <stdlib.h>
+
+#include "ir/tile_text.h"
 
 typedef struct printer {
   strbuf *out;
@@ -209,8 +209,10 @@ static void put_loop(printer *p, const tstmt *s) {
 static void put_if(printer *p, const tstmt *s) {
   static const char *const words[] = {"first", "last", "any", "all"};
   sb_printf(p->out, " %s ", words[s->cond]);
-  if (s->cond == COND_ANY || s->cond == COND_ALL) put_value(p, s->nin ? s->in[0] : NULL);
-  else sb_put(p->out, axis_text(p->k, s->axis));
+  if (s->cond == COND_ANY || s->cond == COND_ALL)
+    put_value(p, s->nin ? s->in[0] : NULL);
+  else
+    sb_put(p->out, axis_text(p->k, s->axis));
   sb_putc(p->out, ' ');
   put_region(p, s->body);
   if (!s->other) return;
@@ -220,14 +222,14 @@ static void put_if(printer *p, const tstmt *s) {
 
 const char *tile_op_word(tile_op kind) {
   static const char *const words[] = {
-      [TILE_MAP] = "map",       [TILE_CONST] = "const",
-      [TILE_SIZE] = "size",     [TILE_INDEX] = "index",
-      [TILE_LOAD] = "load",     [TILE_STORE] = "store",
-      [TILE_ACCUM] = "accum",   [TILE_REDUCE] = "reduce",
-      [TILE_ARG] = "arg",       [TILE_ARG_REDUCE] = "arg_reduce",
-      [TILE_DOT] = "dot",       [TILE_LOOP] = "loop",
-      [TILE_IF] = "if",         [TILE_YIELD] = "yield",
-      [TILE_LOCAL] = "local",   [TILE_PREFETCH] = "prefetch",
+      [TILE_MAP] = "map",     [TILE_CONST] = "const",
+      [TILE_SIZE] = "size",   [TILE_INDEX] = "index",
+      [TILE_LOAD] = "load",   [TILE_STORE] = "store",
+      [TILE_ACCUM] = "accum", [TILE_REDUCE] = "reduce",
+      [TILE_ARG] = "arg",     [TILE_ARG_REDUCE] = "arg_reduce",
+      [TILE_DOT] = "dot",     [TILE_LOOP] = "loop",
+      [TILE_IF] = "if",       [TILE_YIELD] = "yield",
+      [TILE_LOCAL] = "local", [TILE_PREFETCH] = "prefetch",
       [TILE_CHECK] = "check",
   };
   return words[kind];
@@ -308,8 +310,10 @@ static const char *op_text(op o) { return o >= 0 && o < OP_COUNT ? op_get(o)->na
 static void put_stmt(printer *p, const tstmt *s) {
   put_line(p);
   put_definitions(p, s->out, s->nout);
-  if (s->kind == TILE_MAP) sb_puts(p->out, op_text(s->op));
-  else sb_puts(p->out, tile_op_word(s->kind));
+  if (s->kind == TILE_MAP)
+    sb_puts(p->out, op_text(s->op));
+  else
+    sb_puts(p->out, tile_op_word(s->kind));
   if (names_an_op(s->kind)) sb_printf(p->out, " %s", op_text(s->op));
   put_operands(p, s);
   if (s->kind != TILE_LOOP && s->kind != TILE_IF) put_types(p, s->out, s->nout);
@@ -422,8 +426,10 @@ static void put_quoted(strbuf *out, str text) {
   for (int i = 0; i < text.len; i++) {
     char c = text.ptr[i];
     if (c == '"' || c == '\\') sb_putc(out, '\\');
-    if (c == '\n') sb_puts(out, "\\n");
-    else sb_putc(out, c);
+    if (c == '\n')
+      sb_puts(out, "\\n");
+    else
+      sb_putc(out, c);
   }
   sb_putc(out, '"');
 }
@@ -449,8 +455,10 @@ static void put_buffer(const program *p, const buffer *b, strbuf *out) {
 }
 
 static void put_step(const program *p, const step *s, strbuf *out) {
-  if (s->kind == STEP_HOST) sb_printf(out, "\n  host @%.*s(", STR_FMT(s->host_name));
-  else sb_printf(out, "\n  call @%.*s(", STR_FMT(p->kernels.data[s->kernel]->name));
+  if (s->kind == STEP_HOST)
+    sb_printf(out, "\n  host @%.*s(", STR_FMT(s->host_name));
+  else
+    sb_printf(out, "\n  call @%.*s(", STR_FMT(p->kernels.data[s->kernel]->name));
   for (int i = 0; i < s->nbufs; i++)
     sb_printf(out, "%s%%%.*s", i ? ", " : "", STR_FMT(p->buffers.data[s->bufs[i]].name));
   sb_putc(out, ')');

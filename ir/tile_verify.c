@@ -54,12 +54,18 @@ static bool axis_among(const int *axes, int n, int a) {
   return false;
 }
 
-/// A well-formed shape: known axes, each once, positive extents.
+enum { MOST_LANES = 1 << 24 };
+
+/// A well-formed shape: known axes, each once, positive extents, no more lanes than stated.
 static bool shape_is_sane(const verifier *v, const tval *t) {
   if (t->naxes < 0 || t->naxes > MAX_AXES || t->type < 0 || t->type >= DT_COUNT) return false;
-  for (int i = 0; i < t->naxes; i++)
+  int64_t lanes = 1;
+  for (int i = 0; i < t->naxes; i++) {
     if (!is_axis(v, t->axes[i]) || t->extents[i] < 1 || axis_among(t->axes, i, t->axes[i]))
       return false;
+    lanes *= t->extents[i];
+    if (lanes > MOST_LANES) return false;
+  }
   return true;
 }
 
@@ -69,7 +75,8 @@ static bool shape_within(verifier *v, const tstmt *s, const tval *inner, const t
   for (int i = 0; i < inner->naxes; i++) {
     int has = tval_extent(outer, inner->axes[i]);
     if (has == inner->extents[i]) continue;
-    if (!has) bad(v, s, "%s has axis %s, which is not expected", what, axis_z(v, inner->axes[i]));
+    if (!has)
+      bad(v, s, "%s has axis %s, which is not expected", what, axis_z(v, inner->axes[i]));
     else
       bad(v, s, "%s has extent %d along %s, not %d", what, inner->extents[i],
           axis_z(v, inner->axes[i]), has);
@@ -85,8 +92,7 @@ static void expect_shape(verifier *v, const tstmt *s, const tval *got, const tva
 }
 
 static void expect_type(verifier *v, const tstmt *s, dtype got, dtype want, const char *what) {
-  if (got != want)
-    bad(v, s, "%s has type %s, not %s", what, dtype_name(got), dtype_name(want));
+  if (got != want) bad(v, s, "%s has type %s, not %s", what, dtype_name(got), dtype_name(want));
 }
 
 /// Adds an axis to a shape being computed; false (reported) when the extents disagree.
@@ -135,10 +141,12 @@ typedef struct axes_used {
 
 static void use_axis(void *ctx, int a) {
   axes_used *u = ctx;
-  if (!is_axis(u->v, a)) bad(u->v, u->s, "the index uses an unknown axis");
+  if (!is_axis(u->v, a))
+    bad(u->v, u->s, "the index uses an unknown axis");
   else if (!u->v->extent[a])
     bad(u->v, u->s, "the index uses axis %s, which is not open here", axis_z(u->v, a));
-  else shape_add(u->v, u->s, u->shape, a, u->v->extent[a]);
+  else
+    shape_add(u->v, u->s, u->shape, a, u->v->extent[a]);
 }
 
 /// Checks buffer and coordinates; *shape is the union of the axes they use.
@@ -149,8 +157,7 @@ static bool verify_access(verifier *v, const tstmt *s, tval *shape) {
   const tile_buf *b = &k->bufs.data[s->buf];
   if (!tile_access_is_whole(k, s))
     return bad(v, s, "the index has %d dimensions, the buffer %d", s->nix, b->rank), false;
-  if (!v->declared[s->buf])
-    bad(v, s, "local %.*s is not declared here", STR_FMT(b->name));
+  if (!v->declared[s->buf]) bad(v, s, "local %.*s is not declared here", STR_FMT(b->name));
   for (int d = 0; d < s->nix; d++) {
     if (!is_ix(v, s->ix[d])) return bad(v, s, "dimension %d has no index", d), false;
     ix_axes(&k->ix, s->ix[d], use_axis, &(axes_used){v, s, shape});
@@ -255,8 +262,10 @@ static void verify_accum(verifier *v, const tstmt *s) {
   dtype t = s->in[0]->type;
   bool fused = s->op == OP_fma;
   if (s->nin != (fused ? 3 : 2)) return bad(v, s, "%d values are too many or few", s->nin);
-  if (!fused) require_combine(v, s, t);
-  else if (t != DT_f32 && t != DT_f64) bad(v, s, "fma is for f32 and f64");
+  if (!fused)
+    require_combine(v, s, t);
+  else if (t != DT_f32 && t != DT_f64)
+    bad(v, s, "fma is for f32 and f64");
   for (int i = 1; i < s->nin; i++) {
     expect_type(v, s, s->in[i]->type, t, "the value");
     shape_within(v, s, s->in[i], s->in[0], "the value");
@@ -338,8 +347,7 @@ static void verify_dot(verifier *v, const tstmt *s) {
 static void verify_check(verifier *v, const tstmt *s) {
   if (!dtype_is_int(s->in[0]->type)) bad(v, s, "the index is not an integer");
   if (s->nix != 1 || !is_size(v, s->ix[0])) bad(v, s, "not checked against a size");
-  if (s->site < 0 || s->site >= v->k->nsites)
-    bad(v, s, "site %d of %d", s->site, v->k->nsites);
+  if (s->site < 0 || s->site >= v->k->nsites) bad(v, s, "site %d of %d", s->site, v->k->nsites);
 }
 
 static void verify_nothing(verifier *v, const tstmt *s) { (void)v, (void)s; }
@@ -348,8 +356,8 @@ static void verify_nothing(verifier *v, const tstmt *s) { (void)v, (void)s; }
 
 static void verify_region(verifier *v, const tregion *r, const tstmt *owner);
 
-static void expect_carried(verifier *v, const tstmt *s, tval *const *got, int n,
-                           tval *const *want, int nwant, const char *what) {
+static void expect_carried(verifier *v, const tstmt *s, tval *const *got, int n, tval *const *want,
+                           int nwant, const char *what) {
   if (n != nwant) return bad(v, s, "%d %s for %d results", n, what, nwant);
   for (int i = 0; i < n; i++)
     if (got[i] && (got[i]->type != want[i]->type || !tval_same_shape(got[i], want[i])))
@@ -388,9 +396,12 @@ static void verify_loop(verifier *v, const tstmt *s) {
 static void verify_if(verifier *v, const tstmt *s) {
   bool on_tile = s->cond == COND_ANY || s->cond == COND_ALL;
   if (s->nin != on_tile) return bad(v, s, "the condition has %d tiles", s->nin);
-  if (on_tile) expect_type(v, s, s->in[0]->type, DT_bool, "the condition");
-  else if (!is_axis(v, s->axis)) bad(v, s, "unknown axis");
-  else if (!v->extent[s->axis]) bad(v, s, "axis %s is not open here", axis_z(v, s->axis));
+  if (on_tile)
+    expect_type(v, s, s->in[0]->type, DT_bool, "the condition");
+  else if (!is_axis(v, s->axis))
+    bad(v, s, "unknown axis");
+  else if (!v->extent[s->axis])
+    bad(v, s, "axis %s is not open here", axis_z(v, s->axis));
   if (!s->body) return bad(v, s, "no body");
   if (s->nout && !s->other) bad(v, s, "results need an else");
   const tregion *regions[] = {s->body, s->other};
@@ -448,8 +459,10 @@ static bool verify_outline(verifier *v, const tstmt *s) {
   for (int i = 0; i < s->nin; i++) {
     const tval *t = s->in[i];
     bool usable = t && t->id >= 0 && t->id < v->k->nvals;
-    if (!usable) bad(v, s, "operand %d is missing", i);
-    else if (!v->visible[t->id]) bad(v, s, "operand %d is not visible here", i);
+    if (!usable)
+      bad(v, s, "operand %d is missing", i);
+    else if (!v->visible[t->id])
+      bad(v, s, "operand %d is not visible here", i);
     sane = sane && usable && shape_is_sane(v, t);
   }
   for (int i = 0; i < s->nout; i++)
@@ -511,9 +524,12 @@ static void verify_head(verifier *v) {
     bad(v, NULL, "%d vector lanes", k->vec_lanes);
   for (int i = 0; i < k->grid.len; i++) {
     grid_axis g = k->grid.data[i];
-    if (!is_axis(v, g.axis) || g.extent < 1) bad(v, NULL, "grid axis %d is malformed", i);
-    else if (v->extent[g.axis]) bad(v, NULL, "axis %s is twice in the grid", axis_z(v, g.axis));
-    else v->extent[g.axis] = g.extent;
+    if (!is_axis(v, g.axis) || g.extent < 1)
+      bad(v, NULL, "grid axis %d is malformed", i);
+    else if (v->extent[g.axis])
+      bad(v, NULL, "axis %s is twice in the grid", axis_z(v, g.axis));
+    else
+      v->extent[g.axis] = g.extent;
   }
   verify_buffers(v);
 }

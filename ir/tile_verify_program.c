@@ -50,8 +50,10 @@ static void verify_buffer(verifier *v, int i) {
 /// The buffer passed for an argument has its type and sizes.
 static void verify_argument(verifier *v, const kernel *k, const tile_buf *arg, const buffer *b) {
   const char *mismatch = NULL;
-  if (arg->type != b->type) mismatch = "type";
-  else if (arg->rank != b->rank) mismatch = "rank";
+  if (arg->type != b->type)
+    mismatch = "type";
+  else if (arg->rank != b->rank)
+    mismatch = "rank";
   for (int d = 0; !mismatch && d < b->rank; d++) {
     if (common(v, &k->ix, arg->dims[d]) != common(v, &v->p->ix, b->dims[d])) mismatch = "size";
     if (common(v, &k->ix, arg->strides[d]) != common(v, &v->p->ix, b->strides[d]))

@@ -46,9 +46,9 @@ Test(tile_interp, softmax_first_axis) {
 static void run_matmul(int64_t n, int64_t d, int64_t h) {
   tile_fixture f = {0};
   tile_fixture_load(&f, "matmul_packed.tile");
-  interp_tensor out, in[] = {random_tensor(&f, DT_bf16, 2, DIMS(n, d)),
-                             random_tensor(&f, DT_bf16, 2, DIMS(d, h)),
-                             random_tensor(&f, DT_f32, 1, DIMS(h))};
+  interp_tensor out,
+      in[] = {random_tensor(&f, DT_bf16, 2, DIMS(n, d)), random_tensor(&f, DT_bf16, 2, DIMS(d, h)),
+              random_tensor(&f, DT_f32, 1, DIMS(h))};
   tile_fixture_run(&f, in, &out);
   for (int64_t i = 0; i < n; i++) {
     for (int64_t j = 0; j < h; j++) {
@@ -108,8 +108,8 @@ Test(tile_interp, gather_checks_its_indices) {
   tile_fixture f = {0};
   tile_fixture_load(&f, "gather_check.tile");
   enum { V = 9, D = 6, S = 5 };
-  interp_tensor out, in[] = {random_tensor(&f, DT_f16, 2, DIMS(V, D)),
-                             random_tensor(&f, DT_i64, 1, DIMS(S))};
+  interp_tensor out,
+      in[] = {random_tensor(&f, DT_f16, 2, DIMS(V, D)), random_tensor(&f, DT_i64, 1, DIMS(S))};
   for (int i = 0; i < S; i++) in[1].data[i].i = random_below(&f, V);
   tile_fixture_run(&f, in, &out);
   for (int i = 0; i < S * D; i++)
@@ -120,8 +120,8 @@ Test(tile_interp, gather_checks_its_indices) {
     span at;
     in[1].data[4].i = wrong[i];
     cr_assert_not(program_interpret(f.p, &f.arena, in, &out, true, NULL, &error, &at));
-    str expected = str_printf(&f.arena, "index %lld is outside of an axis of size 9",
-                              (long long)wrong[i]);
+    str expected =
+        str_printf(&f.arena, "index %lld is outside of an axis of size 9", (long long)wrong[i]);
     cr_expect(str_eq(error, expected), "%.*s", STR_FMT(error));
     str text = f.diags.files.data[0].text;
     cr_expect(str_starts((str){text.ptr + at.begin, text.len - (int)at.begin}, STR("check %0")));
@@ -133,9 +133,9 @@ Test(tile_interp, scatter_adds_at_repeated_indices) {
   tile_fixture f = {0};
   tile_fixture_load(&f, "scatter_add.tile");
   enum { V = 7, S = 23 };
-  interp_tensor out, in[] = {random_tensor(&f, DT_f32, 1, DIMS(V)),
-                             random_tensor(&f, DT_i32, 1, DIMS(S)),
-                             random_tensor(&f, DT_f32, 1, DIMS(S))};
+  interp_tensor out,
+      in[] = {random_tensor(&f, DT_f32, 1, DIMS(V)), random_tensor(&f, DT_i32, 1, DIMS(S)),
+              random_tensor(&f, DT_f32, 1, DIMS(S))};
   double sums[V];
   for (int i = 0; i < V; i++) sums[i] = in[0].data[i].f;
   for (int i = 0; i < S; i++) {
@@ -222,8 +222,9 @@ Test(tile_interp, rounds_each_step_or_none) {
 
 // ---- mistakes that running shows
 
-#define PROGRAM(axes, body)                                                                  \
-  "program @p(N) {\n arena N*4 + 64\n buffer %x : f32[N] param 0\n buffer %out : f32[N] output 0\n" \
+#define PROGRAM(axes, body)                                                                      \
+  "program @p(N) {\n arena N*4 + 64\n buffer %x : f32[N] param 0\n buffer %out : f32[N] output " \
+  "0\n"                                                                                          \
   " call @k(%x, %out)\n}\nkernel @k(x: f32[N], out: f32[N]) {\n axes " axes "\n" body "\n}\n"
 
 Test(tile_interp, mistakes_of_kernels_are_found) {
@@ -234,27 +235,34 @@ Test(tile_interp, mistakes_of_kernels_are_found) {
        "coordinate 10 of x, dimension 0, is outside [0, 10)"},
       {PROGRAM("N", "grid N:4 {\n %0 = load x[N] : f32[N:4]\n store out[N - 1], %0\n}"),
        "coordinate -1 of out, dimension 0, is outside [0, 10)"},
-      {PROGRAM("N, D = 6", "grid N:1 {\n %0 = load x[N] : f32[N:1]\n store out[N], %0\n"
+      {PROGRAM("N, D = 6",
+               "grid N:1 {\n %0 = load x[N] : f32[N:1]\n store out[N], %0\n"
                " loop D:4 {\n local l : f32[D:4]\n %1 = load l[0] : f32\n }\n}"),
        "coordinate 0 of l, dimension 0, is outside [4, 8)"},
       // lanes beyond the size leak through a reduction that is not masked any more
-      {PROGRAM("N, M = N", "grid {\n %0 = const 0.0 : f32[M:4]\n %1 = loop M:4 carry %2 = %0 {\n"
+      {PROGRAM("N, M = N",
+               "grid {\n %0 = const 0.0 : f32[M:4]\n %1 = loop M:4 carry %2 = %0 {\n"
                " %3 = load x[M] : f32[M:4]\n yield %3\n }\n %4 = reduce add %1 over M : f32\n"
                " loop N:4 {\n store out[N], %4\n }\n}"),
        "stores an unspecified value in out"},
-      {PROGRAM("N", "grid {\n local l : f32[N]\n loop N:4 {\n %0 = load l[N] : f32[N:4]\n"
+      {PROGRAM("N",
+               "grid {\n local l : f32[N]\n loop N:4 {\n %0 = load l[N] : f32[N:4]\n"
                " store out[N], %0\n }\n}"),
        "stores an unspecified value in out"},
-      {PROGRAM("N", "grid {\n local l : f32[N]\n loop N:2 {\n %0 = load l[N] : f32[N:2]\n"
+      {PROGRAM("N",
+               "grid {\n local l : f32[N]\n loop N:2 {\n %0 = load l[N] : f32[N:2]\n"
                " %1 = cast %0 : i32[N:2]\n check %1 below N site 0\n store out[N], %0\n }\n}"),
        "checks an unspecified index"},
-      {PROGRAM("N", "grid {\n local l : bool[N]\n loop N:2 {\n %0 = load l[N] : bool[N:2]\n"
+      {PROGRAM("N",
+               "grid {\n local l : bool[N]\n loop N:2 {\n %0 = load l[N] : bool[N:2]\n"
                " if any %0 {\n }\n %1 = load x[N] : f32[N:2]\n store out[N], %1\n }\n}"),
        "branches on an unspecified value"},
-      {PROGRAM("N, M = N", "grid M:1 {\n loop N:4 {\n %0 = load x[N] : f32[N:4]\n"
+      {PROGRAM("N, M = N",
+               "grid M:1 {\n loop N:4 {\n %0 = load x[N] : f32[N:4]\n"
                " store out[N], %0\n }\n}"),
        "two grid tiles store the same element of out"},
-      {PROGRAM("N", "grid N:1 {\n %0 = load x[N] : f32[N:1]\n store out[N], %0\n"
+      {PROGRAM("N",
+               "grid N:1 {\n %0 = load x[N] : f32[N:1]\n store out[N], %0\n"
                " %1 = load out[0] : f32\n}"),
        "loads what another grid tile stores in out"},
   };
@@ -274,9 +282,10 @@ Test(tile_interp, mistakes_of_kernels_are_found) {
 
 Test(tile_interp, unstored_outputs_are_found) {
   tile_fixture f = {0};
-  cr_assert(tile_fixture_parse(
-      &f, STR(PROGRAM("N", "grid N:4 {\n if first N {\n %0 = load x[N] : f32[N:4]\n"
-                      " store out[N], %0\n }\n}"))));
+  cr_assert(
+      tile_fixture_parse(&f, STR(PROGRAM("N",
+                                         "grid N:4 {\n if first N {\n %0 = load x[N] : f32[N:4]\n"
+                                         " store out[N], %0\n }\n}"))));
   str error;
   interp_tensor out, x = random_tensor(&f, DT_f32, 1, DIMS(10));
   cr_assert_not(program_interpret(f.p, &f.arena, &x, &out, true, NULL, &error, NULL));
@@ -306,9 +315,9 @@ Test(tile_interp, sizes_must_agree) {
   tile_fixture f = {0};
   tile_fixture_load(&f, "matmul_packed.tile");
   str error;
-  interp_tensor out, in[] = {random_tensor(&f, DT_bf16, 2, DIMS(4, 5)),
-                             random_tensor(&f, DT_bf16, 2, DIMS(6, 3)),
-                             random_tensor(&f, DT_f32, 1, DIMS(3))};
+  interp_tensor out,
+      in[] = {random_tensor(&f, DT_bf16, 2, DIMS(4, 5)), random_tensor(&f, DT_bf16, 2, DIMS(6, 3)),
+              random_tensor(&f, DT_f32, 1, DIMS(3))};
   cr_assert_not(program_interpret(f.p, &f.arena, in, &out, true, NULL, &error, NULL));
   cr_expect(str_eqz(error, "axis D of b is 6, which is no value of its size D"), "%.*s",
             STR_FMT(error));

@@ -7,9 +7,16 @@
 #include "random_graph.h"
 #include "tile_fixture.h"
 
-static const target_info target = {.name = {"test", 4}, .vector_bytes = 32, .vector_registers = 16,
-    .l1_bytes = 32 << 10, .l2_bytes = 16 << 10, .l3_bytes = 1 << 20, .cores = 2,
-    .flops_per_second = 50e9, .bytes_per_second = 20e9, .l2_bytes_per_second = 80e9};
+static const target_info target = {.name = {"test", 4},
+                                   .vector_bytes = 32,
+                                   .vector_registers = 16,
+                                   .l1_bytes = 32 << 10,
+                                   .l2_bytes = 16 << 10,
+                                   .l3_bytes = 1 << 20,
+                                   .cores = 2,
+                                   .flops_per_second = 50e9,
+                                   .bytes_per_second = 20e9,
+                                   .l2_bytes_per_second = 80e9};
 
 static void compare_outputs(const program *p, const program *copy, const interp_tensor *in,
                             arena *a, uint64_t seed) {
@@ -17,8 +24,8 @@ static void compare_outputs(const program *p, const program *copy, const interp_
   str error;
   cr_assert(program_interpret(p, a, in, x, true, NULL, &error, NULL), "seed %d: %.*s", (int)seed,
             STR_FMT(error));
-  cr_assert(program_interpret(copy, a, in, y, true, NULL, &error, NULL), "seed %d: %.*s",
-            (int)seed, STR_FMT(error));
+  cr_assert(program_interpret(copy, a, in, y, true, NULL, &error, NULL), "seed %d: %.*s", (int)seed,
+            STR_FMT(error));
   for (int i = 0; i < p->noutputs; i++) {
     int64_t count = 1;
     for (int d = 0; d < x[i].rank; d++) count *= x[i].dims[d];

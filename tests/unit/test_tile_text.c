@@ -39,8 +39,10 @@ Test(tile_text, golden_files_come_back) {
     strbuf out = sb_new(&f.arena);
     tile_module_print(&f.module, &out);
     str expected = without_comments(tile_fixture_read(&f, files[i]));
-    if (getenv("TCF_REWRITE_GOLDEN")) rewrite(&f, files[i], sb_str(&out));
-    else cr_expect(str_eq(sb_str(&out), expected), "%s came back as\n%s", files[i], out.data);
+    if (getenv("TCF_REWRITE_GOLDEN"))
+      rewrite(&f, files[i], sb_str(&out));
+    else
+      cr_expect(str_eq(sb_str(&out), expected), "%s came back as\n%s", files[i], out.data);
     tile_fixture_free(&f);
   }
 }
@@ -81,7 +83,9 @@ Test(tile_text, damaged_text_is_harmless) {
   }
 }
 
-#define HEAD "program @p(N) {\n buffer %x : f32[N] param 0\n call @k(%x)\n}\nkernel @k(x: f32[N]) {\n axes N\n grid N:4 {\n"
+#define HEAD                                                                                      \
+  "program @p(N) {\n buffer %x : f32[N] param 0\n call @k(%x)\n}\nkernel @k(x: f32[N]) {\n axes " \
+  "N\n grid N:4 {\n"
 #define TAIL "\n }\n}\n"
 
 Test(tile_text, wrong_text_names_the_mistake) {
@@ -118,8 +122,8 @@ Test(tile_text, wrong_text_names_the_mistake) {
     tile_fixture f = {0};
     cr_assert_not(tile_fixture_parse(&f, str_from(cases[i].text)), "%s", cases[i].text);
     const diag *d = f.diags.items.data[0];
-    cr_expect(d->code == cases[i].code && str_eqz(d->text, cases[i].message),
-              "%s\ngave E0%d %.*s", cases[i].text, d->code, STR_FMT(d->text));
+    cr_expect(d->code == cases[i].code && str_eqz(d->text, cases[i].message), "%s\ngave E0%d %.*s",
+              cases[i].text, d->code, STR_FMT(d->text));
     tile_fixture_free(&f);
   }
 }

@@ -4,7 +4,7 @@
 #include "base/fault.h"
 #include "tile_fixture.h"
 
-#define PROGRAM(body)                                                                      \
+#define PROGRAM(body)                                                                       \
   "program @p(N, D) {\n buffer %x : f32[N, D] param 0\n buffer %out : f32[N, D] output 0\n" \
   " call @k(%x, %out)\n}\nkernel @k(x: f32[N, D], out: f32[N, D]) vec D:4 {\n"              \
   " axes N, D, E = 64\n grid N:2, D:8 {\n" body                                             \
@@ -27,11 +27,11 @@ static void expect_note(const char *text, const char *note) {
   tile_fixture_free(&f);
 }
 
-#define CASES(name, ...)                                                \
-  Test(tile_verify, name) {                                             \
-    static const wrong cases[] = {__VA_ARGS__};                         \
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)           \
-      expect_note(cases[i].body, cases[i].note);                        \
+#define CASES(name, ...)                                      \
+  Test(tile_verify, name) {                                   \
+    static const wrong cases[] = {__VA_ARGS__};               \
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) \
+      expect_note(cases[i].body, cases[i].note);              \
   }
 
 Test(tile_verify, the_frame_of_these_tests_is_sound) {
@@ -56,7 +56,8 @@ CASES(shapes_and_types_of_maps,
       {PROGRAM(LOAD " %b = add %a : f32[N:2, D:8]"), "add takes 2 values"},
       {PROGRAM(LOAD " %b = add %a, %a, %a, %a : f32[N:2, D:8]"), "map cannot take 4 values"},
       {PROGRAM(LOAD " %b, %c = neg %a : f32[N:2, D:8], f32"), "map has 1 results, not 2"},
-      {PROGRAM(" %a = const 1.0 : f32[E:4, E:4]"), "result 0 has a malformed shape"})
+      {PROGRAM(" %a = const 1.0 : f32[E:4, E:4]"), "result 0 has a malformed shape"},
+      {PROGRAM(" %a = const 1.0 : f32[E:8192, N:8192]"), "result 0 has a malformed shape"})
 
 CASES(values_are_visible_inside_their_region,
       {PROGRAM(" loop E:4 {\n %a = const 1.0 : f32\n }\n %b = neg %a : f32"),
@@ -66,8 +67,7 @@ CASES(values_are_visible_inside_their_region,
       {PROGRAM(" %i = const 1.0 : f32\n %a = loop E:4 carry %p = %i {\n yield %a\n }"),
        "operand 0 is not visible here"})
 
-CASES(leaves,
-      {PROGRAM(" %a = index E : i32[E:4]"), "axis E is not open here"},
+CASES(leaves, {PROGRAM(" %a = index E : i32[E:4]"), "axis E is not open here"},
       {PROGRAM(" %a = index N : f32[N:2]"), "an index is i32 or i64, not f32"},
       {PROGRAM(" %a = index N : i32[N:4]"), "the result has extent 4 along N, not 2"},
       {PROGRAM(" %a = size N : bool"), "bool is not a number type"},
@@ -105,10 +105,8 @@ CASES(combining,
        "sub does not combine; add mul min max and or do"},
       {PROGRAM(LOAD " %b = accum and %a, %a : f32[N:2, D:8]"),
        "and needs integers or bools of one type, not f32, f32"},
-      {PROGRAM(LOAD " %b = accum add %a, %a, %a : f32[N:2, D:8]"),
-       "3 values are too many or few"},
-      {PROGRAM(" %a = const 1 : i32\n %b = accum fma %a, %a, %a : i32"),
-       "fma is for f32 and f64"},
+      {PROGRAM(LOAD " %b = accum add %a, %a, %a : f32[N:2, D:8]"), "3 values are too many or few"},
+      {PROGRAM(" %a = const 1 : i32\n %b = accum fma %a, %a, %a : i32"), "fma is for f32 and f64"},
       {PROGRAM(LOAD " %i = const 0.0 : f32[N:2]\n %b = accum add %i, %a : f32[N:2]"),
        "the value has axis D, which is not expected"},
       {PROGRAM(LOAD " %i = const 0 : i32\n %b = accum add %a, %i : f32[N:2, D:8]"),
@@ -128,17 +126,17 @@ CASES(best_values,
       {PROGRAM(LOAD BEST " %p, %q = arg max %m, %a, %a, %a : f32[N:2, D:8], f32[N:2, D:8]"),
        "the index is not an integer"},
       {PROGRAM(LOAD BEST " %j = const 0 : i32\n"
-               " %p, %q = arg max %m, %j, %a, %i : f32[N:2, D:8], i32"),
+                         " %p, %q = arg max %m, %j, %a, %i : f32[N:2, D:8], i32"),
        "the best index lacks an axis"},
       {PROGRAM(LOAD BEST " %p, %q = arg max %m, %i, %i, %i : f32[N:2, D:8], i32[N:2, D:8]"),
        "the value has type i32, not f32"},
       {PROGRAM(LOAD BEST " %j = const 0 : i64\n"
-               " %p, %q = arg max %m, %i, %a, %j : f32[N:2, D:8], i32[N:2, D:8]"),
+                         " %p, %q = arg max %m, %i, %a, %j : f32[N:2, D:8], i32[N:2, D:8]"),
        "the index has type i64, not i32"},
       {PROGRAM(LOAD BEST " %p, %q = arg_reduce max %a, %i over E : f32[N:2], i32[N:2]"),
        "the value has no axis E"},
       {PROGRAM(LOAD " %i = const 0 : i32[E:4]\n"
-               " %p, %q = arg_reduce max %a, %i over D : f32[N:2], i32[N:2]"),
+                    " %p, %q = arg_reduce max %a, %i over D : f32[N:2], i32[N:2]"),
        "the index has axis E, which is not expected"},
       {PROGRAM(LOAD BEST " %p, %q = arg_reduce max %a, %i over D : f32[N:2], i64[N:2]"),
        "the result has type i64, not i32"})
@@ -151,14 +149,13 @@ CASES(products,
       {PROGRAM(FACTORS " %e = const 0.0 : f32[N:2]\n %d = dot %a, %b, %e over D : f32[N:2]"),
        "the product has axis E, which is not expected"},
       {PROGRAM(FACTORS " %e = const 0.0 : f64[N:2, E:4]\n"
-               " %d = dot %a, %b, %e over D : f64[N:2, E:4]"),
+                       " %d = dot %a, %b, %e over D : f64[N:2, E:4]"),
        "the first factor has type f32, not f64"},
       {PROGRAM(FACTORS " %d = dot %a, %b, %c over D : f32[N:2]"), "the result lacks an axis"},
       {PROGRAM(FACTORS " %e = const 1.0 : f32[D:4]\n %d = dot %a, %e, %c over D : f32[N:2, E:4]"),
        "extents 8 and 4 meet along D"})
 
-CASES(loops,
-      {PROGRAM(" loop D:3 {\n }"), "steps of 3 do not divide the range of 8"},
+CASES(loops, {PROGRAM(" loop D:3 {\n }"), "steps of 3 do not divide the range of 8"},
       {PROGRAM(" %i = const 0.0 : f32\n %a = loop E:4 carry %p = %i {\n }"),
        "0 yields for 1 results"},
       {PROGRAM(" loop E:4 {\n %i = const 0.0 : f32\n yield %i\n }"), "1 yields for 0 results"},
@@ -173,19 +170,16 @@ CASES(loops,
       {PROGRAM(LOAD " loop E:4 vec {\n %b = neg %a : f32[N:2, D:8]\n }"),
        "operand 0 is not visible here"})
 
-CASES(conditions,
-      {PROGRAM(" if last E {\n }"), "axis E is not open here"},
+CASES(conditions, {PROGRAM(" if last E {\n }"), "axis E is not open here"},
       {PROGRAM(LOAD " if any %a {\n }"), "the condition has type f32, not bool"},
-      {PROGRAM(" %a = const 1.0 : f32\n %b = if first N {\n yield %a\n }"),
-       "results need an else"},
+      {PROGRAM(" %a = const 1.0 : f32\n %b = if first N {\n yield %a\n }"), "results need an else"},
       {PROGRAM(" %a = const 1.0 : f32\n %c = const 1.0 : f64\n"
                " %b = if first N {\n yield %a\n } else {\n yield %c\n }"),
        "yields 0 differs in type or shape from the result"},
       {PROGRAM(" %a = const 1.0 : f32\n %b = if first N {\n yield %a\n } else {\n }"),
        "0 yields for 1 results"})
 
-CASES(checked_indices,
-      {PROGRAM(LOAD " check %a below N site 0"), "the index is not an integer"})
+CASES(checked_indices, {PROGRAM(LOAD " check %a below N site 0"), "the index is not an integer"})
 
 // ---- what text cannot say
 
@@ -240,7 +234,9 @@ static void undeclared(kernel *k) {
   tile_buf b = {.name = STR("l"), .type = DT_f32, .local = true};
   vec_push(k->arena, &k->bufs, b);
 }
-static void not_local(kernel *k) { stmt(k, 1)->kind = TILE_LOCAL, stmt(k, 1)->nin = stmt(k, 1)->nout = 0; }
+static void not_local(kernel *k) {
+  stmt(k, 1)->kind = TILE_LOCAL, stmt(k, 1)->nin = stmt(k, 1)->nout = 0;
+}
 static void no_size_value(kernel *k) { stmt(k, 1)->kind = TILE_SIZE, stmt(k, 1)->nin = 0; }
 static void site(kernel *k) {
   tile_builder b = kernel_builder(k);
@@ -354,8 +350,8 @@ Test(tile_verify, broken_structures) {
 
 // ---- programs
 
-#define COPY                                                                          \
-  "kernel @copy(x: f32[N], out: f32[N]) {\n axes N\n grid N:4 {\n"                     \
+#define COPY                                                       \
+  "kernel @copy(x: f32[N], out: f32[N]) {\n axes N\n grid N:4 {\n" \
   " %0 = load x[N] : f32[N:4]\n store out[N], %0\n }\n}\n"
 #define BUFFERS                                                               \
   "program @p(N, M) {\n arena N*4\n buffer %x : f32[N] param 0\n"             \
@@ -366,14 +362,11 @@ Test(tile_verify, broken_structures) {
 Test(tile_verify, programs) {
   static const wrong cases[] = {
       {BUFFERS " call @copy(%x)\n}\n" COPY, "@copy gets 1 buffers, not 2"},
-      {BUFFERS " call @copy(%m, %out)\n}\n" COPY,
-       "@copy: argument x and buffer m differ in size"},
-      {BUFFERS " call @copy(%d, %out)\n}\n" COPY,
-       "@copy: argument x and buffer d differ in type"},
+      {BUFFERS " call @copy(%m, %out)\n}\n" COPY, "@copy: argument x and buffer m differ in size"},
+      {BUFFERS " call @copy(%d, %out)\n}\n" COPY, "@copy: argument x and buffer d differ in type"},
       {BUFFERS " call @copy(%r, %out)\n}\n" COPY,
        "@copy: argument x and buffer r differ in stride"},
-      {BUFFERS " call @copy(%s, %out)\n}\n" COPY,
-       "@copy: argument x and buffer s differ in rank"},
+      {BUFFERS " call @copy(%s, %out)\n}\n" COPY, "@copy: argument x and buffer s differ in rank"},
       {BUFFERS " call @copy(%t, %out)\n}\n" COPY, "copy reads buffer t before it is written"},
       {BUFFERS " host @f(%t, %out)\n}\n" COPY, "f reads buffer t before it is written"},
       {BUFFERS " call @copy(%x, %x)\n}\n" COPY, "copy writes the param x"},
