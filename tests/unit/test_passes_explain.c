@@ -1,0 +1,98 @@
+// The explanation: its figures, its edges, and both renderings.
+#include <jansson.h>
+
+#include "passes/explain.h"
+#include "passes_support.h"
+
+static arena A;
+
+static const char mlp_text[] =
+    "graph @mlp(%x: f32[N, D], %w: f32[D, H], %b: f32[H]) {\n"
+    "  axis N = 128\n  axis D = 256\n  axis H = 512\n"
+    "  %3 = dot %x, %w over D : f32[N, H]\n"
+    "  %4 = add %3, %b : f32[N, H]\n"
+    "  %5 = reduce_max %4 over H : f32[N]\n"
+    "  %6 = sub %4, %5 : f32[N, H]\n"
+    "  %7 = exp %6 : f32[N, H]\n"
+    "  return %7\n"
+    "}\n";
+
+static explanation *explain(diag_list *files, const char *text) {
+  files->arena = &A;
+  uint32_t file = diag_add_file(files, STR("mlp.ir"), str_from(text));
+  module m = {.arena = &A};
+  cr_assert(module_parse(&A, files, file, &m));
+  graph *g = run_pass(&A, m.graphs.data[0], "fuse", false);
+  return graph_explain(&A, g, NULL);
+}
+
+Test(passes_explain, bytes_and_flops_are_those_of_the_kernels) {
+  diag_list files = {0};
+  explanation *e = explain(&files, mlp_text);
+  cr_assert_eq(e->kernels.len, 2);
+  const explain_kernel *dot = &e->kernels.data[0], *rows = &e->kernels.data[1];
+  cr_assert_eq(dot->kind, GROUP_CONTRACT);
+  cr_assert_eq(dot->bytes_read, 4.0 * (128 * 256 + 256 * 512 + 512));
+  cr_assert_eq(dot->bytes_written, 4.0 * 128 * 512);
+  cr_assert_eq(dot->flops, 2.0 * 128 * 256 * 512 + 128 * 512);
+  cr_assert_eq(dot->bound, BOUND_COMPUTE);
+  cr_assert_eq(rows->kind, GROUP_REDUCE);
+  cr_assert_eq(rows->bytes_read, 4.0 * 128 * 512);
+  cr_assert_eq(rows->inputs.data[0].role, ROLE_TEMP);
+  cr_assert_eq(rows->outputs.data[0].role, ROLE_OUTPUT);
+  cr_assert(dot->roof_share > 0 && dot->roof_share <= 1);
+}
+
+Test(passes_explain, edges_that_are_cut_say_why) {
+  diag_list files = {0};
+  explanation *e = explain(&files, mlp_text);
+  const explain_kernel *rows = &e->kernels.data[1];
+  int cut = 0;
+  for (int i = 0; i < rows->edges.len; i++) {
+    const explain_edge *edge = &rows->edges.data[i];
+    if (edge->why.fused) continue;
+    cut++;
+    cr_assert_eq(edge->why.why, REASON_reduction_and_contraction);
+    cr_assert_eq(edge->other_kernel, 0);
+    cr_assert_gt(edge->why.bytes, 0);
+    cr_assert(edge->why.producer_at.file && edge->why.consumer_at.file);
+  }
+  cr_assert_eq(cut, 2);
+  cr_assert_gt(rows->limits.len, 0);
+}
+
+Test(passes_explain, text_names_kernels_positions_and_limits) {
+  diag_list files = {0};
+  explanation *e = explain(&files, mlp_text);
+  strbuf out = sb_new(&A);
+  explain_text(e, &files, &out);
+  cr_assert(strstr(out.data, "fn mlp on cpu: 2 kernels"));
+  cr_assert(strstr(out.data, "kernel 0, contract: dot, add  [mlp.ir:5:"));
+  cr_assert(strstr(out.data, "not fused  add %4 (kernel 0) -> reduce_max %5: "));
+  cr_assert(strstr(out.data, "  limits     "));
+}
+
+Test(passes_explain, json_reads_back_with_the_same_figures) {
+  diag_list files = {0};
+  explanation *e = explain(&files, mlp_text);
+  strbuf out = sb_new(&A);
+  explain_json(e, &files, &out);
+  json_error_t error;
+  json_t *root = json_loads(out.data, 0, &error);
+  cr_assert(root, "%s", error.text);
+  json_t *kernel = json_array_get(json_object_get(root, "kernels"), 0);
+  cr_assert_eq(json_integer_value(json_object_get(kernel, "flops")),
+               (json_int_t)e->kernels.data[0].flops);
+  json_t *edge = json_array_get(json_object_get(kernel, "edges"), 0);
+  cr_assert_str_eq(json_string_value(json_object_get(edge, "reason")), "epilogue");
+  cr_assert_eq(json_integer_value(json_object_get(json_object_get(edge, "consumer_at"), "line")), 6);
+  json_decref(root);
+}
+
+Test(passes_explain, unknown_sizes_are_named) {
+  diag_list files = {0};
+  explanation *e = explain(&files, "graph @f(%x: f32[N]) {\n  %1 = exp %x : f32[N]\n"
+                                   "  return %1\n}\n");
+  cr_assert_eq(e->assumed.len, 1);
+  cr_assert(str_eqz(e->assumed.data[0], "N = 1024"));
+}
