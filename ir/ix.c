@@ -62,12 +62,41 @@ ix ix_intern_quotient(ix_pool *p, ix_kind kind, ix a, ix b) {
   return intern(p, &(ix_node){.kind = kind, .a = a, .b = b}, MAP_KEY(key));
 }
 
+// ---- recent results
+
+enum { MEMO_SLOTS = 512 };
+
+static ix_memo *memo_slot(ix_pool *p, char kind, ix a, ix b) {
+  if (!p->memo) p->memo = arena_array(p->arena, ix_memo, MEMO_SLOTS);
+  uint32_t hash = (a * 0x9E3779B1u) ^ (b * 0x85EBCA77u) ^ (uint32_t)kind * 0xC2B2AE3Du;
+  return &p->memo[hash >> 23];
+}
+
+ix ix_recall(ix_pool *p, char kind, ix a, ix b) {
+  const ix_memo *slot = memo_slot(p, kind, a, b);
+  return slot->kind == kind && slot->a == a && slot->b == b ? slot->result : 0;
+}
+
+ix ix_remember(ix_pool *p, char kind, ix a, ix b, ix result) {
+  *memo_slot(p, kind, a, b) = (ix_memo){kind, a, b, result};
+  return result;
+}
+
+/// Results depend on ranges.
+static void forget(ix_pool *p) {
+  if (p->memo) memset(p->memo, 0, sizeof(ix_memo) * MEMO_SLOTS);
+}
+
+// ---- what is known from outside
+
 void ix_set_axis(ix_pool *p, int axis, ix size) {
+  forget(p);
   while (p->axis_size.len <= axis) vec_push(p->arena, &p->axis_size, 0);
   p->axis_size.data[axis] = size;
 }
 
 ix_fact *ix_fact_of(ix_pool *p, str symbol) {
+  forget(p);
   ix_fact *fact = map_get(&p->facts, symbol);
   if (fact) return fact;
   fact = arena_new(p->arena, ix_fact);
@@ -219,15 +248,19 @@ ix ix_poly_finish(ix_pool *p, ix_poly *poly) {
 // ---- arithmetic
 
 ix ix_add(ix_pool *p, ix a, ix b) {
+  ix known = ix_recall(p, '+', a, b);
+  if (known) return known;
   ix_poly sum = ix_poly_of(p, a);
   ix_poly_add(p, &sum, b, 1);
-  return ix_poly_finish(p, &sum);
+  return ix_remember(p, '+', a, b, ix_poly_finish(p, &sum));
 }
 
 ix ix_sub(ix_pool *p, ix a, ix b) {
+  ix known = ix_recall(p, '-', a, b);
+  if (known) return known;
   ix_poly sum = ix_poly_of(p, a);
   ix_poly_add(p, &sum, b, -1);
-  return ix_poly_finish(p, &sum);
+  return ix_remember(p, '-', a, b, ix_poly_finish(p, &sum));
 }
 
 ix ix_scale(ix_pool *p, ix a, int64_t by) {
@@ -237,11 +270,13 @@ ix ix_scale(ix_pool *p, ix a, int64_t by) {
 }
 
 ix ix_mul(ix_pool *p, ix a, ix b) {
+  ix known = ix_recall(p, '*', a, b);
+  if (known) return known;
   ix_poly x = ix_poly_of(p, a), y = ix_poly_of(p, b), product = {0};
   for (int i = 0; i < x.len; i++)
     for (int j = 0; j < y.len; j++)
       ix_poly_add_term(p, &product, ix_term_mul(p, &x.data[i], &y.data[j]));
-  return ix_poly_finish(p, &product);
+  return ix_remember(p, '*', a, b, ix_poly_finish(p, &product));
 }
 
 ix ix_from_term(ix_pool *p, ix_term t) {

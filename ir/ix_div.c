@@ -164,8 +164,9 @@ static division divide(ix_pool *p, ix a, ix b) {
     }
   }
   d.exact = within(p, d.rest, b);
+  if (d.exact || ix_bounds(p, d.rest).min >= 0) return d;
   ix above = ix_add(p, d.rest, b);  // N - 1 - n lost its N to the quotient
-  if (d.exact || !within(p, above, b)) return d;
+  if (!within(p, above, b)) return d;
   return (division){ix_sub(p, d.quotient, ix_const(p, 1)), above, true};
 }
 
@@ -196,11 +197,11 @@ static ix divide_rest(ix_pool *p, ix r, ix b) {
 }
 
 ix ix_div(ix_pool *p, ix a, ix b) {
-  ix result;
-  if (trivial_divisor(p, IX_DIV, a, b, &result)) return result;
+  ix result = ix_recall(p, '/', a, b);
+  if (result || trivial_divisor(p, IX_DIV, a, b, &result)) return result;
   division d = divide(p, a, b);
-  if (d.exact) return d.quotient;
-  return ix_add(p, d.quotient, divide_rest(p, d.rest, b));
+  result = d.exact ? d.quotient : ix_add(p, d.quotient, divide_rest(p, d.rest, b));
+  return ix_remember(p, '/', a, b, result);
 }
 
 /// x % (K*m) inside of a sum modulo K counts as x.
@@ -220,19 +221,23 @@ static ix unwrap_modulo(ix_pool *p, ix r, ix b) {
   return r;
 }
 
-ix ix_mod(ix_pool *p, ix a, ix b) {
-  ix result;
+/// Modulo of what long division left over.
+static ix modulo_rest(ix_pool *p, ix r, ix b) {
   int64_t k;
-  if (trivial_divisor(p, IX_MOD, a, b, &result)) return result;
-  division d = divide(p, a, b);
-  if (d.exact) return d.rest;
-  ix r = d.rest, unwrapped = unwrap_modulo(p, r, b);
+  ix unwrapped = unwrap_modulo(p, r, b);
   if (unwrapped != r) return ix_mod(p, unwrapped, b);
   if (ix_is_const(p, b, &k) && ix_divisor(p, r) % k == 0) return ix_const(p, 0);
   scaled s;
   if (split_scaled(p, r, b, &s))
     return ix_add(p, ix_mul(p, s.g, ix_mod(p, s.high, exact_quotient(p, b, s.g))), s.low);
   return ix_intern_quotient(p, IX_MOD, r, b);
+}
+
+ix ix_mod(ix_pool *p, ix a, ix b) {
+  ix result = ix_recall(p, '%', a, b);
+  if (result || trivial_divisor(p, IX_MOD, a, b, &result)) return result;
+  division d = divide(p, a, b);
+  return ix_remember(p, '%', a, b, d.exact ? d.rest : modulo_rest(p, d.rest, b));
 }
 
 // ---- folding inside of sums

@@ -250,7 +250,12 @@ static bool nonnegative(ix_pool *p, ix d) {
   return smaller && nonnegative(p, smaller);
 }
 
-bool ix_known_le(ix_pool *p, ix a, ix b) { return nonnegative(p, ix_sub(p, b, a)); }
+bool ix_known_le(ix_pool *p, ix a, ix b) {
+  enum { NO = 1, YES = 2 };
+  ix known = ix_recall(p, '<', a, b);
+  if (known) return known == YES;
+  return ix_remember(p, '<', a, b, nonnegative(p, ix_sub(p, b, a)) ? YES : NO) == YES;
+}
 
 // ---- divisors
 

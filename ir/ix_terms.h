@@ -23,6 +23,17 @@ int64_t ix_mul_checked(ix_pool *p, int64_t a, int64_t b);
 int64_t ix_floor_div(int64_t a, int64_t b);
 int64_t ix_floor_mod(int64_t a, int64_t b);
 
+/// Recent results of binary operations, direct-mapped: passes ask for the same few again and
+/// again, and folding a quotient takes microseconds. kind: an operator's character.
+typedef struct ix_memo {
+  char kind;
+  ix a, b, result;
+} ix_memo;
+/// The result, or 0.
+ix ix_recall(ix_pool *p, char kind, ix a, ix b);
+/// Gives the result back.
+ix ix_remember(ix_pool *p, char kind, ix a, ix b, ix result);
+
 /// A node a / b or a % b as it is, without folding.
 ix ix_intern_quotient(ix_pool *p, ix_kind kind, ix a, ix b);
 /// One folding step such as x/k*k + x%k -> x; false when there is none (ir/ix_div.c).
