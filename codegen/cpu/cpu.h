@@ -61,8 +61,16 @@ typedef struct memo {
   int level;  // + 1; 0 unknown
 } memo;
 
+/// What lies behind the last valid lane of an on-chip buffer and may be touched.
+typedef enum local_room {
+  ROOM_NONE,
+  ROOM_VECTOR,  // the rest of a vector whose first lane is valid
+  ROOM_STEP,    // all vectors of a step
+} local_room;
+
 typedef struct local_place {
   ix offset;             // in bytes from the worker's scratch
+  bool over_range[MAX_AXES];
   ix base[MAX_AXES];     // coordinate of the first element
   ix strides[MAX_AXES];  // in elements, of the row-major form
   ix panel_stride;
@@ -176,7 +184,7 @@ typedef struct access {
   ix coords[MAX_AXES];   // per dimension
   ix dims[MAX_AXES];
   int rank;
-  bool padded;           // local with room for whole vectors: no masks needed
+  local_room room;
 } access;
 access access_of(kgen *g, const tstmt *s);
 /// e at g->coord: axes replaced by roots, `along` (-1: none) by base + block * lanes + lane.
@@ -211,7 +219,7 @@ void gen_check(kgen *g, const tstmt *s);
 // ---- local.c
 void gen_local(kgen *g, const tstmt *s);
 ix local_offset(kgen *g, int buf, const ix *coords);
-bool local_is_padded(const kgen *g, const tstmt *s);
+local_room local_room_of(const kgen *g, const tstmt *s);
 
 // ---- loop.c, kernel.c
 void gen_loop(kgen *g, const tstmt *s);

@@ -50,6 +50,7 @@ void gen_local(kgen *g, const tstmt *s) {
   *place = (local_place){.offset = g->scratch_top};
   for (int d = 0; d < b->rank; d++) {
     range *r = g->ranges[b->local_axes[d]];
+    place->over_range[d] = r != NULL;
     place->base[d] = r ? r->base : ix_const(&g->ix, 0);
   }
   ix elements = lay_out(g, b, place);
@@ -80,19 +81,23 @@ ix local_offset(kgen *g, int buf, const ix *coords) {
   return offset;
 }
 
-/// Whole vectors fit wherever the access goes: the lanes' dimension is plainly indexed and
-/// rounded up to vectors.
-bool local_is_padded(const kgen *g, const tstmt *s) {
+/// How much an access may exceed the size of the lanes' axis, when that is plainly indexed along
+/// the dimension that is contiguous: a row (or panel) is made of whole vectors, and a buffer over a
+/// range has room for all of it.
+local_room local_room_of(const kgen *g, const tstmt *s) {
   const tile_buf *b = &g->k->bufs.data[s->buf];
   const range *lanes = g->vec_axis >= 0 ? g->ranges[g->vec_axis] : NULL;
-  if (!lanes || lanes->extent % g->lanes) return false;
+  if (!lanes || lanes->extent % g->lanes) return ROOM_NONE;
+  local_room room = ROOM_STEP;
   for (int d = 0; d < b->rank; d++) {
     int axis;
     if (!ix_uses_axis(&g->k->ix, s->ix[d], g->vec_axis)) continue;
     bool plain = ix_is_axis(&g->k->ix, s->ix[d], &axis) && b->local_axes[d] == axis;
-    bool room = b->panel ? d == b->panel_dim && b->panel % g->lanes == 0
-                         : d == b->rank - 1 && rows_are_padded(g, b);
-    if (!plain || !room) return false;
+    bool vectors = b->panel ? d == b->panel_dim && b->panel % g->lanes == 0
+                            : d == b->rank - 1 && rows_are_padded(g, b);
+    if (!plain || !vectors) return ROOM_NONE;
+    bool whole_panel = b->panel && b->panel % lanes->extent == 0;
+    if (!g->locals[s->buf].over_range[d] && !whole_panel) room = ROOM_VECTOR;
   }
-  return true;
+  return room;
 }

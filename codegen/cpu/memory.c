@@ -102,7 +102,7 @@ access access_of(kgen *g, const tstmt *s) {
   }
   if (buf->local) {
     a.offset = local_offset(g, s->buf, a.coords);
-    a.padded = local_is_padded(g, s);
+    a.room = local_room_of(g, s);
     return a;
   }
   a.offset = ix_const(&g->ix, 0);
@@ -136,6 +136,13 @@ ix placed(kgen *g, ix e, int along, int block, bool clamp) {
 bool lane_affine(kgen *g, ix e, ix *coef, ix *rest) {
   return ix_affine(&g->ix, e, g->lane_axis, coef, rest) &&
          !ix_uses_axis(&g->ix, *coef, g->lane_axis);
+}
+
+/// The mask of vector v, or none when the invalid lanes may be touched.
+static lval needed_mask(const access *a, int v, lval mask) {
+  bool some_valid = v == 0 || (mask && LLVMIsConstant(mask));
+  bool free = a->room == ROOM_STEP || (a->room == ROOM_VECTOR && some_valid);
+  return free ? NULL : mask;
 }
 
 static bool is_constant(kgen *g, ix e, int64_t value) {
@@ -314,7 +321,7 @@ static lval load_reg(kgen *g, const tstmt *s, const access *a, int v, bool vecto
     lval first = LLVMBuildExtractElement(g->e->builder, mask, emit_int(g->e->i32, 0), "");
     t.ok = and_of(g, t.ok, first);
   }
-  if (t.unit && a->padded) mask = NULL;
+  if (t.unit) mask = needed_mask(a, v, mask);
   if (t.unit || t.lanes) t.mask = and_of(g, t.mask, mask);
   lval x = load_target(g, a->type, a, &t, vector);
   if (!inside) return x;
@@ -398,7 +405,7 @@ static void store_reg(kgen *g, const tstmt *s, const access *a, lval x, int v, b
   } else if (!mask && can_stream(g, s, a->type)) {
     store_streaming(g, a->type, x, t.pointer);
   } else {
-    store_vector(g, a->type, x, t.pointer, a->padded ? NULL : mask);
+    store_vector(g, a->type, x, t.pointer, needed_mask(a, v, mask));
   }
 }
 

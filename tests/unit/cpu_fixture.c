@@ -8,7 +8,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "base/fault.h"
 #include "codegen/abi.h"
@@ -85,41 +84,33 @@ static int64_t offset_of(const layout *l, int64_t index) {
 
 // ---- compiling and calling
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+static void *symbol_of(cpu_code *c, const char *suffix) {
+  str error = {0};
+  str name = str_printf(&c->arena, "%.*s%s", STR_FMT(c->p->name), suffix);
+  void *symbol = jit_symbol(c->jit, c->object, name.ptr, &c->arena, &error);
+  cr_assert(symbol, "%.*s", STR_FMT(error));
+  return symbol;
 }
 
-void cpu_code_make(cpu_code *c, const program *p, const char *cpu, const int64_t *sizes) {
-  *c = (cpu_code){0};
+void cpu_code_make(cpu_code *c, const program *p, const char *cpu) {
+  *c = (cpu_code){.p = p, .cpu = cpu};
   codegen_options options = {.cpu = str_from(cpu)};
   code object;
   str error = {0};
   fault_frame frame;
-  double start = now();
   if (fault_try(&frame)) {
     bool made = codegen_cpu(&c->arena, p, &options, &object, &error);
     cr_assert(made, "%.*s", STR_FMT(error));
   }
   fault_pop(&frame);
   cr_assert(frame.kind == FAULT_NONE, "%s", frame.text);
-  c->compile_seconds = now() - start;
   c->jit = jit_new(&error, &c->arena);
   cr_assert(c->jit, "%.*s", STR_FMT(error));
   c->object = jit_load(c->jit, object.data, object.size, &c->arena, &error);
   cr_assert(c->object, "%.*s", STR_FMT(error));
-  const char *name = str_z(&c->arena, p->name);
-  c->function = jit_symbol(c->jit, c->object, name, &c->arena, &error);
-  cr_assert(c->function, "%.*s", STR_FMT(error));
-  const char *what[] = {"arena", "scratch"};
-  for (int i = 0; i < 2; i++) {
-    str symbol = str_printf(&c->arena, "%s_%s_size", name, what[i]);
-    int64_t (*size)(const int64_t *) =
-        (int64_t(*)(const int64_t *))jit_symbol(c->jit, c->object, symbol.ptr, &c->arena, &error);
-    cr_assert(size, "%.*s", STR_FMT(error));
-    *(i ? &c->scratch_bytes : &c->arena_bytes) = size(sizes);
-  }
+  c->function = symbol_of(c, "");
+  c->arena_size = (int64_t(*)(const int64_t *))symbol_of(c, "_arena_size");
+  c->scratch_size = (int64_t(*)(const int64_t *))symbol_of(c, "_scratch_size");
 }
 
 void cpu_code_free(cpu_code *c) {
@@ -138,18 +129,25 @@ static void run_tiles(void *pool, tcf_task task, void *args, int64_t n) {
   }
 }
 
-int cpu_code_call(cpu_code *c, const program *p, void **pointers, const int64_t *sizes,
-                  int workers, int64_t *error_site, int64_t *error_index) {
+/// "negate" of the golden programs: the result is the first input with its sign changed.
+static int32_t host_negate(void *host, int32_t step, void *const *ptrs, const int64_t *dims) {
+  (void)host, (void)step;
+  for (int64_t i = 0; i < dims[0]; i++) ((float *)ptrs[1])[i] = -((const float *)ptrs[0])[i];
+  return 0;
+}
+
+static cpu_result call(cpu_code *c, void **pointers, const int64_t *sizes, int workers) {
+  const program *p = c->p;
   int npointers = p->nparams + p->noutputs, n = npointers + p->symbols.len + 1;
-  tcf_frame frame = {.pool = &workers, .parallel_for = run_tiles, .workers = workers};
-  block scratch = block_new((size_t)(c->scratch_bytes * workers));
-  block memory = block_new((size_t)c->arena_bytes);
-  frame.scratch = scratch.data;
-  frame.arena = memory.data;
+  block scratch = block_new((size_t)(c->scratch_size(sizes) * workers));
+  block memory = block_new((size_t)c->arena_size(sizes));
+  tcf_frame frame = {.pool = &workers, .parallel_for = run_tiles, .workers = workers,
+                     .scratch = scratch.data, .arena = memory.data, .host_call = host_negate};
   void *frame_pointer = &frame;
-  ffi_type *types[32];
-  void *values[32];
-  cr_assert(n <= 32);
+  enum { MOST = 32 };
+  ffi_type *types[MOST];
+  void *values[MOST];
+  cr_assert(n <= MOST);
   for (int i = 0; i < n; i++) {
     bool size = i >= npointers && i < n - 1;
     types[i] = size ? &ffi_type_sint64 : &ffi_type_pointer;
@@ -161,11 +159,9 @@ int cpu_code_call(cpu_code *c, const program *p, void **pointers, const int64_t 
   cr_assert(ffi_prep_cif(&cif, FFI_DEFAULT_ABI, (unsigned)n, &ffi_type_sint32, types) == FFI_OK);
   ffi_arg status = 0;
   ffi_call(&cif, FFI_FN(c->function), &status, values);
-  if (error_site) *error_site = frame.error_site;
-  if (error_index) *error_index = frame.error_index;
   block_free(scratch);
   block_free(memory);
-  return (int)status;
+  return (cpu_result){(int)status, frame.error_site, frame.error_index};
 }
 
 // ---- comparing
@@ -202,8 +198,9 @@ static interp_tensor get_tensor(arena *a, const block *from, const layout *l, dt
   return t;
 }
 
-int cpu_run(arena *a, const program *p, const char *cpu, const int64_t *sizes, int workers,
-            const interp_tensor *in, interp_tensor *out) {
+cpu_result cpu_run(arena *a, cpu_code *c, const int64_t *sizes, int workers,
+                   const interp_tensor *in, interp_tensor *out) {
+  const program *p = c->p;
   int n = p->nparams + p->noutputs;
   block *blocks = arena_array(a, block, n);
   void **pointers = arena_array(a, void *, n);
@@ -215,14 +212,11 @@ int cpu_run(arena *a, const program *p, const char *cpu, const int64_t *sizes, i
     pointers[i] = blocks[i].data;
     if (i < p->nparams) put_tensor(&blocks[i], &layouts[i], &in[i]);
   }
-  cpu_code code;
-  cpu_code_make(&code, p, cpu, sizes);
-  int status = cpu_code_call(&code, p, pointers, sizes, workers, NULL, NULL);
+  cpu_result result = call(c, pointers, sizes, workers);
   for (int i = p->nparams; i < n; i++)
     out[i - p->nparams] = get_tensor(a, &blocks[i], &layouts[i], buffer_of(p, i)->type);
-  cpu_code_free(&code);
   for (int i = 0; i < n; i++) block_free(blocks[i]);
-  return status;
+  return result;
 }
 
 void cpu_bind_sizes(const program *p, const interp_tensor *in, int64_t *sizes) {
@@ -239,7 +233,7 @@ void cpu_bind_sizes(const program *p, const interp_tensor *in, int64_t *sizes) {
 }
 
 static void expect_equal(const interp_tensor *got, const interp_tensor *want, const cpu_case *c,
-                         const char *what) {
+                         const char *cpu, const char *what) {
   dtype t = want->type;
   int64_t count = 1;
   for (int d = 0; d < want->rank; d++) count *= want->dims[d];
@@ -247,15 +241,26 @@ static void expect_equal(const interp_tensor *got, const interp_tensor *want, co
     scalar x = got->data[k], y = want->data[k];
     bool real = dtype_is_float(t);
     cr_assert(close_to(x, y, t, c->tolerance ? c->tolerance : 1e-5),
-              "%s: cpu \"%s\", element %lld of %lld: %.9g, not %.9g", what, c->cpu, (long long)k,
-              (long long)count, real ? x.f : (double)x.i, real ? y.f : (double)y.i);
+              "%s\nsizes %lld, %lld, %lld, cpu \"%s\", element %lld of %lld: %.9g, not %.9g", what,
+              (long long)c->sizes[0], (long long)c->sizes[1], (long long)c->sizes[2], cpu,
+              (long long)k, (long long)count, real ? x.f : (double)x.i, real ? y.f : (double)y.i);
   }
 }
 
-void cpu_compare(tile_fixture *f, const cpu_case *c, const char *what) {
-  enum { MOST = 8 };
+static bool negate(void *ctx, str name, const interp_tensor *in, int nin, interp_tensor *out) {
+  (void)ctx, (void)name, (void)nin;
+  for (int64_t i = 0; i < in[0].dims[0]; i++) out->data[i].f = -in[0].data[i].f;
+  return true;
+}
+
+static void compare_case(tile_fixture *f, cpu_code *code, int ncodes, const cpu_case *c,
+                         const char *what) {
+  enum { MOST = 8, WORKERS = 3 };
   const program *p = f->p;
   interp_tensor in[MOST], want[MOST], got[MOST];
+  interp_host host = {.call = negate};
+  str error = {0};
+  span at;
   cr_assert(p->nparams <= MOST && p->noutputs <= MOST);
   for (int i = 0; i < p->nparams; i++) {
     const buffer *b = buffer_of(p, i);
@@ -264,10 +269,35 @@ void cpu_compare(tile_fixture *f, const cpu_case *c, const char *what) {
     for (int64_t k = 0; c->below[i] && k < l.count; k++)
       in[i].data[k].i = random_below(f, (int)c->below[i]);
   }
-  tile_fixture_run(f, in, want);
-  int status = cpu_run(&f->arena, p, c->cpu, c->sizes, c->workers ? c->workers : 1, in, got);
-  cr_assert(status == 0, "%s: status %d", what, status);
-  for (int i = 0; i < p->noutputs; i++) expect_equal(&got[i], &want[i], c, what);
+  bool fine = program_interpret(p, &f->arena, in, want, true, &host, &error, &at);
+  cr_assert(fine, "%s: %.*s", what, STR_FMT(error));
+  for (int k = 0; k < ncodes; k++) {
+    cpu_result r = cpu_run(&f->arena, &code[k], c->sizes, WORKERS, in, got);
+    cr_assert(r.status == 0, "%s: status %d", what, r.status);
+    for (int i = 0; i < p->noutputs; i++) expect_equal(&got[i], &want[i], c, code[k].cpu, what);
+  }
+}
+
+void cpu_compare(tile_fixture *f, const cpu_case *cases, int ncases, const char *what) {
+  static const char *const cpus[] = {"", "x86-64-v3", "x86-64"};
+  enum { NCPUS = sizeof cpus / sizeof *cpus };
+  cpu_code code[NCPUS];
+  for (int k = 0; k < NCPUS; k++) cpu_code_make(&code[k], f->p, cpus[k]);
+  for (int i = 0; i < ncases; i++) compare_case(f, code, NCPUS, &cases[i], what);
+  for (int k = 0; k < NCPUS; k++) cpu_code_free(&code[k]);
+}
+
+void cpu_compare_text(const char *text, const cpu_case *cases, int ncases) {
+  tile_fixture f = {0};
+  str report;
+  if (!tile_fixture_parse(&f, str_from(text))) {
+    strbuf message = sb_new(&f.arena);
+    diag_render_text(&f.diags, f.diags.items.data[0], false, &message);
+    cr_assert(false, "%s\n%s", text, message.data);
+  }
+  cr_assert(program_verify(f.p, &f.arena, &report), "%s", report.ptr);
+  cpu_compare(&f, cases, ncases, text);
+  tile_fixture_free(&f);
 }
 
 str cpu_assembly(tile_fixture *f, const char *cpu) {

@@ -3,22 +3,11 @@
 
 #include "cpu_fixture.h"
 
-static const char *const cpus[] = {"", "x86-64-v3", "x86-64"};
-enum { NCPUS = sizeof cpus / sizeof *cpus };
-
 static void compare_file(const char *name, const cpu_case *cases, int ncases) {
-  for (int s = 0; s < ncases; s++)
-    for (int c = 0; c < NCPUS; c++) {
-      tile_fixture f = {0};
-      tile_fixture_load(&f, name);
-      cpu_case run = cases[s];
-      run.cpu = cpus[c];
-      run.workers = 3;
-      str what = str_printf(&f.arena, "%s with %d, %d, %d", name, (int)run.sizes[0],
-                            (int)run.sizes[1], (int)run.sizes[2]);
-      cpu_compare(&f, &run, what.ptr);
-      tile_fixture_free(&f);
-    }
+  tile_fixture f = {0};
+  tile_fixture_load(&f, name);
+  cpu_compare(&f, cases, ncases, name);
+  tile_fixture_free(&f);
 }
 
 #define COMPARE(name, ...)                                             \
@@ -66,4 +55,13 @@ Test(cpu_golden, scatter_add) {
 Test(cpu_golden, nested_tails) {
   COMPARE("nested_tails.tile", {.sizes = {3, 31}}, {.sizes = {2, 12}}, {.sizes = {1, 1}},
           {.sizes = {2, 4}}, {.sizes = {4, 23}}, {.sizes = {4, 0}});
+}
+
+Test(cpu_golden, skip_blocks) {
+  COMPARE("skip_blocks.tile", {.sizes = {7}}, {.sizes = {16}}, {.sizes = {1}}, {.sizes = {30}},
+          {.sizes = {0}});
+}
+
+Test(cpu_golden, temps_and_host_functions) {
+  COMPARE("temps_host.tile", {.sizes = {1}}, {.sizes = {4}}, {.sizes = {37}}, {.sizes = {0}});
 }

@@ -32,7 +32,10 @@ static outcome compare(uint64_t seed, const char *cpu) {
   outcome o = {0};
   bool fine = graph_interpret(original, &a, in, want, false, NULL, &error, &at);
   cr_assert(fine, "%.*s", STR_FMT(error));
-  int status = cpu_run(&a, p, cpu, sizes, 3, in, got);
+  cpu_code code;
+  cpu_code_make(&code, p, cpu);
+  int status = cpu_run(&a, &code, sizes, 3, in, got).status;
+  cpu_code_free(&code);
   if (status) o.distance = 1e30;
   for (int i = 0; i < original->outputs.len && !status; i++) {
     double d = tensor_distance(&got[i], &want[i]);
