@@ -84,7 +84,8 @@ static bool parse(tcf_program *p, uint32_t file, str text) {
     return tile_module_parse(&p->arena, &p->diags, file, &p->tiles);
   }
   p->graphs.arena = &p->arena;
-  if (str_eqz(word, "graph")) return module_parse(&p->arena, &p->diags, file, &p->graphs);
+  if (str_eqz(word, "graph") || str_eqz(word, "fused"))
+    return module_parse(&p->arena, &p->diags, file, &p->graphs);
   frontend_options options = {
       .load = load_import, .ctx = &p->arena, .unchecked = p->session->flags & TCF_UNCHECKED};
   return frontend_compile(&p->arena, &p->diags, file, &options, &p->graphs);

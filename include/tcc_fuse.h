@@ -217,7 +217,7 @@ TCF_API tcf_status tcf_archive_save(tcf_session *session, const char *path,
 /* ---- Programs and functions ------------------------------------------------------------------ */
 
 /** Parses and checks a program: source text in the language, or IR text of the graph or tile level
- *  (recognised by its first word, `graph`, `program` or `kernel`). "-" is standard input. Imports
+ *  (recognised by its first word: `graph`, `fused`, `program`, `kernel`). "-" is standard input. Imports
  *  are found relative to the importing file. */
 TCF_API tcf_status tcf_program_load_file(tcf_session *session, const char *path,
                                          tcf_program **program);
