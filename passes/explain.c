@@ -12,6 +12,7 @@ typedef struct explainer {
   const target_info *t;
   explanation *e;
   uint8_t *stored;       // by node id
+  fuse_scratch scratch;
   double *param_bytes;   // by node id: the most any kernel reads of it
 } explainer;
 
@@ -96,8 +97,8 @@ static double needed_flops(const explainer *x, const group *grp) {
 
 static void add_cost(explainer *x, explain_kernel *k, const group *grp) {
   candidate c = as_candidate(x, grp);
-  cost r = fuse_cost(&c, x->t, x->a);
-  double *touched = fuse_input_bytes(&c, x->a);
+  cost r = fuse_cost(&c, x->t, &x->scratch);
+  const double *touched = fuse_input_bytes(&c, &x->scratch);
   for (int i = 0; i < k->inputs.len; i++) {
     int id = k->inputs.data[i].value->id;
     k->inputs.data[i].bytes = (int64_t)touched[id];
@@ -254,6 +255,7 @@ explanation *graph_explain(arena *a, const graph *g, const pass_options *options
   x.stored = arena_array(a, uint8_t, g->nodes.len);
   for (int i = 0; i < count; i++)
     for (int k = 0; k < groups[i].outputs.len; k++) x.stored[groups[i].outputs.data[k]->id] = 1;
+  x.scratch = fuse_scratch_new(a, g->nodes.len);
   x.param_bytes = arena_array(a, double, g->nodes.len);
   add_assumptions(&x);
   for (int i = 0; i < g->outputs.len; i++)

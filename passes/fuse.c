@@ -256,7 +256,7 @@ static bool reads_node(const fusion *f, int cluster, int id) {
 
 static double cluster_bytes(fusion *f, int cluster) {
   candidate c = fusion_candidate(f, cluster, -1);
-  cost r = fuse_cost(&c, f->target, f->a);
+  cost r = fuse_cost(&c, f->target, &f->scratch);
   return r.bytes_read + r.bytes_written;
 }
 

@@ -19,6 +19,15 @@ typedef struct candidate {
   const uint8_t *stored;  // by node id: a member that goes to memory
 } candidate;
 
+/// Work space for questions about candidates of one graph, by node id; each question clears what
+/// it uses. Thousands are asked, so it is allocated once.
+typedef struct fuse_scratch {
+  int n;
+  uint8_t *after, *before, *seen, *panel;
+  double *direct, *viewed, *touched;
+} fuse_scratch;
+fuse_scratch fuse_scratch_new(arena *a, int n);
+
 typedef struct verdict {
   bool ok;
   reason why;  // when not ok
@@ -28,7 +37,7 @@ typedef struct verdict {
 // ---- fuse_legality.c
 /// May these nodes be one kernel by the rules of passes/group.h? Says nothing about cycles
 /// between kernels, which depend on the rest of the graph. `kind` may be null.
-verdict fuse_legal(const candidate *c, arena *scratch, group_kind *kind);
+verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind);
 /// The value loses nothing in the cast: f32 to f64, bf16 to f32, i16 to f32, bool to any...
 bool cast_is_exact(dtype from, dtype to);
 
@@ -40,9 +49,9 @@ typedef struct cost {
   double seconds;  // max(memory, compute) + launch
 } cost;
 const target_info *target_or_default(const pass_options *options);
-cost fuse_cost(const candidate *c, const target_info *t, arena *scratch);
-/// Bytes read of each node outside the set, by node id; at most its size.
-double *fuse_input_bytes(const candidate *c, arena *a);
+cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s);
+/// Bytes read of each node outside the set, by node id; at most its size. In s->touched.
+const double *fuse_input_bytes(const candidate *c, fuse_scratch *s);
 double node_bytes(const graph *g, const node *n);  // by the estimates of size symbols
 double node_count(const graph *g, const node *n);
 
@@ -63,6 +72,8 @@ typedef struct fusion {
   int nclusters;
   uint8_t *member, *stored;  // of the last candidate
   ints marked;               // ids set in member
+  node **candidate;          // its nodes
+  fuse_scratch scratch;
 } fusion;
 
 void fusion_init(fusion *f, pass_ctx *ctx);

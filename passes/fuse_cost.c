@@ -15,6 +15,18 @@ static const double panel_penalty = 4;
 // A value that lacks the lane axis is computed once per tile along it.
 static const double lane_extent = 64;
 
+fuse_scratch fuse_scratch_new(arena *a, int n) {
+  fuse_scratch s = {.n = n};
+  s.after = arena_array(a, uint8_t, n);
+  s.before = arena_array(a, uint8_t, n);
+  s.seen = arena_array(a, uint8_t, n);
+  s.panel = arena_array(a, uint8_t, n);
+  s.direct = arena_array(a, double, n);
+  s.viewed = arena_array(a, double, n);
+  s.touched = arena_array(a, double, n);
+  return s;
+}
+
 const target_info *target_or_default(const pass_options *options) {
   static const target_info generic = {
       .name = {"cpu", 3}, .vector_bytes = 32, .vector_registers = 16, .l1_bytes = 32 << 10,
@@ -87,11 +99,13 @@ static double operand_evals(const estimate *e, const node *n, int k, double eval
 }
 
 /// Evaluations of each member, by demand from the stored values.
-static estimate count_evals(const candidate *c, arena *a) {
+static estimate count_evals(const candidate *c, fuse_scratch *s) {
   estimate e = {.c = c, .lanes = lane_axis(c)};
-  e.direct = arena_array(a, double, c->g->nodes.len);
-  e.viewed = arena_array(a, double, c->g->nodes.len);
-  e.panel = arena_array(a, uint8_t, c->g->nodes.len);
+  e.direct = s->direct, e.viewed = s->viewed, e.panel = s->panel;
+  for (int i = 0; i < c->n; i++) {
+    int id = c->nodes[i]->id;
+    e.direct[id] = e.viewed[id] = e.panel[id] = 0;
+  }
   for (int i = 0; i < c->n && !e.reduction; i++)
     if (op_is_reduce(c->nodes[i]->op)) e.reduction = c->nodes[i];
   for (int i = c->n - 1; i >= 0; i--) {
@@ -128,8 +142,9 @@ static double node_flops(const candidate *c, const node *n, double evals) {
   }
 }
 
-double *fuse_input_bytes(const candidate *c, arena *a) {
-  double *touched = arena_array(a, double, c->g->nodes.len);
+const double *fuse_input_bytes(const candidate *c, fuse_scratch *s) {
+  double *touched = s->touched;
+  memset(touched, 0, sizeof *touched * (size_t)s->n);
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
     for (int k = 0; k < n->nin; k++) {
@@ -144,11 +159,11 @@ double *fuse_input_bytes(const candidate *c, arena *a) {
   return touched;
 }
 
-cost fuse_cost(const candidate *c, const target_info *t, arena *scratch) {
+cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
   cost r = {0};
-  double *touched = fuse_input_bytes(c, scratch);
-  for (int id = 0; id < c->g->nodes.len; id++) r.bytes_read += touched[id];
-  estimate e = count_evals(c, scratch);
+  const double *touched = fuse_input_bytes(c, s);
+  for (int id = 0; id < s->n; id++) r.bytes_read += touched[id];
+  estimate e = count_evals(c, s);
   double work = 0;  // the peak counts a multiply-add as two; other operations reach half of it
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];

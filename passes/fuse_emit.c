@@ -54,24 +54,13 @@ static bool through_view(const fusion *f, const node *consumer, int producer) {
   return false;
 }
 
-/// Whether the anchor of the cluster, or one of its reductions, leads to the unit in it.
-static bool follows_anchor(const fusion *f, int cluster, int unit) {
-  op_class c = op_get(f->nodes[unit]->op)->class;
-  if (c == CLASS_reduce || c == CLASS_contract || c == CLASS_scan) return true;
-  for (int i = 0; i < f->deps[unit].len; i++)
-    if (in_cluster(f, f->deps[unit].data[i], cluster) &&
-        follows_anchor(f, cluster, f->deps[unit].data[i]))
-      return true;
-  return false;
-}
-
-static reason fused_reason(const fusion *f, int cluster, group_kind kind, int p, int c) {
+/// `after`: the units that the anchor or a reduction of the kernel leads to.
+static reason fused_reason(const fusion *f, const uint8_t *after, group_kind kind, int p, int c) {
   op_class consumer = op_get(f->nodes[c]->op)->class;
   if (f->homes[p].len > 1) return REASON_recomputed;
-  bool after = follows_anchor(f, cluster, p);
-  if (kind == GROUP_CONTRACT && after) return REASON_epilogue;
+  if (kind == GROUP_CONTRACT && after[p]) return REASON_epilogue;
   if (consumer == CLASS_contract) return REASON_prologue;
-  if (kind == GROUP_REDUCE && after) return consumer == CLASS_reduce ? REASON_same_rows
+  if (kind == GROUP_REDUCE && after[p]) return consumer == CLASS_reduce ? REASON_same_rows
                                                                       : REASON_row_epilogue;
   if (consumer == CLASS_reduce) return REASON_reduce_input;
   return through_view(f, f->nodes[c], p) ? REASON_view_folded : REASON_map_into_consumer;
@@ -86,7 +75,8 @@ static reason cut_reason(fusion *f, int from, int cluster, int p, int c) {
   return REASON_several_consumers;
 }
 
-static void decide_edge(emitter *e, int cluster, group_kind kind, int p, int c) {
+static void decide_edge(emitter *e, int cluster, const uint8_t *after, group_kind kind, int p,
+                        int c) {
   fusion *f = e->f;
   graph *g = f->g;
   const node *producer = f->nodes[p], *consumer = f->nodes[c];
@@ -96,7 +86,7 @@ static void decide_edge(emitter *e, int cluster, group_kind kind, int p, int c) 
   decision d = {.fused = fused, .producer_at = producer->at, .consumer_at = consumer->at};
   d.consumer = new_id(e, cluster, c);
   if (fused) {
-    d.why = fused_reason(f, cluster, kind, p, c);
+    d.why = fused_reason(f, after, kind, p, c);
     d.producer = new_id(e, cluster, p);
     d.bytes = (int64_t)(stored ? bytes : 2 * bytes);
     if (owner != cluster)
@@ -155,10 +145,12 @@ static void decide_cluster(emitter *e, int cluster) {
   if (!v.ok)
     panic("fuse: illegal group in @%.*s: %s at node %d", STR_FMT(f->g->name), reason_name(v.why),
           v.node);
+  const uint8_t *after = arena_copy(f->a, f->scratch.after, (size_t)f->n);
   const ints *units = &f->clusters[cluster];
   for (int i = 0; i < units->len; i++) {
     const ints *deps = &f->deps[units->data[i]];
-    for (int k = 0; k < deps->len; k++) decide_edge(e, cluster, kind, deps->data[k], units->data[i]);
+    for (int k = 0; k < deps->len; k++)
+      decide_edge(e, cluster, after, kind, deps->data[k], units->data[i]);
   }
   decide_siblings(e, cluster);
 }

@@ -229,9 +229,8 @@ static verdict check_outputs(const legality *l) {
   return outputs <= MAX_GROUP_OUTPUTS ? good() : bad(REASON_too_large, NULL);
 }
 
-static verdict check_size(const candidate *c, arena *a) {
+static verdict check_size(const candidate *c, uint8_t *seen) {
   if (c->n > MAX_GROUP_NODES) return bad(REASON_too_large, NULL);
-  uint8_t *seen = arena_array(a, uint8_t, c->g->nodes.len);
   int inputs = 0;
   for (int i = 0; i < c->n; i++)
     for (int k = 0; k < c->nodes[i]->nin; k++) {
@@ -243,18 +242,19 @@ static verdict check_size(const candidate *c, arena *a) {
   return inputs <= MAX_GROUP_INPUTS ? good() : bad(REASON_too_large, NULL);
 }
 
-verdict fuse_legal(const candidate *c, arena *scratch, group_kind *kind) {
-  legality l = {.c = c, .kind = GROUP_MAP};
-  l.after = arena_array(scratch, uint8_t, c->g->nodes.len);
-  l.before = arena_array(scratch, uint8_t, c->g->nodes.len);
+verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
+  legality l = {.c = c, .kind = GROUP_MAP, .after = s->after, .before = s->before};
   verdict v = find_anchor(&l);
   if (kind) *kind = l.kind;
   if (v.ok && l.reduction) v = check_rows(&l);
   if (!v.ok) return v;
+  memset(s->after, 0, (size_t)s->n);
+  memset(s->before, 0, (size_t)s->n);
+  memset(s->seen, 0, (size_t)s->n);
   mark_order(&l);
-  if (v.ok) v = check_buffers(c);
+  v = check_buffers(c);
   if (v.ok) v = check_flow(&l);
   if (v.ok) v = check_outputs(&l);
-  if (v.ok) v = check_size(c, scratch);
+  if (v.ok) v = check_size(c, s->seen);
   return v;
 }

@@ -93,6 +93,8 @@ void fusion_init(fusion *f, pass_ctx *ctx) {
   f->clusters = arena_array(f->a, ints, f->n);
   f->member = arena_array(f->a, uint8_t, f->n);
   f->stored = arena_array(f->a, uint8_t, f->n);
+  f->candidate = arena_array(f->a, node *, f->n);
+  f->scratch = fuse_scratch_new(f->a, f->n);
   find_live(f);
   for (int id = 0; id < f->n; id++) f->free[id] = can_be_free(f->nodes[id]) && !f->returned[id];
   for (int id = f->n - 1; id >= 0; id--)
@@ -161,20 +163,20 @@ candidate fusion_candidate(fusion *f, int a, int b) {
   }
   if (f->marked.len) qsort(f->marked.data, (size_t)f->marked.len, sizeof(int), by_number);
   candidate c = {.g = f->g, .n = f->marked.len, .member = f->member, .stored = f->stored};
-  c.nodes = arena_array(f->a, node *, c.n);
+  c.nodes = f->candidate;
   for (int i = 0; i < c.n; i++) c.nodes[i] = f->nodes[f->marked.data[i]];
   return c;
 }
 
 verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
   candidate c = fusion_candidate(f, a, b);
-  return fuse_legal(&c, f->a, kind);
+  return fuse_legal(&c, &f->scratch, kind);
 }
 
 double clusters_seconds(fusion *f, int a, int b) {
   if (!f->clusters[a].len && (b < 0 || !f->clusters[b].len)) return 0;
   candidate c = fusion_candidate(f, a, b);
-  return fuse_cost(&c, f->target, f->a).seconds;
+  return fuse_cost(&c, f->target, &f->scratch).seconds;
 }
 
 /// Visits the clusters that `cluster` waits for; true when one of them is a or b.
@@ -197,7 +199,8 @@ static bool waits_for(fusion *f, int cluster, int a, int b, uint8_t *seen) {
 }
 
 bool clusters_cyclic(fusion *f, int a, int b) {
-  uint8_t *seen = arena_array(f->a, uint8_t, f->nclusters);
+  uint8_t *seen = f->scratch.seen;
+  memset(seen, 0, (size_t)f->nclusters);
   return waits_for(f, a, a, b, seen) || (b >= 0 && waits_for(f, b, a, b, seen));
 }
 

@@ -34,11 +34,12 @@ static void add_node(arena *a, group *grp, node *n, bool stored) {
   }
 }
 
-static void check_group(const graph *g, group *grp, const uint8_t *stored, arena *a) {
-  uint8_t *member = arena_array(a, uint8_t, g->nodes.len);
+static void check_group(const graph *g, group *grp, const uint8_t *stored, uint8_t *member,
+                        fuse_scratch *s) {
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
   candidate c = {g, grp->nodes.data, grp->nodes.len, member, stored};
-  verdict v = fuse_legal(&c, a, &grp->kind);
+  verdict v = fuse_legal(&c, s, &grp->kind);
+  for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 0;
   if (!v.ok)
     panic("kernel %d of @%.*s is not a legal group: %s (node %d)", grp->kernel, STR_FMT(g->name),
           reason_text(v.why), v.node);
@@ -59,7 +60,9 @@ group *graph_groups(const graph *g, arena *a, int *count) {
     add_node(a, &groups[last], n, stored[n->id]);
   }
   check(last == g->nkernels - 1);
-  for (int i = 0; i < g->nkernels; i++) check_group(g, &groups[i], stored, a);
+  uint8_t *member = arena_array(a, uint8_t, g->nodes.len);
+  fuse_scratch s = fuse_scratch_new(a, g->nodes.len);
+  for (int i = 0; i < g->nkernels; i++) check_group(g, &groups[i], stored, member, &s);
   *count = g->nkernels;
   return groups;
 }

@@ -10,15 +10,18 @@
 //                  touches an axis of P: the value is used at identical P coordinates.
 //                  Reductions may depend on each other (levels), on maps, views, and gathers of
 //                  buffers. argmin/argmax included.
+//                  Values that reductions depend on may be outputs too (a residual sum).
 //   GROUP_CONTRACT exactly one dot. Producers of its operands inside the group (prologue) are
 //                  maps, views, pads, gathers of buffers, leaves. Consumers (epilogue) are maps
 //                  that take the dot's value at identical coordinates, with the other
 //                  operands of any allowed prologue kind. All outputs have exactly the axis set
-//                  of the dot.
+//                  of the dot, and none is something the dot depends on.
 //   GROUP_SCAN     one scan; maps, views... before it; maps after it at identical coordinates.
+//                  Outputs as for GROUP_CONTRACT.
 //   GROUP_SCATTER  one scatter_add; maps... producing indices and updates; its base operand and
 //                  its result are buffers; nothing after it.
-//   GROUP_OPAQUE   one call; inputs and result are buffers.
+//   GROUP_OPAQUE   one call; inputs and result are buffers, in the storage order they had when the
+//                  graph was built.
 // Gathered operands (in[0] of gather) and inputs of opaque calls are buffers: params or outputs
 // of other kernels, possibly through views (composed into the access).
 // A node that belongs to several kernels has been cloned: every node is in one kernel.
