@@ -31,7 +31,7 @@ typedef struct plan {
   int kc;            // block of kk[0]; 0: not blocked
   int mt, nt;        // grid tile
   int mc;            // rows of a packed at a time; 0: a is read in place
-  bool pack_a, pack_b;
+  bool pack_a, pack_b, transposes_b;
   bool stream_b;     // b is read once in order: N outside M
   bool partial_in_output;
   int a_buf, b_buf, c_buf;  // on-chip buffers, -1 none
@@ -170,37 +170,52 @@ static int round_to(int64_t v, int step) {
   return (int)(r < step ? step : r > (1 << 24) ? (1 << 24) / step * step : r);
 }
 
-/// Grid tiles: balanced over the cores, large enough to repay packing b.
+/// Predicted seconds of the whole contraction with grid tiles of mt x nt.
+static double tiling_seconds(const kbuild *b, const plan *p, int64_t mt, int64_t nt, int64_t outer) {
+  const target_info *t = b->l->target;
+  int64_t m = planned_size(b, p->rows), n = planned_size(b, p->lanes), k = product(b, p->kk, p->nkk);
+  int64_t block = p->kc && p->kc < k ? p->kc : k, cores = t->cores > 0 ? t->cores : 1;
+  double kd = (double)k, area = (double)(mt < m ? mt : m) * (double)(nt < n ? nt : n);
+  double seconds = 2 * area * kd / t->flops_per_second + 1e-6;  // 1 us to hand out a tile
+  // Packing moves an element about as fast as the second-level cache gives it; transposing and
+  // converting take longer.
+  double pack_rate = t->l2_bytes_per_second / 4 / (p->transposes_b ? 4 : 2);
+  if (p->pack_b) seconds += (double)nt * kd / pack_rate;
+  if (p->pack_a) seconds += (double)mt * kd / pack_rate;
+  else seconds += (double)mt * kd * 4 / t->l2_bytes_per_second;
+  // The block of b stays in the second-level cache while rows pass by, or comes again each time.
+  if (p->pack_b && nt * block * 4 > t->l2_bytes / 2) seconds *= 1.15;
+  // Partial sums beside it.
+  if (p->kc && !p->partial_in_output && mt * nt * 4 > t->l2_bytes / 4) seconds *= 1.15;
+  int64_t tiles = outer * ((m + mt - 1) / mt) * ((n + nt - 1) / nt);
+  return seconds * (double)((tiles + cores - 1) / cores);
+}
+
+/// Grid tiles: enough to balance the cores, large enough to repay packing.
 static void choose_tiles(const kbuild *b, plan *p) {
   int64_t m = planned_size(b, p->rows), n = planned_size(b, p->lanes);
-  int64_t k = product(b, p->kk, p->nkk), outer = product(b, p->kbatch, p->nkbatch);
+  int64_t outer = product(b, p->kbatch, p->nkbatch);
+  for (int i = 0; i < p->nkn; i++)
+    if (p->kn[i] != p->lanes) outer *= planned_size(b, p->kn[i]);
   for (int i = 0; i < p->nkm; i++)
     if (p->km[i] != p->rows) outer *= planned_size(b, p->km[i]);
-  int cores = b->l->target->cores > 1 ? b->l->target->cores : 2;
-  int64_t mt = m, nt = n;
-  if (p->pack_b) {
-    int64_t block = p->kc ? p->kc : k;
-    int64_t fit = b->l->target->l2_bytes / 2 / 4 / (block > 0 ? block : 1);
-    if (nt > fit) nt = fit;
-  }
-  // Split the longer side until every core has work, tiles staying at least a few blocks.
-  while (outer * ((m + mt - 1) / mt) * ((n + nt - 1) / nt) < 2 * cores) {
-    bool rows_next = mt / p->mr >= nt / p->nr;
-    if (p->stream_b) rows_next = false;
-    if (rows_next && mt >= 4 * p->mr) mt = (mt + 1) / 2;
-    else if (nt >= 2 * p->nr) nt = (nt + 1) / 2;
-    else if (mt >= 4 * p->mr && !p->stream_b) mt = (mt + 1) / 2;
-    else break;
-    if (outer * mt * nt * k < 1 << 20) break;
-  }
-  if (!p->partial_in_output && p->kc) {
-    // The partial sums live beside the block of b in the second-level cache.
-    while (mt > p->mr * 8 && mt * nt * 4 > b->l->target->l2_bytes / 4) mt = (mt + 1) / 2;
-  }
+  enum { PARTS = 32 };
+  double best = 0;
+  int64_t best_mt = m, best_nt = n;
+  for (int rows = 1; rows <= (p->stream_b ? 1 : PARTS); rows++)
+    for (int columns = 1; columns <= PARTS; columns++) {
+      int64_t mt = round_to((m + rows - 1) / rows, p->mr), nt = round_to((n + columns - 1) / columns, p->nr);
+      double seconds = tiling_seconds(b, p, mt, nt, outer);
+      if (best > 0 && seconds >= best * 0.99) continue;
+      best = seconds;
+      best_mt = mt;
+      best_nt = nt;
+    }
   // A block of a divides the grid tile.
-  p->mc = p->pack_a ? (int)schedule_option(b->l, "mc", round_to(mt < 192 ? mt : 192, p->mr)) : 0;
-  p->mt = (int)schedule_option(b->l, "mt", round_to(mt, p->mc ? p->mc : p->mr));
-  p->nt = (int)schedule_option(b->l, "nt", round_to(nt, p->nr));
+  int64_t mc = best_mt < 192 ? best_mt : 192;
+  p->mc = p->pack_a ? (int)schedule_option(b->l, "mc", round_to(mc, p->mr)) : 0;
+  p->mt = (int)schedule_option(b->l, "mt", round_to(best_mt, p->mc ? p->mc : p->mr));
+  p->nt = (int)schedule_option(b->l, "nt", round_to(best_nt, p->nr));
 }
 
 static void choose_blocking(const kbuild *b, plan *p) {
@@ -217,7 +232,7 @@ static void choose_blocking(const kbuild *b, plan *p) {
   bool big_b = n * k * 4 > t->l2_bytes / 2;
   p->stream_b = direct_b && m <= 32 && big_b;
   p->pack_b = !direct_b || (!p->stream_b && big_b && m > 4 * p->mr);
-  if (!direct_b && m <= 2 * p->mr && plain_operand(b, bo, p->dot->type)) p->pack_b = true;
+  p->transposes_b = p->pack_b && lane_graph < 0;
   p->pack_a = !plain_operand(b, a, p->dot->type);
   const group *g = b->group;
   p->partial_in_output = g->outputs.len == 1 && g->outputs.data[0]->type == p->dot->type &&
