@@ -2,8 +2,9 @@
 
 #define UNARY(name) {#name, BUILTIN_UNARY, OP_##name, 0, 1, 1, #name "(x)"}
 #define BINARY(name, op) {#name, BUILTIN_BINARY, OP_##op, 0, 2, 2, #name "(a, b)"}
-#define MINMAX(name) \
-  {#name, BUILTIN_MINMAX, OP_##name, OP_reduce_##name, 2, -1, #name "(a, b) or " #name "(x, AXIS...)"}
+#define MINMAX(name)                                       \
+  {#name, BUILTIN_MINMAX, OP_##name, OP_reduce_##name, 2, -1, \
+   #name "(a, b) or " #name "(x, AXIS...)"}
 #define REDUCE(name) {#name, BUILTIN_REDUCE, OP_##name, 0, 2, -1, #name "(x, AXIS...)"}
 #define SCAN(name) \
   {#name, BUILTIN_SCAN, OP_##name, 0, 2, 4, #name "(x, AXIS[, reverse = true][, exclusive = true])"}

@@ -120,7 +120,8 @@ static bool int_range_holds(dtype t, int64_t v) {
 static node *literal_error(scope *s, const constant *c, dtype t, span at) {
   str text = source_text(s, at);
   if (t == DT_bool) {
-    scope_error(s, DIAG_literal_range, at, "a bool is needed here; %.*s is a number", STR_FMT(text));
+    scope_error(s, DIAG_literal_range, at, "a bool is needed here; %.*s is a number",
+                STR_FMT(text));
   } else if (c->is_float && !dtype_is_float(t)) {
     scope_error(s, DIAG_literal_range, at, "%.*s is not an integer and cannot be %s", STR_FMT(text),
                 dtype_name(t));

@@ -132,9 +132,9 @@ static void open_bracket(formatter *f, const token *t) {
   bool comment_next = f->comment < f->list.comments.len &&
                       f->list.comments.data[f->comment].begin < t[1].begin;
   bool alone = t[1].newlines > 0 || comment_next;
-  int indent = 0;
-  while (f->line_start + indent < f->out.len && f->out.data[f->line_start + indent] == ' ') indent++;
-  bracket b = {t->kind, alone ? indent + 4 : f->out.len - f->line_start};
+  int indent = 0, line = f->out.len - f->line_start;
+  while (indent < line && f->out.data[f->line_start + indent] == ' ') indent++;
+  bracket b = {t->kind, alone ? indent + 4 : line};
   vec_push(f->arena, &f->brackets, b);
 }
 

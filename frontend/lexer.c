@@ -46,8 +46,9 @@ static int peek(const lexer *l, int ahead) {
 }
 
 static bool is_digit(int c) { return c >= '0' && c <= '9'; }
-static bool is_letter(int c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-static bool is_hex(int c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+static bool is_between(int c, int first, int last) { return c >= first && c <= last; }
+static bool is_letter(int c) { return is_between(c | 0x20, 'a', 'z') || c == '_'; }
+static bool is_hex(int c) { return is_digit(c) || is_between(c | 0x20, 'a', 'f'); }
 
 static span span_at(const lexer *l, int begin, int end) {
   return (span){l->out->file, (uint32_t)begin, (uint32_t)end};

@@ -165,6 +165,8 @@ static bool lower_once(lowerer *l, func *f) {
     for (int i = 0; i < f->facts.len; i++) lower_fact(s, f->facts.data[i]);
     lower_body(s);
   }
+  if (l->g->ix.overflow && !l->errors)
+    scope_error(s, DIAG_too_large, f->name_at, "a size becomes too large to compute with");
   close_error(l);
   if (l->errors || is_poison(s->result)) return false;
   for (; l->stamped < l->g->nodes.len; l->stamped++)
@@ -187,7 +189,7 @@ bool lower_function(lowerer *l, func *f) {
 /// An extern function is a C function: concrete, one result.
 static void check_extern(lowerer *l, func *f) {
   enum { MOST_PARAMS = 64 };
-  if (f->bad_syntax) return;
+  if (!f->is_extern || f->bad_syntax) return;
   const char *wrong = f->generic                      ? "cannot be generic"
                       : f->nresults != 1              ? "returns one value"
                       : f->params.len > MOST_PARAMS   ? "has at most 64 parameters"
@@ -208,7 +210,7 @@ bool frontend_compile(arena *a, diag_list *diags, uint32_t file, const frontend_
   const unit *root = p.units.data[1];
   for (int u = 1; u < p.units.len; u++)
     for (int i = 0; i < p.units.data[u]->funcs.len; i++)
-      if (p.units.data[u]->funcs.data[i]->is_extern) check_extern(&l, p.units.data[u]->funcs.data[i]);
+      check_extern(&l, p.units.data[u]->funcs.data[i]);
   for (int i = 0; i < root->funcs.len; i++) {
     func *f = root->funcs.data[i];
     if (f->generic || f->is_extern || f->bad_signature || !f->name.len) continue;

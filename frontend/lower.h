@@ -1,7 +1,8 @@
 // Lowering: checked, inlined functions to graph IR. What its files share.
 //
 //   lower.c        one graph per concrete function: parameters, sizes, results
-//   lower_func.c   calls of functions: binding axes and values, bodies, results
+//   lower_func.c   calls of functions: bodies, results
+//   lower_bind.c   axes and values of a call to parameters
 //   lower_expr.c   expressions: names, operators, types that meet
 //   lower_call.c   built-in functions
 //   lower_axes.c   built-in functions that take axes
@@ -195,6 +196,11 @@ bool collect_axis_args(scope *s, const expr *e, int from, axis_set *out);
 
 // lower_view.c
 value lower_view(scope *s, const expr *e);
+
+// lower_bind.c
+bool count_arguments(scope *s, const func *f, const expr *e);
+/// Binds the parameters of s->f to the arguments of the call e in s->caller.
+bool bind_arguments(scope *s, const expr *e);
 
 // lower_func.c
 value lower_call(scope *s, const expr *e);

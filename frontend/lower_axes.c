@@ -218,7 +218,8 @@ static value lower_pad(scope *s, const expr *e, const builtin *b) {
   node *n = is_poison(v) ? NULL : need_node(s, v);
   if (!n) return poison_at(e->at);
   if (!is_arrow_of_names(arrow)) {
-    scope_error(s, DIAG_view_form, arrow->at, "`pad` needs the axis and its new name: %s", b->usage);
+    scope_error(s, DIAG_view_form, arrow->at, "`pad` needs the axis and its new name: %s",
+                b->usage);
     return poison_at(e->at);
   }
   expr from = *e;
@@ -270,8 +271,8 @@ static bool concat_form(scope *s, const expr *e, const builtin *b) {
     return false;
   }
   if (arrow->args[0]->nargs != e->nargs - 1) {
-    scope_error(s, DIAG_argument_count, arrow->args[0]->at, "%d values are joined, but %d axes named",
-                e->nargs - 1, arrow->args[0]->nargs);
+    scope_error(s, DIAG_argument_count, arrow->args[0]->at,
+                "%d values are joined, but %d axes named", e->nargs - 1, arrow->args[0]->nargs);
     return false;
   }
   if (e->nargs - 1 <= MAX_PARTS) return true;

@@ -326,7 +326,8 @@ static value misplaced(scope *s, const expr *e) {
                   STR_FMT(e->name));
       break;
     default:
-      scope_error(s, DIAG_view_form, e->at, "`->` and `:` belong in views: x[S -> T], x[D = 0:4 -> E]");
+      scope_error(s, DIAG_view_form, e->at,
+                  "`->` and `:` belong in views: x[S -> T], x[D = 0:4 -> E]");
   }
   return poison_at(e->at);
 }
@@ -352,7 +353,8 @@ static value lower_kind(scope *s, const expr *e) {
 }
 
 static value limit_error(scope *s, const expr *e, int code, const char *what, int limit) {
-  scope_error(s, code, e->at, "%s; the limit is %d", what, limit);
+  if (limit) scope_error(s, code, e->at, "%s; the limit is %d", what, limit);
+  else scope_error(s, code, e->at, "%s", what);
   s->l->stopped = true;
   return poison_at(e->at);
 }
@@ -374,6 +376,6 @@ value lower_expr(scope *s, const expr *e) {
     return limit_error(s, e, DIAG_too_large, "this function becomes too large after inlining",
                        MAX_NODES);
   if (l->g->ix.overflow)
-    return limit_error(s, e, DIAG_too_large, "a size becomes too large an expression", 64);
+    return limit_error(s, e, DIAG_too_large, "a size becomes too large to compute with", 0);
   return v;
 }

@@ -84,7 +84,8 @@ static bool complete_sizes(scope *s, const expr *parts, const expr *const *items
   }
   if (open >= 0) {
     if (assume_multiple(s, total, product)) return sizes[open] = ix_div(pool, total, product), true;
-    scope_error(s, DIAG_not_provable, parts->at, "the size %.*s is not known to be a multiple of %.*s",
+    scope_error(s, DIAG_not_provable, parts->at,
+                "the size %.*s is not known to be a multiple of %.*s",
                 STR_FMT(size_text(s, total)), STR_FMT(size_text(s, product)));
     return false;
   }
@@ -397,7 +398,8 @@ static bool lower_window(scope *s, plan *p, int k, str source, const expr *to) {
     w = (window){.s = s, .source = source, .source_size = source_size(s, p, k)};
     if (!(e = coordinate(&w, to))) return false;
   }
-  if (!w.axes.n) return view_error(s, to->at, "no axis here; to take one element write D = 3"), false;
+  if (!w.axes.n)
+    return view_error(s, to->at, "no axis here; to take one element write D = 3"), false;
   if (!window_fits(s, &w, e, to->at, open)) return false;
   p->made[k] = w.axes;
   p->index[k] = e;
@@ -411,8 +413,10 @@ static bool lower_arrow(scope *s, plan *p, const expr *e) {
   p->changed = true;
   if (from->kind == EXPR_POISON || to->kind == EXPR_POISON) return s->l->errors++, false;
   if (from->kind == EXPR_TUPLE) return lower_merge(s, p, from, to);
-  if (from->kind != EXPR_NAME)
-    return view_error(s, from->at, "an axis name, or several in parentheses, is needed here"), false;
+  if (from->kind != EXPR_NAME) {
+    view_error(s, from->at, "an axis name, or several in parentheses, is needed here");
+    return false;
+  }
   int k = source_axis(s, p, from->name, from->at);
   if (k < 0) return false;
   bool names = to->kind == EXPR_NAME || to->kind == EXPR_NAMED || to->kind == EXPR_TUPLE;

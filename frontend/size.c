@@ -58,7 +58,9 @@ static bool linear_in_symbol(const ix_pool *p, ix e, str *symbol, int64_t *coef,
   return *coef != 0 && *coef != INT64_MIN && *offset != INT64_MIN;
 }
 
-static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+static int64_t floor_div(int64_t a, int64_t b) {
+  return a / b - (a % b != 0 && (a < 0) != (b < 0));
+}
 
 static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 

@@ -50,7 +50,9 @@ void write_whole_file(const char *path, str text) {
   fclose(f);
 }
 
-static int compare(const void *a, const void *b) { return str_cmp(*(const str *)a, *(const str *)b); }
+static int compare(const void *a, const void *b) {
+  return str_cmp(*(const str *)a, *(const str *)b);
+}
 
 int list_files(arena *a, const char *folder, const char *suffix, str **names) {
   vec(str) found = {0};

@@ -114,7 +114,8 @@ Test(frontend_std, activations, .fini = close_test) {
 
 Test(frontend_std, attention_with_a_mask, .fini = close_test) {
   arena a = {0};
-  interp_tensor in[4] = {random_tensor(&a, DT_f64, DIMS(N, D)), random_tensor(&a, DT_f64, DIMS(T, D)),
+  interp_tensor in[4] = {random_tensor(&a, DT_f64, DIMS(N, D)),
+                         random_tensor(&a, DT_f64, DIMS(T, D)),
                          random_tensor(&a, DT_f64, DIMS(T, 4)),
                          random_tensor(&a, DT_bool, DIMS(N, T))};
   for (int i = 0; i < N * T; i++) in[3].data[i].i = i % T == 0 || in[3].data[i].i > 0;
@@ -181,9 +182,10 @@ Test(frontend_std, random_numbers_have_their_moments, .fini = close_test) {
   enum { COUNT = 20000 };
   interp_tensor seed = {.type = DT_i64, .data = &(scalar){.i = 42}};
   for (int kind = 0; kind < 2; kind++) {
-    interp_tensor x = run(kind ? "fn f(s: i64) -> f32[A = 100, B = 200] { return normal(s, A, B) }"
-                               : "fn f(s: i64) -> f32[A = 100, B = 200] { return uniform(s, A, B) }",
-                          &seed);
+    static const char *const programs[] = {
+        "fn f(s: i64) -> f32[A = 100, B = 200] { return uniform(s, A, B) }",
+        "fn f(s: i64) -> f32[A = 100, B = 200] { return normal(s, A, B) }"};
+    interp_tensor x = run(programs[kind], &seed);
     double mean = 0, square = 0, least = INFINITY, most = -INFINITY;
     for (int i = 0; i < COUNT; i++) {
       double v = x.data[i].f;
