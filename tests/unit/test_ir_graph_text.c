@@ -2,6 +2,7 @@
 // wrong texts get a diagnostic at the right place.
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "ir/graph.h"
 
@@ -368,5 +369,44 @@ Test(ir_graph_text, cut_off_anywhere_is_an_error_and_no_crash) {
     cr_expect_null(parse(&scratch, (str){text.ptr, len}, &diags), "%d", len);
     arena_free(&scratch);
   }
+  arena_free(&a);
+}
+
+// ---- the documentation
+
+static str read_file(arena *a, const char *path) {
+  FILE *f = fopen(path, "rb");
+  cr_assert(f, "%s", path);
+  strbuf b = sb_new(a);
+  char part[4096];
+  for (size_t n; (n = fread(part, 1, sizeof part, f)) > 0;) sb_put(&b, (str){part, (int)n});
+  fclose(f);
+  return sb_str(&b);
+}
+
+Test(ir_graph_text, examples_of_the_documentation_are_canonical) {
+  arena a = {0};
+  char *text = str_z(&a, read_file(&a, TCF_SOURCE_DIR "/docs/ir.md"));
+  int found = 0;
+  for (char *at = text; (at = strstr(at, "```graph\n")); found++) {
+    at += strlen("```graph\n");
+    char *end = strstr(at, "```");
+    cr_assert(end);
+    str block = {at, (int)(end - at)};
+    diag_list diags;
+    graph *g = parse(&a, block, &diags);
+    cr_assert(g, "%.*s", STR_FMT(diags.items.data[0]->text));
+    cr_expect(str_eq(print(&a, g), block), "%.*s\nprints as\n%.*s", STR_FMT(block),
+              STR_FMT(print(&a, g)));
+  }
+  cr_expect_eq(found, 2);
+  arena_free(&a);
+}
+
+Test(ir_graph_text, the_documentation_names_every_op) {
+  arena a = {0};
+  const char *text = str_z(&a, read_file(&a, TCF_SOURCE_DIR "/docs/ir.md"));
+  for (int o = 0; o < OP_COUNT; o++)
+    cr_expect(strstr(text, op_get((op)o)->name), "%s", op_get((op)o)->name);
   arena_free(&a);
 }
