@@ -5,7 +5,7 @@
 
 enum {
   MAX_NESTING = 256,     // brackets and operators within one another
-  MAX_CHAIN = 1000,      // operators or views one after another: depth of a tree
+  MAX_CHAIN = 500,      // operators or views one after another: depth of a tree
 };
 
 typedef enum expr_kind {

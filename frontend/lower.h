@@ -16,7 +16,7 @@
 
 enum {
   MAX_INLINE_DEPTH = 64,     // calls within calls
-  MAX_EVAL_DEPTH = 3000,     // expressions within expressions, through calls
+  MAX_EVAL_DEPTH = 1000,     // expressions within expressions, through calls: 2 MB of stack
   MAX_CALLS = 200000,        // of one function, after inlining
   MAX_NODES = 500000,        // of one graph
 };
