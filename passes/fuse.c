@@ -17,6 +17,9 @@
 
 enum { MAX_CONE = 64 };
 
+// Seconds: a gain below this is noise of the model.
+static const double least_gain = 1e-7;
+
 static op_class class_of(const fusion *f, int id) { return op_get(f->nodes[id]->op)->class; }
 
 /// What a cluster is built around: contract, scan, scatter, opaque, reduce, or map for none.
@@ -110,6 +113,20 @@ static bool large_enough(const fusion *f, int unit, int reader) {
   return true;
 }
 
+/// The reader reduces over other axes than the rows that the unit maps.
+static bool other_rows(const fusion *f, int unit, int reader) {
+  if (f->rows[unit] < 0 || f->rows[unit] == unit) return false;
+  const node *own = f->nodes[f->rows[unit]];
+  for (int i = 0; i < f->clusters[reader].len; i++) {
+    const node *n = f->nodes[f->clusters[reader].data[i]];
+    if (!op_is_reduce(n->op)) continue;
+    node over = {.naxes = n->nattr_axes, .axes = n->attr_axes};
+    node own_over = {.naxes = own->nattr_axes, .axes = own->attr_axes};
+    return !node_same_axis_set(&over, &own_over) || !node_same_axis_set(n, own);
+  }
+  return false;
+}
+
 static void join_readers(fusion *f, int unit) {
   int home = f->homes[unit].data[0];
   op_class own = anchor_class(f, home);
@@ -121,6 +138,7 @@ static void join_readers(fusion *f, int unit) {
     op_class kind = anchor_class(f, reader);
     if (kind == CLASS_contract) continue;  // step 3 weighs prologues
     if ((kind == CLASS_scan || kind == CLASS_scatter) && readers.len > 1) continue;
+    if (other_rows(f, unit, reader)) continue;
     if (joined && !large_enough(f, unit, reader)) continue;
     if (!may_join(f, home, reader) || !pays(f, home, reader)) continue;
     clusters_merge(f, home, reader);
@@ -215,7 +233,7 @@ static void recompute(fusion *f, int unit) {
   bool ok = true;
   for (int i = 0; i < touched.len && ok; i++)
     if (f->clusters[touched.data[i]].len) ok = may_join(f, touched.data[i], -1);
-  if (!ok || total_seconds(f, &touched) >= before * 0.999) trial_undo(f, &t);
+  if (!ok || total_seconds(f, &touched) >= before - least_gain) trial_undo(f, &t);
 }
 
 // ---- 4. neighbours

@@ -2,7 +2,7 @@
 //
 // A *unit* is a node that is computed in one place unless the cost model says otherwise: maps,
 // reductions, contractions, gathers... *Free* nodes (constants, sizes, indices, views, pads,
-// widening casts) cost next to nothing: each kernel that uses one gets its own clone. A *cluster*
+// widening casts, numbers made of sizes) cost next to nothing: each kernel that uses one gets its own clone. A *cluster*
 // is a set of units that becomes one kernel; a unit in several clusters is recomputed there.
 #pragma once
 #include "passes/group.h"
@@ -67,6 +67,7 @@ typedef struct fusion {
   bool *free;      // cloned into each kernel that uses it
   ints *deps;      // unit: the units it reads, through free nodes
   ints *users;     // unit: the units that read it
+  int *rows;       // unit: the reduction whose finished rows it maps, -1 none
   ints *homes;     // unit: the clusters that compute it; the first one stores it if any does
   ints *clusters;  // the units of each cluster, ascending; empty: gone
   int nclusters;

@@ -31,14 +31,23 @@ static void drop(ints *v, int x) {
 
 // ---- setting up
 
-static bool can_be_free(const node *n) {
+/// A number that follows from sizes and constants alone, such as rsqrt(D).
+static bool is_number_of_sizes(const fusion *f, const node *n) {
+  if (!op_is_map(n->op) || n->naxes) return false;
+  for (int k = 0; k < n->nin; k++)
+    if (!f->free[n->in[k]->id]) return false;
+  return true;
+}
+
+static bool can_be_free(const fusion *f, const node *n) {
   switch (class_of(n)) {
     case CLASS_view: return true;
     case CLASS_leaf: return n->op != OP_param;
-    default:
-      return n->op == OP_cast && cast_is_exact(n->in[0]->type, n->type) &&
-             dtype_bytes(n->type) > dtype_bytes(n->in[0]->type);
+    default: break;
   }
+  if (is_number_of_sizes(f, n)) return true;
+  return n->op == OP_cast && cast_is_exact(n->in[0]->type, n->type) &&
+         dtype_bytes(n->type) > dtype_bytes(n->in[0]->type);
 }
 
 /// Operands that must be buffers as they are.
@@ -79,6 +88,18 @@ static void find_deps(fusion *f, const node *n, ints *deps) {
   }
 }
 
+/// A map of finished rows has their axes: it is best computed where the rows are.
+static int row_source(const fusion *f, int id) {
+  const node *n = f->nodes[id];
+  if (op_is_reduce(n->op)) return id;
+  if (!op_is_map(n->op)) return -1;
+  for (int i = 0; i < f->deps[id].len; i++) {
+    int dep = f->deps[id].data[i];
+    if (f->rows[dep] >= 0 && node_same_axis_set(f->nodes[dep], n)) return f->rows[dep];
+  }
+  return -1;
+}
+
 void fusion_init(fusion *f, pass_ctx *ctx) {
   graph *g = ctx->graph;
   *f = (fusion){.g = g, .a = ctx->scratch, .target = target_or_default(ctx->options)};
@@ -91,18 +112,20 @@ void fusion_init(fusion *f, pass_ctx *ctx) {
   f->users = arena_array(f->a, ints, f->n);
   f->homes = arena_array(f->a, ints, f->n);
   f->clusters = arena_array(f->a, ints, f->n);
+  f->rows = arena_array(f->a, int, f->n);
   f->member = arena_array(f->a, uint8_t, f->n);
   f->stored = arena_array(f->a, uint8_t, f->n);
   f->candidate = arena_array(f->a, node *, f->n);
   f->scratch = fuse_scratch_new(f->a, f->n);
   find_live(f);
-  for (int id = 0; id < f->n; id++) f->free[id] = can_be_free(f->nodes[id]) && !f->returned[id];
+  for (int id = 0; id < f->n; id++) f->free[id] = can_be_free(f, f->nodes[id]) && !f->returned[id];
   for (int id = f->n - 1; id >= 0; id--)
     if (f->live[id]) force_buffers(f, f->nodes[id]);
   for (int id = 0; id < f->n; id++) {
     if (!f->live[id] || f->nodes[id]->op == OP_param) continue;
     find_deps(f, f->nodes[id], &f->deps[id]);
     if (f->free[id]) continue;
+    f->rows[id] = row_source(f, id);
     for (int i = 0; i < f->deps[id].len; i++)
       vec_push(f->a, &f->users[f->deps[id].data[i]], id);
     int cluster = f->nclusters++;

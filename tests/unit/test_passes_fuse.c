@@ -228,3 +228,47 @@ Test(passes_fuse, a_view_of_the_product_ends_the_epilogue) {
   cr_assert_eq(n, 2);
   cr_assert_eq(count_reason(g, REASON_view_of_reduction, false), 1);
 }
+
+Test(passes_fuse, row_values_are_finished_where_the_rows_are) {
+  fixture *f = begin();
+  graph *g = f->g;
+  node *x = param(f, "x", DT_f32, f->N, f->D);
+  node *s = graph_reduce(g, OP_sum, graph_unary(g, OP_exp, x), &f->D, 1);
+  node *m = graph_reduce(g, OP_reduce_max, x, &f->D, 1);
+  node *row = graph_binary(g, OP_sub, graph_unary(g, OP_log, s), m);
+  graph_output(g, graph_reduce(g, OP_sum, row, &f->N, 1), STR("out"));
+  int n;
+  group *groups = fuse(f, &n);
+  cr_assert_eq(n, 2);
+  cr_assert_eq(groups[0].outputs.len, 1);  // log(s) - m, not s and m
+  cr_assert_eq(groups[0].outputs.data[0]->op, OP_sub);
+}
+
+Test(passes_fuse, numbers_made_of_sizes_are_computed_in_place) {
+  fixture *f = begin();
+  graph *g = f->g;
+  node *x = param(f, "x", DT_f32, f->N, f->D), *w = param(f, "w", DT_f32, f->D, f->E);
+  node *scale = graph_unary(g, OP_rsqrt, graph_size(g, DT_f32, graph_axis_size(g, f->D)));
+  graph_output(g, graph_binary(g, OP_mul, graph_dot(g, x, w, &f->D, 1), scale), STR("out0"));
+  graph_output(g, graph_binary(g, OP_mul, x, scale), STR("out1"));
+  int n;
+  group *groups = fuse(f, &n);
+  cr_assert_eq(n, 2);
+  for (int i = 0; i < 2; i++)
+    for (int k = 0; k < groups[i].inputs.len; k++)
+      cr_assert_eq(groups[i].inputs.data[k]->op, OP_param);
+}
+
+Test(passes_fuse, intermediates_are_stored_in_the_order_of_the_product) {
+  fixture *f = begin();
+  graph *g = f->g;
+  node *x = param(f, "x", DT_f32, f->N, f->D), *w = param(f, "w", DT_f32, f->D, f->E);
+  node *b = param(f, "b", DT_f32, f->E, -1);
+  node *h = graph_binary(g, OP_add, b, graph_dot(g, x, w, &f->D, 1));  // written E, N
+  graph_output(g, graph_reduce(g, OP_reduce_max, h, &f->E, 1), STR("out"));
+  int n;
+  group *groups = fuse(f, &n);
+  cr_assert_eq(n, 2);
+  cr_assert_eq(groups[0].outputs.data[0]->axes[0], f->N);
+  cr_assert_eq(groups[0].outputs.data[0]->axes[1], f->E);
+}
