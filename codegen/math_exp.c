@@ -52,20 +52,19 @@ val math_exp2(const mathb *m, val x) {
   return m_scale(m, POLY(m, exp2, m_sub(m, x, kf)), k, kf);
 }
 
-/// e^x - 1 = 2^k (e^r - 1) + (2^k - 1); half of it is computed because 2^k may overflow where the
-/// result does not.
+/// e^x - 1 = 2^k (e^r - 1) + (2^k - 1). Up to 1/2, where that sum would cancel, k is taken as 0; half
+/// of it is computed because 2^k may overflow where the result does not.
 val math_expm1(const mathb *m, val x) {
   bool is_double = m->t == DT_f64;
+  val near = m_cmp(m, LLVMRealOLT, m_abs(m, x), m_const(m, 0.5));
   reduced a = reduce(m, clamp(m, x, is_double ? -40 : -20, is_double ? 710 : 89));
-  val square = m_mul(m, a.r, a.r);
-  val p = m_mad(m, POLY(m, expm1, a.r), square, a.r);
+  val r = m_select(m, near, x, a.r);
+  val p = m_mad(m, POLY(m, expm1, r), m_mul(m, r, r), r);
   val one_less = LLVMBuildSub(m->b, a.k, m_int(m, 1), "");
   val biased = LLVMBuildAdd(m->b, one_less, m_int(m, m->bias), "");
   val half_scale = m_from_bits(m, LLVMBuildShl(m->b, biased, m_int(m, m->mantissa), ""));
   val half = m_mad(m, half_scale, p, m_sub(m, half_scale, m_const(m, 0.5)));
-  val unscaled = LLVMBuildICmp(m->b, LLVMIntEQ, a.k, m_int(m, 0), "");
-  val y = m_select(m, unscaled, p, m_add(m, half, half));
-  return m_copysign(m, y, x);  // keeps -0
+  return m_copysign(m, m_select(m, near, p, m_add(m, half, half)), x);  // keeps -0
 }
 
 /// The quotient n / d for 1 <= d <= 2.

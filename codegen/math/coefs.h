@@ -25,15 +25,16 @@ static const double exp2_f32[] = {
     0x1.3fd238p-13,
 };
 
-// (exp(r) - 1 - r) / r^2
-// relative error 2^-30.28125
+// (exp(r) - 1 - r) / r^2, |r| <= 1/2
+// relative error 2^-32.15625
 static const double expm1_f32[] = {
     0x1p-1,
     0x1.555556p-3,
-    0x1.5554fep-5,
+    0x1.555556p-5,
     0x1.110fc6p-7,
-    0x1.6d345ap-10,
-    0x1.a2cdbap-13,
+    0x1.6c1516p-10,
+    0x1.a2a77p-13,
+    0x1.a29842p-16,
 };
 
 // exp(r)
@@ -71,21 +72,21 @@ static const double exp2_f64[] = {
     0x1.dba96a8e6673p-36,
 };
 
-// (exp(r) - 1 - r) / r^2
-// relative error 2^-64.5
+// (exp(r) - 1 - r) / r^2, |r| <= 1/2
+// relative error 2^-59.78125
 static const double expm1_f64[] = {
     0x1p-1,
     0x1.5555555555555p-3,
-    0x1.5555555555556p-5,
-    0x1.1111111111373p-7,
-    0x1.6c16c16c15f8bp-10,
-    0x1.a01a019eb5f07p-13,
-    0x1.a01a01a864f97p-16,
-    0x1.71de4005c7e01p-19,
-    0x1.27e4d71654044p-22,
-    0x1.ae4f2371759adp-26,
-    0x1.1f7b025069bcp-29,
-    0x1.7ecf9338a747bp-33,
+    0x1.555555555557ep-5,
+    0x1.1111111111256p-7,
+    0x1.6c16c16c04e17p-10,
+    0x1.a01a019fb36dfp-13,
+    0x1.a01a01f2045b3p-16,
+    0x1.71de3b4055a3fp-19,
+    0x1.27e45769ab2b1p-22,
+    0x1.ae62445f7e80dp-26,
+    0x1.2017fe320a54ep-29,
+    0x1.635736fac141bp-33,
 };
 
 // (log(1 + f) - f + f^2 / 2) / f^3

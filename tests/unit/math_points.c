@@ -63,7 +63,9 @@ static void put_exponents(sink *s, int per_exponent) {
       put_bits(s, base | edges[k]);
       put_bits(s, base | edges[k] | sign);
     }
-    for (int k = 0; k < per_exponent; k++)
+    // Where functions are neither constant nor linear, eight times as many.
+    bool busy = e > exponents / 2 - 12 && e < exponents / 2 + 8;
+    for (int k = 0; k < per_exponent * (busy ? 8 : 1); k++)
       put_bits(s, base | (next(s) & mask) | (next(s) & 1 ? sign : 0));
   }
 }
