@@ -24,7 +24,10 @@ static void fill(dtype t, void *out, bool positive) {
   unsigned state = 12345;
   for (int k = 0; k < ELEMENTS; k++) {
     double v = 0;
-    for (int n = 0; n < 4; n++) v += (double)((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-24;
+    for (int n = 0; n < 4; n++) {
+      state = state * 1664525u + 1013904223u;
+      v += (double)(state >> 8) * 0x1p-24;
+    }
     v = (v - 2) * 2;
     if (positive) v = v * v + 0.01;
     if (t == DT_f64) ((double *)out)[k] = v;
@@ -68,7 +71,8 @@ int main(int argc, char **argv) {
     printf("%-10s", info->name);
     for (int t = 0; t < 2; t++) {
       dtype type = t ? DT_f64 : DT_f32;
-      bool positive = !strncmp(info->name, "log", 3) || o == OP_sqrt || o == OP_rsqrt || o == OP_pow;
+      bool root = o == OP_sqrt || o == OP_rsqrt;
+      bool positive = root || o == OP_pow || !strncmp(info->name, "log", 3);
       fill(type, a, positive);
       fill(type, b, false);
       for (int k = 0; k < count; k++) {

@@ -19,7 +19,9 @@ typedef struct caster {
 static LLVMTypeRef type_of(caster *c, dtype t) { return emit_type(c->e, t, c->lanes); }
 static val int_const(caster *c, dtype t, int64_t v) { return emit_int(type_of(c, t), v); }
 static val float_const(caster *c, dtype t, double v) { return emit_float(type_of(c, t), v); }
-static val bits_of(caster *c, val x, dtype as) { return LLVMBuildBitCast(c->b, x, type_of(c, as), ""); }
+static val bits_of(caster *c, val x, dtype as) {
+  return LLVMBuildBitCast(c->b, x, type_of(c, as), "");
+}
 
 static val icmp(caster *c, LLVMIntPredicate p, val x, val y) {
   return LLVMBuildICmp(c->b, p, x, y, "");

@@ -52,8 +52,8 @@ val math_exp2(const mathb *m, val x) {
   return m_scale(m, POLY(m, exp2, m_sub(m, x, kf)), k, kf);
 }
 
-/// e^x - 1 = 2^k (e^r - 1) + (2^k - 1). Up to 1/2, where that sum would cancel, k is taken as 0; half
-/// of it is computed because 2^k may overflow where the result does not.
+/// e^x - 1 = 2^k (e^r - 1) + (2^k - 1). Up to 1/2, where that sum would cancel, k is taken as 0;
+/// half of it is computed because 2^k may overflow where the result does not.
 val math_expm1(const mathb *m, val x) {
   bool is_double = m->t == DT_f64;
   val near = m_cmp(m, LLVMRealOLT, m_abs(m, x), m_const(m, 0.5));

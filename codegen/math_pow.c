@@ -1,7 +1,7 @@
 // pow with the special cases of C: x^y = 2^(y log2 x) with the product known to more digits than
 // the result has.
 //
-//   f32   log2 |x| and the product in f64, the fraction of the product back in f32 for the last step
+//   f32   log2 |x| and the product in f64, its fraction back in f32 for the last step
 //   f64   log |x| and the product in two parts each (about 2^-65), then exp of both parts
 #include "codegen/math.h"
 #include "codegen/math/coefs.h"
@@ -19,7 +19,8 @@ static val magnitude_f32(const mathb *m, val x, val y) {
   val e, f, k;
   math_split_exponent(m, x, &e, &f);
   val fraction = LLVMBuildFPExt(m->b, f, d.ft, "");
-  val log = m_mad(&d, fraction, M_POLY(&d, pow_log2_f32, fraction), LLVMBuildFPExt(m->b, e, d.ft, ""));
+  val whole = LLVMBuildFPExt(m->b, e, d.ft, "");
+  val log = m_mad(&d, fraction, M_POLY(&d, pow_log2_f32, fraction), whole);
   if (!m->wide) log = special_log(&d, LLVMBuildFPExt(m->b, x, d.ft, ""), log);
   val t = m_mul(&d, log, LLVMBuildFPExt(m->b, y, d.ft, ""));
   t = m_at_most(&d, 129, m_at_least(&d, -151, t));

@@ -2,9 +2,9 @@
 //
 //   x * 2/pi = n + r, |r| <= 1/2;  sin x = +-sin or +-cos of r pi/2, by n mod 4
 //
-// Only n mod 4 matters, so for a large x = x' 2^s with an integer x', 2^s 2/pi is taken mod 4 from a
-// table of few s, cut in parts so that the leading products with x' are exact: one straight line of
-// code for every x, however large (the idea is Payne and Hanek's, 1983). f32 is reduced in f64.
+// Only n mod 4 matters, so for a large x = x' 2^s with an integer x', 2^s 2/pi is taken mod 4 from
+// a table of few s, cut in parts so that the leading products with x' are exact: one straight line
+// of code for every x, however large (the idea is Payne and Hanek's, 1983). f32 is reduced in f64.
 #include "codegen/math.h"
 #include "codegen/math/coefs.h"
 #include "codegen/math/tables.h"
@@ -124,8 +124,8 @@ static val modulo_four(const mathb *m, val x) {
 }
 
 /// The four products in descending size are p0 + e0, p1 + e1, p2 + e2, p3; those that can exceed 4
-/// are reduced by it, then everything is summed in two parts after the nearest integer is taken off.
-/// Bits down to 2^-120 count: a double may come as close as 2^-62 to a multiple of pi/2.
+/// are reduced by it, then all is summed in two parts after the nearest integer is taken off. Bits
+/// down to 2^-120 count: a double may come as close as 2^-62 to a multiple of pi/2.
 static angle reduce_f64(const mathb *m, val x) {
   val g[4], scaled, p0, e0, p1, e1, p2, e2, a, b, c, d, f, h, sum, error;
   factors_f64(m, x, &scaled, g);
@@ -237,7 +237,7 @@ val math_atan(const mathb *m, val x) {
   val z = m_mul(m, t, t), zero = m_const(m, 0);
   double high = m->t == DT_f64 ? 0x1.921fb54442d18p0 : 0x1.921fb6p0;
   double low = m->t == DT_f64 ? 0x1.1a62633145c07p-54 : -0x1.777a5cp-25;
-  val small = m_mad(m, m_mul(m, t, z), POLY(m, atan, z), m_select(m, beyond, m_const(m, low), zero));
-  val y = m_select(m, beyond, m_add(m, m_const(m, high), m_add(m, t, small)), m_add(m, t, small));
-  return m_copysign(m, y, x);
+  val offset = m_select(m, beyond, m_const(m, low), zero);
+  val y = m_add(m, t, m_mad(m, m_mul(m, t, z), POLY(m, atan, z), offset));
+  return m_copysign(m, m_select(m, beyond, m_add(m, m_const(m, high), y), y), x);
 }

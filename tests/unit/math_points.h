@@ -4,9 +4,9 @@
 
 #include "ir/op.h"
 
-/// n values of the type (float or double), malloc'd: every exponent with random significands of both
-/// signs (more of them around 1), the special values, the neighbourhoods where the function is hard, uniform stretches.
-/// Deterministic. *n is a multiple of 16.
+/// n values of the type (float or double), malloc'd: every exponent with random significands of
+/// both signs (more of them around 1), the special values, the neighbourhoods where the function is
+/// hard, uniform stretches. Deterministic. *n is a multiple of 16.
 void *math_points(op o, dtype t, int operand, int per_exponent, int64_t *n);
 
 /// The exact value to at least 64 bits, by MPFR.

@@ -1,5 +1,5 @@
-// Map ops and casts as compiled equal the scalar meaning (op_eval, scalar_cast) bit for bit, for all
-// types, on every instruction set this machine has, as vectors and as scalar code.
+// Map ops and casts as compiled equal the scalar meaning (op_eval, scalar_cast) bit for bit, for
+// all types, on every instruction set this machine has, as vectors and as scalar code.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -21,12 +21,14 @@ static uint64_t next(uint64_t *state) {  // splitmix64
 }
 
 static const double special_floats[] = {
-    0,         -0.0,       1,          -1,         0.5,        1.5,      2.5,        -2.5,   INFINITY,
-    -INFINITY, NAN,        0x1p-149,   -0x1p-149,  0x1p-1074,  0x1p-126, 0x1p-24,    0x1p-25, 65504,
-    65519,     65520,      65536,      2147483520, 2147483647, 2147483648.0, -2147483648.0, -2147483649.0,
-    0x1p63,    -0x1p63,    0x1p63 - 1024, 127.5,   128,        -128.5,   -129,       255.5,  256,
-    -0.9,      3.4e38,     -3.4e38,    0x1.fffffep127, 1e300,  -1e300,   0x1.ff8p-15, 0x1.008p0,
-    0x1.018p0, 0x1.00800000001p0, 32767.9, 32768,  -32769,     0x1.01p0, 0x1.03p0,   0x1.01000001p0};
+    0, -0.0, 1, -1, 0.5, 1.5, 2.5, -2.5, -0.9, INFINITY, -INFINITY, NAN,
+    // limits and ties of the float types
+    0x1p-149, -0x1p-149, 0x1p-1074, 0x1p-126, 3.4e38, -3.4e38, 0x1.fffffep127, 1e300, -1e300,
+    0x1p-24, 0x1p-25, 0x1.ff8p-15, 65504, 65519, 65520, 65536, 0x1.008p0, 0x1.018p0,
+    0x1.00800000001p0, 0x1.01p0, 0x1.03p0, 0x1.01000001p0,
+    // limits of the integer types
+    127.5, 128, -128.5, -129, 255.5, 256, 32767.9, 32768, -32769, 2147483520, 2147483647,
+    2147483648.0, -2147483648.0, -2147483649.0, 0x1p63, -0x1p63, 0x1p63 - 1024};
 
 static const int64_t special_ints[] = {
     0, 1, -1, 2, -2, 7, 31, 32, 63, 64, 127, 128, -128, 255, 256, 32767, -32768, 65504, 65520,
@@ -110,8 +112,9 @@ static void check_ops(const op *ops, int n, dtype t, bool gives_bool) {
   for (int k = 0; k < n; k++) check_op(j, ops[k], t, gives_bool ? DT_bool : t);
   math_jit_free(j);
 }
-#define CHECK(t, gives_bool, ...) \
-  check_ops((const op[]){__VA_ARGS__}, (int)(sizeof((op[]){__VA_ARGS__}) / sizeof(op)), t, gives_bool)
+#define CHECK(t, gives_bool, ...)                                                             \
+  check_ops((const op[]){__VA_ARGS__}, (int)(sizeof((op[]){__VA_ARGS__}) / sizeof(op)), (t), \
+            (gives_bool))
 
 static void check_arithmetic(dtype t) {
   CHECK(t, false, OP_add, OP_sub, OP_mul, OP_div, OP_rem, OP_min, OP_max, OP_neg, OP_abs, OP_sign,
