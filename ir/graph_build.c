@@ -100,6 +100,17 @@ static bool infer_leaf(const graph *g, const node *n, arena *a, axis_list *axes,
   }
 }
 
+/// The result has the base's axes; but all axes of the operands are walked together.
+static bool infer_scatter(const graph *g, const node *n, arena *a, axis_list *axes, str *why) {
+  axis_list walked = {.n = 0};
+  for (int k = 0; k < n->nin; k++) list_add(&walked, n->in[k]->axes, n->in[k]->naxes);
+  if (walked.n > MAX_AXES)
+    return refuse(why, str_printf(a, "scatter_add would walk %d axes; the limit is %d", walked.n,
+                                  MAX_AXES));
+  list_add(axes, n->in[0]->axes, n->in[0]->naxes);
+  return needs_count(n, 1, 1, a, why) && needs_axes(g, n, n->in[0], a, why);
+}
+
 static bool infer_axes(const graph *g, const node *n, arena *a, axis_list *axes, str *why) {
   const node *const *in = (const node *const *)n->in;
   switch (op_get(n->op)->class) {
@@ -132,9 +143,7 @@ static bool infer_axes(const graph *g, const node *n, arena *a, axis_list *axes,
         list_add(axes, gathered ? in[1]->axes : &in[0]->axes[k], gathered ? in[1]->naxes : 1);
       }
       return true;
-    case CLASS_scatter:
-      list_add(axes, in[0]->axes, in[0]->naxes);
-      return needs_count(n, 1, 1, a, why) && needs_axes(g, n, in[0], a, why);
+    case CLASS_scatter: return infer_scatter(g, n, a, axes, why);
     case CLASS_opaque: list_add(axes, n->axes, n->naxes); return true;
   }
   return false;

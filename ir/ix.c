@@ -448,6 +448,15 @@ static int64_t saturate_add(int64_t a, int64_t b) {
   return a < 0 ? INT64_MIN : INT64_MAX;
 }
 
+int64_t ix_gcd(int64_t a, int64_t b) {
+  while (b) {
+    int64_t r = b == -1 ? 0 : a % b;
+    a = b;
+    b = r;
+  }
+  return a < 0 ? -a : a;
+}
+
 int64_t ix_floor_div(int64_t a, int64_t b) {
   if (b == 0) return 0;
   if (b == -1) return a == INT64_MIN ? INT64_MAX : -a;

@@ -13,15 +13,6 @@
 // Division and modulo share one decomposition, so that a quotient always meets its remainder.
 #include "ir/ix_terms.h"
 
-static int64_t gcd(int64_t a, int64_t b) {
-  while (b) {
-    int64_t r = a % b;
-    a = b;
-    b = r;
-  }
-  return a < 0 ? -a : a;
-}
-
 static bool is_zero(const ix_pool *p, ix e) {
   int64_t v;
   return ix_is_const(p, e, &v) && v == 0;
@@ -70,7 +61,7 @@ static bool within(ix_pool *p, ix e, ix b) {
 
 /// The greatest common monomial of a term and a monomial.
 static ix_term common_factor(ix_pool *p, const ix_term *t, const ix_term *m) {
-  ix_term g = {.coef = gcd(t->coef, m->coef)};
+  ix_term g = {.coef = ix_gcd(t->coef, m->coef)};
   ix *atoms = arena_array(p->arena, ix, m->natoms);
   for (int i = 0, j = 0; i < t->natoms && j < m->natoms;) {
     if (t->atoms[i] == m->atoms[j]) {

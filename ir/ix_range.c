@@ -259,15 +259,6 @@ bool ix_known_le(ix_pool *p, ix a, ix b) {
 
 // ---- divisors
 
-static int64_t gcd(int64_t a, int64_t b) {
-  while (b) {
-    int64_t r = a % b;
-    a = b;
-    b = r;
-  }
-  return a;
-}
-
 static int64_t magnitude(int64_t v) { return v == INT64_MIN ? INT64_MAX / 2 + 1 : v < 0 ? -v : v; }
 
 int64_t ix_divisor(const ix_pool *p, ix e) {
@@ -283,7 +274,7 @@ int64_t ix_divisor(const ix_pool *p, ix e) {
     case IX_DIV:
       d = ix_divisor(p, n->a);
       return ix_is_const(p, n->b, &k) && k > 0 && d % k == 0 ? d / k : 1;
-    case IX_MOD: return gcd(ix_divisor(p, n->a), ix_divisor(p, n->b));
+    case IX_MOD: return ix_gcd(ix_divisor(p, n->a), ix_divisor(p, n->b));
     default: break;
   }
   for (int i = 0; i < n->nterms; i++) {
@@ -291,7 +282,7 @@ int64_t ix_divisor(const ix_pool *p, ix e) {
     for (int j = 0; j < n->terms[i].natoms; j++)
       if (!__builtin_mul_overflow(product, ix_divisor(p, n->terms[i].atoms[j]), &more))
         product = more;
-    d = gcd(product, d);
+    d = ix_gcd(product, d);
   }
   return d;
 }

@@ -175,6 +175,7 @@ static ix read_product(reader *r) {
   ix e = read_primary(r);
   int64_t k;
   for (char c; e && ((c = peek(r)) == '*' || c == '/' || c == '%');) {
+    if (r->pool->overflow) return fail(r, "the expression is too large");
     r->at++;
     ix b = read_primary(r);
     if (!b) return 0;
@@ -194,6 +195,7 @@ static ix read_sum(reader *r) {
   ix e = read_product(r);
   if (e && negative) e = ix_scale(r->pool, e, -1);
   for (char c; e && ((c = peek(r)) == '+' || c == '-');) {
+    if (r->pool->overflow) return fail(r, "the expression is too large");
     r->at++;
     ix b = read_product(r);
     if (!b) return 0;

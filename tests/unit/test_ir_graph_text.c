@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/fault.h"
 #include "ir/graph.h"
 
 static graph *parse(arena *a, str text, diag_list *diags) {
@@ -408,5 +409,33 @@ Test(ir_graph_text, the_documentation_names_every_op) {
   const char *text = str_z(&a, read_file(&a, TCF_SOURCE_DIR "/docs/ir.md"));
   for (int o = 0; o < OP_COUNT; o++)
     cr_expect(strstr(text, op_get((op)o)->name), "%s", op_get((op)o)->name);
+  arena_free(&a);
+}
+
+Test(ir_graph_text, damaged_texts_are_refused_or_valid) {
+  arena a = {0};
+  uint64_t state = 42;
+  int read = 0;
+  static const char bytes[] = "%@[]{}(),:=+-*/#019NTxfoverkln\n \xff";
+  for (int round = 0; round < 3000; round++) {
+    arena scratch = {0};
+    str text = str_dup(&scratch, print(&scratch, random_graph(&scratch, (uint64_t)round % 40 + 1)));
+    for (int hits = round % 3 + 1; hits > 0; hits--) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      ((char *)text.ptr)[(state >> 33) % (uint64_t)text.len] = bytes[(state >> 20) % (sizeof bytes - 1)];
+    }
+    fault_frame frame;
+    diag_list diags = {0};
+    graph *g = NULL;
+    if (fault_try(&frame)) g = parse(&scratch, text, &diags);
+    fault_pop(&frame);
+    cr_assert_eq(frame.kind, FAULT_NONE, "%s\n%.*s", frame.text, STR_FMT(text));
+    cr_assert_eq(!g, diags.errors > 0, "%.*s", STR_FMT(text));
+    str report = {0};
+    if (g) cr_assert(graph_verify(g, &scratch, &report), "%.*s", STR_FMT(report));
+    read += g != NULL;
+    arena_free(&scratch);
+  }
+  cr_expect_gt(read, 20, "%d", read);
   arena_free(&a);
 }
