@@ -161,8 +161,33 @@ static double float_fma(dtype t, double a, double b, double c) {
   return t == DT_f32 ? fmaf((float)a, (float)b, (float)c) : fma(a, b, c);
 }
 
+// Which rows a class of op contributes: only elementwise ones have a scalar meaning. FLOAT_* and
+// INT_* say by type rule whether a row is a case of the evaluator, and of which form.
+#define NO_CASE(...)
+#define SELECT_leaf NO_CASE
+#define SELECT_reduce NO_CASE
+#define SELECT_contract NO_CASE
+#define SELECT_scan NO_CASE
+#define SELECT_view NO_CASE
+#define SELECT_gather NO_CASE
+#define SELECT_scatter NO_CASE
+#define SELECT_opaque NO_CASE
+#define OP(name, arity, class, types, cost, ...) SELECT_##class(types, name, __VA_ARGS__)
+
+#define FLOAT_NUM(name, ...) case OP_##name: return (scalar){.f = (__VA_ARGS__)};
+#define FLOAT_FLOAT FLOAT_NUM
+#define FLOAT_CMP(name, ...) case OP_##name: return (scalar){.i = (__VA_ARGS__) != 0};
+#define FLOAT_FCLASS FLOAT_CMP
+#define FLOAT_INT NO_CASE
+#define FLOAT_BITS NO_CASE
+#define FLOAT_WHERE NO_CASE
+#define FLOAT_CAST NO_CASE
+#define FLOAT_BITCAST NO_CASE
+#define FLOAT_RANDOM NO_CASE
+
 static scalar eval_float(op o, dtype t, const scalar *in, int nin) {
   double a = in[0].f, b = nin > 1 ? in[1].f : 0, c = nin > 2 ? in[2].f : 0;
+#define SELECT_map(types, name, ...) FLOAT_##types(name, __VA_ARGS__)
 #define DIV(x, y) float_div(x, y)
 #define REM(x, y) fmod(x, y)
 #define MIN(x, y) float_min(x, y)
@@ -170,43 +195,17 @@ static scalar eval_float(op o, dtype t, const scalar *in, int nin) {
 #define ABS(x) fabs(x)
 #define SIGN(x) float_sign(x)
 #define FMA(x, y, z) float_fma(t, x, y, z)
-#define CASE_NUM(name, ...) case OP_##name: return (scalar){.f = (__VA_ARGS__)};
-#define CASE_FLOAT CASE_NUM
-#define CASE_CMP(name, ...) case OP_##name: return (scalar){.i = (__VA_ARGS__) != 0};
-#define CASE_FCLASS CASE_CMP
-#define CASE_NONE(name, ...)
-#define OP(name, arity, class, types, cost, ...) SELECT_##class(types, name, __VA_ARGS__)
-#define SELECT_map(types, name, ...) FLOAT_ROW_##types(name, __VA_ARGS__)
-#define FLOAT_ROW_NUM CASE_NUM
-#define FLOAT_ROW_FLOAT CASE_FLOAT
-#define FLOAT_ROW_CMP CASE_CMP
-#define FLOAT_ROW_FCLASS CASE_FCLASS
-#define FLOAT_ROW_INT CASE_NONE
-#define FLOAT_ROW_BITS CASE_NONE
-#define FLOAT_ROW_WHERE CASE_NONE
-#define FLOAT_ROW_CAST CASE_NONE
-#define FLOAT_ROW_BITCAST CASE_NONE
-#define FLOAT_ROW_RANDOM CASE_NONE
-#define SELECT_leaf CASE_NONE
-#define SELECT_reduce CASE_NONE
-#define SELECT_contract CASE_NONE
-#define SELECT_scan CASE_NONE
-#define SELECT_view CASE_NONE
-#define SELECT_gather CASE_NONE
-#define SELECT_scatter CASE_NONE
-#define SELECT_opaque CASE_NONE
   switch (o) {
 #include "ir/ops.def"
     default: panic("%s has no meaning on floats", op_get(o)->name);
   }
+#undef SELECT_map
 #undef DIV
 #undef REM
 #undef MIN
 #undef MAX
 #undef ABS
 #undef SIGN
-#undef SELECT_map
-#undef CASE_NUM
 }
 
 // Division by zero gives 0; the most negative value divided by -1 wraps to itself.
@@ -228,9 +227,31 @@ static int64_t int_shr(dtype t, int64_t a, int64_t b) {
 }
 static int64_t int_not(dtype t, int64_t a) { return t == DT_bool ? !a : ~a; }
 
-/// Arithmetic is done in uint64_t, where it wraps; what depends on the sign takes int64_t.
+// Arithmetic is done in uint64_t, where it wraps; what depends on the sign takes int64_t.
+#define INT_NUM(name, ...)                        \
+  case OP_##name: {                               \
+    uint64_t a = (uint64_t)sa, b = (uint64_t)sb;  \
+    (void)b;                                      \
+    return (scalar){.i = (int64_t)(__VA_ARGS__)}; \
+  }
+#define INT_INT(name, ...)           \
+  case OP_##name: {                  \
+    int64_t a = sa, b = sb;          \
+    (void)b;                         \
+    return (scalar){.i = (__VA_ARGS__)}; \
+  }
+#define INT_BITS INT_INT
+#define INT_CMP INT_INT
+#define INT_FLOAT NO_CASE
+#define INT_FCLASS NO_CASE
+#define INT_WHERE NO_CASE
+#define INT_CAST NO_CASE
+#define INT_BITCAST NO_CASE
+#define INT_RANDOM NO_CASE
+
 static scalar eval_int(op o, dtype t, const scalar *in, int nin) {
   int64_t sa = in[0].i, sb = nin > 1 ? in[1].i : 0;
+#define SELECT_map(types, name, ...) INT_##types(name, __VA_ARGS__)
 #define DIV(x, y) (uint64_t)int_div((int64_t)(x), (int64_t)(y))
 #define REM(x, y) (uint64_t)int_rem((int64_t)(x), (int64_t)(y))
 #define MIN(x, y) (uint64_t)int_min((int64_t)(x), (int64_t)(y))
@@ -240,33 +261,13 @@ static scalar eval_int(op o, dtype t, const scalar *in, int nin) {
 #define SHL(x, y) int_shl(t, x, y)
 #define SHR(x, y) int_shr(t, x, y)
 #define NOT(x) int_not(t, x)
-#define SELECT_map(types, name, ...) INT_ROW_##types(name, __VA_ARGS__)
-#define INT_ROW_NUM(name, ...)                       \
-  case OP_##name: {                                  \
-    uint64_t a = (uint64_t)sa, b = (uint64_t)sb;     \
-    (void)b;                                         \
-    return (scalar){.i = (int64_t)(__VA_ARGS__)};    \
-  }
-#define INT_ROW_INT(name, ...)                       \
-  case OP_##name: {                                  \
-    int64_t a = sa, b = sb;                          \
-    (void)b;                                         \
-    return (scalar){.i = (__VA_ARGS__)};             \
-  }
-#define INT_ROW_BITS INT_ROW_INT
-#define INT_ROW_CMP INT_ROW_INT
-#define INT_ROW_FLOAT CASE_NONE
-#define INT_ROW_FCLASS CASE_NONE
-#define INT_ROW_WHERE CASE_NONE
-#define INT_ROW_CAST CASE_NONE
-#define INT_ROW_BITCAST CASE_NONE
-#define INT_ROW_RANDOM CASE_NONE
   switch (o) {
 #include "ir/ops.def"
     default: panic("%s has no meaning on integers", op_get(o)->name);
   }
-#undef OP
+#undef SELECT_map
 }
+#undef OP
 
 static scalar eval_bitcast(dtype from, dtype to, scalar v) {
   unsigned char bytes[8];
