@@ -27,10 +27,10 @@ static tcf_status check_value(const call *c, const char *what, const sig_value *
   tcf_session *s = c->function->program->session;
   if (!t) return session_fail(s, TCF_WRONG_USE, "%s %s is missing", what, v->name);
   if (t->type != v->type)
-    return session_fail(s, TCF_WRONG_USE, "%s %s has type %s, not %s", what, v->name,
+    return session_fail(s, TCF_WRONG_USE, "%s %s must be %s, but is %s", what, v->name,
                         dtype_name(v->type), dtype_name(t->type));
   if (t->rank != v->rank)
-    return session_fail(s, TCF_WRONG_USE, "%s %s has %d axes, not %d", what, v->name, v->rank,
+    return session_fail(s, TCF_WRONG_USE, "%s %s must have %d axes, but has %d", what, v->name, v->rank,
                         t->rank);
   return TCF_OK;
 }
@@ -98,7 +98,7 @@ static tcf_status choose_result(call *c, int i) {
     if (status) return status;
     for (int k = 0; k < v->rank; k++)
       if (given->dims[k] != dims[k])
-        return session_fail(s, TCF_WRONG_USE, "axis %s of result %s has size %lld, not %lld",
+        return session_fail(s, TCF_WRONG_USE, "axis %s of result %s must have size %lld, but has %lld",
                             v->axes[k], v->name, (long long)dims[k], (long long)given->dims[k]);
     if (writable(c, given, i)) return c->targets[i] = given, TCF_OK;
   }

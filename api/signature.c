@@ -117,7 +117,7 @@ static bool check_axis(binder *b, int param, int at, str *why) {
   bool known = ix_is_const(&b->pool, left, &wanted);
   if (known && wanted == got) return true;
   if (!known) {
-    *why = str_printf(b->arena, "axis %s of %s has size %lld, which is no value of %s",
+    *why = str_printf(b->arena, "axis %s of %s has size %lld, which no %s can be",
                         v->axes[at], v->name, got, v->sizes[at]);
     return false;
   }
@@ -130,11 +130,11 @@ static bool check_axis(binder *b, int param, int at, str *why) {
     *why = str_printf(b->arena, "axis %s of %s has size %lld, but %s = %lld", v->axes[at],
                         v->name, got, b->sig->symbols[k], (long long)wanted);
   else if (ix_is_const(b->sig->ix, v->dims[at], &wanted))
-    *why = str_printf(b->arena, "axis %s of %s has size %lld, not %lld", v->axes[at], v->name,
-                        got, (long long)wanted);
+    *why = str_printf(b->arena, "axis %s of %s must have size %lld, but has %lld",
+                        v->axes[at], v->name, (long long)wanted, got);
   else
-    *why = str_printf(b->arena, "axis %s of %s has size %lld, not %s = %lld", v->axes[at],
-                        v->name, got, v->sizes[at], (long long)wanted);
+    *why = str_printf(b->arena, "axis %s of %s must have size %s = %lld, but has %lld",
+                        v->axes[at], v->name, v->sizes[at], (long long)wanted, got);
   return false;
 }
 

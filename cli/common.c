@@ -93,6 +93,8 @@ bool parse_dims(const common *c, tcf_size **sizes, size_t *count) {
     if (!equals || equals == text || end == equals + 1 || *end || v < 0 || errno) {
       complain("--dim is NAME=SIZE with a whole number, not '%s'", text);
       free_dims(*sizes, *count);
+      *sizes = NULL;
+      *count = 0;
       return false;
     }
     (*sizes)[(*count)++] = (tcf_size){strndup(text, (size_t)(equals - text)), v};

@@ -187,8 +187,8 @@ Test(api, wrong_arguments_are_named) {
     tcf_tensor *y = random_of(TCF_F32, 2, (int64_t[]){5, 7}, 3);
     tcf_tensor *z = random_of(TCF_F64, 1, (int64_t[]){6}, 3);
     expect_wrong(f, s, (const tcf_tensor *[]){x, y}, 2, none, 2, "x has N = 6, but y has N = 5");
-    expect_wrong(f, s, (const tcf_tensor *[]){x, x}, 2, none, 2, "argument y has 2 axes, not 1");
-    expect_wrong(f, s, (const tcf_tensor *[]){z, y}, 2, none, 2, "argument x has type f32, not f64");
+    expect_wrong(f, s, (const tcf_tensor *[]){x, x}, 2, none, 2, "argument y must have 2 axes, but has 1");
+    expect_wrong(f, s, (const tcf_tensor *[]){z, y}, 2, none, 2, "argument x must be f32, but is f64");
     expect_wrong(f, s, (const tcf_tensor *[]){x}, 1, none, 2, "two takes 2 arguments, not 1");
     expect_wrong(f, s, (const tcf_tensor *[]){x, NULL}, 2, none, 2, "argument y is missing");
     expect_wrong(even, s, (const tcf_tensor *[]){x}, 1, none, 1,
@@ -196,7 +196,7 @@ Test(api, wrong_arguments_are_named) {
     tcf_tensor *y6 = random_of(TCF_F32, 2, (int64_t[]){6, 7}, 3), *bad[2] = {y, NULL};
     expect_wrong(f, s, (const tcf_tensor *[]){x, y6}, 2, none, 1, "two has 2 results, not 1");
     expect_wrong(f, s, (const tcf_tensor *[]){x, y6}, 2, bad, 2,
-                 "axis N of result out0 has size 6, not 5");
+                 "axis N of result out0 must have size 6, but has 5");
     tcf_tensor *all[] = {x, y, z, y6};
     for (int i = 0; i < 4; i++) tcf_tensor_free(all[i]);
     tcf_session_free(s);

@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# Tests of the command line: exit statuses, messages, files in and out.
+# usage: run.sh TOOL
+set -uo pipefail
+tool=$(realpath "${1:-build/tcc-fuse}")
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+dir=$(mktemp -d)
+trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
+cd "$dir" || exit 3
+export TCF_CACHE_DIR=$dir/cache NO_COLOR=1
+unset TCF_TARGET TCF_THREADS
+cp "$here"/*.tdsl .
+
+passed=0 failed=0
+# expect STATUS TEXT ARGUMENTS...: the tool ends with STATUS, and what it says has TEXT (a fixed
+# string; empty: anything goes) on either stream.
+expect() {
+  local status=$1 text=$2 got
+  shift 2
+  "$tool" "$@" >out.txt 2>err.txt </dev/null
+  got=$?
+  if [ $got != "$status" ] || { [ -n "$text" ] && ! cat out.txt err.txt | grep -qF -- "$text"; }; then
+    failed=$((failed + 1))
+    echo "FAILED: tcc-fuse $*: status $got, wanted $status with '$text'"
+    head -5 out.txt err.txt
+  else
+    passed=$((passed + 1))
+  fi
+}
+# holds DESCRIPTION COMMAND...: the command succeeds
+holds() {
+  local what=$1
+  shift
+  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $what"; fi
+}
+
+# ---- help and usage
+expect 2 'usage: tcc-fuse COMMAND'
+expect 0 'Exit status' --help
+expect 0 'tcc-fuse 0.' --version
+for command in run opt explain check fmt list build; do
+  expect 0 "usage: tcc-fuse $command" "$command" --help
+  expect 0 "usage: tcc-fuse $command" help "$command"
+done
+expect 2 'did you mean explain?' explian x.tdsl
+expect 2 'there is no command frobnicate' frobnicate
+expect 2 'run has no option --treads; did you mean --threads?' run --treads 2 add.tdsl
+expect 2 '--dim needs a value' run add.tdsl --dim
+expect 2 '--check takes no value' run add.tdsl --check=yes
+expect 2 'run takes one file' run
+expect 2 'build is not available yet' build add.tdsl -o add.o
+
+# ---- programs
+expect 0 '' check add.tdsl
+expect 1 'wrong.tdsl:2:14: error[E0' check wrong.tdsl
+expect 1 '"line": 2' check wrong.tdsl --format=json
+expect 1 'wrong.tdsl:2:14' check add.tdsl wrong.tdsl
+expect 3 'none.tdsl: No such file' check none.tdsl
+expect 3 'directory' check .
+expect 1 'wrong.tdsl:2:14' run wrong.tdsl
+expect 2 'which function? Name one with -e: softmax, pick' run several.tdsl --dim N=2
+expect 2 'there is no function softmaxx; there are softmax, pick' run several.tdsl -e softmaxx
+
+# ---- run
+expect 0 'out: f32[N = 3, M = 4]' run add.tdsl --dim N=3 --dim M=4
+expect 2 'the size M is not given; use --dim or --in' run add.tdsl --dim N=3
+expect 2 'has no size symbol K' run add.tdsl --dim N=3 --dim M=4 --dim K=2
+expect 2 '--dim is NAME=SIZE' run add.tdsl --dim N
+expect 2 '--dim is NAME=SIZE' run add.tdsl --dim N=-3
+expect 2 '--dim is NAME=SIZE' run add.tdsl --dim N=99999999999999999999
+expect 2 'add has no parameter z' run add.tdsl --in z=ones
+expect 2 'there is no target gpu' run add.tdsl --target gpu --dim N=1 --dim M=1
+expect 2 'number of threads' run add.tdsl --threads 0 --dim N=1 --dim M=1
+expect 3 'out of memory' run add.tdsl --dim N=1000000 --dim M=10000000
+expect 0 'out: f32[N = 2, M = 2] 3 3 3 3' run add.tdsl --dim N=2 --dim M=2 --in x=ones --in y=2
+expect 0 'out: f32[N = 2, M = 2] 0 1 2 3' run add.tdsl --dim N=2 --dim M=2 --in x=iota --in y=zeros
+for target in cpu interp interp-tile; do
+  expect 0 'out: f32[N = 2, M = 3] 1 2 3 4 5 6' run add.tdsl --dim N=2 --dim M=3 --in x=iota \
+    --in y=ones --target $target
+done
+expect 0 ': ok' run add.tdsl --dim N=30 --dim M=17 --check
+expect 0 ': ok' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --deterministic
+expect 4 'FAILED' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --tolerance 0
+expect 0 'GB/s' run add.tdsl --dim N=300 --dim M=170 --bench --threads 1
+"$tool" run add.tdsl --dim N=9 --dim M=9 --out a.npy --seed 1 && "$tool" run add.tdsl --dim N=9 \
+  --dim M=9 --out out=b.npy --seed 1 --threads 1 && "$tool" run add.tdsl --dim N=9 --dim M=9 \
+  --out c.npy --seed 2
+holds 'the same seed gives the same file' cmp -s a.npy b.npy
+holds 'another seed gives another file' eval '! cmp -s a.npy c.npy'
+
+# ---- files
+expect 0 '' run add.tdsl --in x=a.npy --in y=@b.npy --out out=s.npz:sum
+expect 0 'out: f32[N = 9, M = 9]' run add.tdsl --in x=s.npz:sum --in y=s.npz
+expect 0 'out: f32[N = 9, M = 9]' run add.tdsl --in x=s.npz:sum --in y=zeros
+expect 0 '' run several.tdsl -e both --dim N=4 --out out0=b.safetensors:x --out out1=b.safetensors:y
+expect 0 'out: f32[N = 4, M = 4]' run add.tdsl --in x=b.safetensors:x --in y=zeros --dim M=4
+expect 0 '' run add.tdsl --dim N=4 --in-all b.safetensors
+expect 2 "no array 'k'" run add.tdsl --in x=s.npz:k --in y=zeros
+expect 2 'write b.safetensors:KEY' run several.tdsl -e softmax --in z=b.safetensors
+expect 2 'has no result none; there is out' run add.tdsl --dim N=2 --dim M=2 --out none=x.npy
+expect 3 'No such file' run add.tdsl --in x=none.npy --in y=zeros
+expect 3 'No such file' run add.tdsl --in x=none.npz:a --in y=zeros
+expect 3 'cannot be written' run add.tdsl --dim N=2 --dim M=2 --out out=none/x.npy
+head -c 100 a.npy >short.npy
+expect 3 'short.npy: truncated' run add.tdsl --in x=short.npy --in y=zeros
+printf 'not numpy at all' >junk.npy
+expect 3 'junk.npy: not a .npy file' run add.tdsl --in x=junk.npy --in y=zeros
+expect 3 'junk.npz' run add.tdsl --in x=junk.npz:a --in y=zeros
+cp junk.npy junk.safetensors
+expect 3 'junk.safetensors: the header claims' run add.tdsl --in x=junk.safetensors:a --in y=zeros
+expect 2 'x has N = 9, but y has N = 4' run several.tdsl -e same --in x=a.npy --in y=b.safetensors:x
+expect 2 'argument ids must be i32, but is f32' run several.tdsl -e pick --in ids=a.npy \
+  --in table=a.npy
+"$tool" run add.tdsl --in x=a.npy --in y=zeros --out - >piped.npy
+holds 'an array goes through a pipe' cmp -s a.npy piped.npy
+"$tool" run add.tdsl --in x=- --in y=zeros --out again.npy <a.npy
+holds 'an array comes from a pipe' cmp -s a.npy again.npy
+holds 'no temporary files are left' eval '! ls | grep -q "\.npy\.\|\.npz\.\|\.safetensors\."'
+
+# ---- indices out of range
+for target in cpu interp interp-tile; do
+  expect 1 'several.tdsl:9:16: error[E0601]' run several.tdsl -e pick --in ids=7 --dim N=3 \
+    --in table=a.npy --target $target --in ids=9
+done
+expect 0 '' run several.tdsl -e pick --dim N=3 --in table=a.npy --in ids=8
+
+# ---- opt, explain, list
+for stage in graph fused tile llvm asm; do
+  expect 0 softmax opt several.tdsl -e softmax --to=$stage
+  expect 0 softmax opt several.tdsl -e softmax --to=$stage --dim N=8 --dim T=100
+done
+for stage in graph fused tile; do
+  "$tool" opt several.tdsl -e softmax --to=$stage >printed.txt
+  "$tool" opt printed.txt --passes= --to=$stage >again.txt
+  holds "what --to=$stage prints reads back" cmp -s printed.txt again.txt
+  expect 0 'out: f32[N = 2, T = 3]' run printed.txt --dim N=2 --dim T=3
+done
+expect 0 'out: f32[N = 2, T = 3]' run printed.txt --dim N=2 --dim T=3 --target interp-tile
+expect 2 'there is no graph to show' opt printed.txt --to=fused
+expect 0 '// after dce' opt several.tdsl -e softmax --print-after=dce
+expect 0 'graph @softmax' opt several.tdsl -e softmax --passes=dce,fuse
+expect 2 'did you mean dce?' opt several.tdsl --passes=dcee
+expect 2 '--to is graph, fused' opt several.tdsl --to=tiles
+expect 0 'softmax' explain several.tdsl -e softmax --dim N=64 --dim T=1000
+expect 0 '"kernels"' explain several.tdsl --format=json
+expect 0 '' explain several.tdsl -o told.txt
+holds 'explain -o writes a file' test -s told.txt
+expect 3 'HTML' explain several.tdsl --format=html
+for what in passes ops targets errors; do expect 0 '' list $what; done
+expect 0 'E0601 index_out_of_range' list errors
+expect 2 'did you mean passes?' list pases
+
+# ---- fmt
+printf 'fn   f( x:f32[N] )->f32[N]{return x+1}\n' >ugly.tdsl
+chmod 640 ugly.tdsl
+expect 4 ugly.tdsl fmt --check ugly.tdsl add.tdsl
+expect 0 '' fmt ugly.tdsl
+expect 0 '' fmt --check ugly.tdsl
+holds 'fmt keeps the mode' test "$(stat -c %a ugly.tdsl)" = 640
+expect 1 'wrong' fmt broken.tdsl wrong.tdsl
+holds 'fmt leaves what does not parse alone' cmp -s broken.tdsl "$here/broken.tdsl"
+
+# ---- environment
+TCF_TARGET=none expect 2 'there is no target none' run add.tdsl --dim N=1 --dim M=1
+TCF_THREADS=x expect 2 'number of threads' run add.tdsl --dim N=1 --dim M=1
+TCF_CACHE_DIR='' expect 0 '' run add.tdsl --dim N=1 --dim M=1
+holds 'compiled code is kept in the cache' eval 'ls cache/*.tcfo >/dev/null'
+for file in cache/*.tcfo; do printf 'damage' | dd of="$file" bs=1 seek=40 conv=notrunc status=none; done
+expect 0 ': ok' run add.tdsl --dim N=30 --dim M=17 --check
+TCF_CACHE_DIR=/proc/none expect 0 'out:' run add.tdsl --dim N=1 --dim M=1
+
+"$tool" list ops >/dev/full 2>err.txt
+holds 'a full standard output is an error' test $? = 3
+
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
