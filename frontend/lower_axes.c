@@ -289,8 +289,10 @@ static bool same_others(scope *s, const parts *p, int i) {
                     dtype_name(a->type), dtype_name(n->type));
   } else {
     bool same = n->naxes == a->naxes;
-    for (int k = 0; same && k < n->naxes; k++)
-      same = n->axes[k] == p->axis[i] || node_has_axis(a, n->axes[k]);
+    for (int k = 0; same && k < n->naxes; k++) {
+      int one = n->axes[k];
+      same = one == p->axis[i] || (one != p->axis[0] && node_has_axis(a, one));
+    }
     if (same) return true;
     d = scope_error(s, DIAG_axes_mismatch, p->at[i],
                     "joined values agree in all axes but the joined one");
