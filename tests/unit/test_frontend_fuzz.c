@@ -142,6 +142,41 @@ Test(frontend_fuzz, damaged_programs) {
   cr_expect(accepted > n / 100, "%d of %d accepted", accepted, n);
 }
 
+/// A few tokens replaced by others of their kind: what parses, so that checking is what is tried.
+static str exchange(arena *a, uint64_t *state, const token_list *list) {
+  int n = list->tokens.len - 1;
+  const token **chosen = arena_array(a, const token *, n);
+  for (int i = 0; i < n; i++) chosen[i] = &list->tokens.data[i];
+  for (int i = below(state, 3); i >= 0;) {
+    const token *from = &list->tokens.data[below(state, n)];
+    int at = below(state, n);
+    if (chosen[at]->kind != from->kind || chosen[at]->kind > TOK_STRING) continue;
+    chosen[at] = from;
+    i--;
+  }
+  strbuf text = sb_new(a);
+  for (int i = 0; i < n; i++) {
+    sb_put(&text, token_text(list, chosen[i]));
+    sb_putc(&text, list->tokens.data[i + 1].newlines ? '\n' : ' ');
+  }
+  return sb_str(&text);
+}
+
+Test(frontend_fuzz, exchanged_names) {
+  uint64_t state = 0x0123456789abcdef;
+  arena names = {0}, a = {0};
+  diag_list diags = {.arena = &names};
+  token_list list;
+  lex_file(&names, &diags, diag_add_file(&diags, STR("program"), str_from(program)), &list);
+  int accepted = 0, n = rounds(3000);
+  for (int i = 0; i < n; i++) {
+    accepted += survives(exchange(&a, &state, &list));
+    arena_free(&a);
+  }
+  cr_expect(accepted > n / 100, "%d of %d accepted", accepted, n);
+  arena_free(&names);
+}
+
 /// Out of memory anywhere unwinds to the frame; what was built is in the arena.
 Test(frontend_fuzz, memory_runs_out_everywhere) {
   for (size_t limit = 1000; limit < 400000; limit += 3000) {
