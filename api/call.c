@@ -1,9 +1,6 @@
 // Calls: check the arguments, bind sizes, find the variant, run it, hand over the results.
 #include "api/session.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 typedef struct call {
   tcf_function *function;
   const tensor *const *args;
@@ -120,106 +117,21 @@ static tcf_status choose_results(call *c) {
   return TCF_OK;
 }
 
-// ---- running compiled code
-
-/// Sets the floating point mode on whichever thread runs a range, and restores it.
-typedef struct flushing {
-  tcf_frame inner;
-  void *pool;
-  void (*parallel_for)(void *, tcf_task, void *, int64_t);
-} flushing;
-
-typedef struct flushed_task {
-  tcf_task task;
-  void *args;
-} flushed_task;
-
-static void run_flushed(void *args, int64_t begin, int64_t end, int32_t worker) {
-  flushed_task *t = args;
-  unsigned state = denormals_flush();
-  t->task(t->args, begin, end, worker);
-  denormals_restore(state);
-}
-
-static void flushing_for(void *pool_, tcf_task task, void *args, int64_t n) {
-  flushing *f = pool_;
-  flushed_task t = {task, args};
-  f->parallel_for(f->pool, run_flushed, &t, n);
-}
-
-static tcf_status make_frame(call *c, const variant *v, tcf_frame *frame, const int64_t *symbols) {
-  tcf_session *s = c->function->program->session;
-  error e;
-  if (!s->parallel_for && !s->pool && !(s->pool = pool_new(s->threads)))
-    return session_fail(s, TCF_NO_MEMORY, "out of memory");
-  *frame = (tcf_frame){.pool = s->parallel_for ? s->parallel_user : s->pool,
-                       .parallel_for = s->parallel_for ? s->parallel_for : pool_run,
-                       .workers = s->parallel_for ? s->threads : pool_workers(s->pool)};
-  int64_t scratch = v->scratch_size(symbols);
-  if (!call_memory_reserve(&s->memory, v->arena_size(symbols), &e) ||
-      !call_memory_reserve(&s->scratch, scratch * frame->workers, &e))
-    return session_fail_error(s, &e);
-  frame->arena = s->memory.data;
-  frame->scratch = s->scratch.data;
-  return TCF_OK;
-}
-
-static tcf_status index_error(call *c, const variant *v, const tcf_frame *frame) {
-  tcf_function *f = c->function;
-  tcf_session *s = f->program->session;
-  int64_t where = frame->error_site - 1;
-  const site *found = NULL;
-  for (int i = 0; i < v->sites.len; i++)
-    if (v->sites.data[i].step == where >> 16 && v->sites.data[i].number == (where & 0xffff))
-      found = &v->sites.data[i];
-  strbuf text = sb_new(&c->arena);
-  sb_printf(&text, "index %lld is out of range", (long long)frame->error_index);
-  if (found && found->node >= 0) {
-    const node *n = v->specialised->nodes.data[found->node];
-    const node *a = n->in[0];
-    int number_of = n->attr_axes[0];
-    int64_t size;
-    if (node_has_axis(a, number_of) &&
-        ix_is_const(&v->specialised->ix, graph_axis_size(v->specialised, number_of), &size))
-      sb_printf(&text, ": the axis %.*s has size %lld",
-                STR_FMT(v->specialised->axes.data[number_of].name), (long long)size);
-  }
-  diag_list *list = &f->program->diags;
-  int before = list->items.len;
-  list->errors = 0;
-  diag_error(list, DIAG_index_out_of_range, found ? found->at : (span){0}, "%s", text.data);
-  session_diagnose(s, list, before);
-  list->items.len = before;
-  return TCF_WRONG_DATA;
-}
-
-static tcf_status run_compiled(call *c, const variant *v) {
-  tcf_function *f = c->function;
-  tcf_session *s = f->program->session;
-  int nparams = f->sig.nparams, nresults = f->sig.nresults;
-  void **pointers = arena_array(&c->arena, void *, nparams + nresults);
-  int64_t *symbols = arena_array(&c->arena, int64_t, v->symbols.len);
-  for (int i = 0; i < nparams; i++) pointers[i] = c->used[i]->data;
-  for (int i = 0; i < nresults; i++) pointers[nparams + i] = c->targets[i]->data;
+static tcf_status run_compiled(call *c, variant *v) {
+  const signature *sig = &c->function->sig;
+  invocation in = {.variant = v,
+                   .pointers = arena_array(&c->arena, void *, sig->nparams + sig->nresults),
+                   .symbols = arena_array(&c->arena, int64_t, v->symbols.len)};
+  for (int i = 0; i < sig->nparams; i++) in.pointers[i] = c->used[i]->data;
+  for (int i = 0; i < sig->nresults; i++) in.pointers[sig->nparams + i] = c->targets[i]->data;
   for (int k = 0; k < v->symbols.len; k++)
-    symbols[k] = c->sizes[signature_symbol(&f->sig, v->symbols.data[k])];
-  tcf_frame frame;
-  tcf_status status = make_frame(c, v, &frame, symbols);
-  if (status) return status;
-  host_context host = {.session = s, .variant = v};
-  frame.host = &host;
-  frame.host_call = host_call;
-  flushing flush = {.pool = frame.pool, .parallel_for = frame.parallel_for};
-  if (s->flags & TCF_FLUSH_DENORMALS) {
-    frame.pool = &flush;
-    frame.parallel_for = flushing_for;
-  }
-  switch (call_invoke(&v->shape, v->entry, pointers, symbols, &frame)) {
-    case TCF_CALL_OK: return TCF_OK;
-    case TCF_CALL_INDEX: return index_error(c, v, &frame);
-    case TCF_CALL_HOST: return session_fail(s, TCF_WRONG_DATA, "%s", host.message);
-    default: return session_fail(s, TCF_INTERNAL, "%s returned an unknown status", f->name);
-  }
+    in.symbols[k] = c->sizes[signature_symbol(sig, v->symbols.data[k])];
+  in.arena_bytes = v->arena_size(in.symbols);
+  in.scratch_bytes = v->scratch_size(in.symbols);
+  bool direct = true;
+  for (int i = 0; i < sig->nparams; i++) direct &= !c->copies[i];
+  if (direct) recall_keep(c->function, &in, c->args, c->targets);
+  return invoke(&in);
 }
 
 // ---- the call
@@ -256,6 +168,8 @@ static void finish(call *c, tcf_status status) {
 
 tcf_status tcf_call(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
                     tcf_tensor **results, size_t nresults) {
+  tcf_status again;
+  if (recall(f, args, nargs, results, nresults, &again)) return again;
   call c = {.function = f, .args = args, .nargs = nargs, .results = results, .nresults = nresults};
   tcf_status status = session_guard(f->program->session, run_call, &c);
   finish(&c, status);

@@ -64,13 +64,7 @@ typedef struct interp_args {
 static tcf_status report(const variant *v, str why, span at, const interp_state *state) {
   tcf_session *s = state->session;
   if (state->message[0]) return session_fail(s, TCF_WRONG_DATA, "%s", state->message);
-  diag_list *list = &v->function->program->diags;
-  int before = list->items.len;
-  list->errors = 0;
-  diag_error(list, DIAG_index_out_of_range, at, "%.*s", STR_FMT(why));
-  session_diagnose(s, list, before);
-  list->items.len = before;
-  return TCF_WRONG_DATA;
+  return session_data_error(v->function->program, at, why);
 }
 
 static tcf_status interpret(void *args_) {

@@ -105,6 +105,20 @@ tcf_status session_diagnose(tcf_session *s, diag_list *list, int from) {
                       STR_FMT(first->text));
 }
 
+tcf_status session_data_error(tcf_program *p, span at, str text) {
+  // Of its own list, so that calls do not add up in the program's.
+  diag_list once = p->diags;
+  once.items.data = NULL;
+  once.items.len = once.items.cap = once.errors = 0;
+  once.suppressed = false;
+  arena kept = {0};  // a fault in here leaks it: memory is out then anyway
+  once.arena = &kept;
+  diag_error(&once, DIAG_index_out_of_range, at, "%.*s", STR_FMT(text));
+  session_diagnose(p->session, &once, 0);
+  arena_free(&kept);
+  return TCF_WRONG_DATA;
+}
+
 const char *tcf_session_diagnostics_json(tcf_session *s) {
   return s->diagnostics_json ? s->diagnostics_json : "[]\n";
 }

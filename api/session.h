@@ -4,7 +4,9 @@
 //   program.c    loading sources, imports, IR text; introspection
 //   signature.c  params, results and the binding of size symbols
 //   tensor.c     tensors and array files
-//   call.c       arguments, results, running a variant
+//   call.c       arguments, results
+//   invoke.c     running compiled code, and errors it reports
+//   recall.c     the short way for a call like the one before
 //   compile.c    variants: specialise, run the passes, lower, generate, load
 //   saved.c      what a cached object needs to know besides its code
 //   host.c       host functions
@@ -65,6 +67,7 @@ struct tcf_function {
   signature sig;
   bool *symbolic;     // by symbol: kept out of specialisation
   map variants;       // variant_key -> variant
+  struct last_call *last;  // of recall.c; null: none yet
 };
 
 struct tcf_program {
@@ -121,6 +124,8 @@ tcf_status session_fail_error(tcf_session *s, const error *e);
 /// Hands diagnostics [from, end) of the list to the callback and keeps their JSON; the message
 /// becomes the first error.
 tcf_status session_diagnose(tcf_session *s, diag_list *list, int from);
+/// An error in the data of a call, at a position of the program: delivered like those of a load.
+tcf_status session_data_error(tcf_program *p, span at, str text);
 /// malloc'd copy for the caller; null raises.
 char *text_for_caller(str text);
 
@@ -147,6 +152,27 @@ typedef struct host_context {
 /// Calls an entry; false with a text when it failed or does not fit.
 bool host_invoke(const host_entry *h, str name, const tensor *const *in, int nin, tensor *out,
                  char *message, size_t size);
+
+// ---- invoke.c
+
+/// One run of compiled code.
+typedef struct invocation {
+  variant *variant;
+  void **pointers;   // params, then results
+  int64_t *symbols;  // as variant->symbols
+  int64_t arena_bytes, scratch_bytes;
+} invocation;
+tcf_status invoke(const invocation *in);
+
+// ---- recall.c
+
+/// Remembers a call whose arguments were used as they are and whose results are row-major.
+void recall_keep(tcf_function *f, const invocation *in, const tensor *const *args,
+                 tensor *const *results);
+/// Runs the remembered variant when this call is like the remembered one: the same sizes and
+/// strides, results given that do not overlap. False: go the long way.
+bool recall(tcf_function *f, const tensor *const *args, size_t nargs, tensor **results,
+            size_t nresults, tcf_status *status);
 
 // ---- compile.c
 

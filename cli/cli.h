@@ -119,7 +119,9 @@ void print_result(const tcf_function *f, size_t i, const tcf_tensor *t);
 
 // ---- measuring (cli/bench.c, cli/roofline.c)
 
-int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **results, int threads);
+/// ready_seconds: what compiling or loading from the cache took.
+int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **results, int threads,
+          double ready_seconds);
 typedef struct roofline {
   double bytes_per_second;  // copying, read and written bytes counted, at the footprint given
   double flops_per_second;  // f32 multiply-adds, 2 each

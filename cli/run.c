@@ -26,6 +26,7 @@ typedef struct run_state {
   tcf_tensor **results;
   size_t nresults;
   double tolerance;  // < 0: by the rule
+  double ready;      // seconds to compile or to load from the cache
   uint64_t seed;
 } run_state;
 
@@ -57,6 +58,11 @@ static int call(run_state *r) {
   r->nresults = tcf_function_results(r->function);
   r->results = calloc(r->nresults + 1, sizeof *r->results);
   if (!r->results) return complain("out of memory"), EXIT_ENVIRONMENT;
+  double begin = now_seconds();
+  tcf_status prepared =
+      tcf_prepare(r->function, (const tcf_tensor *const *)r->in.tensors, r->in.count);
+  r->ready = now_seconds() - begin;
+  if (prepared) return report(r->session, prepared);
   return report(r->session, tcf_call(r->function, (const tcf_tensor *const *)r->in.tensors,
                                      r->in.count, r->results, r->nresults));
 }
@@ -130,7 +136,7 @@ static int run(run_state *r) {
   if (!status && o->bench) {
     const char *threads = o->common.threads ? o->common.threads : getenv("TCF_THREADS");
     int n = threads && *threads ? atoi(threads) : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    status = bench(r->session, r->function, &r->in, r->results, n);
+    status = bench(r->session, r->function, &r->in, r->results, n, r->ready);
   }
   return status;
 }
