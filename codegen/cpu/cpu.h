@@ -47,6 +47,7 @@ typedef struct range {
   int64_t count;
   lval limit;          // i64
   int64_t multiple;    // known divisor of limit
+  bool whole_too;      // VALID_ASK: code for whole steps too, not only for the last, partial one
   // for first and last: this step starts `ahead` after `position`, counted from the loop's start
   lval position, end;
   int64_t ahead;
@@ -227,6 +228,9 @@ void gen_region(kgen *g, const tregion *r);
 /// Some statement works on whole tiles of the range, not only inside loops that walk it: the last,
 /// partial step then deserves code of its own.
 bool region_works_along(const kernel *k, const tregion *r, int axis, int extent);
+/// The code of a partial step serves whole steps too: contractions (and copies for them) are long,
+/// and pay for masks and tests once per tile.
+bool one_version(const kgen *g, const tregion *r, int axis);
 int64_t common_divisor(int64_t a, int64_t b);
 /// Words of the argument block of a kernel.
 enum { ARG_FRAME, ARG_SITE, ARG_SCRATCH, ARG_SYMBOLS };

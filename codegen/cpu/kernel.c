@@ -129,7 +129,8 @@ static void split_tile(kgen *g, lval tile, int at, lval *index) {
 
 static void open_grid(kgen *g, int i, const lval *index);
 
-static void with_range(kgen *g, int i, const lval *index, ix base, valid_kind valid, lval left) {
+static void with_range(kgen *g, int i, const lval *index, ix base, valid_kind valid, lval left,
+                       bool one) {
   const grid_axis *a = &g->k->grid.data[i];
   ix size = g->k->axes.data[a->axis].size;
   range *r = range_open(g, a->axis, a->extent, base);
@@ -140,6 +141,7 @@ static void with_range(kgen *g, int i, const lval *index, ix base, valid_kind va
   if (valid == VALID_FIRST && ix_is_const(&g->ix, size, &known)) r->count = known % a->extent;
   if (valid == VALID_ASK) {
     r->limit = left;
+    r->whole_too = one;
     r->multiple = common_divisor(ix_divisor(&g->ix, size), a->extent);
   }
   open_grid(g, i + 1, index);
@@ -155,7 +157,8 @@ static void both_versions(kgen *g, int i, const lval *index, ix base, lval left,
   for (int version = 0; version < 2; version++) {
     LLVMPositionBuilderAtEnd(b, version ? part : whole);
     level_open(g);
-    with_range(g, i, index, base, !version ? VALID_ALL : known ? VALID_FIRST : VALID_ASK, left);
+    with_range(g, i, index, base, !version ? VALID_ALL : known ? VALID_FIRST : VALID_ASK, left,
+               false);
     level_close(g);
     LLVMBuildBr(b, after);
   }
@@ -177,15 +180,16 @@ static void open_grid(kgen *g, int i, const lval *index) {
     base = ix_scale(&g->ix, tile, a->extent);
   }
   bool exact = known ? n % a->extent == 0 : ix_divisor(&g->ix, size) % a->extent == 0;
-  if (exact) return with_range(g, i, index, base, VALID_ALL, NULL);
-  if (known && n < a->extent) return with_range(g, i, index, base, VALID_FIRST, NULL);
+  if (exact) return with_range(g, i, index, base, VALID_ALL, NULL, false);
+  if (known && n < a->extent) return with_range(g, i, index, base, VALID_FIRST, NULL, false);
   lval left = ix_value(g, ix_sub(&g->ix, size, base));
-  if (region_works_along(g->k, &g->k->body, a->axis, a->extent))
+  bool one = !known && one_version(g, &g->k->body, a->axis);
+  if (!one && region_works_along(g->k, &g->k->body, a->axis, a->extent))
     return both_versions(g, i, index, base, left, known);
   LLVMBuilderRef b = level_builder(g, 1);
   lval some = LLVMBuildICmp(b, LLVMIntSLT, left, int64(g, a->extent), "");
-  with_range(g, i, index, base, VALID_ASK,
-             LLVMBuildSelect(b, some, left, int64(g, a->extent), ""));
+  left = LLVMBuildSelect(b, some, left, int64(g, a->extent), "");
+  with_range(g, i, index, base, VALID_ASK, left, true);
 }
 
 // ---- the function

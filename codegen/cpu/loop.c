@@ -247,7 +247,7 @@ static void walk_asked(kgen *g, walk *w) {
   if (!exact) tail_step(g, w, full);
 }
 
-/// A loop whose body only cuts the range for inner loops: one copy, the last step may be short.
+/// A loop with one copy of its body, in which every step may be short.
 static void walk_ranges(kgen *g, walk *w) {
   const tstmt *s = w->s;
   LLVMBuilderRef b = g->e->builder;
@@ -265,6 +265,7 @@ static void walk_ranges(kgen *g, walk *w) {
   r->valid = VALID_ASK;
   r->limit = LLVMBuildSelect(header, some, left, int64(g, s->extent), "");
   r->multiple = common_divisor(w->multiple, s->extent);
+  r->whole_too = true;
   r->position = l.counter;
   run_step(g, w, r);
   loop_close(g, w, &l);
@@ -308,7 +309,9 @@ void gen_loop(kgen *g, const tstmt *s) {
   if (s->vec && g->lanes > 1) g->vec_axis = s->axis;
   bool exact = w.multiple % s->extent == 0;
   bool short_walk = w.known && w.total <= s->extent;
-  if (!exact && !short_walk && !region_works_along(g->k, s->body, s->axis, s->extent)) walk_ranges(g, &w);
+  bool only_cuts = !region_works_along(g->k, s->body, s->axis, s->extent);
+  bool one = only_cuts || (!w.known && one_version(g, s->body, s->axis));
+  if (!exact && !short_walk && one && !s->reverse) walk_ranges(g, &w);
   else if (w.known) walk_known(g, &w);
   else walk_asked(g, &w);
   g->vec_axis = outer_vec_axis;
@@ -338,4 +341,18 @@ bool region_works_along(const kernel *k, const tregion *r, int axis, int extent)
     if (s->other && region_works_along(k, s->other, axis, extent)) return true;
   }
   return false;
+}
+
+static bool has_dot(const tregion *r) {
+  if (!r) return false;
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->kind == TILE_DOT || has_dot(s->body) || has_dot(s->other)) return true;
+  }
+  return false;
+}
+
+bool one_version(const kgen *g, const tregion *r, int axis) {
+  // without AVX-512 masks are vectors, and registers for them are missing in the inner loop
+  return (g->e->avx512 || axis != g->vec_axis) && has_dot(r);
 }

@@ -156,6 +156,7 @@ typedef struct target {
   lval lanes;     // offsets in elements per lane, or null
   bool unit;      // one vector at pointer
   lval ok, mask;  // where it may be touched: i1 and vector of i1, or null
+  bool prefix;    // the lanes of the mask are the first ones
 } target;
 
 static lval offset_pointer(kgen *g, int buf, lval pointer, lval offset) {
@@ -293,6 +294,31 @@ static lval safe_pointer(kgen *g, lval ok, lval pointer) {
   return LLVMBuildSelect(g->e->builder, ok, pointer, zeros, "");
 }
 
+/// Gather instructions move 4 and 8 bytes and need AVX2.
+static bool has_gather(const kgen *g, dtype t) { return g->e->avx2 && dtype_bytes(t) >= 4; }
+
+/// One load and insert per lane. Lanes outside the mask read what lane 0 does; if that is outside
+/// too, all are.
+static lval gather_by_lane(kgen *g, dtype type, const access *a, const target *t, lval mask) {
+  LLVMBuilderRef b = g->e->builder;
+  lval offsets = t->lanes, base = t->pointer;
+  if (mask) {
+    lval first = LLVMBuildExtractElement(b, mask, emit_int(g->e->i32, 0), "");
+    base = safe_pointer(g, first, base);
+    offsets = LLVMBuildSelect(b, mask, offsets, LLVMConstNull(LLVMTypeOf(offsets)), "");
+  }
+  lval x = LLVMGetPoison(memory_type(g, type, g->lanes));
+  for (int l = 0; l < g->lanes; l++) {
+    lval lane = emit_int(g->e->i32, l);
+    lval offset = widen(g, LLVMBuildExtractElement(b, offsets, lane, ""));
+    lval pointer = offset_pointer(g, a->buf, base, offset);
+    lval element = LLVMBuildLoad2(b, memory_type(g, type, 0), pointer, "");
+    LLVMSetAlignment(element, (unsigned)dtype_bytes(type));
+    x = LLVMBuildInsertElement(b, x, element, lane, "");
+  }
+  return from_memory(g, type, x);
+}
+
 static lval load_target(kgen *g, dtype type, const access *a, const target *t, bool vector) {
   lval mask = t->mask;
   if (!vector || (!t->lanes && !t->unit)) {
@@ -300,6 +326,7 @@ static lval load_target(kgen *g, dtype type, const access *a, const target *t, b
     return vector ? splat(g, x) : x;
   }
   if (t->ok) mask = and_of(g, mask, splat(g, t->ok));
+  if (t->lanes && !has_gather(g, type) && t->prefix) return gather_by_lane(g, type, a, t, mask);
   if (t->lanes) return gather(g, type, offset_pointer(g, a->buf, t->pointer, t->lanes), mask);
   return load_vector(g, type, t->pointer, mask);
 }
@@ -322,6 +349,7 @@ static lval load_reg(kgen *g, const tstmt *s, const access *a, int v, bool vecto
     t.ok = and_of(g, t.ok, first);
   }
   if (t.unit) mask = needed_mask(a, v, mask);
+  t.prefix = !s->guard;
   if (t.unit || t.lanes) t.mask = and_of(g, t.mask, mask);
   lval x = load_target(g, a->type, a, &t, vector);
   if (!inside) return x;
@@ -428,24 +456,66 @@ static shape store_shape(kgen *g, const tstmt *s, const access *a) {
   return shape_of_axes(g, axes, extents, n);
 }
 
+static void store_rows(kgen *g, const tstmt *s, const access *a, const shape *sh) {
+  int vecs = sh->vecs ? sh->vecs : 1;
+  for (int row = 0; row < sh->rows; row++) {
+    lval ok, mask = NULL;
+    shape_enter(g, sh, row);
+    if (g->vec_axis >= 0) g->coord[g->vec_axis] = 0;
+    if (!rows_alive(g, sh, &ok)) continue;
+    LLVMBasicBlockRef after = guard_begin(g, ok);
+    for (int v = 0; v < vecs; v++) {
+      if (sh->vecs && !lanes_alive(g, g->vec_axis, sh->vec_extent, v, &mask)) continue;
+      lval x = tile_at(g, s->in[0], v, sh->vecs > 0);
+      if (x) store_reg(g, s, a, x, v, sh->vecs > 0, mask);
+    }
+    guard_end(g, after);
+  }
+}
+
+/// The ranges of the store that may be whole or not, as the run decides.
+static int open_questions(kgen *g, const shape *sh, range **asked) {
+  int n = 0;
+  for (int a = 0; a <= sh->naxes; a++) {
+    bool lanes = a == sh->naxes;
+    if (lanes && !sh->vecs) continue;
+    range *r = g->ranges[lanes ? g->vec_axis : sh->axes[a]];
+    int extent = lanes ? sh->vec_extent : sh->extents[a];
+    if (r && r->valid == VALID_ASK && r->whole_too && r->extent == extent && extent > 1)
+      asked[n++] = r;
+  }
+  return n;
+}
+
+/// Where one body serves whole and partial steps, the store tells them apart once.
+static void store_whole_or_part(kgen *g, const tstmt *s, const access *a, const shape *sh,
+                                range **asked, int n) {
+  LLVMBuilderRef b = g->e->builder;
+  LLVMBasicBlockRef whole = block_new(g), part = block_new(g), after = block_new(g);
+  lval fits = NULL;
+  for (int i = 0; i < n; i++)
+    fits = and_of(g, fits, LLVMBuildICmp(b, LLVMIntSGE, asked[i]->limit,
+                                         int64(g, asked[i]->extent), ""));
+  LLVMBuildCondBr(b, fits, whole, part);
+  LLVMPositionBuilderAtEnd(b, part);
+  store_rows(g, s, a, sh);
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, whole);
+  for (int i = 0; i < n; i++) asked[i]->valid = VALID_ALL;
+  store_rows(g, s, a, sh);
+  for (int i = 0; i < n; i++) asked[i]->valid = VALID_ASK;
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, after);
+}
+
 void gen_store(kgen *g, const tstmt *s) {
   access a = access_of(g, s);
   if (gen_store_transposed(g, s, &a)) return;
   shape sh = store_shape(g, s, &a);
-  int vecs = sh.vecs ? sh.vecs : 1;
-  for (int row = 0; row < sh.rows; row++) {
-    lval ok, mask = NULL;
-    shape_enter(g, &sh, row);
-    if (g->vec_axis >= 0) g->coord[g->vec_axis] = 0;
-    if (!rows_alive(g, &sh, &ok)) continue;
-    LLVMBasicBlockRef after = guard_begin(g, ok);
-    for (int v = 0; v < vecs; v++) {
-      if (sh.vecs && !lanes_alive(g, g->vec_axis, sh.vec_extent, v, &mask)) continue;
-      lval x = tile_at(g, s->in[0], v, sh.vecs > 0);
-      if (x) store_reg(g, s, &a, x, v, sh.vecs > 0, mask);
-    }
-    guard_end(g, after);
-  }
+  range *asked[MAX_AXES + 1];
+  int n = open_questions(g, &sh, asked);
+  if (n) store_whole_or_part(g, s, &a, &sh, asked, n);
+  else store_rows(g, s, &a, &sh);
 }
 
 // ---- prefetches
