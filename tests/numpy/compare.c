@@ -71,7 +71,7 @@ static bool call_case(runner *r, tcf_function *f, const char *prefix, char *why,
     good = false;
   }
   for (size_t i = 0; i < nresults && good; i++) {
-    char name[16] = "out";
+    char name[32] = "out";
     if (nresults > 1) snprintf(name, sizeof name, "out%zu", i);
     wanted = stored(r, prefix, name);
     good = wanted && compare(results[i], wanted, tcf_tensor_data(bounds), why, size);

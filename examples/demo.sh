@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The demonstration of `./dev demo`: compiles the programs of examples/, runs them on random arrays,
+# checks them against the interpreter, measures them, and shows what was fused.
+# usage: demo.sh TCC_FUSE
+set -euo pipefail
+here=$(dirname "${BASH_SOURCE[0]}")
+tool=$1
+checked=0
+
+show() { # show FILE FUNCTION ARGUMENTS...: the command, then what it prints
+  local file=$1 function=$2
+  shift 2
+  printf '\n\033[1m$ tcc-fuse run examples/%s -e %s %s --check --bench\033[0m\n' \
+    "$file" "$function" "$*"
+  "$tool" run "$here/$file" -e "$function" "$@" --check --bench
+  checked=$((checked + 1))
+}
+
+printf '\033[1mexamples/norms.tdsl\033[0m\n'
+cat "$here/norms.tdsl"
+show norms.tdsl softmax_rows --dim N=1024 --dim D=1000
+show norms.tdsl softmax_columns --dim N=1024 --dim D=1000
+show norms.tdsl add_layernorm --dim N=1024 --dim D=1024
+show loss.tdsl loss --dim N=64 --dim V=10007
+show mlp.tdsl mlp --dim N=64 --dim D=256 --dim H=512 --dim E=256
+show attention.tdsl attention_alibi --dim B=1 --dim H=4 --dim S=128 --dim T=128 --dim D=32 --dim E=32
+show conv.tdsl block --dim N=2 --dim C=8 --dim Y=30 --dim X=30 --dim O=16
+show embedding.tdsl embed --dim B=4 --dim S=64 --dim V=1000 --dim D=384
+
+printf '\n\033[1m$ tcc-fuse explain examples/mlp.tdsl --dim N=64 --dim D=256 --dim H=512 --dim E=256\033[0m\n'
+"$tool" explain "$here/mlp.tdsl" --dim N=64 --dim D=256 --dim H=512 --dim E=256
+
+printf '\n%d programs compiled, run, and checked against the interpreter.\n' "$checked"
