@@ -183,9 +183,13 @@ static const node *order_model(const candidate *c, const node *n) {
 /// written, which says nothing about memory.
 static void choose_order(const emitter *e, const candidate *c, const node *old, node *clone) {
   const fusion *f = e->f;
-  if (f->returned[old->id]) return;
-  for (int i = 0; i < f->users[old->id].len; i++)  // a host function sees the order
-    if (f->nodes[f->users[old->id].data[i]]->op == OP_call) return;
+  op_class class = op_get(old->op)->class;
+  if (f->returned[old->id] || class == CLASS_scatter || class == CLASS_opaque) return;
+  for (int i = 0; i < f->users[old->id].len; i++) {
+    // A host function sees the order of its operands; a scatter's result has that of its base.
+    const node *user = f->nodes[f->users[old->id].data[i]];
+    if (user->op == OP_call || (user->op == OP_scatter_add && user->in[0] == old)) return;
+  }
   const node *model = order_model(c, old);
   if (!model || !node_same_axis_set(model, clone)) return;
   if (!c->member[model->id] && model->op != OP_param) model = e->stored_at[model->id];

@@ -19,7 +19,7 @@
 //   GROUP_SCAN     one scan; maps, views... before it; maps after it at identical coordinates.
 //                  Outputs as for GROUP_CONTRACT.
 //   GROUP_SCATTER  one scatter_add; maps... producing indices and updates; its base operand and
-//                  its result are buffers; nothing after it.
+//                  its result are buffers of one storage order; nothing after it.
 //   GROUP_OPAQUE   one call; inputs and result are buffers, in the storage order they had when the
 //                  graph was built.
 // Gathered operands (in[0] of gather) and inputs of opaque calls are buffers: params or outputs

@@ -272,3 +272,26 @@ Test(passes_fuse, intermediates_are_stored_in_the_order_of_the_product) {
   cr_assert_eq(groups[0].outputs.data[0]->axes[0], f->N);
   cr_assert_eq(groups[0].outputs.data[0]->axes[1], f->E);
 }
+
+Test(passes_fuse, host_functions_and_scatters_get_their_operands_in_memory) {
+  fixture *f = begin();
+  graph *g = f->g;
+  node *x = param(f, "x", DT_f32, f->N, f->D), *ids = param(f, "ids", DT_i32, f->E, -1);
+  int order[2] = {f->D, f->N};
+  node *t = graph_reorder(g, graph_unary(g, OP_exp, x), order);
+  node *y = graph_call(g, STR("host"), &t, 1, DT_f32, order, 2);
+  node *base = graph_unary(g, OP_neg, y);
+  node *rows = graph_unary(g, OP_sin, graph_gather(g, base, f->N, ids));
+  graph_output(g, graph_scatter_add(g, base, f->N, ids, rows), STR("out"));
+  int n;
+  group *groups = fuse(f, &n);
+  for (int i = 0; i < n; i++) {
+    if (groups[i].kind == GROUP_OPAQUE) {
+      cr_assert_eq(groups[i].nodes.len, 1);
+      cr_assert_eq(groups[i].inputs.data[0]->axes[0], f->D);  // the order the function declares
+    }
+    if (groups[i].kind == GROUP_SCATTER) cr_assert_geq(groups[i].nodes.len, 2);
+  }
+  cr_assert_eq(groups[n - 1].kind, GROUP_SCATTER);
+  cr_assert_gt(count_reason(g, REASON_opaque, false), 0);
+}

@@ -2,7 +2,7 @@
 #include "passes/group.h"
 #include "passes_support.h"
 
-enum { GRAPHS = 3000, AXES = 6 };
+enum { GRAPHS = 4000, AXES = 6 };
 
 typedef struct gen {
   rng r;
@@ -96,8 +96,9 @@ static node *gen_indirect(gen *x) {
   int axis = a->axes[rng_below(&x->r, a->naxes)];
   if (rng_below(&x->r, 3) == 0) return graph_scan(x->g, OP_cumsum, a, axis, 0);
   if (size_of(x, axis) < 4) return a;
-  // Indices along an axis of their own, so that the result has no axis twice.
-  return graph_gather(x->g, a, axis, i);
+  node *rows = graph_gather(x->g, a, axis, i);
+  if (rng_below(&x->r, 3)) return rows;
+  return graph_scatter_add(x->g, a, axis, i, graph_unary(x->g, OP_tanh, rows));
 }
 
 static node *gen_value(gen *x) {
