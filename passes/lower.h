@@ -71,7 +71,7 @@ typedef struct kbuild {
 /// Known to have no elements.
 bool lower_is_empty(const lower *l, const node *n);
 
-// lower_emit.c: building blocks
+// lower_build.c, lower_value.c: building blocks
 void kb_init(kbuild *b, lower *l, const group *grp, const char *label);
 void kb_begin(kbuild *b);  // opens the top scope, after axes and grid are settled
 int kb_axis(kbuild *b, str name, ix size);
