@@ -169,6 +169,33 @@ for file in cache/*.tcfo; do printf 'damage' | dd of="$file" bs=1 seek=40 conv=n
 expect 0 ': ok' run add.tdsl --dim N=30 --dim M=17 --check
 TCF_CACHE_DIR=/proc/none expect 0 'out:' run add.tdsl --dim N=1 --dim M=1
 
+# ---- determinism
+cat >sums.tdsl <<'TDSL'
+fn total(x: f32[N]) -> f32 { return sum(x, N) }
+fn columns(x: f32[N, M]) -> f32[M] { return sum(x * x, N) }
+fn product(x: f32[N, M], y: f32[M, K]) -> f32[N, K] { return dot(x, y, M) }
+TDSL
+for f in total columns product; do
+  dims=(--dim N=200011)
+  [ $f = total ] || dims=(--dim N=20011 --dim M=33)
+  [ $f != product ] || dims+=(--dim K=5)
+  for threads in 1 2 3 7; do
+    "$tool" run sums.tdsl -e $f "${dims[@]}" --deterministic --threads $threads \
+      --out sum$threads.npy
+  done
+  for threads in 2 3 7; do
+    holds "$f is deterministic with $threads threads" cmp sum1.npy sum$threads.npy
+  done
+done
+
+# ---- the example of docs/embedding.md
+awk '/^```c$/ { p = 1; next } /^```$/ { if (p) exit } p' "$here/../../docs/embedding.md" >host.c
+# shellcheck disable=SC2046
+holds 'the example of docs/embedding.md compiles' cc -std=c11 -Wall -Werror -I"$here/../../include" \
+  host.c "$(dirname "$tool")/libtccfuse.a" -ljansson -lzip -lffi $(llvm-config-22 --ldflags --libs) \
+  -lpthread -lm -o host
+holds 'and prints what it says' test "$(./host)" = '0.0900306 0.244728 0.665241'
+
 "$tool" list ops >/dev/full 2>err.txt
 holds 'a full standard output is an error' test $? = 3
 
