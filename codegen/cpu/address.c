@@ -183,9 +183,14 @@ static lval sum_value(kgen *g, ix e, int at) {
   return sum;
 }
 
-/// Floor division (or its remainder) on scalars or vectors; y > 0.
+/// Floor division (or its remainder) on scalars or vectors. Hoisted code also runs where nothing
+/// needs its value, with sizes of 0: a divisor of 0 counts as 1.
 static lval floor_div(kgen *g, LLVMBuilderRef b, const ix_node *n, lval x, lval y) {
   bool mod = n->kind == IX_MOD;
+  if (ix_bounds(&g->ix, n->b).min < 1) {
+    lval none = LLVMBuildICmp(b, LLVMIntSLT, y, emit_int(LLVMTypeOf(y), 1), "");
+    y = LLVMBuildSelect(b, none, emit_int(LLVMTypeOf(y), 1), y, "");
+  }
   if (ix_bounds(&g->ix, n->a).min >= 0)
     return mod ? LLVMBuildURem(b, x, y, "") : LLVMBuildUDiv(b, x, y, "");
   lval zero = LLVMConstNull(LLVMTypeOf(x));

@@ -106,6 +106,7 @@ typedef struct kgen {
   local_place *locals;
   ix scratch_top;  // bytes in use by the locals declared so far
   ix_list peaks;   // every value of scratch_top, for the size function
+  int tails;       // partial steps around the code being made
   bool nontemporal;
 } kgen;
 

@@ -157,8 +157,10 @@ static void both_versions(kgen *g, int i, const lval *index, ix base, lval left,
   for (int version = 0; version < 2; version++) {
     LLVMPositionBuilderAtEnd(b, version ? part : whole);
     level_open(g);
+    g->tails += version;
     with_range(g, i, index, base, !version ? VALID_ALL : known ? VALID_FIRST : VALID_ASK, left,
                false);
+    g->tails -= version;
     level_close(g);
     LLVMBuildBr(b, after);
   }

@@ -218,7 +218,9 @@ static void tail_step(kgen *g, walk *w, lval full) {
   r->limit = LLVMBuildNSWSub(level_builder(g, at), w->end, full, "");
   r->multiple = common_divisor(w->multiple, s->extent);
   r->position = full;
+  g->tails++;
   run_step(g, w, r);
+  g->tails--;
   level_close(g);
   branch_close(g, w, &br);
 }
@@ -310,7 +312,7 @@ void gen_loop(kgen *g, const tstmt *s) {
   bool exact = w.multiple % s->extent == 0;
   bool short_walk = w.known && w.total <= s->extent;
   bool only_cuts = !region_works_along(g->k, s->body, s->axis, s->extent);
-  bool one = only_cuts || (!w.known && one_version(g, s->body, s->axis));
+  bool one = only_cuts || (!w.known && (one_version(g, s->body, s->axis) || (s->stage && g->tails)));
   if (!exact && !short_walk && one && !s->reverse) walk_ranges(g, &w);
   else if (w.known) walk_known(g, &w);
   else walk_asked(g, &w);
