@@ -372,6 +372,35 @@ static void epilogue(kbuild *b, const plan *p, tval *sum) {
   b->done[p->dot->id] = NULL;
 }
 
+/// Unrolled over the register block, dear functions would make much code and run out of
+/// registers: their rows are walked one by one, from a buffer.
+static bool is_dear_epilogue(const kbuild *b, const plan *p) {
+  enum { DEAR = 12 };
+  if (p->rows < 0 || p->mr < 2) return false;
+  int cost = 0;
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *n = b->group->nodes.data[i];
+    if (n->id > p->dot->id && op_is_map(n->op)) cost += op_get(n->op)->cost;
+  }
+  return cost >= DEAR;
+}
+
+static void finish_block(kbuild *b, const plan *p, tval *sum) {
+  if (!is_dear_epilogue(b, p)) {
+    epilogue(b, p, sum);
+    return;
+  }
+  int axes[MAX_AXES], n = 0;
+  for (int i = 0; i < sum->naxes; i++)
+    if (sum->axes[i] != p->lanes) axes[n++] = sum->axes[i];
+  if (p->lanes >= 0) axes[n++] = p->lanes;
+  int buf = kb_local(b, "sums", sum->type, axes, n);
+  kb_store_local(b, buf, sum);
+  kb_loop(b, p->rows, 1, NULL, 0);
+  epilogue(b, p, kb_load_local(b, buf, NULL, 0));
+  kb_end_loop(b, NULL, 0);
+}
+
 static tval *load_partial(kbuild *b, const plan *p) {
   if (p->c_buf >= 0) return kb_load_local(b, p->c_buf, NULL, 0);
   return kb_load_buffer(b, b->group->outputs.data[0]);
@@ -394,11 +423,11 @@ static void block(kbuild *b, const plan *p) {
   }
   tval *sum = contract(b, p, start);
   if (!p->kc) {
-    epilogue(b, p, sum);
+    finish_block(b, p, sum);
     return;
   }
   kb_if(b, COND_LAST, p->kk[0], NULL);
-  epilogue(b, p, sum);
+  finish_block(b, p, sum);
   kb_else(b, NULL, 0);
   store_partial(b, p, sum);
   kb_end_if(b, NULL, 0);
