@@ -53,7 +53,8 @@ static void gen_if(kgen *g, const tstmt *s) {
   LLVMBuilderRef b = g->e->builder;
   bool on_tile = s->cond == COND_ANY || s->cond == COND_ALL;
   lval cond = on_tile ? gen_condition(g, s) : first_or_last(g, s);
-  lval **yes = arena_array(g->arena, lval *, s->nout), **no = arena_array(g->arena, lval *, s->nout);
+  lval **yes = arena_array(g->arena, lval *, s->nout);
+  lval **no = arena_array(g->arena, lval *, s->nout);
   if (LLVMIsAConstantInt(cond)) {
     side(g, s, LLVMConstIntGetZExtValue(cond) ? s->body : s->other, yes);
     for (int i = 0; i < s->nout; i++) g->regs[s->out[i]->id] = yes[i];

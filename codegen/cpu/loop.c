@@ -312,7 +312,8 @@ void gen_loop(kgen *g, const tstmt *s) {
   bool exact = w.multiple % s->extent == 0;
   bool short_walk = w.known && w.total <= s->extent;
   bool only_cuts = !region_works_along(g->k, s->body, s->axis, s->extent);
-  bool one = only_cuts || (!w.known && (one_version(g, s->body, s->axis) || (s->stage && g->tails)));
+  bool long_body = one_version(g, s->body, s->axis) || (s->stage && g->tails);
+  bool one = only_cuts || (!w.known && long_body);
   if (!exact && !short_walk && one && !s->reverse) walk_ranges(g, &w);
   else if (w.known) walk_known(g, &w);
   else walk_asked(g, &w);

@@ -124,7 +124,9 @@ static bool choose_cpu(arena *a, str cpu, str features, cpu_choice *out, str *er
   if (!cpu.len) {
     out->name = owned(a, LLVMGetHostCPUName());
     str host = owned(a, LLVMGetHostCPUFeatures());
-    out->features = features.len ? str_printf(a, "%s,%s", str_z(a, host), str_z(a, features)) : host;
+    out->features = host;
+    if (features.len)
+      out->features = str_printf(a, "%.*s,%.*s", STR_FMT(host), STR_FMT(features));
   } else if (!features_of_name(cpu, &out->has)) {
     *error = str_printf(a, "unknown CPU \"%.*s\"", STR_FMT(cpu));
     return false;

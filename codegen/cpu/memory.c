@@ -391,37 +391,23 @@ void guard_end(kgen *g, LLVMBasicBlockRef after) {
   LLVMPositionBuilderAtEnd(g->e->builder, after);
 }
 
-/// Streaming stores must be aligned to their size or they fall apart; the address decides.
+static int stream_alignment(const kgen *g, dtype t) {
+  int bytes = dtype_bytes(t) * g->lanes;
+  return bytes > 64 ? 64 : bytes;
+}
+
 static void store_streaming(kgen *g, dtype t, lval x, lval pointer) {
   emit *e = g->e;
-  LLVMBuilderRef b = e->builder;
-  int bytes = dtype_bytes(t) * g->lanes;
-  int align = bytes > 64 ? 64 : bytes;
-  lval bits = LLVMBuildPtrToInt(b, pointer, e->i64, "");
-  lval low = LLVMBuildAnd(b, bits, emit_int(e->i64, align - 1), "");
-  lval aligned = LLVMBuildICmp(b, LLVMIntEQ, low, emit_int(e->i64, 0), "");
-  LLVMBasicBlockRef yes = block_new(g), no = block_new(g), after = block_new(g);
-  LLVMBuildCondBr(b, aligned, yes, no);
-  LLVMPositionBuilderAtEnd(b, no);
-  store_vector(g, t, x, pointer, NULL);
-  LLVMBuildBr(b, after);
-  LLVMPositionBuilderAtEnd(b, yes);
-  lval store = LLVMBuildStore(b, to_memory(g, t, x), pointer);
-  LLVMSetAlignment(store, (unsigned)align);
+  lval store = LLVMBuildStore(e->builder, to_memory(g, t, x), pointer);
+  LLVMSetAlignment(store, (unsigned)stream_alignment(g, t));
   LLVMMetadataRef one = LLVMValueAsMetadata(emit_int(e->i32, 1));
   LLVMSetMetadata(store, LLVMGetMDKindIDInContext(e->context, "nontemporal", 11),
                   LLVMMetadataAsValue(e->context, LLVMMDNodeInContext2(e->context, &one, 1)));
-  LLVMBuildBr(b, after);
-  LLVMPositionBuilderAtEnd(b, after);
   g->nontemporal = true;
 }
 
-static bool can_stream(const kgen *g, const tstmt *s, dtype t) {
-  return s->nontemporal && dtype_bytes(t) * g->lanes >= 16;
-}
-
 static void store_reg(kgen *g, const tstmt *s, const access *a, lval x, int v, bool vector,
-                      lval mask) {
+                      lval mask, bool stream) {
   target t;
   if (!locate(g, s, a, v, vector, false, &t)) return;
   if (!vector || (!t.unit && !t.lanes)) {
@@ -430,7 +416,7 @@ static void store_reg(kgen *g, const tstmt *s, const access *a, lval x, int v, b
     LLVMSetAlignment(store, (unsigned)dtype_bytes(a->type));
   } else if (t.lanes) {
     scatter(g, a->type, x, offset_pointer(g, a->buf, t.pointer, t.lanes), mask);
-  } else if (!mask && can_stream(g, s, a->type)) {
+  } else if (!mask && stream) {
     store_streaming(g, a->type, x, t.pointer);
   } else {
     store_vector(g, a->type, x, t.pointer, needed_mask(a, v, mask));
@@ -456,7 +442,7 @@ static shape store_shape(kgen *g, const tstmt *s, const access *a) {
   return shape_of_axes(g, axes, extents, n);
 }
 
-static void store_rows(kgen *g, const tstmt *s, const access *a, const shape *sh) {
+static void store_rows(kgen *g, const tstmt *s, const access *a, const shape *sh, bool stream) {
   int vecs = sh->vecs ? sh->vecs : 1;
   for (int row = 0; row < sh->rows; row++) {
     lval ok, mask = NULL;
@@ -467,10 +453,31 @@ static void store_rows(kgen *g, const tstmt *s, const access *a, const shape *sh
     for (int v = 0; v < vecs; v++) {
       if (sh->vecs && !lanes_alive(g, g->vec_axis, sh->vec_extent, v, &mask)) continue;
       lval x = tile_at(g, s->in[0], v, sh->vecs > 0);
-      if (x) store_reg(g, s, a, x, v, sh->vecs > 0, mask);
+      if (x) store_reg(g, s, a, x, v, sh->vecs > 0, mask, stream);
     }
     guard_end(g, after);
   }
+}
+
+/// Streaming stores must be aligned to their size or they fall apart: whether all rows are, as an
+/// i1; null when the store cannot stream.
+static lval rows_aligned(kgen *g, const tstmt *s, const access *a, const shape *sh) {
+  LLVMBuilderRef b = g->e->builder;
+  int align = stream_alignment(g, a->type);
+  lval bits = NULL, ok;
+  if (!s->nontemporal || !sh->vecs || s->nin > 1 || align < 16) return NULL;
+  for (int row = 0; row < sh->rows; row++) {
+    target t;
+    shape_enter(g, sh, row);
+    g->coord[g->vec_axis] = 0;
+    if (!rows_alive(g, sh, &ok)) continue;
+    if (!locate(g, s, a, 0, true, false, &t) || !t.unit) return NULL;
+    lval at = LLVMBuildPtrToInt(b, t.pointer, g->e->i64, "");
+    bits = bits ? LLVMBuildOr(b, bits, at, "") : at;
+  }
+  if (!bits) return NULL;
+  return LLVMBuildICmp(b, LLVMIntEQ, LLVMBuildAnd(b, bits, int64(g, align - 1), ""), int64(g, 0),
+                       "");
 }
 
 /// The ranges of the store that may be whole or not, as the run decides.
@@ -487,35 +494,31 @@ static int open_questions(kgen *g, const shape *sh, range **asked) {
   return n;
 }
 
-/// Where one body serves whole and partial steps, the store tells them apart once.
-static void store_whole_or_part(kgen *g, const tstmt *s, const access *a, const shape *sh,
-                                range **asked, int n) {
-  LLVMBuilderRef b = g->e->builder;
-  LLVMBasicBlockRef whole = block_new(g), part = block_new(g), after = block_new(g);
-  lval fits = NULL;
-  for (int i = 0; i < n; i++)
-    fits = and_of(g, fits, LLVMBuildICmp(b, LLVMIntSGE, asked[i]->limit,
-                                         int64(g, asked[i]->extent), ""));
-  LLVMBuildCondBr(b, fits, whole, part);
-  LLVMPositionBuilderAtEnd(b, part);
-  store_rows(g, s, a, sh);
-  LLVMBuildBr(b, after);
-  LLVMPositionBuilderAtEnd(b, whole);
-  for (int i = 0; i < n; i++) asked[i]->valid = VALID_ALL;
-  store_rows(g, s, a, sh);
-  for (int i = 0; i < n; i++) asked[i]->valid = VALID_ASK;
-  LLVMBuildBr(b, after);
-  LLVMPositionBuilderAtEnd(b, after);
-}
-
+/// Two forms where the run decides: whole tiles with aligned rows (streaming when asked to), and
+/// the others, with masks and tests.
 void gen_store(kgen *g, const tstmt *s) {
+  LLVMBuilderRef b = g->e->builder;
   access a = access_of(g, s);
   if (gen_store_transposed(g, s, &a)) return;
   shape sh = store_shape(g, s, &a);
   range *asked[MAX_AXES + 1];
   int n = open_questions(g, &sh, asked);
-  if (n) store_whole_or_part(g, s, &a, &sh, asked, n);
-  else store_rows(g, s, &a, &sh);
+  for (int i = 0; i < n; i++) asked[i]->valid = VALID_ALL;
+  lval aligned = rows_aligned(g, s, &a, &sh), easy = aligned;
+  for (int i = 0; i < n; i++)
+    easy = and_of(g, easy, LLVMBuildICmp(b, LLVMIntSGE, asked[i]->limit,
+                                         int64(g, asked[i]->extent), ""));
+  if (!easy) return store_rows(g, s, &a, &sh, false);
+  LLVMBasicBlockRef whole = block_new(g), part = block_new(g), after = block_new(g);
+  LLVMBuildCondBr(b, easy, whole, part);
+  LLVMPositionBuilderAtEnd(b, whole);
+  store_rows(g, s, &a, &sh, aligned != NULL);
+  LLVMBuildBr(b, after);
+  for (int i = 0; i < n; i++) asked[i]->valid = VALID_ASK;
+  LLVMPositionBuilderAtEnd(b, part);
+  store_rows(g, s, &a, &sh, false);
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, after);
 }
 
 // ---- prefetches

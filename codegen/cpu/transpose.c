@@ -20,7 +20,8 @@ static void transpose_registers(kgen *g, lval *r, int n) {
       low[l] = emit_int(g->e->i32, l & s ? n + from : from);
       high[l] = emit_int(g->e->i32, l & s ? n + from + s : from + s);
     }
-    lval low_mask = LLVMConstVector(low, (unsigned)n), high_mask = LLVMConstVector(high, (unsigned)n);
+    lval low_mask = LLVMConstVector(low, (unsigned)n);
+    lval high_mask = LLVMConstVector(high, (unsigned)n);
     for (int i = 0; i < n; i++) {
       if (i & s) continue;
       lval x = r[i], y = r[i | s];

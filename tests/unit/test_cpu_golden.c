@@ -28,7 +28,8 @@ Test(cpu_golden, softmax_first) {
 
 Test(cpu_golden, matmul) {
   COMPARE("matmul_packed.tile", {.sizes = {6, 8, 8}}, {.sizes = {7, 11, 13}}, {.sizes = {1, 1, 1}},
-          {.sizes = {13, 16, 5}}, {.sizes = {12, 9, 24}}, {.sizes = {5, 3, 4}}, {.sizes = {0, 3, 4}});
+          {.sizes = {13, 16, 5}}, {.sizes = {12, 9, 24}}, {.sizes = {5, 3, 4}},
+          {.sizes = {0, 3, 4}});
 }
 
 Test(cpu_golden, argmax) {

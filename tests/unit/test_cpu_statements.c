@@ -144,7 +144,8 @@ Test(cpu_statements, strides_and_views) {
 
 Test(cpu_statements, divided_coordinates) {
   // split and merge: D = H * 24 + K, in vectors that cross the rows of K, and of 16 that do not
-  COMPARE("program @p(A) {\n buffer %x : f32[A, K = 24] param 0\n buffer %y : f32[A, L = 64] param 1\n"
+  COMPARE("program @p(A) {\n buffer %x : f32[A, K = 24] param 0\n"
+          " buffer %y : f32[A, L = 64] param 1\n"
           " buffer %out : f32[D = A*24] output 0\n buffer %out2 : f32[E = A*64] output 1\n"
           " call @k(%x, %out)\n call @l(%y, %out2)\n}\n"
           "kernel @k(x: f32[A, 24], out: f32[A*24]) vec D:16 {\n axes D = A*24\n grid D:32 {\n"

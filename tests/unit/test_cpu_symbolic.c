@@ -77,9 +77,8 @@ static void compare(tile_fixture *f, const graph *g, cpu_code *code, const int64
   cr_assert(cpu_run(&f->arena, code, sizes, 3, in, got).status == 0, "%s", text);
   for (int i = 0; i < g->outputs.len; i++) {
     double d = tensor_distance(&got[i], &want[i]);
-    cr_assert(d < 1e-3, "%s\nsizes %lld, %lld, %lld, %lld, cpu \"%s\", output %d: distance %g", text,
-              (long long)sizes[0], (long long)sizes[1], (long long)sizes[2], (long long)sizes[3],
-              code->cpu, i, d);
+    cr_assert(d < 1e-3, "%s\nsizes %d, %d, %d, %d, cpu \"%s\", output %d: distance %g", text,
+              (int)sizes[0], (int)sizes[1], (int)sizes[2], (int)sizes[3], code->cpu, i, d);
   }
 }
 
