@@ -1,6 +1,7 @@
 // Filling tensors with numbers that depend on (seed, position) alone, so that a run can be
 // repeated and neither threads nor storage order change the values.
 #include <math.h>
+#include <string.h>
 
 #include "runtime/tensor.h"
 
@@ -16,12 +17,20 @@ static uint64_t random_bits(uint64_t seed, uint64_t i) {
   return mix(mix(seed + 0x9e3779b97f4a7c15u) + (i + 1) * 0x9e3779b97f4a7c15u);
 }
 
-// Box-Muller on 32-bit halves; |value| < 6.7.
-static double random_normal(uint64_t seed, uint64_t i) {
-  uint64_t bits = random_bits(seed, i >> 1);
+// Box-Muller gives the values of two positions, 2 * pair and 2 * pair + 1; |value| < 6.
+static void random_normals(uint64_t seed, uint64_t pair, float out[2]) {
+  uint64_t bits = random_bits(seed, pair);
   float u = ((float)(uint32_t)(bits >> 40) + 0.5f) * 0x1p-24f;
   float angle = (float)(uint32_t)(bits & 0xffffff) * (6.2831853f * 0x1p-24f);
-  return sqrtf(-2 * logf(u)) * (i & 1 ? sinf(angle) : cosf(angle));
+  float radius = sqrtf(-2 * logf(u));
+  out[0] = radius * cosf(angle);
+  out[1] = radius * sinf(angle);
+}
+
+static double random_normal(uint64_t seed, uint64_t i) {
+  float both[2];
+  random_normals(seed, i / 2, both);
+  return both[i % 2];
 }
 
 typedef struct filler filler;
@@ -69,6 +78,15 @@ static scalar value_iota(const filler *f, uint64_t i, dtype t) {
 }
 
 void tensor_fill_random(tensor *t, uint64_t seed) {
+  if (t->type == DT_f32 && tensor_is_contiguous(t)) {  // the same numbers, in half the time
+    int64_t n = tensor_elements(t);
+    float *to = t->data, both[2];
+    for (int64_t i = 0; i < n; i += 2) {
+      random_normals(seed, (uint64_t)i / 2, both);
+      memcpy(to + i, both, sizeof *both * (size_t)(n - i < 2 ? n - i : 2));
+    }
+    return;
+  }
   fill(t, &(filler){.value = value_random, .seed = seed});
 }
 

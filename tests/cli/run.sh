@@ -196,6 +196,16 @@ holds 'the example of docs/embedding.md compiles' cc -std=c11 -Wall -Werror -I"$
   -lpthread -lm -o host
 holds 'and prints what it says' test "$(./host)" = '0.0900306 0.244728 0.665241'
 
+# ---- too little memory: arguments, results, the interpreter's scalars
+for run in 'cpu 20000 20000' 'cpu 12000 20000' 'interp 9000 9000'; do
+  read -r target n m <<<"$run"
+  # shellcheck disable=SC2086
+  (ulimit -v 2500000; exec "$tool" run add.tdsl --dim N=$n --dim M=$m --in x=ones --in y=ones \
+    --target $target >out.txt 2>err.txt)
+  holds "out of memory: $run" test $? = 3
+  holds "out of memory is said: $run" grep -q 'out of memory' err.txt
+done
+
 "$tool" list ops >/dev/full 2>err.txt
 holds 'a full standard output is an error' test $? = 3
 

@@ -94,6 +94,17 @@ Test(runtime_tensor, random_numbers_are_normal_and_repeatable) {
   cr_assert_lt(fabs(square / n - 1), 5 * sqrt(2. / n));
   cr_assert_lt(fabs(fourth / n - 3), 5 * sqrt(96. / n));
   cr_assert_lt(fabs(lag / n), 5 / sqrt(n));
+  // Strided memory and odd lengths change nothing.
+  tensor *odd = tensor_borrow(DT_f32, 1, (int64_t[]){7}, NULL, (float[7]){0}, NULL);
+  tensor *apart = tensor_borrow(DT_f32, 1, (int64_t[]){7}, (int64_t[]){8}, (float[14]){0}, NULL);
+  tensor_fill_random(odd, 7);
+  tensor_fill_random(apart, 7);
+  for (int64_t i = 0; i < 7; i++) {
+    cr_assert_eq(tensor_at(odd, i).f, tensor_at(a, i).f);
+    cr_assert_eq(tensor_at(apart, i).f, tensor_at(a, i).f);
+  }
+  tensor_free(odd);
+  tensor_free(apart);
   tensor_fill_random(b, 8);
   cr_assert_gt(tensor_compare(b, b, 0).elements, 0);
   cr_assert_neq(tensor_at(a, 3).f, tensor_at(b, 3).f);
