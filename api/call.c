@@ -8,10 +8,10 @@ typedef struct call {
   tcf_tensor **results;
   size_t nresults;
   arena arena;
-  const tensor **used;    // the arguments, or compact copies of those that code cannot take
-  tensor **copies;        // by param; freed after the call
-  tensor **targets;       // by result: what the code writes
-  tensor **made;          // by result: new tensors for the caller; freed on failure
+  const tensor **used;  // the arguments, or compact copies of those that code cannot take
+  tensor **copies;      // by param; freed after the call
+  tensor **targets;     // by result: what the code writes
+  tensor **made;        // by result: new tensors for the caller; freed on failure
   int64_t *sizes;
   bool prepare_only;
 } call;
@@ -20,15 +20,16 @@ static tcf_status wrong(const call *c, const char *text) {
   return session_fail(c->function->program->session, TCF_WRONG_USE, "%s", text);
 }
 
-static tcf_status check_value(const call *c, const char *what, const sig_value *v, const tensor *t) {
+static tcf_status check_value(const call *c, const char *what, const sig_value *v,
+                              const tensor *t) {
   tcf_session *s = c->function->program->session;
   if (!t) return session_fail(s, TCF_WRONG_USE, "%s %s is missing", what, v->name);
   if (t->type != v->type)
     return session_fail(s, TCF_WRONG_USE, "%s %s must be %s, but is %s", what, v->name,
                         dtype_name(v->type), dtype_name(t->type));
   if (t->rank != v->rank)
-    return session_fail(s, TCF_WRONG_USE, "%s %s must have %d axes, but has %d", what, v->name, v->rank,
-                        t->rank);
+    return session_fail(s, TCF_WRONG_USE, "%s %s must have %d axes, but has %d", what, v->name,
+                        v->rank, t->rank);
   return TCF_OK;
 }
 
@@ -95,8 +96,9 @@ static tcf_status choose_result(call *c, int i) {
     if (status) return status;
     for (int k = 0; k < v->rank; k++)
       if (given->dims[k] != dims[k])
-        return session_fail(s, TCF_WRONG_USE, "axis %s of result %s must have size %lld, but has %lld",
-                            v->axes[k], v->name, (long long)dims[k], (long long)given->dims[k]);
+        return session_fail(s, TCF_WRONG_USE,
+                            "axis %s of result %s must have size %lld, but has %lld", v->axes[k],
+                            v->name, (long long)dims[k], (long long)given->dims[k]);
     if (writable(c, given, i)) return c->targets[i] = given, TCF_OK;
   }
   c->made[i] = c->targets[i] = tensor_new(v->type, v->rank, dims, &e);

@@ -1,8 +1,8 @@
 // Variants of a function: compiled once for sizes and strides, kept in the session, and on disk.
 //
-//   source graph ─specialise─▶ graph ─passes─▶ fused ─lower─▶ tile IR ─codegen─▶ object ─▶ loaded
-//                                │                                        ▲
-//                                └──────── hash of its text ── disk cache ┘
+//   graph ─specialise─▶ graph ─passes─▶ fused ─lower─▶ tile IR ─codegen─▶ object ─▶ loaded
+//                         │                                        ▲
+//                         └──────── hash of its text ── disk cache ┘
 #include <stdlib.h>
 
 #include "api/session.h"
@@ -43,9 +43,10 @@ static str identity(tcf_session *s) {
   str build = build_identity(&s->arena);
   if (!build.len) return build;
   codegen_options options = code_options(s);
-  s->identity = str_printf(&s->arena, "%s %.*s %.*s flags %u threads %d schedule %.*s", tcf_version(),
-                           STR_FMT(build), STR_FMT(codegen_cpu_identity(&s->arena, &options)),
-                           s->flags, s->threads, STR_FMT(s->schedule));
+  s->identity =
+      str_printf(&s->arena, "%s %.*s %.*s flags %u threads %d schedule %.*s", tcf_version(),
+                 STR_FMT(build), STR_FMT(codegen_cpu_identity(&s->arena, &options)), s->flags,
+                 s->threads, STR_FMT(s->schedule));
   return s->identity;
 }
 
@@ -78,7 +79,8 @@ graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes
 tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, size_t nargs,
                                    arena *a, graph **out) {
   tcf_session *s = f->program->session;
-  if (!f->graph) return session_fail(s, TCF_WRONG_USE, "%s is tile IR: its graph is unknown", f->name);
+  if (!f->graph)
+    return session_fail(s, TCF_WRONG_USE, "%s is tile IR: its graph is unknown", f->name);
   if (nargs != (size_t)f->sig.nparams)
     return session_fail(s, TCF_WRONG_USE, "%s takes %d arguments, not %zu", f->name, f->sig.nparams,
                         nargs);
@@ -111,7 +113,8 @@ static str variant_key(const tcf_function *f, arena *a, const tensor *const *arg
   for (int i = 0; i < f->sig.nparams; i++) {
     if (tensor_is_contiguous(args[i])) continue;
     sb_printf(&key, " %d:", i);
-    for (int k = 0; k < args[i]->rank; k++) sb_printf(&key, "%lld,", (long long)args[i]->strides[k]);
+    for (int k = 0; k < args[i]->rank; k++)
+      sb_printf(&key, "%lld,", (long long)args[i]->strides[k]);
   }
   return sb_str(&key);
 }

@@ -13,8 +13,8 @@ typedef struct emission {
   tcf_status status;
   arena arena, scratch;
   const pass_info *passes[MAX_PASSES];
-  int npasses;      // -1: the pipeline
-  char *text;       // malloc'd
+  int npasses;  // -1: the pipeline
+  char *text;   // malloc'd
 } emission;
 
 // ---- which passes
@@ -79,9 +79,10 @@ static graph *graph_of(emission *e, tcf_function *f) {
 
 static void emit_code(emission *e, struct program *p, strbuf *out) {
   tcf_session *s = e->program->session;
-  codegen_options options = {.cpu = s->cpu,
-                             .kind = e->options->stage == TCF_STAGE_ASM ? CODE_ASSEMBLY : CODE_LLVM_IR,
-                             .fast_math = s->flags & TCF_FAST_MATH};
+  codegen_options options = {
+      .cpu = s->cpu,
+      .kind = e->options->stage == TCF_STAGE_ASM ? CODE_ASSEMBLY : CODE_LLVM_IR,
+      .fast_math = s->flags & TCF_FAST_MATH};
   code text;
   str why = STR("");
   if (codegen_cpu(&e->arena, p, &options, &text, &why))
@@ -104,15 +105,19 @@ static void emit_function(emission *e, tcf_function *f, strbuf *out, bool first)
     if (!g) return;
     if (stage <= TCF_STAGE_FUSED) return graph_print(g, out);
     if (!g->fused) {
-      e->status = session_fail(s, TCF_WRONG_USE, "%s is not in kernels yet: the passes must end with "
-                               "fuse to lower it to tiles", f->name);
+      e->status = session_fail(s, TCF_WRONG_USE,
+                               "%s is not in kernels yet: the passes must end with "
+                               "fuse to lower it to tiles",
+                               f->name);
       return;
     }
     pass_options options = session_pass_options(s);
     p = lower_to_tiles(&e->arena, g, &options);
   }
-  if (stage == TCF_STAGE_TILE) program_print(p, out);
-  else emit_code(e, p, out);
+  if (stage == TCF_STAGE_TILE)
+    program_print(p, out);
+  else
+    emit_code(e, p, out);
 }
 
 static tcf_status emit(void *args) {
@@ -210,8 +215,10 @@ int tcf_list_row(tcf_list list, size_t i, int *number, const char **name, const 
   int count;
   if (number) *number = 0;
   switch (list) {
-    case TCF_LIST_PASSES: return pass_row(i, name, summary);
-    case TCF_LIST_TARGETS: return target_row(i, name, summary);
+    case TCF_LIST_PASSES:
+      return pass_row(i, name, summary);
+    case TCF_LIST_TARGETS:
+      return target_row(i, name, summary);
     case TCF_LIST_OPS:
       if (i >= OP_COUNT) return 0;
       *name = op_get((op)i)->name;

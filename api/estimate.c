@@ -10,19 +10,24 @@
 //   e(view, gather, min, max) = max e(inputs)
 //
 // and is 8 e. Random inputs make rounding errors add up like a random walk, hence sqrt(L). It is
-// held against the largest value of the result (tcf_tensor_compare): cancellation in single elements
-// is not an error of the compiler.
+// held against the largest value of the result (tcf_tensor_compare): cancellation in single
+// elements is not an error of the compiler.
 #include <math.h>
 
 #include "api/session.h"
 
 static double unit_roundoff(dtype t) {
   switch (t) {
-    case DT_f64: return 0x1p-53;
-    case DT_f32: return 0x1p-24;
-    case DT_f16: return 0x1p-11;
-    case DT_bf16: return 0x1p-8;
-    default: return 0;
+    case DT_f64:
+      return 0x1p-53;
+    case DT_f32:
+      return 0x1p-24;
+    case DT_f16:
+      return 0x1p-11;
+    case DT_bf16:
+      return 0x1p-8;
+    default:
+      return 0;
   }
 }
 
@@ -48,10 +53,14 @@ static double error_of(const graph *g, const node *n, const double *errors) {
       if (n->op != OP_sum && n->op != OP_prod) return e;
       return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
     case CLASS_contract:
-    case CLASS_scan: return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
-    case CLASS_scatter: return e + 64 * u;
-    case CLASS_leaf: return n->op == OP_param ? 0 : u;
-    default: return e;
+    case CLASS_scan:
+      return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
+    case CLASS_scatter:
+      return e + 64 * u;
+    case CLASS_leaf:
+      return n->op == OP_param ? 0 : u;
+    default:
+      return e;
   }
 }
 

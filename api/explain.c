@@ -1,6 +1,8 @@
-// `explain`: the decisions of the fuse pass for every function, as text or JSON; and what a call costs.
-#include "api/session.h"
+// `explain`: the decisions of the fuse pass for every function, as text or JSON; and what a call
+// costs.
 #include "passes/explain.h"
+
+#include "api/session.h"
 
 typedef struct explain_args {
   tcf_program *program;
@@ -14,7 +16,8 @@ typedef struct explain_args {
 
 static tcf_status explain_function(explain_args *x, tcf_function *f, strbuf *out) {
   tcf_session *s = x->program->session;
-  if (!f->graph) return session_fail(s, TCF_WRONG_USE, "%s is tile IR: its graph is unknown", f->name);
+  if (!f->graph)
+    return session_fail(s, TCF_WRONG_USE, "%s is tile IR: its graph is unknown", f->name);
   int64_t sizes[f->sig.nsymbols + 1];
   tcf_status status = function_sizes(f, x->sizes, x->nsizes, sizes);
   if (status) return status;
@@ -52,8 +55,8 @@ static tcf_status explain(void *args) {
 
 tcf_status tcf_program_explain(tcf_program *p, const char *function, const tcf_size *sizes,
                                size_t nsizes, tcf_format format, char **text) {
-  explain_args x = {.program = p, .function = function, .sizes = sizes, .nsizes = nsizes,
-                    .format = format};
+  explain_args x = {
+      .program = p, .function = function, .sizes = sizes, .nsizes = nsizes, .format = format};
   tcf_status status = session_guard(p->session, explain, &x);
   arena_free(&x.arena);
   arena_free(&x.scratch);

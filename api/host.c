@@ -11,7 +11,7 @@ enum { MAX_INPUTS = 32, MAX_SYMBOLS = 64 };
 typedef struct host_value {
   dtype type;
   int rank;
-  int symbols[MAX_AXES];   // -1: a constant size
+  int symbols[MAX_AXES];  // -1: a constant size
   int64_t sizes[MAX_AXES];
 } host_value;
 
@@ -111,11 +111,11 @@ static tcf_status add(void *args_) {
     h->signature = arena_new(&s->arena, struct host_signature);
     reading r = {&s->arena, args->signature, h->signature};
     if (!read_signature(&r))
-      return session_fail(s, TCF_WRONG_USE, "the signature of %s cannot be read at '%s'", args->name,
-                          r.at);
+      return session_fail(s, TCF_WRONG_USE, "the signature of %s cannot be read at '%s'",
+                          args->name, r.at);
     error e;
-    if (!call_prepare(&h->signature->shape, h->signature->ninputs + 1, h->signature->nsymbols, false,
-                      &e))
+    if (!call_prepare(&h->signature->shape, h->signature->ninputs + 1, h->signature->nsymbols,
+                      false, &e))
       return session_fail_error(s, &e);
   }
   release(map_get(&s->externs, str_from(args->name)));
@@ -142,8 +142,10 @@ void host_release(tcf_session *s) {
 tcf_status host_check(tcf_session *s, const variant *v) {
   for (int i = 0; i < v->hosts.len; i++)
     if (!map_get(&s->externs, v->hosts.data[i].name))
-      return session_fail(s, TCF_WRONG_USE, "the program calls the host function %.*s, which is not "
-                          "registered", STR_FMT(v->hosts.data[i].name));
+      return session_fail(s, TCF_WRONG_USE,
+                          "the program calls the host function %.*s, which is not "
+                          "registered",
+                          STR_FMT(v->hosts.data[i].name));
   return TCF_OK;
 }
 
@@ -172,8 +174,10 @@ static bool invoke_plain(const host_entry *h, str name, const tensor *const *in,
     pointers[i] = t->data;
   }
   if (!fits) {
-    snprintf(message, size, "the registered signature of the host function %.*s does not fit its "
-             "declaration", STR_FMT(name));
+    snprintf(message, size,
+             "the registered signature of the host function %.*s does not fit its "
+             "declaration",
+             STR_FMT(name));
     return false;
   }
   int32_t result = call_invoke(&s->shape, h->plain, pointers, sizes, NULL);

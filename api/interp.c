@@ -1,7 +1,7 @@
 // The interpreters as targets: tensors become arrays of scalars and back.
-#include "api/session.h"
-
 #include <stdio.h>
+
+#include "api/session.h"
 
 typedef struct interp_state {
   tcf_session *session;
@@ -27,7 +27,8 @@ static void from_scalars(tensor *to, const interp_tensor *from) {
   int64_t n = tensor_elements(to);
   char *p = to->data;
   // Values of f32 and f64 may carry more precision than the type holds.
-  for (int64_t i = 0; i < n; i++, p += dtype_bytes(to->type)) scalar_store(p, to->type, from->data[i]);
+  for (int64_t i = 0; i < n; i++, p += dtype_bytes(to->type))
+    scalar_store(p, to->type, from->data[i]);
 }
 
 static tensor *tensor_of(const interp_tensor *t) {

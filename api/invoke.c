@@ -103,9 +103,13 @@ tcf_status invoke(const invocation *in) {
     frame.parallel_for = flushing_for;
   }
   switch (call_invoke(&v->shape, v->entry, in->pointers, in->symbols, &frame)) {
-    case TCF_CALL_OK: return TCF_OK;
-    case TCF_CALL_INDEX: return index_error(v, &frame);
-    case TCF_CALL_HOST: return session_fail(s, TCF_WRONG_DATA, "%s", host.message);
-    default: return session_fail(s, TCF_INTERNAL, "%s returned an unknown status", v->function->name);
+    case TCF_CALL_OK:
+      return TCF_OK;
+    case TCF_CALL_INDEX:
+      return index_error(v, &frame);
+    case TCF_CALL_HOST:
+      return session_fail(s, TCF_WRONG_DATA, "%s", host.message);
+    default:
+      return session_fail(s, TCF_INTERNAL, "%s returned an unknown status", v->function->name);
   }
 }

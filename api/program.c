@@ -1,10 +1,9 @@
 // Loading: source text, imports, IR text; and what a program tells about its functions.
-#include "api/session.h"
-
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/session.h"
 #include "frontend/frontend.h"
 #include "runtime/file.h"
 
@@ -19,8 +18,10 @@ static str normalise(arena *a, str path) {
     for (end = at; end < path.len && path.ptr[end] != '/';) end++;
     str part = {path.ptr + at, end - at};
     bool up = str_eqz(part, "..");
-    if (up && parts.len && !str_eqz(parts.data[parts.len - 1], "..")) parts.len--;
-    else if (part.len && !str_eqz(part, ".")) vec_push(a, &parts, part);
+    if (up && parts.len && !str_eqz(parts.data[parts.len - 1], ".."))
+      parts.len--;
+    else if (part.len && !str_eqz(part, "."))
+      vec_push(a, &parts, part);
   }
   strbuf out = sb_new(a);
   for (int i = 0; i < parts.len; i++) {
@@ -35,7 +36,8 @@ static bool load_import(void *ctx, str from, str path, str *name, str *text, str
   int folder = from.len;
   while (folder && from.ptr[folder - 1] != '/') folder--;
   bool absolute = path.len && path.ptr[0] == '/';
-  *name = normalise(a, absolute ? path : str_printf(a, "%.*s%.*s", folder, from.ptr, STR_FMT(path)));
+  *name =
+      normalise(a, absolute ? path : str_printf(a, "%.*s%.*s", folder, from.ptr, STR_FMT(path)));
   error e;
   size_t size;
   char *data = file_read(str_z(a, *name), SOURCE_LIMIT, &size, &e);
@@ -134,8 +136,10 @@ tcf_status tcf_program_load(tcf_session *s, const char *name, const char *text, 
   s->programs = p;
   load_args args = {s, name, text, size, p};
   tcf_status status = session_guard(s, load, &args);
-  if (status) tcf_program_free(p);
-  else *out = p;
+  if (status)
+    tcf_program_free(p);
+  else
+    *out = p;
   return status;
 }
 
@@ -144,8 +148,7 @@ tcf_status tcf_program_load_file(tcf_session *s, const char *path, tcf_program *
   size_t size;
   char *text = file_read(path, SOURCE_LIMIT, &size, &e);
   if (!text) return session_fail_error(s, &e);
-  tcf_status status =
-      tcf_program_load(s, strcmp(path, "-") ? path : "<stdin>", text, size, out);
+  tcf_status status = tcf_program_load(s, strcmp(path, "-") ? path : "<stdin>", text, size, out);
   free(text);
   return status;
 }

@@ -6,7 +6,7 @@
 
 struct last_call {
   variant *variant;
-  int64_t *shapes;   // by param: its dims, then its strides; by result: its dims
+  int64_t *shapes;  // by param: its dims, then its strides; by result: its dims
   int64_t *symbols;
   int64_t arena_bytes, scratch_bytes;
 };
@@ -48,12 +48,14 @@ static bool same(const int64_t *a, const int64_t *b, int n) {
   return true;
 }
 
-static bool arguments_match(const tcf_function *f, const tensor *const *args, const int64_t **shape) {
+static bool arguments_match(const tcf_function *f, const tensor *const *args,
+                            const int64_t **shape) {
   for (int i = 0; i < f->sig.nparams; i++) {
     const sig_value *v = &f->sig.params[i];
     const tensor *t = args[i];
     if (!t || t->type != v->type || t->rank != v->rank) return false;
-    if (!same(t->dims, *shape, v->rank) || !same(t->strides, *shape + v->rank, v->rank)) return false;
+    if (!same(t->dims, *shape, v->rank) || !same(t->strides, *shape + v->rank, v->rank))
+      return false;
     if ((uintptr_t)t->data % (uintptr_t)dtype_bytes(v->type)) return false;
     *shape += 2 * v->rank;
   }
@@ -64,7 +66,8 @@ static bool result_matches(const tcf_function *f, int i, const tensor *const *ar
                            tensor *const *results, const int64_t *shape) {
   const sig_value *v = &f->sig.results[i];
   const tensor *t = results[i];
-  if (!t || t->type != v->type || t->rank != v->rank || !same(t->dims, shape, v->rank)) return false;
+  if (!t || t->type != v->type || t->rank != v->rank || !same(t->dims, shape, v->rank))
+    return false;
   if (!tensor_is_contiguous(t) || !tensor_is_aligned(t)) return false;
   for (int k = 0; k < f->sig.nparams; k++)
     if (tensor_overlaps(t, args[k])) return false;

@@ -17,7 +17,8 @@ static int node_at(const graph *g, span at) {
   for (int i = 0; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
     bool indirect = n->op == OP_gather || n->op == OP_scatter_add;
-    if (indirect && n->at.file == at.file && n->at.begin == at.begin && n->at.end == at.end) return i;
+    if (indirect && n->at.file == at.file && n->at.begin == at.begin && n->at.end == at.end)
+      return i;
   }
   return -1;
 }
@@ -48,7 +49,8 @@ void saved_print(const variant *v, strbuf *out) {
   for (int i = 0; i < v->hosts.len; i++) {
     const host_step *h = &v->hosts.data[i];
     sb_printf(out, "host %d %.*s", h->step, STR_FMT(h->name));
-    for (int k = 0; k < h->nbufs; k++) sb_printf(out, " %s:%d", dtype_name(h->types[k]), h->ranks[k]);
+    for (int k = 0; k < h->nbufs; k++)
+      sb_printf(out, " %s:%d", dtype_name(h->types[k]), h->ranks[k]);
     sb_putc(out, '\n');
   }
 }
@@ -62,7 +64,8 @@ static bool parse_host(variant *v, const char *line) {
   int cap = (int)strlen(line) / 4 + 1;
   h.types = arena_array(&v->arena, dtype, cap);
   h.ranks = arena_array(&v->arena, int, cap);
-  for (int used; sscanf(line + at, " %15[^:]:%d%n", type, &h.ranks[h.nbufs], &used) == 2; at += used)
+  for (int used; sscanf(line + at, " %15[^:]:%d%n", type, &h.ranks[h.nbufs], &used) == 2;
+       at += used)
     if (!dtype_parse(str_from(type), &h.types[h.nbufs++])) return false;
   vec_push(&v->arena, &v->hosts, h);
   return h.nbufs > 0;
@@ -94,7 +97,7 @@ typedef struct search {
   strbuf *out;
 } search;
 
-static void put_build_id(const ElfW(Nhdr) *note, size_t size, strbuf *out) {
+static void put_build_id(const ElfW(Nhdr) * note, size_t size, strbuf *out) {
   const char *at = (const char *)note, *end = at + size;
   while (at + sizeof *note <= end) {
     note = (const ElfW(Nhdr) *)at;

@@ -30,8 +30,9 @@ tcf_status session_guard(tcf_session *s, tcf_status (*work)(void *), void *args)
     status = work(args);
   } else {
     status = frame.kind == FAULT_NOMEM ? TCF_NO_MEMORY : TCF_INTERNAL;
-    if (s) session_fail(s, status, "%s%s", frame.kind == FAULT_PANIC ? "internal error: " : "",
-                        frame.text);
+    if (s)
+      session_fail(s, status, "%s%s", frame.kind == FAULT_PANIC ? "internal error: " : "",
+                   frame.text);
   }
   fault_pop(&frame);
   return status;
@@ -47,7 +48,8 @@ tcf_status session_fail(tcf_session *s, tcf_status status, const char *format, .
 }
 
 tcf_status session_fail_error(tcf_session *s, const error *e) {
-  static const tcf_status statuses[] = {[ERROR_NONE] = TCF_INTERNAL, [ERROR_FILE] = TCF_NO_FILE,
+  static const tcf_status statuses[] = {[ERROR_NONE] = TCF_INTERNAL,
+                                        [ERROR_FILE] = TCF_NO_FILE,
                                         [ERROR_FORMAT] = TCF_BAD_FILE,
                                         [ERROR_MEMORY] = TCF_NO_MEMORY,
                                         [ERROR_USAGE] = TCF_WRONG_USE};
@@ -97,8 +99,7 @@ tcf_status session_diagnose(tcf_session *s, diag_list *list, int from) {
   free(s->diagnostics_json);
   s->diagnostics_json = kept;
   if (!first) return TCF_OK;
-  if (!first->at.file)
-    return session_fail(s, TCF_WRONG_PROGRAM, "%.*s", STR_FMT(first->text));
+  if (!first->at.file) return session_fail(s, TCF_WRONG_PROGRAM, "%.*s", STR_FMT(first->text));
   line_col at = diag_line_col(list, first->at);
   return session_fail(s, TCF_WRONG_PROGRAM, "%.*s:%d:%d: %.*s",
                       STR_FMT(list->files.data[first->at.file - 1].path), at.line, at.col,
@@ -169,8 +170,10 @@ tcf_status tcf_session_new(const tcf_options *options, tcf_session **session) {
   new_args args = {options, calloc(1, sizeof(tcf_session))};
   if (!args.session) return TCF_NO_MEMORY;
   tcf_status status = session_guard(args.session, set_options, &args);
-  if (status) tcf_session_free(args.session);
-  else *session = args.session;
+  if (status)
+    tcf_session_free(args.session);
+  else
+    *session = args.session;
   return status;
 }
 

@@ -62,11 +62,11 @@ struct tcf_session {
 struct tcf_function {
   tcf_program *program;
   char *name;
-  graph *graph;       // of a source or of graph IR text
+  graph *graph;          // of a source or of graph IR text
   struct program *tile;  // of tile IR text
   signature sig;
-  bool *symbolic;     // by symbol: kept out of specialisation
-  map variants;       // variant_key -> variant
+  bool *symbolic;          // by symbol: kept out of specialisation
+  map variants;            // variant_key -> variant
   struct last_call *last;  // of recall.c; null: none yet
 };
 
@@ -101,11 +101,11 @@ typedef struct host_step {
 typedef struct variant {
   tcf_function *function;
   arena arena;
-  graph *specialised;      // null for tile IR text
-  struct program *tiles;   // TARGET_INTERP_TILE and tile IR text
+  graph *specialised;     // null for tile IR text
+  struct program *tiles;  // TARGET_INTERP_TILE and tile IR text
   vec(site) sites;
   vec(host_step) hosts;
-  vec(str) symbols;        // int64 arguments, in order
+  vec(str) symbols;  // int64 arguments, in order
   jit_object *object;
   call_shape shape;
   void (*entry)(void);

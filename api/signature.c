@@ -7,7 +7,7 @@ typedef struct binder {
   int64_t *sizes;
   int *bound_by;  // by symbol: the param
   arena *arena;
-  ix_pool pool;   // for partly bound sizes
+  ix_pool pool;  // for partly bound sizes
 } binder;
 
 int signature_symbol(const signature *s, str name) {
@@ -65,8 +65,10 @@ signature signature_of_program(arena *a, struct program *p) {
   for (int i = 0; i < s.nparams + s.nresults; i++) {
     const buffer *b = &p->buffers.data[i];
     sig_value v = value_of(a, &p->ix, b->name, b->type, b->rank, b->dims, b->axis_names);
-    if (b->kind == BUFFER_PARAM) s.params[b->number] = v;
-    else s.results[b->number] = v;
+    if (b->kind == BUFFER_PARAM)
+      s.params[b->number] = v;
+    else
+      s.results[b->number] = v;
   }
   return s;
 }
@@ -117,24 +119,24 @@ static bool check_axis(binder *b, int param, int at, str *why) {
   bool known = ix_is_const(&b->pool, left, &wanted);
   if (known && wanted == got) return true;
   if (!known) {
-    *why = str_printf(b->arena, "axis %s of %s has size %lld, which no %s can be",
-                        v->axes[at], v->name, got, v->sizes[at]);
+    *why = str_printf(b->arena, "axis %s of %s has size %lld, which no %s can be", v->axes[at],
+                      v->name, got, v->sizes[at]);
     return false;
   }
   int k = signature_symbol(b->sig, str_from(v->sizes[at]));
   if (k >= 0 && b->bound_by[k] >= 0 && b->bound_by[k] != param)
     *why = str_printf(b->arena, "%s has %s = %lld, but %s has %s = %lld",
-                        b->sig->params[b->bound_by[k]].name, b->sig->symbols[k], (long long)wanted,
-                        v->name, b->sig->symbols[k], got);
+                      b->sig->params[b->bound_by[k]].name, b->sig->symbols[k], (long long)wanted,
+                      v->name, b->sig->symbols[k], got);
   else if (k >= 0)
-    *why = str_printf(b->arena, "axis %s of %s has size %lld, but %s = %lld", v->axes[at],
-                        v->name, got, b->sig->symbols[k], (long long)wanted);
+    *why = str_printf(b->arena, "axis %s of %s has size %lld, but %s = %lld", v->axes[at], v->name,
+                      got, b->sig->symbols[k], (long long)wanted);
   else if (ix_is_const(b->sig->ix, v->dims[at], &wanted))
-    *why = str_printf(b->arena, "axis %s of %s must have size %lld, but has %lld",
-                        v->axes[at], v->name, (long long)wanted, got);
+    *why = str_printf(b->arena, "axis %s of %s must have size %lld, but has %lld", v->axes[at],
+                      v->name, (long long)wanted, got);
   else
-    *why = str_printf(b->arena, "axis %s of %s must have size %s = %lld, but has %lld",
-                        v->axes[at], v->name, v->sizes[at], (long long)wanted, got);
+    *why = str_printf(b->arena, "axis %s of %s must have size %s = %lld, but has %lld", v->axes[at],
+                      v->name, v->sizes[at], (long long)wanted, got);
   return false;
 }
 
@@ -146,12 +148,12 @@ static bool check_facts(const binder *b, str *why) {
     if (!fact || v < 0) continue;
     const char *name = s->symbols[k];
     if (v < fact->min || v > fact->max)
-      *why = str_printf(b->arena, "%s = %lld, but the function demands %s %s %lld", name, v, name,
-                          v < fact->min ? ">=" : "<=",
-                          (long long)(v < fact->min ? fact->min : fact->max));
+      *why = str_printf(
+          b->arena, "%s = %lld, but the function demands %s %s %lld", name, v, name,
+          v < fact->min ? ">=" : "<=", (long long)(v < fact->min ? fact->min : fact->max));
     else if (fact->multiple_of > 1 && v % fact->multiple_of)
       *why = str_printf(b->arena, "%s = %lld, but the function demands a multiple of %lld", name, v,
-                          (long long)fact->multiple_of);
+                        (long long)fact->multiple_of);
     else
       continue;
     return false;

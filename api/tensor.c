@@ -7,9 +7,18 @@
 // The public enum is the internal one by position.
 #define X(name, bytes, class, npy) \
   _Static_assert((int)TCF_##name == (int)DT_##name, "tcf_dtype follows ir/dtype.h");
-enum { TCF_f64 = TCF_F64, TCF_f32 = TCF_F32, TCF_f16 = TCF_F16, TCF_bf16 = TCF_BF16,
-       TCF_i64 = TCF_I64, TCF_i32 = TCF_I32, TCF_i16 = TCF_I16, TCF_i8 = TCF_I8, TCF_u8 = TCF_U8,
-       TCF_bool = TCF_BOOL };
+enum {
+  TCF_f64 = TCF_F64,
+  TCF_f32 = TCF_F32,
+  TCF_f16 = TCF_F16,
+  TCF_bf16 = TCF_BF16,
+  TCF_i64 = TCF_I64,
+  TCF_i32 = TCF_I32,
+  TCF_i16 = TCF_I16,
+  TCF_i8 = TCF_I8,
+  TCF_u8 = TCF_U8,
+  TCF_bool = TCF_BOOL
+};
 DTYPES(X)
 #undef X
 _Static_assert((int)TCF_MAX_RANK == (int)TENSOR_MAX_RANK, "one limit on axes");

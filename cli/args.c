@@ -86,10 +86,16 @@ static bool unknown_option(const command *c, const option *options, const char *
 
 static bool set(const option *o, const char *value) {
   switch (o->kind) {
-    case OPTION_FLAG: *(bool *)o->target = true; break;
-    case OPTION_LIST: strings_add(o->target, value); break;
+    case OPTION_FLAG:
+      *(bool *)o->target = true;
+      break;
+    case OPTION_LIST:
+      strings_add(o->target, value);
+      break;
     case OPTION_VALUE:
-    case OPTION_OPTIONAL: *(const char **)o->target = value ? value : ""; break;
+    case OPTION_OPTIONAL:
+      *(const char **)o->target = value ? value : "";
+      break;
   }
   return true;
 }

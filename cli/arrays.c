@@ -57,9 +57,7 @@ static const char *member_for(const tcf_archive *a, const char *parameter) {
 
 // ---- where the elements of a parameter come from
 
-typedef enum origin {
-  FROM_FILE, FROM_RANDOM, FROM_UNIFORM, FROM_IOTA, FROM_NUMBER
-} origin;
+typedef enum origin { FROM_FILE, FROM_RANDOM, FROM_UNIFORM, FROM_IOTA, FROM_NUMBER } origin;
 
 typedef struct source {
   origin origin;
@@ -83,7 +81,8 @@ static bool parse_generated(const char *text, uint64_t seed, source *out) {
   out->origin = FROM_UNIFORM;
   if (sscanf(text, "uniform:%lf:%lf%n", &out->low, &out->high, &used) == 2 && !text[used])
     return true;
-  if (sscanf(text, "uniform:%lf:%lf:%llu%n", &out->low, &out->high, &given, &used) == 3 && !text[used])
+  if (sscanf(text, "uniform:%lf:%lf:%llu%n", &out->low, &out->high, &given, &used) == 3 &&
+      !text[used])
     return out->seed = given, true;
   if (!strcmp(text, "iota")) return out->origin = FROM_IOTA, true;
   out->origin = FROM_NUMBER;
@@ -118,11 +117,20 @@ static int load(tcf_session *s, archives *opened, const char *text, const char *
 
 static void fill(tcf_tensor *t, const source *from) {
   switch (from->origin) {
-    case FROM_RANDOM: tcf_tensor_fill_random(t, from->seed); break;
-    case FROM_UNIFORM: tcf_tensor_fill_uniform(t, from->seed, from->low, from->high); break;
-    case FROM_IOTA: tcf_tensor_fill_iota(t); break;
-    case FROM_NUMBER: tcf_tensor_fill(t, from->low); break;
-    case FROM_FILE: break;
+    case FROM_RANDOM:
+      tcf_tensor_fill_random(t, from->seed);
+      break;
+    case FROM_UNIFORM:
+      tcf_tensor_fill_uniform(t, from->seed, from->low, from->high);
+      break;
+    case FROM_IOTA:
+      tcf_tensor_fill_iota(t);
+      break;
+    case FROM_NUMBER:
+      tcf_tensor_fill(t, from->low);
+      break;
+    case FROM_FILE:
+      break;
   }
 }
 
@@ -217,11 +225,14 @@ static int generate(making *m) {
   return EXIT_DONE;
 }
 
-int make_inputs(tcf_session *s, tcf_function *f, const strings *in, const char *in_all, uint64_t seed,
-                const tcf_size *dims, size_t ndims, inputs *out) {
+int make_inputs(tcf_session *s, tcf_function *f, const strings *in, const char *in_all,
+                uint64_t seed, const tcf_size *dims, size_t ndims, inputs *out) {
   size_t n = tcf_function_params(f);
   *out = (inputs){.tensors = calloc(n + 1, sizeof *out->tensors), .count = n};
-  making m = {.session = s, .function = f, .out = out, .nsizes = ndims,
+  making m = {.session = s,
+              .function = f,
+              .out = out,
+              .nsizes = ndims,
               .sources = calloc(n + 1, sizeof *m.sources),
               .sizes = calloc(ndims + tcf_function_symbols(f) + 1, sizeof *m.sizes)};
   int status = EXIT_ENVIRONMENT;

@@ -21,9 +21,12 @@ static int by_value(const void *a, const void *b) {
 }
 
 static void print_time(const char *label, double seconds) {
-  if (seconds < 1e-3) printf("%s %.2f us", label, seconds * 1e6);
-  else if (seconds < 1) printf("%s %.3f ms", label, seconds * 1e3);
-  else printf("%s %.3f s", label, seconds);
+  if (seconds < 1e-3)
+    printf("%s %.2f us", label, seconds * 1e6);
+  else if (seconds < 1)
+    printf("%s %.3f ms", label, seconds * 1e3);
+  else
+    printf("%s %.3f s", label, seconds);
 }
 
 int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **results, int threads,
@@ -60,9 +63,11 @@ int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **result
          cost.kernels, cost.kernels == 1 ? "" : "s");
   printf("  %.4g GB/s (%.4g MB moved), %.4g GFLOP/s (%.4g Mflop)\n", bytes / median * 1e-9,
          bytes * 1e-6, cost.flops / median * 1e-9, cost.flops * 1e-6);
-  printf("  roofline: copy %.4g GB/s at this footprint, f32 FMA %.4g GFLOP/s; %.0f %% of it, bound by "
-         "%s\n", roof.bytes_per_second * 1e-9, roof.flops_per_second * 1e-9, bound / median * 100,
-         memory > compute ? "memory" : "arithmetic");
+  printf(
+      "  roofline: copy %.4g GB/s at this footprint, f32 FMA %.4g GFLOP/s; %.0f %% of it, bound by "
+      "%s\n",
+      roof.bytes_per_second * 1e-9, roof.flops_per_second * 1e-9, bound / median * 100,
+      memory > compute ? "memory" : "arithmetic");
   free(times);
   return EXIT_DONE;
 }

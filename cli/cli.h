@@ -58,16 +58,18 @@ typedef struct common {
   strings dims;
 } common;
 
-#define COMMON_OPTIONS(c)                                                                       \
-  {"--target", 0, OPTION_VALUE, "TARGET", "cpu, cpu:NAME, interp, interp-tile", &(c).target},   \
-      {"--dim", 0, OPTION_LIST, "N=4096", "gives a size symbol its value", &(c).dims},          \
-      {"--deterministic", 0, OPTION_FLAG, NULL,                                                 \
-       "float results do not depend on the number of threads", &(c).deterministic},             \
-      {"--fast-math", 0, OPTION_FLAG, NULL, "rewrites that change rounding are allowed",        \
-       &(c).fast_math},                                                                         \
-      {"--unchecked", 0, OPTION_FLAG, NULL, "indices are not tested", &(c).unchecked},          \
-      {"--schedule", 0, OPTION_VALUE, "KEY=VALUE,...", "overrides of the schedule", &(c).schedule}, \
-      {"--threads", 0, OPTION_VALUE, "N", "threads to use (default: all CPUs)", &(c).threads}
+// clang-format off
+#define COMMON_OPTIONS(c)                                                                        \
+  {"--target", 0, OPTION_VALUE, "TARGET", "cpu, cpu:NAME, interp, interp-tile", &(c).target},    \
+  {"--dim", 0, OPTION_LIST, "N=4096", "gives a size symbol its value", &(c).dims},               \
+  {"--deterministic", 0, OPTION_FLAG, NULL, "results do not depend on the number of threads",    \
+   &(c).deterministic},                                                                          \
+  {"--fast-math", 0, OPTION_FLAG, NULL, "rewrites that change rounding are allowed",             \
+   &(c).fast_math},                                                                              \
+  {"--unchecked", 0, OPTION_FLAG, NULL, "indices are not tested", &(c).unchecked},               \
+  {"--schedule", 0, OPTION_VALUE, "KEY=VALUE,...", "overrides the schedule", &(c).schedule},     \
+  {"--threads", 0, OPTION_VALUE, "N", "threads to use (default: all CPUs)", &(c).threads}
+// clang-format on
 
 /// "tcc-fuse: ..." on stderr.
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -109,8 +111,8 @@ typedef struct inputs {
   size_t count;
   archives archives;
 } inputs;
-int make_inputs(tcf_session *s, tcf_function *f, const strings *in, const char *in_all, uint64_t seed,
-                const tcf_size *dims, size_t ndims, inputs *out);
+int make_inputs(tcf_session *s, tcf_function *f, const strings *in, const char *in_all,
+                uint64_t seed, const tcf_size *dims, size_t ndims, inputs *out);
 void inputs_free(inputs *in);
 /// Writes results as --out says.
 int write_results(tcf_session *s, tcf_function *f, tcf_tensor *const *results, const strings *out);

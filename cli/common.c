@@ -30,11 +30,15 @@ bool stderr_color(void) {
 
 int exit_of(tcf_status status) {
   switch (status) {
-    case TCF_OK: return EXIT_DONE;
+    case TCF_OK:
+      return EXIT_DONE;
     case TCF_WRONG_PROGRAM:
-    case TCF_WRONG_DATA: return EXIT_PROGRAM;
-    case TCF_WRONG_USE: return EXIT_USAGE;
-    default: return EXIT_ENVIRONMENT;
+    case TCF_WRONG_DATA:
+      return EXIT_PROGRAM;
+    case TCF_WRONG_USE:
+      return EXIT_USAGE;
+    default:
+      return EXIT_ENVIRONMENT;
   }
 }
 
@@ -128,13 +132,17 @@ bool dims_are_known(tcf_program *p, const tcf_function *only, const tcf_size *si
 
 tcf_function *choose_function(tcf_program *p, const char *name) {
   size_t n = tcf_program_count(p);
-  tcf_function *f = name ? tcf_program_function(p, name)
-                         : n == 1 ? tcf_program_at(p, 0) : tcf_program_function(p, "main");
+  tcf_function *f = name     ? tcf_program_function(p, name)
+                    : n == 1 ? tcf_program_at(p, 0)
+                             : tcf_program_function(p, "main");
   if (f) return f;
   fflush(stdout);
-  if (!n) fputs("tcc-fuse: the program has no function with a concrete signature\n", stderr);
-  else if (name) fprintf(stderr, "tcc-fuse: there is no function %s; there are", name);
-  else fputs("tcc-fuse: which function? Name one with -e:", stderr);
+  if (!n)
+    fputs("tcc-fuse: the program has no function with a concrete signature\n", stderr);
+  else if (name)
+    fprintf(stderr, "tcc-fuse: there is no function %s; there are", name);
+  else
+    fputs("tcc-fuse: which function? Name one with -e:", stderr);
   for (size_t i = 0; i < n; i++)
     fprintf(stderr, "%s %s", i ? "," : "", tcf_function_name(tcf_program_at(p, i)));
   if (n) fputc('\n', stderr);

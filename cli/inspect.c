@@ -12,7 +12,8 @@ static int one_file(const command *c, const strings *files) {
 }
 
 static int flushed(int status) {
-  if (!status && fflush(stdout)) return complain("standard output cannot be written"), EXIT_ENVIRONMENT;
+  if (!status && fflush(stdout))
+    return complain("standard output cannot be written"), EXIT_ENVIRONMENT;
   return status;
 }
 
@@ -51,8 +52,11 @@ static int emit(const opt_options *o, const char *file, tcf_session *s, const tc
   tcf_status status = tcf_program_load_file(s, file, &p);
   if (status) return report(s, status);
   if (!dims_are_known(p, NULL, dims, ndims)) return EXIT_USAGE;
-  tcf_emit_options e = {.size = sizeof e, .function = o->common.function, .passes = o->passes,
-                        .sizes = dims, .nsizes = ndims};
+  tcf_emit_options e = {.size = sizeof e,
+                        .function = o->common.function,
+                        .passes = o->passes,
+                        .sizes = dims,
+                        .nsizes = ndims};
   bool tile = tcf_program_is_tile(p);
   e.stage = tile ? TCF_STAGE_TILE : o->passes ? TCF_STAGE_GRAPH : TCF_STAGE_FUSED;
   if (o->to && !parse_stage(o->to, &e.stage)) return EXIT_USAGE;
@@ -74,8 +78,8 @@ int opt_command(int argc, char **argv) {
   const option options[] = {
       {"--function", 'e', OPTION_VALUE, "FN", "only this function", &o.common.function},
       {"--passes", 0, OPTION_VALUE, "A,B,...", "these passes instead of the pipeline", &o.passes},
-      {"--print-after", 0, OPTION_OPTIONAL, "PASS", "print the graph after each pass, or after PASS",
-       &o.print_after},
+      {"--print-after", 0, OPTION_OPTIONAL, "PASS",
+       "print the graph after each pass, or after PASS", &o.print_after},
       {"--to", 0, OPTION_VALUE, "STAGE", "graph, fused, tile, llvm or asm", &o.to},
       COMMON_OPTIONS(o.common),
       {0}};
@@ -153,9 +157,9 @@ int explain_command(int argc, char **argv) {
 
 int check_command(int argc, char **argv) {
   const char *format = "text";
-  const option options[] = {
-      {"--format", 0, OPTION_VALUE, "FORMAT", "text (on stderr) or json (on standard output)", &format},
-      {0}};
+  const option options[] = {{"--format", 0, OPTION_VALUE, "FORMAT",
+                             "text (on stderr) or json (on standard output)", &format},
+                            {0}};
   const command *c = find_command("check");
   strings files = {0};
   bool help = false;
@@ -174,7 +178,8 @@ int check_command(int argc, char **argv) {
     tcf_session *s;
     tcf_program *p;
     tcf_options quiet = {.size = sizeof quiet, .target = "interp"};
-    int one = json ? exit_of(tcf_session_new(&quiet, &s)) : open_session(&(common){0}, "interp", &s);
+    int one =
+        json ? exit_of(tcf_session_new(&quiet, &s)) : open_session(&(common){0}, "interp", &s);
     if (one) {
       status = one;
       break;
@@ -197,7 +202,8 @@ static int format_file(tcf_session *s, const char *path, bool only_check) {
   char *text = read_text(path, &size), *formatted;
   if (!text) return EXIT_ENVIRONMENT;
   int status = EXIT_DONE;
-  tcf_status done = tcf_format_source(s, strcmp(path, "-") ? path : "<stdin>", text, size, &formatted);
+  tcf_status done =
+      tcf_format_source(s, strcmp(path, "-") ? path : "<stdin>", text, size, &formatted);
   if (done) {
     status = report(s, done);
   } else {
@@ -216,10 +222,10 @@ static int format_file(tcf_session *s, const char *path, bool only_check) {
 
 int fmt_command(int argc, char **argv) {
   bool only_check = false;
-  const option options[] = {{"--check", 0, OPTION_FLAG, NULL,
-                             "change nothing; print files that would change, exit status 4",
-                             &only_check},
-                            {0}};
+  const option options[] = {
+      {"--check", 0, OPTION_FLAG, NULL,
+       "change nothing; print files that would change, exit status 4", &only_check},
+      {0}};
   const command *c = find_command("fmt");
   strings files = {0};
   bool help = false;
@@ -260,8 +266,10 @@ int list_command(int argc, char **argv) {
     const char *name, *summary;
     int number;
     for (size_t i = 0; !status && tcf_list_row((tcf_list)which, i, &number, &name, &summary); i++) {
-      if (number) printf("%c%04d %-20s %s\n", number / 100 == 8 ? 'W' : 'E', number, name, summary);
-      else printf("%-18s %s\n", name, summary);
+      if (number)
+        printf("%c%04d %-20s %s\n", number / 100 == 8 ? 'W' : 'E', number, name, summary);
+      else
+        printf("%-18s %s\n", name, summary);
     }
   }
   strings_free(&words);
@@ -270,7 +278,8 @@ int list_command(int argc, char **argv) {
 
 int build_command(int argc, char **argv) {
   if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
-    printf("usage: tcc-fuse %s\n\n%s\n", find_command("build")->usage, find_command("build")->summary);
+    printf("usage: tcc-fuse %s\n\n%s\n", find_command("build")->usage,
+           find_command("build")->summary);
     return EXIT_DONE;
   }
   complain("build is not available yet: `run` compiles in memory and keeps the code in its cache");

@@ -13,25 +13,25 @@ static const command run_info = {
     "FILE of --out is a .npy, FILE.npz:KEY, FILE.safetensors:KEY, or - for a .npy on standard\n"
     "output. Without --out a summary of each result is printed.\n",
     run_command};
-static const command build_info = {
-    "build", "build FILE -o OUT [OPTIONS]", "compile ahead of time (not available yet)", NULL,
-    build_command};
+static const command build_info = {"build", "build FILE -o OUT [OPTIONS]",
+                                   "compile ahead of time (not available yet)", NULL,
+                                   build_command};
 static const command opt_info = {
     "opt", "opt FILE [OPTIONS]", "run passes and print the program at a stage",
     "FILE is a program, or IR text of any level as printed by this command; - is standard input.\n"
     "Without --passes, --to=graph runs none and the other stages the whole pipeline; with it, the\n"
     "graph after those passes is printed unless --to says otherwise.\n",
     opt_command};
-static const command explain_info = {
-    "explain", "explain FILE [OPTIONS]", "say what was fused, what was not, why, and what it costs",
-    NULL, explain_command};
-static const command check_info = {
-    "check", "check FILE... [--format=text|json]", "parse and check programs", NULL, check_command};
-static const command fmt_info = {
-    "fmt", "fmt FILE... [--check]", "rewrite programs in the canonical layout",
-    "- formats standard input to standard output.\n", fmt_command};
-static const command list_info = {
-    "list", "list passes|ops|targets|errors", "print what there is", NULL, list_command};
+static const command explain_info = {"explain", "explain FILE [OPTIONS]",
+                                     "say what was fused, what was not, why, and what it costs",
+                                     NULL, explain_command};
+static const command check_info = {"check", "check FILE... [--format=text|json]",
+                                   "parse and check programs", NULL, check_command};
+static const command fmt_info = {"fmt", "fmt FILE... [--check]",
+                                 "rewrite programs in the canonical layout",
+                                 "- formats standard input to standard output.\n", fmt_command};
+static const command list_info = {"list", "list passes|ops|targets|errors", "print what there is",
+                                  NULL, list_command};
 
 const command *const commands[] = {&run_info,   &build_info, &opt_info, &explain_info,
                                    &check_info, &fmt_info,   &list_info};
@@ -47,10 +47,13 @@ static void print_usage(FILE *to) {
   fputs("usage: tcc-fuse COMMAND ...\n\n", to);
   for (int i = 0; i < command_count; i++)
     fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
-  fputs("\n`tcc-fuse COMMAND --help` tells more. Exit status: 0 done, 1 the program is wrong, 2 usage,\n"
-        "3 the environment failed (file, device, memory), 4 a check failed.\n"
-        "Environment: TCF_TARGET, TCF_THREADS, TCF_CACHE_DIR (empty: no cache), XDG_CACHE_HOME,\n"
-        "NO_COLOR.\n", to);
+  fputs(
+      "\n`tcc-fuse COMMAND --help` tells more. Exit status: 0 done, 1 the program is wrong, 2 "
+      "usage,\n"
+      "3 the environment failed (file, device, memory), 4 a check failed.\n"
+      "Environment: TCF_TARGET, TCF_THREADS, TCF_CACHE_DIR (empty: no cache), XDG_CACHE_HOME,\n"
+      "NO_COLOR.\n",
+      to);
 }
 
 int main(int argc, char **argv) {

@@ -38,20 +38,22 @@ static void probe_copy(probe *p) {
 
 #if defined(__x86_64__)
 // Twelve independent chains: latency 4, two units, and some to spare.
-#define FMA_LOOP(name, isa, vec, splat, fma, reduce)            \
-  __attribute__((target(isa))) static float name(int64_t n) {   \
-    vec a = splat(0.999f), b = splat(0.001f), c[CHAINS];        \
-    for (int k = 0; k < CHAINS; k++) c[k] = splat((float)k);    \
-    for (int64_t i = 0; i < n; i++) {                           \
-      _Pragma("GCC unroll 12") /* in registers, not in memory */ \
-      for (int k = 0; k < CHAINS; k++) c[k] = fma(c[k], a, b);  \
-    }                                                           \
-    for (int k = 1; k < CHAINS; k++) c[0] = fma(c[k], a, c[0]); \
-    return reduce(c[0]);                                        \
+#define FMA_LOOP(name, isa, vec, splat, fma, reduce)               \
+  __attribute__((target(isa))) static float name(int64_t n) {      \
+    vec a = splat(0.999f), b = splat(0.001f), c[CHAINS];           \
+    for (int k = 0; k < CHAINS; k++) c[k] = splat((float)k);       \
+    for (int64_t i = 0; i < n; i++) {                              \
+      _Pragma("GCC unroll 12") /* in registers, not in memory */   \
+          for (int k = 0; k < CHAINS; k++) c[k] = fma(c[k], a, b); \
+    }                                                              \
+    for (int k = 1; k < CHAINS; k++) c[0] = fma(c[k], a, c[0]);    \
+    return reduce(c[0]);                                           \
   }
 FMA_LOOP(fma_512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_cvtss_f32)
 FMA_LOOP(fma_256, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_cvtss_f32)
-static inline __m128 mul_add(__m128 a, __m128 b, __m128 c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+static inline __m128 mul_add(__m128 a, __m128 b, __m128 c) {
+  return _mm_add_ps(_mm_mul_ps(a, b), c);
+}
 FMA_LOOP(fma_128, "sse2", __m128, _mm_set1_ps, mul_add, _mm_cvtss_f32)
 #else
 static float fma_scalar(int64_t n) {
@@ -67,9 +69,12 @@ static void probe_fma(probe *p) {
   float (*loop)(int64_t);
   int lanes;
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) loop = fma_512, lanes = 16;
-  else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) loop = fma_256, lanes = 8;
-  else loop = fma_128, lanes = 4;
+  if (__builtin_cpu_supports("avx512f"))
+    loop = fma_512, lanes = 16;
+  else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    loop = fma_256, lanes = 8;
+  else
+    loop = fma_128, lanes = 4;
 #else
   loop = fma_scalar, lanes = 1;
 #endif

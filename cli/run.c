@@ -50,8 +50,10 @@ static int prepare(run_state *r) {
   tcf_status loaded = tcf_program_load_file(r->session, r->file, &r->program);
   if (loaded) return report(r->session, loaded);
   r->function = choose_function(r->program, o->common.function);
-  if (!r->function || !dims_are_known(r->program, r->function, r->dims, r->ndims)) return EXIT_USAGE;
-  return make_inputs(r->session, r->function, &o->in, o->in_all, r->seed, r->dims, r->ndims, &r->in);
+  if (!r->function || !dims_are_known(r->program, r->function, r->dims, r->ndims))
+    return EXIT_USAGE;
+  return make_inputs(r->session, r->function, &o->in, o->in_all, r->seed, r->dims, r->ndims,
+                     &r->in);
 }
 
 static int call(run_state *r) {
@@ -73,8 +75,8 @@ static int call(run_state *r) {
 static double tolerance_of(run_state *r, size_t i) {
   double t;
   if (r->tolerance >= 0) return r->tolerance;
-  tcf_status status = tcf_function_tolerance(
-      r->function, (const tcf_tensor *const *)r->in.tensors, r->in.count, i, &t);
+  tcf_status status = tcf_function_tolerance(r->function, (const tcf_tensor *const *)r->in.tensors,
+                                             r->in.count, i, &t);
   return status ? 1e-5 : t;
 }
 
@@ -92,8 +94,9 @@ static int compare(run_state *r, tcf_session *reference, size_t i, const tcf_ten
   printf(", %.3g of the largest", d.scale > 0 ? d.max_abs / d.scale : 0);
   printf("; tolerance %.3g: %s\n", tolerance, d.failed ? "FAILED" : "ok");
   if (!d.failed) return EXIT_DONE;
-  printf("check %s: %lld of %lld elements are outside; the worst, element %lld, is %.9g, not %.9g\n",
-         info.name, (long long)d.failed, (long long)d.elements, (long long)d.worst, d.got, d.wanted);
+  printf(
+      "check %s: %lld of %lld elements are outside; the worst, element %lld, is %.9g, not %.9g\n",
+      info.name, (long long)d.failed, (long long)d.elements, (long long)d.worst, d.got, d.wanted);
   return EXIT_CHECK;
 }
 
@@ -109,8 +112,8 @@ static int check(run_state *r) {
   tcf_function *f = loaded ? NULL : tcf_program_function(p, tcf_function_name(r->function));
   tcf_tensor **wanted = calloc(r->nresults + 1, sizeof *wanted);
   if (f && wanted)
-    status = report(s, tcf_call(f, (const tcf_tensor *const *)r->in.tensors, r->in.count, wanted,
-                                r->nresults));
+    status = report(
+        s, tcf_call(f, (const tcf_tensor *const *)r->in.tensors, r->in.count, wanted, r->nresults));
   for (size_t i = 0; f && wanted && i < r->nresults && (!status || status == EXIT_CHECK); i++) {
     int one = compare(r, s, i, wanted[i]);
     if (one) status = one;
@@ -152,8 +155,8 @@ int run_command(int argc, char **argv) {
       {"--out", 0, OPTION_LIST, "NAME=FILE", "where a result goes", &o.out},
       {"--seed", 0, OPTION_VALUE, "SEED", "of random arguments (default 0)", &o.seed},
       {"--check", 0, OPTION_FLAG, NULL, "compare with the interpreter", &o.check},
-      {"--tolerance", 0, OPTION_VALUE, "X", "of --check (default: from the roundings of the program)",
-       &o.tolerance},
+      {"--tolerance", 0, OPTION_VALUE, "X",
+       "of --check (default: from the roundings of the program)", &o.tolerance},
       {"--bench", 0, OPTION_FLAG, NULL, "measure the call and the roofline", &o.bench},
       COMMON_OPTIONS(o.common),
       {"--flush-denormals", 0, OPTION_FLAG, NULL, "denormal numbers count as zero",
@@ -183,6 +186,7 @@ int run_command(int argc, char **argv) {
   strings_free(&o.out);
   strings_free(&o.common.dims);
   strings_free(&files);
-  if (!status && fflush(stdout)) return complain("standard output cannot be written"), EXIT_ENVIRONMENT;
+  if (!status && fflush(stdout))
+    return complain("standard output cannot be written"), EXIT_ENVIRONMENT;
   return status;
 }

@@ -18,8 +18,8 @@
 struct jit_object {
   LLVMOrcJITDylibRef dylib;
   LLVMOrcResourceTrackerRef tracker;  // null: unloaded
-  jit_object *next;      // of the unloaded
-  jit_object *all;       // of all
+  jit_object *next;                   // of the unloaded
+  jit_object *all;                    // of all
 };
 
 struct jit {
@@ -87,7 +87,8 @@ static jit_object *object_new(jit *j, arena *a, str *error) {
     *error = STR("out of memory");
     return NULL;
   }
-  o->dylib = LLVMOrcExecutionSessionCreateBareJITDylib(LLVMOrcLLJITGetExecutionSession(j->lljit), name);
+  o->dylib =
+      LLVMOrcExecutionSessionCreateBareJITDylib(LLVMOrcLLJITGetExecutionSession(j->lljit), name);
   LLVMOrcDefinitionGeneratorRef process;
   if (!succeeded(LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(
                      &process, LLVMOrcLLJITGetGlobalPrefix(j->lljit), NULL, NULL),

@@ -48,14 +48,14 @@ enum { TCF_MAX_RANK = 16 }; /* axes of a tensor */
 
 typedef enum tcf_status {
   TCF_OK = 0,
-  TCF_WRONG_PROGRAM,  /* the source is wrong; diagnostics say where */
-  TCF_WRONG_USE,      /* the call is wrong: an unknown name, a size or type that does not fit */
-  TCF_WRONG_DATA,     /* found while running: an index out of range, a failed host function */
-  TCF_NO_FILE,        /* a file or directory is missing, unreadable or unwritable */
-  TCF_BAD_FILE,       /* a file is damaged or not of its format */
+  TCF_WRONG_PROGRAM, /* the source is wrong; diagnostics say where */
+  TCF_WRONG_USE,     /* the call is wrong: an unknown name, a size or type that does not fit */
+  TCF_WRONG_DATA,    /* found while running: an index out of range, a failed host function */
+  TCF_NO_FILE,       /* a file or directory is missing, unreadable or unwritable */
+  TCF_BAD_FILE,      /* a file is damaged or not of its format */
   TCF_NO_MEMORY,
-  TCF_UNAVAILABLE,    /* a target or feature that this build or machine does not have */
-  TCF_INTERNAL        /* a bug in tcc-fuse; the message says where */
+  TCF_UNAVAILABLE, /* a target or feature that this build or machine does not have */
+  TCF_INTERNAL     /* a bug in tcc-fuse; the message says where */
 } tcf_status;
 
 /** "wrong program", "out of memory", ... Static. */
@@ -76,11 +76,11 @@ typedef enum tcf_severity { TCF_ERROR, TCF_WARNING, TCF_NOTE } tcf_severity;
 /** One diagnostic. Everything in it lives until the callback returns. */
 typedef struct tcf_diagnostic {
   tcf_severity severity;
-  int code;             /* 210 is E0210; 0: none */
-  const char *file;     /* NULL: no position */
-  int line, column;     /* from 1; columns count characters, not bytes */
-  const char *message;  /* one line */
-  const char *text;     /* rendered in full: position, source line, caret, notes, fixes */
+  int code;            /* 210 is E0210; 0: none */
+  const char *file;    /* NULL: no position */
+  int line, column;    /* from 1; columns count characters, not bytes */
+  const char *message; /* one line */
+  const char *text;    /* rendered in full: position, source line, caret, notes, fixes */
 } tcf_diagnostic;
 
 typedef void (*tcf_diagnostic_callback)(void *user, const tcf_diagnostic *diagnostic);
@@ -106,11 +106,11 @@ enum {
 
 /** Zero-initialise (`tcf_options o = {0}; o.size = sizeof o;`); zero means the default. */
 typedef struct tcf_options {
-  size_t size;         /* sizeof(tcf_options), so that the struct can grow */
-  const char *target;  /* "cpu" (default), "cpu:NAME" (an LLVM CPU), "interp" (the graph interpreter),
-                          "interp-tile" (the tile interpreter, for testing) */
-  int threads;         /* 0: the CPUs this process may use */
-  unsigned flags;      /* TCF_DETERMINISTIC | ... */
+  size_t size;        /* sizeof(tcf_options), so that the struct can grow */
+  const char *target; /* "cpu" (default), "cpu:NAME" (an LLVM CPU), "interp" (the graph
+                         interpreter), "interp-tile" (the tile interpreter, for testing) */
+  int threads;        /* 0: the CPUs this process may use */
+  unsigned flags;     /* TCF_DETERMINISTIC | ... */
   /** Directory of compiled objects. NULL: $XDG_CACHE_HOME/tcc-fuse, else ~/.cache/tcc-fuse; "": no
    *  cache on disk. Processes may share it. */
   const char *cache_dir;
@@ -129,7 +129,7 @@ typedef struct tcf_options {
 TCF_API tcf_status tcf_session_new(const tcf_options *options, tcf_session **session);
 /** Frees the session and all its programs; tensors are independent and stay. */
 TCF_API void tcf_session_free(tcf_session *session);
-/** Why the last failing function of this session failed; "" before. Lives until the next failure. */
+/** Why the last failing function of this session failed; "" before. Lives until the next one. */
 TCF_API const char *tcf_session_message(const tcf_session *session);
 /** All diagnostics of the last load, as a JSON array. Lives until the next load. */
 TCF_API const char *tcf_session_diagnostics_json(tcf_session *session);
@@ -137,7 +137,16 @@ TCF_API const char *tcf_session_diagnostics_json(tcf_session *session);
 /* ---- Tensors --------------------------------------------------------------------------------- */
 
 typedef enum tcf_dtype {
-  TCF_F64, TCF_F32, TCF_F16, TCF_BF16, TCF_I64, TCF_I32, TCF_I16, TCF_I8, TCF_U8, TCF_BOOL
+  TCF_F64,
+  TCF_F32,
+  TCF_F16,
+  TCF_BF16,
+  TCF_I64,
+  TCF_I32,
+  TCF_I16,
+  TCF_I8,
+  TCF_U8,
+  TCF_BOOL
 } tcf_dtype;
 
 /** Bytes of an element: f16 and bf16 are 2 (as uint16_t), bool is 1 (0 or 1). */
@@ -177,17 +186,17 @@ TCF_API void tcf_tensor_fill_iota(tcf_tensor *tensor);
 
 typedef struct tcf_difference {
   int64_t elements;
-  int64_t failed;  /* elements outside the tolerance */
-  int64_t worst;   /* row-major number of the worst element; -1: all are equal */
+  int64_t failed; /* elements outside the tolerance */
+  int64_t worst;  /* row-major number of the worst element; -1: all are equal */
   double got, wanted;
   double max_abs, max_rel;
-  double max_ulp;  /* units in the last place of the type at the wanted value; floats only */
-  double scale;    /* largest finite |wanted| */
+  double max_ulp; /* units in the last place of the type at the wanted value; floats only */
+  double scale;   /* largest finite |wanted| */
 } tcf_difference;
 
 /** An element is within the tolerance when |got - wanted| <= tolerance * max(|wanted|, scale), NaN
- *  meets NaN, or infinity meets the same infinity. Integers and bool: tolerance 0 asks for equality.
- *  TCF_WRONG_USE when types or sizes differ. */
+ *  meets NaN, or infinity meets the same infinity. Integers and bool: tolerance 0 asks for
+ * equality. TCF_WRONG_USE when types or sizes differ. */
 TCF_API tcf_status tcf_tensor_compare(tcf_session *session, const tcf_tensor *got,
                                       const tcf_tensor *wanted, double tolerance,
                                       tcf_difference *difference);
@@ -217,8 +226,8 @@ TCF_API tcf_status tcf_archive_save(tcf_session *session, const char *path,
 /* ---- Programs and functions ------------------------------------------------------------------ */
 
 /** Parses and checks a program: source text in the language, or IR text of the graph or tile level
- *  (recognised by its first word: `graph`, `fused`, `program`, `kernel`). "-" is standard input. Imports
- *  are found relative to the importing file. */
+ *  (recognised by its first word: `graph`, `fused`, `program`, `kernel`). "-" is standard input.
+ * Imports are found relative to the importing file. */
 TCF_API tcf_status tcf_program_load_file(tcf_session *session, const char *path,
                                          tcf_program **program);
 /** The same from memory; `name` stands for the path in messages and for imports. The text is
@@ -322,8 +331,8 @@ TCF_API tcf_status tcf_register_extern_c(tcf_session *session, const char *name,
 /* ---- Looking inside -------------------------------------------------------------------------- */
 
 typedef enum tcf_stage {
-  TCF_STAGE_GRAPH,  /* graph IR as the front end made it */
-  TCF_STAGE_FUSED,  /* after the passes, in kernels */
+  TCF_STAGE_GRAPH, /* graph IR as the front end made it */
+  TCF_STAGE_FUSED, /* after the passes, in kernels */
   TCF_STAGE_TILE,
   TCF_STAGE_LLVM,
   TCF_STAGE_ASM
@@ -334,12 +343,12 @@ typedef void (*tcf_text_callback)(void *user, const char *title, const char *tex
 /** Zero-initialise and set size. */
 typedef struct tcf_emit_options {
   size_t size;
-  const char *function;   /* NULL: all */
+  const char *function; /* NULL: all */
   tcf_stage stage;
   /** Names of passes, separated by commas, instead of the pipeline; "" runs none. NULL: none for
    *  TCF_STAGE_GRAPH, the pipeline for the others (graphs that are fused already skip it). */
   const char *passes;
-  const tcf_size *sizes;  /* symbols to specialise on */
+  const tcf_size *sizes; /* symbols to specialise on */
   size_t nsizes;
   /** Receives the graph after each pass (title: the pass' name). */
   tcf_text_callback after_pass;

@@ -191,8 +191,10 @@ bool cache_store(cache *c, const cache_key *key, const char *text, size_t text_s
   char *path = entry_path(c, key), *block = malloc(size);
   bool ok = path && block;
   if (ok) {
-    entry_head head = {
-        .magic = "TCFO", .version = FORMAT_VERSION, .text_size = text_size, .object_size = object_size};
+    entry_head head = {.magic = "TCFO",
+                       .version = FORMAT_VERSION,
+                       .text_size = text_size,
+                       .object_size = object_size};
     memcpy(block + sizeof head, text, text_size);
     memcpy(block + sizeof head + text_size, object, object_size);
     checksum(block + sizeof head, size - sizeof head, head.check);

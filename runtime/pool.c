@@ -114,8 +114,7 @@ static void work(worker *w) {
   pool *p = w->pool;
   uint32_t begin, end;
   do {
-    while (take(w, &begin, &end))
-      p->task(p->args, p->offset + begin, p->offset + end, w->number);
+    while (take(w, &begin, &end)) p->task(p->args, p->offset + begin, p->offset + end, w->number);
   } while (steal(w));
 }
 
@@ -192,8 +191,9 @@ static void wait_until_empty(pool *p) {
 static void run_batch(pool *p, uint32_t n) {
   uint64_t gate = atomic_load(&p->gate);
   for (int k = 0; k < p->nworkers; k++)
-    atomic_store(&p->workers[k].range, pack((uint32_t)((uint64_t)n * (unsigned)k / p->nworkers),
-                                            (uint32_t)((uint64_t)n * (unsigned)(k + 1) / p->nworkers)));
+    atomic_store(&p->workers[k].range,
+                 pack((uint32_t)((uint64_t)n * (unsigned)k / p->nworkers),
+                      (uint32_t)((uint64_t)n * (unsigned)(k + 1) / p->nworkers)));
   atomic_store(&p->gate, ((gate >> 16) + 1) << 16);
   ring(p);
   work(&p->workers[0]);

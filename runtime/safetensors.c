@@ -28,7 +28,8 @@ static bool read_member(archive *a, const char *name, const json_t *entry, int64
   if (!type || !json_is_array(shape) || !json_is_array(offsets) || json_array_size(offsets) != 2 ||
       !json_is_integer(json_array_get(offsets, 0)) || !json_is_integer(json_array_get(offsets, 1)))
     return bad_member(a, name, "dtype, shape or data_offsets is missing or malformed", e);
-  for (m.type = 0; m.type < DT_COUNT && strcmp(type, type_names[m.type]); m.type++) {}
+  for (m.type = 0; m.type < DT_COUNT && strcmp(type, type_names[m.type]); m.type++) {
+  }
   if (json_array_size(shape) > TENSOR_MAX_RANK) return bad_member(a, name, "too many axes", e);
   m.rank = (int)json_array_size(shape);
   for (int k = 0; k < m.rank; k++) {
@@ -43,8 +44,8 @@ static bool read_member(archive *a, const char *name, const json_t *entry, int64
     return bad_member(a, name, "data_offsets lie outside the file (truncated?)", e);
   // An unknown type hurts only who asks for it.
   int64_t elements, bytes;
-  if (m.type < DT_COUNT && (!tensor_count(m.type, m.rank, m.dims, &elements, &bytes) ||
-                            bytes != m.end - m.begin))
+  if (m.type < DT_COUNT &&
+      (!tensor_count(m.type, m.rank, m.dims, &elements, &bytes) || bytes != m.end - m.begin))
     return bad_member(a, name, "the shape and data_offsets disagree", e);
   m.begin += base;
   m.end += base;

@@ -148,10 +148,18 @@ static void copy_row(char *to, int64_t to_stride, const char *from, int64_t from
     return;
   }
   switch (size) {  // constant sizes become plain moves
-    case 1: for (; n--; to += to_stride, from += from_stride) memcpy(to, from, 1); break;
-    case 2: for (; n--; to += to_stride, from += from_stride) memcpy(to, from, 2); break;
-    case 4: for (; n--; to += to_stride, from += from_stride) memcpy(to, from, 4); break;
-    default: for (; n--; to += to_stride, from += from_stride) memcpy(to, from, 8); break;
+    case 1:
+      for (; n--; to += to_stride, from += from_stride) memcpy(to, from, 1);
+      break;
+    case 2:
+      for (; n--; to += to_stride, from += from_stride) memcpy(to, from, 2);
+      break;
+    case 4:
+      for (; n--; to += to_stride, from += from_stride) memcpy(to, from, 4);
+      break;
+    default:
+      for (; n--; to += to_stride, from += from_stride) memcpy(to, from, 8);
+      break;
   }
 }
 

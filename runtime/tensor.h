@@ -67,12 +67,12 @@ void tensor_fill_iota(tensor *t);
 
 typedef struct tensor_difference {
   int64_t elements;
-  int64_t worst;          // position of the largest excess over the tolerance; -1 all equal
+  int64_t worst;  // position of the largest excess over the tolerance; -1 all equal
   double max_abs, max_rel;
-  double max_ulp;         // in units in the last place of the type, at the reference's magnitude
-  double scale;           // largest finite |reference|
-  int64_t failed;         // elements outside the tolerance
-  double got, wanted;     // at `worst`
+  double max_ulp;      // in units in the last place of the type, at the reference's magnitude
+  double scale;        // largest finite |reference|
+  int64_t failed;      // elements outside the tolerance
+  double got, wanted;  // at `worst`
 } tensor_difference;
 
 /// |got - wanted| <= tolerance * max(|wanted|, scale) elementwise, NaN only against NaN,

@@ -25,7 +25,8 @@ static const char softmax_text[] =
     "}\n";
 
 static tcf_session *open_session(const char *target, unsigned flags) {
-  tcf_options o = {.size = sizeof o, .target = target, .flags = flags, .cache_dir = "", .threads = 2};
+  tcf_options o = {
+      .size = sizeof o, .target = target, .flags = flags, .cache_dir = "", .threads = 2};
   tcf_session *s = NULL;
   cr_assert_eq(tcf_session_new(&o, &s), TCF_OK);
   return s;
@@ -187,8 +188,10 @@ Test(api, wrong_arguments_are_named) {
     tcf_tensor *y = random_of(TCF_F32, 2, (int64_t[]){5, 7}, 3);
     tcf_tensor *z = random_of(TCF_F64, 1, (int64_t[]){6}, 3);
     expect_wrong(f, s, (const tcf_tensor *[]){x, y}, 2, none, 2, "x has N = 6, but y has N = 5");
-    expect_wrong(f, s, (const tcf_tensor *[]){x, x}, 2, none, 2, "argument y must have 2 axes, but has 1");
-    expect_wrong(f, s, (const tcf_tensor *[]){z, y}, 2, none, 2, "argument x must be f32, but is f64");
+    expect_wrong(f, s, (const tcf_tensor *[]){x, x}, 2, none, 2,
+                 "argument y must have 2 axes, but has 1");
+    expect_wrong(f, s, (const tcf_tensor *[]){z, y}, 2, none, 2,
+                 "argument x must be f32, but is f64");
     expect_wrong(f, s, (const tcf_tensor *[]){x}, 1, none, 2, "two takes 2 arguments, not 1");
     expect_wrong(f, s, (const tcf_tensor *[]){x, NULL}, 2, none, 2, "argument y is missing");
     expect_wrong(even, s, (const tcf_tensor *[]){x}, 1, none, 1,
@@ -210,8 +213,11 @@ static void keep_text(void *user, const tcf_diagnostic *d) {
 Test(api, indices_out_of_range_have_a_position) {
   for (int t = 0; t < 3; t++) {
     char text[1000] = "";
-    tcf_options o = {.size = sizeof o, .target = targets[t], .cache_dir = "",
-                     .diagnostic = keep_text, .diagnostic_user = text};
+    tcf_options o = {.size = sizeof o,
+                     .target = targets[t],
+                     .cache_dir = "",
+                     .diagnostic = keep_text,
+                     .diagnostic_user = text};
     tcf_session *s;
     cr_assert_eq(tcf_session_new(&o, &s), TCF_OK);
     tcf_function *f = tcf_program_function(load(s, softmax_text), "pick");
@@ -274,8 +280,8 @@ Test(api, sizes_kept_symbolic_share_a_variant) {
 
 Test(api, wrong_programs_reach_the_callback) {
   char text[1000] = "";
-  tcf_options o = {.size = sizeof o, .target = "interp", .diagnostic = keep_text,
-                   .diagnostic_user = text};
+  tcf_options o = {
+      .size = sizeof o, .target = "interp", .diagnostic = keep_text, .diagnostic_user = text};
   tcf_session *s;
   tcf_program *p = NULL;
   cr_assert_eq(tcf_session_new(&o, &s), TCF_OK);
@@ -331,8 +337,9 @@ Test(api, host_functions) {
       tcf_tensor_free(y);
       y = NULL;
     }
-    cr_assert_eq(tcf_register_extern_c(s, "scale", (void (*)(void))scale_plain,
-                                       "(f32[N, M]) -> f32[N]"), TCF_OK);
+    cr_assert_eq(
+        tcf_register_extern_c(s, "scale", (void (*)(void))scale_plain, "(f32[N, M]) -> f32[N]"),
+        TCF_OK);
     cr_assert_eq(tcf_call(f, args, 1, &y, 1), TCF_WRONG_DATA);
     cr_assert(strstr(tcf_session_message(s), "does not fit its declaration"));
     by = -1;
@@ -360,13 +367,17 @@ static void count_and_run(void *user, tcf_task task, void *args, int64_t n) {
 
 Test(api, the_host_may_bring_its_threads) {
   own_threads own = {0};
-  tcf_options o = {.size = sizeof o, .cache_dir = "", .threads = 2, .parallel_for = count_and_run,
+  tcf_options o = {.size = sizeof o,
+                   .cache_dir = "",
+                   .threads = 2,
+                   .parallel_for = count_and_run,
                    .parallel_user = &own};
   tcf_session *s, *plain = open_session("cpu", 0);
   cr_assert_eq(tcf_session_new(&o, &s), TCF_OK);
   tcf_tensor *x = random_of(TCF_F32, 2, (int64_t[]){300, 70}, 1), *y = NULL, *z = NULL;
   const tcf_tensor *args[] = {x};
-  cr_assert_eq(tcf_call(tcf_program_function(load(s, softmax_text), "rows"), args, 1, &y, 1), TCF_OK);
+  cr_assert_eq(tcf_call(tcf_program_function(load(s, softmax_text), "rows"), args, 1, &y, 1),
+               TCF_OK);
   cr_assert_gt(own.calls, 0);
   cr_assert_eq(tcf_call(tcf_program_function(load(plain, softmax_text), "rows"), args, 1, &z, 1),
                TCF_OK);
@@ -394,7 +405,10 @@ Test(api, compiled_code_is_found_on_disk) {
   int32_t good[] = {2, 0}, bad[] = {0, 7};
   for (int round = 0; round < 3; round++) {
     char text[1000] = "";
-    tcf_options o = {.size = sizeof o, .cache_dir = folder, .threads = 1, .diagnostic = keep_text,
+    tcf_options o = {.size = sizeof o,
+                     .cache_dir = folder,
+                     .threads = 1,
+                     .diagnostic = keep_text,
                      .diagnostic_user = text};
     tcf_session *s;
     cr_assert_eq(tcf_session_new(&o, &s), TCF_OK);
@@ -405,8 +419,10 @@ Test(api, compiled_code_is_found_on_disk) {
     tcf_tensor_borrow(s, TCF_I32, 1, (int64_t[]){2}, NULL, good, &ids);
     cr_assert_eq(tcf_call(f, (const tcf_tensor *[]){table, ids}, 2, &y, 1), TCF_OK);
     cr_assert_eq(entries(folder), 1, "round %d", round);
-    if (first) expect_close(y, first, 0);
-    else first = y;
+    if (first)
+      expect_close(y, first, 0);
+    else
+      first = y;
     if (y != first) tcf_tensor_free(y);
     y = NULL;
     tcf_tensor_free(ids);
@@ -438,8 +454,11 @@ Test(api, every_stage_prints_and_those_up_to_tile_run_again) {
   for (int stage = TCF_STAGE_GRAPH; stage <= TCF_STAGE_ASM; stage++) {
     int passes = 0;
     char *text = NULL;
-    tcf_emit_options o = {.size = sizeof o, .function = "rows", .stage = (tcf_stage)stage,
-                          .after_pass = count_passes, .user = &passes};
+    tcf_emit_options o = {.size = sizeof o,
+                          .function = "rows",
+                          .stage = (tcf_stage)stage,
+                          .after_pass = count_passes,
+                          .user = &passes};
     cr_assert_eq(tcf_program_emit(p, &o, &text), TCF_OK, "%s", tcf_session_message(s));
     cr_assert_eq(passes > 0, stage > TCF_STAGE_GRAPH);
     if (stage <= TCF_STAGE_TILE) {
@@ -451,16 +470,21 @@ Test(api, every_stage_prints_and_those_up_to_tile_run_again) {
       expect_close(y, wanted, 1e-6);
       tcf_tensor_free(y);
       char *twice;
-      cr_assert_eq(tcf_program_emit(again, &(tcf_emit_options){.size = sizeof o, .passes = "",
-                                    .stage = (tcf_stage)stage}, &twice), TCF_OK);
+      cr_assert_eq(
+          tcf_program_emit(
+              again, &(tcf_emit_options){.size = sizeof o, .passes = "", .stage = (tcf_stage)stage},
+              &twice),
+          TCF_OK);
       cr_assert_str_eq(twice, text);
       tcf_text_free(twice);
     }
     tcf_text_free(text);
   }
   char *text;
-  cr_assert_eq(tcf_program_emit(p, &(tcf_emit_options){.size = sizeof(tcf_emit_options),
-                                .passes = "dec"}, &text), TCF_WRONG_USE);
+  cr_assert_eq(
+      tcf_program_emit(p, &(tcf_emit_options){.size = sizeof(tcf_emit_options), .passes = "dec"},
+                       &text),
+      TCF_WRONG_USE);
   cr_assert_str_eq(tcf_session_message(s), "there is no pass dec; did you mean dce?");
   tcf_tensor_free(x);
   tcf_tensor_free(wanted);
@@ -481,14 +505,16 @@ Test(api, explanations_and_costs) {
   cr_assert_eq(tcf_program_explain(p, "none", NULL, 0, TCF_TEXT, &text), TCF_WRONG_USE);
   tcf_tensor *x = random_of(TCF_F32, 2, (int64_t[]){64, 128}, 1);
   tcf_cost cost;
-  cr_assert_eq(tcf_function_cost(tcf_program_function(p, "rows"), (const tcf_tensor *[]){x}, 1, &cost),
-               TCF_OK);
+  cr_assert_eq(
+      tcf_function_cost(tcf_program_function(p, "rows"), (const tcf_tensor *[]){x}, 1, &cost),
+      TCF_OK);
   cr_assert_eq(cost.kernels, 1);
   cr_assert_geq(cost.bytes_read, 64 * 128 * 4);
   cr_assert_geq(cost.bytes_written, 64 * 128 * 4);
   double tolerance;
-  cr_assert_eq(tcf_function_tolerance(tcf_program_function(p, "rows"), (const tcf_tensor *[]){x}, 1, 0,
-                                      &tolerance), TCF_OK);
+  cr_assert_eq(tcf_function_tolerance(tcf_program_function(p, "rows"), (const tcf_tensor *[]){x}, 1,
+                                      0, &tolerance),
+               TCF_OK);
   cr_assert(tolerance > 1e-7 && tolerance < 1e-4, "%g", tolerance);
   tcf_tensor_free(x);
   tcf_session_free(s);

@@ -33,8 +33,10 @@ Test(api_jit, objects_with_the_same_names_live_side_by_side) {
   cr_assert(j, "%.*s", STR_FMT(error));
   size_t one_size, two_size;
   char *one = compile("int f(void) { return 1; }", &one_size);
-  char *two = compile("#include <string.h>\nint f(char *to, char *from, long n)"
-                      "{ memcpy(to, from, n); return 2; }", &two_size);
+  char *two = compile(
+      "#include <string.h>\nint f(char *to, char *from, long n)"
+      "{ memcpy(to, from, n); return 2; }",
+      &two_size);
   jit_object *a1 = jit_load(j, one, one_size, &a, &error);
   jit_object *a2 = jit_load(j, two, two_size, &a, &error);
   cr_assert(a1 && a2, "%.*s", STR_FMT(error));

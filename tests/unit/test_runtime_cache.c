@@ -27,7 +27,9 @@ static void remove_folder(void) {
 
 TestSuite(runtime_cache, .init = make_folder, .fini = remove_folder);
 
-static cache_key key_of(const char *program) { return cache_key_of("me", 2, program, strlen(program)); }
+static cache_key key_of(const char *program) {
+  return cache_key_of("me", 2, program, strlen(program));
+}
 
 static void entry_file(char *path, size_t size, const cache_key *key) {
   snprintf(path, size, "%s/%s.tcfo", folder, key->hex);
@@ -96,7 +98,8 @@ Test(runtime_cache, removes_the_least_recently_used) {
     cr_assert(cache_store(c, &key, "", 0, object, SIZE));
     entry_file(path, sizeof path, &key);
     // Entry 3 stays in use; the others age in order.
-    struct timespec times[2] = {{.tv_sec = i == 3 ? 5000 : 1000 + i}, {.tv_sec = i == 3 ? 5000 : 1000 + i}};
+    struct timespec times[2] = {{.tv_sec = i == 3 ? 5000 : 1000 + i},
+                                {.tv_sec = i == 3 ? 5000 : 1000 + i}};
     utimensat(AT_FDCWD, path, times, 0);
   }
   int left = 0;

@@ -84,7 +84,7 @@ static size_t make_npy(char *to, int version, const char *dict, const void *data
 }
 
 Test(runtime_files, npy_versions_byte_orders_and_fortran_order) {
-  static const unsigned char big[] = {0x3f, 0x80, 0, 0, 0x40, 0, 0, 0, 0x40, 0x40, 0, 0,
+  static const unsigned char big[] = {0x3f, 0x80, 0, 0, 0x40, 0,    0, 0, 0x40, 0x40, 0, 0,
                                       0x40, 0x80, 0, 0, 0x40, 0xa0, 0, 0, 0x40, 0xc0, 0, 0};
   for (int version = 1; version <= 3; version++) {
     char file[512];
@@ -292,15 +292,18 @@ Test(runtime_files, safetensors_wrong_headers) {
                          "12345678", 8, "outside the file");
   expect_bad_safetensors("{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", 0,
                          "12345678", 8, "disagree");
-  expect_bad_safetensors("{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],"
-                         "\"data_offsets\":[0,8]}}", 0, "12345678", 8, "disagree");
+  expect_bad_safetensors(
+      "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],"
+      "\"data_offsets\":[0,8]}}",
+      0, "12345678", 8, "disagree");
   expect_bad_safetensors("{\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}", 0,
                          "12345678", 8, "not a whole number");
   expect_bad_safetensors("{\"a\":{\"dtype\":\"C64\",\"shape\":[1],\"data_offsets\":[0,8]}}", 0,
                          "12345678", 8, "not supported");
-  expect_bad_safetensors("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-                         "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 0,
-                         "12345678", 8, "duplicate");
+  expect_bad_safetensors(
+      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+      "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
+      0, "12345678", 8, "duplicate");
 }
 
 Test(runtime_files, what_cannot_be_opened) {

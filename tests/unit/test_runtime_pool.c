@@ -21,7 +21,8 @@ static void count_tiles(void *args, int64_t begin, int64_t end, int32_t worker) 
   if (atomic_fetch_add(&j->inside[worker], 1)) atomic_fetch_add(&j->clashes, 1);
   for (int64_t i = begin; i < end; i++) {
     atomic_fetch_add(&j->counts[i], 1);
-    for (volatile int k = 0; k < j->work; k++) {}
+    for (volatile int k = 0; k < j->work; k++) {
+    }
   }
   atomic_fetch_sub(&j->inside[worker], 1);
 }

@@ -34,7 +34,8 @@ Test(runtime_tensor, strided_copies) {
   int32_t data[24];
   for (int i = 0; i < 24; i++) data[i] = i;
   // A 2x3x4 array seen transposed and with its middle axis reversed.
-  tensor *t = tensor_borrow(DT_i32, 3, (int64_t[]){4, 3, 2}, (int64_t[]){4, -16, 48}, data + 8, NULL);
+  tensor *t =
+      tensor_borrow(DT_i32, 3, (int64_t[]){4, 3, 2}, (int64_t[]){4, -16, 48}, data + 8, NULL);
   tensor *c = tensor_compact(t, NULL);
   cr_assert(tensor_is_contiguous(c));
   cr_assert_not(tensor_is_contiguous(t));
