@@ -13,7 +13,7 @@ def calls_per_turn(function, target=0.02):
     return max(1, min(2000, int(target / max(once, 1e-7))))
 
 
-def interleave(contenders, seconds=2.0, least=7):
+def interleave(contenders, seconds=float(__import__("os").environ.get("TCF_BENCH_SECONDS", 2)), least=7):
     """contenders: {name: function}; returns {name: (median, best)} in seconds per call."""
     counts = {name: calls_per_turn(function) for name, function in contenders.items()}
     times = {name: [] for name in contenders}
