@@ -121,6 +121,28 @@ static int64_t planned_size(const kbuild *b, int kernel_axis) {
   return size > 0 ? size : 1;
 }
 
+/// Cycles of one step of K for a block of mr rows and nv vectors: two fmas or loads a cycle, and
+/// at least the latency of an fma; a block has its own loop and edges.
+static double block_cycles(int mr, int nv) {
+  double latency = 4, fmas = mr * nv / 2.0, loads = (mr + nv) / 2.0;
+  double cycles = fmas > loads ? fmas : loads;
+  // Many rows read in place are as many streams that compete for the first-level cache.
+  double streams = mr > 8 ? 1 + 0.012 * (mr - 8) : 1;
+  return (cycles > latency ? cycles : latency) * streams + 1.5;
+}
+
+/// Cycles of one step of K over all of m rows and `vectors` vectors, edges included.
+static double sweep_cycles(int64_t m, int64_t vectors, int mr, int nv) {
+  double cycles = 0;
+  int rows[] = {mr, (int)(m % mr)}, columns[] = {nv, (int)(vectors % nv)};
+  int64_t row_times[] = {m / mr, m % mr > 0}, column_times[] = {vectors / nv, vectors % nv > 0};
+  for (int i = 0; i < 2; i++)
+    for (int k = 0; k < 2; k++)
+      cycles += block_cycles(rows[i], columns[k]) * (double)row_times[i] * (double)column_times[k];
+  // Edges are code of their own, entered anew for every panel.
+  return cycles + 2 * (double)((row_times[1] > 0) * column_times[0] + (column_times[1] > 0) * row_times[0]);
+}
+
 /// Register blocks whose accumulators, one row of b and a broadcast fit in the registers.
 static void choose_block(const kbuild *b, plan *p) {
   static const int wide[][2] = {{6, 4}, {8, 3}, {12, 2}, {14, 2}, {24, 1}, {4, 4}, {1, 8}};
@@ -129,31 +151,15 @@ static void choose_block(const kbuild *b, plan *p) {
   const int(*list)[2] = many ? wide : narrow;
   int count = many ? (int)(sizeof wide / sizeof *wide) : (int)(sizeof narrow / sizeof *narrow);
   int64_t m = planned_size(b, p->rows), n = planned_size(b, p->lanes);
+  int64_t vectors = (n + b->lanes - 1) / b->lanes;
   double best = 0;
   for (int i = 0; i < count; i++) {
-    int mr = list[i][0], nv = list[i][1];
-    if (mr > m) mr = (int)m;
-    int64_t vectors = (n + b->lanes - 1) / b->lanes;
-    if (nv > vectors) nv = (int)vectors;
-    // Time ~ fmas issued, with a floor from the latency of few accumulators and from loads.
-    int64_t full = m / mr, rest = m - full * mr;
-    double column_blocks = (double)((vectors + nv - 1) / nv);
-    double per_step = 0;
-    int rows_of[2] = {mr, (int)rest};
-    int64_t times[2] = {full, rest > 0};
-    for (int r = 0; r < 2; r++) {
-      double fmas = rows_of[r] * nv / 2.0, loads = (rows_of[r] + nv) / 2.0;
-      double latency = 4.0, cycles = fmas;
-      if (loads * 0.9 > cycles) cycles = loads * 0.9;
-      if (latency > cycles) cycles = latency;
-      per_step += cycles * (double)times[r];
-    }
-    double cost = per_step * column_blocks;
-    if (best == 0 || cost < best * 0.985) {
-      best = cost;
-      p->mr = mr;
-      p->nr = nv * b->lanes;
-    }
+    int mr = list[i][0] < m ? list[i][0] : (int)m, nv = list[i][1] < vectors ? list[i][1] : (int)vectors;
+    double cycles = sweep_cycles(m, vectors, mr, nv);
+    if (best > 0 && cycles >= best * 0.995) continue;
+    best = cycles;
+    p->mr = mr;
+    p->nr = nv * b->lanes;
   }
   p->mr = (int)schedule_option(b->l, "mr", p->mr);
   p->nr = (int)schedule_option(b->l, "nr", p->nr);
@@ -218,6 +224,18 @@ static void choose_tiles(const kbuild *b, plan *p) {
   p->nt = (int)schedule_option(b->l, "nt", round_to(best_nt, p->nr));
 }
 
+/// Rows of b a multiple of the page apart fall into few sets of the caches.
+static bool steps_alias(const kbuild *b, const plan *p, const access *in_b) {
+  enum { PAGE = 4096 };
+  for (int i = 0; i < p->nk; i++) {
+    int64_t step_elements;
+    if (in_b->coef[p->k[i]] && ix_is_const(&b->k->ix, in_b->coef[p->k[i]], &step_elements) &&
+        step_elements * dtype_bytes(p->dot->type) % PAGE == 0)
+      return true;
+  }
+  return false;
+}
+
 static void choose_blocking(const kbuild *b, plan *p) {
   const target_info *t = b->l->target;
   const node *a = p->dot->in[p->a], *bo = p->dot->in[p->b];
@@ -231,7 +249,8 @@ static void choose_blocking(const kbuild *b, plan *p) {
   bool direct_b = plain_operand(b, bo, p->dot->type) && lane_graph >= 0;
   bool big_b = n * k * 4 > t->l2_bytes / 2;
   p->stream_b = direct_b && m <= 32 && big_b;
-  p->pack_b = !direct_b || (!p->stream_b && big_b && m > 4 * p->mr);
+  bool reused = !p->stream_b && m > 4 * p->mr;
+  p->pack_b = !direct_b || (reused && (big_b || steps_alias(b, p, in_b)));
   p->transposes_b = p->pack_b && lane_graph < 0;
   p->pack_a = !plain_operand(b, a, p->dot->type);
   const group *g = b->group;
