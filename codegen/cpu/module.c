@@ -12,6 +12,9 @@ typedef struct module_gen {
   emit e;
   machine machine;
   str error;  // of LLVM's diagnostic handler
+  // the result while it is copied: the copy may run out of memory
+  LLVMMemoryBufferRef object;
+  char *text;
 } module_gen;
 
 lval function_new(emit *e, const char *name, LLVMTypeRef type, bool exported) {
@@ -65,6 +68,8 @@ static void open_module(module_gen *m, str name, bool keep_names) {
 }
 
 static void close_module(module_gen *m) {
+  if (m->object) LLVMDisposeMemoryBuffer(m->object);
+  if (m->text) LLVMDisposeMessage(m->text);
   if (m->e.builder) LLVMDisposeBuilder(m->e.builder);
   if (m->e.module) LLVMDisposeModule(m->e.module);
   if (m->e.context) LLVMContextDispose(m->e.context);
@@ -95,31 +100,23 @@ static void verify(module_gen *m, str name) {
   if (broken) panic("LLVM IR of %.*s: %.*s", STR_FMT(name), STR_FMT(copy));
 }
 
-static code code_of_text(arena *a, char *text) {
-  size_t size = strlen(text);
-  code c = {arena_copy(a, text, size + 1), size};
-  LLVMDisposeMessage(text);
-  return c;
-}
-
 static bool write_code(module_gen *m, code_kind kind, arena *a, code *out, str *error) {
   if (kind == CODE_LLVM_IR) {
-    *out = code_of_text(a, LLVMPrintModuleToString(m->e.module));
+    m->text = LLVMPrintModuleToString(m->e.module);
+    size_t length = strlen(m->text);
+    *out = (code){arena_copy(a, m->text, length + 1), length};
     return true;
   }
-  char *text = NULL;
-  LLVMMemoryBufferRef buffer = NULL;
   LLVMCodeGenFileType file = kind == CODE_ASSEMBLY ? LLVMAssemblyFile : LLVMObjectFile;
-  if (LLVMTargetMachineEmitToMemoryBuffer(m->machine.tm, m->e.module, file, &text, &buffer)) {
-    *error = str_dup(a, str_from(text));
-    LLVMDisposeMessage(text);
+  if (LLVMTargetMachineEmitToMemoryBuffer(m->machine.tm, m->e.module, file, &m->text,
+                                          &m->object)) {
+    *error = str_dup(a, str_from(m->text));
     return false;
   }
-  size_t size = LLVMGetBufferSize(buffer);
+  size_t size = LLVMGetBufferSize(m->object);
   char *data = arena_alloc(a, size + 1);
-  memcpy(data, LLVMGetBufferStart(buffer), size);
+  memcpy(data, LLVMGetBufferStart(m->object), size);
   *out = (code){data, size};
-  LLVMDisposeMemoryBuffer(buffer);
   if (m->error.len) *error = str_dup(a, m->error);
   return m->error.len == 0;
 }
