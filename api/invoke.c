@@ -97,12 +97,19 @@ tcf_status invoke(const invocation *in) {
     frame.host = &host;
     frame.host_call = host_call;
   }
-  flushing flush = {frame.pool, frame.parallel_for};
+  int32_t result;
   if (s->flags & TCF_FLUSH_DENORMALS) {
+    // This thread's mode too: code need not go through parallel_for for a single range.
+    flushing flush = {frame.pool, frame.parallel_for};
     frame.pool = &flush;
     frame.parallel_for = flushing_for;
+    unsigned state = denormals_flush();
+    result = call_invoke(&v->shape, v->entry, in->pointers, in->symbols, &frame);
+    denormals_restore(state);
+  } else {
+    result = call_invoke(&v->shape, v->entry, in->pointers, in->symbols, &frame);
   }
-  switch (call_invoke(&v->shape, v->entry, in->pointers, in->symbols, &frame)) {
+  switch (result) {
     case TCF_CALL_OK:
       return TCF_OK;
     case TCF_CALL_INDEX:

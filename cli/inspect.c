@@ -12,7 +12,7 @@ static int one_file(const command *c, const strings *files) {
 }
 
 static int flushed(int status) {
-  if (!status && fflush(stdout))
+  if (!status && (fflush(stdout) || ferror(stdout)))
     return complain("standard output cannot be written"), EXIT_ENVIRONMENT;
   return status;
 }

@@ -186,7 +186,7 @@ int run_command(int argc, char **argv) {
   strings_free(&o.out);
   strings_free(&o.common.dims);
   strings_free(&files);
-  if (!status && fflush(stdout))
+  if (!status && (fflush(stdout) || ferror(stdout)))
     return complain("standard output cannot be written"), EXIT_ENVIRONMENT;
   return status;
 }

@@ -61,6 +61,18 @@ expect 1 'wrong.tdsl:2:14' run wrong.tdsl
 expect 2 'which function? Name one with -e: softmax, pick' run several.tdsl --dim N=2
 expect 2 'there is no function softmaxx; there are softmax, pick' run several.tdsl -e softmaxx
 
+# ---- imports, relative to the importing file
+mkdir -p lib/deep
+echo 'fn twice(x: f32[N]) -> f32[N] { return x + x }' >lib/twice.tdsl
+printf 'import "../twice.tdsl"\nfn four(x: f32[N]) -> f32[N] { return twice(twice(x)) }\n' \
+  >lib/deep/four.tdsl
+printf 'import "lib/deep/four.tdsl"\nimport "lib/deep/../twice.tdsl"\nimport "./lib/twice.tdsl"\n%s\n' \
+  'fn eight(x: f32[N]) -> f32[N] { return twice(four(x)) }' >eight.tdsl
+expect 0 'out: f32[N = 2] 8 8' run eight.tdsl -e eight --dim N=2 --in x=ones
+expect 0 'out: f32[N = 2] 8 8' run "$dir/eight.tdsl" -e eight --dim N=2 --in x=ones
+echo 'import "lib/none.tdsl"' >lost.tdsl
+expect 1 'lib/none.tdsl: No such file' check lost.tdsl
+
 # ---- run
 expect 0 'out: f32[N = 3, M = 4]' run add.tdsl --dim N=3 --dim M=4
 expect 2 'the size M is not given; use --dim or --in' run add.tdsl --dim N=3

@@ -353,7 +353,26 @@ Test(api, host_functions) {
   }
 }
 
-// ---- threads, cache
+// ---- denormals, threads, cache
+
+Test(api, denormals_are_exact_unless_asked) {
+  for (int flush = 0; flush < 2; flush++) {
+    tcf_session *s = open_session("cpu", flush ? TCF_FLUSH_DENORMALS : 0);
+    tcf_function *f = tcf_program_function(load(s, softmax_text), "even");
+    float tiny[] = {1e-39f, 1e-40f, 1e-44f, 1};
+    tcf_tensor *x, *y = NULL;
+    tcf_tensor_borrow(s, TCF_F32, 1, (int64_t[]){4}, NULL, tiny, &x);
+    cr_assert_eq(tcf_call(f, (const tcf_tensor *[]){x}, 1, &y, 1), TCF_OK);
+    for (int i = 0; i < 3; i++)
+      cr_assert_eq(tcf_tensor_get(y, i), flush ? 0 : (double)tiny[i] * 2, "flush %d", flush);
+    cr_assert_eq(tcf_tensor_get(y, 3), 2);
+    volatile float after = tiny[0];
+    cr_assert_gt(after * 0.5f, 0, "the caller's mode is as it was");
+    tcf_tensor_free(x);
+    tcf_tensor_free(y);
+    tcf_session_free(s);
+  }
+}
 
 typedef struct own_threads {
   int calls;
