@@ -90,6 +90,9 @@ bench_minilm() {
 }
 
 bench_startup() {
+  cmake -G Ninja -S . -B build-static -DTCF_STATIC_LLVM=ON -DTCF_TESTS=OFF \
+    -DCMAKE_BUILD_TYPE=RelWithDebInfo >build/bench.log
+  ninja -C build-static tcc-fuse >>build/bench.log
   header "Process start and compilation" >$results/startup.md
   python3 bench/startup.py | tee -a $results/startup.md
 }

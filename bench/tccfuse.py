@@ -35,10 +35,11 @@ def library():
 class Function:
     """A function of a program in a session of its own."""
 
-    def __init__(self, path, name, threads):
+    def __init__(self, path, name, threads, cache_dir=""):
         self.session, self.program = ctypes.c_void_p(), ctypes.c_void_p()
         schedule = os.environ.get("TCF_SCHEDULE")
-        options = Options(size=ctypes.sizeof(Options), threads=threads, cache_dir=b"",
+        options = Options(size=ctypes.sizeof(Options), threads=threads,
+                          cache_dir=cache_dir.encode(),
                           schedule=schedule.encode() if schedule else None)
         if library().tcf_session_new(ctypes.byref(options), ctypes.byref(self.session)):
             raise RuntimeError("no session")
@@ -60,6 +61,11 @@ class Function:
                                                ctypes.byref(t)))
         return t
 
+    def prepare(self, arrays):
+        """Compiles for these arguments, or takes the object from the cache."""
+        args = (ctypes.c_void_p * len(arrays))(*[self.tensor(a).value for a in arrays])
+        self.check(library().tcf_prepare(self.function, args, ctypes.c_size_t(len(arrays))))
+
     def bind(self, arrays, outputs):
         """A call without arguments that computes the outputs in place."""
         call = library().tcf_call
@@ -75,6 +81,6 @@ class Function:
         return run
 
 
-def compile(path, name, arrays, threads):
+def compile(path, name, arrays, threads, cache_dir=""):
     assert all(isinstance(a, np.ndarray) for a in arrays)
-    return Function(path, name, threads)
+    return Function(path, name, threads, cache_dir)
