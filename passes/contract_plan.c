@@ -1,0 +1,301 @@
+// Decides how a contraction runs: which operand carries the lanes, register blocks by the cycles of
+// all their edges, blocks of K, packing, and grid tiles by predicted time.
+#include "base/fault.h"
+#include "passes/lower_contract.h"
+
+bool contract_has(const int *axes, int n, int axis) {
+  for (int i = 0; i < n; i++)
+    if (axes[i] == axis) return true;
+  return false;
+}
+
+static void classify(contract_plan *p, const node *dot) {
+  p->dot = dot;
+  const node *a = dot->in[p->a], *b = dot->in[p->b];
+  p->nbatch = p->nm = p->nn = p->nk = 0;
+  for (int i = 0; i < a->naxes; i++) {
+    int axis = a->axes[i];
+    if (contract_has(dot->attr_axes, dot->nattr_axes, axis)) p->k[p->nk++] = axis;
+    else if (node_has_axis(b, axis)) p->batch[p->nbatch++] = axis;
+    else p->m[p->nm++] = axis;
+  }
+  for (int i = 0; i < b->naxes; i++) {
+    int axis = b->axes[i];
+    if (contract_has(dot->attr_axes, dot->nattr_axes, axis)) {
+      if (!contract_has(p->k, p->nk, axis)) p->k[p->nk++] = axis;
+    } else if (!node_has_axis(a, axis)) {
+      p->n[p->nn++] = axis;
+    }
+  }
+}
+
+static int64_t total(const kbuild *b, const int *axes, int n) {
+  int64_t size = 1;
+  for (int i = 0; i < n; i++) size *= kb_estimate(b, axes[i]);
+  return size;
+}
+
+/// The operand is a buffer, possibly through views, of the accumulator's type.
+static bool plain_operand(const kbuild *b, const node *x, dtype t) {
+  while (kb_in_group(b, x) && x->op == OP_view) x = x->in[0];
+  return !kb_in_group(b, x) && x->type == t;
+}
+
+static const access *operand_access(const kbuild *b, const node *x) {
+  while (kb_in_group(b, x) && op_get(x->op)->class != CLASS_leaf && x->nin) x = x->in[0];
+  if (kb_in_group(b, x)) return NULL;
+  for (int i = 0; i < b->accesses.len; i++)
+    if (!b->accesses.data[i].store && b->accesses.data[i].buffer == b->l->buffer_of[x->id])
+      return &b->accesses.data[i];
+  return NULL;
+}
+
+/// How well lanes along the axis fit: unit stride in the result, then in the operand; long enough.
+static double lanes_score(const kbuild *b, const node *operand, int axis) {
+  if (axis < 0) return -1;
+  const access *in = operand_access(b, operand);
+  double score = 1;
+  for (int k = 0; k < b->accesses.len; k++)
+    if (b->accesses.data[k].store && kb_unit_stride(&b->accesses.data[k], b, axis)) score += 4;
+  if (in && kb_unit_stride(in, b, axis)) score += 2;
+  int64_t size = kb_estimate(b, axis);
+  return score * (size < b->lanes ? (double)size / b->lanes : 1);
+}
+
+static int lanes_among(const kbuild *b, const node *operand, const int *axes, int n) {
+  int best = -1;
+  for (int i = 0; i < n; i++) {
+    double score = lanes_score(b, operand, axes[i]), top = lanes_score(b, operand, best);
+    bool longer = best < 0 || kb_estimate(b, axes[i]) > kb_estimate(b, best);
+    if (score > top || (score == top && longer)) best = axes[i];
+  }
+  return best;
+}
+
+int64_t contract_size(const kbuild *b, int kernel_axis) {
+  int64_t size = kernel_axis >= 0 ? kb_kernel_size(b, kernel_axis) : 1;
+  return size > 0 ? size : 1;
+}
+
+/// Cycles of one step of K for a block of mr rows and nv vectors: two fmas or loads a cycle, and
+/// at least the latency of an fma; a block has its own loop and edges.
+static double block_cycles(int mr, int nv) {
+  double latency = 4, fmas = mr * nv / 2.0, loads = (mr + nv) / 2.0;
+  double cycles = fmas > loads ? fmas : loads;
+  // Many rows read in place are as many streams that compete for the first-level cache.
+  double streams = mr > 8 ? 1 + 0.012 * (mr - 8) : 1;
+  return (cycles > latency ? cycles : latency) * streams + 1.5;
+}
+
+/// Cycles of one step of K over all of m rows and `vectors` vectors, edges included.
+static double sweep_cycles(int64_t m, int64_t vectors, int mr, int nv) {
+  double cycles = 0;
+  int rows[] = {mr, (int)(m % mr)}, columns[] = {nv, (int)(vectors % nv)};
+  int64_t row_times[] = {m / mr, m % mr > 0}, column_times[] = {vectors / nv, vectors % nv > 0};
+  for (int i = 0; i < 2; i++)
+    for (int k = 0; k < 2; k++)
+      cycles += block_cycles(rows[i], columns[k]) * (double)row_times[i] * (double)column_times[k];
+  // Edges are code of their own, entered anew for every panel.
+  return cycles + 2 * (double)((row_times[1] > 0) * column_times[0] + (column_times[1] > 0) * row_times[0]);
+}
+
+/// Register blocks whose accumulators, one row of b and a broadcast fit in the registers.
+static void choose_block(const kbuild *b, contract_plan *p) {
+  static const int wide[][2] = {{6, 4}, {8, 3}, {12, 2}, {14, 2}, {24, 1}, {4, 4}, {1, 8}};
+  static const int narrow[][2] = {{6, 2}, {4, 3}, {12, 1}, {4, 2}, {1, 4}};
+  bool many = b->l->target->vector_registers >= 32;
+  const int(*list)[2] = many ? wide : narrow;
+  int count = many ? (int)(sizeof wide / sizeof *wide) : (int)(sizeof narrow / sizeof *narrow);
+  int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes);
+  int64_t vectors = (n + b->lanes - 1) / b->lanes;
+  double best = 0;
+  for (int i = 0; i < count; i++) {
+    int mr = list[i][0] < m ? list[i][0] : (int)m, nv = list[i][1] < vectors ? list[i][1] : (int)vectors;
+    double cycles = sweep_cycles(m, vectors, mr, nv);
+    if (best > 0 && cycles >= best * 0.995) continue;
+    best = cycles;
+    p->mr = mr;
+    p->nr = nv * b->lanes;
+  }
+  p->mr = (int)schedule_option(b->l, "mr", p->mr);
+  p->nr = (int)schedule_option(b->l, "nr", p->nr);
+}
+
+static int64_t product(const kbuild *b, const int *axes, int n) {
+  int64_t size = 1;
+  for (int i = 0; i < n; i++) size *= contract_size(b, axes[i]);
+  return size;
+}
+
+int contract_round(int64_t v, int step) {
+  int64_t r = (v + step - 1) / step * step;
+  return (int)(r < step ? step : r > (1 << 24) ? (1 << 24) / step * step : r);
+}
+
+/// Predicted seconds of the whole contraction with grid tiles of mt x nt.
+static double tiling_seconds(const kbuild *b, const contract_plan *p, int64_t mt, int64_t nt, int64_t outer) {
+  const target_info *t = b->l->target;
+  int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes), k = product(b, p->kk, p->nkk);
+  int64_t block = p->kc && p->kc < k ? p->kc : k, cores = t->cores > 0 ? t->cores : 1;
+  double kd = (double)k, area = (double)(mt < m ? mt : m) * (double)(nt < n ? nt : n);
+  double seconds = 2 * area * kd / t->flops_per_second + 1e-6;  // 1 us to hand out a tile
+  // Packing moves an element about as fast as the second-level cache gives it; transposing and
+  // converting take longer.
+  double pack_rate = t->l2_bytes_per_second / 4 / (p->transposes_b ? 4 : 2);
+  if (p->pack_b) seconds += (double)nt * kd / pack_rate;
+  if (p->pack_a) seconds += (double)mt * kd / pack_rate;
+  else seconds += (double)mt * kd * 4 / t->l2_bytes_per_second;
+  // The block of b stays in the second-level cache while rows pass by, or comes again each time.
+  if (p->pack_b && nt * block * 4 > t->l2_bytes / 2) seconds *= 1.15;
+  // Partial sums beside it.
+  if (p->kc && !p->partial_in_output && mt * nt * 4 > t->l2_bytes / 4) seconds *= 1.15;
+  int64_t tiles = outer * ((m + mt - 1) / mt) * ((n + nt - 1) / nt);
+  return seconds * (double)((tiles + cores - 1) / cores);
+}
+
+/// Grid tiles: enough to balance the cores, large enough to repay packing.
+static void choose_tiles(const kbuild *b, contract_plan *p) {
+  int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes);
+  int64_t outer = product(b, p->kbatch, p->nkbatch);
+  for (int i = 0; i < p->nkn; i++)
+    if (p->kn[i] != p->lanes) outer *= contract_size(b, p->kn[i]);
+  for (int i = 0; i < p->nkm; i++)
+    if (p->km[i] != p->rows) outer *= contract_size(b, p->km[i]);
+  enum { PARTS = 32 };
+  double best = 0;
+  int64_t best_mt = m, best_nt = n;
+  for (int rows = 1; rows <= (p->stream_b ? 1 : PARTS); rows++)
+    for (int columns = 1; columns <= PARTS; columns++) {
+      int64_t mt = contract_round((m + rows - 1) / rows, p->mr), nt = contract_round((n + columns - 1) / columns, p->nr);
+      double seconds = tiling_seconds(b, p, mt, nt, outer);
+      if (best > 0 && seconds >= best * 0.99) continue;
+      best = seconds;
+      best_mt = mt;
+      best_nt = nt;
+    }
+  // A block of a divides the grid tile.
+  int64_t mc = best_mt < 192 ? best_mt : 192;
+  p->mc = p->pack_a ? (int)schedule_option(b->l, "mc", contract_round(mc, p->mr)) : 0;
+  p->mt = (int)schedule_option(b->l, "mt", contract_round(best_mt, p->mc ? p->mc : p->mr));
+  p->nt = (int)schedule_option(b->l, "nt", contract_round(best_nt, p->nr));
+}
+
+/// Rows of b a multiple of the page apart fall into few sets of the caches.
+static bool steps_alias(const kbuild *b, const contract_plan *p, const access *in_b) {
+  enum { PAGE = 4096 };
+  for (int i = 0; i < p->nk; i++) {
+    int64_t step_elements;
+    if (in_b->coef[p->k[i]] && ix_is_const(&b->k->ix, in_b->coef[p->k[i]], &step_elements) &&
+        step_elements * dtype_bytes(p->dot->type) % PAGE == 0)
+      return true;
+  }
+  return false;
+}
+
+static void choose_blocking(const kbuild *b, contract_plan *p) {
+  const target_info *t = b->l->target;
+  const node *a = p->dot->in[p->a], *bo = p->dot->in[p->b];
+  int64_t m = product(b, p->km, p->nkm);
+  int64_t n = contract_size(b, p->lanes);
+  int64_t k = product(b, p->kk, p->nkk);
+  const access *in_b = operand_access(b, bo);
+  int lane_graph = -1;
+  for (int i = 0; i < p->nn; i++)
+    if (b->kaxis[p->n[i]] == p->lanes && in_b && kb_unit_stride(in_b, b, p->n[i])) lane_graph = p->n[i];
+  bool direct_b = plain_operand(b, bo, p->dot->type) && lane_graph >= 0;
+  bool big_b = n * k * 4 > t->l2_bytes / 2;
+  p->stream_b = direct_b && m <= 32 && big_b;
+  bool reused = !p->stream_b && m > 4 * p->mr;
+  p->pack_b = !direct_b || (reused && (big_b || steps_alias(b, p, in_b)));
+  p->transposes_b = p->pack_b && lane_graph < 0;
+  p->pack_a = !plain_operand(b, a, p->dot->type);
+  const group *g = b->group;
+  p->partial_in_output = g->outputs.len == 1 && g->outputs.data[0]->type == p->dot->type &&
+                         b->l->outputs_of[g->outputs.data[0]->id].len <= 1;
+  int64_t inner = k / contract_size(b, p->nkk ? p->kk[0] : -1);
+  p->kc = 0;
+  int64_t limit = p->stream_b ? 32 : 512;
+  if (k > limit * 2 || (p->stream_b && k > limit)) {
+    p->kc = (int)(limit / (inner > 0 ? inner : 1));
+    if (p->kc < 1) p->kc = 1;
+  }
+  p->kc = (int)schedule_option(b->l, "kc", p->kc);
+  p->pack_b = schedule_option(b->l, "pack_b", p->pack_b) != 0;
+}
+
+bool contract_along_k(const kbuild *b, const contract_plan *p, const node *x) {
+  const access *m = operand_access(b, x);
+  if (!m || !p->nkk) return false;  // all contracted axes may have size 1
+  for (int i = 0; i < p->nk; i++)
+    if (b->kaxis[p->k[i]] == p->kk[p->nkk - 1] && kb_unit_stride(m, b, p->k[i])) return true;
+  return false;
+}
+
+// Per result, combining the lanes of an inner product costs about 5 cycles; per element of b,
+// transposing costs about one, shared by the rows.
+enum { COMBINE = 5 };
+
+static bool inner_product_is_better(const kbuild *b, const contract_plan *p) {
+  const node *x = p->dot->in[p->a], *y = p->dot->in[p->b];
+  if (p->rows < 0 || p->lanes < 0 || p->nkm != 1 || p->nkn != 1 || !p->nkk) return false;
+  if (!plain_operand(b, x, p->dot->type) || !plain_operand(b, y, p->dot->type)) return false;
+  if (!dtype_is_float(p->dot->type)) return false;
+  if (!contract_along_k(b, p, x) || !contract_along_k(b, p, y)) return false;
+  bool better = contract_size(b, p->rows) * COMBINE < product(b, p->kk, p->nkk) &&
+                contract_size(b, p->kk[p->nkk - 1]) >= 2 * b->lanes;
+  return schedule_option(b->l, "inner", better) != 0;
+}
+
+/// Without reuse of either operand there is nothing to block: a reduction of products.
+static bool reduction_is_better(const kbuild *b, const contract_plan *p) {
+  int64_t m = total(b, p->m, p->nm), n = total(b, p->n, p->nn), k = total(b, p->k, p->nk);
+  if (k < 2 * b->lanes) return m == 1 && n == 1;
+  const access *in_a = operand_access(b, p->dot->in[0]), *in_b = operand_access(b, p->dot->in[1]);
+  bool along_k = false;
+  for (int i = 0; i < p->nk; i++)
+    along_k |= in_a && in_b && kb_unit_stride(in_a, b, p->k[i]) && kb_unit_stride(in_b, b, p->k[i]);
+  return (m == 1 || n == 1) && along_k;
+}
+
+static void choose_inner_tiles(const kbuild *b, contract_plan *p) {
+  bool many = b->l->target->vector_registers >= 32;
+  int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes);
+  p->mr = m < 4 ? (int)m : many ? 4 : 2;
+  p->nr = many ? (p->mr < 3 ? 8 : 6) : 4;
+  int64_t tiles = 4 * (b->l->target->cores > 1 ? b->l->target->cores : 2);
+  p->nt = contract_round((n + tiles - 1) / tiles, 2 * b->lanes * p->nr);
+  p->mt = contract_round(m, p->mr);
+  p->pack_b = false;
+}
+
+contract_form contract_choose(kbuild *b, contract_plan *p) {
+  const node *dot = b->group->anchor;
+  *p = (contract_plan){.a = 0, .b = 1, .a_buf = -1, .b_buf = -1, .c_buf = -1};
+  kb_survey(b);
+  classify(p, dot);
+  if (reduction_is_better(b, p)) return CONTRACT_REDUCTION;
+  int lane_b = lanes_among(b, dot->in[1], p->n, p->nn);
+  int lane_a = lanes_among(b, dot->in[0], p->m, p->nm);
+  if (lanes_score(b, dot->in[0], lane_a) > lanes_score(b, dot->in[1], lane_b)) {
+    p->a = 1;
+    p->b = 0;
+    classify(p, dot);
+    lane_b = lane_a;
+  }
+  p->nkbatch = kb_collapse(b, p->batch, p->nbatch, p->kbatch);
+  p->nkm = kb_collapse(b, p->m, p->nm, p->km);
+  p->nkn = kb_collapse(b, p->n, p->nn, p->kn);
+  p->nkk = kb_collapse(b, p->k, p->nk, p->kk);
+  p->lanes = lane_b < 0 ? -1 : b->kaxis[lane_b];
+  p->rows = -1;
+  for (int i = 0; i < p->nkm; i++)
+    if (p->rows < 0 || kb_kernel_size(b, p->km[i]) >= kb_kernel_size(b, p->rows)) p->rows = p->km[i];
+  if (inner_product_is_better(b, p)) {
+    choose_inner_tiles(b, p);
+    return CONTRACT_INNER;
+  }
+  choose_block(b, p);
+  choose_blocking(b, p);
+  choose_tiles(b, p);
+  return CONTRACT_BLOCKED;
+}
