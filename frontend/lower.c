@@ -4,6 +4,7 @@
 // have been simplified, so the function is lowered again with the facts known from the start.
 #include "frontend/lower.h"
 
+#include "base/fault.h"
 #include "frontend/program.h"
 
 // ---- axes and sizes of the signature
@@ -215,8 +216,12 @@ bool frontend_compile(arena *a, diag_list *diags, uint32_t file, const frontend_
     func *f = root->funcs.data[i];
     if (f->generic || f->is_extern || f->bad_signature || !f->name.len) continue;
     if (f->state == FUNC_FAILED) continue;
-    if (lower_function(&l, f)) vec_push(a, &out->graphs, l.g);
-    else if (diags->errors > errors) f->state = FUNC_FAILED;
+    if (lower_function(&l, f)) {
+      vec_push(a, &out->graphs, l.g);
+      continue;
+    }
+    if (diags->errors == errors) panic("@%.*s failed without an error", STR_FMT(f->name));
+    f->state = FUNC_FAILED;
   }
   if (diags->errors == errors) return program_warn_unused(&p), true;
   out->graphs.len = 0;

@@ -42,6 +42,17 @@ static value lower_clamp(scope *s, const expr *e) {
   return lower_binary_op(s, OP_min, "`clamp`", v, high, e->at);
 }
 
+/// Two constants are f32 when one of them can only be a float, else i32: the choice between them is
+/// known when the program runs, so it is a value with a type and not a constant.
+static bool where_arms(scope *s, value a, value b, span at, node **na, node **nb) {
+  bool adapt = a.kind == VALUE_CONST && b.kind == VALUE_CONST && !a.c->fixed && !b.c->fixed;
+  if (!adapt) return meet_types(s, a, b, at, "`where`", na, nb);
+  dtype t = a.c->is_float || b.c->is_float ? DT_f32 : DT_i32;
+  *na = constant_node(s, a.c, t, a.at);
+  *nb = constant_node(s, b.c, t, b.at);
+  return *na && *nb;
+}
+
 static value lower_where(scope *s, const expr *e) {
   value c = lower_expr(s, e->args[0]), a = lower_expr(s, e->args[1]);
   value b = lower_expr(s, e->args[2]);
@@ -56,10 +67,7 @@ static value lower_where(scope *s, const expr *e) {
     return poison_at(e->at);
   }
   in[0] = c.n;
-  bool constants = a.kind == VALUE_CONST && b.kind == VALUE_CONST && !a.c->fixed && !b.c->fixed;
-  if (constants && !a.c->is_float && !b.c->is_float) a = node_value(need_node(s, a), a.at);
-  if (constants && !a.n) return poison_at(e->at);
-  if (!meet_types(s, a, b, e->at, "`where`", &in[1], &in[2])) return poison_at(e->at);
+  if (!where_arms(s, a, b, e->at, &in[1], &in[2])) return poison_at(e->at);
   axis_set axes = {.n = 0};
   for (int i = 0; i < 3; i++)
     for (int k = 0; k < in[i]->naxes; k++) set_add(&axes, in[i]->axes[k]);

@@ -1,5 +1,6 @@
 // What programs become: axes, types, facts, positions, calls, imports, outputs.
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include "tests/unit/frontend_fixture.h"
 
@@ -49,6 +50,26 @@ Test(frontend_lower, inlined_functions_have_axes_of_their_own) {
       "  %8 = add %3, %7 : f32\n"
       "  return %8\n"
       "}\n");
+}
+
+Test(frontend_lower, where_of_two_constants_is_typed_by_them_alone) {
+  static const struct { const char *type, *arms; dtype made; } cases[] = {
+      {"f32", "1.0, 0.0", DT_f32}, {"f32", "1, 0.5", DT_f32}, {"f32", "2.0, inf", DT_f32},
+      {"f32", "N, 0.5", DT_f32},   {"i32", "1, 0", DT_i32},   {"f64", "f64(1), 0.5", DT_f64},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char text[200];
+    snprintf(text, sizeof text, "fn f(x: f32[N]) -> %s[N] { return where(x > 0, %s) }\n",
+             cases[i].type, cases[i].arms);
+    program_test t;
+    cr_expect_eq(find_op(compile(&t, text), OP_where)->type, cases[i].made, "%s", text);
+    program_test_free(&t);
+  }
+  program_test t;
+  const graph *g =
+      compile(&t, "fn f(x: f32[N]) -> f32[N] { return x + exp(where(x > 0, 0.5, 2)) }\n");
+  cr_expect_eq(count_op(g, OP_exp), 1);
+  program_test_free(&t);
 }
 
 Test(frontend_lower, storage_types_are_widened_where_they_compute) {
