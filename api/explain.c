@@ -1,5 +1,5 @@
-// `explain`: the decisions of the fuse pass for every function, as text or JSON; and what a call
-// costs.
+// `explain`: the decisions of the fuse pass for every function, as text, JSON or HTML; and what
+// a call costs.
 #include "passes/explain.h"
 
 #include "api/session.h"
@@ -26,7 +26,9 @@ static tcf_status explain_function(explain_args *x, tcf_function *f, strbuf *out
                   &x->program->diags};
   if (!ctx.graph->fused) passes_run(&ctx, NULL, 0, NULL, NULL);
   const explanation *e = graph_explain(&x->arena, ctx.graph, &options);
-  (x->format == TCF_JSON ? explain_json : explain_text)(e, &x->program->diags, out);
+  (x->format == TCF_JSON   ? explain_json
+   : x->format == TCF_HTML ? explain_html
+                           : explain_text)(e, &x->program->diags, out);
   return TCF_OK;
 }
 
@@ -34,12 +36,11 @@ static tcf_status explain(void *args) {
   explain_args *x = args;
   tcf_session *s = x->program->session;
   const target_info *info;
-  if (x->format == TCF_HTML)
-    return session_fail(s, TCF_UNAVAILABLE, "explanations as HTML are not available yet");
   tcf_status status = session_target(s, &info);
   strbuf out = sb_new(&x->arena);
   int found = 0;
   if (x->format == TCF_JSON) sb_puts(&out, "[\n");
+  if (x->format == TCF_HTML) explain_html_open(&out);
   for (int i = 0; i < x->program->nfunctions && !status; i++) {
     tcf_function *f = &x->program->functions[i];
     if (x->function && strcmp(x->function, f->name)) continue;
@@ -47,6 +48,7 @@ static tcf_status explain(void *args) {
     status = explain_function(x, f, &out);
   }
   if (x->format == TCF_JSON) sb_puts(&out, "]\n");
+  if (x->format == TCF_HTML) explain_html_close(&out);
   if (!status && !found && x->function)
     return session_fail(s, TCF_WRONG_USE, "there is no function %s", x->function);
   if (!status) x->text = text_for_caller(sb_str(&out));

@@ -129,7 +129,7 @@ int explain_command(int argc, char **argv) {
   const char *format = "text", *out = "-";
   const option options[] = {
       {"--function", 'e', OPTION_VALUE, "FN", "only this function", &o.function},
-      {"--format", 0, OPTION_VALUE, "FORMAT", "text or json", &format},
+      {"--format", 0, OPTION_VALUE, "FORMAT", "text, json or html", &format},
       {"--output", 'o', OPTION_VALUE, "OUT", "a file instead of standard output", &out},
       COMMON_OPTIONS(o),
       {0}};

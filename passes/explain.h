@@ -63,3 +63,7 @@ explanation *graph_explain(arena *a, const graph *g, const pass_options *options
 /// `files` gives names and lines to positions; null leaves them out.
 void explain_text(const explanation *e, const diag_list *files, strbuf *out);
 void explain_json(const explanation *e, const diag_list *files, strbuf *out);
+/// Sections of one page: open, any number of explanations, close.
+void explain_html_open(strbuf *out);
+void explain_html(const explanation *e, const diag_list *files, strbuf *out);
+void explain_html_close(strbuf *out);

@@ -1,0 +1,10 @@
+// Quantities and positions in explanations: explain_text.c and explain_html.c only.
+#pragma once
+#include "passes/explain.h"
+
+void explain_put_scaled(strbuf *out, double v, const char *unit);  // 1234567, "B": 1.2 MB
+void explain_put_seconds(strbuf *out, double s);
+/// file:line:col, or line:col; nothing for an unknown position.
+void explain_put_position(strbuf *out, const diag_list *files, span at, bool with_file);
+const char *explain_role_note(explain_role role);
+const char *explain_bound_text(explain_bound b);
