@@ -22,17 +22,6 @@ static const double least_gain = 1e-7;
 
 static op_class class_of(const fusion *f, int id) { return op_get(f->nodes[id]->op)->class; }
 
-/// What a cluster is built around: contract, scan, scatter, opaque, reduce, or map for none.
-static op_class anchor_class(const fusion *f, int cluster) {
-  op_class found = CLASS_map;
-  for (int i = 0; i < f->clusters[cluster].len; i++) {
-    op_class c = class_of(f, f->clusters[cluster].data[i]);
-    if (c == CLASS_contract || c == CLASS_scan || c == CLASS_scatter || c == CLASS_opaque) return c;
-    if (c == CLASS_reduce) found = c;
-  }
-  return found;
-}
-
 // ---- 1. epilogues
 
 static bool reads_any(const fusion *f, int unit, const uint8_t *in) {
@@ -97,7 +86,9 @@ static void take_epilogue(fusion *f, int anchor) {
 // ---- 2. producers
 
 static bool pays(fusion *f, int a, int b) {
-  return clusters_seconds(f, a, b) <= clusters_seconds(f, a, -1) + clusters_seconds(f, b, -1);
+  // The union last: legality asks about it before and a merge comes after.
+  double apart = clusters_seconds(f, a, -1) + clusters_seconds(f, b, -1);
+  return clusters_seconds(f, a, b) <= apart;
 }
 
 static bool may_join(fusion *f, int a, int b) {
@@ -129,17 +120,20 @@ static bool other_rows(const fusion *f, int unit, int reader) {
 
 static void join_readers(fusion *f, int unit) {
   int home = f->homes[unit].data[0];
-  op_class own = anchor_class(f, home);
+  op_class own = cluster_anchor(f, home);
   if (own != CLASS_map && own != CLASS_reduce) return;
   ints readers = unit_reading_clusters(f, unit);
   bool joined = false;
   for (int i = 0; i < readers.len; i++) {
     int reader = readers.data[i];
-    op_class kind = anchor_class(f, reader);
+    op_class kind = cluster_anchor(f, reader);
     if (kind == CLASS_contract) continue;  // step 3 weighs prologues
     if ((kind == CLASS_scan || kind == CLASS_scatter) && readers.len > 1) continue;
     if (other_rows(f, unit, reader)) continue;
     if (joined && !large_enough(f, unit, reader)) continue;
+    // Asked first, so that the union stays the last candidate up to the merge.
+    clusters_seconds(f, home, -1);
+    clusters_seconds(f, reader, -1);
     if (!may_join(f, home, reader) || !pays(f, home, reader)) continue;
     clusters_merge(f, home, reader);
     joined = true;
@@ -175,7 +169,7 @@ static trial trial_begin(fusion *f, const ints *touched) {
 }
 
 static void trial_undo(fusion *f, const trial *t) {
-  for (int i = 0; i < t->touched.len; i++) f->clusters[t->touched.data[i]] = t->clusters[i];
+  for (int i = 0; i < t->touched.len; i++) cluster_restore(f, t->touched.data[i], t->clusters[i]);
   for (int i = 0; i < t->units.len; i++) f->homes[t->units.data[i]] = t->homes[i];
 }
 
@@ -253,23 +247,35 @@ static void absorb_readers(fusion *f) {
     if (!is_unit(f, u)) continue;
     ints readers = unit_reading_clusters(f, u);
     for (int i = 0; i < readers.len; i++) {
-      op_class kind = anchor_class(f, readers.data[i]);
+      op_class kind = cluster_anchor(f, readers.data[i]);
       if (kind == CLASS_map || kind == CLASS_reduce)
         join_pair(f, f->homes[u].data[0], readers.data[i]);
     }
   }
 }
 
-static bool reads_node(const fusion *f, int cluster, int id) {
-  for (int i = 0; i < f->clusters[cluster].len; i++) {
-    const node *n = f->nodes[f->clusters[cluster].data[i]];
-    for (int k = 0; k < n->nin; k++) {
+/// By id: the units that read the node, through free nodes too.
+static ints *find_readers(fusion *f) {
+  ints *readers = arena_array(f->a, ints, f->n);
+  for (int id = 0; id < f->n; id++) {
+    const node *n = f->nodes[id];
+    for (int k = 0; is_unit(f, id) && k < n->nin; k++) {
       const node *in = n->in[k];
       while (f->free[in->id] && in->nin) in = in->in[0];
-      if (in->id == id) return true;
+      vec_push(f->a, &readers[in->id], id);
     }
   }
-  return false;
+  return readers;
+}
+
+/// The clusters of these units, ascending.
+static ints clusters_of(fusion *f, const ints *units) {
+  ints found = {0};
+  for (int i = 0; i < units->len; i++)
+    for (int k = 0; k < f->homes[units->data[i]].len; k++)
+      vec_push(f->a, &found, f->homes[units->data[i]].data[k]);
+  ints_sort_unique(&found);
+  return found;
 }
 
 static double cluster_bytes(fusion *f, int cluster) {
@@ -280,17 +286,20 @@ static double cluster_bytes(fusion *f, int cluster) {
 
 /// Two kernels over the same data, neither reading the other, where the data is a good part of
 /// what one of them moves.
-static void join_siblings(fusion *f, int id) {
+static void join_siblings(fusion *f, int id, const ints *readers) {
   if (f->nodes[id]->op != OP_param && !is_unit(f, id)) return;
   double shared = node_bytes(f->g, f->nodes[id]);
-  for (int a = 0; a < f->nclusters; a++) {
-    op_class kind = anchor_class(f, a);
+  ints clusters = clusters_of(f, readers);
+  for (int i = 0; i + 1 < clusters.len; i++) {
+    int a = clusters.data[i];
+    op_class kind = cluster_anchor(f, a);
     if (!f->clusters[a].len || (kind != CLASS_map && kind != CLASS_reduce)) continue;
-    if (!reads_node(f, a, id) || 4 * shared < cluster_bytes(f, a)) continue;
-    for (int b = a + 1; b < f->nclusters; b++) {
-      op_class other = anchor_class(f, b);
+    if (4 * shared < cluster_bytes(f, a)) continue;
+    for (int k = i + 1; k < clusters.len; k++) {
+      int b = clusters.data[k];
+      op_class other = cluster_anchor(f, b);
       if (!f->clusters[b].len || (other != CLASS_map && other != CLASS_reduce)) continue;
-      if (reads_node(f, b, id) && 4 * shared >= cluster_bytes(f, b)) join_pair(f, a, b);
+      if (4 * shared >= cluster_bytes(f, b)) join_pair(f, a, b);
     }
   }
 }
@@ -320,7 +329,8 @@ bool pass_fuse(pass_ctx *ctx) {
   for (int id = 0; id < f.n; id++)
     if (is_unit(&f, id)) recompute(&f, id);
   absorb_readers(&f);
-  for (int id = 0; id < f.n; id++) join_siblings(&f, id);
+  const ints *readers = find_readers(&f);
+  for (int id = 0; id < f.n; id++) join_siblings(&f, id, &readers[id]);
   fusion_emit(&f);
   return true;
 }

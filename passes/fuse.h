@@ -20,11 +20,14 @@ typedef struct candidate {
 } candidate;
 
 /// Work space for questions about candidates of one graph, by node id; each question clears what
-/// it uses. Thousands are asked, so it is allocated once.
+/// it uses, or what the last one did. Thousands are asked, so it is allocated once.
 typedef struct fuse_scratch {
+  arena *arena;
   int n;
   uint8_t *after, *before, *seen, *panel;
   double *direct, *viewed, *touched;
+  double *count;  // 1 + elements, 0 unknown: kept over questions
+  ints inputs;    // ids with bytes in touched
 } fuse_scratch;
 fuse_scratch fuse_scratch_new(arena *a, int n);
 
@@ -56,6 +59,15 @@ double node_bytes(const graph *g, const node *n);  // by the estimates of size s
 double node_count(const graph *g, const node *n);
 
 // ---- fuse_units.c
+/// Answers about one cluster, kept until something changes them: long programs ask the same of
+/// large clusters again for every unit that may join them.
+typedef struct cluster_facts {
+  op_class anchor;
+  double seconds;
+  bool has_anchor;
+  int seconds_at;  // the epoch in which `seconds` was found; 0 never
+} cluster_facts;
+
 typedef struct fusion {
   graph *g;
   arena *a;  // scratch of the pass
@@ -71,12 +83,19 @@ typedef struct fusion {
   ints *homes;     // unit: the clusters that compute it; the first one stores it if any does
   ints *clusters;  // the units of each cluster, ascending; empty: gone
   int nclusters;
+  cluster_facts *facts;  // by cluster
+  int epoch;             // begins anew when a change may concern clusters that it does not touch
+  double union_seconds;  // of the last two clusters asked about, while `asked` names them
+  bool shared;           // a unit has been in several clusters
+  int *over;             // by unit: clusters with units below it and units not below it
   uint8_t *member, *stored;  // of the last candidate
   ints marked;               // ids set in member
   node **candidate;          // its nodes
+  int asked[2];              // its clusters; -2: none, or they changed
   fuse_scratch scratch;
 } fusion;
 
+void ints_sort_unique(ints *v);
 void fusion_init(fusion *f, pass_ctx *ctx);
 bool is_unit(const fusion *f, int id);
 bool in_cluster(const fusion *f, int unit, int cluster);
@@ -89,10 +108,14 @@ verdict clusters_legal(fusion *f, int a, int b, group_kind *kind);
 double clusters_seconds(fusion *f, int a, int b);
 /// Whether the union would wait for itself through other clusters.
 bool clusters_cyclic(fusion *f, int a, int b);
+/// What a cluster is built around: contract, scan, scatter, opaque, reduce, or map for none.
+op_class cluster_anchor(fusion *f, int cluster);
 /// Moves the units of b into a.
 void clusters_merge(fusion *f, int a, int b);
 void cluster_add(fusion *f, int cluster, int unit);
 void cluster_remove(fusion *f, int cluster, int unit);
+/// Puts other units in the place of those of the cluster; their homes are the caller's.
+void cluster_restore(fusion *f, int cluster, ints units);
 /// Clusters other than those computing the unit that read it, ascending.
 ints unit_reading_clusters(fusion *f, int unit);
 

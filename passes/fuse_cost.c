@@ -16,7 +16,7 @@ static const double panel_penalty = 4;
 static const double lane_extent = 64;
 
 fuse_scratch fuse_scratch_new(arena *a, int n) {
-  fuse_scratch s = {.n = n};
+  fuse_scratch s = {.n = n, .arena = a};
   s.after = arena_array(a, uint8_t, n);
   s.before = arena_array(a, uint8_t, n);
   s.seen = arena_array(a, uint8_t, n);
@@ -24,6 +24,7 @@ fuse_scratch fuse_scratch_new(arena *a, int n) {
   s.direct = arena_array(a, double, n);
   s.viewed = arena_array(a, double, n);
   s.touched = arena_array(a, double, n);
+  s.count = arena_array(a, double, n);
   return s;
 }
 
@@ -40,6 +41,13 @@ double node_count(const graph *g, const node *n) {
   for (int i = 0; i < n->naxes; i++)
     count *= (double)ix_estimate(&g->ix, graph_axis_size(g, n->axes[i]));
   return count;
+}
+
+/// node_count, found once per node.
+static double count_of(const candidate *c, const fuse_scratch *s, const node *n) {
+  double *count = &s->count[n->id];
+  if (*count == 0) *count = 1 + node_count(c->g, n);
+  return *count - 1;
 }
 
 double node_bytes(const graph *g, const node *n) { return node_count(g, n) * dtype_bytes(n->type); }
@@ -64,6 +72,7 @@ typedef struct estimate {
   double *direct;        // evaluations by node id for memoised uses: the largest counts
   double *viewed;        // ... for uses through views: each asks again
   uint8_t *panel;        // by node id: used for an operand of a contraction
+  const fuse_scratch *scratch;
 } estimate;
 
 static bool is_row_value(const estimate *e, const node *n) {
@@ -76,7 +85,7 @@ static bool is_row_value(const estimate *e, const node *n) {
 static double operand_evals(const estimate *e, const node *n, int k, double evals) {
   const graph *g = e->c->g;
   const node *in = n->in[k];
-  double count = node_count(g, in);
+  double count = count_of(e->c, e->scratch, in);
   switch (op_get(n->op)->class) {
     case CLASS_reduce:
     case CLASS_scan: return count;  // finished rows are kept, whoever reads them
@@ -100,7 +109,7 @@ static double operand_evals(const estimate *e, const node *n, int k, double eval
 
 /// Evaluations of each member, by demand from the stored values.
 static estimate count_evals(const candidate *c, fuse_scratch *s) {
-  estimate e = {.c = c, .lanes = lane_axis(c)};
+  estimate e = {.c = c, .lanes = lane_axis(c), .scratch = s};
   e.direct = s->direct, e.viewed = s->viewed, e.panel = s->panel;
   for (int i = 0; i < c->n; i++) {
     int id = c->nodes[i]->id;
@@ -112,7 +121,7 @@ static estimate count_evals(const candidate *c, fuse_scratch *s) {
     const node *n = c->nodes[i];
     op_class class = op_get(n->op)->class;
     double evals = e.direct[n->id] + e.viewed[n->id];
-    if (c->stored[n->id]) evals = fmax(evals, node_count(c->g, n));
+    if (c->stored[n->id]) evals = fmax(evals, count_of(c, s, n));
     e.direct[n->id] = evals;
     for (int k = 0; k < n->nin; k++) {
       int id = n->in[k]->id;
@@ -126,33 +135,36 @@ static estimate count_evals(const candidate *c, fuse_scratch *s) {
   return e;
 }
 
-static double node_flops(const candidate *c, const node *n, double evals) {
+static double node_flops(const candidate *c, const fuse_scratch *s, const node *n,
+                         double evals) {
   const op_info *info = op_get(n->op);
   switch (info->class) {
     case CLASS_contract:
     case CLASS_reduce:
     case CLASS_scan: {
-      double count = node_count(c->g, n);
+      double count = count_of(c, s, n);
       for (int i = 0; i < n->nattr_axes && info->class != CLASS_scan; i++)
         count *= (double)ix_estimate(&c->g->ix, graph_axis_size(c->g, n->attr_axes[i]));
       return count * info->cost;
     }
-    case CLASS_scatter: return node_count(c->g, n->in[2]) * info->cost;
+    case CLASS_scatter: return count_of(c, s, n->in[2]) * info->cost;
     default: return evals * info->cost;
   }
 }
 
 const double *fuse_input_bytes(const candidate *c, fuse_scratch *s) {
   double *touched = s->touched;
-  memset(touched, 0, sizeof *touched * (size_t)s->n);
+  for (int i = 0; i < s->inputs.len; i++) touched[s->inputs.data[i]] = 0;
+  s->inputs.len = 0;
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
     for (int k = 0; k < n->nin; k++) {
       const node *in = n->in[k];
       if (c->member[in->id]) continue;
-      double whole = node_bytes(c->g, in), part = whole;
+      double whole = count_of(c, s, in) * dtype_bytes(in->type), part = whole;
       bool partial = n->op == OP_view || (n->op == OP_gather && k == 0);
-      if (partial) part = fmin(whole, node_count(c->g, n) * dtype_bytes(in->type));
+      if (partial) part = fmin(whole, count_of(c, s, n) * dtype_bytes(in->type));
+      if (touched[in->id] == 0 && part > 0) vec_push(s->arena, &s->inputs, in->id);
       touched[in->id] = fmin(whole, touched[in->id] + part);
     }
   }
@@ -162,16 +174,16 @@ const double *fuse_input_bytes(const candidate *c, fuse_scratch *s) {
 cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
   cost r = {0};
   const double *touched = fuse_input_bytes(c, s);
-  for (int id = 0; id < s->n; id++) r.bytes_read += touched[id];
+  for (int i = 0; i < s->inputs.len; i++) r.bytes_read += touched[s->inputs.data[i]];
   estimate e = count_evals(c, s);
   double work = 0;  // the peak counts a multiply-add as two; other operations reach half of it
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
-    double flops = node_flops(c, n, e.direct[n->id]);
+    double flops = node_flops(c, s, n, e.direct[n->id]);
     r.flops += flops;
     work += flops * (op_get(n->op)->class == CLASS_contract ? 1 : 2) *
             (e.panel[n->id] ? panel_penalty : 1);
-    if (c->stored[n->id]) r.bytes_written += node_bytes(c->g, n);
+    if (c->stored[n->id]) r.bytes_written += count_of(c, s, n) * dtype_bytes(n->type);
   }
   double bytes = r.bytes_read + r.bytes_written;
   bool cached = bytes <= (double)t->l2_bytes * t->cores;

@@ -37,10 +37,14 @@ static int next_cluster(const fusion *f, const bool *done) {
 // ---- decisions
 
 static int new_id(const emitter *e, int cluster, int old) {
-  const ints *pairs = &e->clones[cluster];
-  for (int i = 0; i < pairs->len; i += 2)
-    if (pairs->data[i] == old) return pairs->data[i + 1];
-  return -1;
+  const ints *pairs = &e->clones[cluster];  // ascending
+  int low = 0, high = pairs->len / 2;
+  while (low < high) {
+    int middle = (low + high) / 2;
+    if (pairs->data[2 * middle] < old) low = middle + 1;
+    else high = middle;
+  }
+  return 2 * low < pairs->len && pairs->data[2 * low] == old ? pairs->data[2 * low + 1] : -1;
 }
 
 static bool through_view(const fusion *f, const node *consumer, int producer) {

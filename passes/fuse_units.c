@@ -29,6 +29,19 @@ static void drop(ints *v, int x) {
   v->len = k;
 }
 
+static int by_number(const void *a, const void *b) {
+  int x = *(const int *)a, y = *(const int *)b;
+  return (x > y) - (x < y);
+}
+
+void ints_sort_unique(ints *v) {
+  if (v->len) qsort(v->data, (size_t)v->len, sizeof(int), by_number);
+  int n = 0;
+  for (int i = 0; i < v->len; i++)
+    if (!n || v->data[n - 1] != v->data[i]) v->data[n++] = v->data[i];
+  v->len = n;
+}
+
 // ---- setting up
 
 /// A number that follows from sizes and constants alone, such as rsqrt(D).
@@ -113,6 +126,10 @@ void fusion_init(fusion *f, pass_ctx *ctx) {
   f->homes = arena_array(f->a, ints, f->n);
   f->clusters = arena_array(f->a, ints, f->n);
   f->rows = arena_array(f->a, int, f->n);
+  f->over = arena_array(f->a, int, f->n + 1);
+  f->facts = arena_array(f->a, cluster_facts, f->n);
+  f->epoch = 1;
+  f->asked[0] = f->asked[1] = -2;
   f->member = arena_array(f->a, uint8_t, f->n);
   f->stored = arena_array(f->a, uint8_t, f->n);
   f->candidate = arena_array(f->a, node *, f->n);
@@ -165,12 +182,23 @@ static void mark(fusion *f, int id) {
     if (f->free[n->in[k]->id]) mark(f, n->in[k]->id);
 }
 
-static int by_number(const void *a, const void *b) {
-  int x = *(const int *)a, y = *(const int *)b;
-  return (x > y) - (x < y);
+/// In order; where the ids lie close together a walk over all of them is faster than sorting.
+static void sort_marked(fusion *f) {
+  ints *marked = &f->marked;
+  int low = f->n, high = -1, n = 0;
+  for (int i = 0; i < marked->len; i++) {
+    if (marked->data[i] < low) low = marked->data[i];
+    if (marked->data[i] > high) high = marked->data[i];
+  }
+  if (marked->len < (high - low) / 16) {
+    qsort(marked->data, (size_t)marked->len, sizeof(int), by_number);
+    return;
+  }
+  for (int id = low; id <= high; id++)
+    if (f->member[id]) marked->data[n++] = id;
 }
 
-candidate fusion_candidate(fusion *f, int a, int b) {
+static void find_candidate(fusion *f, int a, int b) {
   for (int i = 0; i < f->marked.len; i++)
     f->member[f->marked.data[i]] = f->stored[f->marked.data[i]] = 0;
   f->marked.len = 0;
@@ -184,11 +212,32 @@ candidate fusion_candidate(fusion *f, int a, int b) {
       if ((owner == a || owner == b) && unit_is_stored(f, u, a, b)) f->stored[u] = 1;
     }
   }
-  if (f->marked.len) qsort(f->marked.data, (size_t)f->marked.len, sizeof(int), by_number);
-  candidate c = {.g = f->g, .n = f->marked.len, .member = f->member, .stored = f->stored};
-  c.nodes = f->candidate;
-  for (int i = 0; i < c.n; i++) c.nodes[i] = f->nodes[f->marked.data[i]];
-  return c;
+  sort_marked(f);
+  for (int i = 0; i < f->marked.len; i++) f->candidate[i] = f->nodes[f->marked.data[i]];
+}
+
+candidate fusion_candidate(fusion *f, int a, int b) {
+  if (f->asked[0] != a || f->asked[1] != b) {
+    find_candidate(f, a, b);
+    f->union_seconds = -1;
+  }
+  f->asked[0] = a, f->asked[1] = b;
+  return (candidate){.g = f->g, .n = f->marked.len, .nodes = f->candidate, .member = f->member,
+                     .stored = f->stored};
+}
+
+op_class cluster_anchor(fusion *f, int cluster) {
+  cluster_facts *facts = &f->facts[cluster];
+  if (facts->has_anchor) return facts->anchor;
+  facts->has_anchor = true;
+  facts->anchor = CLASS_map;
+  for (int i = 0; i < f->clusters[cluster].len; i++) {
+    op_class c = class_of(f->nodes[f->clusters[cluster].data[i]]);
+    if (c == CLASS_contract || c == CLASS_scan || c == CLASS_scatter || c == CLASS_opaque)
+      return facts->anchor = c;
+    if (c == CLASS_reduce) facts->anchor = c;
+  }
+  return facts->anchor;
 }
 
 verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
@@ -198,33 +247,50 @@ verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
 
 double clusters_seconds(fusion *f, int a, int b) {
   if (!f->clusters[a].len && (b < 0 || !f->clusters[b].len)) return 0;
+  cluster_facts *facts = &f->facts[a];
+  if (b < 0 && facts->seconds_at == f->epoch) return facts->seconds;
   candidate c = fusion_candidate(f, a, b);
-  return fuse_cost(&c, f->target, &f->scratch).seconds;
+  if (b >= 0 && f->union_seconds >= 0) return f->union_seconds;
+  double seconds = fuse_cost(&c, f->target, &f->scratch).seconds;
+  if (b >= 0) f->union_seconds = seconds;
+  if (b < 0) facts->seconds = seconds, facts->seconds_at = f->epoch;
+  return seconds;
 }
 
+/// What the search for a cycle through the clusters a and b knows.
+typedef struct cycle_search {
+  int a, b;
+  int floor;  // units below it wait for units below it only, and a and b have none of them
+  uint8_t *seen;
+} cycle_search;
+
 /// Visits the clusters that `cluster` waits for; true when one of them is a or b.
-static bool waits_for(fusion *f, int cluster, int a, int b, uint8_t *seen) {
+static bool waits_for(fusion *f, int cluster, const cycle_search *s) {
   const ints *units = &f->clusters[cluster];
   for (int i = 0; i < units->len; i++) {
     const ints *deps = &f->deps[units->data[i]];
     for (int k = 0; k < deps->len; k++) {
       int dep = deps->data[k], from = f->homes[dep].data[0];
-      if (in_cluster(f, dep, cluster)) continue;
-      bool inside = cluster == a || cluster == b;
-      if (inside && (in_cluster(f, dep, a) || in_cluster(f, dep, b))) continue;
-      if (from == a || from == b) return true;
-      if (seen[from]) continue;
-      seen[from] = 1;
-      if (waits_for(f, from, a, b, seen)) return true;
+      if (dep < s->floor || in_cluster(f, dep, cluster)) continue;
+      bool inside = cluster == s->a || cluster == s->b;
+      if (inside && (in_cluster(f, dep, s->a) || in_cluster(f, dep, s->b))) continue;
+      if (from == s->a || from == s->b) return true;
+      if (s->seen[from]) continue;
+      s->seen[from] = 1;
+      if (waits_for(f, from, s)) return true;
     }
   }
   return false;
 }
 
 bool clusters_cyclic(fusion *f, int a, int b) {
-  uint8_t *seen = f->scratch.seen;
-  memset(seen, 0, (size_t)f->nclusters);
-  return waits_for(f, a, a, b, seen) || (b >= 0 && waits_for(f, b, a, b, seen));
+  cycle_search s = {.a = a, .b = b, .floor = f->n, .seen = f->scratch.seen};
+  if (f->clusters[a].len) s.floor = f->clusters[a].data[0];
+  if (b >= 0 && f->clusters[b].len && f->clusters[b].data[0] < s.floor)
+    s.floor = f->clusters[b].data[0];
+  while (s.floor > 0 && f->over[s.floor]) s.floor--;
+  memset(s.seen, 0, (size_t)f->nclusters);
+  return waits_for(f, a, &s) || (b >= 0 && waits_for(f, b, &s));
 }
 
 ints unit_reading_clusters(fusion *f, int unit) {
@@ -240,18 +306,56 @@ ints unit_reading_clusters(fusion *f, int unit) {
 
 // ---- changes
 
+/// Counts the cluster in `over` (by 1), or takes it out (by -1).
+static void span_over(fusion *f, int cluster, int by) {
+  const ints *units = &f->clusters[cluster];
+  if (!units->len) return;
+  int first = units->data[0], last = units->data[units->len - 1];
+  for (int id = first + 1; id <= last; id++) f->over[id] += by;
+}
+
+/// While every unit is in one cluster, what a kernel stores does not depend on how the others are
+/// divided; afterwards any change may.
+static void begin_change(fusion *f, int cluster) {
+  f->asked[0] = f->asked[1] = -2;
+  f->facts[cluster] = (cluster_facts){0};
+  if (f->shared) f->epoch++;
+  span_over(f, cluster, -1);
+}
+
+static void end_change(fusion *f, int cluster) { span_over(f, cluster, 1); }
+
 void cluster_add(fusion *f, int cluster, int unit) {
   if (in_cluster(f, unit, cluster)) return;
+  f->shared = true;
+  begin_change(f, cluster);
   insert_sorted(f->a, &f->clusters[cluster], unit);
   vec_push(f->a, &f->homes[unit], cluster);
+  end_change(f, cluster);
 }
 
 void cluster_remove(fusion *f, int cluster, int unit) {
+  f->shared = true;
+  begin_change(f, cluster);
   drop(&f->clusters[cluster], unit);
   drop(&f->homes[unit], cluster);
+  end_change(f, cluster);
+}
+
+void cluster_restore(fusion *f, int cluster, ints units) {
+  begin_change(f, cluster);
+  f->clusters[cluster] = units;
+  end_change(f, cluster);
 }
 
 void clusters_merge(fusion *f, int a, int b) {
+  op_class kind = cluster_anchor(f, a), other = cluster_anchor(f, b);
+  bool costed = !f->shared && f->asked[0] == a && f->asked[1] == b && f->union_seconds >= 0;
+  begin_change(f, a);
+  begin_change(f, b);
+  if (kind == CLASS_map || other == CLASS_map)
+    f->facts[a] = (cluster_facts){.has_anchor = true, .anchor = kind == CLASS_map ? other : kind};
+  if (costed) f->facts[a].seconds = f->union_seconds, f->facts[a].seconds_at = f->epoch;
   ints moved = f->clusters[b];
   f->clusters[b] = (ints){0};
   for (int i = 0; i < moved.len; i++) {
@@ -265,4 +369,6 @@ void clusters_merge(fusion *f, int a, int b) {
       if (homes->data[k] == b) homes->data[k] = a;
     insert_sorted(f->a, &f->clusters[a], u);
   }
+  end_change(f, a);
+  end_change(f, b);
 }

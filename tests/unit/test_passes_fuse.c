@@ -1,5 +1,6 @@
 // Fusion: which operators share a kernel, which do not, and the reasons recorded.
 #include <criterion/criterion.h>
+#include <time.h>
 
 #include "base/fault.h"
 #include "passes/group.h"
@@ -294,4 +295,19 @@ Test(passes_fuse, host_functions_and_scatters_get_their_operands_in_memory) {
   }
   cr_assert_eq(groups[n - 1].kind, GROUP_SCATTER);
   cr_assert_gt(count_reason(g, REASON_opaque, false), 0);
+}
+
+/// Quadratic work would take minutes.
+Test(passes_fuse, a_very_long_chain_is_cut_at_the_size_limit_in_reasonable_time) {
+  enum { LENGTH = 24000 };
+  fixture *f = begin();
+  node *x = param(f, "x", DT_f32, f->N, f->D);
+  for (int i = 0; i < LENGTH; i++) x = graph_unary(f->g, i % 2 ? OP_tanh : OP_neg, x);
+  graph_output(f->g, x, STR("out"));
+  clock_t start = clock();
+  int n;
+  fuse(f, &n);
+  cr_assert_eq(n, LENGTH / 1500);
+  cr_assert_eq(count_reason(f->g, REASON_too_large, false), n - 1);
+  cr_assert_lt((double)(clock() - start) / CLOCKS_PER_SEC, 10);
 }
