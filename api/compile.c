@@ -121,6 +121,14 @@ static str variant_key(const tcf_function *f, arena *a, const tensor *const *arg
 
 // ---- building
 
+struct program *verified_tiles(arena *a, const graph *g, const pass_options *options) {
+  struct program *p = lower_to_tiles(a, g, options);
+  str report;
+  if (!program_verify(p, a, &report))
+    panic("the tile IR of @%.*s breaks rules:\n%.*s", STR_FMT(p->name), STR_FMT(report));
+  return p;
+}
+
 static struct program *lower(tcf_session *s, variant *v, arena *a) {
   if (v->function->tile) return v->function->tile;
   arena scratch = {0};
@@ -128,7 +136,7 @@ static struct program *lower(tcf_session *s, variant *v, arena *a) {
   pass_ctx ctx = {graph_copy(a, v->specialised), &scratch, &options, &v->function->program->diags};
   passes_run(&ctx, NULL, 0, NULL, NULL);
   arena_free(&scratch);
-  return lower_to_tiles(a, ctx.graph, &options);
+  return verified_tiles(a, ctx.graph, &options);
 }
 
 static tcf_status load_object(tcf_session *s, variant *v, const void *object, size_t size) {

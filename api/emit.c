@@ -112,7 +112,7 @@ static void emit_function(emission *e, tcf_function *f, strbuf *out, bool first)
       return;
     }
     pass_options options = session_pass_options(s);
-    p = lower_to_tiles(&e->arena, g, &options);
+    p = verified_tiles(&e->arena, g, &options);
   }
   if (stage == TCF_STAGE_TILE)
     program_print(p, out);

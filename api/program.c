@@ -5,6 +5,7 @@
 
 #include "api/session.h"
 #include "frontend/frontend.h"
+#include "ir/tile_text.h"
 #include "runtime/file.h"
 
 enum { SOURCE_LIMIT = 64 << 20 };
@@ -78,13 +79,63 @@ static str first_word(str text) {
   return (str){text.ptr + at, end - at};
 }
 
+/// Arrays of calls are row-major for tile IR: params and outputs cannot have other strides.
+static bool strided_buffer(struct program *t, str *name) {
+  for (int i = 0; i < t->nparams + t->noutputs; i++) {
+    const buffer *b = &t->buffers.data[i];
+    ix strides[MAX_AXES];
+    ix_row_major(&t->ix, b->dims, b->rank, strides);
+    for (int d = 0; d < b->rank; d++)
+      if (strides[d] != b->strides[d]) return *name = b->name, true;
+  }
+  return false;
+}
+
+static str trimmed(str line) {
+  while (line.len && line.ptr[0] == ' ') line.ptr++, line.len--;
+  return line;
+}
+
+/// One diagnostic per remark of the report: "// text" on the program, "// ^ text" below a
+/// statement, which it then quotes.
+static void diagnose_report(diag_list *diags, uint32_t file, str program, str report) {
+  str line, before = {0};
+  for (int at = 0, end; at < report.len; at = end + 1, before = line) {
+    for (end = at; end < report.len && report.ptr[end] != '\n';) end++;
+    line = trimmed((str){report.ptr + at, end - at});
+    span nowhere = {file, 0, 0};
+    if (str_starts(line, STR("// ^ ")))
+      diag_error(diags, DIAG_ir_invalid, nowhere, "@%.*s: '%.*s': %.*s", STR_FMT(program),
+                 STR_FMT(before), line.len - 5, line.ptr + 5);
+    else if (str_starts(line, STR("// ")))
+      diag_error(diags, DIAG_ir_invalid, nowhere, "@%.*s: %.*s", STR_FMT(program), line.len - 3,
+                 line.ptr + 3);
+  }
+}
+
+static bool parse_tiles(tcf_program *p, uint32_t file) {
+  p->tiles.arena = &p->arena;
+  if (!tile_module_parse(&p->arena, &p->diags, file, &p->tiles)) return false;
+  bool sound = true;
+  for (int i = 0; i < p->tiles.programs.len; i++) {
+    struct program *t = p->tiles.programs.data[i];
+    str report, name;
+    if (!program_verify(t, &p->arena, &report)) {
+      diagnose_report(&p->diags, file, t->name, report);
+      sound = false;
+    } else if (strided_buffer(t, &name)) {
+      diag_error(&p->diags, DIAG_ir_invalid, (span){file, 0, 0},
+                 "@%.*s: buffer %.*s is not row-major", STR_FMT(t->name), STR_FMT(name));
+      sound = false;
+    }
+  }
+  return sound;
+}
+
 static bool parse(tcf_program *p, uint32_t file, str text) {
   str word = first_word(text);
   p->is_tile = str_eqz(word, "program") || str_eqz(word, "kernel");
-  if (p->is_tile) {
-    p->tiles.arena = &p->arena;
-    return tile_module_parse(&p->arena, &p->diags, file, &p->tiles);
-  }
+  if (p->is_tile) return parse_tiles(p, file);
   p->graphs.arena = &p->arena;
   if (str_eqz(word, "graph") || str_eqz(word, "fused"))
     return module_parse(&p->arena, &p->diags, file, &p->graphs);

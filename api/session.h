@@ -183,6 +183,8 @@ void variant_free(tcf_session *s, variant *v);
 pass_options session_pass_options(tcf_session *s);
 /// The figures of the target for the cost models (those of the host for the interpreters).
 tcf_status session_target(tcf_session *s, const target_info **out);
+/// lower_to_tiles, verified: panics with the report when the lowering broke a rule.
+struct program *verified_tiles(arena *a, const graph *g, const pass_options *options);
 /// Specialises on the sizes that are not kept symbolic.
 graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes);
 /// The same for the sizes of arguments.

@@ -1,6 +1,7 @@
 // The rules of programs: buffers in order with sizes, steps whose buffers fit the kernels'
-// arguments, nothing read before it is written, every output written.
-#include "ir/tile_text.h"
+// arguments, nothing read before it is written, every output written. Where temps are in the
+// arena is judged by ir/tile_verify_arena.c.
+#include "ir/tile_verify.h"
 
 typedef struct verifier {
   const program *p;
@@ -19,12 +20,44 @@ static void bad(verifier *v, const char *format, ...) {
   va_end(args);
 }
 
-static bool is_size(const ix_pool *pool, ix e) {
+/// An expression without coordinates: a stride, which may be negative.
+static bool is_stride(const ix_pool *pool, ix e) {
   return e > 0 && (int)e < pool->nodes.len && ix_is_size(pool, e);
+}
+
+/// A size which is not known to be negative.
+static bool is_size(const ix_pool *pool, ix e) {
+  return is_stride(pool, e) && ix_bounds(pool, e).max >= 0;
 }
 
 static ix common(verifier *v, const ix_pool *from, ix e) {
   return ix_substitute(&v->pool, from, e, NULL, 0);
+}
+
+static bool is_row_major(verifier *v, const buffer *b) {
+  ix dims[MAX_AXES], strides[MAX_AXES];
+  int rank = b->rank < 0 || b->rank > MAX_AXES ? 0 : b->rank;
+  for (int d = 0; d < rank; d++) {
+    if (!is_size(&v->p->ix, b->dims[d]) || !is_stride(&v->p->ix, b->strides[d])) return true;
+    dims[d] = common(v, &v->p->ix, b->dims[d]);
+  }
+  ix_row_major(&v->pool, dims, rank, strides);
+  for (int d = 0; d < rank; d++)
+    if (strides[d] != common(v, &v->p->ix, b->strides[d])) return false;
+  return true;
+}
+
+/// Sizes use the symbols that a call gives.
+static void verify_symbols(verifier *v, const ix_pool *pool, str who) {
+  for (int i = 1; i < pool->nodes.len; i++) {
+    const ix_node *n = &pool->nodes.data[i];
+    bool known = n->kind != IX_SYM;
+    for (int k = 0; k < v->p->symbols.len && !known; k++)
+      known = str_eq(v->p->symbols.data[k], n->name);
+    if (!known)
+      bad(v, "@%.*s uses the size %.*s, which the program does not have", STR_FMT(who),
+          STR_FMT(n->name));
+  }
 }
 
 static void verify_buffer(verifier *v, int i) {
@@ -38,10 +71,12 @@ static void verify_buffer(verifier *v, int i) {
     bad(v, "buffer %.*s is not in its place", STR_FMT(b->name));
   if (b->rank < 0 || b->rank > MAX_AXES) bad(v, "buffer %.*s has a bad rank", STR_FMT(b->name));
   for (int d = 0; d < b->rank && d < MAX_AXES; d++)
-    if (!is_size(pool, b->dims[d]) || !is_size(pool, b->strides[d]))
+    if (!is_size(pool, b->dims[d]) || !is_stride(pool, b->strides[d]))
       bad(v, "buffer %.*s has no size in dimension %d", STR_FMT(b->name), d);
   if (b->kind == BUFFER_TEMP && !is_size(pool, b->offset))
     bad(v, "buffer %.*s has no offset", STR_FMT(b->name));
+  if (b->kind == BUFFER_TEMP && !is_row_major(v, b))
+    bad(v, "temp %.*s is not row-major", STR_FMT(b->name));
   for (int j = 0; j < i; j++)
     if (str_eq(b->name, v->p->buffers.data[j].name))
       bad(v, "two buffers are called %.*s", STR_FMT(b->name));
@@ -56,7 +91,7 @@ static void verify_argument(verifier *v, const kernel *k, const tile_buf *arg, c
     mismatch = "rank";
   for (int d = 0; !mismatch && d < b->rank; d++) {
     if (common(v, &k->ix, arg->dims[d]) != common(v, &v->p->ix, b->dims[d])) mismatch = "size";
-    if (common(v, &k->ix, arg->strides[d]) != common(v, &v->p->ix, b->strides[d]))
+    if (!mismatch && common(v, &k->ix, arg->strides[d]) != common(v, &v->p->ix, b->strides[d]))
       mismatch = "stride";
   }
   if (mismatch)
@@ -137,6 +172,9 @@ bool program_verify(const program *p, arena *a, str *report) {
   ix_init(&v.pool, a);
   bool sound = verify_kernels(&v, &kernels);
   for (int i = 0; i < p->buffers.len; i++) verify_buffer(&v, i);
+  verify_symbols(&v, &p->ix, p->name);
+  for (int i = 0; i < p->kernels.len; i++)
+    verify_symbols(&v, &p->kernels.data[i]->ix, p->kernels.data[i]->name);
   if (sound && !v.text.len) {
     for (int i = 0; i < p->buffers.len; i++) v.written[i] = is_empty(p, i);
     // Steps are read by the sizes of kernels and buffers: only when these make sense.
@@ -144,6 +182,7 @@ bool program_verify(const program *p, arena *a, str *report) {
     for (int i = 0; i < p->buffers.len; i++)
       if (p->buffers.data[i].kind == BUFFER_OUTPUT && !v.written[i])
         bad(&v, "output %.*s is never written", STR_FMT(p->buffers.data[i].name));
+    if (!v.text.len) tile_verify_arena(p, &v.pool, &v.text);
   }
   *report = (str){0};
   if (sound && !v.text.len) return true;

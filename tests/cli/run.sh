@@ -208,6 +208,27 @@ holds 'the example of docs/embedding.md compiles' cc -std=c11 -Wall -Werror -I"$
   -lpthread -lm -o host
 holds 'and prints what it says' test "$(./host)" = '0.0900306 0.244728 0.665241'
 
+# ---- tile IR from a file is verified
+cat >product.tdsl <<'EOF'
+fn main(a: f32[N, K], b: f32[K, M], c: f32[M, J]) -> f32[N, J] {
+  return dot(dot(a, b, K), c, M)
+}
+EOF
+"$tool" opt product.tdsl --to=tile --dim N=48 --dim K=40 --dim M=48 --dim J=32 >product.ir
+expect 0 ': ok' run product.ir --check
+sed 's/arena [0-9]*/arena 64/' product.ir >arena.ir
+sed 's/temp at 0/temp at 1000000000000/' product.ir >far.ir
+sed 's/dot %3, %4, %2/dot %3, %4/' product.ir >operand.ir
+sed 's/call @main.0(%a, %b, /call @main.0(%b, %a, /' product.ir >swapped.ir
+for wrong in 'arena temp t3 does not end inside' 'far temp t3 does not end inside' \
+  'operand dot cannot take 2 values' 'swapped argument a0 and buffer b differ in size'; do
+  for command in check 'opt --to=llvm' 'run --check' 'run --target interp-tile'; do
+    # shellcheck disable=SC2086
+    expect 1 "${wrong#* }" $command "${wrong%% *}.ir"
+  done
+done
+expect 1 'error[E0507]' check operand.ir
+
 # ---- too little memory: arguments, results, the interpreter's scalars
 for run in 'cpu 20000 20000' 'cpu 12000 20000' 'interp 9000 9000'; do
   read -r target n m <<<"$run"

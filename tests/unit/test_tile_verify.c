@@ -359,6 +359,31 @@ Test(tile_verify, broken_structures) {
   " buffer %r : f32[N] strides [2] param 3\n buffer %s : f32[N, M] param 4\n" \
   " buffer %out : f32[N] output 0\n buffer %t : f32[N] temp at 0\n"
 
+#define COPY_OF_K                                                  \
+  "kernel @copy(x: f32[K], out: f32[K]) {\n axes K\n grid K:4 {\n" \
+  " %0 = load x[K] : f32[K:4]\n store out[K], %0\n }\n}\n"
+/// x to out by way of three temps, of which the first and the last may share their place.
+#define CHAIN(arena, a, b, c)                                                                 \
+  "program @p(N) {\n arena " arena "\n buffer %x : f32[N] param 0\n"                          \
+  " buffer %out : f32[N] output 0\n buffer %a : f32[N] temp at " a                            \
+  "\n buffer %b : f32[N] temp at " b "\n buffer %c : f32[N] temp at " c                       \
+  "\n call @copy(%x, %a)\n call @copy(%a, %b)\n call @copy(%b, %c)\n call @copy(%c, %out)\n" \
+  "}\n" COPY
+
+Test(tile_verify, temps_that_share_a_place_in_turn) {
+  static const char *const texts[] = {
+      CHAIN("((N + 15) / 16)*128", "0", "((N + 15) / 16)*64", "0"),
+      CHAIN("N*128", "0", "N*64", "0"),
+  };
+  for (int i = 0; i < 2; i++) {
+    tile_fixture f = {0};
+    str report;
+    cr_assert(tile_fixture_parse(&f, str_from(texts[i])));
+    cr_expect(program_verify(f.p, &f.arena, &report), "%s", report.ptr);
+    tile_fixture_free(&f);
+  }
+}
+
 Test(tile_verify, programs) {
   static const wrong cases[] = {
       {BUFFERS " call @copy(%x)\n}\n" COPY, "@copy gets 1 buffers, not 2"},
@@ -378,6 +403,21 @@ Test(tile_verify, programs) {
       {"program @p(N) {\n buffer %out : f32[N] output 0\n buffer %x : f32[N] param 0\n"
        " call @copy(%x, %out)\n}\n" COPY,
        "buffer out is not in its place"},
+      {BUFFERS " call @copy(%x, %out)\n}\n" COPY_OF_K, "@copy uses the size K, which the program does"
+                                                      " not have"},
+      {"program @p(N) {\n arena 64*N + 64\n buffer %x : f32[N] param 0\n buffer %out : f32[N] output 0\n"
+       " buffer %t : f32[N] strides [2] temp at 0\n call @copy(%x, %out)\n}\n" COPY,
+       "temp t is not row-major"},
+      {CHAIN("1024", "0", "512", "0"), "temp a does not end inside of the arena"},
+      {CHAIN("((N + 15) / 16)*64 + N*4", "0", "((N + 15) / 16)*64", "N*64"),
+       "temp c does not end inside of the arena"},
+      {CHAIN("N*256", "0", "9223372036854775744", "0"), "temp b does not end inside of the arena"},
+      {CHAIN("N*256", "0 - N*64", "N*64", "0"), "temp a begins before the arena"},
+      {CHAIN("N*256", "0", "N*128 - 1024", "0"), "temp b begins before the arena"},
+      {CHAIN("N*256", "0", "N*64 + 4", "0"), "temp b is not aligned to 64 bytes"},
+      {CHAIN("N*256", "0", "0", "N*64"), "temps b and a overlap and are live in the same step"},
+      {CHAIN("N*256", "0", "((N + 14) / 16)*64", "0"),
+       "temps b and a overlap and are live in the same step"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     tile_fixture f = {0};
