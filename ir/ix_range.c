@@ -214,24 +214,53 @@ static ix lower_bound(ix_pool *p, ix d) {
   return negated ? ix_scale(p, negated, -1) : 0;
 }
 
-/// Replaces negative terms -c*k*(x/k) by -c*x, which is not larger; 0 when there is none.
+/// d with the term t, of which `atom` is a factor, written with `by` instead.
+static ix exchange(ix_pool *p, ix d, ix_term t, ix atom, ix by) {
+  ix_term factor = {.coef = 1, .natoms = 1, .atoms = &atom}, others;
+  if (!ix_term_divide(p, &t, &factor, &others)) return 0;
+  return ix_add(p, ix_sub(p, d, ix_from_term(p, t)), ix_mul(p, ix_from_term(p, others), by));
+}
+
+/// An expression that is >= 0 only if d is, without the quotient x/k in the negative term t: from
+/// k*(x/k) <= x where t is a multiple of k or k is a number that d is scaled by, else from
+/// x/k <= x, which needs x >= 0. 0 when there is none.
+static ix drop_quotient(ix_pool *p, ix d, ix_term t, ix atom) {
+  enum { LARGEST = 1 << 20 };
+  ix_node n = *ix_get(p, atom);
+  ix_term factor = {.coef = 1, .natoms = 1, .atoms = &atom}, others, scale;
+  ix_poly by = ix_poly_of(p, n.b);
+  int64_t k;
+  if (by.len == 1 && ix_term_divide(p, &t, &factor, &others) &&
+      ix_term_divide(p, &others, &by.data[0], &scale))
+    return ix_add(p, ix_sub(p, d, ix_from_term(p, t)), ix_mul(p, ix_from_term(p, scale), n.a));
+  if (ix_is_const(p, n.b, &k) && k <= LARGEST && t.coef >= -LARGEST) {
+    ix_poly rest = ix_poly_of(p, ix_sub(p, d, ix_from_term(p, t)));
+    for (int i = 0; i < rest.len; i++)
+      if (rest.data[i].coef > INT64_MAX / LARGEST || rest.data[i].coef < -INT64_MAX / LARGEST)
+        return 0;
+    ix whole = exchange(p, ix_from_term(p, t), t, atom, n.a);
+    return whole ? ix_add(p, ix_scale(p, ix_poly_finish(p, &rest), k), whole) : 0;
+  }
+  return ix_bounds(p, n.a).min >= 0 ? exchange(p, d, t, atom, n.a) : 0;
+}
+
+/// Drops a quotient or, where there is none, a remainder x%k <= x of a negative term; 0 when
+/// there is none.
 static ix drop_floors(ix_pool *p, ix d) {
   ix_poly poly = ix_poly_of(p, d);
-  for (int k = 0; k < poly.len; k++) {
-    ix_term t = poly.data[k], others;
-    if (t.coef >= 0 || !atoms_nonnegative(p, &t)) continue;
-    for (int i = 0; i < t.natoms; i++) {
-      ix_node n = *ix_get(p, t.atoms[i]);
-      ix_term atom = {.coef = 1, .natoms = 1, .atoms = &t.atoms[i]}, unit, scale;
-      if (n.kind != IX_DIV) continue;
-      ix_poly by = ix_poly_of(p, n.b);
-      if (by.len != 1 || !ix_term_divide(p, &t, &atom, &others)) continue;
-      unit = by.data[0];
-      if (!ix_term_divide(p, &others, &unit, &scale)) continue;
-      ix less = ix_mul(p, ix_from_term(p, scale), n.a);
-      return ix_add(p, ix_sub(p, d, ix_from_term(p, t)), less);
+  for (int kind = IX_DIV; kind <= IX_MOD; kind++)
+    for (int k = 0; k < poly.len; k++) {
+      ix_term t = poly.data[k];
+      if (t.coef >= 0 || !atoms_nonnegative(p, &t)) continue;
+      for (int i = 0; i < t.natoms; i++) {
+        ix_node n = *ix_get(p, t.atoms[i]);
+        if ((int)n.kind != kind) continue;
+        ix less = 0;
+        if (kind == IX_DIV) less = drop_quotient(p, d, t, t.atoms[i]);
+        else if (ix_bounds(p, n.a).min >= 0) less = exchange(p, d, t, t.atoms[i], n.a);
+        if (less) return less;
+      }
     }
-  }
   return 0;
 }
 

@@ -72,6 +72,16 @@ Test(frontend_lower, where_of_two_constants_is_typed_by_them_alone) {
   program_test_free(&t);
 }
 
+Test(frontend_lower, halves_of_an_axis_of_any_size) {
+  program_test t;
+  const graph *g = compile(
+      &t, "fn f(x: f32[N, D]) -> f32[N, D] where D / 2 <= D, D % 2 == 0 {\n"
+          "  return concat(-x[D = D/2: -> B], x[D = :D/2 -> A], (B, A) -> D)\n"
+          "}\n");
+  cr_expect_eq(count_op(g, OP_neg), 1);
+  program_test_free(&t);
+}
+
 Test(frontend_lower, storage_types_are_widened_where_they_compute) {
   expect_graph(
       "fn f(x: bf16[N, D], w: bf16[D, M]) -> bf16[N, M] {\n"
