@@ -84,6 +84,17 @@ stage_leaks() {
     if [ $status -le 1 ] && ! grep -q 'Sanitizer' <<<"$out"; then passed=$((passed + 1))
     else failed=$((failed + 1)); echo "explain $file: status $status"; tail -20 <<<"$out"; fi
   done
+  if out=$(examples/demo.sh build-asan/tcc-fuse 2>&1); then passed=$((passed + 1))
+  else failed=$((failed + 1)); echo "examples/demo.sh:"; tail -30 <<<"$out"; fi
+  # What happens after errors: the command line's tests, of which only the reports of the sanitizer
+  # count (a limit on address space, which some set, is not for it).
+  rm -f $logs/asan.*
+  ASAN_OPTIONS=detect_leaks=1:log_path=$PWD/$logs/asan tests/cli/run.sh build-asan/tcc-fuse \
+    >/dev/null 2>&1
+  if out=$(grep -l 'LeakSanitizer:\|AddressSanitizer: heap\|AddressSanitizer: stack' $logs/asan.*); then
+    failed=$((failed + 1))
+    for file in $out; do head -30 "$file"; done
+  else passed=$((passed + 1)); fi
   echo "$passed passed, $failed failed"
   [ $failed = 0 ]
 }
