@@ -312,8 +312,26 @@ static int parse_destination(const tcf_function *f, const char *text, destinatio
     tcf_function_result(f, (size_t)d->result, &info);
     if (!d->key) d->key = info.name;
   } else {
+    size_t n = strlen(path);
+    if (strcmp(path, "-") && (n < 4 || strcmp(path + n - 4, ".npy"))) {
+      complain("--out: '%s' is not .npy, .npz:KEY, .safetensors:KEY or -", path);
+      return EXIT_USAGE;
+    }
     d->path = strdup(path);
   }
+  return EXIT_DONE;
+}
+
+/// Two results cannot go to one file, unless as two members of an archive.
+static int destinations_differ(const destination *d, int n) {
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < i; j++) {
+      if (strcmp(d[i].path, d[j].path)) continue;
+      if (d[i].key && d[j].key && strcmp(d[i].key, d[j].key)) continue;
+      complain("--out: two results go to %s%s%s", d[i].path, d[i].key ? ":" : "",
+               d[i].key ? d[i].key : "");
+      return EXIT_USAGE;
+    }
   return EXIT_DONE;
 }
 
@@ -322,6 +340,7 @@ int write_results(tcf_session *s, tcf_function *f, tcf_tensor *const *results, c
   destination d[n + 1];
   memset(d, 0, sizeof d);
   for (int i = 0; i < n && !status; i++) status = parse_destination(f, out->items[i], &d[i]);
+  if (!status) status = destinations_differ(d, n);
   for (int i = 0; i < n && !status; i++) {
     if (d[i].written) continue;
     tcf_status saved = d[i].key ? write_archive(s, d, n, i, results)

@@ -113,13 +113,30 @@ char *file_read(const char *path, size_t limit, size_t *size, error *e) {
   return data;
 }
 
+/// Opens what cannot be replaced by a rename: devices, FIFOs, links to nothing yet.
+static bool is_written_directly(const char *path) {
+  struct stat st;
+  if (!stat(path, &st)) return !S_ISREG(st.st_mode);
+  return !lstat(path, &st) && S_ISLNK(st.st_mode);
+}
+
 bool file_create(output_file *f, const char *path, error *e) {
   *f = (output_file){.fd = STDOUT_FILENO, .path = path};
   if (!strcmp(path, "-")) return true;
-  size_t size = strlen(path) + 16;
-  f->temporary = malloc(size);
-  if (!f->temporary) return error_set(e, ERROR_MEMORY, "%s: out of memory", path);
-  snprintf(f->temporary, size, "%s.XXXXXX", path);
+  if (is_written_directly(path)) {
+    f->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (f->fd >= 0) return true;
+    return error_set(e, ERROR_FILE, "%s: cannot be written: %s", path, strerror(errno));
+  }
+  f->target = realpath(path, NULL);
+  if (!f->target) f->target = strdup(path);  // not there yet
+  size_t size = f->target ? strlen(f->target) + 16 : 0;
+  f->temporary = size ? malloc(size) : NULL;
+  if (!f->temporary) {
+    file_abandon(f);
+    return error_set(e, ERROR_MEMORY, "%s: out of memory", path);
+  }
+  snprintf(f->temporary, size, "%s.XXXXXX", f->target);
   f->fd = mkostemp(f->temporary, O_CLOEXEC);
   if (f->fd >= 0) {
     // mkstemp makes private files; the result should be as if it had been opened plainly. The
@@ -136,7 +153,8 @@ bool file_create(output_file *f, const char *path, error *e) {
   }
   error_set(e, ERROR_FILE, "%s: cannot be written: %s", path, strerror(errno));
   free(f->temporary);
-  f->temporary = NULL;
+  free(f->target);
+  f->temporary = f->target = NULL;
   return false;
 }
 
@@ -152,25 +170,26 @@ bool file_write(output_file *f, const void *data, size_t size, error *e) {
 }
 
 bool file_commit(output_file *f, error *e) {
-  if (!f->temporary) return true;
-  bool closed = !close(f->fd);
-  f->fd = -1;
-  if (!closed || rename(f->temporary, f->path)) {
+  bool closed = f->fd == STDOUT_FILENO || !close(f->fd);
+  f->fd = STDOUT_FILENO;
+  if (!closed || (f->temporary && rename(f->temporary, f->target))) {
     error_set(e, ERROR_FILE, "%s: %s", f->path, strerror(errno));
     file_abandon(f);
     return false;
   }
   free(f->temporary);
-  f->temporary = NULL;
+  free(f->target);
+  f->temporary = f->target = NULL;
   return true;
 }
 
 void file_abandon(output_file *f) {
-  if (!f->temporary) return;
-  if (f->fd >= 0) close(f->fd);
-  unlink(f->temporary);
+  if (f->fd >= 0 && f->fd != STDOUT_FILENO) close(f->fd);
+  f->fd = STDOUT_FILENO;
+  if (f->temporary) unlink(f->temporary);
   free(f->temporary);
-  f->temporary = NULL;
+  free(f->target);
+  f->temporary = f->target = NULL;
 }
 
 bool file_write_whole(const char *path, const void *data, size_t size, error *e) {

@@ -30,10 +30,13 @@ char *file_read(const char *path, size_t limit, size_t *size, error *e);
 
 /// An output file: written under a temporary name beside the target, renamed by
 /// file_commit(). "-" is standard output. Without commit, file_abandon() leaves nothing.
+/// A symbolic link stays: the file it points at is replaced. What is there and no regular file
+/// (a device, a FIFO) is opened and written directly.
 typedef struct output_file {
   int fd;
   const char *path;  // borrowed
-  char *temporary;   // null: standard output
+  char *target;      // malloc'd: what is replaced, links resolved
+  char *temporary;   // null: written directly
 } output_file;
 
 bool file_create(output_file *f, const char *path, error *e);

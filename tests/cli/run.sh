@@ -208,6 +208,31 @@ holds 'the example of docs/embedding.md compiles' cc -std=c11 -Wall -Werror -I"$
   -lpthread -lm -o host
 holds 'and prints what it says' test "$(./host)" = '0.0900306 0.244728 0.665241'
 
+# ---- where results go
+both=(run several.tdsl -e both --dim N=4)
+expect 2 'two results go to q.npy' "${both[@]}" --out out0=q.npy --out out1=q.npy
+expect 2 'two results go to q.npz:a' "${both[@]}" --out out0=q.npz:a --out out1=q.npz:a
+expect 2 'two results go to -' "${both[@]}" --out out0=- --out out1=-
+expect 0 '' "${both[@]}" --out out0=q.npz:a --out out1=q.npz:b
+expect 2 "'y.txt' is not .npy" "${both[@]}" --out out0=y.txt
+add=(run add.tdsl --dim N=2 --dim M=2)
+mkfifo pipe.npy
+timeout 20 cat pipe.npy >piped.npy &
+expect 0 '' "${add[@]}" --out pipe.npy
+wait $!
+"$tool" "${add[@]}" --out plain.npy
+holds 'a FIFO is written' cmp -s piped.npy plain.npy
+holds 'and stays one' test -p pipe.npy
+mkdir -p elsewhere && : >elsewhere/real.npy && ln -s elsewhere/real.npy link.npy
+expect 0 '' "${add[@]}" --out link.npy
+holds 'the file behind a link is replaced' cmp -s elsewhere/real.npy plain.npy
+holds 'and the link stays' test -L link.npy
+echo 'fn  f(x:f32[N])->f32[N]{return x+x}' >elsewhere/real.tdsl
+ln -s elsewhere/real.tdsl link.tdsl
+expect 0 '' fmt link.tdsl
+expect 0 '' fmt --check elsewhere/real.tdsl
+holds 'fmt keeps links' test -L link.tdsl
+
 # ---- tile IR from a file is verified
 cat >product.tdsl <<'EOF'
 fn main(a: f32[N, K], b: f32[K, M], c: f32[M, J]) -> f32[N, J] {
