@@ -77,15 +77,21 @@ static int utf8_length(str text, int at) {
   return len;
 }
 
-/// One error for the first bad byte of the file: a binary file is one mistake, not thousands.
-static void check_utf8(lexer *l) {
+/// False with one error for the first byte that no text has: a binary file is one mistake, not
+/// thousands.
+static bool check_text(lexer *l) {
   for (int i = 0, len; i < l->text.len; i += len) {
     len = utf8_length(l->text, i);
-    if (len) continue;
-    diag_error(l->diags, DIAG_bad_utf8, span_at(l, i, i + 1),
-               "byte 0x%02x is not UTF-8 text", (unsigned char)l->text.ptr[i]);
-    return;
+    if (len && l->text.ptr[i]) continue;
+    if (len)
+      diag_error(l->diags, DIAG_bad_character, span_at(l, i, i + 1),
+                 "a zero byte; this file is not text");
+    else
+      diag_error(l->diags, DIAG_bad_utf8, span_at(l, i, i + 1), "byte 0x%02x is not UTF-8 text",
+                 (unsigned char)l->text.ptr[i]);
+    return false;
   }
+  return true;
 }
 
 static void lex_word(lexer *l) {
@@ -177,9 +183,7 @@ static void lex_bad(lexer *l) {
     lex_number(l);
     return;
   }
-  int len = utf8_length(l->text, l->at);
-  l->at += len ? len : 1;
-  if (!len) return add(l, TOK_BAD, begin);  // reported as bad UTF-8
+  l->at += utf8_length(l->text, l->at);
   span at = span_at(l, begin, l->at);
   if (c < 0x20 || c == 0x7f) {
     diag_error(l->diags, DIAG_bad_character, at, "control character 0x%02x", c);
@@ -206,7 +210,7 @@ bool lex_file(arena *a, diag_list *diags, uint32_t file, token_list *out) {
     l.text.len = 0;
   }
   if (str_starts(l.text, STR("\xef\xbb\xbf"))) l.at = 3;  // byte order mark
-  check_utf8(&l);
+  if (!check_text(&l)) l.text.len = l.at = 0;
   while (l.at < l.text.len) {
     int c = peek(&l, 0);
     if (c == '\n') l.newlines++;
