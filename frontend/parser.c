@@ -410,7 +410,10 @@ static void parse_import(parser *p, unit *out) {
   bool closed = text.len >= 2 && text.ptr[text.len - 1] == '"';
   import.at = token_span(p, t);
   import.path = (str){text.ptr + 1, text.len - 1 - closed};
-  if (closed) vec_push(p->arena, &out->imports, import);
+  if (closed && !import.path.len)
+    diag_error(p->diags, DIAG_import_failed, import.at, "the path of the imported file is empty");
+  else if (closed)
+    vec_push(p->arena, &out->imports, import);
 }
 
 bool parse_unit(arena *a, diag_list *diags, uint32_t file, unit *out) {
