@@ -166,12 +166,17 @@ static bool lower_merge(scope *s, plan *p, const expr *from, const expr *to) {
 
 // ---- select, slice, gather
 
-static void out_of_range(scope *s, const plan *p, int k, span at, const char *what, ix value) {
+/// `beyond`: the first position after the axis that `what` cannot have.
+static void out_of_range(scope *s, const plan *p, int k, span at, const char *what, ix value,
+                         int beyond) {
+  ix_pool *pool = &s->l->g->ix;
   ix size = source_size(s, p, k);
   str name = axis_text(s, p->n->axes[k]);
   int64_t v;
-  bool known = ix_is_const(&s->l->g->ix, value, &v) && ix_is_const(&s->l->g->ix, size, &v);
-  if (known)
+  bool known = ix_is_const(pool, value, &v) && ix_is_const(pool, size, &v);
+  bool never = ix_known_le(pool, value, ix_const(pool, -1)) ||
+               ix_known_le(pool, ix_add(pool, size, ix_const(pool, beyond)), value);
+  if (known || never)  // no fact can help
     scope_error(s, DIAG_out_of_range, at, "%s %.*s is outside the axis %.*s of size %.*s", what,
                 STR_FMT(size_text(s, value)), STR_FMT(name), STR_FMT(size_text(s, size)));
   else
@@ -200,7 +205,7 @@ static bool lower_select(scope *s, plan *p, int k, const expr *e) {
   }
   if (!size_of_value(s, v, &at)) return false;
   if (!assume_le(s, ix_const(pool, 0), at) || !assume_le(s, at, last))
-    return out_of_range(s, p, k, v.at, "the index", at), false;
+    return out_of_range(s, p, k, v.at, "the index", at, 0), false;
   p->index[k] = at;
   p->changed = true;
   return true;
@@ -219,9 +224,9 @@ static bool lower_slice(scope *s, plan *p, int k, const expr *e) {
     return false;
   }
   if (!assume_le(s, ix_const(pool, 0), begin))
-    return out_of_range(s, p, k, e->args[0]->at, "the start", begin), false;
+    return out_of_range(s, p, k, e->args[0]->at, "the start", begin, 1), false;
   if (!assume_le(s, end, size))
-    return out_of_range(s, p, k, e->args[1]->at, "the end", end), false;
+    return out_of_range(s, p, k, e->args[1]->at, "the end", end, 1), false;
   if (!assume_le(s, begin, end)) {
     scope_error(s, DIAG_out_of_range, e->at, "the slice from %.*s to %.*s may end before it begins",
                 STR_FMT(size_text(s, begin)), STR_FMT(size_text(s, end)));
