@@ -187,16 +187,35 @@ bool lower_function(lowerer *l, func *f) {
   return true;
 }
 
+/// The sizes of the result follow from those of the parameters.
+static bool extern_sizes_known(lowerer *l, func *f) {
+  scope *s = arena_new(l->arena, scope);
+  *s = (scope){.l = l, .f = f};
+  l->g = graph_new(l->arena, f->name);
+  bool known = lower_signature(s);
+  for (int i = 0; known && i < f->results[0].naxes; i++) {
+    const axis_decl *decl = &f->results[0].axes[i];
+    if (find_axis(s, decl->name)) continue;
+    scope_error(s, DIAG_extern_form, decl->at,
+                "the size of the axis %.*s is not known; write it: %.*s = 64", STR_FMT(decl->name),
+                STR_FMT(decl->name));
+    known = false;
+  }
+  close_error(l);
+  return known;
+}
+
 /// An extern function is a C function: concrete, one result.
 static void check_extern(lowerer *l, func *f) {
   enum { MOST_PARAMS = 64 };
-  if (!f->is_extern || f->bad_syntax) return;
+  if (!f->is_extern || f->bad_syntax || f->bad_signature) return;
   const char *wrong = f->generic                      ? "cannot be generic"
                       : f->nresults != 1              ? "returns one value"
                       : f->params.len > MOST_PARAMS   ? "has at most 64 parameters"
                                                       : NULL;
-  if (!wrong) return;
-  diag_error(l->diags, DIAG_extern_form, f->name_at, "an extern function %s", wrong);
+  if (!wrong && extern_sizes_known(l, f)) return;
+  if (wrong)
+    diag_error(l->diags, DIAG_extern_form, f->name_at, "an extern function %s", wrong);
   f->state = FUNC_FAILED;
 }
 

@@ -1,5 +1,6 @@
 // Calls of functions: after binding, the body is lowered in place and the result is matched with
 // the declared type; axes that the function made get their names in the caller.
+#include "base/fault.h"
 #include "frontend/lower.h"
 
 // ---- results
@@ -165,12 +166,7 @@ static value lower_extern(scope *s, const expr *e) {
   const type_ref *t = &f->results[0];
   for (int i = 0; i < t->naxes; i++) {
     const axis_name *a = find_axis(s, t->axes[i].name);
-    if (!a || a->axis < 0) {
-      scope_error(s, DIAG_extern_form, t->axes[i].at,
-                  "the size of the axis %.*s is not known; write it: %.*s = 64",
-                  STR_FMT(t->axes[i].name), STR_FMT(t->axes[i].name));
-      return poison_at(e->at);
-    }
+    check(a && a->axis >= 0);  // the declaration was looked at before
     set_add(&order, a->axis);
   }
   return node_value(graph_call(g, f->name, in, nin, t->elem, order.axes, order.n), e->at);
