@@ -36,7 +36,9 @@ static tcf_status choose_passes(emission *e) {
   e->npasses = names || e->options->stage == TCF_STAGE_GRAPH ? 0 : -1;
   for (const char *at = names, *end; at && *at; at = *end ? end + 1 : end) {
     for (end = at; *end && *end != ',';) end++;
-    if (end == at) continue;
+    if (end == at || (*end && !end[1]))
+      return session_fail(e->program->session, TCF_WRONG_USE, "an empty name in the passes %s",
+                          names);
     str name = {at, (int)(end - at)};
     const pass_info *pass = passes_find(name);
     if (!pass) return unknown_pass(e->program->session, &e->arena, name);

@@ -155,18 +155,72 @@ static int parameter_named(const tcf_function *f, const char *name, size_t lengt
   return -1;
 }
 
+static bool is_generated(const char *text) {
+  static const char *const words[] = {"random:", "uniform:", "uniform"};
+  for (int i = 0; i < 3; i++)
+    if (!strncmp(text, words[i], strlen(words[i]))) return !strchr(text, '/') && !strchr(text, '.');
+  return false;
+}
+
+/// What a generator says must make sense for the element type.
+static int check_generated(const source *from, const char *text, const tcf_value_info *info) {
+  static const double low[] = {[TCF_I64] = -0x1p63, [TCF_I32] = -0x1p31, [TCF_I16] = -0x1p15,
+                               [TCF_I8] = -0x1p7,   [TCF_U8] = 0,        [TCF_BOOL] = 0};
+  static const double high[] = {[TCF_I64] = 0x1p63 - 1024, [TCF_I32] = 0x1p31 - 1,
+                                [TCF_I16] = 0x1p15 - 1,    [TCF_I8] = 0x1p7 - 1,
+                                [TCF_U8] = 255,            [TCF_BOOL] = 1};
+  if (from->origin == FROM_UNIFORM && !(from->low <= from->high)) {
+    complain("--in %s=%s: the lower end is above the upper", info->name, text);
+    return EXIT_USAGE;
+  }
+  if (from->origin != FROM_NUMBER || info->dtype <= TCF_BF16) return EXIT_DONE;
+  double v = from->low;
+  if (v == floor(v) && v >= low[info->dtype] && v <= high[info->dtype]) return EXIT_DONE;
+  complain("--in %s=%s is no value of type %s", info->name, text, tcf_dtype_name(info->dtype));
+  return EXIT_USAGE;
+}
+
+/// Duplicates, empty values and what looks like a generator but is none. EXIT_DONE or said.
+static int check_in(const strings *in, int k, const char *equals) {
+  const char *text = in->items[k];
+  size_t name = (size_t)(equals - text) + 1;
+  for (int j = 0; j < k; j++) {
+    if (!strncmp(in->items[j], text, name))
+      return complain("--in gives %.*s twice", (int)name - 1, text), EXIT_USAGE;
+    if (!strcmp(equals, "=-") && !strcmp(strchr(in->items[j], '='), "=-"))
+      return complain("--in: standard input can be used once"), EXIT_USAGE;
+  }
+  source unused;
+  if (!equals[1]) return complain("--in %s: the value is missing", text), EXIT_USAGE;
+  if (is_generated(equals + 1) && !parse_generated(equals + 1, 0, &unused)) {
+    complain("--in %s: write random, random:SEED, uniform:LOW:HIGH or uniform:LOW:HIGH:SEED", text);
+    return EXIT_USAGE;
+  }
+  return EXIT_DONE;
+}
+
 static int apply_in(making *m, const strings *in) {
-  for (int k = 0; k < in->count; k++) {
+  int status = EXIT_DONE;
+  for (int k = 0; k < in->count && !status; k++) {
     const char *text = in->items[k], *equals = strchr(text, '=');
     if (!equals) return complain("--in is NAME=ARR, not '%s'", text), EXIT_USAGE;
+    status = check_in(in, k, equals);
+  }
+  if (status) return status;
+  for (int k = 0; k < in->count; k++) {
+    const char *text = in->items[k], *equals = strchr(text, '=');
     int i = parameter_named(m->function, text, (size_t)(equals - text));
     if (i < 0) return EXIT_USAGE;
     tcf_tensor_free(m->out->tensors[i]);
     m->out->tensors[i] = NULL;
-    if (parse_generated(equals + 1, m->sources[i].seed, &m->sources[i])) continue;
     tcf_value_info info;
     tcf_function_param(m->function, (size_t)i, &info);
-    int status = load(m->session, &m->out->archives, equals + 1, info.name, &m->out->tensors[i]);
+    if (parse_generated(equals + 1, m->sources[i].seed, &m->sources[i])) {
+      status = check_generated(&m->sources[i], equals + 1, &info);
+      if (status) return status;
+      continue;
+    }
+    status = load(m->session, &m->out->archives, equals + 1, info.name, &m->out->tensors[i]);
     if (status) return status;
     m->sources[i].origin = FROM_FILE;
   }
@@ -188,22 +242,36 @@ static int apply_in_all(making *m, const char *path) {
   return status ? report(m->session, status) : EXIT_DONE;
 }
 
-/// Axes of loaded arrays whose size is a symbol give its value, unless --dim did.
-static void sizes_from_files(making *m) {
+static const tcf_size *size_named(const making *m, const char *name) {
+  for (size_t j = 0; j < m->nsizes; j++)
+    if (!strcmp(m->sizes[j].name, name)) return &m->sizes[j];
+  return NULL;
+}
+
+/// Axes of loaded arrays whose size is a symbol give its value; --dim must not say otherwise.
+static int sizes_from_files(making *m) {
+  size_t given = m->nsizes;
   for (size_t i = 0; i < m->out->count; i++) {
     const tcf_tensor *t = m->out->tensors[i];
     tcf_value_info info;
     tcf_function_param(m->function, i, &info);
     if (!t || tcf_tensor_rank(t) != info.rank) continue;  // the call will say so
     for (int k = 0; k < info.rank; k++) {
-      bool symbol = false, given = false;
+      bool symbol = false;
       for (size_t j = 0; j < tcf_function_symbols(m->function); j++)
         symbol |= !strcmp(tcf_function_symbol(m->function, j), info.sizes[k]);
-      for (size_t j = 0; j < m->nsizes; j++) given |= !strcmp(m->sizes[j].name, info.sizes[k]);
-      if (symbol && !given)
-        m->sizes[m->nsizes++] = (tcf_size){info.sizes[k], tcf_tensor_dims(t)[k]};
+      if (!symbol) continue;
+      const tcf_size *known = size_named(m, info.sizes[k]);
+      int64_t size = tcf_tensor_dims(t)[k];
+      if (known && known < m->sizes + given && known->value != size) {
+        complain("--dim %s=%lld, but the array of parameter %s has %s = %lld", known->name,
+                 (long long)known->value, info.name, info.axes[k], (long long)size);
+        return EXIT_USAGE;
+      }
+      if (!known) m->sizes[m->nsizes++] = (tcf_size){info.sizes[k], size};
     }
   }
+  return EXIT_DONE;
 }
 
 static int generate(making *m) {
@@ -243,10 +311,8 @@ int make_inputs(tcf_session *s, tcf_function *f, const strings *in, const char *
     for (size_t i = 0; i < n; i++) m.sources[i] = (source){.origin = FROM_RANDOM, .seed = seed + i};
     status = apply_in_all(&m, in_all);
     if (!status) status = apply_in(&m, in);
-    if (!status) {
-      sizes_from_files(&m);
-      status = generate(&m);
-    }
+    if (!status) status = sizes_from_files(&m);
+    if (!status) status = generate(&m);
   }
   free(m.sources);
   free(m.sizes);

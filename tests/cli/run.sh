@@ -131,7 +131,7 @@ holds 'no temporary files are left' eval '! ls | grep -q "\.npy\.\|\.npz\.\|\.sa
 
 # ---- indices out of range
 for target in cpu interp interp-tile; do
-  expect 1 'several.tdsl:9:16: error[E0601]' run several.tdsl -e pick --in ids=7 --dim N=3 \
+  expect 1 'several.tdsl:9:16: error[E0601]' run several.tdsl -e pick --dim N=3 \
     --in table=a.npy --target $target --in ids=9
 done
 expect 0 '' run several.tdsl -e pick --dim N=3 --in table=a.npy --in ids=8
@@ -208,6 +208,24 @@ holds 'the example of docs/embedding.md compiles' cc -std=c11 -Wall -Werror -I"$
   -lpthread -lm -o host
 holds 'and prints what it says' test "$(./host)" = '0.0900306 0.244728 0.665241'
 
+# ---- arguments that make no sense
+echo 'fn main(x: i16[N]) -> i16[N] { return x + x }' >short.tdsl
+expect 2 '--dim N=7, but the array of parameter x has N = 9' run add.tdsl --in x=a.npy --in y=zeros \
+  --dim N=7
+expect 0 '' run add.tdsl --in x=a.npy --in y=zeros --dim N=9
+expect 2 '--in gives x twice' run add.tdsl --in x=ones --in x=zeros --dim N=2 --dim M=2
+expect 2 'standard input can be used once' run add.tdsl --in x=- --in y=-
+expect 2 'the value is missing' run add.tdsl --in x= --dim N=2 --dim M=2
+for wrong in random:abc uniform:1 uniform:a:b; do
+  expect 2 'write random, random:SEED' run add.tdsl --in x=$wrong --dim N=2 --dim M=2
+done
+expect 2 'the lower end is above the upper' run add.tdsl --in x=uniform:3:1 --dim N=2 --dim M=2
+expect 2 'no value of type i16' run short.tdsl --in x=70000 --dim N=2
+expect 2 'no value of type i16' run short.tdsl --in x=1.5 --dim N=2
+expect 0 '-4 -4' run short.tdsl --in x=-2 --dim N=2
+expect 2 'there are softmax, pick' opt several.tdsl -e zork
+expect 2 'an empty name in the passes' opt several.tdsl --passes=fold,,dce
+
 # ---- where results go
 both=(run several.tdsl -e both --dim N=4)
 expect 2 'two results go to q.npy' "${both[@]}" --out out0=q.npy --out out1=q.npy
@@ -253,6 +271,7 @@ for wrong in 'arena temp t3 does not end inside' 'far temp t3 does not end insid
   done
 done
 expect 1 'error[E0507]' check operand.ir
+expect 2 'passes work on graphs' opt product.ir --passes=dce
 
 # ---- too little memory: arguments, results, the interpreter's scalars
 for run in 'cpu 20000 20000' 'cpu 12000 20000' 'interp 9000 9000'; do
