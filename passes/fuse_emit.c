@@ -159,6 +159,59 @@ static void decide_cluster(emitter *e, int cluster) {
   decide_siblings(e, cluster);
 }
 
+/// The first unit of the cluster that reads the buffer (a param or a stored unit), through free
+/// nodes too; -1 none.
+static int reading_unit(const fusion *f, int cluster, int buffer) {
+  for (int i = 0; i < f->clusters[cluster].len; i++) {
+    int unit = f->clusters[cluster].data[i];
+    for (int k = 0; k < f->nodes[unit]->nin; k++) {
+      const node *in = f->nodes[unit]->in[k];
+      while (f->free[in->id] && in->nin) in = in->in[0];
+      if (in->id == buffer) return unit;
+    }
+  }
+  return -1;
+}
+
+/// Two kernels read the buffer: why they are not one, when it is a good part of what the second
+/// one moves.
+static void decide_shared(emitter *e, int buffer, int first, int second) {
+  fusion *f = e->f;
+  candidate c = fusion_candidate(f, second, -1);
+  cost moved = fuse_cost(&c, f->target, &f->scratch);
+  double bytes = fuse_input_bytes(&c, &f->scratch)[buffer];
+  if (bytes <= 0 || 16 * bytes < moved.bytes_read + moved.bytes_written) return;
+  verdict v = clusters_legal(f, first, second, NULL);
+  int p = reading_unit(f, first, buffer), q = reading_unit(f, second, buffer);
+  decision d = {.why = REASON_read_twice_is_faster, .bytes = (int64_t)bytes,
+                .producer = new_id(e, first, p), .consumer = new_id(e, second, q),
+                .producer_at = f->nodes[p]->at, .consumer_at = f->nodes[q]->at};
+  if (!v.ok) d.why = v.why;
+  else if (clusters_cyclic(f, first, second)) d.why = REASON_cycle;
+  vec_push(f->g->arena, &f->g->decisions, d);
+}
+
+/// Kernels one after the other that read the same buffer and do not compute it.
+static void decide_readers(emitter *e, const ints *order) {
+  fusion *f = e->f;
+  int *last = arena_array(f->a, int, f->n);  // by buffer: 1 + the last cluster that read it
+  for (int i = 0; i < order->len; i++) {
+    int cluster = order->data[i];
+    candidate c = fusion_candidate(f, cluster, -1);
+    ints buffers = {0};
+    for (int k = 0; k < c.n; k++)
+      for (int j = 0; j < c.nodes[k]->nin; j++)
+        if (!c.member[c.nodes[k]->in[j]->id]) vec_push(f->a, &buffers, c.nodes[k]->in[j]->id);
+    ints_sort_unique(&buffers);
+    for (int k = 0; k < buffers.len; k++) {
+      int buffer = buffers.data[k];
+      if (reading_unit(f, cluster, buffer) < 0) continue;
+      if (last[buffer]) decide_shared(e, buffer, last[buffer] - 1, cluster);
+      last[buffer] = cluster + 1;
+    }
+  }
+}
+
 // ---- storage order
 
 /// Coordinates of a view follow the order of its operand's axes, which may have changed.
@@ -250,4 +303,5 @@ void fusion_emit(fusion *f) {
   g->fused = true;
   g->nkernels = order.len;
   for (int i = 0; i < order.len; i++) decide_cluster(&e, order.data[i]);
+  decide_readers(&e, &order);
 }

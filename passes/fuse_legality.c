@@ -51,6 +51,14 @@ static bool same_set(const int *a, int na, const int *b, int nb) {
 
 // ---- the anchor
 
+/// Why a reduction and this anchor are not one kernel.
+static reason reduction_beside(op_class anchor) {
+  return anchor == CLASS_scan      ? REASON_reduction_and_scan
+         : anchor == CLASS_scatter ? REASON_scatter_order
+         : anchor == CLASS_opaque  ? REASON_opaque
+                                   : REASON_reduction_and_contraction;
+}
+
 static verdict find_anchor(legality *l) {
   const candidate *c = l->c;
   for (int i = 0; i < c->n; i++) {
@@ -63,14 +71,13 @@ static verdict find_anchor(legality *l) {
       case CLASS_scatter: kind = GROUP_SCATTER, clash = REASON_scatter_order; break;
       case CLASS_opaque: kind = GROUP_OPAQUE, clash = REASON_opaque; break;
       case CLASS_reduce:
-        if (l->anchor) return bad(REASON_reduction_and_contraction, n);
+        if (l->anchor) return bad(reduction_beside(class_of(l->anchor)), n);
         if (!l->reduction) l->reduction = n;
         l->kind = GROUP_REDUCE;
         continue;
       default: continue;
     }
-    if (l->reduction)
-      return bad(kind == GROUP_CONTRACT ? REASON_reduction_and_contraction : clash, n);
+    if (l->reduction) return bad(reduction_beside(class_of(n)), n);
     if (l->anchor) {
       op_class first = class_of(l->anchor);
       if (first == CLASS_opaque) clash = REASON_opaque;

@@ -152,7 +152,7 @@ Test(passes_fuse, reductions_over_other_axes_are_other_kernels) {
   int n;
   fuse(f, &n);
   cr_assert_eq(n, 2);
-  cr_assert_eq(count_reason(f->g, REASON_different_rows, false), 1);
+  cr_assert_eq(count_reason(f->g, REASON_different_rows, false), 2);  // the edge and the shared x
 }
 
 Test(passes_fuse, cheap_values_are_recomputed_in_each_kernel) {
@@ -310,4 +310,45 @@ Test(passes_fuse, a_very_long_chain_is_cut_at_the_size_limit_in_reasonable_time)
   cr_assert_eq(n, LENGTH / 1500);
   cr_assert_eq(count_reason(f->g, REASON_too_large, false), n - 1);
   cr_assert_lt((double)(clock() - start) / CLOCKS_PER_SEC, 10);
+}
+
+Test(passes_fuse, kernels_that_read_the_same_data_say_why_they_are_two) {
+  fixture *f = begin();
+  graph *g = f->g;
+  node *x = param(f, "x", DT_f32, f->N, f->D);
+  graph_output(g, graph_reduce(g, OP_sum, x, &f->D, 1), STR("out0"));
+  graph_output(g, graph_reduce(g, OP_sum, x, &f->N, 1), STR("out1"));
+  int n;
+  fuse(f, &n);
+  cr_assert_eq(n, 2);
+  cr_assert_eq(g->decisions.len, 1);
+  const decision *d = &g->decisions.data[0];
+  cr_assert(!d->fused && d->why == REASON_different_rows);
+  cr_assert_eq(d->bytes, 512 * 768 * 4);
+  cr_assert_neq(g->nodes.data[d->producer]->kernel, g->nodes.data[d->consumer]->kernel);
+}
+
+Test(passes_fuse, two_products_of_one_operand_are_two_contractions) {
+  fixture *f = begin();
+  graph *g = f->g;
+  node *x = param(f, "x", DT_f32, f->N, f->D);
+  node *a = param(f, "a", DT_f32, f->D, f->H), *b = param(f, "b", DT_f32, f->D, f->H);
+  node *gate = graph_unary(g, OP_sigmoid, graph_dot(g, x, a, &f->D, 1));
+  graph_output(g, graph_binary(g, OP_mul, gate, graph_dot(g, x, b, &f->D, 1)), STR("out"));
+  int n;
+  fuse(f, &n);
+  cr_assert_eq(n, 2);
+  cr_assert_eq(count_reason(g, REASON_second_contraction, false), 2);  // the edge and the shared x
+}
+
+Test(passes_fuse, a_scan_beside_a_reduction_is_no_contraction) {
+  fixture *f = begin();
+  graph *g = f->g;
+  node *x = param(f, "x", DT_f32, f->N, f->D);
+  node *run = graph_scan(g, OP_cumsum, graph_unary(g, OP_exp, x), f->D, 0);
+  graph_output(g, graph_binary(g, OP_div, run, graph_reduce(g, OP_sum, x, &f->D, 1)), STR("out"));
+  int n;
+  fuse(f, &n);
+  cr_assert_gt(count_reason(g, REASON_reduction_and_scan, false), 0);
+  cr_assert_eq(count_reason(g, REASON_reduction_and_contraction, false), 0);
 }
