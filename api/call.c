@@ -170,6 +170,7 @@ static void finish(call *c, tcf_status status) {
 
 tcf_status tcf_call(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
                     tcf_tensor **results, size_t nresults) {
+  if (!f) return TCF_WRONG_USE;
   tcf_status again;
   if (recall(f, args, nargs, results, nresults, &again)) return again;
   call c = {.function = f, .args = args, .nargs = nargs, .results = results, .nresults = nresults};
@@ -179,6 +180,7 @@ tcf_status tcf_call(tcf_function *f, const tcf_tensor *const *args, size_t nargs
 }
 
 tcf_status tcf_prepare(tcf_function *f, const tcf_tensor *const *args, size_t nargs) {
+  if (!f) return TCF_WRONG_USE;
   call c = {.function = f, .args = args, .nargs = nargs, .prepare_only = true};
   tcf_status status = session_guard(f->program->session, run_call, &c);
   finish(&c, status);

@@ -99,6 +99,7 @@ static tcf_status cost(void *args) {
 
 tcf_status tcf_function_cost(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
                              tcf_cost *out) {
+  if (!f) return TCF_WRONG_USE;
   cost_args e = {.function = f, .args = args, .nargs = nargs};
   tcf_status status = session_guard(f->program->session, cost, &e);
   arena_free(&e.arena);

@@ -1,6 +1,7 @@
 // Loading: source text, imports, IR text; and what a program tells about its functions.
 #include <ctype.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "api/session.h"
@@ -232,6 +233,12 @@ tcf_function *tcf_program_at(const tcf_program *p, size_t i) {
 tcf_function *tcf_program_function(const tcf_program *p, const char *name) {
   for (int i = 0; i < p->nfunctions; i++)
     if (!strcmp(p->functions[i].name, name)) return &p->functions[i];
+  char known[256] = "none";
+  size_t used = 0;
+  for (int i = 0; i < p->nfunctions && used < sizeof known; i++)
+    used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
+                             p->functions[i].name);
+  session_fail(p->session, TCF_WRONG_USE, "there is no function %s; the program has %s", name, known);
   return NULL;
 }
 

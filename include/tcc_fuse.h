@@ -5,6 +5,7 @@
  *   tcf_session_new(NULL, &s);
  *   if (tcf_program_load_file(s, "softmax.tdsl", &p)) puts(tcf_session_message(s));
  *   tcf_function *f = tcf_program_function(p, "softmax");
+ *   if (!f) puts(tcf_session_message(s));
  *
  *   int64_t dims[2] = {64, 1000};
  *   tcf_tensor *x, *y = NULL;
@@ -242,7 +243,8 @@ TCF_API size_t tcf_program_count(const tcf_program *program);
 TCF_API tcf_function *tcf_program_at(const tcf_program *program, size_t i);
 /** 1 when the program was read from tile IR: it has no graph to print or explain. */
 TCF_API int tcf_program_is_tile(const tcf_program *program);
-/** NULL when there is no such function. */
+/** NULL when there is no such function; tcf_session_message() then names those there are. Calls with
+ *  a NULL function are TCF_WRONG_USE. */
 TCF_API tcf_function *tcf_program_function(const tcf_program *program, const char *name);
 
 /** A parameter or result. */
