@@ -3,7 +3,7 @@
 # codegen/ sees LLVM, that the library neither prints nor exits, that the public header stands
 # alone in C11 and C++.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 3
 
 passed=0 failed=0
 ok() { passed=$((passed + 1)); }

@@ -9,7 +9,7 @@
 # A stage is a shell function here, or a script tests/NAME/run.sh which takes the command line tool
 # to test and prints "N passed, N failed" at its end. Logs are in build-test/logs/.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 3
 jobs=${TCF_JOBS:-$(nproc)}
 logs=build-test/logs
 tool=build-test/tcc-fuse

@@ -3,7 +3,7 @@
 # undefined-behaviour sanitizer). Findings are left in build-fuzz/; the last line is
 # "N passed, N failed".
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 3
 seconds=${1:-60}
 jobs=${TCF_JOBS:-$(nproc)}
 passed=0 failed=0

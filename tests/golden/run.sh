@@ -2,7 +2,7 @@
 # Golden files of the IR: tests/golden/run.sh TOOL [--rewrite]. The tests proper are in the unit
 # test binary beside the tool; this runs just them, or lets them write what they expect.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 3
 tests=$(dirname "${1:?usage: tests/golden/run.sh TOOL [--rewrite]}")/unit-tests
 if [ "${2:-}" = --rewrite ]; then
   TCF_REWRITE_GOLDEN=1 "$tests" --filter '*golden*/*' >/dev/null 2>&1
