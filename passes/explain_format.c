@@ -34,3 +34,15 @@ const char *explain_bound_text(explain_bound b) {
   return b == BOUND_MEMORY ? "memory bound" : b == BOUND_COMPUTE ? "compute bound"
                                                                  : "bound by its launch";
 }
+
+void explain_put_totals(strbuf *out, const explanation *e) {
+  explain_put_scaled(out, e->bytes, "B");
+  sb_puts(out, " moved (");
+  explain_put_scaled(out, e->unfused_bytes, "B");
+  sb_puts(out, " without fusion, ");
+  explain_put_scaled(out, e->needed_bytes, "B");
+  sb_puts(out, " at least), ");
+  explain_put_scaled(out, e->flops, "FLOP");
+  sb_puts(out, ", predicted ");
+  explain_put_seconds(out, e->seconds);
+}

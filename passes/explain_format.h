@@ -6,5 +6,7 @@ void explain_put_scaled(strbuf *out, double v, const char *unit);  // 1234567, "
 void explain_put_seconds(strbuf *out, double s);
 /// file:line:col, or line:col; nothing for an unknown position.
 void explain_put_position(strbuf *out, const diag_list *files, span at, bool with_file);
+/// "350 MB moved (1.4 GB without fusion, 44 MB at least), 22 GFLOP, predicted 64 ms"
+void explain_put_totals(strbuf *out, const explanation *e);
 const char *explain_role_note(explain_role role);
 const char *explain_bound_text(explain_bound b);

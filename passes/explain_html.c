@@ -143,15 +143,7 @@ void explain_html(const explanation *e, const diag_list *files, strbuf *out) {
             e->kernels.len == 1 ? "" : "s");
   put_escaped(out, e->target->name);
   sb_puts(out, ": ");
-  explain_put_scaled(out, e->bytes, "B");
-  sb_puts(out, " moved (");
-  explain_put_scaled(out, e->unfused_bytes, "B");
-  sb_puts(out, " without fusion, ");
-  explain_put_scaled(out, e->needed_bytes, "B");
-  sb_puts(out, " at least), ");
-  explain_put_scaled(out, e->flops, "FLOP");
-  sb_puts(out, ", predicted ");
-  explain_put_seconds(out, e->seconds);
+  explain_put_totals(out, e);
   for (int i = 0; i < e->assumed.len; i++) {
     sb_puts(out, i ? ", " : "; assuming ");
     put_escaped(out, e->assumed.data[i]);

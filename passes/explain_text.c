@@ -89,15 +89,7 @@ static void put_kernel(strbuf *out, const diag_list *files, const explain_kernel
 void explain_text(const explanation *e, const diag_list *files, strbuf *out) {
   sb_printf(out, "fn %.*s on %.*s: %d kernel%s, ", STR_FMT(e->function), STR_FMT(e->target->name),
             e->kernels.len, e->kernels.len == 1 ? "" : "s");
-  explain_put_scaled(out, e->bytes, "B");
-  sb_puts(out, " moved (");
-  explain_put_scaled(out, e->unfused_bytes, "B");
-  sb_puts(out, " without fusion, ");
-  explain_put_scaled(out, e->needed_bytes, "B");
-  sb_puts(out, " at least), ");
-  explain_put_scaled(out, e->flops, "FLOP");
-  sb_puts(out, ", predicted ");
-  explain_put_seconds(out, e->seconds);
+  explain_put_totals(out, e);
   sb_putc(out, '\n');
   for (int i = 0; i < e->assumed.len; i++)
     sb_printf(out, "%s%.*s%s", i ? ", " : "assuming ", STR_FMT(e->assumed.data[i]),

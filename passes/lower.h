@@ -93,7 +93,6 @@ tval *kb_map(kbuild *b, op o, dtype result, tval *x, tval *y, tval *z);
 tval *kb_const(kbuild *b, dtype t, scalar v);
 /// All elements v over these axes at their given extents.
 tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents, int naxes);
-/// Axes with an extent > 0 (all: also those not open) as arrays; returns their number.
 /// A TILE_ACCUM on in[0].
 tval *kb_accumulate(kbuild *b, op o, tval *const *in, int nin);
 tval *kb_reduce_tile(kbuild *b, op o, tval *v, const int *axes, int naxes);
@@ -105,7 +104,7 @@ tstmt *kb_if(kbuild *b, tile_cond cond, int axis, tval *on);
 void kb_else(kbuild *b, tval *const *yields, int nyields);  // ends the first arm
 tval **kb_end_if(kbuild *b, tval *const *yields, int nyields);
 int kb_local(kbuild *b, const char *name, dtype t, const int *axes, int naxes);
-tval *kb_load_local(kbuild *b, int buf, const int *axes, int naxes);
+tval *kb_load_local(kbuild *b, int buf);
 /// What was stored to the node's (first) buffer, at the identity.
 tval *kb_load_buffer(kbuild *b, const node *n);
 tstmt *kb_store(kbuild *b, int buf, tval *v, const ix *index, int rank);

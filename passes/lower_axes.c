@@ -101,11 +101,6 @@ static void walk(survey *s, const node *n, const ix *sigma) {
     kb_operand_sigma(s->b, n, i, sigma, at);
     if (n->op == OP_pad && i == 0)
       for (int k = 0; k < n->in[0]->naxes; k++) pin(s, at[k], false);
-    if (n->op == OP_scatter_add && i == 0) {
-      // The base is copied element by element; the indexed walk is irregular.
-      walk(s, n->in[0], at);
-      continue;
-    }
     walk(s, n->in[i], at);
   }
 }

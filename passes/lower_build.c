@@ -322,8 +322,7 @@ static void local_index(kbuild *b, int buf, ix *index) {
   for (int i = 0; i < t->rank; i++) index[i] = ix_axis(&b->k->ix, t->local_axes[i]);
 }
 
-tval *kb_load_local(kbuild *b, int buf, const int *axes, int naxes) {
-  (void)axes, (void)naxes;
+tval *kb_load_local(kbuild *b, int buf) {
   ix index[MAX_AXES];
   local_index(b, buf, index);
   axes_seen seen = {0};

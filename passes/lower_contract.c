@@ -59,7 +59,7 @@ static int pack(kbuild *b, const contract_plan *p, int which, const char *name) 
 
 static tval *operand(kbuild *b, const contract_plan *p, int which) {
   int buf = which == p->b ? p->b_buf : p->a_buf;
-  if (buf >= 0) return kb_load_local(b, buf, NULL, 0);
+  if (buf >= 0) return kb_load_local(b, buf);
   tval *v = kb_value_here(b, p->dot->in[which]);
   return v->type == p->dot->type ? v : kb_map(b, OP_cast, p->dot->type, v, NULL, NULL);
 }
@@ -155,12 +155,12 @@ static void finish_block(kbuild *b, const contract_plan *p, tval *sum) {
   int buf = kb_local(b, "sums", sum->type, axes, n);
   kb_store_local(b, buf, sum);
   kb_loop(b, p->rows, 1, NULL, 0);
-  epilogue(b, p, kb_load_local(b, buf, NULL, 0));
+  epilogue(b, p, kb_load_local(b, buf));
   kb_end_loop(b, NULL, 0);
 }
 
 static tval *load_partial(kbuild *b, const contract_plan *p) {
-  if (p->c_buf >= 0) return kb_load_local(b, p->c_buf, NULL, 0);
+  if (p->c_buf >= 0) return kb_load_local(b, p->c_buf);
   return kb_load_buffer(b, b->group->outputs.data[0]);
 }
 
@@ -277,7 +277,7 @@ static void lower_inner_product(kbuild *b, const contract_plan *p) {
   kb_end_loop(b, NULL, 0);
   kb_loop(b, p->rows, 1, NULL, 0);
   kb_loop(b, p->lanes, 2 * b->lanes, NULL, 0)->vec = true;
-  epilogue(b, p, kb_load_local(b, buf, NULL, 0));
+  epilogue(b, p, kb_load_local(b, buf));
   kb_end_loop(b, NULL, 0);
   kb_end_loop(b, NULL, 0);
 }

@@ -175,7 +175,7 @@ tval *kb_load_buffer(kbuild *b, const node *n) {
 }
 
 static tval *load_cached(kbuild *b, const node *n) {
-  tval *v = kb_load_local(b, b->local_of[n->id], NULL, 0);
+  tval *v = kb_load_local(b, b->local_of[n->id]);
   return v->type == n->type ? v : kb_map(b, OP_cast, n->type, v, NULL, NULL);
 }
 
