@@ -6,9 +6,8 @@
 //             tcf_frame *frame);
 //
 // pointers to the elements in declared storage order (or the strides it was specialised on),
-// params, then outputs, then one int64_t per size symbol of the signature in order of appearance
-// (also for symbols that were specialised to constants, so that the signature does not change),
-// then the frame. f16 and bf16 are uint16_t, bool is uint8_t. It returns 0, or TCF_CALL_* below.
+// params, then outputs, then one int64_t per size symbol that is still open, in order of
+// appearance in the signature (symbols specialised to constants are gone), then the frame. f16 and bf16 are uint16_t, bool is uint8_t. It returns 0, or TCF_CALL_* below.
 // It runs its steps in order; each kernel is a task over grid tiles run by frame->parallel_for.
 #pragma once
 #include <stdint.h>
