@@ -32,10 +32,53 @@ typedef struct tcf_frame {
   /// First failed bounds check: 0 none, else 1 + (step << 16 | site); written with atomics.
   int64_t error_site;
   int64_t error_index;  // the offending index (racy between several, any one of them)
+  // Device code: called instead of parallel_for. `kernel` is a number of f_kernels. args: the
+  // kernel's parameters, words of 8 bytes as tcf_kernel_info says, buffers being device addresses;
+  // maps: per tensor map its dims, innermost first, then its strides in bytes without the
+  // innermost. Starts `tiles` grid tiles; returns 0, or nonzero to stop the call.
+  void *device;
+  int32_t (*launch)(void *device, int32_t kernel, int64_t *args, int64_t tiles,
+                    const int64_t *maps);
 } tcf_frame;
 
-enum { TCF_CALL_OK = 0, TCF_CALL_INDEX = 1, TCF_CALL_HOST = 2 };
+enum { TCF_CALL_OK = 0, TCF_CALL_INDEX = 1, TCF_CALL_HOST = 2, TCF_CALL_LAUNCH = 3 };
 
 // Beside each function f, the object exports
 //   int64_t f_arena_size(const int64_t *symbols);    bytes for frame->arena
 //   int64_t f_scratch_size(const int64_t *symbols);  bytes per worker
+
+// Device code. Its host object exports besides
+//   const tcf_kernel_info f_kernels[];   ended by one with a null name
+//   const char f_image[];                cubin, or PTX text ended by a zero byte
+//   const int64_t f_image_size;
+// A kernel's parameters are `words` words: the address of its tcf_device_error, the site base
+// (step << 16), the number of grid tiles, the open symbols, the buffers; then from the next
+// multiple of 64 bytes on one CUtensorMap (128 bytes) per map. Arena, params and outputs are device
+// addresses; host_call gets device addresses too.
+
+/// Written by kernels where a bounds check fails; zero before.
+typedef struct tcf_device_error {
+  int64_t site;   // as tcf_frame.error_site
+  int64_t index;
+} tcf_device_error;
+
+enum { KERNEL_ERROR, KERNEL_SITE, KERNEL_TILES, KERNEL_SYMBOLS };  // words
+
+typedef struct tcf_map_info {
+  int32_t word;       // of the buffer
+  int32_t rank;
+  int32_t element_bytes;
+  int32_t swizzle;    // bytes: 0 or 128
+  int32_t box[5];     // innermost first
+} tcf_map_info;
+
+typedef struct tcf_kernel_info {
+  const char *name;
+  int32_t words;
+  int32_t threads;        // of a block
+  int32_t shared_bytes;   // dynamic
+  int32_t cluster;        // blocks; 1: none
+  int32_t blocks_per_sm;  // grid = min(tiles, that many on each multiprocessor); 0: all tiles
+  int32_t nmaps;
+  const tcf_map_info *maps;
+} tcf_kernel_info;

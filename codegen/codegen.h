@@ -28,6 +28,15 @@ bool codegen_cpu_target(arena *a, str cpu, target_info *out, str *error);
 /// Text naming LLVM's version, CPU and features: part of every cache key.
 str codegen_cpu_identity(arena *a, const codegen_options *options);
 
+/// The same for an NVIDIA GPU; options->cpu is "sm_80", "sm_90a", ... CODE_OBJECT is a host object
+/// (codegen/abi.h: the entry launches kernels) that carries the device code: `image`, or the PTX
+/// when image.size is 0. CODE_ASSEMBLY is PTX, CODE_LLVM_IR that of the device.
+bool codegen_cuda(arena *a, const program *p, const codegen_options *options, code image,
+                  code *out, str *error);
+/// Figures of a GPU architecture for the cost model (sm_90a: an H200).
+bool codegen_cuda_target(arena *a, str arch, target_info *out, str *error);
+str codegen_cuda_identity(arena *a, const codegen_options *options);
+
 /// Loading objects into the process (ORC). One jit may hold many objects; thread-safe.
 typedef struct jit jit;
 typedef struct jit_object jit_object;

@@ -37,6 +37,18 @@
 // exactly these axes and those of its indirect coordinates, with the current extents. Only valid
 // lanes touch memory, and theirs are in bounds (loads with a guard: or give the fill).
 //
+// Threads. A kernel for a GPU says how many threads a block (one grid tile) has and how the elements
+// of a range lie on them: a layout gives for an axis at an extent the position along the axis in
+// mixed radix, innermost digit first. A digit is held in registers (rS: S positions, all by one
+// thread) or by threads (tS@D: thread t has position (t / D) % S).
+//
+//   kernel @k(...) threads 256 {
+//     layout { N:8 = t8@32, T:1024 = r8 t32@1 r4 }      // a warp per row, 8 elements a piece
+//
+// An axis at an extent that the layout does not name is in registers, alike in all threads; so is a
+// tile along the thread digits of axes that it lacks. What a range holds where is no part of the
+// meaning of a kernel: without layouts it says the same.
+//
 // Values are visible in the region of their definition and regions inside it; out of a loop or
 // an if only through its results. Inits, params, yields and results agree in type and shape.
 #pragma once
@@ -81,6 +93,11 @@ typedef enum tile_op {
                   // end the call; what depends on the index is not executed
 } tile_op;
 
+/// What multiplies. All units give sums of products in the accumulator's type; with a tensor core
+/// unit (GPUs) a and b are widening casts of loads from on-chip buffers, acc is f32, and the layouts
+/// of its two axes are those of the unit's accumulator.
+typedef enum dot_unit { DOT_FMA, DOT_MMA, DOT_WGMMA } dot_unit;
+
 typedef enum tile_cond {
   COND_FIRST,  // the current range of `axis` is the first, in walking order, of the innermost
                // loop or grid that opened it
@@ -124,6 +141,10 @@ struct tstmt {
                      // loop carries nothing
   bool reverse;      // LOOP: walks from the last step to the first
   int unroll;        // LOOP: 0 or 1 none
+  int stages;        // LOOP: copies of the buffers that its body declares and its stage loops fill,
+                     // so that filling runs ahead of use; 0 or 1: one
+  int layout;        // LOOP: layout inside; 0: as outside
+  dot_unit unit;     // DOT
   tile_cond cond;    // IF
   int level;         // PREFETCH
   bool write;        // PREFETCH: will be written
@@ -147,7 +168,27 @@ typedef struct tile_buf {
   // panel_dim, [dim / panel][other dims...][panel]; the last panel is full in memory.
   int local_axes[MAX_AXES];
   int panel_dim, panel;
+  // The 16-byte pieces of each 128 bytes are permuted: piece i of row r of a panel is at
+  // i ^ (r % 8). Panels are 128 bytes wide then.
+  bool swizzle;
 } tile_buf;
+
+/// One digit of a position along an axis; see Threads above.
+typedef struct layout_digit {
+  int size;
+  int stride;  // of thread numbers; 0: registers
+} layout_digit;
+
+enum { MAX_DIGITS = 8 };
+typedef struct axis_layout {
+  int axis, extent;  // extent = product of the digits' sizes
+  int ndigits;
+  layout_digit digits[MAX_DIGITS];  // innermost first
+} axis_layout;
+
+typedef struct layout {
+  vec(axis_layout) axes;
+} layout;
 
 typedef struct grid_axis {
   int axis, extent;
@@ -163,6 +204,10 @@ typedef struct kernel {
   vec(grid_axis) grid;  // outermost first; the same axis at most once
   int vec_axis;         // lanes run along it; -1 scalar code
   int vec_lanes;
+  int threads;          // of a block, without producers; 0: not for a GPU
+  vec(layout) layouts;  // [0] is the kernel's
+  int producer_warps;   // further warps that run the stage loops of loops with stages
+  int blocks_per_sm;    // that many resident blocks walk the grid; 0: a block per grid tile
   tregion body;
   int nvals;
   int nsites;

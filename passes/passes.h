@@ -13,6 +13,12 @@ typedef struct target_info {
   double flops_per_second;     // f32 fma peak of one core, 2 per fma
   double bytes_per_second;     // from memory, all cores together
   double l2_bytes_per_second;  // one core
+  // GPUs. A "core" above is a multiprocessor, l1 its shared memory, l2 the device's.
+  int sm;                      // 80, 90, 100, 120; 0: a CPU
+  bool sm_specific;            // sm_90a: wgmma and its kin
+  int threads_per_core, registers_per_core;
+  int64_t shared_per_block;    // bytes a block may have
+  double tensor_flops_per_second;  // f16, bf16 with f32 sums, whole device
 } target_info;
 
 typedef struct pass_options {
