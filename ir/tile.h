@@ -186,9 +186,9 @@ typedef struct axis_layout {
   layout_digit digits[MAX_DIGITS];  // innermost first
 } axis_layout;
 
-typedef struct layout {
+typedef struct thread_layout {
   vec(axis_layout) axes;
-} layout;
+} thread_layout;
 
 typedef struct grid_axis {
   int axis, extent;
@@ -205,7 +205,7 @@ typedef struct kernel {
   int vec_axis;         // lanes run along it; -1 scalar code
   int vec_lanes;
   int threads;          // of a block, without producers; 0: not for a GPU
-  vec(layout) layouts;  // [0] is the kernel's
+  vec(thread_layout) layouts;  // [0] is the kernel's
   int producer_warps;   // further warps that run the stage loops of loops with stages
   int blocks_per_sm;    // that many resident blocks walk the grid; 0: a block per grid tile
   tregion body;
