@@ -86,6 +86,10 @@ static bool unknown_option(const command *c, const option *options, const char *
 
 static bool set(const option *o, const char *value) {
   switch (o->kind) {
+    case OPTION_ONCE:
+      if (*(const char **)o->target) return complain("%s is given twice", o->name), false;
+      *(const char **)o->target = value;
+      break;
     case OPTION_FLAG:
       *(bool *)o->target = true;
       break;
@@ -122,11 +126,11 @@ bool parse_options(const command *c, const option *options, int argc, char **arg
     const option *o = find(options, word, length);
     if (!o) return unknown_option(c, options, word, length);
     const char *value = equals ? equals + 1 : NULL;
-    bool needs = o->kind == OPTION_VALUE || o->kind == OPTION_LIST;
+    bool needs = o->kind == OPTION_VALUE || o->kind == OPTION_ONCE || o->kind == OPTION_LIST;
     if (o->kind == OPTION_FLAG && value) return complain("%s takes no value", o->name), false;
     if (needs && !value && i + 1 < argc) value = argv[++i];
     if (needs && !value) return complain("%s needs a value: %s", o->name, o->value_name), false;
-    set(o, value);
+    if (!set(o, value)) return false;
   }
   return true;
 }

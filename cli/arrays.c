@@ -1,9 +1,14 @@
 // Arrays of the command line: what --in names becomes tensors, results become files or a summary.
 #define _GNU_SOURCE
+#include <ctype.h>
+#include <libgen.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -274,6 +279,46 @@ static int sizes_from_files(making *m) {
   return EXIT_DONE;
 }
 
+/// The word stands in a size such as "2*N + 1".
+static bool size_mentions(const char *size, const char *word) {
+  size_t n = strlen(word);
+  for (const char *at = size; *at;) {
+    size_t len = 0;
+    while (isalnum((unsigned char)at[len]) || at[len] == '_') len++;
+    if (len == n && !strncmp(at, word, n)) return true;
+    at += len ? len : 1;
+  }
+  return false;
+}
+
+/// A parameter that must be made has this symbol in its sizes.
+static bool size_is_needed(const making *m, const char *symbol) {
+  for (size_t i = 0; i < m->out->count; i++) {
+    tcf_value_info info;
+    if (m->out->tensors[i]) continue;
+    tcf_function_param(m->function, i, &info);
+    for (int k = 0; k < info.rank; k++)
+      if (size_mentions(info.sizes[k], symbol)) return true;
+  }
+  return false;
+}
+
+/// Names all sizes that neither --dim nor a file gives at once.
+static int all_sizes_known(const making *m) {
+  char missing[1024] = "";
+  int count = 0;
+  for (size_t j = 0; j < tcf_function_symbols(m->function); j++) {
+    const char *symbol = tcf_function_symbol(m->function, j);
+    if (size_named(m, symbol) || !size_is_needed(m, symbol)) continue;
+    size_t used = strlen(missing);
+    snprintf(missing + used, sizeof missing - used, "%s%s", count++ ? ", " : "", symbol);
+  }
+  if (!count) return EXIT_DONE;
+  complain("the size%s %s %s not given; use --dim or --in", count > 1 ? "s" : "", missing,
+           count > 1 ? "are" : "is");
+  return EXIT_USAGE;
+}
+
 static int generate(making *m) {
   for (size_t i = 0; i < m->out->count; i++) {
     if (m->out->tensors[i]) continue;
@@ -312,6 +357,7 @@ int make_inputs(tcf_session *s, tcf_function *f, const strings *in, const char *
     status = apply_in_all(&m, in_all);
     if (!status) status = apply_in(&m, in);
     if (!status) status = sizes_from_files(&m);
+    if (!status) status = all_sizes_known(&m);
     if (!status) status = generate(&m);
   }
   free(m.sources);
@@ -388,6 +434,54 @@ static int parse_destination(const tcf_function *f, const char *text, destinatio
   return EXIT_DONE;
 }
 
+/// The absolute path that writing to `path` ends at: links are followed, also one to a file that
+/// does not exist yet. Malloc'd; null when the directory does not exist (saving will say so).
+static char *final_path(const char *path) {
+  enum { MOST_LINKS = 40 };
+  char at[PATH_MAX], link[PATH_MAX], folder[PATH_MAX], *out = NULL;
+  if (snprintf(at, sizeof at, "%s", path) >= (int)sizeof at) return NULL;
+  for (int hops = 0; hops < MOST_LINKS; hops++) {
+    char copy[PATH_MAX], *name = strrchr(at, '/');
+    name = name ? name + 1 : at;
+    strcpy(copy, at);
+    if (!realpath(dirname(copy), folder)) return NULL;
+    ssize_t n = readlink(at, link, sizeof link - 1);
+    if (n < 0) return asprintf(&out, "%s/%s", folder, name) < 0 ? NULL : out;
+    link[n] = 0;
+    n = *link == '/' ? snprintf(at, sizeof at, "%s", link)
+                     : snprintf(at, sizeof at, "%s/%s", folder, link);
+    if (n >= (ssize_t)sizeof at) return NULL;
+  }
+  return NULL;
+}
+
+/// Both paths lead to one file, whether it is there already or not.
+static bool same_file(const char *a, const char *b) {
+  struct stat at_a, at_b;
+  if (!strcmp(a, b)) return true;
+  if (!strcmp(a, "-") || !strcmp(b, "-")) return false;
+  if (!stat(a, &at_a) && !stat(b, &at_b))
+    return at_a.st_dev == at_b.st_dev && at_a.st_ino == at_b.st_ino;
+  char *final_a = final_path(a), *final_b = final_path(b);
+  bool same = final_a && final_b && !strcmp(final_a, final_b);
+  free(final_a);
+  free(final_b);
+  return same;
+}
+
+/// Gives one file one spelling, so that members of an archive are written together.
+static bool unify_paths(destination *d, int n) {
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < i; j++) {
+      if (!strcmp(d[i].path, d[j].path) || !same_file(d[i].path, d[j].path)) continue;
+      char *path = strdup(d[j].path);
+      if (!path) return complain("out of memory"), false;
+      free(d[i].path);
+      d[i].path = path;
+    }
+  return true;
+}
+
 /// Two results cannot go to one file, unless as two members of an archive.
 static int destinations_differ(const destination *d, int n) {
   for (int i = 0; i < n; i++)
@@ -406,6 +500,7 @@ int write_results(tcf_session *s, tcf_function *f, tcf_tensor *const *results, c
   destination d[n + 1];
   memset(d, 0, sizeof d);
   for (int i = 0; i < n && !status; i++) status = parse_destination(f, out->items[i], &d[i]);
+  if (!status && !unify_paths(d, n)) status = EXIT_ENVIRONMENT;
   if (!status) status = destinations_differ(d, n);
   for (int i = 0; i < n && !status; i++) {
     if (d[i].written) continue;

@@ -15,9 +15,15 @@ typedef struct strings {
   int count;
 } strings;
 
-typedef enum option_kind { OPTION_FLAG, OPTION_VALUE, OPTION_LIST, OPTION_OPTIONAL } option_kind;
+typedef enum option_kind {
+  OPTION_FLAG,
+  OPTION_VALUE,     // of several the last counts
+  OPTION_ONCE,      // a second one is an error: it would silently drop data
+  OPTION_LIST,
+  OPTION_OPTIONAL,  // `--x` gives "", `--x=value` the value
+} option_kind;
 
-/// One option of a command. OPTIONAL: `--x` gives "", `--x=value` the value.
+/// One option of a command.
 typedef struct option {
   const char *name;  // "--target"
   char letter;       // 'e' for -e; 0 none

@@ -101,6 +101,15 @@ bool parse_dims(const common *c, tcf_size **sizes, size_t *count) {
       *count = 0;
       return false;
     }
+    size_t name = (size_t)(equals - text) + 1;
+    for (int j = 0; j < i; j++) {
+      if (strncmp(c->dims.items[j], text, name)) continue;
+      complain("--dim gives %.*s twice: %s and %s", (int)name - 1, text, c->dims.items[j], text);
+      free_dims(*sizes, *count);
+      *sizes = NULL;
+      *count = 0;
+      return false;
+    }
     (*sizes)[(*count)++] = (tcf_size){strndup(text, (size_t)(equals - text)), v};
   }
   return *sizes != NULL;

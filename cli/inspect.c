@@ -59,7 +59,7 @@ static int emit(const opt_options *o, const char *file, tcf_session *s, const tc
                         .nsizes = ndims};
   if (o->common.function && !choose_function(p, o->common.function)) return EXIT_USAGE;
   bool tile = tcf_program_is_tile(p);
-  if (tile && o->passes && *o->passes)
+  if (tile && o->passes)
     return complain("--passes: passes work on graphs, %s is tile IR", file), EXIT_USAGE;
   e.stage = tile ? TCF_STAGE_TILE : o->passes ? TCF_STAGE_GRAPH : TCF_STAGE_FUSED;
   if (o->to && !parse_stage(o->to, &e.stage)) return EXIT_USAGE;

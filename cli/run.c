@@ -150,7 +150,7 @@ int run_command(int argc, char **argv) {
       {"--function", 'e', OPTION_VALUE, "FN", "the function (default: the only one, or main)",
        &o.common.function},
       {"--in", 0, OPTION_LIST, "NAME=ARR", "an argument, see below", &o.in},
-      {"--in-all", 0, OPTION_VALUE, "FILE",
+      {"--in-all", 0, OPTION_ONCE, "FILE",
        "arguments named like arrays of a .npz or .safetensors ('.' is '_')", &o.in_all},
       {"--out", 0, OPTION_LIST, "NAME=FILE", "where a result goes", &o.out},
       {"--seed", 0, OPTION_VALUE, "SEED", "of random arguments (default 0)", &o.seed},
