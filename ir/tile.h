@@ -266,6 +266,14 @@ typedef struct tile_builder {
   span at;  // given to the statements
 } tile_builder;
 
+/// The digits of an axis at an extent; null: in registers, alike in all threads.
+const axis_layout *thread_layout_find(const thread_layout *l, int axis, int extent);
+/// Appends an empty layout and gives its number.
+int kernel_add_layout(kernel *k);
+/// Gives the axis these digits (innermost first; those of size 1 are left out) at the extent that
+/// is their product, unless it has some there already.
+void kernel_set_layout(kernel *k, int layout, int axis, const layout_digit *digits, int n);
+
 kernel *kernel_new(arena *a, str name);
 int kernel_add_axis(kernel *k, str name, ix size);
 int kernel_add_arg(kernel *k, str name, dtype t, int rank, const ix *dims, const ix *strides);

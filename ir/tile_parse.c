@@ -255,6 +255,7 @@ static void read_local(parser *p, tstmt *s) {
     int along = read_axis_extent(p, &b.panel);
     for (int d = 0; d < b.rank; d++)
       if (b.local_axes[d] == along) b.panel_dim = d;
+    b.swizzle = text_accept_word(p->c, "swizzle");
   }
   s->buf = k->bufs.len;
   b.name = str_dup(k->arena, b.name);
@@ -277,13 +278,22 @@ static tval *value_like(parser *p, const tval *v) {
            : tile_value(p->k, DT_f32, NULL, NULL, 0);
 }
 
-/// "loop T:64 unroll 4 reverse vec stage carry %2 = %0 { ... }"
+/// "stages=4"
+static int read_setting(parser *p, const char *key, int64_t max) {
+  if (!text_accept_word(p->c, key)) return 0;
+  text_expect(p->c, '=');
+  return (int)text_int(p->c, 1, max);
+}
+
+/// "loop T:64 unroll 4 reverse vec stage stages=4 layout=1 carry %2 = %0 { ... }"
 static void read_loop(parser *p, tstmt *s, const name_list *results) {
   s->axis = read_axis_extent(p, &s->extent);
   if (text_accept_word(p->c, "unroll")) s->unroll = (int)text_int(p->c, 1, 4096);
   s->reverse = text_accept_word(p->c, "reverse");
   s->vec = text_accept_word(p->c, "vec");
   s->stage = text_accept_word(p->c, "stage");
+  s->stages = read_setting(p, "stages", 16);
+  s->layout = read_setting(p, "layout", 1 << 16);
   name_list params = {0};
   tval_list inits = {0};
   if (text_accept_word(p->c, "carry")) {
@@ -352,6 +362,10 @@ static void read_if(parser *p, tstmt *s, const name_list *results) {
 
 static void read_operands(parser *p, tstmt *s) {
   tval_list in = {0};
+  if (s->kind == TILE_DOT)
+    s->unit = text_accept_word(p->c, "mma")     ? DOT_MMA
+              : text_accept_word(p->c, "wgmma") ? DOT_WGMMA
+                                                : DOT_FMA;
   read_values(p, &in);
   set_inputs(p, s, &in);
   if (s->kind == TILE_REDUCE || s->kind == TILE_ARG_REDUCE || s->kind == TILE_DOT) read_over(p, s);
@@ -530,11 +544,13 @@ static void read_head(parser *p) {
   text_expect(c, '{');
   text_facts(c, &p->k->ix);
   read_axes(p);
+  tile_parse_layouts(c, p->k);
   if (c->failed) return;
   int body = c->at;
   c->at = arguments;
   read_arguments(p);
   if (text_accept_word(c, "vec")) p->k->vec_axis = read_axis_extent(p, &p->k->vec_lanes);
+  tile_parse_threads(c, p->k);
   text_expect(c, '{');
   if (!c->failed) c->at = body;
 }

@@ -5,3 +5,9 @@
 
 /// A kernel after the word "kernel" (ir/tile_parse.c); null on failure.
 kernel *tile_parse_kernel(text_cursor *c);
+
+// ir/tile_threads.c
+/// "threads 256 producers 4 blocks_per_sm 1", all optional.
+void tile_parse_threads(text_cursor *c, kernel *k);
+/// Lines "layout { ... }".
+void tile_parse_layouts(text_cursor *c, kernel *k);

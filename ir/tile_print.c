@@ -183,6 +183,7 @@ static void put_local(printer *p, const tstmt *s) {
     sb_put(p->out, known ? axis_text(k, b->local_axes[b->panel_dim]) : STR("?"));
     sb_printf(p->out, ":%d", b->panel);
   }
+  if (b->swizzle) sb_puts(p->out, " swizzle");
 }
 
 static void put_region(printer *p, const tregion *r);
@@ -195,6 +196,8 @@ static void put_loop(printer *p, const tstmt *s) {
   if (s->reverse) sb_puts(p->out, " reverse");
   if (s->vec) sb_puts(p->out, " vec");
   if (s->stage) sb_puts(p->out, " stage");
+  if (s->stages) sb_printf(p->out, " stages=%d", s->stages);
+  if (s->layout) sb_printf(p->out, " layout=%d", s->layout);
   int n = s->body ? s->body->nparams : 0;
   for (int i = 0; i < n || i < s->nin; i++) {
     sb_puts(p->out, i ? ", " : " carry ");
@@ -282,6 +285,8 @@ static void put_operands(printer *p, const tstmt *s) {
     case TILE_ARG:
     case TILE_ARG_REDUCE:
     case TILE_DOT:
+      if (s->kind == TILE_DOT && s->unit != DOT_FMA)
+        sb_puts(out, s->unit == DOT_MMA ? " mma" : " wgmma");
       if (s->nin) sb_putc(out, ' ');
       put_values(p, s->in, s->nin);
       if (s->naxes) put_axes(p, s);
@@ -348,6 +353,7 @@ static void put_head(printer *p) {
   sb_putc(out, ')');
   if (k->vec_axis >= 0)
     sb_printf(out, " vec %.*s:%d", STR_FMT(axis_text(k, k->vec_axis)), k->vec_lanes);
+  tile_print_threads(k, out);
   sb_puts(out, " {");
 }
 
@@ -405,6 +411,7 @@ void kernel_print_notes(const kernel *k, tile_note_fn *note, void *ctx, strbuf *
   put_head(&p);
   put_facts(&k->ix, 1, out);
   put_kernel_axes(&p);
+  tile_print_layouts(k, out);
   put_note(&p, NULL);
   put_line(&p);
   sb_puts(out, "grid ");

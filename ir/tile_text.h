@@ -10,6 +10,10 @@ void kernel_print_notes(const kernel *k, tile_note_fn *note, void *ctx, strbuf *
 /// The words of the text form.
 const char *tile_op_word(tile_op kind);
 
+// The same for what a kernel says of its threads (ir/tile_threads.c).
+void tile_print_threads(const kernel *k, strbuf *out);
+void tile_print_layouts(const kernel *k, strbuf *out);
+
 /// Strides of a contiguous row-major buffer, in the pool of the dims.
 void ix_row_major(ix_pool *p, const ix *dims, int rank, ix *strides);
 

@@ -6,7 +6,7 @@
 //
 // One row per kind of statement says how many values go in and out and which function knows the
 // rest. Programs are in ir/tile_verify_program.c.
-#include "ir/tile_text.h"
+#include "ir/tile_verify.h"
 
 typedef struct violation {
   const tstmt *at;  // null: the kernel itself
@@ -557,6 +557,12 @@ static str notes_of(void *ctx, const tstmt *s) {
   return sb_str(&text);
 }
 
+static void complain(void *ctx, const tstmt *s, str text) {
+  verifier *v = ctx;
+  violation found = {s, text};
+  vec_push(v->arena, &v->found, found);
+}
+
 bool kernel_verify(const kernel *k, arena *a, str *report) {
   verifier v = {.k = k, .arena = a};
   *report = (str){0};
@@ -569,6 +575,7 @@ bool kernel_verify(const kernel *k, arena *a, str *report) {
   verify_head(&v);
   verify_region(&v, &k->body, NULL);
   verify_tail(&v);
+  if (!v.found.len) tile_verify_threads(k, a, complain, &v);
   if (!v.found.len) return true;
   strbuf out = sb_new(a);
   kernel_print_notes(k, notes_of, &v, &out);

@@ -2,6 +2,11 @@
 #pragma once
 #include "ir/tile_text.h"
 
+typedef void tile_complain(void *ctx, const tstmt *s, str text);
+/// The rules about threads of a kernel that keeps all others; complains about statements, or about
+/// the kernel itself (null).
+void tile_verify_threads(const kernel *k, arena *a, tile_complain *complain, void *ctx);
+
 /// Temps inside of the arena, aligned, and disjoint while both are live: a "// ..." line in *text
 /// per violation. `pool` is where sizes are compared. The buffers and steps have been judged.
 void tile_verify_arena(const program *p, ix_pool *pool, strbuf *text);

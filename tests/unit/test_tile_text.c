@@ -9,6 +9,7 @@ static const char *const files[] = {
     "softmax_last.tile", "softmax_first.tile", "matmul_packed.tile", "argmax.tile",
     "pad_guard.tile",    "gather_check.tile",  "scatter_add.tile",   "nested_tails.tile",
     "temps_host.tile",   "skip_blocks.tile",   "everything.tile",
+    "gpu_matmul.tile",   "gpu_softmax.tile",
 };
 enum { NFILES = sizeof files / sizeof *files };
 

@@ -1,0 +1,245 @@
+// The rules about threads, layouts, staging and tensor cores. Walks a kernel that is sound
+// otherwise, with the open ranges and the layout in force.
+//
+// - Digits multiply to their extent; those of threads are powers of two below the thread count.
+// - What is open together lies on different digits of the thread number: each thread of a block
+//   then has its own elements, or all of them alike.
+// - A value is used only where its axes lie as they did where it was made.
+// - Operands of tensor cores come from on-chip buffers, their accumulators lie as the unit wants.
+#include <stdarg.h>
+
+#include "ir/tile_verify.h"
+
+typedef struct walker {
+  const kernel *k;
+  arena *arena;
+  tile_complain *complain;
+  void *ctx;
+  int *extent;          // by axis: of the current range; 0 closed
+  int layout;           // in force
+  int *made_in;         // by value id: the layout in force at its definition
+  const tstmt **maker;  // by value id
+} walker;
+
+static void bad(walker *w, const tstmt *s, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void bad(walker *w, const tstmt *s, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  w->complain(w->ctx, s, str_vprintf(w->arena, format, args));
+  va_end(args);
+}
+
+static char *axis_z(const walker *w, int a) { return str_z(w->arena, w->k->axes.data[a].name); }
+
+static bool power_of_two(int v) { return v > 0 && !(v & (v - 1)); }
+
+static const axis_layout *find(const walker *w, int layout, int axis, int extent) {
+  return layout < w->k->layouts.len
+             ? thread_layout_find(&w->k->layouts.data[layout], axis, extent)
+             : NULL;
+}
+
+// ---- the layouts by themselves
+
+/// The bits of the thread number that the digits are made of; reports digits that overlap.
+static int thread_bits(walker *w, const axis_layout *a, bool report) {
+  int bits = 0;
+  for (int i = 0; i < a->ndigits; i++) {
+    layout_digit d = a->digits[i];
+    if (!d.stride) continue;
+    int own = (d.size - 1) * d.stride;
+    if (report && (bits & own))
+      bad(w, NULL, "digits of %s:%d overlap in the thread number", axis_z(w, a->axis), a->extent);
+    bits |= own;
+  }
+  return bits;
+}
+
+static void verify_axis_layout(walker *w, const axis_layout *a) {
+  int64_t product = 1;
+  char *name = axis_z(w, a->axis);
+  bool powers = true;
+  if (!a->ndigits) bad(w, NULL, "%s:%d has no digits", name, a->extent);
+  for (int i = 0; i < a->ndigits && product <= 1 << 24; i++) {
+    layout_digit d = a->digits[i];
+    product *= d.size;
+    if (!d.stride) continue;
+    powers = powers && power_of_two(d.size) && power_of_two(d.stride);
+    if (!power_of_two(d.size) || !power_of_two(d.stride))
+      bad(w, NULL, "t%d@%d of %s: sizes and strides of thread digits are powers of two", d.size,
+          d.stride, name);
+    else if ((int64_t)d.size * d.stride > w->k->threads)
+      bad(w, NULL, "t%d@%d of %s goes beyond %d threads", d.size, d.stride, name, w->k->threads);
+  }
+  if (product != a->extent) bad(w, NULL, "the digits of %s:%d do not make that extent", name, a->extent);
+  if (powers) thread_bits(w, a, true);
+}
+
+static void verify_head(walker *w) {
+  const kernel *k = w->k;
+  if (!k->threads) {
+    if (k->layouts.len || k->producer_warps || k->blocks_per_sm)
+      bad(w, NULL, "a kernel without threads has no layouts, producers or resident blocks");
+    return;
+  }
+  if (k->threads % 32 || k->threads + 32 * k->producer_warps > 1024)
+    bad(w, NULL, "%d threads and %d producer warps: a block has whole warps, at most 1024 threads",
+        k->threads, k->producer_warps);
+  for (int i = 0; i < k->layouts.len; i++) {
+    const thread_layout *l = &k->layouts.data[i];
+    for (int j = 0; j < l->axes.len; j++) {
+      const axis_layout *a = &l->axes.data[j];
+      if (thread_layout_find(l, a->axis, a->extent) != a)
+        bad(w, NULL, "layout %d names %s:%d twice", i, axis_z(w, a->axis), a->extent);
+      verify_axis_layout(w, a);
+    }
+  }
+  for (int i = k->nargs; i < k->bufs.len; i++) {
+    const tile_buf *b = &k->bufs.data[i];
+    if (b->swizzle && b->panel * dtype_bytes(b->type) != 128)
+      bad(w, NULL, "%.*s is swizzled, but its panels are not 128 bytes wide", STR_FMT(b->name));
+  }
+}
+
+// ---- the walk
+
+/// Ranges that are open together do not share bits of the thread number.
+static void verify_open_ranges(walker *w, const tstmt *s) {
+  int bits = 0;
+  for (int a = 0; a < w->k->axes.len; a++) {
+    const axis_layout *l = w->extent[a] ? find(w, w->layout, a, w->extent[a]) : NULL;
+    if (!l) continue;
+    int own = thread_bits(w, l, false);
+    if (own & bits)
+      bad(w, s, "%s:%d lies on threads of another open range", axis_z(w, a), w->extent[a]);
+    bits |= own;
+  }
+}
+
+static bool same_layout(const axis_layout *a, const axis_layout *b) {
+  if (!a || !b) return a == b;
+  if (a->ndigits != b->ndigits) return false;
+  for (int i = 0; i < a->ndigits; i++)
+    if (a->digits[i].size != b->digits[i].size || a->digits[i].stride != b->digits[i].stride)
+      return false;
+  return true;
+}
+
+static void verify_operands(walker *w, const tstmt *s) {
+  for (int i = 0; i < s->nin; i++) {
+    const tval *v = s->in[i];
+    int made = w->made_in[v->id];
+    if (made == w->layout) continue;
+    for (int k = 0; k < v->naxes; k++)
+      if (!same_layout(find(w, made, v->axes[k], v->extents[k]),
+                       find(w, w->layout, v->axes[k], v->extents[k])))
+        bad(w, s, "operand %d lies otherwise along %s where it was made", i,
+            axis_z(w, v->axes[k]));
+  }
+}
+
+static void define(walker *w, const tstmt *s, tval *const *values, int n) {
+  for (int i = 0; i < n; i++) {
+    w->made_in[values[i]->id] = w->layout;
+    w->maker[values[i]->id] = s;
+  }
+}
+
+/// The load of an on-chip buffer that the value widens; null when it is something else.
+static const tstmt *widened_load(const walker *w, const tval *v) {
+  const tstmt *cast = w->maker[v->id];
+  if (!cast || cast->kind != TILE_MAP || cast->op != OP_cast) return NULL;
+  const tstmt *load = w->maker[cast->in[0]->id];
+  if (!load || load->kind != TILE_LOAD || load->buf < w->k->nargs || load->guard || load->nin)
+    return NULL;
+  dtype t = load->out[0]->type;
+  return t == DT_f16 || t == DT_bf16 ? load : NULL;
+}
+
+static bool digits_begin(const axis_layout *a, const layout_digit *want, int n) {
+  if (!a || a->ndigits < n) return false;
+  for (int i = 0; i < n; i++)
+    if (a->digits[i].size != want[i].size || a->digits[i].stride != want[i].stride) return false;
+  return true;
+}
+
+/// The only axis of v with more than one lane that `other` lacks; -1 none or several.
+static int own_axis(const tval *v, const tval *other) {
+  int found = -1;
+  for (int i = 0; i < v->naxes; i++) {
+    if (v->extents[i] == 1 || tval_extent(other, v->axes[i])) continue;
+    if (found >= 0) return -1;
+    found = v->axes[i];
+  }
+  return found;
+}
+
+/// Rows of the accumulator on lanes / 4 and the warps, columns on lanes % 4 and in registers.
+static void verify_tensor_dot(walker *w, const tstmt *s) {
+  static const layout_digit rows[] = {{8, 4}, {2, 0}, {4, 32}}, columns[] = {{2, 0}, {4, 1}};
+  const tstmt *a = widened_load(w, s->in[0]), *b = widened_load(w, s->in[1]);
+  if (!w->k->threads) return bad(w, s, "a tensor core needs threads");
+  if (!a || !b || a->out[0]->type != b->out[0]->type)
+    return bad(w, s, "operands of tensor cores are widened loads of on-chip buffers, alike in type");
+  if (s->in[2]->type != DT_f32) return bad(w, s, "tensor cores sum in f32");
+  int m = own_axis(s->in[0], s->in[1]), n = own_axis(s->in[1], s->in[0]), depth = 1;
+  for (int i = 0; i < s->naxes; i++) depth *= tval_extent(s->in[0], s->axes[i]);
+  if (m < 0 || n < 0) return bad(w, s, "tensor cores need one axis of rows and one of columns");
+  if (depth % 16) bad(w, s, "tensor cores sum over multiples of 16, not %d", depth);
+  bool wide = s->unit == DOT_WGMMA;
+  const axis_layout *lm = find(w, w->layout, m, tval_extent(s->in[0], m));
+  const axis_layout *ln = find(w, w->layout, n, tval_extent(s->in[1], n));
+  if (!digits_begin(lm, rows, wide ? 3 : 2) || !digits_begin(ln, columns, 2))
+    bad(w, s, "the accumulator does not lie as the tensor core wants it");
+  for (int i = 2; wide && ln && i < ln->ndigits; i++)
+    if (ln->digits[i].stride) bad(w, s, "columns of a warpgroup are in its registers");
+}
+
+static void walk_region(walker *w, const tregion *r);
+
+static void walk_loop(walker *w, const tstmt *s) {
+  const kernel *k = w->k;
+  int outer = w->extent[s->axis], layout = w->layout;
+  if (!k->threads && (s->stages || s->layout)) bad(w, s, "stages and layouts are for threads");
+  if (s->stages < 0 || s->stages > 16) bad(w, s, "%d stages", s->stages);
+  if (s->layout < 0 || (s->layout && s->layout >= k->layouts.len))
+    return bad(w, s, "there is no layout %d", s->layout);
+  if (s->layout && s->nout) bad(w, s, "a loop with a layout of its own carries nothing");
+  define(w, s, s->out, s->nout);
+  w->extent[s->axis] = s->extent;
+  if (s->layout) w->layout = s->layout;
+  verify_open_ranges(w, s);
+  define(w, NULL, s->body->params, s->body->nparams);
+  walk_region(w, s->body);
+  w->layout = layout;
+  w->extent[s->axis] = outer;
+}
+
+static void walk_region(walker *w, const tregion *r) {
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    verify_operands(w, s);
+    if (s->kind == TILE_DOT && s->unit != DOT_FMA) verify_tensor_dot(w, s);
+    if (s->kind == TILE_LOOP) {
+      walk_loop(w, s);
+      continue;
+    }
+    if (s->kind == TILE_IF) {
+      walk_region(w, s->body);
+      if (s->other) walk_region(w, s->other);
+    }
+    define(w, s, s->out, s->nout);
+  }
+}
+
+void tile_verify_threads(const kernel *k, arena *a, tile_complain *complain, void *ctx) {
+  walker w = {.k = k, .arena = a, .complain = complain, .ctx = ctx};
+  w.extent = arena_array(a, int, k->axes.len);
+  w.made_in = arena_array(a, int, k->nvals);
+  w.maker = arena_array(a, const tstmt *, k->nvals);
+  verify_head(&w);
+  for (int i = 0; i < k->grid.len; i++) w.extent[k->grid.data[i].axis] = k->grid.data[i].extent;
+  if (k->threads) verify_open_ranges(&w, NULL);
+  walk_region(&w, &k->body);
+}
