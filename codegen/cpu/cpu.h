@@ -14,6 +14,7 @@
 // (function, grid, loop) where the roots it uses exist, so loop-invariant code is outside loops
 // without an optimisation pass.
 #pragma once
+#include "codegen/codegen.h"
 #include "codegen/emit.h"
 #include "ir/tile.h"
 
@@ -241,9 +242,20 @@ lval gen_kernel(emit *e, arena *a, const program *p, const kernel *k, ix_pool *s
                 ix_list *peaks);
 
 // ---- entry.c
-/// The exported functions of codegen/abi.h. peaks: scratch sizes of all kernels.
-void gen_entry(emit *e, arena *a, const program *p, const lval *kernels, const ix_pool *sizes,
-               const ix_list *peaks);
+/// How the kernels of a program are run: by the task functions here, or by frame->launch.
+typedef struct entry_kernels {
+  const lval *tasks;         // by kernel
+  const ix_pool *sizes;      // of peaks
+  const ix_list *peaks;      // scratch sizes of all kernels
+  const struct tcf_kernel_info *infos;  // by kernel; null: tasks
+} entry_kernels;
+/// The exported functions of codegen/abi.h.
+void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels);
 
 // ---- module.c
 lval function_new(emit *e, const char *name, LLVMTypeRef type, bool exported);
+/// Fills the open module with the functions of p.
+typedef void module_fill(emit *e, const program *p, void *ctx);
+/// codegen_cpu with another filling.
+bool module_compile(arena *a, const program *p, const codegen_options *options, module_fill *fill,
+                    void *ctx, code *out, str *error);

@@ -4,11 +4,21 @@
 //   int32_t f(params..., outputs..., symbols..., frame)
 //     block = { frame, -, scratch size, symbols..., - }
 //     per step: block.site = step << 16; block.buffers = ...; frame->parallel_for(kernel, tiles)
+//
+// With kernels on a device:
+//
+//     block = { 0, -, -, symbols..., - }
+//     per step: block.site = step << 16; block.tiles = tiles; block.buffers = ...; maps = ...
+//               frame->launch(frame->device, kernel, block, tiles, maps)
 #include "base/fault.h"
 #include "codegen/abi.h"
 #include "codegen/cpu/cpu.h"
+#include "codegen/nvptx/host.h"
 
 #include <stddef.h>
+
+// The site is in the same word of both blocks.
+_Static_assert((int)ARG_SITE == (int)KERNEL_SITE, "see kernel_step");
 
 // ---- sizes
 
@@ -56,9 +66,11 @@ static void size_function(emit *e, arena *a, const program *p, const char *what,
 
 typedef struct entry {
   kgen g;
-  const lval *kernels;
+  const entry_kernels *kernels;
   lval *buffers;  // addresses
   lval block;     // argument block of kernels, words of 8 bytes
+  int symbols;    // its first word of a symbol
+  lval maps;      // devices: sizes and strides for tensor maps
   lval host_ptrs, host_dims;
 } entry;
 
@@ -119,16 +131,66 @@ static void run_tiles(entry *en, lval kernel, ix tiles) {
   guard_end(g, after);
 }
 
-static void kernel_step(entry *en, int number, const step *s) {
+static void cpu_step(entry *en, const step *s) {
   kgen *g = &en->g;
-  int first = ARG_SYMBOLS + g->program->symbols.len;
-  put_word(g, en->block, ARG_SITE, int64(g, (int64_t)number << 16));
-  for (int i = 0; i < s->nbufs; i++)
-    put_word(g, en->block, first + i, en->buffers[s->bufs[i]]);
-  run_tiles(en, en->kernels[s->kernel], tiles_of(g, g->program->kernels.data[s->kernel]));
+  run_tiles(en, en->kernels->tasks[s->kernel], tiles_of(g, g->program->kernels.data[s->kernel]));
   if (!s->nsites) return;
   lval site = load_field(g, g->e->i64, offsetof(tcf_frame, error_site));
   return_if(g, LLVMBuildICmp(g->e->builder, LLVMIntNE, site, int64(g, 0), ""), TCF_CALL_INDEX);
+}
+
+/// Sizes, then strides in bytes without the innermost, of each argument that has a tensor map.
+static void put_maps(entry *en, const kernel *k, const tcf_kernel_info *info) {
+  kgen *g = &en->g;
+  int word = 0;
+  for (int m = 0; m < info->nmaps; m++) {
+    int arg = info->maps[m].word - KERNEL_SYMBOLS - g->program->symbols.len;
+    check(arg >= 0 && arg < k->nargs && info->maps[m].rank == k->bufs.data[arg].rank);
+    const tile_buf *b = &k->bufs.data[arg];
+    for (int d = 0; d < b->rank; d++) {
+      ix size = b->dims[map_dimension(k, arg, d)];
+      put_word(g, en->maps, word++, ix_value(g, ix_substitute(&g->ix, &k->ix, size, NULL, 0)));
+    }
+    for (int d = 1; d < b->rank; d++) {
+      ix stride = ix_substitute(&g->ix, &k->ix, b->strides[map_dimension(k, arg, d)], NULL, 0);
+      ix bytes = ix_scale(&g->ix, stride, dtype_bytes(b->type));
+      put_word(g, en->maps, word++, ix_value(g, bytes));
+    }
+  }
+}
+
+/// Errors of the device are found by who waits for it: launches only start.
+static void device_step(entry *en, const step *s) {
+  kgen *g = &en->g;
+  emit *e = g->e;
+  const kernel *k = g->program->kernels.data[s->kernel];
+  ix tiles = tiles_of(g, k);
+  int64_t n;
+  bool known = ix_is_const(&g->ix, tiles, &n);
+  if (known && n <= 0) return;
+  lval count = ix_value(g, tiles);
+  lval some = LLVMBuildICmp(e->builder, LLVMIntSGT, count, int64(g, 0), "");
+  LLVMBasicBlockRef after = guard_begin(g, known ? NULL : some);
+  put_word(g, en->block, KERNEL_TILES, count);
+  put_maps(en, k, &en->kernels->infos[s->kernel]);
+  LLVMTypeRef params[] = {e->ptr, e->i32, e->ptr, e->i64, e->ptr};
+  lval args[] = {load_field(g, e->ptr, offsetof(tcf_frame, device)), emit_int(e->i32, s->kernel),
+                 en->block, count, en->maps};
+  lval status = LLVMBuildCall2(e->builder, LLVMFunctionType(e->i32, params, 5, 0),
+                               load_field(g, e->ptr, offsetof(tcf_frame, launch)), args, 5, "");
+  return_if(g, LLVMBuildICmp(e->builder, LLVMIntNE, status, emit_int(e->i32, 0), ""),
+            TCF_CALL_LAUNCH);
+  guard_end(g, after);
+}
+
+static void kernel_step(entry *en, int number, const step *s) {
+  kgen *g = &en->g;
+  int first = en->symbols + g->program->symbols.len;
+  put_word(g, en->block, ARG_SITE, int64(g, (int64_t)number << 16));
+  for (int i = 0; i < s->nbufs; i++)
+    put_word(g, en->block, first + i, en->buffers[s->bufs[i]]);
+  if (en->kernels->infos) device_step(en, s);
+  else cpu_step(en, s);
 }
 
 static void host_step(entry *en, int number, const step *s) {
@@ -157,6 +219,17 @@ static lval stack_words(kgen *g, int words) {
   return block;
 }
 
+static int most_map_words(const entry *en) {
+  int most = 0;
+  for (int k = 0; en->kernels->infos && k < en->g.program->kernels.len; k++) {
+    int words = 0;
+    const tcf_kernel_info *info = &en->kernels->infos[k];
+    for (int m = 0; m < info->nmaps; m++) words += 2 * info->maps[m].rank - 1;
+    if (words > most) most = words;
+  }
+  return most;
+}
+
 static void place_blocks(entry *en) {
   const program *p = en->g.program;
   int bufs = 0, ptrs = 0, dims = 0;
@@ -169,7 +242,8 @@ static void place_blocks(entry *en) {
     if (host && s->nbufs > ptrs) ptrs = s->nbufs;
     if (host && ndims > dims) dims = ndims;
   }
-  en->block = stack_words(&en->g, ARG_SYMBOLS + p->symbols.len + bufs);
+  en->block = stack_words(&en->g, en->symbols + p->symbols.len + bufs);
+  en->maps = stack_words(&en->g, most_map_words(en));
   en->host_ptrs = stack_words(&en->g, ptrs);
   en->host_dims = stack_words(&en->g, dims);
 }
@@ -196,21 +270,33 @@ static lval entry_function(emit *e, arena *a, const program *p) {
   return function_new(e, str_z(a, p->name), type, true);
 }
 
-void gen_entry(emit *e, arena *a, const program *p, const lval *kernels, const ix_pool *sizes,
-               const ix_list *peaks) {
+/// What is the same for all steps.
+static void fill_block(entry *en) {
+  kgen *g = &en->g;
+  for (int i = 0; i < g->program->symbols.len; i++)
+    put_word(g, en->block, en->symbols + i, g->symbols[i]);
+  if (en->kernels->infos) {
+    put_word(g, en->block, KERNEL_ERROR, int64(g, 0));
+    return;
+  }
+  ix_list list = distinct(g, en->kernels->sizes, en->kernels->peaks);
+  put_word(g, en->block, ARG_FRAME, g->frame);
+  put_word(g, en->block, ARG_SCRATCH, largest(g, list.data, list.len));
+}
+
+void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels) {
   lval function = entry_function(e, a, p);
   int npointers = p->nparams + p->noutputs, nsymbols = p->symbols.len;
-  entry en = {.g = kgen_open(e, a, p, NULL, function), .kernels = kernels};
+  entry en = {.g = kgen_open(e, a, p, NULL, function),
+              .kernels = kernels,
+              .symbols = kernels->infos ? KERNEL_SYMBOLS : ARG_SYMBOLS};
   kgen *g = &en.g;
   g->frame = LLVMGetParam(function, (unsigned)(npointers + nsymbols));
   for (int i = 0; i < nsymbols; i++)
     g->symbols[i] = LLVMGetParam(function, (unsigned)(npointers + i));
   place_blocks(&en);
   place_buffers(&en);
-  ix_list list = distinct(g, sizes, peaks);
-  put_word(g, en.block, ARG_FRAME, g->frame);
-  put_word(g, en.block, ARG_SCRATCH, largest(g, list.data, list.len));
-  for (int i = 0; i < nsymbols; i++) put_word(g, en.block, ARG_SYMBOLS + i, g->symbols[i]);
+  fill_block(&en);
   for (int i = 0; i < p->steps.len; i++) {
     const step *s = &p->steps.data[i];
     if (s->kind == STEP_HOST) host_step(&en, i, s);
@@ -218,8 +304,8 @@ void gen_entry(emit *e, arena *a, const program *p, const lval *kernels, const i
   }
   return_status(g, TCF_CALL_OK);
   kgen_close(g);
-  ix_list arena_bytes = {0};
+  ix_list arena_bytes = {0}, none = {0};
   if (p->arena_bytes) vec_push(a, &arena_bytes, p->arena_bytes);
   size_function(e, a, p, "arena", &p->ix, &arena_bytes);
-  size_function(e, a, p, "scratch", sizes, peaks);
+  size_function(e, a, p, "scratch", kernels->sizes, kernels->peaks ? kernels->peaks : &none);
 }

@@ -76,15 +76,21 @@ static void close_module(module_gen *m) {
   machine_close(&m->machine);
 }
 
-static void generate(module_gen *m, const program *p) {
-  emit *e = &m->e;
+/// Kernels as tasks, then the entry.
+static void fill_with_tasks(emit *e, const program *p, void *ctx) {
+  (void)ctx;
   ix_pool sizes;
   ix_list peaks = {0};
   ix_init(&sizes, e->arena);
-  lval *kernels = arena_array(e->arena, lval, p->kernels.len);
+  lval *tasks = arena_array(e->arena, lval, p->kernels.len);
   for (int i = 0; i < p->kernels.len; i++)
-    kernels[i] = gen_kernel(e, e->arena, p, p->kernels.data[i], &sizes, &peaks);
-  gen_entry(e, e->arena, p, kernels, &sizes, &peaks);
+    tasks[i] = gen_kernel(e, e->arena, p, p->kernels.data[i], &sizes, &peaks);
+  entry_kernels kernels = {.tasks = tasks, .sizes = &sizes, .peaks = &peaks};
+  gen_entry(e, e->arena, p, &kernels);
+}
+
+static void add_target_attributes(module_gen *m) {
+  emit *e = &m->e;
   for (lval f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) {
     if (LLVMIsDeclaration(f)) continue;
     add_text_attribute(e, f, "target-cpu", m->machine.cpu);
@@ -122,8 +128,8 @@ static bool write_code(module_gen *m, code_kind kind, arena *a, code *out, str *
 }
 
 /// The arena of what lives only during the call is released before a fault is passed on.
-bool codegen_cpu(arena *a, const program *p, const codegen_options *options, code *out,
-                 str *error) {
+bool module_compile(arena *a, const program *p, const codegen_options *options, module_fill *fill,
+                    void *ctx, code *out, str *error) {
   arena scratch = {0};
   module_gen m = {.e = {.arena = &scratch, .fast_math = options->fast_math}};
   volatile bool done = false;
@@ -131,7 +137,8 @@ bool codegen_cpu(arena *a, const program *p, const codegen_options *options, cod
   if (fault_try(&frame)) {
     if (machine_open(&m.machine, &scratch, options->cpu, options->features, &m.e, error)) {
       open_module(&m, p->name, options->kind == CODE_LLVM_IR);
-      generate(&m, p);
+      fill(&m.e, p, ctx);
+      add_target_attributes(&m);
       verify(&m, p->name);
       done = write_code(&m, options->kind, a, out, error);
     } else {
@@ -143,4 +150,9 @@ bool codegen_cpu(arena *a, const program *p, const codegen_options *options, cod
   arena_free(&scratch);
   if (frame.kind != FAULT_NONE) fault_raise(frame.kind, "%s", frame.text);
   return done;
+}
+
+bool codegen_cpu(arena *a, const program *p, const codegen_options *options, code *out,
+                 str *error) {
+  return module_compile(a, p, options, fill_with_tasks, NULL, out, error);
 }

@@ -1,0 +1,16 @@
+// The host side of device code: the x86 object whose entry computes sizes and addresses and starts
+// the kernels through frame->launch (codegen/abi.h).
+#pragma once
+#include "codegen/abi.h"
+#include "codegen/codegen.h"
+
+/// kernels: by number in p->kernels, n of them. image: cubin or PTX text, carried along. The code
+/// runs on any x86-64 and does not depend on the host; of the options only `kind` counts. Exports
+/// f, f_arena_size, f_scratch_size (zero), f_kernels, f_image, f_image_size.
+bool codegen_host_launcher(arena *a, const program *p, const codegen_options *options,
+                           const tcf_kernel_info *kernels, int n, code image, code *out,
+                           str *error);
+
+/// The dimension of argument `arg` that is dimension d of its tensor map, 0 the innermost: the one
+/// with stride 1 first, then the others from the last to the first.
+int map_dimension(const kernel *k, int arg, int d);
