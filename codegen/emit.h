@@ -18,6 +18,9 @@ typedef struct emit {
   bool avx512;   // F, BW, DQ, VL
   bool avx2;     // with FMA
   bool avx512_bf16, avx512_fp16, f16c;
+  // GPUs (0 elsewhere)
+  int sm;            // 80, 90, 100, 120
+  bool sm_specific;  // sm_90a and its kin
   bool fast_math;
   LLVMTypeRef i1, i8, i16, i32, i64, f16, bf16, f32, f64, ptr, void_;
 } emit;
