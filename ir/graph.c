@@ -204,6 +204,7 @@ void graph_compact(graph *g, node **replacement) {
     decision *d = &g->decisions.data[k];
     if (d->producer >= 0) d->producer = renumbered[d->producer];
     if (d->consumer >= 0) d->consumer = renumbered[d->consumer];
+    if (d->shared) d->shared = 1 + renumbered[d->shared - 1];
   }
 }
 

@@ -67,6 +67,7 @@ typedef struct decision {
   span producer_at, consumer_at;
   int64_t bytes;  // memory traffic saved (fused) or spent (not), estimated
   int64_t flops;  // recomputation spent
+  int shared;     // 1 + the node that both read, where neither reads the other; 0 none
 } decision;
 
 typedef struct output {

@@ -208,6 +208,7 @@ static void add_edges(const explainer *x, explain_kernel *k) {
       edge.producer = node_label(x->a, producer);
       if (!d->fused) edge.other_kernel = producer->kernel;
     }
+    if (d->shared) edge.shared = buffer_of(x, g->nodes.data[d->shared - 1]).name;
     vec_push(x->a, &k->edges, edge);
   }
 }

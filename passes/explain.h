@@ -20,6 +20,7 @@ typedef struct explain_buffer {
 typedef struct explain_edge {
   decision why;
   str producer, consumer;  // "dot %3"; empty: none
+  str shared;              // "x": the buffer that both read, where neither reads the other; or empty
   int other_kernel;        // of the producer when not fused; -1 a parameter or none
 } explain_edge;
 

@@ -84,6 +84,11 @@ static void put_edge(strbuf *out, const diag_list *files, const explain_edge *e)
   put_escaped(out, e->consumer);
   sb_printf(out, "</code></td><td title=\"%s\">", reason_name(d->why));
   put_escaped(out, str_from(reason_text(d->why)));
+  if (e->shared.len) {
+    sb_puts(out, "; both read <code>");
+    put_escaped(out, e->shared);
+    sb_puts(out, "</code>");
+  }
   sb_puts(out, "</td><td>");
   if (d->bytes) {
     sb_puts(out, d->fused ? "saves " : "costs ");

@@ -37,6 +37,7 @@ static json_t *edge(const explain_edge *e, const diag_list *files) {
   json_object_set_new(o, "consumer", text(e->consumer));
   json_object_set_new(o, "producer_kernel",
                       e->other_kernel >= 0 ? json_integer(e->other_kernel) : json_null());
+  json_object_set_new(o, "shared", e->shared.len ? text(e->shared) : json_null());
   json_object_set_new(o, "bytes", json_integer((json_int_t)d->bytes));
   json_object_set_new(o, "flops", json_integer((json_int_t)d->flops));
   json_object_set_new(o, "producer_at", position(files, d->producer_at));

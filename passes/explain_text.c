@@ -48,6 +48,7 @@ static void put_edge(strbuf *out, const diag_list *files, const explain_edge *e)
   if (e->other_kernel >= 0) sb_printf(out, " (kernel %d)", e->other_kernel);
   sb_printf(out, " -> %.*s: %s", STR_FMT(e->consumer), reason_name(d->why));
   if (!d->fused) sb_printf(out, ", %s", reason_text(d->why));
+  if (e->shared.len) sb_printf(out, "; both read %.*s", STR_FMT(e->shared));
   if (d->bytes) {
     sb_puts(out, d->fused ? "; saves " : "; costs ");
     explain_put_scaled(out, (double)d->bytes, "B");

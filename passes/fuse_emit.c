@@ -114,6 +114,34 @@ static void decide_view(emitter *e, const node *old, const node *new) {
   vec_push(f->g->arena, &f->g->decisions, d);
 }
 
+static int stored_id(const emitter *e, int buffer) {
+  const node *n = e->f->nodes[buffer];
+  return n->op == OP_param ? n->id : e->stored_at[buffer]->id;
+}
+
+/// Marks by `bit` what the unit reads from memory, through the other nodes of its cluster.
+static void mark_reads(const fusion *f, const candidate *c, const node *n, uint8_t bit,
+                       uint8_t *seen) {
+  if (seen[n->id] & bit) return;
+  seen[n->id] |= bit;
+  for (int k = 0; c->member[n->id] && k < n->nin; k++) mark_reads(f, c, n->in[k], bit, seen);
+}
+
+/// The largest buffer that both units of a cluster read; -1 none.
+static int common_buffer(const emitter *e, int cluster, const node *a, const node *b) {
+  fusion *f = e->f;
+  candidate c = fusion_candidate(f, cluster, -1);
+  uint8_t *seen = arena_array(f->a, uint8_t, f->n);
+  mark_reads(f, &c, a, 1, seen);
+  mark_reads(f, &c, b, 2, seen);
+  int best = -1;
+  for (int id = 0; id < f->n; id++) {
+    if (seen[id] != 3 || c.member[id]) continue;
+    if (best < 0 || node_bytes(f->g, f->nodes[id]) > node_bytes(f->g, f->nodes[best])) best = id;
+  }
+  return best;
+}
+
 /// Outputs of one kernel that do not depend on one another are there for the data they share.
 static void decide_siblings(emitter *e, int cluster) {
   fusion *f = e->f;
@@ -138,6 +166,8 @@ static void decide_siblings(emitter *e, int cluster) {
     decision d = {.why = REASON_siblings, .fused = true, .producer = new_id(e, cluster, first->id),
                   .consumer = new_id(e, cluster, other->id), .producer_at = first->at,
                   .consumer_at = other->at};
+    int buffer = common_buffer(e, cluster, first, other);
+    if (buffer >= 0) d.shared = 1 + stored_id(e, buffer);
     vec_push(f->g->arena, &f->g->decisions, d);
   }
 }
@@ -185,7 +215,8 @@ static void decide_shared(emitter *e, int buffer, int first, int second) {
   int p = reading_unit(f, first, buffer), q = reading_unit(f, second, buffer);
   decision d = {.why = REASON_read_twice_is_faster, .bytes = (int64_t)bytes,
                 .producer = new_id(e, first, p), .consumer = new_id(e, second, q),
-                .producer_at = f->nodes[p]->at, .consumer_at = f->nodes[q]->at};
+                .producer_at = f->nodes[p]->at, .consumer_at = f->nodes[q]->at,
+                .shared = 1 + stored_id(e, buffer)};
   if (!v.ok) d.why = v.why;
   else if (clusters_cyclic(f, first, second)) d.why = REASON_cycle;
   vec_push(f->g->arena, &f->g->decisions, d);

@@ -162,6 +162,18 @@ expect 0 '"kernels"' explain several.tdsl --format=json
 expect 0 '' explain several.tdsl -o told.txt
 holds 'explain -o writes a file' test -s told.txt
 expect 0 '</body></html>' explain several.tdsl --format=html
+cat >columns.tdsl <<'EOF'
+fn sums(x: f32[N, M], y: f32[N, M]) -> (f32[N], f32[M]) { return (sum(x, M), sum(x * y, N)) }
+fn maps(x: f32[N, M]) -> (f32[N, M], f32[N, M]) { return (exp(x), sin(x)) }
+fn later(x: f32[N, M]) -> (f32[N, M], f32[N], f32[M]) {
+  let e = exp(x)
+  return (e, sum(e, M), sum(e, N))
+}
+EOF
+expect 0 'walks other axes than the reduction; both read x; costs' explain columns.tdsl -e sums
+expect 0 'siblings; both read x' explain columns.tdsl -e maps
+expect 0 '"shared": "x"' explain columns.tdsl -e sums --format=json
+expect 0 'both read <code>x</code>' explain columns.tdsl -e sums --format=html
 for what in passes ops targets errors; do expect 0 '' list $what; done
 expect 0 'E0601 index_out_of_range' list errors
 expect 2 'did you mean passes?' list pases

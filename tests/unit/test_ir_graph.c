@@ -222,7 +222,8 @@ Test(ir_graph, compaction_replaces_drops_and_sorts) {
   replacement[f.e->id] = fast;
   replacement[f.m->id] = f.m;  // itself: kept
   vec_push(&f.arena, &g->decisions, (decision){.producer = f.e->id, .consumer = f.y->id});
-  vec_push(&f.arena, &g->decisions, (decision){.producer = f.s->id, .consumer = -1});
+  vec_push(&f.arena, &g->decisions,
+           (decision){.producer = f.s->id, .consumer = -1, .shared = 1 + f.s->id});
   graph_compact(g, replacement);
   cr_expect_str_eq(text_of(&f.arena, g),
                    "graph @softmax(%x: f32[N, T]) {\n"
@@ -239,6 +240,7 @@ Test(ir_graph, compaction_replaces_drops_and_sorts) {
   cr_expect_eq(g->decisions.data[0].producer, -1);
   cr_expect_eq(g->decisions.data[0].consumer, 7);
   cr_expect_eq(g->decisions.data[1].producer, 6);
+  cr_expect_eq(g->decisions.data[1].shared, 7);
   arena_free(&f.arena);
 }
 
