@@ -221,11 +221,27 @@ static ix exchange(ix_pool *p, ix d, ix_term t, ix atom, ix by) {
   return ix_add(p, ix_sub(p, d, ix_from_term(p, t)), ix_mul(p, ix_from_term(p, others), by));
 }
 
+enum { LARGEST_SCALE = 1 << 20 };
+
+/// k*d with k * atom, a factor of t, written as `whole`, plus k - 1: d is an integer, so it is >= 0
+/// where k*d > -k. 0 when the numbers grow too large.
+static ix scale_out(ix_pool *p, ix d, ix_term t, ix atom, int64_t k, ix whole) {
+  if (k > LARGEST_SCALE || t.coef < -LARGEST_SCALE || t.coef > LARGEST_SCALE) return 0;
+  ix_poly rest = ix_poly_of(p, ix_sub(p, d, ix_from_term(p, t)));
+  for (int i = 0; i < rest.len; i++)
+    if (rest.data[i].coef > INT64_MAX / LARGEST_SCALE ||
+        rest.data[i].coef < -INT64_MAX / LARGEST_SCALE)
+      return 0;
+  ix exchanged = exchange(p, ix_from_term(p, t), t, atom, whole);
+  if (!exchanged) return 0;
+  ix scaled = ix_add(p, ix_scale(p, ix_poly_finish(p, &rest), k), exchanged);
+  return ix_add(p, scaled, ix_const(p, k - 1));
+}
+
 /// An expression that is >= 0 only if d is, without the quotient x/k in the negative term t: from
 /// k*(x/k) <= x where t is a multiple of k or k is a number that d is scaled by, else from
 /// x/k <= x, which needs x >= 0. 0 when there is none.
 static ix drop_quotient(ix_pool *p, ix d, ix_term t, ix atom) {
-  enum { LARGEST = 1 << 20 };
   ix_node n = *ix_get(p, atom);
   ix_term factor = {.coef = 1, .natoms = 1, .atoms = &atom}, others, scale;
   ix_poly by = ix_poly_of(p, n.b);
@@ -233,19 +249,33 @@ static ix drop_quotient(ix_pool *p, ix d, ix_term t, ix atom) {
   if (by.len == 1 && ix_term_divide(p, &t, &factor, &others) &&
       ix_term_divide(p, &others, &by.data[0], &scale))
     return ix_add(p, ix_sub(p, d, ix_from_term(p, t)), ix_mul(p, ix_from_term(p, scale), n.a));
-  if (ix_is_const(p, n.b, &k) && k <= LARGEST && t.coef >= -LARGEST) {
-    ix_poly rest = ix_poly_of(p, ix_sub(p, d, ix_from_term(p, t)));
-    for (int i = 0; i < rest.len; i++)
-      if (rest.data[i].coef > INT64_MAX / LARGEST || rest.data[i].coef < -INT64_MAX / LARGEST)
-        return 0;
-    ix whole = exchange(p, ix_from_term(p, t), t, atom, n.a);
-    return whole ? ix_add(p, ix_scale(p, ix_poly_finish(p, &rest), k), whole) : 0;
-  }
+  if (ix_is_const(p, n.b, &k)) return k < 1 ? 0 : scale_out(p, d, t, atom, k, n.a);
   return ix_bounds(p, n.a).min >= 0 ? exchange(p, d, t, atom, n.a) : 0;
 }
 
-/// Drops a quotient or, where there is none, a remainder x%k <= x of a negative term; 0 when
-/// there is none.
+/// The same for a quotient in a positive term, by k*(x/k) >= x - (k - 1).
+static ix raise_quotient(ix_pool *p, ix d) {
+  ix_poly poly = ix_poly_of(p, d);
+  for (int i = 0; i < poly.len; i++) {
+    ix_term t = poly.data[i];
+    if (t.coef <= 0 || !atoms_nonnegative(p, &t)) continue;
+    for (int j = 0; j < t.natoms; j++) {
+      ix_node n = *ix_get(p, t.atoms[j]);
+      int64_t k;
+      if (n.kind != IX_DIV || !ix_is_const(p, n.b, &k) || k < 1) continue;
+      ix least = ix_sub(p, n.a, ix_const(p, k - 1));
+      bool multiple = t.coef % k == 0;
+      if (multiple) t.coef /= k;
+      ix whole = multiple ? exchange(p, ix_from_term(p, t), t, t.atoms[j], least) : 0;
+      if (whole) return ix_add(p, ix_sub(p, d, ix_from_term(p, poly.data[i])), whole);
+      return scale_out(p, d, poly.data[i], poly.data[i].atoms[j], k, least);
+    }
+  }
+  return 0;
+}
+
+/// Drops a quotient or, where there is none, a remainder x%k <= x of a negative term, else a
+/// quotient of a positive one; 0 when there is none.
 static ix drop_floors(ix_pool *p, ix d) {
   ix_poly poly = ix_poly_of(p, d);
   for (int kind = IX_DIV; kind <= IX_MOD; kind++)
@@ -261,7 +291,7 @@ static ix drop_floors(ix_pool *p, ix d) {
         if (less) return less;
       }
     }
-  return 0;
+  return raise_quotient(p, d);
 }
 
 static bool nonnegative(ix_pool *p, ix d) {

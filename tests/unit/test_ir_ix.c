@@ -267,13 +267,19 @@ Test(ir_ix, known_comparisons) {
                                {"n", "n + #H"}, {"n + 1", "#N*2"},
                                {"#N / 2", "#N"}, {"#N/4*3", "#N"}, {"0", "#N - #N/2"},
                                {"#N/2 + #N/3", "#N"}, {"#N / #H", "#N"}, {"#N % #H", "#N"},
-                               {"#N/2*#H", "#N*#H"}, {"(#N + #H) / 2", "#N + #H"}};
+                               {"#N/2*#H", "#N*#H"}, {"(#N + #H) / 2", "#N + #H"},
+                               {"(#N + 1) / 2", "#N"}, {"#N / 4", "#N / 2"},
+                               {"(#N + 7)/8 * 8", "#N + 7"}, {"#N / 6", "#N/3 + #N/7"},
+                               {"#N", "#N/4*4 + 3"}, {"#N*#H/2*3", "(#N*#H + 2)/3*5 + #N*#H"}};
   for (size_t k = 0; k < sizeof le / sizeof *le; k++)
     cr_expect(ix_known_le(&w.pool, parse(&w, le[k][0]), parse(&w, le[k][1])), "%s <= %s", le[k][0],
               le[k][1]);
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "n"), parse(&w, "#N - 2")));
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "#N/2 + #N/3*2"), parse(&w, "#N")));
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "(#N + 1) / 2 * 2"), parse(&w, "#N")));
+  cr_expect_not(ix_known_le(&w.pool, parse(&w, "(#N + 2) / 2"), parse(&w, "#N")));
+  cr_expect_not(ix_known_le(&w.pool, parse(&w, "#N / 2"), parse(&w, "#N / 3 + 1")));
+  cr_expect_not(ix_known_le(&w.pool, parse(&w, "#N"), parse(&w, "#N/4*4 + 2")));
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "1"), parse(&w, "#N")));
   ix_fact_of(&w.pool, STR("N"))->min = 1;
   cr_expect(ix_known_le(&w.pool, parse(&w, "1"), parse(&w, "#N")));
