@@ -1,0 +1,209 @@
+// Instructions: threads, barriers, copies. The matrix instructions are in ptx_matrix.c.
+#include "codegen/nvptx/ptx.h"
+
+#include <stdio.h>
+
+#include "base/fault.h"
+
+bool ptx_has(const emit *e, ptx_feature f) {
+  if (e->arch != ARCH_NVPTX) return false;
+  switch (f) {
+    case PTX_CP_ASYNC: return e->sm >= 80;
+    case PTX_TMA: return e->sm >= 90;
+    case PTX_SETMAXNREG: return e->sm >= 90 && e->sm_specific;
+    case PTX_WGMMA: return e->sm == 90 && e->sm_specific;
+  }
+  return false;
+}
+
+static lval number(emit *e, int64_t v) { return emit_int(e->i32, v); }
+static lval flag(emit *e, bool v) { return emit_int(e->i1, v); }
+
+static lval call0(emit *e, const char *name) { return emit_intrinsic(e, name, NULL, 0, NULL, 0); }
+
+static lval call1(emit *e, const char *name, lval a) {
+  return emit_intrinsic(e, name, NULL, 0, &a, 1);
+}
+
+static lval call2(emit *e, const char *name, lval a, lval b) {
+  return emit_intrinsic(e, name, NULL, 0, (lval[]){a, b}, 2);
+}
+
+lval ptx_shared(emit *e, lval address) {
+  return LLVMBuildIntToPtr(e->builder, address, LLVMPointerTypeInContext(e->context, SPACE_SHARED),
+                           "");
+}
+
+// ---- threads
+
+lval ptx_read(emit *e, ptx_sreg r) {
+  static const char *const names[] = {"tid", "ctaid", "nctaid"};
+  char name[48];
+  snprintf(name, sizeof name, "llvm.nvvm.read.ptx.sreg.%s.x", names[r]);
+  return call0(e, name);
+}
+
+void ptx_barrier(emit *e, int id, int count) {
+  check(id >= 0 && id < 16 && count % 32 == 0);
+  if (count)
+    call2(e, "llvm.nvvm.barrier.cta.sync.aligned.count", number(e, id), number(e, count));
+  else
+    call1(e, "llvm.nvvm.barrier.cta.sync.aligned.all", number(e, id));
+}
+
+void ptx_barrier_arrive(emit *e, int id, int count) {
+  check(id >= 0 && id < 16 && count && count % 32 == 0);
+  call2(e, "llvm.nvvm.barrier.cta.arrive.aligned.count", number(e, id), number(e, count));
+}
+
+static lval whole_warp(emit *e) { return number(e, -1); }
+
+void ptx_barrier_warp(emit *e) { call1(e, "llvm.nvvm.bar.warp.sync", whole_warp(e)); }
+
+static lval shuffle(emit *e, const char *mode, lval v, lval by) {
+  char name[48];
+  LLVMTypeRef type = LLVMTypeOf(v);
+  check(type == e->i32 || type == e->f32);
+  snprintf(name, sizeof name, "llvm.nvvm.shfl.sync.%s.%s", mode, type == e->f32 ? "f32" : "i32");
+  return emit_intrinsic(e, name, NULL, 0, (lval[]){whole_warp(e), v, by, number(e, 31)}, 4);
+}
+
+lval ptx_shuffle_xor(emit *e, lval v, int mask) { return shuffle(e, "bfly", v, number(e, mask)); }
+lval ptx_shuffle_from(emit *e, lval v, lval from) { return shuffle(e, "idx", v, from); }
+
+lval ptx_any(emit *e, lval c) { return call2(e, "llvm.nvvm.vote.any.sync", whole_warp(e), c); }
+lval ptx_all(emit *e, lval c) { return call2(e, "llvm.nvvm.vote.all.sync", whole_warp(e), c); }
+
+lval ptx_elect(emit *e) {
+  check(ptx_has(e, PTX_TMA));
+  lval r = call1(e, "llvm.nvvm.elect.sync", whole_warp(e));
+  return LLVMBuildExtractValue(e->builder, r, 1, "");
+}
+
+void ptx_setmaxnreg(emit *e, bool inc, int registers) {
+  check(ptx_has(e, PTX_SETMAXNREG) && registers % 8 == 0 && registers >= 24 && registers <= 256);
+  call1(e,
+        inc ? "llvm.nvvm.setmaxnreg.inc.sync.aligned.u32"
+            : "llvm.nvvm.setmaxnreg.dec.sync.aligned.u32",
+        number(e, registers));
+}
+
+// ---- cp.async
+
+void ptx_cp_async(emit *e, lval shared, lval global, int bytes, lval size) {
+  check(ptx_has(e, PTX_CP_ASYNC) && (bytes == 4 || bytes == 8 || bytes == 16));
+  char name[64];
+  // cg goes past L1, which only whole 16 bytes may
+  snprintf(name, sizeof name, "llvm.nvvm.cp.async.%s.shared.global.%d%s",
+           bytes == 16 ? "cg" : "ca", bytes, size ? ".s" : "");
+  lval args[] = {ptx_shared(e, shared), global, size};
+  emit_intrinsic(e, name, NULL, 0, args, size ? 3 : 2);
+}
+
+void ptx_cp_async_commit(emit *e) {
+  check(ptx_has(e, PTX_CP_ASYNC));
+  call0(e, "llvm.nvvm.cp.async.commit.group");
+}
+
+void ptx_cp_async_wait(emit *e, int pending) {
+  check(ptx_has(e, PTX_CP_ASYNC));
+  call1(e, "llvm.nvvm.cp.async.wait.group", number(e, pending));
+}
+
+// ---- mbarriers
+
+void ptx_mbarrier_init(emit *e, lval address, int arrivals) {
+  check(ptx_has(e, PTX_TMA));
+  call2(e, "llvm.nvvm.mbarrier.init.shared", ptx_shared(e, address), number(e, arrivals));
+}
+
+void ptx_mbarrier_init_fence(emit *e) {
+  check(ptx_has(e, PTX_TMA));
+  call0(e, "llvm.nvvm.fence.mbarrier_init.release.cluster");
+  ptx_fence_async(e);
+}
+
+void ptx_mbarrier_arrive(emit *e, lval address) {
+  check(ptx_has(e, PTX_TMA));
+  call2(e, "llvm.nvvm.mbarrier.arrive.scope.cta.space.cta", ptx_shared(e, address), number(e, 1));
+}
+
+void ptx_mbarrier_expect(emit *e, lval address, lval bytes) {
+  check(ptx_has(e, PTX_TMA));
+  call2(e, "llvm.nvvm.mbarrier.arrive.expect.tx.scope.cta.space.cta", ptx_shared(e, address),
+        bytes);
+}
+
+void ptx_mbarrier_wait(emit *e, lval address, lval parity) {
+  check(ptx_has(e, PTX_TMA));
+  lval function = LLVMGetBasicBlockParent(LLVMGetInsertBlock(e->builder));
+  LLVMBasicBlockRef again = LLVMAppendBasicBlockInContext(e->context, function, "");
+  LLVMBasicBlockRef over = LLVMAppendBasicBlockInContext(e->context, function, "");
+  LLVMBuildBr(e->builder, again);
+  LLVMPositionBuilderAtEnd(e->builder, again);
+  lval done = call2(e, "llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space.cta",
+                    ptx_shared(e, address), parity);
+  LLVMBuildCondBr(e->builder, done, over, again);
+  LLVMPositionBuilderAtEnd(e->builder, over);
+}
+
+// ---- tensor memory access
+
+// createpolicy.fractional.L2::evict_first with fraction 1, as the toolkit's headers encode it
+const uint64_t PTX_EVICT_FIRST = 0x12F0000000000000;
+
+void ptx_fence_async(emit *e) {
+  check(ptx_has(e, PTX_TMA));
+  call0(e, "llvm.nvvm.fence.proxy.async.shared_cta");
+}
+
+void ptx_tma_load(emit *e, lval shared, lval mbarrier, lval map, const lval *at, int rank,
+                  uint64_t hint) {
+  check(ptx_has(e, PTX_TMA) && rank >= 1 && rank <= 5);
+  char name[64];
+  lval args[16];
+  int n = 0;
+  LLVMTypeRef cluster = LLVMPointerTypeInContext(e->context, SPACE_CLUSTER);
+  args[n++] = LLVMBuildAddrSpaceCast(e->builder, ptx_shared(e, shared), cluster, "");
+  args[n++] = ptx_shared(e, mbarrier);
+  args[n++] = map;
+  for (int i = 0; i < rank; i++) args[n++] = at[i];
+  args[n++] = emit_int(e->i16, 0);  // multicast
+  args[n++] = emit_int(e->i64, (int64_t)hint);
+  args[n++] = flag(e, false);
+  args[n++] = flag(e, hint != 0);
+  args[n++] = number(e, 0);
+  snprintf(name, sizeof name, "llvm.nvvm.cp.async.bulk.tensor.g2s.tile.%dd", rank);
+  emit_intrinsic(e, name, NULL, 0, args, n);
+}
+
+void ptx_tma_store(emit *e, lval shared, lval map, const lval *at, int rank) {
+  check(ptx_has(e, PTX_TMA) && rank >= 1 && rank <= 5);
+  char name[64];
+  lval args[16];
+  int n = 0;
+  args[n++] = ptx_shared(e, shared);
+  args[n++] = map;
+  for (int i = 0; i < rank; i++) args[n++] = at[i];
+  args[n++] = emit_int(e->i64, 0);
+  args[n++] = flag(e, false);
+  snprintf(name, sizeof name, "llvm.nvvm.cp.async.bulk.tensor.s2g.tile.%dd", rank);
+  emit_intrinsic(e, name, NULL, 0, args, n);
+}
+
+void ptx_tma_prefetch_map(emit *e, lval map) {
+  check(ptx_has(e, PTX_TMA));
+  emit_intrinsic(e, "llvm.nvvm.prefetch.tensormap", &e->ptr, 1, &map, 1);
+}
+
+void ptx_bulk_commit(emit *e) {
+  check(ptx_has(e, PTX_TMA));
+  call0(e, "llvm.nvvm.cp.async.bulk.commit.group");
+}
+
+void ptx_bulk_wait(emit *e, int pending, bool read) {
+  check(ptx_has(e, PTX_TMA));
+  call1(e,
+        read ? "llvm.nvvm.cp.async.bulk.wait.group.read" : "llvm.nvvm.cp.async.bulk.wait.group",
+        number(e, pending));
+}
