@@ -1,4 +1,4 @@
-// A fork-join pool: spin, then sleep on a futex; ranges owned by worker, stolen by halves.
+// A fork-join pool: spin, yielding, then sleep on a futex; ranges owned by worker, stolen by halves.
 //
 //   gate   loop number << 16 | closed bit | workers inside
 //
@@ -23,7 +23,10 @@ enum {
   MAX_WORKERS = 512,
   INSIDE = 0x7fff,
   CLOSED = 0x8000,
-  SPIN_NS = 300 * 1000,  // several wake-ups: a loop within it finds everyone awake
+  // A worker that falls asleep while the caller runs a loop alone misses the next one as well,
+  // and so on: far longer than loops and waking take.
+  SPIN_NS = 2000 * 1000,
+  PAUSES = 64,  // about 3 us
 };
 
 typedef struct worker {
@@ -67,6 +70,20 @@ static int64_t now_ns(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/// Spins for a moment; false once that has gone on for SPIN_NS. `give_up` is 0 at first.
+///
+/// Where other work wants this CPU it gets it: possibly the very thread that is waited for, which
+/// a wake-up may have put on the same CPU.
+static bool spin(unsigned turn, int64_t *give_up) {
+  relax();
+  if (turn % PAUSES) return true;
+  int64_t now = now_ns();
+  if (!*give_up) *give_up = now + SPIN_NS;
+  if (now >= *give_up) return false;
+  sched_yield();
+  return true;
 }
 
 int pool_cpus(void) {
@@ -142,11 +159,7 @@ static bool wait_for_job(pool *p, uint64_t *seen) {
   for (unsigned turn = 1;; turn++) {
     if (atomic_load_explicit(&p->quit, memory_order_relaxed)) return false;
     if (enter(p, seen)) return true;
-    relax();
-    if (turn % 64) continue;
-    int64_t now = now_ns();
-    if (!give_up) give_up = now + SPIN_NS;
-    if (now < give_up) continue;
+    if (spin(turn, &give_up)) continue;
     uint32_t bell = atomic_load(&p->bell);
     atomic_fetch_add(&p->sleeping, 1);
     // Whoever rings after this reads `sleeping`; whoever rang before has changed what is checked.
@@ -176,11 +189,7 @@ static void ring(pool *p) {
 static void wait_until_empty(pool *p) {
   int64_t give_up = 0;
   for (unsigned turn = 1; atomic_load(&p->gate) & INSIDE; turn++) {
-    relax();
-    if (turn % 64) continue;
-    int64_t now = now_ns();
-    if (!give_up) give_up = now + SPIN_NS;
-    if (now < give_up) continue;
+    if (spin(turn, &give_up)) continue;
     uint32_t left = atomic_load(&p->left);
     atomic_store(&p->caller_sleeps, true);
     if (atomic_load(&p->gate) & INSIDE) futex_wait(&p->left, left);
