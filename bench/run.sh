@@ -99,5 +99,7 @@ bench_startup() {
 
 # OpenBLAS does not know every AVX-512 CPU by name and then takes slower kernels.
 if grep -q avx512f /proc/cpuinfo; then export OPENBLAS_CORETYPE=SkylakeX; fi
+# Its threads would otherwise spin for 100 ms after a call, while others are measured.
+export OPENBLAS_THREAD_TIMEOUT=22  # 2^22 cycles
 export PYTHONWARNINGS=ignore
 for t in "${tests[@]}"; do "bench_$t"; done

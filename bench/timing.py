@@ -13,6 +13,24 @@ def calls_per_turn(function, target=0.02):
     return max(1, min(2000, int(target / max(once, 1e-7))))
 
 
+def wait_until_quiet():
+    """Until no thread of the process runs: libraries' threads spin for 1 to 100 ms after their last
+    call, on the CPUs that the next contender needs."""
+    for _ in range(100):
+        before = time.process_time()
+        time.sleep(0.002)
+        if time.process_time() - before < 0.0002:
+            return
+
+
+def warm_up(function, seconds=0.002):
+    """Wakes the contender's threads and lets them settle."""
+    end = time.perf_counter() + seconds
+    function()
+    while time.perf_counter() < end:
+        function()
+
+
 def interleave(contenders, seconds=float(__import__("os").environ.get("TCF_BENCH_SECONDS", 2)), least=7):
     """contenders: {name: function}; returns {name: (median, best)} in seconds per call."""
     counts = {name: calls_per_turn(function) for name, function in contenders.items()}
@@ -20,8 +38,8 @@ def interleave(contenders, seconds=float(__import__("os").environ.get("TCF_BENCH
     end = time.perf_counter() + seconds * len(contenders)
     while time.perf_counter() < end or min(map(len, times.values())) < least:
         for name, function in contenders.items():
-            time.sleep(0.001)  # lets the other libraries' spinning threads go to sleep
-            function()         # and wakes this one's
+            wait_until_quiet()
+            warm_up(function)
             begin = time.perf_counter()
             for _ in range(counts[name]):
                 function()
