@@ -132,13 +132,21 @@ int contract_round(int64_t v, int step) {
   return (int)(r < step ? step : r > (1 << 24) ? (1 << 24) / step * step : r);
 }
 
+enum {
+  // Starting a loop on several threads: the lines of the job and of the operands move between
+  // cores, twice a microsecond when everyone is awake.
+  FORK_NS = 2000,
+  TILE_NS = 300,  // taking a tile
+  LATE_PERCENT = 20,  // of a tile: what is waited for when a thread starts late or is interrupted
+};
+
 /// Predicted seconds of the whole contraction with grid tiles of mt x nt.
 static double tiling_seconds(const kbuild *b, const contract_plan *p, int64_t mt, int64_t nt, int64_t outer) {
   const target_info *t = b->l->target;
   int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes), k = product(b, p->kk, p->nkk);
   int64_t block = p->kc && p->kc < k ? p->kc : k, cores = t->cores > 0 ? t->cores : 1;
   double kd = (double)k, area = (double)(mt < m ? mt : m) * (double)(nt < n ? nt : n);
-  double seconds = 2 * area * kd / t->flops_per_second + 1e-6;  // 1 us to hand out a tile
+  double seconds = 2 * area * kd / t->flops_per_second + 1e-9 * TILE_NS;
   // Packing moves an element about as fast as the second-level cache gives it; transposing and
   // converting take longer.
   double pack_rate = t->l2_bytes_per_second / 4 / (p->transposes_b ? 4 : 2);
@@ -150,7 +158,9 @@ static double tiling_seconds(const kbuild *b, const contract_plan *p, int64_t mt
   // Partial sums beside it.
   if (p->kc && !p->partial_in_output && mt * nt * 4 > t->l2_bytes / 4) seconds *= 1.15;
   int64_t tiles = outer * ((m + mt - 1) / mt) * ((n + nt - 1) / nt);
-  return seconds * (double)((tiles + cores - 1) / cores);
+  if (tiles == 1 || cores == 1) return seconds * (double)tiles;
+  double rounds = (double)((tiles + cores - 1) / cores) + LATE_PERCENT / 100.0;
+  return seconds * rounds + 1e-9 * FORK_NS;
 }
 
 /// Grid tiles: enough to balance the cores, large enough to repay packing.
@@ -203,7 +213,7 @@ static void choose_blocking(const kbuild *b, contract_plan *p) {
   for (int i = 0; i < p->nn; i++)
     if (b->kaxis[p->n[i]] == p->lanes && in_b && kb_unit_stride(in_b, b, p->n[i])) lane_graph = p->n[i];
   bool direct_b = plain_operand(b, bo, p->dot->type) && lane_graph >= 0;
-  bool big_b = n * k * 4 > t->l2_bytes / 2;
+  bool big_b = n * k * 4 >= t->l2_bytes / 2;
   p->stream_b = direct_b && m <= 32 && big_b;
   bool reused = !p->stream_b && m > 4 * p->mr;
   p->pack_b = !direct_b || (reused && (big_b || steps_alias(b, p, in_b)));
