@@ -100,6 +100,10 @@ static val f32_from_bf16(caster *c, val x) {
 
 static val bf16_from_f32(caster *c, val x) {
   LLVMBuilderRef b = c->b;
+  if (c->e->arch == ARCH_NVPTX) {  // one instruction
+    LLVMTypeRef type = emit_vec(LLVMBFloatTypeInContext(c->e->context), emit_lanes(LLVMTypeOf(x)));
+    return bits_of(c, LLVMBuildFPTrunc(b, x, type, ""), DT_bf16);
+  }
   val u = bits_of(c, x, DT_i32), sixteen = int_const(c, DT_i32, 16);
   val top = LLVMBuildLShr(b, u, sixteen, "");
   val odd = LLVMBuildAnd(b, top, int_const(c, DT_i32, 1), "");

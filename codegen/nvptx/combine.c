@@ -1,0 +1,404 @@
+// Statements that combine: accumulators, reductions, arg max and min, dots without tensor cores,
+// conditions, bounds checks. Invalid registers take no part.
+//
+// A reduction combines the registers of a thread, then lanes by butterfly shuffles, then warps
+// through shared memory, in one fixed order; all threads get the result.
+#include "base/fault.h"
+#include "codegen/nvptx/nvptx.h"
+
+#include <math.h>
+#include <stddef.h>
+
+enum { WARP = 32 };
+
+// ---- one combine step, of one value or of a value with its index
+
+typedef struct bundle {
+  lval v[2];
+} bundle;
+
+static int64_t int_limit(dtype t, bool least) {
+  if (t == DT_u8) return least ? 0 : UINT8_MAX;
+  int shift = 64 - 8 * dtype_bytes(t);
+  return least ? INT64_MIN >> shift : INT64_MAX >> shift;
+}
+
+static lval constant(ngen *g, dtype t, double f, int64_t i) {
+  LLVMTypeRef type = emit_type(g->e, t, 0);
+  return dtype_is_float(t) ? emit_float(type, f) : emit_int(type, i);
+}
+
+static lval identity_of(ngen *g, op o, dtype t) {
+  switch (o) {
+    case OP_add: return constant(g, t, -0.0, 0);
+    case OP_mul: return constant(g, t, 1, 1);
+    case OP_max: return constant(g, t, -INFINITY, int_limit(t, true));
+    case OP_min: return constant(g, t, INFINITY, int_limit(t, false));
+    case OP_and: return LLVMConstAllOnes(emit_type(g->e, t, 0));
+    case OP_or: return LLVMConstNull(emit_type(g->e, t, 0));
+    default: panic("no reduction by this op");
+  }
+}
+
+/// x with index xi comes before the best so far: NaN first, then by value, then the smaller index.
+static lval beats(ngen *g, op o, dtype t, dtype ti, bundle x, bundle best) {
+  LLVMBuilderRef b = g->e->builder;
+  lval better, equal;
+  if (dtype_is_float(t)) {
+    LLVMRealPredicate p = o == OP_max ? LLVMRealOGT : LLVMRealOLT;
+    lval xn = LLVMBuildFCmp(b, LLVMRealUNO, x.v[0], x.v[0], "");
+    lval bn = LLVMBuildFCmp(b, LLVMRealUNO, best.v[0], best.v[0], "");
+    lval first_nan = LLVMBuildAnd(b, xn, LLVMBuildNot(b, bn, ""), "");
+    better = LLVMBuildOr(b, LLVMBuildFCmp(b, p, x.v[0], best.v[0], ""), first_nan, "");
+    equal = LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOEQ, x.v[0], best.v[0], ""),
+                        LLVMBuildAnd(b, xn, bn, ""), "");
+  } else {
+    bool is_unsigned = t == DT_u8 || t == DT_bool;
+    LLVMIntPredicate p = o == OP_max ? (is_unsigned ? LLVMIntUGT : LLVMIntSGT)
+                                     : (is_unsigned ? LLVMIntULT : LLVMIntSLT);
+    better = LLVMBuildICmp(b, p, x.v[0], best.v[0], "");
+    equal = LLVMBuildICmp(b, LLVMIntEQ, x.v[0], best.v[0], "");
+  }
+  (void)ti;
+  lval earlier = LLVMBuildICmp(b, LLVMIntSLT, x.v[1], best.v[1], "");
+  return LLVMBuildOr(b, better, LLVMBuildAnd(b, equal, earlier, ""), "");
+}
+
+static bundle choose(ngen *g, lval first, bundle x, bundle y) {
+  LLVMBuilderRef b = g->e->builder;
+  return (bundle){{LLVMBuildSelect(b, first, x.v[0], y.v[0], ""),
+                   LLVMBuildSelect(b, first, x.v[1], y.v[1], "")}};
+}
+
+static bundle combine(ngen *g, const tstmt *s, bundle a, bundle b) {
+  dtype t = s->out[0]->type;
+  if (s->nout == 1) return (bundle){{emit_combine(g->e, s->op, t, a.v[0], b.v[0])}};
+  return choose(g, beats(g, s->op, t, s->out[1]->type, b, a), b, a);
+}
+
+/// Pairs, then pairs of pairs: short chains and one fixed order.
+static bundle combine_tree(ngen *g, const tstmt *s, bundle *x, int n) {
+  for (; n > 1; n = (n + 1) / 2) {
+    for (int i = 0; i < n / 2; i++) x[i] = combine(g, s, x[2 * i], x[2 * i + 1]);
+    if (n % 2) x[n / 2] = x[n - 1];
+  }
+  return x[0];
+}
+
+// ---- across threads
+
+/// As 32-bit words: one, or two for 8-byte types.
+static int to_words(ngen *g, dtype t, lval x, lval *words) {
+  LLVMBuilderRef b = g->e->builder;
+  LLVMTypeRef i32 = g->e->i32;
+  if (t == DT_bool) return words[0] = LLVMBuildZExt(b, x, i32, ""), 1;
+  int bytes = dtype_bytes(t);
+  lval bits = LLVMBuildBitCast(b, x, LLVMIntTypeInContext(g->e->context, 8 * (unsigned)bytes), "");
+  if (bytes < 4) return words[0] = LLVMBuildZExt(b, bits, i32, ""), 1;
+  if (bytes == 4) return words[0] = bits, 1;
+  words[0] = LLVMBuildTrunc(b, bits, i32, "");
+  words[1] = LLVMBuildTrunc(b, LLVMBuildLShr(b, bits, i64_of(g, 32), ""), i32, "");
+  return 2;
+}
+
+static lval from_words(ngen *g, dtype t, const lval *words) {
+  LLVMBuilderRef b = g->e->builder;
+  if (t == DT_bool) return LLVMBuildTrunc(b, words[0], g->e->i1, "");
+  int bytes = dtype_bytes(t);
+  LLVMTypeRef bits = LLVMIntTypeInContext(g->e->context, 8 * (unsigned)bytes);
+  lval x = words[0];
+  if (bytes < 4) x = LLVMBuildTrunc(b, x, bits, "");
+  if (bytes == 8) {
+    lval high = LLVMBuildShl(b, LLVMBuildZExt(b, words[1], bits, ""), i64_of(g, 32), "");
+    x = LLVMBuildOr(b, LLVMBuildZExt(b, words[0], bits, ""), high, "");
+  }
+  return LLVMBuildBitCast(b, x, emit_type(g->e, t, 0), "");
+}
+
+static lval shuffle_xor(ngen *g, dtype t, lval x, int mask) {
+  lval words[2];
+  int n = to_words(g, t, x, words);
+  for (int i = 0; i < n; i++) {
+    lval args[] = {i32_of(g, -1), words[i], i32_of(g, mask), i32_of(g, 31)};
+    words[i] = emit_intrinsic(g->e, "llvm.nvvm.shfl.sync.bfly.i32", NULL, 0, args, 4);
+  }
+  return from_words(g, t, words);
+}
+
+static bundle butterfly(ngen *g, const tstmt *s, bundle x, unsigned lanes) {
+  for (unsigned m = 1; m < WARP; m *= 2) {
+    if (!(lanes & m)) continue;
+    bundle other = {{0}};
+    for (int i = 0; i < s->nout; i++) other.v[i] = shuffle_xor(g, s->out[i]->type, x.v[i], (int)m);
+    // Both threads of a pair combine in the same order, so that they get the same result.
+    if (s->nout == 1 && dtype_is_float(s->out[0]->type)) {
+      x.v[0] = emit_combine(g->e, s->op, s->out[0]->type, x.v[0], other.v[0]);
+      continue;
+    }
+    x = combine(g, s, x, other);
+  }
+  return x;
+}
+
+static lval scratch_pointer(ngen *g, int part, int n, dtype t, lval slot) {
+  LLVMBuilderRef b = g->e->builder;
+  int64_t offset = g->scratch_half * g->scratch_bytes + (int64_t)part * n * 8;
+  lval bytes = LLVMBuildMul(b, slot, i32_of(g, dtype_bytes(t) < 4 ? 4 : dtype_bytes(t)), "");
+  bytes = LLVMBuildAdd(b, bytes, i32_of(g, offset), "");
+  return LLVMBuildGEP2(b, g->e->i8, g->smem, &bytes, 1, "");
+}
+
+static void put_word(ngen *g, dtype t, lval x, lval pointer) {
+  lval words[2];
+  if (dtype_bytes(t) >= 4) LLVMBuildStore(g->e->builder, x, pointer);
+  else to_words(g, t, x, words), LLVMBuildStore(g->e->builder, words[0], pointer);
+}
+
+static lval get_word(ngen *g, dtype t, lval pointer) {
+  LLVMBuilderRef b = g->e->builder;
+  if (dtype_bytes(t) >= 4) return LLVMBuildLoad2(b, emit_type(g->e, t, 0), pointer, "");
+  lval word = LLVMBuildLoad2(b, g->e->i32, pointer, "");
+  return from_words(g, t, &word);
+}
+
+/// The i-th of the thread numbers that differ from 0 in the bits of mask only.
+static unsigned deposit(unsigned mask, unsigned i) {
+  unsigned r = 0;
+  for (unsigned bit = 1; mask; bit <<= 1)
+    if (mask & bit) {
+      if (i & 1) r |= bit;
+      i >>= 1;
+      mask &= ~bit;
+    }
+  return r;
+}
+
+/// Combines over warps that differ in the bits `across` of the thread number. Where all lanes of a
+/// warp hold the same (compact), a slot per warp is enough.
+static void combine_warps(ngen *g, const tstmt *s, bundle *x, int n, unsigned across, bool compact) {
+  LLVMBuilderRef b = g->e->builder;
+  int slots = compact ? (g->k->threads + WARP - 1) / WARP : g->k->threads;
+  unsigned mask = compact ? across / WARP : across;
+  int partials = 1 << __builtin_popcount(mask);
+  lval mine = compact ? LLVMBuildUDiv(b, g->tid, i32_of(g, WARP), "") : g->tid;
+  lval writer = compact ? LLVMBuildICmp(b, LLVMIntEQ, LLVMBuildURem(b, g->tid, i32_of(g, WARP), ""),
+                                        i32_of(g, 0), "") : NULL;
+  check((int64_t)n * slots * 8 * s->nout <= g->scratch_bytes);
+  guard w = gpu_guard(g, writer);
+  for (int r = 0; r < n; r++)
+    for (int i = 0; i < s->nout; i++) {
+      lval slot = LLVMBuildAdd(b, mine, i32_of(g, r * slots), "");
+      put_word(g, s->out[i]->type, x[r].v[i], scratch_pointer(g, i, n * slots, s->out[i]->type, slot));
+    }
+  gpu_guard_end(g, w);
+  gpu_barrier(g);
+  lval base = LLVMBuildAnd(b, mine, i32_of(g, (int64_t)~mask), "");
+  for (int r = 0; r < n; r++) {
+    bundle *part = arena_array(g->arena, bundle, partials);
+    for (int j = 0; j < partials; j++)
+      for (int i = 0; i < s->nout; i++) {
+        lval slot = LLVMBuildAdd(b, base, i32_of(g, r * slots + deposit(mask, (unsigned)j)), "");
+        part[j].v[i] =
+            get_word(g, s->out[i]->type, scratch_pointer(g, i, n * slots, s->out[i]->type, slot));
+      }
+    x[r] = combine_tree(g, s, part, partials);
+  }
+  g->scratch_half = !g->scratch_half;
+  g->scratch_used = true;
+}
+
+static shape reduced_shape(ngen *g, const tstmt *s, const tval *t) {
+  int axes[MAX_AXES], extents[MAX_AXES], n = 0;
+  for (int i = 0; i < s->naxes; i++) {
+    if (!tval_extent(t, s->axes[i])) continue;
+    axes[n] = s->axes[i];
+    extents[n++] = tval_extent(t, s->axes[i]);
+  }
+  return gpu_shape_of_axes(g, axes, extents, n);
+}
+
+static bundle identity_bundle(ngen *g, const tstmt *s) {
+  bundle x = {{identity_of(g, s->op, s->out[0]->type)}};
+  if (s->nout > 1) x.v[1] = constant(g, s->out[1]->type, 0, int_limit(s->out[1]->type, false));
+  return x;
+}
+
+static void reduce(ngen *g, const tstmt *s) {
+  shape outer = gpu_shape_of(g, s->out[0]), inner = reduced_shape(g, s, s->in[0]);
+  bundle *x = arena_array(g->arena, bundle, outer.nregs);
+  bundle *part = arena_array(g->arena, bundle, inner.nregs);
+  for (int r = 0; r < outer.nregs; r++) {
+    gpu_enter(g, &outer, r);
+    int n = 0;
+    for (int i = 0; i < inner.nregs; i++) {
+      lval ok = NULL;
+      gpu_enter(g, &inner, i);
+      if (!gpu_alive(g, &inner, &ok)) continue;
+      bundle v = {{0}}, none = identity_bundle(g, s);
+      bool known = true;
+      for (int k = 0; k < s->nout; k++) known &= (v.v[k] = gpu_at(g, s->in[k])) != NULL;
+      if (!known) continue;
+      for (int k = 0; k < s->nout; k++) v.v[k] = gpu_blend(g, ok, v.v[k], none.v[k]);
+      part[n++] = v;
+    }
+    x[r] = n ? combine_tree(g, s, part, n) : identity_bundle(g, s);
+  }
+  unsigned across = shape_threads(&inner), lanes = across & (WARP - 1);
+  unsigned kept = shape_threads(&outer) & (WARP - 1);
+  for (int r = 0; r < outer.nregs && lanes; r++) x[r] = butterfly(g, s, x[r], lanes);
+  across &= ~(unsigned)(WARP - 1);
+  if (across) combine_warps(g, s, x, outer.nregs, across, !kept);
+  for (int k = 0; k < s->nout; k++) {
+    lval *out = gpu_define(g, s->out[k]);
+    for (int r = 0; r < outer.nregs; r++) out[r] = x[r].v[k];
+  }
+}
+
+void gpu_reduce(ngen *g, const tstmt *s) { reduce(g, s); }
+void gpu_arg_reduce(ngen *g, const tstmt *s) { reduce(g, s); }
+
+// ---- accumulators
+
+static lval multiply_add(ngen *g, dtype t, lval a, lval b, lval acc) {
+  lval in[] = {a, b, acc};
+  LLVMTypeRef type = LLVMTypeOf(acc);
+  if (dtype_is_float(t)) return emit_intrinsic(g->e, "llvm.fma", &type, 1, in, 3);
+  lval product = emit_map(g->e, OP_mul, t, t, in, 2);
+  return emit_map(g->e, OP_add, t, t, (lval[]){product, acc}, 2);
+}
+
+void gpu_accum(ngen *g, const tstmt *s) {
+  shape sh = gpu_shape_of(g, s->out[0]);
+  lval *out = gpu_define(g, s->out[0]);
+  dtype t = s->out[0]->type;
+  for (int r = 0; r < sh.nregs; r++) {
+    lval ok = NULL;
+    gpu_enter(g, &sh, r);
+    lval acc = out[r] = gpu_at(g, s->in[0]);
+    if (!acc || !gpu_alive(g, &sh, &ok)) continue;
+    lval x = gpu_at(g, s->in[1]), y = s->nin > 2 ? gpu_at(g, s->in[2]) : NULL;
+    if (!x || (s->nin > 2 && !y)) continue;
+    lval sum = s->op == OP_fma ? multiply_add(g, t, x, y, acc) : emit_combine(g->e, s->op, t, acc, x);
+    out[r] = gpu_blend(g, ok, sum, acc);
+  }
+}
+
+void gpu_arg(ngen *g, const tstmt *s) {
+  shape sh = gpu_shape_of(g, s->out[0]);
+  lval *out = gpu_define(g, s->out[0]), *outi = gpu_define(g, s->out[1]);
+  for (int r = 0; r < sh.nregs; r++) {
+    lval ok = NULL;
+    gpu_enter(g, &sh, r);
+    bundle best = {{gpu_at(g, s->in[0]), gpu_at(g, s->in[1])}};
+    out[r] = best.v[0];
+    outi[r] = best.v[1];
+    if (!best.v[0] || !gpu_alive(g, &sh, &ok)) continue;
+    bundle x = {{gpu_at(g, s->in[2]), gpu_at(g, s->in[3])}};
+    if (!x.v[0] || !x.v[1]) continue;
+    lval first = gpu_both(g, ok, beats(g, s->op, s->out[0]->type, s->out[1]->type, x, best));
+    best = choose(g, first, x, best);
+    out[r] = best.v[0];
+    outi[r] = best.v[1];
+  }
+}
+
+// ---- dot
+
+static shape contracted_shape(ngen *g, const tstmt *s) {
+  int extents[MAX_AXES];
+  for (int i = 0; i < s->naxes; i++) {
+    extents[i] = tval_extent(s->in[0], s->axes[i]);
+    if (!extents[i]) extents[i] = tval_extent(s->in[1], s->axes[i]);
+  }
+  return gpu_shape_of_axes(g, s->axes, extents, s->naxes);
+}
+
+/// Sums of products in registers. Where the contracted axes lie on threads too, each thread sums
+/// its part from zero, and the parts and the accumulator are added last.
+void gpu_dot(ngen *g, const tstmt *s) {
+  shape sh = gpu_shape_of(g, s->out[0]), inner = contracted_shape(g, s);
+  dtype t = s->out[0]->type;
+  unsigned across = shape_threads(&inner);
+  lval *acc = g->regs[s->in[2]->id], *sum = arena_array(g->arena, lval, sh.nregs);
+  for (int r = 0; r < sh.nregs; r++) sum[r] = across ? gpu_zero(g, t) : acc[r];
+  for (int i = 0; i < inner.nregs; i++) {
+    lval ok = NULL;
+    gpu_enter(g, &inner, i);
+    if (!gpu_alive(g, &inner, &ok)) continue;
+    for (int r = 0; r < sh.nregs; r++) {
+      gpu_enter(g, &sh, r);
+      lval a = gpu_at(g, s->in[0]), b = gpu_at(g, s->in[1]);
+      if (!a || !b || !sum[r]) continue;
+      sum[r] = gpu_blend(g, ok, multiply_add(g, t, a, b, sum[r]), sum[r]);
+    }
+  }
+  lval *out = gpu_define(g, s->out[0]);
+  if (!across) {
+    memcpy(out, sum, sizeof(lval) * (size_t)sh.nregs);
+    return;
+  }
+  tstmt add = {.kind = TILE_REDUCE, .op = OP_add, .nout = 1, .out = s->out};
+  bundle *x = arena_array(g->arena, bundle, sh.nregs);
+  for (int r = 0; r < sh.nregs; r++) x[r].v[0] = sum[r] ? sum[r] : gpu_zero(g, t);
+  for (int r = 0; r < sh.nregs; r++) x[r] = butterfly(g, &add, x[r], across & (WARP - 1));
+  unsigned warps = across & ~(unsigned)(WARP - 1);
+  if (warps) combine_warps(g, &add, x, sh.nregs, warps, !(shape_threads(&sh) & (WARP - 1)));
+  for (int r = 0; r < sh.nregs; r++)
+    out[r] = acc[r] ? emit_combine(g->e, OP_add, t, acc[r], x[r].v[0]) : NULL;
+}
+
+// ---- conditions and checks
+
+lval gpu_condition(ngen *g, const tstmt *s) {
+  LLVMBuilderRef b = g->e->builder;
+  bool all = s->cond == COND_ALL;
+  shape sh = gpu_shape_of(g, s->in[0]);
+  lval sum = emit_int(g->e->i1, all);
+  for (int r = 0; r < sh.nregs; r++) {
+    lval ok = NULL;
+    gpu_enter(g, &sh, r);
+    if (!gpu_alive(g, &sh, &ok)) continue;
+    lval v = gpu_at(g, s->in[0]);
+    if (!v) continue;
+    v = gpu_blend(g, ok, v, emit_int(g->e->i1, all));
+    sum = all ? LLVMBuildAnd(b, sum, v, "") : LLVMBuildOr(b, sum, v, "");
+  }
+  // All threads of the block must agree, whatever they hold.
+  lval args[] = {i32_of(g, 0), sum};
+  const char *name = all ? "llvm.nvvm.barrier.cta.red.and.aligned.all"
+                         : "llvm.nvvm.barrier.cta.red.or.aligned.all";
+  return emit_intrinsic(g->e, name, NULL, 0, args, 2);
+}
+
+static void report(ngen *g, const tstmt *s, lval index) {
+  emit *e = g->e;
+  lval code = LLVMBuildAdd(e->builder, g->site, i64_of(g, s->site + 1), "");
+  lval old = LLVMBuildAtomicCmpXchg(e->builder, g->error, i64_of(g, 0), code,
+                                    LLVMAtomicOrderingMonotonic, LLVMAtomicOrderingMonotonic, 0);
+  guard first = gpu_guard(g, LLVMBuildExtractValue(e->builder, old, 1, ""));
+  lval at = i64_of(g, offsetof(tcf_device_error, index));
+  LLVMBuildStore(e->builder, index, LLVMBuildGEP2(e->builder, e->i8, g->error, &at, 1, ""));
+  gpu_guard_end(g, first);
+}
+
+/// The first failure is noted; the bad index counts as 0 from here on, so that nothing is read or
+/// written outside, and the call fails when the kernel has ended.
+void gpu_check(ngen *g, const tstmt *s) {
+  LLVMBuilderRef b = g->e->builder;
+  const tval *t = s->in[0];
+  lval size = gpu_ix64(g, s->ix[0]), *regs = g->regs[t->id];
+  shape sh = gpu_shape_of(g, t);
+  for (int r = 0; r < sh.nregs; r++) {
+    lval ok = NULL;
+    gpu_enter(g, &sh, r);
+    if (!regs[r] || !gpu_alive(g, &sh, &ok)) continue;
+    lval x = t->type == DT_i64  ? regs[r]
+             : t->type == DT_u8 ? LLVMBuildZExt(b, regs[r], g->e->i64, "")
+                                : LLVMBuildSExt(b, regs[r], g->e->i64, "");
+    lval bad = LLVMBuildICmp(b, LLVMIntUGE, x, size, "");
+    guard w = gpu_guard(g, gpu_both(g, ok, bad));
+    report(g, s, x);
+    gpu_guard_end(g, w);
+    regs[r] = LLVMBuildSelect(b, bad, LLVMConstNull(LLVMTypeOf(regs[r])), regs[r], "");
+  }
+}

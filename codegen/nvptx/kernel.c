@@ -1,0 +1,270 @@
+// The function of a kernel: parameters, grid tiles, statements.
+//
+// One grid tile per block, or, with blocks_per_sm, as many blocks as are resident walk the tiles.
+// Where the last tiles of an axis are partial, the body is made twice: for whole tiles without any
+// test, and for the others; bodies with dots once.
+#include "base/fault.h"
+#include "codegen/nvptx/nvptx.h"
+
+enum { WARP = 32, KERNEL_CONVENTION = 71, SHARED = 3, GLOBAL = 1 };
+
+// ---- statements
+
+void gpu_region(ngen *g, const tregion *r) {
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    switch (s->kind) {
+      case TILE_MAP: gpu_map(g, s); break;
+      case TILE_CONST: gpu_const(g, s); break;
+      case TILE_SIZE: gpu_size(g, s); break;
+      case TILE_INDEX: gpu_index(g, s); break;
+      case TILE_LOAD: gpu_load(g, s); break;
+      case TILE_STORE: gpu_store(g, s); break;
+      case TILE_ACCUM: gpu_accum(g, s); break;
+      case TILE_REDUCE: gpu_reduce(g, s); break;
+      case TILE_ARG: gpu_arg(g, s); break;
+      case TILE_ARG_REDUCE: gpu_arg_reduce(g, s); break;
+      case TILE_DOT: gpu_dot(g, s); break;
+      case TILE_LOOP: gpu_loop(g, s); break;
+      case TILE_IF: gpu_if(g, s); break;
+      case TILE_LOCAL: gpu_local(g, s); break;
+      case TILE_CHECK: gpu_check(g, s); break;
+      case TILE_PREFETCH:  // the threads of other blocks hide the latency
+      case TILE_YIELD: break;
+    }
+  }
+}
+
+// ---- shared memory of reductions
+
+static int64_t scratch_of(ngen *g, const tstmt *s) {
+  shape outer = gpu_shape_of(g, s->out[0]);
+  int axes[MAX_AXES], extents[MAX_AXES], n = 0;
+  for (int i = 0; i < s->naxes; i++) {
+    int extent = 0;
+    for (int k = 0; k < s->nin && !extent; k++) extent = tval_extent(s->in[k], s->axes[i]);
+    if (!extent) continue;
+    axes[n] = s->axes[i];
+    extents[n++] = extent;
+  }
+  shape inner = gpu_shape_of_axes(g, axes, extents, n);
+  if (!(shape_threads(&inner) & ~(unsigned)(WARP - 1))) return 0;
+  bool compact = !(shape_threads(&outer) & (WARP - 1));
+  int slots = compact ? (g->k->threads + WARP - 1) / WARP : g->k->threads;
+  return (int64_t)outer.nregs * slots * 8 * s->nout;
+}
+
+static int64_t scratch_needed(ngen *g, const tregion *r) {
+  int64_t most = 0;
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    int outside = g->layout;
+    if (s->layout) g->layout = s->layout;
+    bool reduces = s->kind == TILE_REDUCE || s->kind == TILE_ARG_REDUCE ||
+                   (s->kind == TILE_DOT && s->unit == DOT_FMA);
+    int64_t n = reduces ? scratch_of(g, s) : 0;
+    int64_t body = scratch_needed(g, s->body), other = scratch_needed(g, s->other);
+    n = n > body ? n : body;
+    n = n > other ? n : other;
+    most = most > n ? most : n;
+    g->layout = outside;
+  }
+  return most;
+}
+
+// ---- the grid
+
+typedef struct grid_range {
+  range r;
+  lval whole;  // i1, null: known
+} grid_range;
+
+/// Opens the ranges of a grid tile: its number split into one per axis, the last fastest.
+static void open_grid(ngen *g, lval tile, grid_range *ranges) {
+  LLVMBuilderRef b = g->e->builder;
+  const kernel *k = g->k;
+  lval rest = tile;
+  for (int i = k->grid.len - 1; i >= 0; i--) {
+    const grid_axis *a = &k->grid.data[i];
+    ix size = k->axes.data[a->axis].size, extent = ix_const(&g->ix, a->extent);
+    ix count = ix_div(&g->ix, ix_add(&g->ix, size, ix_const(&g->ix, a->extent - 1)), extent);
+    grid_range *gr = &ranges[i];
+    *gr = (grid_range){.r = {.axis = a->axis, .extent = a->extent, .base = ix_const(&g->ix, 0)}};
+    int64_t n;
+    bool known = ix_is_const(&g->ix, count, &n);
+    if (!known || n > 1) {
+      lval counts = gpu_ix32(g, count), index = rest;
+      if (i > 0) {
+        if (!known) {  // a grid of no tiles is not started, but its code must not divide by zero
+          lval none = LLVMBuildICmp(b, LLVMIntSLT, counts, i32_of(g, 1), "");
+          counts = LLVMBuildSelect(b, none, i32_of(g, 1), counts, "");
+        }
+        index = LLVMBuildURem(b, rest, counts, "");
+        rest = LLVMBuildUDiv(b, rest, counts, "");
+      }
+      ix root = gpu_root(g, index, 1, count);
+      gr->r.base = ix_scale(&g->ix, root, a->extent);
+      gr->r.index = index;
+      gr->r.count = counts;
+    }
+    int64_t divisor = ix_divisor(&g->ix, size);
+    gr->r.whole = a->extent == 1 || (divisor && divisor % a->extent == 0);
+    g->ranges[a->axis] = &gr->r;
+  }
+}
+
+static int count_statements(const tregion *r) {
+  int n = 0;
+  for (int i = 0; r && i < r->stmts.len; i++)
+    n += 1 + count_statements(r->stmts.data[i]->body) + count_statements(r->stmts.data[i]->other);
+  return n;
+}
+
+/// Code for whole tiles and code for the others.
+static void gen_versions(ngen *g, grid_range *ranges) {
+  enum { LONG = 200 };
+  LLVMBuilderRef b = g->e->builder;
+  const kernel *k = g->k;
+  lval whole = NULL;
+  bool partial = false, single = false;
+  for (int i = 0; i < k->grid.len; i++) {
+    const range *r = &ranges[i].r;
+    if (r->whole) continue;
+    partial = true;
+    ix left = ix_sub(&g->ix, k->axes.data[r->axis].size, r->base);
+    if (ix_bounds(&g->ix, left).max < r->extent) single = true;
+    lval v = gpu_ix(g, left);
+    whole = gpu_both(g, whole, LLVMBuildICmp(b, LLVMIntSGE, v, emit_int(LLVMTypeOf(v), r->extent), ""));
+  }
+  if (!partial || single || region_has_dot(&k->body) || count_statements(&k->body) > LONG) {
+    gpu_region(g, &k->body);
+    return;
+  }
+  LLVMBasicBlockRef yes = gpu_block(g), no = gpu_block(g), after = gpu_block(g);
+  LLVMBuildCondBr(b, whole, yes, no);
+  for (int version = 0; version < 2; version++) {
+    LLVMPositionBuilderAtEnd(b, version ? no : yes);
+    int mark = scope_open(g);
+    bool were[MAX_AXES];
+    for (int i = 0; i < k->grid.len; i++) {
+      were[i] = ranges[i].r.whole;
+      if (!version) ranges[i].r.whole = true;
+    }
+    gpu_region(g, &k->body);
+    for (int i = 0; i < k->grid.len; i++) ranges[i].r.whole = were[i];
+    scope_close(g, mark);
+    LLVMBuildBr(b, after);
+  }
+  LLVMPositionBuilderAtEnd(b, after);
+}
+
+static lval special_register(ngen *g, const char *name) {
+  return emit_intrinsic(g->e, name, NULL, 0, NULL, 0);
+}
+
+static void gen_tile(ngen *g, lval tile) {
+  grid_range *ranges = arena_alloc(g->arena, sizeof *ranges * (size_t)(g->k->grid.len + 1));
+  open_grid(g, tile, ranges);
+  gen_versions(g, ranges);
+  for (int i = 0; i < g->k->grid.len; i++) g->ranges[g->k->grid.data[i].axis] = NULL;
+}
+
+static void gen_resident(ngen *g) {
+  LLVMBuilderRef b = g->e->builder;
+  lval block = special_register(g, "llvm.nvvm.read.ptx.sreg.ctaid.x");
+  lval blocks = special_register(g, "llvm.nvvm.read.ptx.sreg.nctaid.x");
+  lval tiles = LLVMBuildTrunc(b, g->tiles, g->e->i32, "");
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(b), header = gpu_block(g), after = gpu_block(g);
+  LLVMBuildBr(b, header);
+  LLVMPositionBuilderAtEnd(b, header);
+  int mark = scope_open(g);
+  lval tile = LLVMBuildPhi(b, g->e->i32, "");
+  LLVMAddIncoming(tile, &block, &before, 1);
+  mark_accesses(g, &g->k->body);
+  gen_tile(g, tile);
+  if (g->shared_peak) gpu_barrier(g);
+  lval next = LLVMBuildAdd(b, tile, blocks, "");
+  LLVMBasicBlockRef latch = LLVMGetInsertBlock(b);
+  LLVMAddIncoming(tile, &next, &latch, 1);
+  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, next, tiles, ""), header, after);
+  LLVMPositionBuilderAtEnd(b, after);
+  scope_close(g, mark);
+}
+
+// ---- the function
+
+static str plain_name(arena *a, str name) {
+  char *text = arena_copy(a, name.ptr, (size_t)name.len);
+  for (int i = 0; i < name.len; i++)
+    if (text[i] == '.') text[i] = '_';
+  return (str){text, name.len};
+}
+
+static void add_attribute(emit *e, lval f, const char *key, const char *value) {
+  LLVMAttributeRef attribute = LLVMCreateStringAttribute(
+      e->context, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
+  LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, attribute);
+}
+
+static lval kernel_function(emit *e, arena *a, const program *p, const kernel *k, str name) {
+  LLVMTypeRef global = LLVMPointerTypeInContext(e->context, GLOBAL);
+  int n = KERNEL_SYMBOLS + p->symbols.len + k->nargs;
+  LLVMTypeRef *params = arena_array(a, LLVMTypeRef, n);
+  for (int i = 0; i < n; i++)
+    params[i] = i == KERNEL_ERROR || i >= KERNEL_SYMBOLS + p->symbols.len ? global : e->i64;
+  lval f = LLVMAddFunction(e->module, str_z(a, name),
+                           LLVMFunctionType(e->void_, params, (unsigned)n, 0));
+  LLVMSetFunctionCallConv(f, KERNEL_CONVENTION);
+  add_attribute(e, f, "nvvm.reqntid", str_z(a, str_printf(a, "%d", k->threads)));
+  unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
+  LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                          LLVMCreateEnumAttribute(e->context, nounwind, 0));
+  return f;
+}
+
+static lval shared_memory(emit *e) {
+  lval known = LLVMGetNamedGlobal(e->module, "shared_memory");
+  if (known) return known;
+  lval v = LLVMAddGlobalInAddressSpace(e->module, LLVMArrayType2(e->i8, 0), "shared_memory", SHARED);
+  LLVMSetLinkage(v, LLVMExternalLinkage);
+  LLVMSetAlignment(v, 1024);
+  return v;
+}
+
+void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info) {
+  check(k->threads > 0 && k->threads % WARP == 0 && k->layouts.len > 0);
+  str name = plain_name(a, k->name);
+  ngen g = {.e = e, .arena = a, .program = p, .k = k};
+  g.function = kernel_function(e, a, p, k, name);
+  ix_init(&g.ix, a);
+  ix_copy_pool(&g.ix, &k->ix);
+  g.first_root = g.ix.axis_size.len > k->axes.len ? g.ix.axis_size.len : k->axes.len;
+  g.ranges = arena_array(a, range *, k->axes.len + 1);
+  g.at = arena_array(a, int, k->axes.len + 1);
+  g.regs = arena_array(a, lval *, k->nvals + 1);
+  g.symbols = arena_array(a, lval, p->symbols.len + 1);
+  g.bufs = arena_array(a, lval, k->bufs.len + 1);
+  g.locals = arena_alloc(a, sizeof *g.locals * (size_t)(k->bufs.len + 1));
+  memset(g.locals, 0, sizeof *g.locals * (size_t)(k->bufs.len + 1));
+  LLVMPositionBuilderAtEnd(e->builder, gpu_block(&g));
+  g.error = LLVMGetParam(g.function, KERNEL_ERROR);
+  g.site = LLVMGetParam(g.function, KERNEL_SITE);
+  g.tiles = LLVMGetParam(g.function, KERNEL_TILES);
+  for (int i = 0; i < p->symbols.len; i++)
+    g.symbols[i] = LLVMGetParam(g.function, (unsigned)(KERNEL_SYMBOLS + i));
+  for (int i = 0; i < k->nargs; i++)
+    g.bufs[i] = LLVMGetParam(g.function, (unsigned)(KERNEL_SYMBOLS + p->symbols.len + i));
+  g.tid = special_register(&g, "llvm.nvvm.read.ptx.sreg.tid.x");
+  g.smem = shared_memory(e);
+  ngen_open(&g);
+  g.zero_locals = region_has_dot(&k->body);
+  g.scratch_bytes = (scratch_needed(&g, &k->body) + 127) / 128 * 128;
+  g.shared_top = g.shared_peak = 2 * g.scratch_bytes;
+  if (k->blocks_per_sm) gen_resident(&g);
+  else gen_tile(&g, special_register(&g, "llvm.nvvm.read.ptx.sreg.ctaid.x"));
+  LLVMBuildRetVoid(e->builder);
+  *info = (tcf_kernel_info){.name = str_z(a, name), .threads = k->threads, .cluster = 1};
+  info->words = KERNEL_SYMBOLS + p->symbols.len + k->nargs;
+  info->shared_bytes = (int32_t)g.shared_peak;
+  info->blocks_per_sm = k->blocks_per_sm;
+}

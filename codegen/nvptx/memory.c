@@ -1,0 +1,468 @@
+// Loads and stores of tiles: global memory in vectors of up to 16 bytes where the layout's innermost
+// register digit runs along the unit stride, on-chip buffers in shared memory, and the barriers
+// between writing and reading those.
+#include "base/fault.h"
+#include "codegen/nvptx/nvptx.h"
+
+enum { VECTOR_BYTES = 16 };
+
+static LLVMTypeRef memory_type(ngen *g, dtype t) {
+  return t == DT_bool ? g->e->i8 : emit_type(g->e, t, 0);
+}
+
+lval gpu_zero(ngen *g, dtype t) { return LLVMConstNull(emit_type(g->e, t, 0)); }
+
+// ---- on-chip buffers
+
+void local_layout(ngen *g, int buf, local_place *out) {
+  const tile_buf *t = &g->k->bufs.data[buf];
+  *out = (local_place){0};
+  int64_t elements = 1;
+  for (int i = 0; i < t->rank; i++) {
+    if (!ix_is_const(&g->ix, t->dims[i], &out->dims[i]))
+      panic("on-chip buffer %.*s has no constant size", STR_FMT(t->name));
+    const range *r = g->ranges[t->local_axes[i]];
+    out->base[i] = r ? r->base : ix_const(&g->ix, 0);
+  }
+  bool panels = t->panel > 0;
+  int64_t step = panels ? t->panel : 1;
+  for (int i = t->rank - 1; i >= 0; i--) {
+    if (panels && i == t->panel_dim) continue;
+    out->strides[i] = step;
+    step *= out->dims[i];
+  }
+  elements = step;
+  if (panels) {
+    out->panel_stride = step;
+    elements *= (out->dims[t->panel_dim] + t->panel - 1) / t->panel;
+  }
+  out->bytes = elements * dtype_bytes(t->type);
+}
+
+void gpu_local(ngen *g, const tstmt *s) {
+  local_place *p = &g->locals[s->buf];
+  local_layout(g, s->buf, p);
+  int64_t align = g->k->bufs.data[s->buf].swizzle ? 1024 : 128;
+  g->shared_top = (g->shared_top + align - 1) / align * align;
+  p->offset = g->shared_top;
+  g->shared_top += p->bytes;
+  if (g->shared_top > g->shared_peak) g->shared_peak = g->shared_top;
+}
+
+void gpu_barrier(ngen *g) {
+  lval id = i32_of(g, 0);
+  emit_intrinsic(g->e, "llvm.nvvm.barrier.cta.sync.aligned.all", NULL, 0, &id, 1);
+  for (int i = 0; i < g->k->bufs.len; i++) g->locals[i].written = g->locals[i].read = false;
+}
+
+static void before_local_access(ngen *g, int buf, bool store) {
+  local_place *p = &g->locals[buf];
+  if (store ? p->read : p->written) gpu_barrier(g);
+  if (store) p->written = true;
+  else p->read = true;
+}
+
+static lval shared_pointer(ngen *g, lval bytes) {
+  return LLVMBuildGEP2(g->e->builder, g->e->i8, g->smem, &bytes, 1, "");
+}
+
+static lval local_pointer(ngen *g, int buf, const ix *coords) {
+  LLVMBuilderRef b = g->e->builder;
+  const tile_buf *t = &g->k->bufs.data[buf];
+  const local_place *p = &g->locals[buf];
+  int bytes = dtype_bytes(t->type);
+  ix rows = ix_const(&g->ix, 0), column = rows;
+  for (int i = 0; i < t->rank; i++) {
+    ix c = ix_sub(&g->ix, coords[i], p->base[i]);
+    if (t->panel > 0 && i == t->panel_dim) column = c;
+    else rows = ix_add(&g->ix, rows, ix_scale(&g->ix, c, p->strides[i]));
+  }
+  ix offset = rows;
+  if (t->panel > 0) {
+    ix panel = ix_const(&g->ix, t->panel);
+    ix which = ix_div(&g->ix, column, panel);
+    column = ix_mod(&g->ix, column, panel);
+    offset = ix_add(&g->ix, offset, ix_scale(&g->ix, which, p->panel_stride));
+  }
+  lval at;
+  if (t->swizzle) {
+    lval in_row = gpu_ix32(g, ix_scale(&g->ix, column, bytes));
+    int64_t panel = t->panel;
+    lval row = gpu_ix32(g, ix_div(&g->ix, rows, ix_const(&g->ix, panel)));
+    lval turn = LLVMBuildShl(b, LLVMBuildAnd(b, row, i32_of(g, 7), ""), i32_of(g, 4), "");
+    at = LLVMBuildAdd(b, gpu_ix32(g, ix_scale(&g->ix, offset, bytes)),
+                      LLVMBuildXor(b, in_row, turn, ""), "");
+  } else {
+    at = gpu_ix32(g, ix_scale(&g->ix, ix_add(&g->ix, offset, column), bytes));
+  }
+  at = LLVMBuildAdd(b, at, i32_of(g, p->offset), "");
+  if (p->copy) at = LLVMBuildAdd(b, at, p->copy, "");
+  return shared_pointer(g, at);
+}
+
+// ---- accesses
+
+typedef struct access {
+  const tstmt *s;
+  int buf;
+  bool local;
+  dtype type;
+  shape shape;      // of what moves
+  ix offset;        // elements, over kernel axes; direct part
+  int along;        // axis of the vectors, -1 none
+  int width;        // elements
+  int first_in;     // operand of s where the indirect coordinates start
+} access;
+
+static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
+
+static ix placed(ngen *g, ix e) {
+  int n = g->k->axes.len;
+  ix *by = arena_array(g->arena, ix, n + 1);
+  for (int axis = 0; axis < n; axis++)
+    if (g->ranges[axis] && ix_uses_axis(&g->ix, e, axis)) by[axis] = gpu_coordinate(g, axis);
+  return ix_substitute(&g->ix, &g->ix, e, by, n);
+}
+
+static ix direct_offset(ngen *g, const tstmt *s, int buf) {
+  const tile_buf *t = &g->k->bufs.data[buf];
+  ix sum = ix_const(&g->ix, 0);
+  if (t->local) {
+    const local_place *p = &g->locals[buf];
+    for (int i = 0; i < t->rank; i++) {
+      int64_t stride = t->panel > 0 && i == t->panel_dim ? 1 : p->strides[i];
+      sum = ix_add(&g->ix, sum, ix_scale(&g->ix, ix_sub(&g->ix, s->ix[i], p->base[i]), stride));
+    }
+    return sum;
+  }
+  for (int i = 0; i < t->rank; i++)
+    sum = ix_add(&g->ix, sum, ix_mul(&g->ix, s->ix[i], t->strides[i]));
+  return sum;
+}
+
+static bool moves_indirectly(ngen *g, const tstmt *s, int rank, int first_in, int axis) {
+  (void)g;
+  for (int i = 0; i < rank; i++)
+    if (s->indirect && s->indirect[i] >= 0 &&
+        tval_extent(s->in[first_in + s->indirect[i]], axis))
+      return true;
+  return false;
+}
+
+/// Elements of a vector that the offsets' known divisors and the valid ends allow.
+static int vector_width(ngen *g, const access *a, int axis) {
+  const tile_buf *t = &g->k->bufs.data[a->buf];
+  const range *r = g->ranges[axis];
+  int bytes = dtype_bytes(a->type);
+  int width = spread_of(g, axis, r->extent)->run;
+  while (width & (width - 1)) width &= width - 1;
+  if (width * bytes > VECTOR_BYTES) width = VECTOR_BYTES / bytes;
+  if (!r->whole) {
+    int64_t ends = ix_divisor(&g->ix, g->k->axes.data[axis].size);
+    while (width > 1 && ends % width) width /= 2;
+  }
+  for (int i = 0; i < a->shape.naxes; i++) g->at[a->shape.axes[i]] = 0;
+  int64_t d = ix_divisor(&g->ix, placed(g, a->offset));
+  // Other registers differ by the steps of the other axes.
+  for (int reg = 0; reg < a->shape.nregs; reg += 1) {
+    gpu_enter(g, &a->shape, reg);
+    if (g->at[axis] % width) continue;
+    d = common_divisor(d, ix_divisor(&g->ix, placed(g, a->offset)));
+  }
+  for (int i = 0; i < t->rank; i++)
+    if (!t->local && a->s->indirect && a->s->indirect[i] >= 0)
+      d = common_divisor(d, ix_divisor(&g->ix, t->strides[i]));
+  while (width > 1 && d % width) width /= 2;
+  if (t->swizzle)
+    while (width * bytes > 16) width /= 2;
+  return width;
+}
+
+static void choose_vectors(ngen *g, access *a) {
+  const tile_buf *t = &g->k->bufs.data[a->buf];
+  a->along = -1;
+  a->width = 1;
+  if (a->s->guard) return;
+  for (int i = 0; i < a->shape.naxes; i++) {
+    int axis = a->shape.axes[i];
+    const range *r = g->ranges[axis];
+    ix coef, rest;
+    int64_t one;
+    if (!r || a->shape.on[i]->run < 2 || a->shape.on[i]->extent != r->extent) continue;
+    if (!ix_affine(&g->ix, a->offset, axis, &coef, &rest)) continue;
+    if (!ix_is_const(&g->ix, coef, &one) || one != 1) continue;
+    if (moves_indirectly(g, a->s, t->rank, a->first_in, axis)) continue;
+    int width = vector_width(g, a, axis);
+    if (width <= a->width) continue;
+    a->width = width;
+    a->along = axis;
+  }
+}
+
+static lval indirect_value(ngen *g, const tval *t) {
+  lval v = gpu_at(g, t);
+  return t->type == DT_i64 ? v
+         : t->type == DT_u8 ? LLVMBuildZExt(g->e->builder, v, g->e->i64, "")
+                            : LLVMBuildSExt(g->e->builder, v, g->e->i64, "");
+}
+
+static lval element_pointer(ngen *g, const access *a) {
+  LLVMBuilderRef b = g->e->builder;
+  const tile_buf *t = &g->k->bufs.data[a->buf];
+  const tstmt *s = a->s;
+  if (a->local) {
+    ix coords[MAX_AXES];
+    for (int i = 0; i < t->rank; i++) coords[i] = placed(g, s->ix[i]);
+    return local_pointer(g, a->buf, coords);
+  }
+  ix e = placed(g, a->offset), rest = e;
+  int64_t displacement = 0;
+  ix_node n = *ix_get(&g->ix, e);
+  if (n.kind == IX_CONST) displacement = n.value;
+  if (n.kind == IX_SUM && n.terms[n.nterms - 1].natoms == 0) displacement = n.terms[n.nterms - 1].coef;
+  rest = ix_sub(&g->ix, e, ix_const(&g->ix, displacement));
+  lval at = gpu_ix64(g, rest);
+  for (int i = 0; i < t->rank; i++)
+    if (s->indirect && s->indirect[i] >= 0) {
+      lval v = indirect_value(g, s->in[a->first_in + s->indirect[i]]);
+      at = LLVMBuildAdd(b, at, LLVMBuildMul(b, v, gpu_ix64(g, t->strides[i]), ""), "");
+    }
+  LLVMTypeRef type = memory_type(g, a->type);
+  lval p = LLVMBuildGEP2(b, type, g->bufs[a->buf], &at, 1, "");
+  if (!displacement) return p;
+  lval d = i64_of(g, displacement);
+  return LLVMBuildGEP2(b, type, p, &d, 1, "");
+}
+
+// ---- packing: elements of 1 and 2 bytes travel in words of 4
+
+static lval from_bits(ngen *g, dtype t, lval x) {
+  if (t == DT_bool) return LLVMBuildTrunc(g->e->builder, x, g->e->i1, "");
+  return LLVMBuildBitCast(g->e->builder, x, emit_type(g->e, t, 0), "");
+}
+
+static lval to_bits(ngen *g, dtype t, lval x) {
+  if (t == DT_bool) return LLVMBuildZExt(g->e->builder, x, g->e->i8, "");
+  LLVMTypeRef bits = LLVMIntTypeInContext(g->e->context, 8 * (unsigned)dtype_bytes(t));
+  return LLVMBuildBitCast(g->e->builder, x, bits, "");
+}
+
+static void load_elements(ngen *g, const access *a, lval pointer, lval *out) {
+  LLVMBuilderRef b = g->e->builder;
+  int bytes = dtype_bytes(a->type), n = a->width;
+  bool constant = !a->local && !g->k->bufs.data[a->buf].written;
+  LLVMTypeRef type = bytes >= 4 ? emit_type(g->e, a->type, n > 1 ? n : 0)
+                     : bytes * n < 4 ? LLVMIntTypeInContext(g->e->context, 8 * (unsigned)(bytes * n))
+                                     : emit_vec(g->e->i32, bytes * n / 4 > 1 ? bytes * n / 4 : 0);
+  lval x = LLVMBuildLoad2(b, type, pointer, "");
+  LLVMSetAlignment(x, (unsigned)(bytes * n));
+  if (constant) {
+    unsigned kind = LLVMGetMDKindIDInContext(g->e->context, "invariant.load", 14);
+    LLVMMetadataRef none = LLVMMDNodeInContext2(g->e->context, NULL, 0);
+    LLVMSetMetadata(x, kind, LLVMMetadataAsValue(g->e->context, none));
+  }
+  for (int i = 0; i < n; i++) {
+    if (bytes >= 4) {
+      out[i] = n > 1 ? LLVMBuildExtractElement(b, x, i32_of(g, i), "") : x;
+      continue;
+    }
+    int per = 4 / bytes;
+    lval word = x;
+    if (emit_lanes(type)) word = LLVMBuildExtractElement(b, x, i32_of(g, i / per), "");
+    int shift = 8 * bytes * (i % per);
+    if (shift) word = LLVMBuildLShr(b, word, emit_int(LLVMTypeOf(word), shift), "");
+    LLVMTypeRef bits = LLVMIntTypeInContext(g->e->context, 8 * (unsigned)bytes);
+    if (LLVMTypeOf(word) != bits) word = LLVMBuildTrunc(b, word, bits, "");
+    out[i] = from_bits(g, a->type, word);
+  }
+}
+
+/// Two 16-bit elements to a word. A vector of halves, so that two conversions become one.
+static lval pack_pair(ngen *g, dtype t, lval low, lval high) {
+  LLVMBuilderRef b = g->e->builder;
+  LLVMTypeRef element = t == DT_bf16 ? LLVMBFloatTypeInContext(g->e->context)
+                        : t == DT_f16 ? LLVMHalfTypeInContext(g->e->context) : g->e->i16;
+  lval v = LLVMGetPoison(emit_vec(element, 2));
+  v = LLVMBuildInsertElement(b, v, LLVMBuildBitCast(b, low, element, ""), i32_of(g, 0), "");
+  v = LLVMBuildInsertElement(b, v, LLVMBuildBitCast(b, high, element, ""), i32_of(g, 1), "");
+  return LLVMBuildBitCast(b, v, g->e->i32, "");
+}
+
+static void store_elements(ngen *g, const access *a, lval pointer, const lval *in) {
+  LLVMBuilderRef b = g->e->builder;
+  int bytes = dtype_bytes(a->type), n = a->width;
+  lval x;
+  if (n == 1) {
+    x = bytes < 4 ? to_bits(g, a->type, in[0]) : in[0];
+  } else if (bytes >= 4) {
+    x = LLVMGetPoison(emit_type(g->e, a->type, n));
+    for (int i = 0; i < n; i++) x = LLVMBuildInsertElement(b, x, in[i], i32_of(g, i), "");
+  } else {
+    int per = 4 / bytes, words = (n + per - 1) / per;
+    x = words > 1 ? LLVMGetPoison(emit_vec(g->e->i32, words)) : NULL;
+    for (int w = 0; w < words; w++) {
+      lval word = NULL;
+      if (bytes == 2 && n - w * per >= 2) {
+        word = pack_pair(g, a->type, in[w * 2], in[w * 2 + 1]);
+      } else {
+        for (int i = 0; i < per && w * per + i < n; i++) {
+          lval part = LLVMBuildZExt(b, to_bits(g, a->type, in[w * per + i]), g->e->i32, "");
+          if (i) part = LLVMBuildShl(b, part, i32_of(g, 8 * bytes * i), "");
+          word = word ? LLVMBuildOr(b, word, part, "") : part;
+        }
+      }
+      x = words > 1 ? LLVMBuildInsertElement(b, x, word, i32_of(g, w), "") : word;
+    }
+    if (bytes * n < 4)
+      x = LLVMBuildTrunc(b, x, LLVMIntTypeInContext(g->e->context, 8 * (unsigned)(bytes * n)), "");
+  }
+  LLVMSetAlignment(LLVMBuildStore(b, x, pointer), (unsigned)(bytes * n));
+}
+
+// ---- validity
+
+/// Narrows *ok to where the coordinates are inside the buffer; for guarded loads.
+static void inside_buffer(ngen *g, const access *a, lval *ok) {
+  LLVMBuilderRef b = g->e->builder;
+  const tile_buf *t = &g->k->bufs.data[a->buf];
+  for (int i = 0; i < t->rank; i++) {
+    ix c = placed(g, a->s->ix[i]);
+    bool indirect = a->s->indirect && a->s->indirect[i] >= 0;
+    ix_range below = ix_bounds(&g->ix, c);
+    ix_range left = ix_bounds(&g->ix, ix_sub(&g->ix, t->dims[i], c));
+    if (!indirect && below.min >= 0 && left.min > 0) continue;
+    lval v = gpu_ix64(g, c);
+    if (indirect) v = LLVMBuildAdd(b, v, indirect_value(g, a->s->in[a->first_in + a->s->indirect[i]]), "");
+    *ok = gpu_both(g, *ok, LLVMBuildICmp(b, LLVMIntULT, v, gpu_ix64(g, t->dims[i]), ""));
+  }
+}
+
+/// An indirect coordinate that failed its check became 0, which a buffer without elements lacks.
+static void not_empty(ngen *g, const access *a, lval *ok) {
+  const tile_buf *t = &g->k->bufs.data[a->buf];
+  for (int i = 0; i < t->rank; i++) {
+    if (!a->s->indirect || a->s->indirect[i] < 0 || ix_bounds(&g->ix, t->dims[i]).min > 0) continue;
+    lval size = gpu_ix64(g, t->dims[i]);
+    *ok = gpu_both(g, *ok, LLVMBuildICmp(g->e->builder, LLVMIntSGT, size, i64_of(g, 0), ""));
+  }
+}
+
+/// Where a load that must not happen reads instead: the buffer's first element.
+static lval load_anywhere(ngen *g, const access *a, lval ok, lval pointer) {
+  if (!ok) return pointer;
+  return LLVMBuildSelect(g->e->builder, ok, pointer, g->bufs[a->buf], "");
+}
+
+static bool may_be_empty(ngen *g, int buf) {
+  const tile_buf *t = &g->k->bufs.data[buf];
+  for (int i = 0; i < t->rank; i++)
+    if (ix_bounds(&g->ix, t->dims[i]).min < 1) return true;
+  return false;
+}
+
+/// Loads behind a branch: where the buffer may have no element at all.
+static void load_guarded(ngen *g, const access *a, lval ok, lval pointer, lval *out) {
+  LLVMBuilderRef b = g->e->builder;
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(b), inside = gpu_block(g), after = gpu_block(g);
+  LLVMBuildCondBr(b, ok, inside, after);
+  LLVMPositionBuilderAtEnd(b, inside);
+  load_elements(g, a, pointer, out);
+  inside = LLVMGetInsertBlock(b);
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, after);
+  for (int i = 0; i < a->width; i++) {
+    lval phi = LLVMBuildPhi(b, LLVMTypeOf(out[i]), "");
+    lval values[] = {out[i], LLVMConstNull(LLVMTypeOf(out[i]))};
+    LLVMBasicBlockRef blocks[] = {inside, before};
+    LLVMAddIncoming(phi, values, blocks, 2);
+    out[i] = phi;
+  }
+}
+
+void gpu_load(ngen *g, const tstmt *s) {
+  const tval *t = s->out[0];
+  access a = {.s = s, .buf = s->buf, .local = g->k->bufs.data[s->buf].local, .type = t->type};
+  a.shape = gpu_shape_of(g, t);
+  a.offset = direct_offset(g, s, s->buf);
+  choose_vectors(g, &a);
+  if (a.local) before_local_access(g, s->buf, false);
+  lval *regs = gpu_define(g, t);
+  const tval *fill = s->guard ? s->in[s->nin - 1] : NULL;
+  bool empty = !a.local && may_be_empty(g, s->buf);
+  for (int r = 0; r < a.shape.nregs; r++) {
+    gpu_enter(g, &a.shape, r);
+    if (regs[r] || (a.along >= 0 && g->at[a.along] % a.width)) continue;
+    lval ok = NULL, in = NULL, loaded[VECTOR_BYTES];
+    if (!gpu_alive(g, &a.shape, &ok)) continue;
+    if (s->guard) inside_buffer(g, &a, &in);
+    lval may = gpu_both(g, ok, in);
+    not_empty(g, &a, &may);
+    lval pointer = element_pointer(g, &a);
+    if (empty && may) load_guarded(g, &a, may, pointer, loaded);
+    else load_elements(g, &a, a.local ? pointer : load_anywhere(g, &a, may, pointer), loaded);
+    if (in) loaded[0] = LLVMBuildSelect(g->e->builder, in, loaded[0], gpu_at(g, fill), "");
+    int first = a.along >= 0 ? g->at[a.along] : 0;
+    for (int i = 0; i < a.width; i++) {
+      if (a.along >= 0) g->at[a.along] = first + i;
+      int at = 0;
+      for (int k = 0; k < a.shape.naxes; k++)
+        at = at * a.shape.on[k]->nregs + g->at[a.shape.axes[k]];
+      regs[at] = loaded[i];
+    }
+  }
+}
+
+typedef struct axes_used {
+  bool used[64];
+} axes_used;
+
+static void see_axis(void *ctx, int axis) {
+  axes_used *u = ctx;
+  if (axis < 64) u->used[axis] = true;
+}
+
+/// The axes of the index and of the operands.
+static shape store_shape(ngen *g, const tstmt *s, const tile_buf *t) {
+  axes_used u = {0};
+  for (int i = 0; i < t->rank; i++) ix_axes(&g->k->ix, s->ix[i], see_axis, &u);
+  int axes[MAX_AXES], extents[MAX_AXES], n = 0;
+  for (int axis = 0; axis < g->k->axes.len; axis++) {
+    int extent = u.used[axis] ? g->ranges[axis]->extent : 0;
+    for (int i = 0; i < s->nin && !extent; i++) extent = tval_extent(s->in[i], axis);
+    if (!extent) continue;
+    axes[n] = axis;
+    extents[n++] = extent;
+  }
+  return gpu_shape_of_axes(g, axes, extents, n);
+}
+
+void gpu_store(ngen *g, const tstmt *s) {
+  const tile_buf *t = &g->k->bufs.data[s->buf];
+  access a = {.s = s, .buf = s->buf, .local = t->local, .type = t->type, .first_in = 1};
+  a.shape = store_shape(g, s, t);
+  a.offset = direct_offset(g, s, s->buf);
+  choose_vectors(g, &a);
+  if (a.local) before_local_access(g, s->buf, true);
+  bool zero = a.local && g->zero_locals;
+  guard replica = gpu_guard(g, is_first_replica(g, shape_threads(&a.shape)));
+  for (int r = 0; r < a.shape.nregs; r++) {
+    gpu_enter(g, &a.shape, r);
+    if (a.along >= 0 && g->at[a.along] % a.width) continue;
+    lval ok = NULL, values[VECTOR_BYTES];
+    bool alive = gpu_alive(g, &a.shape, &ok);
+    if (!alive && !zero) continue;
+    if (!a.local) not_empty(g, &a, &ok);
+    int first = a.along >= 0 ? g->at[a.along] : 0;
+    for (int i = 0; i < a.width; i++) {
+      if (a.along >= 0) g->at[a.along] = first + i;
+      values[i] = alive ? gpu_at(g, s->in[0]) : NULL;
+      if (!values[i]) values[i] = gpu_zero(g, a.type);
+      if (zero) values[i] = gpu_blend(g, ok, values[i], gpu_zero(g, a.type));
+    }
+    if (a.along >= 0) g->at[a.along] = first;
+    guard w = gpu_guard(g, zero ? NULL : ok);
+    store_elements(g, &a, element_pointer(g, &a), values);
+    gpu_guard_end(g, w);
+  }
+  gpu_guard_end(g, replica);
+}

@@ -1,0 +1,240 @@
+// A program to PTX: module, passes, text; and the figures of GPU architectures.
+#include "base/fault.h"
+#include "codegen/codegen.h"
+#include "codegen/nvptx/host.h"
+#include "codegen/nvptx/nvptx.h"
+
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Target.h>
+#include <llvm-c/TargetMachine.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+// The pass that splits vector loads (vector-combine) is left out on purpose: what it splits loses
+// its mark of being invariant.
+static const char passes[] =
+    "function(sroa,early-cse,instcombine,simplifycfg,loop-mssa(licm),gvn,instcombine,simplifycfg,dce)";
+
+static const char data_layout[] =
+    "e-p6:32:32-i64:64-i128:128-i256:256-v16:16-v32:32-n16:32:64";
+
+// ---- architectures
+
+/// From the vendor's tables for the largest part of each: multiprocessors, GB/s, f32 and f16 TFLOP/s;
+/// shared memory in KB of a block, L2 in MB. sm_90: measured on an H200 with its copy bandwidth.
+static const struct arch {
+  const char *name;
+  int sm;
+  bool specific;
+  int cores, threads_per_core;
+  double bytes, flops, tensor;
+  int shared_kb, l2_mb;
+} archs[] = {
+    {"sm_80", 80, false, 108, 2048, 1.75e12, 19.5e12, 290e12, 163, 40},
+    {"sm_86", 86, false, 84, 1536, 0.85e12, 35e12, 140e12, 99, 6},
+    {"sm_89", 89, false, 128, 1536, 0.92e12, 80e12, 160e12, 99, 72},
+    {"sm_90", 90, false, 132, 2048, 4.27e12, 60e12, 600e12, 227, 50},
+    {"sm_90a", 90, true, 132, 2048, 4.27e12, 60e12, 790e12, 227, 50},
+    {"sm_100", 100, false, 148, 2048, 7.2e12, 75e12, 1200e12, 227, 126},
+    {"sm_100a", 100, true, 148, 2048, 7.2e12, 75e12, 1200e12, 227, 126},
+    {"sm_120", 120, false, 170, 1536, 1.6e12, 100e12, 200e12, 99, 96},
+    {"sm_120a", 120, true, 170, 1536, 1.6e12, 100e12, 200e12, 99, 96},
+};
+
+static const struct arch *find_arch(arena *a, str name, str *error) {
+  strbuf known = sb_new(a);
+  for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
+    if (str_eq(name, str_from(archs[i].name))) return &archs[i];
+    sb_printf(&known, "%s%s", i ? ", " : "", archs[i].name);
+  }
+  str list = sb_str(&known);
+  *error = str_printf(a, "unknown GPU architecture '%.*s'; known: %.*s", STR_FMT(name), STR_FMT(list));
+  return NULL;
+}
+
+bool codegen_cuda_target(arena *a, str name, target_info *out, str *error) {
+  const struct arch *r = find_arch(a, name, error);
+  if (!r) return false;
+  *out = (target_info){
+      .name = str_printf(a, "cuda:%s", r->name),
+      .vector_bytes = 16,
+      .vector_registers = 64,
+      .l1_bytes = (int64_t)r->shared_kb << 10,
+      .l2_bytes = (int64_t)r->l2_mb << 20,
+      .l3_bytes = (int64_t)r->l2_mb << 20,
+      .cores = r->cores,
+      .flops_per_second = r->flops / r->cores,
+      .bytes_per_second = r->bytes,
+      .l2_bytes_per_second = 2.5 * r->bytes / r->cores,
+      .sm = r->sm,
+      .sm_specific = r->specific,
+      .threads_per_core = r->threads_per_core,
+      .registers_per_core = 65536,
+      .shared_per_block = (int64_t)r->shared_kb << 10,
+      .tensor_flops_per_second = r->tensor,
+  };
+  return true;
+}
+
+str codegen_cuda_identity(arena *a, const codegen_options *options) {
+  unsigned major, minor, patch;
+  LLVMGetVersion(&major, &minor, &patch);
+  return str_printf(a, "llvm %u.%u.%u nvptx %.*s%s", major, minor, patch, STR_FMT(options->cpu),
+                    options->fast_math ? " fast" : "");
+}
+
+// ---- the module
+
+typedef struct device_gen {
+  emit e;
+  LLVMTargetMachineRef tm;
+  LLVMMemoryBufferRef buffer;
+  char *text;
+  str error;
+} device_gen;
+
+static void register_nvptx(void) {
+  LLVMInitializeNVPTXTargetInfo();
+  LLVMInitializeNVPTXTarget();
+  LLVMInitializeNVPTXTargetMC();
+  LLVMInitializeNVPTXAsmPrinter();
+}
+
+static void note_diagnostic(LLVMDiagnosticInfoRef info, void *ctx) {
+  device_gen *d = ctx;
+  if (LLVMGetDiagInfoSeverity(info) != LLVMDSError || d->error.len) return;
+  char *text = LLVMGetDiagInfoDescription(info);
+  d->error = str_dup(d->e.arena, str_from(text));
+  LLVMDisposeMessage(text);
+}
+
+static bool open_module(device_gen *d, const program *p, const struct arch *r, bool keep_names,
+                        str *error) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, register_nvptx);
+  emit *e = &d->e;
+  LLVMTargetRef target;
+  char *text = NULL;
+  if (LLVMGetTargetFromTriple("nvptx64-nvidia-cuda", &target, &text)) {
+    *error = str_dup(e->arena, str_from(text));
+    LLVMDisposeMessage(text);
+    return false;
+  }
+  const char *features = r->sm >= 100 ? "+ptx87" : "+ptx86";
+  d->tm = LLVMCreateTargetMachine(target, "nvptx64-nvidia-cuda", r->name, features,
+                                  LLVMCodeGenLevelAggressive, LLVMRelocDefault,
+                                  LLVMCodeModelDefault);
+  LLVMContextRef c = e->context = LLVMContextCreate();
+  LLVMContextSetDiscardValueNames(c, !keep_names);
+  LLVMContextSetDiagnosticHandler(c, note_diagnostic, d);
+  e->module = LLVMModuleCreateWithNameInContext(str_z(e->arena, p->name), c);
+  e->builder = LLVMCreateBuilderInContext(c);
+  e->arch = ARCH_NVPTX;
+  e->sm = r->sm;
+  e->sm_specific = r->specific;
+  e->i1 = LLVMInt1TypeInContext(c);
+  e->i8 = LLVMInt8TypeInContext(c);
+  e->i16 = LLVMInt16TypeInContext(c);
+  e->i32 = LLVMInt32TypeInContext(c);
+  e->i64 = LLVMInt64TypeInContext(c);
+  e->f16 = LLVMHalfTypeInContext(c);
+  e->bf16 = e->i16;  // bits, as on CPUs; conversions are instructions
+  e->f32 = LLVMFloatTypeInContext(c);
+  e->f64 = LLVMDoubleTypeInContext(c);
+  e->ptr = LLVMPointerTypeInContext(c, 0);
+  e->void_ = LLVMVoidTypeInContext(c);
+  LLVMSetTarget(e->module, "nvptx64-nvidia-cuda");
+  LLVMSetDataLayout(e->module, data_layout);
+  return true;
+}
+
+static void close_module(device_gen *d) {
+  if (d->buffer) LLVMDisposeMemoryBuffer(d->buffer);
+  if (d->text) LLVMDisposeMessage(d->text);
+  if (d->e.builder) LLVMDisposeBuilder(d->e.builder);
+  if (d->e.module) LLVMDisposeModule(d->e.module);
+  if (d->e.context) LLVMContextDispose(d->e.context);
+  if (d->tm) LLVMDisposeTargetMachine(d->tm);
+}
+
+static void verify(device_gen *d, str name) {
+  char *text = NULL;
+  bool broken = LLVMVerifyModule(d->e.module, LLVMReturnStatusAction, &text);
+  str copy = str_dup(d->e.arena, str_from(text ? text : ""));
+  LLVMDisposeMessage(text);
+  if (broken) panic("LLVM IR of %.*s: %.*s", STR_FMT(name), STR_FMT(copy));
+}
+
+static bool optimise(device_gen *d, str *error) {
+  LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
+  LLVMErrorRef failed = LLVMRunPasses(d->e.module, passes, d->tm, options);
+  LLVMDisposePassBuilderOptions(options);
+  if (!failed) return true;
+  char *text = LLVMGetErrorMessage(failed);
+  *error = str_dup(d->e.arena, str_from(text));
+  LLVMDisposeErrorMessage(text);
+  return false;
+}
+
+static bool print_ptx(device_gen *d, arena *a, code *out, str *error) {
+  if (LLVMTargetMachineEmitToMemoryBuffer(d->tm, d->e.module, LLVMAssemblyFile, &d->text,
+                                          &d->buffer)) {
+    *error = str_dup(a, str_from(d->text));
+    return false;
+  }
+  if (d->error.len) {
+    *error = str_dup(a, d->error);
+    return false;
+  }
+  size_t size = LLVMGetBufferSize(d->buffer);
+  char *text = arena_alloc(a, size + 1);
+  memcpy(text, LLVMGetBufferStart(d->buffer), size);
+  text[size] = 0;
+  *out = (code){text, size + 1};
+  return true;
+}
+
+static bool generate(device_gen *d, arena *a, const program *p, const codegen_options *options,
+                     code image, code *out, str *error) {
+  int n = p->kernels.len;
+  tcf_kernel_info *infos = arena_alloc(d->e.arena, sizeof *infos * (size_t)(n + 1));
+  for (int i = 0; i < n; i++)
+    gpu_kernel(&d->e, d->e.arena, p, p->kernels.data[i], &infos[i]);
+  verify(d, p->name);
+  if (!optimise(d, error)) return false;
+  if (options->kind == CODE_LLVM_IR) {
+    d->text = LLVMPrintModuleToString(d->e.module);
+    size_t length = strlen(d->text);
+    *out = (code){arena_copy(a, d->text, length + 1), length};
+    return true;
+  }
+  code ptx = image;
+  arena *place = options->kind == CODE_ASSEMBLY ? a : d->e.arena;
+  if (!image.size && !print_ptx(d, place, &ptx, error)) return false;
+  if (options->kind == CODE_ASSEMBLY) {
+    *out = (code){ptx.data, ptx.size - 1};
+    return true;
+  }
+  return codegen_host_launcher(a, p, options, infos, n, ptx, out, error);
+}
+
+bool codegen_cuda(arena *a, const program *p, const codegen_options *options, code image,
+                  code *out, str *error) {
+  const struct arch *r = find_arch(a, options->cpu, error);
+  if (!r) return false;
+  arena scratch = {0};
+  device_gen d = {.e = {.arena = &scratch, .fast_math = options->fast_math}};
+  volatile bool done = false;
+  fault_frame frame;
+  if (fault_try(&frame)) {
+    if (open_module(&d, p, r, options->kind == CODE_LLVM_IR, error))
+      done = generate(&d, a, p, options, image, out, error);
+    if (!done) *error = str_dup(a, *error);
+  }
+  fault_pop(&frame);
+  close_module(&d);
+  arena_free(&scratch);
+  if (frame.kind != FAULT_NONE) fault_raise(frame.kind, "%s", frame.text);
+  return done;
+}

@@ -1,0 +1,177 @@
+// Tile IR to NVPTX: what the files of this folder share.
+//
+// A block runs one grid tile. A tile lives in registers of the block's threads, where the layout
+// puts its elements (ir/tile.h, "Threads"):
+//
+//   f32[N:8, T:1024], layout { N:8 = t8@32, T:1024 = r8 t32@1 r4 }
+//     thread t, register 8 * j + i   ->   row t / 32, column 256 * j + 8 * (t % 32) + i
+//
+// Registers of a value are numbered with the last axis fastest, and along an axis with the
+// innermost digit fastest. A register that is known to hold nothing valid is null.
+//
+// Coordinates are index expressions over *roots*: values (loop counters, parts of the thread
+// number) that have an axis number in the generator's own pool.
+#pragma once
+#include "codegen/abi.h"
+#include "codegen/emit.h"
+#include "ir/tile.h"
+
+typedef LLVMValueRef lval;
+
+/// The pool's axis stands for value / scale, which is exact; value is an i32 or i64.
+typedef struct root {
+  lval value;
+  int64_t scale;
+} root;
+
+/// How an axis at an extent lies on the threads.
+typedef struct spread {
+  int axis, extent;
+  int nregs;
+  int *pos;       // by register: position relative to the thread's first
+  int run;        // registers i * run ... i * run + run - 1 are neighbours along the axis
+  ix first;       // the thread's first position, over roots
+  unsigned threads;  // bits of the thread number that are digits of it
+  const axis_layout *layout;  // null: all in registers
+} spread;
+
+/// The current range of an axis.
+typedef struct range {
+  struct range *outer;
+  int axis, extent;
+  ix base;           // gpu_coordinate of position 0, over roots
+  bool whole;        // all positions are valid
+  lval index, count;  // of the step that opened it and of how many, i32; null: one step
+} range;
+
+typedef struct local_place {
+  int64_t offset;         // bytes from the start of shared memory
+  int64_t bytes;          // of one copy
+  int64_t dims[MAX_AXES];
+  int64_t strides[MAX_AXES];  // elements; of the row-major form, or of rows of a panel
+  int64_t panel_stride;
+  ix base[MAX_AXES];      // gpu_coordinate of the first element
+  lval copy;              // byte offset of the current copy of a ring, i32; null: one copy
+  bool written, read;     // since the last gpu_barrier
+} local_place;
+
+/// A value computed from a pool expression, known where `depth` scopes are open.
+typedef struct memo {
+  ix e;
+  lval value;
+} memo;
+
+/// Generates one kernel.
+typedef struct ngen {
+  emit *e;
+  arena *arena;
+  const program *program;
+  const kernel *k;
+  lval function;
+  ix_pool ix;
+  int first_root;
+  vec(root) roots;  // by axis number - first_root
+  vec(memo) memos;  // a stack: scopes drop what they added
+  vec(int) memo_of;  // by expression: 1 + position in memos, or 0
+  vec(spread *) spreads[8];  // by layout
+  int layout;      // in force
+  range **ranges;  // by axis; null: closed
+  lval **regs;     // by value id
+  int *at;         // by axis: register along it, for gpu_at
+  lval *symbols, *bufs;
+  lval error, site, tiles, tid, smem;
+  local_place *locals;
+  int64_t shared_top, shared_peak;
+  int64_t scratch_bytes;   // of one half; reductions alternate between two halves
+  int scratch_half;
+  bool scratch_used;       // since the last gpu_barrier that all loops agree on
+  bool zero_locals;        // invalid lanes of what is stored to on-chip buffers are zeros
+} ngen;
+
+/// The registers of a tile.
+typedef struct shape {
+  int naxes;
+  int axes[MAX_AXES];
+  const spread *on[MAX_AXES];
+  int nregs;
+} shape;
+
+// ---- place.c: layouts, roots, expressions
+void ngen_open(ngen *g);
+const spread *spread_of(ngen *g, int axis, int extent);
+shape gpu_shape_of(ngen *g, const tval *t);
+shape gpu_shape_of_axes(ngen *g, const int *axes, const int *extents, int naxes);
+/// Sets g->at to register r of the shape.
+void gpu_enter(ngen *g, const shape *s, int r);
+lval *gpu_define(ngen *g, const tval *t);
+/// The register of t at g->at; null when nothing valid is there.
+lval gpu_at(ngen *g, const tval *t);
+ix gpu_root(ngen *g, lval value, int64_t scale, ix size);
+/// i32 where the range of the expression is known to fit, else i64.
+lval gpu_ix(ngen *g, ix e);
+lval gpu_ix64(ngen *g, ix e);
+lval gpu_ix32(ngen *g, ix e);
+/// Code that follows is in a block of its own: what is memoised in it is forgotten at the end.
+int scope_open(ngen *g);
+void scope_close(ngen *g, int mark);
+/// Coordinate of the register at g->at along an axis.
+ix gpu_coordinate(ngen *g, int axis);
+/// False when the register at g->at along the axis is known to be invalid; else *ok is narrowed
+/// by the test to make (null: valid).
+bool gpu_axis_alive(ngen *g, int axis, int extent, lval *ok);
+bool gpu_alive(ngen *g, const shape *s, lval *ok);
+/// Thread bits that the shape's digits cover.
+unsigned shape_threads(const shape *s);
+/// Whether this thread is the one that acts for a tile lying on `threads`; null: all are.
+lval is_first_replica(ngen *g, unsigned threads);
+
+lval i32_of(ngen *g, int64_t v);
+lval i64_of(ngen *g, int64_t v);
+lval gpu_both(ngen *g, lval a, lval b);  // either may be null: true
+lval gpu_blend(ngen *g, lval ok, lval yes, lval no);
+LLVMBasicBlockRef gpu_block(ngen *g);
+/// Runs what follows where ok; null: always. Closed by gpu_guard_end.
+typedef struct guard {
+  LLVMBasicBlockRef after;
+  int mark;
+} guard;
+guard gpu_guard(ngen *g, lval ok);
+void gpu_guard_end(ngen *g, guard w);
+
+// ---- values.c
+void gpu_const(ngen *g, const tstmt *s);
+void gpu_size(ngen *g, const tstmt *s);
+void gpu_index(ngen *g, const tstmt *s);
+void gpu_map(ngen *g, const tstmt *s);
+
+// ---- memory.c
+lval gpu_zero(ngen *g, dtype t);
+void gpu_load(ngen *g, const tstmt *s);
+void gpu_store(ngen *g, const tstmt *s);
+void gpu_local(ngen *g, const tstmt *s);
+/// Bytes of one copy of a local, and how its elements lie.
+void local_layout(ngen *g, int buf, local_place *out);
+/// A gpu_barrier of the threads that run statements; all that was written before is seen after.
+void gpu_barrier(ngen *g);
+
+// ---- combine.c
+void gpu_accum(ngen *g, const tstmt *s);
+void gpu_reduce(ngen *g, const tstmt *s);
+void gpu_arg(ngen *g, const tstmt *s);
+void gpu_arg_reduce(ngen *g, const tstmt *s);
+void gpu_dot(ngen *g, const tstmt *s);
+lval gpu_condition(ngen *g, const tstmt *s);
+void gpu_check(ngen *g, const tstmt *s);
+
+// ---- kernel.c
+void gpu_region(ngen *g, const tregion *r);
+// ---- loop.c
+void gpu_loop(ngen *g, const tstmt *s);
+void gpu_if(ngen *g, const tstmt *s);
+/// Statements on tensor cores, or filling ahead: their code is not made twice.
+bool region_has_dot(const tregion *r);
+/// What r reads and writes on chip counts as accessed: for the start of a loop body.
+void mark_accesses(ngen *g, const tregion *r);
+
+/// Makes the kernel function and says how to start it.
+void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info);
