@@ -14,7 +14,8 @@
 // The pass that splits vector loads (vector-combine) is left out on purpose: what it splits loses
 // its mark of being invariant.
 static const char passes[] =
-    "function(sroa,early-cse,instcombine,simplifycfg,loop-mssa(licm),gvn,instcombine,simplifycfg,dce)";
+    "function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),gvn,"
+    "instcombine<no-verify-fixpoint>,simplifycfg,dce)";
 
 static const char data_layout[] =
     "e-p6:32:32-i64:64-i128:128-i256:256-v16:16-v32:32-n16:32:64";
