@@ -1,0 +1,108 @@
+// wgmma: a warpgroup multiplies 64 positions along M by up to 256 along N straight from shared
+// memory. Operands are 128-byte-swizzled panels in one of two forms:
+//
+//   rows along k: [k / 64][i][64]      next k step 32 bytes on, in the row; 8 rows are 1024 bytes
+//   rows along i: [i / 64][k][64]      next k step 16 rows on; panels at the leading distance
+//
+// A descriptor holds the address in units of 16 bytes, so that steps are added to it.
+#include "base/fault.h"
+#include "codegen/nvptx/mma.h"
+
+enum { ROW = 128, M_BLOCK = 64, N_BLOCK = 8, N_MOST = 256, UNUSED = 16 };
+
+static int step_of(dtype t) { return t == DT_f32 ? 8 : 16; }
+
+static const char *operand_refused(const mma_operand *o) {
+  if (!o->swizzle || o->pitch != ROW || o->panel * dtype_bytes(o->type) != ROW)
+    return "operand is not in swizzled panels of 128 bytes";
+  if (o->type == DT_f32 && !o->k_unit) return "rows of tf32 operands do not run along k";
+  if (o->panel_stride % 1024) return "panels are not a multiple of 1024 bytes";
+  return NULL;
+}
+
+const char *wgmma_refuses(const mma_product *p) {
+  dtype t = p->a.type;
+  if ((t != DT_f16 && t != DT_bf16 && t != DT_f32) || t != p->b.type) return "element types";
+  if (p->depth % step_of(t)) return "depth is not a multiple of the instruction's";
+  if (p->m.first && p->m.align % M_BLOCK) return "layout along M";
+  for (int i = 0; i < p->m.n; i++)
+    if (p->m.at[i] % M_BLOCK) return "layout along M";
+  if (p->n.first) return "layout along N";
+  for (int i = 0; i < p->n.n; i++)
+    if (p->n.at[i] != i * N_BLOCK) return "layout along N";
+  const char *no = operand_refused(&p->a);
+  return no ? no : operand_refused(&p->b);
+}
+
+/// Descriptor of an operand, and bytes from its start to block position i, step k.
+static lval descriptor(emit *e, const mma_operand *o, lval first) {
+  LLVMBuilderRef b = e->builder;
+  lval at = o->base;
+  if (first) {
+    int unit = o->k_unit ? 1 : o->panel;
+    int bytes = o->k_unit ? ROW : o->panel_stride;
+    lval rows = LLVMBuildUDiv(b, first, emit_int(e->i32, unit), "");
+    at = LLVMBuildAdd(b, at, LLVMBuildMul(b, rows, emit_int(e->i32, bytes), ""), "");
+  }
+  return ptx_wgmma_descriptor(e, at, o->k_unit ? UNUSED : o->panel_stride);
+}
+
+static lval moved(emit *e, const mma_operand *o, lval descriptor, int i, int k) {
+  int along_row = o->k_unit ? k : i, rows = o->k_unit ? i : k;
+  int bytes = rows * ROW + along_row / o->panel * o->panel_stride +
+              along_row % o->panel * dtype_bytes(o->type);
+  return LLVMBuildAdd(e->builder, descriptor, emit_int(e->i64, bytes / 16), "");
+}
+
+static wgmma_major major(const mma_operand *o) {
+  return o->k_unit ? WGMMA_K_MAJOR : WGMMA_MN_MAJOR;
+}
+
+/// One instruction's accumulators: a block along M, up to 32 blocks along N.
+typedef struct piece {
+  int m, n, blocks;
+  lval *acc;  // within the one array of all pieces
+} piece;
+
+/// Moves registers between p->acc and the order of the instruction.
+static void exchange(const mma_product *p, const piece *x, bool back) {
+  for (int r = 0; r < 4 * x->blocks; r++) {
+    int along_m = 2 * x->m + (r & 2) / 2, along_n = 2 * (x->n + r / 4) + (r & 1);
+    lval *there = &p->acc[along_m * p->acc_m + along_n * p->acc_n];
+    if (back) *there = x->acc[r];
+    else x->acc[r] = *there;
+  }
+}
+
+static int cut(emit *e, const mma_product *p, piece *pieces) {
+  int n = 0;
+  lval *acc = arena_array(e->arena, lval, 4 * p->m.n * p->n.n);
+  for (int m = 0; m < p->m.n; m++)
+    for (int j = 0; j < p->n.n; j += N_MOST / N_BLOCK) {
+      int left = p->n.n - j;
+      int blocks = left < N_MOST / N_BLOCK ? left : N_MOST / N_BLOCK;
+      pieces[n++] = (piece){m, j, blocks, acc};
+      acc += 4 * blocks;
+    }
+  return n;
+}
+
+void wgmma_emit(emit *e, const mma_product *p) {
+  check(!wgmma_refuses(p));
+  piece *pieces =
+      arena_array(e->arena, piece, p->m.n * ((p->n.n * N_BLOCK + N_MOST - 1) / N_MOST));
+  int n = cut(e, p, pieces);
+  lval a = descriptor(e, &p->a, p->m.first), b = descriptor(e, &p->b, NULL);
+  for (int i = 0; i < n; i++) exchange(p, &pieces[i], false);
+  ptx_wgmma_fence(e);
+  for (int k = 0; k < p->depth; k += step_of(p->a.type))
+    for (int i = 0; i < n; i++) {
+      piece *x = &pieces[i];
+      wgmma_a from = {.descriptor = moved(e, &p->a, a, p->m.at[x->m], k), .major = major(&p->a)};
+      ptx_wgmma(e, p->a.type, x->blocks * N_BLOCK, x->acc, from,
+                moved(e, &p->b, b, x->n * N_BLOCK, k), major(&p->b), emit_int(e->i32, 1));
+    }
+  ptx_wgmma_commit(e);
+  ptx_wgmma_wait(e, 0, pieces[0].acc, 4 * p->m.n * p->n.n);
+  for (int i = 0; i < n; i++) exchange(p, &pieces[i], true);
+}
