@@ -52,6 +52,7 @@ tcf_status session_fail_error(tcf_session *s, const error *e) {
                                         [ERROR_FILE] = TCF_NO_FILE,
                                         [ERROR_FORMAT] = TCF_BAD_FILE,
                                         [ERROR_MEMORY] = TCF_NO_MEMORY,
+                                        [ERROR_DEVICE] = TCF_UNAVAILABLE,
                                         [ERROR_USAGE] = TCF_WRONG_USE};
   return session_fail(s, statuses[e->kind], "%s", e->text);
 }

@@ -10,6 +10,7 @@ typedef enum error_kind {
   ERROR_FILE,    // missing, unreadable, unwritable
   ERROR_FORMAT,  // the file is not what it should be
   ERROR_MEMORY,
+  ERROR_DEVICE,  // the driver or the device does not do it
   ERROR_USAGE,  // the request makes no sense: a wrong key, a type no format can hold
 } error_kind;
 

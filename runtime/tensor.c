@@ -94,7 +94,10 @@ tensor *tensor_borrow(dtype t, int rank, const int64_t *dims, const int64_t *str
 
 void tensor_free(tensor *t) {
   if (!t) return;
-  free(t->owned);
+  if (t->release)
+    t->release(t);
+  else
+    free(t->owned);
   free(t);
 }
 

@@ -1,4 +1,5 @@
-// Tensors: an element type, sizes, byte strides, and memory that is owned or borrowed.
+// Tensors: an element type, sizes, byte strides, and memory that is owned or borrowed; of the host, or
+// of a device (runtime/cuda_tensor.h makes those).
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -17,6 +18,8 @@ struct tcf_tensor {
   int64_t strides[TENSOR_MAX_RANK];  // in bytes; may be negative, or 0 to repeat
   void *data;                        // element [0, 0, ...]; never null when elements exist
   void *owned;                       // what tensor_free releases; null: borrowed
+  struct cuda_device *device;        // whose memory it is; null: the host's
+  void (*release)(tensor *t);        // instead of free(owned)
 };
 
 /// Row-major, contiguous, 64-byte aligned; the elements are unspecified. Null with *e when the
@@ -26,6 +29,9 @@ tensor *tensor_new(dtype t, int rank, const int64_t *dims, error *e);
 tensor *tensor_borrow(dtype t, int rank, const int64_t *dims, const int64_t *strides, void *data,
                       error *e);
 void tensor_free(tensor *t);
+
+// What follows, up to the end of the file, is for memory of the host; what asks for sizes and
+// addresses only takes any.
 
 /// Number of elements; the constructors guarantee that it and the bytes fit an int64_t.
 int64_t tensor_elements(const tensor *t);

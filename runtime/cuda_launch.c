@@ -1,0 +1,195 @@
+// Starting kernels. A launch hands the driver one block of parameters:
+//
+//   | word 0 .. words-1, 8 bytes each | pad to 64 | tensor map 0, 128 bytes | tensor map 1 | ...
+//
+// Calls of several kernels are recorded as graphs when they repeat.
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/cuda_device.h"
+
+enum { MOST_PARAMETERS = 4096 };
+
+// ---- tensor maps
+
+static int map_type(int element_bytes) {
+  return element_bytes == 1   ? CU_MAP_UINT8
+         : element_bytes == 2 ? CU_MAP_UINT16
+         : element_bytes == 4 ? CU_MAP_UINT32
+                              : CU_MAP_UINT64;
+}
+
+/// Types are unsigned: copies move bits, and what is outside reads as zero.
+static bool encode(cuda_call *call, const cuda_kernel *k, const tcf_map_info *info,
+                   const int64_t *key, unsigned char *map) {
+  const cuda_driver *c = &call->module->device->driver;
+  uint64_t dims[5], strides[5];
+  uint32_t box[5], steps[5];
+  int rank = info->rank;
+  if (!c->map_encode)
+    return error_set(&call->error, ERROR_DEVICE, "kernel %s: the driver has no tensor maps",
+                     k->info->name);
+  for (int i = 0; i < rank; i++) {
+    dims[i] = (uint64_t)key[1 + i];
+    box[i] = (uint32_t)info->box[i];
+    steps[i] = 1;
+    if (i) strides[i - 1] = (uint64_t)key[rank + i];
+  }
+  cu_result r = c->map_encode(map, map_type(info->element_bytes), (uint32_t)rank,
+                              (void *)(uintptr_t)key[0], dims, strides, box, steps, 0,
+                              info->swizzle ? CU_MAP_SWIZZLE_128 : 0, CU_MAP_PROMOTE_256, 0);
+  return cuda_ok(c, r, &call->error, "kernel %s: tensor map of parameter %d", k->info->name,
+                 info->word);
+}
+
+/// The map for an address, sizes and strides; of those made before, or new in the place of an old
+/// one. Null: the error is in the call.
+static const unsigned char *find_map(cuda_call *call, cuda_kernel *k, int number, int64_t address,
+                                     const int64_t *shape) {
+  const tcf_map_info *info = &k->info->maps[number];
+  int64_t key[MAP_KEY] = {address};
+  memcpy(key + 1, shape, sizeof *shape * (size_t)(2 * info->rank - 1));
+  map_way *ways = &k->ways[number * MAP_WAYS];
+  for (int i = 0; i < MAP_WAYS; i++)
+    if (!memcmp(ways[i].key, key, sizeof key)) return ways[i].map;
+  map_way *way = &ways[k->next_way++ % MAP_WAYS];
+  memset(way->key, 0, sizeof way->key);
+  if (!encode(call, k, info, key, way->map)) return NULL;
+  memcpy(way->key, key, sizeof key);
+  return way->map;
+}
+
+/// The parameter block; null: failed. Without maps the words are one already.
+static void *parameters(cuda_call *call, cuda_kernel *k, int64_t *args, const int64_t *maps,
+                        unsigned char *block, size_t *size) {
+  const tcf_kernel_info *i = k->info;
+  size_t words = sizeof *args * (size_t)i->words, at = (words + 63) / 64 * 64;
+  *size = i->nmaps ? at + (size_t)i->nmaps * CU_MAP_BYTES : words;
+  if (!i->nmaps) return args;
+  if (*size > MOST_PARAMETERS) {
+    error_set(&call->error, ERROR_DEVICE, "kernel %s has %zu bytes of parameters", i->name, *size);
+    return NULL;
+  }
+  memcpy(block, args, words);
+  for (int m = 0; m < i->nmaps; m++, at += CU_MAP_BYTES) {
+    const unsigned char *map = find_map(call, k, m, args[i->maps[m].word], maps);
+    if (!map) return NULL;
+    memcpy(block + at, map, CU_MAP_BYTES);
+    maps += 2 * i->maps[m].rank - 1;
+  }
+  return block;
+}
+
+// ---- launches
+
+/// Resident blocks walk the tiles, or there is a block for each. Clusters are whole: their last
+/// one may have blocks without a tile.
+static int64_t blocks_for(const cuda_device *d, const tcf_kernel_info *i, int64_t tiles) {
+  int64_t most = (int64_t)i->blocks_per_sm * d->info.multiprocessors, cluster = i->cluster;
+  int64_t blocks = most && most < tiles ? most : tiles;
+  if (cluster <= 1) return blocks;
+  if (blocks == most) return blocks < cluster ? cluster : blocks / cluster * cluster;
+  return (blocks + cluster - 1) / cluster * cluster;
+}
+
+static bool start(cuda_call *call, cuda_kernel *k, int64_t *args, int64_t tiles,
+                  const int64_t *maps) {
+  cuda_device *d = call->module->device;
+  const cuda_driver *c = &d->driver;
+  const tcf_kernel_info *i = k->info;
+  _Alignas(64) unsigned char block[MOST_PARAMETERS];
+  size_t size;
+  int64_t blocks = blocks_for(d, i, tiles);
+  if (blocks > INT32_MAX)
+    return error_set(&call->error, ERROR_DEVICE, "kernel %s: %lld blocks are more than fit a launch",
+                     i->name, (long long)blocks);
+  args[KERNEL_ERROR] = 0;
+  if (call->errors)
+    args[KERNEL_ERROR] =
+        (int64_t)(d->words_device + sizeof *d->words * (size_t)(call->errors - d->words));
+  void *params = parameters(call, k, args, maps, block, &size);
+  if (!params) return false;
+  void *extra[] = {(void *)1, params, (void *)2, &size, NULL};  // buffer, its size, end
+  cu_result r = c->launch(k->function, (unsigned)blocks, 1, 1, (unsigned)i->threads, 1, 1,
+                          (unsigned)i->shared_bytes, call->stream, NULL, extra);
+  if (!r && d->slow && !cuda_is_capturing(d, call->stream)) r = c->stream_wait(call->stream);
+  return cuda_ok(c, r, &call->error, "kernel %s", i->name);
+}
+
+int32_t cuda_launch(void *call_, int32_t kernel, int64_t *args, int64_t tiles,
+                    const int64_t *maps) {
+  cuda_call *call = call_;
+  call->launches++;
+  if (start(call, &call->module->kernels[kernel], args, tiles, maps)) return 0;
+  call->kernel = kernel;
+  call->step = (int)(args[KERNEL_SITE] >> 16);
+  return 1;
+}
+
+// ---- graphs
+
+/// The entry of the key, moved to the front; a new one takes the place of the oldest.
+static recorded *find_recorded(cuda_module *m, const int64_t *key, int nkey) {
+  int at = 0;
+  size_t bytes = sizeof *key * (size_t)nkey;
+  while (at < GRAPHS - 1 && m->graphs[at].key &&
+         (m->graphs[at].nkey != nkey || memcmp(m->graphs[at].key, key, bytes)))
+    at++;
+  recorded r = m->graphs[at];
+  bool same = r.key && r.nkey == nkey && !memcmp(r.key, key, bytes);
+  if (!same) {
+    if (r.exec) m->device->driver.exec_destroy(r.exec);
+    free(r.key);
+    r = (recorded){.key = malloc(bytes + 1), .nkey = nkey};
+    if (r.key) memcpy(r.key, key, bytes);
+  }
+  memmove(&m->graphs[1], &m->graphs[0], sizeof r * (size_t)at);
+  m->graphs[0] = r;
+  return &m->graphs[0];
+}
+
+static bool can_record(cuda_device *d) {
+  const cuda_driver *c = &d->driver;
+  if (d->slow || !c->capture_begin || !c->capture_end || !c->graph_instantiate ||
+      !c->graph_launch || !c->graph_destroy || !c->exec_destroy)
+    return false;
+  // Of its own, and without ties to the legacy stream, which others may be using meanwhile.
+  return d->capture || !c->stream_create(&d->capture, CU_STREAM_INDEPENDENT);
+}
+
+/// Records what the body starts. Null: it did not work out.
+static cu_exec record(cuda_call *call, int32_t (*body)(void *ctx), void *ctx) {
+  cuda_device *d = call->module->device;
+  const cuda_driver *c = &d->driver;
+  cu_graph graph = NULL;
+  cu_exec exec = NULL;
+  if (c->capture_begin(d->capture, CU_CAPTURE_RELAXED)) return NULL;
+  call->stream = d->capture;
+  bool ok = !body(ctx);
+  if (c->capture_end(d->capture, &graph)) graph = NULL;
+  if (ok && graph && c->graph_instantiate(&exec, graph, 0)) exec = NULL;
+  if (graph) c->graph_destroy(graph);
+  return exec;
+}
+
+int32_t cuda_run(cuda_call *call, const int64_t *key, int nkey, int32_t (*body)(void *ctx),
+                 void *ctx) {
+  cuda_module *m = call->module;
+  const cuda_driver *c = &m->device->driver;
+  call->stream = cuda_stream(m->device, &call->error);
+  if (!call->stream) return TCF_CALL_LAUNCH;
+  cu_stream stream = call->stream;
+  recorded *r = find_recorded(m, key, nkey);
+  if (!r->key) return body(ctx);
+  if (!r->exec && !r->never && r->launches > 1) {
+    r->exec = can_record(m->device) ? record(call, body, ctx) : NULL;
+    r->never = !r->exec;
+    call->stream = stream;
+  }
+  if (r->exec && !c->graph_launch(r->exec, stream)) return TCF_CALL_OK;
+  call->launches = 0;
+  call->error = (error){0};
+  int32_t status = body(ctx);
+  r->launches = call->launches;
+  return status;
+}
