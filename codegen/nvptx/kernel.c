@@ -72,6 +72,17 @@ static int64_t scratch_needed(ngen *g, const tregion *r) {
   return most;
 }
 
+/// Clears the marks of values with a use other than a cast to a 16-bit float.
+static void mark_wide_uses(ngen *g, const tregion *r) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    bool narrows = s->kind == TILE_MAP && s->op == OP_cast && dtype_is_storage(s->out[0]->type);
+    for (int k = 0; k < s->nin && !narrows; k++) g->only_narrowed[s->in[k]->id] = false;
+    mark_wide_uses(g, s->body);
+    mark_wide_uses(g, s->other);
+  }
+}
+
 // ---- the grid
 
 typedef struct grid_range {
@@ -257,6 +268,9 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   g.tid = special_register(&g, "llvm.nvvm.read.ptx.sreg.tid.x");
   g.smem = shared_memory(e);
   ngen_open(&g);
+  g.only_narrowed = arena_array(a, bool, k->nvals + 1);
+  for (int i = 0; i < k->nvals; i++) g.only_narrowed[i] = true;
+  mark_wide_uses(&g, &k->body);
   g.zero_locals = region_has_dot(&k->body);
   g.scratch_bytes = (scratch_needed(&g, &k->body) + 127) / 128 * 128;
   g.shared_top = g.shared_peak = 2 * g.scratch_bytes;

@@ -81,6 +81,7 @@ typedef struct ngen {
   lval *symbols, *bufs;
   lval error, site, tiles, tid, smem;
   local_place *locals;
+  bool *only_narrowed;  // by value id: all uses are casts to 16-bit floats
   int64_t shared_top, shared_peak;
   int64_t scratch_bytes;   // of one half; reductions alternate between two halves
   int scratch_half;

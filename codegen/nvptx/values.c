@@ -1,5 +1,6 @@
 // Statements that work register by register: maps, constants, sizes, coordinates.
 #include "base/fault.h"
+#include "codegen/math.h"
 #include "codegen/nvptx/nvptx.h"
 
 static lval constant(ngen *g, dtype t, scalar v) {
@@ -41,6 +42,14 @@ void gpu_index(ngen *g, const tstmt *s) {
   }
 }
 
+/// A quotient that is only rounded to 16 bits needs no more than 2 ulp.
+static lval map_reg(ngen *g, const tstmt *s, dtype operand, lval *in) {
+  bool narrow = s->op == OP_div && operand == DT_f32 && g->only_narrowed[s->out[0]->id];
+  if (!narrow) return emit_map(g->e, s->op, operand, s->out[0]->type, in, s->nin);
+  mathb m = math_builder(g->e, DT_f32, 0);
+  return math_nvptx_div(&m, in[0], in[1]);
+}
+
 void gpu_map(ngen *g, const tstmt *s) {
   enum { MOST_OPERANDS = 3 };
   shape sh = gpu_shape_of(g, s->out[0]);
@@ -53,6 +62,6 @@ void gpu_map(ngen *g, const tstmt *s) {
     gpu_enter(g, &sh, r);
     if (!gpu_alive(g, &sh, &ok)) continue;
     for (int i = 0; i < s->nin; i++) known &= (in[i] = gpu_at(g, s->in[i])) != NULL;
-    if (known) out[r] = emit_map(g->e, s->op, operand, s->out[0]->type, in, s->nin);
+    if (known) out[r] = map_reg(g, s, operand, in);
   }
 }
