@@ -2,7 +2,8 @@
 #include "codegen/math.h"
 
 static val intrinsic(const mathb *m, const char *name, val x) {
-  return emit_intrinsic(m->e, name, NULL, 0, &x, 1);
+  LLVMTypeRef type = LLVMTypeOf(x);
+  return emit_intrinsic(m->e, name, &type, 1, &x, 1);
 }
 
 bool math_nvptx_fits(const mathb *m) {
@@ -13,22 +14,17 @@ bool math_nvptx_fits(const mathb *m) {
 /// and 2^l is 1 + l ln 2. Arguments are clamped so that h stays finite; -inf gives 0, NaN stays.
 val math_nvptx_exp(const mathb *m, val x) {
   const double log2e = 0x1.715476p+0, log2e_low = 0x1.4ae0cp-26;  // the f32 and what it lacks
-  x = m_at_most(m, 89, m_at_least(m, -105, x));
+  LLVMTypeRef type = LLVMTypeOf(x);
+  x = emit_intrinsic(m->e, "llvm.maximum", &type, 1, (val[]){x, m_const(m, -105)}, 2);
+  x = emit_intrinsic(m->e, "llvm.minimum", &type, 1, (val[]){x, m_const(m, 89)}, 2);
   val h = m_mul(m, x, m_const(m, log2e));
   val l = m_mad(m, x, m_const(m, log2e), m_neg(m, h));
   l = m_mad(m, x, m_const(m, log2e_low), l);
   val scale = m_mad(m, l, m_const(m, 0x1.62e43p-1), m_const(m, 1));
-  return m_mul(m, intrinsic(m, "llvm.nvvm.ex2.approx.f", h), scale);
+  return m_mul(m, intrinsic(m, "llvm.nvvm.ex2.approx", h), scale);
 }
 
 /// Within 2 ulp over the whole range, in a few instructions (div.full).
 val math_nvptx_div(const mathb *m, val n, val d) {
-  val q = LLVMBuildFDiv(m->b, n, d, "");
-  if (LLVMIsConstant(q)) return q;
-  val bound = LLVMConstReal(m->ft, 2);
-  LLVMMetadataRef ulps = LLVMValueAsMetadata(bound);
-  LLVMMetadataRef list = LLVMMDNodeInContext2(m->e->context, &ulps, 1);
-  unsigned kind = LLVMGetMDKindIDInContext(m->e->context, "fpmath", 6);
-  LLVMSetMetadata(q, kind, LLVMMetadataAsValue(m->e->context, list));
-  return q;
+  return emit_intrinsic(m->e, "llvm.nvvm.div.full", NULL, 0, (val[]){n, d}, 2);
 }
