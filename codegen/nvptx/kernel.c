@@ -13,6 +13,7 @@ enum { WARP = 32, KERNEL_CONVENTION = 71, SHARED = 3, GLOBAL = 1 };
 void gpu_region(ngen *g, const tregion *r) {
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
+    if (tensor_reads_in_place(g, s)) continue;
     switch (s->kind) {
       case TILE_MAP: gpu_map(g, s); break;
       case TILE_CONST: gpu_const(g, s); break;
@@ -24,7 +25,7 @@ void gpu_region(ngen *g, const tregion *r) {
       case TILE_REDUCE: gpu_reduce(g, s); break;
       case TILE_ARG: gpu_arg(g, s); break;
       case TILE_ARG_REDUCE: gpu_arg_reduce(g, s); break;
-      case TILE_DOT: gpu_dot(g, s); break;
+      case TILE_DOT: s->unit == DOT_FMA ? gpu_dot(g, s) : tensor_dot(g, s); break;
       case TILE_LOOP: gpu_loop(g, s); break;
       case TILE_IF: gpu_if(g, s); break;
       case TILE_LOCAL: gpu_local(g, s); break;
@@ -268,6 +269,7 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   g.tid = special_register(&g, "llvm.nvvm.read.ptx.sreg.tid.x");
   g.smem = shared_memory(e);
   ngen_open(&g);
+  tensor_open(&g);
   g.only_narrowed = arena_array(a, bool, k->nvals + 1);
   for (int i = 0; i < k->nvals; i++) g.only_narrowed[i] = true;
   mark_wide_uses(&g, &k->body);

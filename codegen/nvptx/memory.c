@@ -3,6 +3,7 @@
 // between writing and reading those.
 #include "base/fault.h"
 #include "codegen/nvptx/nvptx.h"
+#include "codegen/nvptx/ptx.h"
 
 enum { VECTOR_BYTES = 16 };
 
@@ -50,12 +51,13 @@ void gpu_local(ngen *g, const tstmt *s) {
 }
 
 void gpu_barrier(ngen *g) {
+  if (g->fence_locals) ptx_fence_async(g->e);
   lval id = i32_of(g, 0);
   emit_intrinsic(g->e, "llvm.nvvm.barrier.cta.sync.aligned.all", NULL, 0, &id, 1);
   for (int i = 0; i < g->k->bufs.len; i++) g->locals[i].written = g->locals[i].read = false;
 }
 
-static void before_local_access(ngen *g, int buf, bool store) {
+void gpu_before_local(ngen *g, int buf, bool store) {
   local_place *p = &g->locals[buf];
   if (store ? p->read : p->written) gpu_barrier(g);
   if (store) p->written = true;
@@ -385,7 +387,7 @@ void gpu_load(ngen *g, const tstmt *s) {
   a.shape = gpu_shape_of(g, t);
   a.offset = direct_offset(g, s, s->buf);
   choose_vectors(g, &a);
-  if (a.local) before_local_access(g, s->buf, false);
+  if (a.local) gpu_before_local(g, s->buf, false);
   lval *regs = gpu_define(g, t);
   const tval *fill = s->guard ? s->in[s->nin - 1] : NULL;
   bool empty = !a.local && may_be_empty(g, s->buf);
@@ -442,7 +444,7 @@ void gpu_store(ngen *g, const tstmt *s) {
   a.shape = store_shape(g, s, t);
   a.offset = direct_offset(g, s, s->buf);
   choose_vectors(g, &a);
-  if (a.local) before_local_access(g, s->buf, true);
+  if (a.local) gpu_before_local(g, s->buf, true);
   bool zero = a.local && g->zero_locals;
   guard replica = gpu_guard(g, is_first_replica(g, shape_threads(&a.shape)));
   for (int r = 0; r < a.shape.nregs; r++) {

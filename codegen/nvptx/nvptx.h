@@ -86,6 +86,10 @@ typedef struct ngen {
   int64_t scratch_bytes;   // of one half; reductions alternate between two halves
   int scratch_half;
   bool scratch_used;       // since the last gpu_barrier that all loops agree on
+  // dots on tensor cores, see tensor.c
+  const tstmt **in_place;  // by value: the load that is not executed, its buffer being read
+  lval warp;               // of the block, i32
+  bool fence_locals;       // asynchronous instructions read on-chip buffers
   bool zero_locals;        // invalid lanes of what is stored to on-chip buffers are zeros
 } ngen;
 
@@ -152,6 +156,8 @@ void gpu_store(ngen *g, const tstmt *s);
 void gpu_local(ngen *g, const tstmt *s);
 /// Bytes of one copy of a local, and how its elements lie.
 void local_layout(ngen *g, int buf, local_place *out);
+/// Puts a barrier where this access to a local needs one.
+void gpu_before_local(ngen *g, int buf, bool store);
 /// A gpu_barrier of the threads that run statements; all that was written before is seen after.
 void gpu_barrier(ngen *g);
 
@@ -163,6 +169,13 @@ void gpu_arg_reduce(ngen *g, const tstmt *s);
 void gpu_dot(ngen *g, const tstmt *s);
 lval gpu_condition(ngen *g, const tstmt *s);
 void gpu_check(ngen *g, const tstmt *s);
+
+// ---- tensor.c
+void tensor_open(ngen *g);
+bool region_has_tensor_dot(const tregion *r, dot_unit unit);
+/// A statement whose result only dots on tensor cores use, and read in place.
+bool tensor_reads_in_place(ngen *g, const tstmt *s);
+void tensor_dot(ngen *g, const tstmt *s);
 
 // ---- kernel.c
 void gpu_region(ngen *g, const tregion *r);

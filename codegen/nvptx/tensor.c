@@ -1,0 +1,209 @@
+// Dots on tensor cores: from tile IR to products of tiles in shared memory (mma.h).
+//
+//   %a = load left[M, K]     (not executed: the product reads `left` where it lies)
+//   %x = cast %a             (not executed)
+//   %d = dot wgmma %x, %y, %c over K
+#include "base/fault.h"
+#include "codegen/nvptx/mma.h"
+#include "codegen/nvptx/nvptx.h"
+
+// ---- which values are read in place
+
+typedef struct uses {
+  const tstmt **definition;  // by value
+  int *count, *by_dots;      // by value
+} uses;
+
+static bool on_tensor_cores(const tstmt *s) { return s->kind == TILE_DOT && s->unit != DOT_FMA; }
+
+static void see_region(uses *u, const tregion *r) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    for (int k = 0; k < s->nout; k++) u->definition[s->out[k]->id] = s;
+    for (int k = 0; k < s->nin; k++) {
+      u->count[s->in[k]->id]++;
+      if (on_tensor_cores(s) && k < 2) u->by_dots[s->in[k]->id]++;
+    }
+    see_region(u, s->body);
+    see_region(u, s->other);
+  }
+}
+
+bool region_has_tensor_dot(const tregion *r, dot_unit unit) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->kind == TILE_DOT && s->unit == unit) return true;
+    if (region_has_tensor_dot(s->body, unit) || region_has_tensor_dot(s->other, unit)) return true;
+  }
+  return false;
+}
+
+void tensor_open(ngen *g) {
+  const kernel *k = g->k;
+  int n = k->nvals + 1;
+  bool wgmma = region_has_tensor_dot(&k->body, DOT_WGMMA);
+  g->in_place = arena_array(g->arena, const tstmt *, n);
+  if (!wgmma && !region_has_tensor_dot(&k->body, DOT_MMA)) return;
+  g->fence_locals = wgmma;
+  // Known to be alike in the lanes of a warp, so that what is computed from it is so too.
+  lval warp = LLVMBuildUDiv(g->e->builder, g->tid, i32_of(g, 32), "");
+  g->warp = ptx_shuffle_from(g->e, warp, i32_of(g, 0));
+  uses u = {arena_array(g->arena, const tstmt *, n), arena_array(g->arena, int, n),
+            arena_array(g->arena, int, n)};
+  see_region(&u, &k->body);
+  for (int v = 0; v < n; v++) {
+    const tstmt *d = u.definition[v];
+    if (!u.by_dots[v] || u.count[v] != u.by_dots[v] || !d) continue;
+    const tstmt *load = d;
+    if (d->kind == TILE_MAP && d->op == OP_cast) load = u.definition[d->in[0]->id];
+    if (!load || load->kind != TILE_LOAD || !k->bufs.data[load->buf].local) continue;
+    g->in_place[v] = load;
+    if (load != d && u.count[d->in[0]->id] == 1) g->in_place[d->in[0]->id] = load;
+  }
+}
+
+bool tensor_reads_in_place(ngen *g, const tstmt *s) { return s->nout && g->in_place[s->out[0]->id]; }
+
+// ---- operands
+
+/// Coordinate along dimension d of the load's first element, from the start of the buffer.
+static ix first_coordinate(ngen *g, const tstmt *load, int d) {
+  int n = g->k->axes.len;
+  ix *by = arena_array(g->arena, ix, n + 1);
+  for (int axis = 0; axis < n; axis++)
+    if (g->ranges[axis]) by[axis] = g->ranges[axis]->base;
+  ix at = ix_substitute(&g->ix, &g->ix, load->ix[d], by, n);
+  return ix_sub(&g->ix, at, g->locals[load->buf].base[d]);
+}
+
+static int dimension_along(ngen *g, const tstmt *load, int axis) {
+  ix coef, rest;
+  int64_t one;
+  for (int d = 0; d < g->k->bufs.data[load->buf].rank; d++)
+    if (ix_uses_axis(&g->ix, load->ix[d], axis) && ix_affine(&g->ix, load->ix[d], axis, &coef, &rest) &&
+        ix_is_const(&g->ix, coef, &one) && one == 1)
+      return d;
+  panic("dot operand %.*s does not run along its axis", STR_FMT(g->k->bufs.data[load->buf].name));
+}
+
+static const tstmt *operand_load(ngen *g, const tval *v) {
+  const tstmt *load = g->in_place[v->id];
+  if (!load) panic("an operand of a tensor core dot in %.*s is no load", STR_FMT(g->k->name));
+  return load;
+}
+
+/// The place of an operand with free axis i and contracted axis k.
+static mma_operand operand_of(ngen *g, const tval *v, int axis_i, int axis_k) {
+  LLVMBuilderRef b = g->e->builder;
+  const tstmt *load = operand_load(g, v);
+  const tile_buf *t = &g->k->bufs.data[load->buf];
+  const local_place *p = &g->locals[load->buf];
+  int bytes = dtype_bytes(t->type), unit = t->panel > 0 ? t->panel_dim : t->rank - 1;
+  int di = dimension_along(g, load, axis_i), dk = dimension_along(g, load, axis_k);
+  check(unit == di || unit == dk);
+  mma_operand o = {.type = t->type, .k_unit = unit == dk, .swizzle = t->swizzle, .panel = t->panel};
+  o.pitch = (int)p->strides[unit == dk ? di : dk] * bytes;
+  o.panel_stride = (int)p->panel_stride * bytes;
+  ix offset = ix_const(&g->ix, 0);
+  for (int d = 0; d < t->rank; d++) {
+    ix at = first_coordinate(g, load, d);
+    int64_t none;
+    if (d == unit) check(ix_is_const(&g->ix, at, &none) && none == 0);
+    else offset = ix_add(&g->ix, offset, ix_scale(&g->ix, at, p->strides[d] * bytes));
+  }
+  int64_t divisor = ix_divisor(&g->ix, offset);
+  check(!t->swizzle || divisor % 1024 == 0);
+  o.base = LLVMBuildPtrToInt(b, g->smem, g->e->i32, "");
+  o.base = LLVMBuildAdd(b, o.base, i32_of(g, p->offset), "");
+  if (p->copy) o.base = LLVMBuildAdd(b, o.base, p->copy, "");
+  if (divisor) o.base = LLVMBuildAdd(b, o.base, gpu_ix32(g, offset), "");
+  return o;
+}
+
+// ---- sides
+
+static bool is_digit(const axis_layout *l, int d, int size, int stride) {
+  return d < l->ndigits && l->digits[d].size == size && l->digits[d].stride == stride;
+}
+
+/// Digits that the instruction has along the side; 0: the axis is not laid out so.
+static int m_digits(const axis_layout *l, dot_unit unit) {
+  if (!l || !is_digit(l, 0, 8, 4) || !is_digit(l, 1, 2, 0)) return 0;
+  return unit == DOT_MMA ? 2 : is_digit(l, 2, 4, 32) ? 3 : 0;
+}
+
+static int n_digits(const axis_layout *l) {
+  return l && is_digit(l, 0, 2, 0) && is_digit(l, 1, 4, 1) ? 2 : 0;
+}
+
+static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
+
+/// The blocks along a side; `own` digits belong to the instruction.
+static mma_side side_of(ngen *g, const spread *s, int own) {
+  LLVMBuilderRef b = g->e->builder;
+  mma_side side = {.n = s->nregs / 2};
+  int *at = arena_array(g->arena, int, side.n), weight = 1;
+  for (int i = 0; i < side.n; i++) at[i] = s->pos[2 * i];
+  side.at = at;
+  for (int d = 0; d < s->layout->ndigits; d++) {
+    layout_digit digit = s->layout->digits[d];
+    if (d >= own && digit.stride) {
+      check(digit.stride % 32 == 0);
+      lval v = LLVMBuildUDiv(b, g->warp, i32_of(g, digit.stride / 32), "");
+      v = LLVMBuildURem(b, v, i32_of(g, digit.size), "");
+      v = LLVMBuildMul(b, v, i32_of(g, weight), "");
+      side.first = side.first ? LLVMBuildAdd(b, side.first, v, "") : v;
+      side.align = (int)common_divisor(side.align, weight);
+    }
+    weight *= digit.size;
+  }
+  return side;
+}
+
+static void find_sides(ngen *g, const tstmt *s, const shape *sh, int *m, int *n) {
+  *m = *n = -1;
+  for (int i = 0; i < sh->naxes; i++) {
+    if (m_digits(sh->on[i]->layout, s->unit)) *m = i;
+    else if (n_digits(sh->on[i]->layout)) *n = i;
+    else if (sh->on[i]->extent > 1) *m = *n = g->k->axes.len;
+  }
+  if (*m < 0 || *n < 0 || *m == g->k->axes.len)
+    panic("the layouts of a tensor core dot in %.*s are not the instruction's",
+          STR_FMT(g->k->name));
+}
+
+static int step_along(const shape *sh, int axis) {
+  int step = 1;
+  for (int i = axis + 1; i < sh->naxes; i++) step *= sh->on[i]->nregs;
+  return step;
+}
+
+void tensor_dot(ngen *g, const tstmt *s) {
+  shape sh = gpu_shape_of(g, s->out[0]);
+  int m, n;
+  check(s->naxes == 1 && s->out[0]->type == DT_f32);
+  find_sides(g, s, &sh, &m, &n);
+  const tval *a = s->in[0], *b = s->in[1];
+  if (!tval_extent(a, sh.axes[m])) a = s->in[1], b = s->in[0];
+  gpu_before_local(g, operand_load(g, a)->buf, false);
+  gpu_before_local(g, operand_load(g, b)->buf, false);
+  mma_product p = {
+      .a = operand_of(g, a, sh.axes[m], s->axes[0]),
+      .b = operand_of(g, b, sh.axes[n], s->axes[0]),
+      .m = side_of(g, sh.on[m], m_digits(sh.on[m]->layout, s->unit)),
+      .n = side_of(g, sh.on[n], 2),
+      .depth = tval_extent(a, s->axes[0]),
+      .tid = g->tid,
+      .acc_m = step_along(&sh, m),
+      .acc_n = step_along(&sh, n),
+  };
+  p.acc = gpu_define(g, s->out[0]);
+  for (int r = 0; r < sh.nregs; r++) {
+    lval v = g->regs[s->in[2]->id][r];
+    p.acc[r] = v ? v : gpu_zero(g, DT_f32);
+  }
+  const char *no = s->unit == DOT_WGMMA ? wgmma_refuses(&p) : mma_refuses(&p);
+  if (no) panic("a dot in %.*s cannot be done on tensor cores: %s", STR_FMT(g->k->name), no);
+  if (s->unit == DOT_WGMMA) wgmma_emit(g->e, &p);
+  else mma_emit(g->e, &p);
+}
