@@ -3,12 +3,19 @@
 //   loop T:1024 over a size N       for (i = 0; i < N / 1024; i++) body       all positions valid
 //                                   if (N % 1024) body                        tests per register
 //
+// A walk along rows of odd length starts early, so that its vectors are aligned in memory:
+//
+//   base = -(offset of the row % 64)         the first positions, of the row before, are invalid
+//
 // One step is straight code. Bodies with dots are long and are made once, with tests.
 #include "base/fault.h"
 #include "codegen/nvptx/nvptx.h"
 
+enum { ALIGN_BYTES = 128 };
+
 typedef struct walk {
   const tstmt *s;
+  bool early;      // starts up to 127 positions before 0
   ix start;
   int64_t length;  // known: >= 0
   lval dynamic;    // else the length, i32
@@ -83,9 +90,24 @@ static void settle_scratch(ngen *g) {
   g->scratch_used = false;
 }
 
+/// The element offset of a global access, over kernel axes, without indirect parts.
+static ix row_offset(ngen *g, const tstmt *s) {
+  const tile_buf *t = &g->k->bufs.data[s->buf];
+  ix sum = ix_const(&g->ix, 0);
+  for (int i = 0; i < t->rank; i++)
+    sum = ix_add(&g->ix, sum, ix_mul(&g->ix, s->ix[i], t->strides[i]));
+  return sum;
+}
+
 static void run_step(ngen *g, walk *w, ix base, bool whole, lval index, lval count) {
   const tstmt *s = w->s;
-  range r = {g->ranges[s->axis], s->axis, s->extent, base, whole, index, count};
+  range r = {.outer = g->ranges[s->axis], .axis = s->axis, .extent = s->extent, .base = base};
+  r.whole = whole;
+  r.index = index;
+  r.count = count;
+  r.early = w->early && LLVMIsConstant(index);
+  if (r.early) r.most = (int64_t)LLVMConstIntGetZExtValue(index) * s->extent;
+  r.least = r.most - (ALIGN_BYTES - 1);
   g->ranges[s->axis] = &r;
   int outside = g->layout, n;
   if (s->layout) g->layout = s->layout;
@@ -183,6 +205,74 @@ static void known_walk(ngen *g, walk *w) {
     run_step(g, w, ix_add(&g->ix, w->start, ix_const(&g->ix, full * e)), false, i32_of(g, full), count);
 }
 
+// ---- rows that start anywhere
+
+/// The access that decides: a store, else a load, with unit stride along the axis.
+static const tstmt *deciding_access(ngen *g, const tregion *r, int axis, const tstmt *best) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    best = deciding_access(g, s->body, axis, best);
+    best = deciding_access(g, s->other, axis, best);
+    if (s->kind != TILE_LOAD && s->kind != TILE_STORE) continue;
+    const tile_buf *t = &g->k->bufs.data[s->buf];
+    if (t->local || s->guard || t->rank < 2) continue;
+    ix coef, rest, offset = row_offset(g, s);
+    int64_t one;
+    if (!ix_affine(&g->ix, offset, axis, &coef, &rest)) continue;
+    if (!ix_is_const(&g->ix, coef, &one) || one != 1) continue;
+    if (!best || (best->kind == TILE_LOAD && s->kind == TILE_STORE)) best = s;
+  }
+  return best;
+}
+
+/// Where the walk starts instead of 0; 0 when it need not, or rows differ within a thread.
+static ix early_start(ngen *g, const tstmt *s) {
+  const spread *on = spread_of(g, s->axis, s->extent);
+  if (s->reverse || s->stages > 1 || on->run < 2 || !on->layout) return 0;
+  const tstmt *access = deciding_access(g, s->body, s->axis, NULL);
+  if (!access) return 0;
+  const tile_buf *t = &g->k->bufs.data[access->buf];
+  int align = ALIGN_BYTES / dtype_bytes(t->type);
+  int n = g->k->axes.len;
+  ix *by = arena_array(g->arena, ix, n + 1), row = row_offset(g, access);
+  for (int axis = 0; axis < n; axis++) {
+    if (!ix_uses_axis(&g->ix, row, axis)) continue;
+    if (axis == s->axis) {
+      by[axis] = ix_const(&g->ix, 0);
+      continue;
+    }
+    if (!g->ranges[axis] || spread_of(g, axis, g->ranges[axis]->extent)->nregs != 1) return 0;
+    g->at[axis] = 0;
+    by[axis] = gpu_coordinate(g, axis);
+  }
+  row = ix_substitute(&g->ix, &g->ix, row, by, n);
+  int64_t divisor = ix_divisor(&g->ix, row);
+  if (divisor % on->run == 0 || s->extent < align) return 0;
+  ix down = ix_scale(&g->ix, ix_div(&g->ix, row, ix_const(&g->ix, align)), align);
+  return ix_sub(&g->ix, down, row);
+}
+
+/// The first step and the last ones with tests, those between without.
+static void early_walk(ngen *g, walk *w, ix start) {
+  const tstmt *s = w->s;
+  int64_t e = s->extent, most = w->length + ALIGN_BYTES - 1;
+  int64_t steps = (most + e - 1) / e, inner = w->length / e;
+  lval count = i32_of(g, steps);
+  w->early = true;
+  w->start = start;
+  w->most = steps;
+  if (inner < 3) inner = 1;
+  run_step(g, w, start, false, i32_of(g, 0), count);
+  if (inner > 1) {
+    walk between = *w;
+    between.start = ix_add(&g->ix, start, ix_const(&g->ix, e));
+    counted c = {i32_of(g, inner - 1), false, inner - 1, true, count, NULL, 1};
+    counted_loop(g, &between, c);
+  }
+  for (int64_t i = inner; i < steps; i++)
+    run_step(g, w, ix_add(&g->ix, start, ix_const(&g->ix, i * e)), false, i32_of(g, i), count);
+}
+
 static void dynamic_walk(ngen *g, walk *w) {
   LLVMBuilderRef b = g->e->builder;
   const tstmt *s = w->s;
@@ -229,7 +319,9 @@ void gpu_loop(ngen *g, const tstmt *s) {
     known_walk(g, &w);
   } else if (known) {
     w.length = n < 0 ? 0 : outer && n > outer->extent ? outer->extent : n;
-    known_walk(g, &w);
+    ix start = outer || !n ? 0 : early_start(g, s);
+    if (start) early_walk(g, &w, start);
+    else known_walk(g, &w);
   } else {
     int64_t most = bounds.max > INT32_MAX ? INT32_MAX : bounds.max;
     w.dynamic = gpu_ix32(g, left);

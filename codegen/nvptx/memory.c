@@ -113,6 +113,7 @@ typedef struct access {
   ix offset;        // elements, over kernel axes; direct part
   int along;        // axis of the vectors, -1 none
   int width;        // elements
+  bool partial;     // vectors may be valid in part
   int first_in;     // operand of s where the indirect coordinates start
 } access;
 
@@ -159,10 +160,6 @@ static int vector_width(ngen *g, const access *a, int axis) {
   int width = spread_of(g, axis, r->extent)->run;
   while (width & (width - 1)) width &= width - 1;
   if (width * bytes > VECTOR_BYTES) width = VECTOR_BYTES / bytes;
-  if (!r->whole) {
-    int64_t ends = ix_divisor(&g->ix, g->k->axes.data[axis].size);
-    while (width > 1 && ends % width) width /= 2;
-  }
   for (int i = 0; i < a->shape.naxes; i++) g->at[a->shape.axes[i]] = 0;
   int64_t d = ix_divisor(&g->ix, placed(g, a->offset));
   // Other registers differ by the steps of the other axes.
@@ -178,6 +175,12 @@ static int vector_width(ngen *g, const access *a, int axis) {
   if (t->swizzle)
     while (width * bytes > 16) width /= 2;
   return width;
+}
+
+static bool moves_at_all(const tstmt *s) {
+  for (int i = 0; s->indirect && i < s->nix; i++)
+    if (s->indirect[i] >= 0) return true;
+  return false;
 }
 
 static void choose_vectors(ngen *g, access *a) {
@@ -198,6 +201,8 @@ static void choose_vectors(ngen *g, access *a) {
     if (width <= a->width) continue;
     a->width = width;
     a->along = axis;
+    int64_t ends = ix_divisor(&g->ix, g->k->axes.data[axis].size);
+    a->partial = !r->whole && (ends % width || ix_divisor(&g->ix, r->base) % width);
   }
 }
 
@@ -381,36 +386,121 @@ static void load_guarded(ngen *g, const access *a, lval ok, lval pointer, lval *
   }
 }
 
+/// The register's part of the access at g->at: element i of the vector.
+static int enter_element(ngen *g, const access *a, int first, int i) {
+  if (a->along >= 0) g->at[a->along] = first + i;
+  int at = 0;
+  for (int k = 0; k < a->shape.naxes; k++)
+    at = at * a->shape.on[k]->nregs + g->at[a->shape.axes[k]];
+  return at;
+}
+
+/// Narrows *some (*all) to where some (every) element of the vector at g->at is valid. False when
+/// none ever is.
+static bool vector_alive(ngen *g, const access *a, lval *some, lval *all) {
+  int first = a->along >= 0 ? g->at[a->along] : 0;
+  lval head = NULL, tail = NULL;
+  bool head_alive = gpu_alive(g, &a->shape, &head), tail_alive = head_alive;
+  if (a->partial) {
+    enter_element(g, a, first, a->width - 1);
+    tail_alive = gpu_alive(g, &a->shape, &tail);
+    enter_element(g, a, first, 0);
+    *all = head_alive && tail_alive ? gpu_both(g, head, tail) : emit_int(g->e->i1, 0);
+    // Rows are not shorter than a vector, or else hardly worth it: one end is valid, or both.
+    if (head_alive && tail_alive)
+      *some = head && tail ? LLVMBuildOr(g->e->builder, head, tail, "") : NULL;
+    else
+      *some = head_alive ? head : tail;
+    return head_alive || tail_alive;
+  }
+  *some = *all = head;
+  return head_alive;
+}
+
+/// A vector that is valid in part is read whole, since what lies beside it is in the same buffer;
+/// only behind the last element there may be nothing.
+static lval vector_in_buffer(ngen *g, const access *a) {
+  const tile_buf *t = &g->k->bufs.data[a->buf];
+  ix elements = ix_const(&g->ix, 1);
+  for (int i = 0; i < t->rank; i++) elements = ix_mul(&g->ix, elements, t->dims[i]);
+  int64_t divisor = ix_divisor(&g->ix, elements);
+  if (divisor % a->width == 0) return NULL;
+  ix end = ix_add(&g->ix, placed(g, a->offset), ix_const(&g->ix, a->width));
+  return LLVMBuildICmp(g->e->builder, LLVMIntSLE, gpu_ix64(g, end), gpu_ix64(g, elements), "");
+}
+
+/// Element by element, invalid ones from the buffer's first element.
+static void load_singly(ngen *g, const access *a, lval *out) {
+  access one = *a;
+  one.width = 1;
+  int first = g->at[a->along];
+  for (int i = 0; i < a->width; i++) {
+    lval ok = NULL;
+    enter_element(g, a, first, i);
+    if (!gpu_alive(g, &a->shape, &ok)) out[i] = gpu_zero(g, a->type);
+    else load_elements(g, &one, load_anywhere(g, a, ok, element_pointer(g, &one)), &out[i]);
+  }
+  enter_element(g, a, first, 0);
+}
+
+static void load_partial(ngen *g, const access *a, lval some, lval *out) {
+  LLVMBuilderRef b = g->e->builder;
+  lval inside = a->local ? NULL : vector_in_buffer(g, a);
+  lval pointer = element_pointer(g, a);
+  if (!inside) {
+    load_elements(g, a, a->local ? pointer : load_anywhere(g, a, some, pointer), out);
+    return;
+  }
+  LLVMBasicBlockRef whole = gpu_block(g), single = gpu_block(g), after = gpu_block(g);
+  lval parts[VECTOR_BYTES];
+  LLVMBuildCondBr(b, inside, whole, single);
+  LLVMPositionBuilderAtEnd(b, whole);
+  load_elements(g, a, load_anywhere(g, a, some, pointer), out);
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, single);
+  int mark = scope_open(g);
+  load_singly(g, a, parts);
+  scope_close(g, mark);
+  LLVMBasicBlockRef from[] = {whole, LLVMGetInsertBlock(b)};
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, after);
+  for (int i = 0; i < a->width; i++) {
+    lval phi = LLVMBuildPhi(b, LLVMTypeOf(out[i]), "");
+    lval values[] = {out[i], parts[i]};
+    LLVMAddIncoming(phi, values, from, 2);
+    out[i] = phi;
+  }
+}
+
 void gpu_load(ngen *g, const tstmt *s) {
   const tval *t = s->out[0];
   access a = {.s = s, .buf = s->buf, .local = g->k->bufs.data[s->buf].local, .type = t->type};
   a.shape = gpu_shape_of(g, t);
   a.offset = direct_offset(g, s, s->buf);
+  bool empty = !a.local && may_be_empty(g, s->buf);
   choose_vectors(g, &a);
+  if (a.partial && (empty || moves_at_all(s))) a.width = 1, a.along = -1, a.partial = false;
   if (a.local) gpu_before_local(g, s->buf, false);
   lval *regs = gpu_define(g, t);
   const tval *fill = s->guard ? s->in[s->nin - 1] : NULL;
-  bool empty = !a.local && may_be_empty(g, s->buf);
   for (int r = 0; r < a.shape.nregs; r++) {
     gpu_enter(g, &a.shape, r);
     if (regs[r] || (a.along >= 0 && g->at[a.along] % a.width)) continue;
-    lval ok = NULL, in = NULL, loaded[VECTOR_BYTES];
-    if (!gpu_alive(g, &a.shape, &ok)) continue;
+    lval some = NULL, all = NULL, in = NULL, loaded[VECTOR_BYTES];
+    if (!vector_alive(g, &a, &some, &all)) continue;
     if (s->guard) inside_buffer(g, &a, &in);
-    lval may = gpu_both(g, ok, in);
+    lval may = gpu_both(g, some, in);
     not_empty(g, &a, &may);
-    lval pointer = element_pointer(g, &a);
-    if (empty && may) load_guarded(g, &a, may, pointer, loaded);
-    else load_elements(g, &a, a.local ? pointer : load_anywhere(g, &a, may, pointer), loaded);
+    if (a.partial) {
+      load_partial(g, &a, some, loaded);
+    } else {
+      lval pointer = element_pointer(g, &a);
+      if (empty && may) load_guarded(g, &a, may, pointer, loaded);
+      else load_elements(g, &a, a.local ? pointer : load_anywhere(g, &a, may, pointer), loaded);
+    }
     if (in) loaded[0] = LLVMBuildSelect(g->e->builder, in, loaded[0], gpu_at(g, fill), "");
     int first = a.along >= 0 ? g->at[a.along] : 0;
-    for (int i = 0; i < a.width; i++) {
-      if (a.along >= 0) g->at[a.along] = first + i;
-      int at = 0;
-      for (int k = 0; k < a.shape.naxes; k++)
-        at = at * a.shape.on[k]->nregs + g->at[a.shape.axes[k]];
-      regs[at] = loaded[i];
-    }
+    for (int i = 0; i < a.width; i++) regs[enter_element(g, &a, first, i)] = loaded[i];
   }
 }
 
@@ -438,6 +528,35 @@ static shape store_shape(ngen *g, const tstmt *s, const tile_buf *t) {
   return gpu_shape_of_axes(g, axes, extents, n);
 }
 
+/// Whole where all elements are valid, else those that are.
+static void store_partial(ngen *g, const access *a, lval all, const lval *values) {
+  LLVMBuilderRef b = g->e->builder;
+  access one = *a;
+  one.width = 1;
+  int first = g->at[a->along];
+  LLVMBasicBlockRef whole = gpu_block(g), single = gpu_block(g), after = gpu_block(g);
+  lval pointer = element_pointer(g, a);
+  LLVMBuildCondBr(b, all, whole, single);
+  LLVMPositionBuilderAtEnd(b, whole);
+  store_elements(g, a, pointer, values);
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, single);
+  int mark = scope_open(g);
+  for (int i = 0; i < a->width; i++) {
+    lval ok = NULL;
+    enter_element(g, a, first, i);
+    if (!gpu_alive(g, &a->shape, &ok)) continue;
+    not_empty(g, a, &ok);
+    guard w = gpu_guard(g, ok);
+    store_elements(g, &one, element_pointer(g, &one), &values[i]);
+    gpu_guard_end(g, w);
+  }
+  scope_close(g, mark);
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, after);
+  enter_element(g, a, first, 0);
+}
+
 void gpu_store(ngen *g, const tstmt *s) {
   const tile_buf *t = &g->k->bufs.data[s->buf];
   access a = {.s = s, .buf = s->buf, .local = t->local, .type = t->type, .first_in = 1};
@@ -446,23 +565,28 @@ void gpu_store(ngen *g, const tstmt *s) {
   choose_vectors(g, &a);
   if (a.local) gpu_before_local(g, s->buf, true);
   bool zero = a.local && g->zero_locals;
+  if (a.partial && zero) a.width = 1, a.along = -1, a.partial = false;
   guard replica = gpu_guard(g, is_first_replica(g, shape_threads(&a.shape)));
   for (int r = 0; r < a.shape.nregs; r++) {
     gpu_enter(g, &a.shape, r);
     if (a.along >= 0 && g->at[a.along] % a.width) continue;
-    lval ok = NULL, values[VECTOR_BYTES];
-    bool alive = gpu_alive(g, &a.shape, &ok);
+    lval some = NULL, all = NULL, values[VECTOR_BYTES];
+    bool alive = vector_alive(g, &a, &some, &all);
     if (!alive && !zero) continue;
-    if (!a.local) not_empty(g, &a, &ok);
+    if (!a.local) not_empty(g, &a, &all);
     int first = a.along >= 0 ? g->at[a.along] : 0;
     for (int i = 0; i < a.width; i++) {
-      if (a.along >= 0) g->at[a.along] = first + i;
+      enter_element(g, &a, first, i);
       values[i] = alive ? gpu_at(g, s->in[0]) : NULL;
       if (!values[i]) values[i] = gpu_zero(g, a.type);
-      if (zero) values[i] = gpu_blend(g, ok, values[i], gpu_zero(g, a.type));
+      if (zero) values[i] = gpu_blend(g, all, values[i], gpu_zero(g, a.type));
     }
-    if (a.along >= 0) g->at[a.along] = first;
-    guard w = gpu_guard(g, zero ? NULL : ok);
+    enter_element(g, &a, first, 0);
+    if (a.partial && all) {
+      store_partial(g, &a, all, values);
+      continue;
+    }
+    guard w = gpu_guard(g, zero ? NULL : all);
     store_elements(g, &a, element_pointer(g, &a), values);
     gpu_guard_end(g, w);
   }

@@ -42,6 +42,8 @@ typedef struct range {
   ix base;           // gpu_coordinate of position 0, over roots
   bool whole;        // all positions are valid
   lval index, count;  // of the step that opened it and of how many, i32; null: one step
+  bool early;         // base is known to be in [least, most], which the expression does not show
+  int64_t least, most;
 } range;
 
 typedef struct local_place {

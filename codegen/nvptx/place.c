@@ -288,15 +288,26 @@ ix gpu_coordinate(ngen *g, int axis) {
 }
 
 bool gpu_axis_alive(ngen *g, int axis, int extent, lval *ok) {
+  LLVMBuilderRef b = g->e->builder;
   const range *r = g->ranges[axis];
   if (!r || r->extent != extent || r->whole) return true;
-  ix left = ix_sub(&g->ix, g->k->axes.data[axis].size, gpu_coordinate(g, axis));
-  ix_range bounds = ix_bounds(&g->ix, left);
-  if (bounds.min > 0) return true;
-  if (bounds.max <= 0) return false;
-  lval v = gpu_ix(g, left);
-  lval valid = LLVMBuildICmp(g->e->builder, LLVMIntSGT, v, LLVMConstNull(LLVMTypeOf(v)), "");
-  *ok = gpu_both(g, *ok, valid);
+  ix c = gpu_coordinate(g, axis), left = ix_sub(&g->ix, g->k->axes.data[axis].size, c);
+  ix_range above = ix_bounds(&g->ix, left), below = ix_bounds(&g->ix, c);
+  int64_t size;
+  if (r->early && ix_is_const(&g->ix, g->k->axes.data[axis].size, &size)) {
+    ix_range inside = ix_bounds(&g->ix, ix_sub(&g->ix, c, r->base));
+    below = (ix_range){inside.min + r->least, inside.max + r->most};
+    above = (ix_range){size - below.max, size - below.min};
+  }
+  if (above.max <= 0 || below.max < 0) return false;
+  if (above.min <= 0) {
+    lval v = gpu_ix(g, left);
+    *ok = gpu_both(g, *ok, LLVMBuildICmp(b, LLVMIntSGT, v, LLVMConstNull(LLVMTypeOf(v)), ""));
+  }
+  if (below.min < 0) {  // a range that starts early, see loop.c
+    lval v = gpu_ix(g, c);
+    *ok = gpu_both(g, *ok, LLVMBuildICmp(b, LLVMIntSGE, v, LLVMConstNull(LLVMTypeOf(v)), ""));
+  }
   return true;
 }
 
