@@ -238,9 +238,11 @@ static ix scale_out(ix_pool *p, ix d, ix_term t, ix atom, int64_t k, ix whole) {
   return ix_add(p, scaled, ix_const(p, k - 1));
 }
 
+static bool nonnegative(ix_pool *p, ix d);
+
 /// An expression that is >= 0 only if d is, without the quotient x/k in the negative term t: from
 /// k*(x/k) <= x where t is a multiple of k or k is a number that d is scaled by, else from
-/// x/k <= x, which needs x >= 0. 0 when there is none.
+/// m >= x/k, which is (m + 1)*k > x, or from x/k <= x, which needs x >= 0. 0 when there is none.
 static ix drop_quotient(ix_pool *p, ix d, ix_term t, ix atom) {
   ix_node n = *ix_get(p, atom);
   ix_term factor = {.coef = 1, .natoms = 1, .atoms = &atom}, others, scale;
@@ -250,6 +252,11 @@ static ix drop_quotient(ix_pool *p, ix d, ix_term t, ix atom) {
       ix_term_divide(p, &others, &by.data[0], &scale))
     return ix_add(p, ix_sub(p, d, ix_from_term(p, t)), ix_mul(p, ix_from_term(p, scale), n.a));
   if (ix_is_const(p, n.b, &k)) return k < 1 ? 0 : scale_out(p, d, t, atom, k, n.a);
+  if (t.coef == -1 && t.natoms == 1) {
+    ix above = ix_mul(p, ix_add(p, ix_sub(p, d, ix_from_term(p, t)), ix_const(p, 1)), n.b);
+    ix rest = ix_sub(p, ix_sub(p, above, ix_const(p, 1)), n.a);
+    if (nonnegative(p, rest)) return rest;
+  }
   return ix_bounds(p, n.a).min >= 0 ? exchange(p, d, t, atom, n.a) : 0;
 }
 
@@ -304,6 +311,8 @@ static bool nonnegative(ix_pool *p, ix d) {
   if (least) {
     ix shifted = shift_symbols(p, least, &positive);
     if (shifted_minimum(p, shifted, &positive) >= 0) return true;
+    // Sizes of axes may hold quotients: Y - 3 - 2*v for v < Y/2 - 1.
+    if (least != d && nonnegative(p, least)) return true;
   }
   ix smaller = drop_floors(p, d);
   return smaller && nonnegative(p, smaller);

@@ -575,6 +575,7 @@ bool kernel_verify(const kernel *k, arena *a, str *report) {
   verify_head(&v);
   verify_region(&v, &k->body, NULL);
   verify_tail(&v);
+  if (!v.found.len) tile_verify_bounds(k, a, complain, &v);
   if (!v.found.len) tile_verify_threads(k, a, complain, &v);
   if (!v.found.len) return true;
   strbuf out = sb_new(a);

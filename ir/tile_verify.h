@@ -7,6 +7,9 @@ typedef void tile_complain(void *ctx, const tstmt *s, str text);
 /// the kernel itself (null).
 void tile_verify_threads(const kernel *k, arena *a, tile_complain *complain, void *ctx);
 
+/// The same for what loads and stores reach: it is inside of their buffers.
+void tile_verify_bounds(const kernel *k, arena *a, tile_complain *complain, void *ctx);
+
 /// Temps inside of the arena, aligned, and disjoint while both are live: a "// ..." line in *text
 /// per violation. `pool` is where sizes are compared. The buffers and steps have been judged.
 void tile_verify_arena(const program *p, ix_pool *pool, strbuf *text);

@@ -47,6 +47,22 @@ static bool is_row_major(verifier *v, const buffer *b) {
   return true;
 }
 
+/// A kernel counts on no more than the program knows: a call keeps the program's facts.
+static void verify_facts(verifier *v, const ix_pool *pool, str symbol, str who) {
+  static const ix_fact nothing = {.min = 0, .max = INT64_MAX, .multiple_of = 1};
+  const ix_fact *wanted = ix_find_fact(pool, symbol), *known = ix_find_fact(&v->p->ix, symbol);
+  if (!wanted) return;
+  if (!known) known = &nothing;
+  int64_t wanted_multiple = wanted->multiple_of > 1 ? wanted->multiple_of : 1;
+  int64_t multiple = known->multiple_of > 1 ? known->multiple_of : 1;
+  bool implied = known->min >= wanted->min && known->max <= wanted->max &&
+                 (multiple % wanted_multiple == 0 || (known->min == known->max &&
+                                                      known->min % wanted_multiple == 0));
+  if (!implied)
+    bad(v, "@%.*s takes facts of the size %.*s that the program does not state", STR_FMT(who),
+        STR_FMT(symbol));
+}
+
 /// Sizes use the symbols that a call gives.
 static void verify_symbols(verifier *v, const ix_pool *pool, str who) {
   for (int i = 1; i < pool->nodes.len; i++) {
@@ -57,6 +73,8 @@ static void verify_symbols(verifier *v, const ix_pool *pool, str who) {
     if (!known)
       bad(v, "@%.*s uses the size %.*s, which the program does not have", STR_FMT(who),
           STR_FMT(n->name));
+    else if (n->kind == IX_SYM && pool != &v->p->ix)
+      verify_facts(v, pool, n->name, who);
   }
 }
 
@@ -170,6 +188,7 @@ bool program_verify(const program *p, arena *a, str *report) {
   verifier v = {.p = p, .text = sb_new(a), .written = arena_array(a, bool, p->buffers.len)};
   strbuf kernels = sb_new(a);
   ix_init(&v.pool, a);
+  ix_copy_pool(&v.pool, &p->ix);  // sizes fold by the same facts
   bool sound = verify_kernels(&v, &kernels);
   for (int i = 0; i < p->buffers.len; i++) verify_buffer(&v, i);
   verify_symbols(&v, &p->ix, p->name);

@@ -231,13 +231,18 @@ Test(tile_interp, mistakes_of_kernels_are_found) {
   static const struct {
     const char *text, *error;
   } cases[] = {
-      {PROGRAM("N", "grid N:4 {\n %0 = load x[N + 1] : f32[N:4]\n store out[N], %0\n}"),
+      {PROGRAM("N",
+               "grid N:4 {\n %i = index N : i32[N:4]\n %0 = load x[%i + 1] : f32[N:4]\n"
+               " store out[N], %0\n}"),
        "coordinate 10 of x, dimension 0, is outside [0, 10)"},
-      {PROGRAM("N", "grid N:4 {\n %0 = load x[N] : f32[N:4]\n store out[N - 1], %0\n}"),
+      {PROGRAM("N",
+               "grid N:4 {\n %0 = load x[N] : f32[N:4]\n %i = index N : i32[N:4]\n"
+               " %1 = const 1 : i32\n %j = sub %i, %1 : i32[N:4]\n store out[%j], %0\n}"),
        "coordinate -1 of out, dimension 0, is outside [0, 10)"},
       {PROGRAM("N, D = 6",
                "grid N:1 {\n %0 = load x[N] : f32[N:1]\n store out[N], %0\n"
-               " loop D:4 {\n local l : f32[D:4]\n %1 = load l[0] : f32\n }\n}"),
+               " loop D:4 {\n local l : f32[D:4]\n %i = const 0 : i32\n"
+               " %1 = load l[%i] : f32\n }\n}"),
        "coordinate 0 of l, dimension 0, is outside [4, 8)"},
       // lanes beyond the size leak through a reduction that is not masked any more
       {PROGRAM("N, M = N",
@@ -263,7 +268,7 @@ Test(tile_interp, mistakes_of_kernels_are_found) {
        "two grid tiles store the same element of out"},
       {PROGRAM("N",
                "grid N:1 {\n %0 = load x[N] : f32[N:1]\n store out[N], %0\n"
-               " %1 = load out[0] : f32\n}"),
+               " %1 = load out[N / 16] : f32[N:1]\n}"),
        "loads what another grid tile stores in out"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

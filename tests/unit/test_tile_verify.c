@@ -34,6 +34,45 @@ static void expect_note(const char *text, const char *note) {
       expect_note(cases[i].body, cases[i].note);              \
   }
 
+#define OUT_OF(what, bound) \
+  what " is not known to be " bound ", and there is no guard"
+
+CASES(accesses_stay_inside,
+      {PROGRAM(" %a = load x[N, D + 1] : f32[N:2, D:8]"),
+       OUT_OF("dimension 1: D + 1", "below #D")},
+      {PROGRAM(" %a = load x[N - 1, D] : f32[N:2, D:8]"),
+       OUT_OF("dimension 0: N - 1", "at least 0")},
+      {PROGRAM(" %a = load x[N, 63] : f32[N:2]"), OUT_OF("dimension 1: 63", "below #D")},
+      {PROGRAM(" loop E:4 {\n %a = load x[N, E] : f32[N:2, E:4]\n }"),
+       OUT_OF("dimension 1: E", "below #D")},
+      {PROGRAM(" %a = load x[N, D*2 / 3 * 2] : f32[N:2, D:8]"),
+       OUT_OF("dimension 1: ((D*2) / 3)*2", "below #D")},
+      {PROGRAM(" %y = const 2.0 : f32\n store out[N, #D - D], %y"),
+       OUT_OF("dimension 1: #D - D", "below #D")},
+      {PROGRAM(" local l : f32[E]\n loop E:4 {\n %a = load l[E + 1] : f32[E:4]\n }"),
+       OUT_OF("dimension 0: E + 1", "below 64")},
+      {PROGRAM(" local l : f32[D:8]\n %a = load l[D / 2] : f32[D:8]"),
+       "dimension 0 holds the current range of D only; D / 2 may be outside of it"})
+
+Test(tile_verify, accesses_that_are_inside) {
+  static const char *const bodies[] = {
+      PROGRAM(" %a = load x[#N - 1 - N, D / 2 + (D + 1) / 2] : f32[N:2, D:8]"),
+      PROGRAM(" %f = const 0.0 : f32\n %a = load x[N, D + 63] guard %f : f32[N:2, D:8]"),
+      PROGRAM(" prefetch x[N + 8, D + 64] level 1"),
+      PROGRAM(" %i = index D : i32[D:8]\n %a = load x[N, %i] : f32[D:8, N:2]"),
+      PROGRAM(" local l : f32[E]\n loop E:4 {\n %a = load l[63 - E] : f32[E:4]\n }"),
+      PROGRAM(" local l : f32[D:8]\n loop D:4 {\n %a = load l[D] : f32[D:4]\n }"),
+  };
+  for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+    tile_fixture f = {0};
+    str report;
+    cr_assert(tile_fixture_parse(&f, str_from(bodies[i])), "%s\n%.*s", bodies[i],
+              STR_FMT(f.diags.items.data[0]->text));
+    cr_expect(program_verify(f.p, &f.arena, &report), "%s", report.ptr);
+    tile_fixture_free(&f);
+  }
+}
+
 Test(tile_verify, the_frame_of_these_tests_is_sound) {
   tile_fixture f = {0};
   str report;
@@ -359,6 +398,10 @@ Test(tile_verify, broken_structures) {
   " buffer %r : f32[N] strides [2] param 3\n buffer %s : f32[N, M] param 4\n" \
   " buffer %out : f32[N] output 0\n buffer %t : f32[N] temp at 0\n"
 
+#define COPY_EVEN                                                                              \
+  "kernel @copy(x: f32[N], out: f32[N]) {\n size N where N % 2 == 0\n axes N, M = N/2, O = 2\n" \
+  " grid M:4 {\n loop O:1 {\n %0 = load x[M*2 + O] : f32[M:4, O:1]\n store out[M*2 + O], %0\n" \
+  " }\n }\n}\n"
 #define COPY_OF_K                                                  \
   "kernel @copy(x: f32[K], out: f32[K]) {\n axes K\n grid K:4 {\n" \
   " %0 = load x[K] : f32[K:4]\n store out[K], %0\n }\n}\n"
@@ -384,6 +427,18 @@ Test(tile_verify, temps_that_share_a_place_in_turn) {
   }
 }
 
+Test(tile_verify, facts_of_the_program_serve_its_kernels) {
+  tile_fixture f = {0};
+  str report;
+  cr_assert(tile_fixture_parse(&f, STR("program @p(N) {\n size N where N % 6 == 0\n"
+                                       " arena N / 6 * 128 + 64\n buffer %x : f32[N] param 0\n"
+                                       " buffer %out : f32[N] output 0\n"
+                                       " buffer %t : f32[M = N / 6, K = 6] temp at 0\n"
+                                       " call @copy(%x, %out)\n}\n" COPY_EVEN)));
+  cr_expect(program_verify(f.p, &f.arena, &report), "%s", report.ptr);
+  tile_fixture_free(&f);
+}
+
 Test(tile_verify, programs) {
   static const wrong cases[] = {
       {BUFFERS " call @copy(%x)\n}\n" COPY, "@copy gets 1 buffers, not 2"},
@@ -405,6 +460,8 @@ Test(tile_verify, programs) {
        "buffer out is not in its place"},
       {BUFFERS " call @copy(%x, %out)\n}\n" COPY_OF_K, "@copy uses the size K, which the program does"
                                                       " not have"},
+      {BUFFERS " call @copy(%x, %out)\n}\n" COPY_EVEN,
+       "@copy takes facts of the size N that the program does not state"},
       {"program @p(N) {\n arena 64*N + 64\n buffer %x : f32[N] param 0\n buffer %out : f32[N] output 0\n"
        " buffer %t : f32[N] strides [2] temp at 0\n call @copy(%x, %out)\n}\n" COPY,
        "temp t is not row-major"},

@@ -1,0 +1,94 @@
+// The rule of tile IR that keeps memory safe: what a valid lane of a load or store reaches is inside
+// of the buffer.
+//
+//   load x[T + 63]           needs 0 <= T + 63 and T + 63 <= N - 1 for all 0 <= T < size of T
+//   load x[T + 63] guard %f  gives %f outside of the buffer: nothing to show
+//   load x[%i + T]           the index %i is tested when the kernel runs (`check`)
+//   prefetch x[N + 64]       reads nothing
+//
+// Valid lanes are below the sizes of their axes, so the algebra of ir/ix.h decides. What it cannot
+// show is refused: a bound that only holds for some sizes needs a fact of these sizes (`where`).
+#include "ir/tile_verify.h"
+
+typedef struct bounds {
+  const kernel *k;
+  ix_pool pool;  // the kernel's, to compute in
+  arena *arena;
+  bool *open;        // by axis: has a current range
+  bool *local_open;  // by buffer and dimension: its axis was open at the declaration
+  tile_complain *complain;
+  void *ctx;
+} bounds;
+
+static str axis_name(void *ctx, int axis) {
+  const bounds *b = ctx;
+  return b->k->axes.data[axis].name;
+}
+
+static str coordinate_text(const bounds *b, ix e) {
+  strbuf text = sb_new(b->arena);
+  ix_print(&b->pool, e, axis_name, (void *)b, &text);
+  return sb_str(&text);
+}
+
+static bool *is_part(const bounds *b, int buffer, int d) {
+  return &b->local_open[buffer * MAX_AXES + d];
+}
+
+/// A local buffer that follows a range holds the coordinates of this range only.
+static bool follows_range(const bounds *b, const tstmt *s, int d, ix at) {
+  int axis;
+  if (!*is_part(b, s->buf, d)) return false;
+  if (ix_is_axis(&b->pool, at, &axis) && axis == b->k->bufs.data[s->buf].local_axes[d]) return true;
+  b->complain(b->ctx, s,
+              str_printf(b->arena, "dimension %d holds the current range of %.*s only; %.*s may "
+                         "be outside of it", d, STR_FMT(axis_name((void *)b, b->k->bufs.data[s->buf]
+                         .local_axes[d])), STR_FMT(coordinate_text(b, at))));
+  return true;
+}
+
+static void verify_dimension(bounds *b, const tstmt *s, int d) {
+  const tile_buf *buffer = &b->k->bufs.data[s->buf];
+  ix at = s->ix[d];
+  if (s->indirect[d] >= 0) return;
+  if (buffer->local && follows_range(b, s, d, at)) return;
+  bool low = ix_known_le(&b->pool, ix_const(&b->pool, 0), at);
+  ix last = ix_sub(&b->pool, buffer->dims[d], ix_const(&b->pool, 1));
+  if (low && ix_known_le(&b->pool, at, last)) return;
+  b->complain(b->ctx, s,
+              str_printf(b->arena, "dimension %d: %.*s is not known to be %s, and there is no guard",
+                         d, STR_FMT(coordinate_text(b, at)),
+                         low ? str_printf(b->arena, "below %.*s",
+                                          STR_FMT(coordinate_text(b, buffer->dims[d]))).ptr
+                             : "at least 0"));
+}
+
+static void note_local(bounds *b, const tstmt *s) {
+  const tile_buf *buffer = &b->k->bufs.data[s->buf];
+  for (int d = 0; d < buffer->rank; d++)
+    *is_part(b, s->buf, d) = b->open[buffer->local_axes[d]];
+}
+
+static void verify_region(bounds *b, const tregion *r) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    bool access = (s->kind == TILE_LOAD && !s->guard) || s->kind == TILE_STORE;
+    for (int d = 0; access && d < s->nix; d++) verify_dimension(b, s, d);
+    if (s->kind == TILE_LOCAL) note_local(b, s);
+    bool outer = s->kind == TILE_LOOP && b->open[s->axis];
+    if (s->kind == TILE_LOOP) b->open[s->axis] = true;
+    verify_region(b, s->body);
+    verify_region(b, s->other);
+    if (s->kind == TILE_LOOP) b->open[s->axis] = outer;
+  }
+}
+
+void tile_verify_bounds(const kernel *k, arena *a, tile_complain *complain, void *ctx) {
+  bounds b = {.k = k, .arena = a, .complain = complain, .ctx = ctx};
+  ix_init(&b.pool, a);
+  ix_copy_pool(&b.pool, &k->ix);
+  b.open = arena_array(a, bool, k->axes.len);
+  b.local_open = arena_array(a, bool, k->bufs.len * MAX_AXES);
+  for (int i = 0; i < k->grid.len; i++) b.open[k->grid.data[i].axis] = true;
+  verify_region(&b, &k->body);
+}
