@@ -48,7 +48,7 @@ static tcf_status bind(call *c) {
   for (int k = 0; k < sig->nsymbols; k++) c->sizes[k] = -1;
   str why = STR("");
   if (!signature_bind(sig, c->args, c->sizes, &c->arena, &why)) return wrong(c, why.ptr);
-  return TCF_OK;
+  return function_check_sizes(f, c->sizes);
 }
 
 /// Compiled code wants elements at multiples of their size; host functions row-major memory.

@@ -71,6 +71,43 @@ static bool known_size(void *ctx, str name, int64_t *v) {
   return true;
 }
 
+static bool given_size(void *ctx, str name, int64_t *v) {
+  const known_sizes *k = ctx;
+  int i = signature_symbol(&k->function->sig, name);
+  return i >= 0 && (*v = k->sizes[i]) >= 0;
+}
+
+/// No axis inside of the function gets a negative size: a window may not fit.
+static bool axes_fit(const tcf_function *f, arena *a, const int64_t *sizes, str *why) {
+  ix_pool pool;
+  ix_init(&pool, a);
+  known_sizes known = {f, sizes};
+  const graph *g = f->graph;
+  for (int i = 0; g && i < g->axes.len; i++) {
+    int64_t size;
+    ix bound = ix_bind(&pool, &g->ix, g->axes.data[i].size, given_size, &known);
+    if (!ix_is_const(&pool, bound, &size) || size >= 0) continue;
+    strbuf form = sb_new(a);
+    ix_print(&g->ix, g->axes.data[i].size, NULL, NULL, &form);
+    *why = str_printf(a, "the axis %.*s would have the size %s = %lld",
+                      STR_FMT(g->axes.data[i].name), form.data, (long long)size);
+    return false;
+  }
+  return true;
+}
+
+tcf_status function_check_sizes(const tcf_function *f, const int64_t *sizes) {
+  arena scratch = {0};
+  str why = STR("");
+  bool fits = signature_keeps_facts(&f->sig, sizes, &scratch, &why) &&
+              axes_fit(f, &scratch, sizes, &why);
+  tcf_status status = TCF_OK;
+  if (!fits)
+    status = session_fail(f->program->session, TCF_WRONG_USE, "%s: %.*s", f->name, STR_FMT(why));
+  arena_free(&scratch);
+  return status;
+}
+
 graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes) {
   known_sizes known = {f, sizes};
   return graph_specialise(a, f->graph, known_size, &known);
@@ -89,6 +126,8 @@ tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, s
   str why = STR("");
   if (!signature_bind(&f->sig, args, sizes, a, &why))
     return session_fail(s, TCF_WRONG_USE, "%.*s", STR_FMT(why));
+  tcf_status status = function_check_sizes(f, sizes);
+  if (status) return status;
   *out = function_specialise(f, a, sizes);
   return TCF_OK;
 }

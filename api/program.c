@@ -286,7 +286,7 @@ tcf_status function_sizes(tcf_function *f, const tcf_size *sizes, size_t n, int6
                           sizes[i].name);
     out[k] = sizes[i].value;
   }
-  return TCF_OK;
+  return function_check_sizes(f, out);
 }
 
 typedef struct dims_args {

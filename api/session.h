@@ -186,6 +186,9 @@ tcf_status session_target(tcf_session *s, const target_info **out);
 /// lower_to_tiles, verified: panics with the report when the lowering broke a rule.
 struct program *verified_tiles(arena *a, const graph *g, const pass_options *options);
 /// Specialises on the sizes that are not kept symbolic.
+/// The sizes given (entries < 0 are unknown) suit the function: its facts, and no axis inside of it
+/// gets a negative size.
+tcf_status function_check_sizes(const tcf_function *f, const int64_t *sizes);
 graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes);
 /// The same for the sizes of arguments.
 tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, size_t nargs,

@@ -140,19 +140,18 @@ static bool check_axis(binder *b, int param, int at, str *why) {
   return false;
 }
 
-static bool check_facts(const binder *b, str *why) {
-  const signature *s = b->sig;
+bool signature_keeps_facts(const signature *s, const int64_t *sizes, arena *a, str *why) {
   for (int k = 0; k < s->nsymbols; k++) {
     const ix_fact *fact = map_get(&s->ix->facts, str_from(s->symbols[k]));
-    long long v = b->sizes[k];
+    long long v = sizes[k];
     if (!fact || v < 0) continue;
     const char *name = s->symbols[k];
     if (v < fact->min || v > fact->max)
       *why = str_printf(
-          b->arena, "%s = %lld, but the function demands %s %s %lld", name, v, name,
+          a, "%s = %lld, but the function demands %s %s %lld", name, v, name,
           v < fact->min ? ">=" : "<=", (long long)(v < fact->min ? fact->min : fact->max));
     else if (fact->multiple_of > 1 && v % fact->multiple_of)
-      *why = str_printf(b->arena, "%s = %lld, but the function demands a multiple of %lld", name, v,
+      *why = str_printf(a, "%s = %lld, but the function demands a multiple of %lld", name, v,
                         (long long)fact->multiple_of);
     else
       continue;
@@ -180,7 +179,7 @@ bool signature_bind(const signature *s, const tensor *const *args, int64_t *size
     *why = str_printf(a, "no argument determines the size %s", s->symbols[k]);
     return false;
   }
-  return check_facts(&b, why);
+  return signature_keeps_facts(s, sizes, a, why);
 }
 
 typedef struct evaluation {

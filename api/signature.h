@@ -29,6 +29,8 @@ signature signature_of_program(arena *a, struct program *p);
 /// too. False with a text that names the arguments.
 bool signature_bind(const signature *s, const tensor *const *args, int64_t *sizes, arena *a,
                     str *why);
+/// The sizes given (entries < 0 are unknown) keep the `where` facts; false with the one that does not.
+bool signature_keeps_facts(const signature *s, const int64_t *sizes, arena *a, str *why);
 /// dims of a value under a binding; false with the missing symbol's name.
 bool signature_dims(const signature *s, const sig_value *v, const int64_t *sizes, int64_t *dims,
                     str *missing);

@@ -327,7 +327,7 @@ static int generate(making *m) {
     tcf_function_param(m->function, i, &info);
     tcf_status status = tcf_function_param_dims(m->function, i, m->sizes, m->nsizes, dims);
     if (status == TCF_WRONG_USE) {
-      complain("parameter %s: %s; use --dim or --in", info.name, tcf_session_message(m->session));
+      complain("%s", tcf_session_message(m->session));
       return EXIT_USAGE;
     }
     if (!status)

@@ -174,6 +174,29 @@ expect 0 'walks other axes than the reduction; both read x; costs' explain colum
 expect 0 'siblings; both read x' explain columns.tdsl -e maps
 expect 0 '"shared": "x"' explain columns.tdsl -e sums --format=json
 expect 0 'both read <code>x</code>' explain columns.tdsl -e sums --format=html
+cat >facts.tdsl <<'EOF'
+fn pool(x: f32[N, C], y: f32[Y, X]) -> (f32[N, H], f32[P, Q]) where C % 32 == 0, N <= 100 {
+  return (sum(x[C -> (H, K = 32)], K), max(y[Y -> P + (R = 3), X -> Q + (S = 3)], R, S))
+}
+EOF
+for command in 'run' 'opt --to=tile' 'explain'; do
+  # shellcheck disable=SC2086
+  expect 2 'C = 48, but the function demands a multiple of 32' $command facts.tdsl --dim C=48 \
+    --dim N=3 --dim X=9 --dim Y=9
+done
+expect 2 'N = 101, but the function demands N <= 100' explain facts.tdsl --dim N=101
+for command in 'run' 'run --target interp' 'opt --to=fused' 'explain'; do
+  # shellcheck disable=SC2086
+  expect 2 'the axis Q would have the size X - 2 = -1' $command facts.tdsl --dim C=32 --dim N=3 \
+    --dim X=1 --dim Y=9
+done
+echo 'fn pool(x: f32[Y, X]) -> f32[V, U] {
+  let y = exp(x[Y -> P + (R = 3), X -> Q + (S = 3)])
+  return sum(max(y, R, S)[P -> V * 2 + (I = 2), Q -> U * 2 + (J = 2)], I, J)
+}' >pool.tdsl
+expect 0 'Y = 1000' opt pool.tdsl --to=tile --dim Y=1000
+expect 0 ': ok' run pool.tdsl --dim Y=19 --dim X=30 --check
+expect 0 ': ok' run facts.tdsl --dim C=64 --dim N=5 --dim X=30 --dim Y=19 --check
 for what in passes ops targets errors; do expect 0 '' list $what; done
 expect 0 'E0601 index_out_of_range' list errors
 expect 2 'did you mean passes?' list pases
