@@ -136,7 +136,8 @@ enum {
   // Starting a loop on several threads: the lines of the job and of the operands move between
   // cores, twice a microsecond when everyone is awake.
   FORK_NS = 2000,
-  TILE_NS = 300,  // taking a tile
+  TILE_NS = 300,   // taking a tile
+  ENTRY_NS = 100,  // of a batch: its edges and addresses
   LATE_PERCENT = 20,  // of a tile: what is waited for when a thread starts late or is interrupted
 };
 
@@ -188,6 +189,18 @@ static void choose_tiles(const kbuild *b, contract_plan *p) {
   p->mc = p->pack_a ? (int)schedule_option(b->l, "mc", contract_round(mc, p->mr)) : 0;
   p->mt = (int)schedule_option(b->l, "mt", contract_round(best_mt, p->mc ? p->mc : p->mr));
   p->nt = (int)schedule_option(b->l, "nt", contract_round(best_nt, p->nr));
+}
+
+/// Small products of a batch share a grid tile, so that handing it out is worth while.
+static void choose_batch_tiles(const kbuild *b, contract_plan *p) {
+  double flops = 2.0 * p->mt * p->nt * (double)product(b, p->kk, p->nkk);
+  double seconds = flops / b->l->target->flops_per_second + 1e-9 * ENTRY_NS;
+  int64_t together = (int64_t)(2e-9 * FORK_NS / seconds);
+  for (int i = p->nkbatch - 1; i >= 0; i--) {
+    int64_t size = contract_size(b, p->kbatch[i]);
+    p->bt[i] = together < 1 ? 1 : (int)(together < size ? together : size);
+    together /= p->bt[i];
+  }
 }
 
 /// Rows of b a multiple of the page apart fall into few sets of the caches.
@@ -267,13 +280,24 @@ static bool reduction_is_better(const kbuild *b, const contract_plan *p) {
   return (m == 1 || n == 1) && along_k;
 }
 
+static int least_common_multiple(int a, int b) {
+  int x = a, y = b;
+  while (y) {
+    int rest = x % y;
+    x = y;
+    y = rest;
+  }
+  return a / x * b;
+}
+
 static void choose_inner_tiles(const kbuild *b, contract_plan *p) {
   bool many = b->l->target->vector_registers >= 32;
   int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes);
   p->mr = m < 4 ? (int)m : many ? 4 : 2;
   p->nr = many ? (p->mr < 3 ? 8 : 6) : 4;
   int64_t tiles = 4 * (b->l->target->cores > 1 ? b->l->target->cores : 2);
-  p->nt = contract_round((n + tiles - 1) / tiles, 2 * b->lanes * p->nr);
+  // Of whole blocks and whole steps of the epilogue.
+  p->nt = contract_round((n + tiles - 1) / tiles, least_common_multiple(2 * b->lanes, p->nr));
   p->mt = contract_round(m, p->mr);
   p->pack_b = false;
 }
@@ -302,10 +326,12 @@ contract_form contract_choose(kbuild *b, contract_plan *p) {
     if (p->rows < 0 || kb_kernel_size(b, p->km[i]) >= kb_kernel_size(b, p->rows)) p->rows = p->km[i];
   if (inner_product_is_better(b, p)) {
     choose_inner_tiles(b, p);
+    choose_batch_tiles(b, p);
     return CONTRACT_INNER;
   }
   choose_block(b, p);
   choose_blocking(b, p);
   choose_tiles(b, p);
+  choose_batch_tiles(b, p);
   return CONTRACT_BLOCKED;
 }

@@ -201,9 +201,17 @@ static int declare_partial(kbuild *b, const contract_plan *p) {
   return kb_local(b, "acc", p->dot->type, axes, n);
 }
 
+/// Walks the batch entries of a grid tile one by one. Returns the number of loops opened.
+static int open_batch(kbuild *b, const contract_plan *p) {
+  int opened = 0;
+  for (int i = 0; i < p->nkbatch; i++)
+    if (p->bt[i] > 1) kb_loop(b, p->kbatch[i], 1, NULL, 0), opened++;
+  return opened;
+}
+
 static void emit(kbuild *b, contract_plan *p) {
   kb_begin(b);
-  int opened = 0;
+  int opened = open_batch(b, p);
   // Row axes besides the blocked one stay inside the packing of b.
   if (p->kc && !p->partial_in_output) p->c_buf = declare_partial(b, p);
   if (p->kc) kb_loop(b, p->kk[0], p->kc, NULL, 0), opened++;
@@ -222,7 +230,7 @@ static void emit(kbuild *b, contract_plan *p) {
 
 static void make_grid(kbuild *b, const contract_plan *p) {
   kernel *k = b->k;
-  for (int i = 0; i < p->nkbatch; i++) vec_push(b->l->a, &k->grid, (grid_axis){p->kbatch[i], 1});
+  for (int i = 0; i < p->nkbatch; i++) vec_push(b->l->a, &k->grid, (grid_axis){p->kbatch[i], p->bt[i]});
   for (int i = 0; i < p->nkn; i++)
     if (p->kn[i] != p->lanes) vec_push(b->l->a, &k->grid, (grid_axis){p->kn[i], 1});
   if (p->lanes >= 0) vec_push(b->l->a, &k->grid, (grid_axis){p->lanes, p->nt});
@@ -258,8 +266,11 @@ static void sum_block(kbuild *b, const contract_plan *p, int buf) {
     tstmt *loop = kb_loop(b, p->kk[i], p->kk[i] == inner ? b->lanes : 1, &sum, 1);
     sum = loop->body->params[0];
   }
+  const tregion *loads = b->scope->region;
   tval *in[] = {sum, operand(b, p, p->a), operand(b, p, p->b)};
   sum = kb_accumulate(b, OP_fma, in, 3);
+  // Few rows: the time goes into reading b, whose next rows arrive meanwhile.
+  kb_prefetch_next(b, loads, p->lanes, p->nr, 2, b->l->target->l2_bytes / 8);
   for (int i = 0; i < p->nkk; i++) sum = kb_end_loop(b, &sum, 1)[0];
   kb_store_local(b, buf, kb_reduce_tile(b, OP_add, sum, p->kk, p->nkk));
 }
@@ -269,6 +280,7 @@ static void lower_inner_product(kbuild *b, const contract_plan *p) {
   b->k->vec_lanes = b->lanes;
   make_grid(b, p);
   kb_begin(b);
+  int opened = open_batch(b, p);
   int buf = declare_partial(b, p);
   kb_loop(b, p->lanes, p->nr, NULL, 0);
   kb_loop(b, p->rows, p->mr, NULL, 0);
@@ -280,7 +292,9 @@ static void lower_inner_product(kbuild *b, const contract_plan *p) {
   epilogue(b, p, kb_load_local(b, buf));
   kb_end_loop(b, NULL, 0);
   kb_end_loop(b, NULL, 0);
+  while (opened--) kb_end_loop(b, NULL, 0);
 }
+
 static void lower_as_reduction(kbuild *b, const node *dot) {
   group *g = arena_copy(b->l->a, b->group, sizeof *b->group);
   g->kind = GROUP_REDUCE;

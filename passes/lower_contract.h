@@ -22,6 +22,7 @@ typedef struct contract_plan {
   int mr, nr;        // its extents
   int kc;            // block of kk[0]; 0: not blocked
   int mt, nt;        // grid tile
+  int bt[MAX_AXES];  // ... along each of kbatch
   int mc;            // rows of a packed at a time; 0: a is read in place
   bool pack_a, pack_b, transposes_b;
   bool stream_b;     // b is read once in order: N outside M
