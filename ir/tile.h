@@ -171,6 +171,7 @@ typedef struct tile_buf {
   // The 16-byte pieces of each 128 bytes are permuted: piece i of row r of a panel is at
   // i ^ (r % 8). Panels are 128 bytes wide then.
   bool swizzle;
+  int pad;  // row-major: elements by which each row of the last dimension is longer in memory
 } tile_buf;
 
 /// One digit of a position along an axis; see Threads above.

@@ -257,6 +257,7 @@ static void read_local(parser *p, tstmt *s) {
       if (b.local_axes[d] == along) b.panel_dim = d;
     b.swizzle = text_accept_word(p->c, "swizzle");
   }
+  if (text_accept_word(p->c, "pad")) b.pad = (int)text_int(p->c, 1, MOST_EXTENT);
   s->buf = k->bufs.len;
   b.name = str_dup(k->arena, b.name);
   vec_push(k->arena, &k->bufs, b);

@@ -184,6 +184,7 @@ static void put_local(printer *p, const tstmt *s) {
     sb_printf(p->out, ":%d", b->panel);
   }
   if (b->swizzle) sb_puts(p->out, " swizzle");
+  if (b->pad) sb_printf(p->out, " pad %d", b->pad);
 }
 
 static void put_region(printer *p, const tregion *r);

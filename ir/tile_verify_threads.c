@@ -76,8 +76,16 @@ static void verify_axis_layout(walker *w, const axis_layout *a) {
   if (powers) thread_bits(w, a, true);
 }
 
+static void verify_local(walker *w, const tile_buf *b) {
+  if (b->swizzle && b->panel * dtype_bytes(b->type) != 128)
+    bad(w, NULL, "%.*s is swizzled, but its panels are not 128 bytes wide", STR_FMT(b->name));
+  if (b->pad && (b->panel || !w->k->threads))
+    bad(w, NULL, "%.*s is padded: only rows without panels are, for threads", STR_FMT(b->name));
+}
+
 static void verify_head(walker *w) {
   const kernel *k = w->k;
+  for (int i = k->nargs; i < k->bufs.len; i++) verify_local(w, &k->bufs.data[i]);
   if (!k->threads) {
     if (k->layouts.len || k->producer_warps || k->blocks_per_sm)
       bad(w, NULL, "a kernel without threads has no layouts, producers or resident blocks");
@@ -94,11 +102,6 @@ static void verify_head(walker *w) {
         bad(w, NULL, "layout %d names %s:%d twice", i, axis_z(w, a->axis), a->extent);
       verify_axis_layout(w, a);
     }
-  }
-  for (int i = k->nargs; i < k->bufs.len; i++) {
-    const tile_buf *b = &k->bufs.data[i];
-    if (b->swizzle && b->panel * dtype_bytes(b->type) != 128)
-      bad(w, NULL, "%.*s is swizzled, but its panels are not 128 bytes wide", STR_FMT(b->name));
   }
 }
 

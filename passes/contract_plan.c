@@ -9,7 +9,7 @@ bool contract_has(const int *axes, int n, int axis) {
   return false;
 }
 
-static void classify(contract_plan *p, const node *dot) {
+void contract_classify(contract_plan *p, const node *dot) {
   p->dot = dot;
   const node *a = dot->in[p->a], *b = dot->in[p->b];
   p->nbatch = p->nm = p->nn = p->nk = 0;
@@ -36,12 +36,12 @@ static int64_t total(const kbuild *b, const int *axes, int n) {
 }
 
 /// The operand is a buffer, possibly through views, of the accumulator's type.
-static bool plain_operand(const kbuild *b, const node *x, dtype t) {
+bool contract_plain(const kbuild *b, const node *x, dtype t) {
   while (kb_in_group(b, x) && x->op == OP_view) x = x->in[0];
   return !kb_in_group(b, x) && x->type == t;
 }
 
-static const access *operand_access(const kbuild *b, const node *x) {
+const access *contract_access(const kbuild *b, const node *x) {
   while (kb_in_group(b, x) && op_get(x->op)->class != CLASS_leaf && x->nin) x = x->in[0];
   if (kb_in_group(b, x)) return NULL;
   for (int i = 0; i < b->accesses.len; i++)
@@ -53,7 +53,7 @@ static const access *operand_access(const kbuild *b, const node *x) {
 /// How well lanes along the axis fit: unit stride in the result, then in the operand; long enough.
 static double lanes_score(const kbuild *b, const node *operand, int axis) {
   if (axis < 0) return -1;
-  const access *in = operand_access(b, operand);
+  const access *in = contract_access(b, operand);
   double score = 1;
   for (int k = 0; k < b->accesses.len; k++)
     if (b->accesses.data[k].store && kb_unit_stride(&b->accesses.data[k], b, axis)) score += 4;
@@ -121,7 +121,7 @@ static void choose_block(const kbuild *b, contract_plan *p) {
   p->nr = (int)schedule_option(b->l, "nr", p->nr);
 }
 
-static int64_t product(const kbuild *b, const int *axes, int n) {
+int64_t contract_product(const kbuild *b, const int *axes, int n) {
   int64_t size = 1;
   for (int i = 0; i < n; i++) size *= contract_size(b, axes[i]);
   return size;
@@ -144,7 +144,7 @@ enum {
 /// Predicted seconds of the whole contraction with grid tiles of mt x nt.
 static double tiling_seconds(const kbuild *b, const contract_plan *p, int64_t mt, int64_t nt, int64_t outer) {
   const target_info *t = b->l->target;
-  int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes), k = product(b, p->kk, p->nkk);
+  int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes), k = contract_product(b, p->kk, p->nkk);
   int64_t block = p->kc && p->kc < k ? p->kc : k, cores = t->cores > 0 ? t->cores : 1;
   double kd = (double)k, area = (double)(mt < m ? mt : m) * (double)(nt < n ? nt : n);
   double seconds = 2 * area * kd / t->flops_per_second + 1e-9 * TILE_NS;
@@ -167,7 +167,7 @@ static double tiling_seconds(const kbuild *b, const contract_plan *p, int64_t mt
 /// Grid tiles: enough to balance the cores, large enough to repay packing.
 static void choose_tiles(const kbuild *b, contract_plan *p) {
   int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes);
-  int64_t outer = product(b, p->kbatch, p->nkbatch);
+  int64_t outer = contract_product(b, p->kbatch, p->nkbatch);
   for (int i = 0; i < p->nkn; i++)
     if (p->kn[i] != p->lanes) outer *= contract_size(b, p->kn[i]);
   for (int i = 0; i < p->nkm; i++)
@@ -193,7 +193,7 @@ static void choose_tiles(const kbuild *b, contract_plan *p) {
 
 /// Small products of a batch share a grid tile, so that handing it out is worth while.
 static void choose_batch_tiles(const kbuild *b, contract_plan *p) {
-  double flops = 2.0 * p->mt * p->nt * (double)product(b, p->kk, p->nkk);
+  double flops = 2.0 * p->mt * p->nt * (double)contract_product(b, p->kk, p->nkk);
   double seconds = flops / b->l->target->flops_per_second + 1e-9 * ENTRY_NS;
   int64_t together = (int64_t)(2e-9 * FORK_NS / seconds);
   for (int i = p->nkbatch - 1; i >= 0; i--) {
@@ -218,20 +218,20 @@ static bool steps_alias(const kbuild *b, const contract_plan *p, const access *i
 static void choose_blocking(const kbuild *b, contract_plan *p) {
   const target_info *t = b->l->target;
   const node *a = p->dot->in[p->a], *bo = p->dot->in[p->b];
-  int64_t m = product(b, p->km, p->nkm);
+  int64_t m = contract_product(b, p->km, p->nkm);
   int64_t n = contract_size(b, p->lanes);
-  int64_t k = product(b, p->kk, p->nkk);
-  const access *in_b = operand_access(b, bo);
+  int64_t k = contract_product(b, p->kk, p->nkk);
+  const access *in_b = contract_access(b, bo);
   int lane_graph = -1;
   for (int i = 0; i < p->nn; i++)
     if (b->kaxis[p->n[i]] == p->lanes && in_b && kb_unit_stride(in_b, b, p->n[i])) lane_graph = p->n[i];
-  bool direct_b = plain_operand(b, bo, p->dot->type) && lane_graph >= 0;
+  bool direct_b = contract_plain(b, bo, p->dot->type) && lane_graph >= 0;
   bool big_b = n * k * 4 >= t->l2_bytes / 2;
   p->stream_b = direct_b && m <= 32 && big_b;
   bool reused = !p->stream_b && m > 4 * p->mr;
   p->pack_b = !direct_b || (reused && (big_b || steps_alias(b, p, in_b)));
   p->transposes_b = p->pack_b && lane_graph < 0;
-  p->pack_a = !plain_operand(b, a, p->dot->type);
+  p->pack_a = !contract_plain(b, a, p->dot->type);
   const group *g = b->group;
   p->partial_in_output = g->outputs.len == 1 && g->outputs.data[0]->type == p->dot->type &&
                          b->l->outputs_of[g->outputs.data[0]->id].len <= 1;
@@ -247,7 +247,7 @@ static void choose_blocking(const kbuild *b, contract_plan *p) {
 }
 
 bool contract_along_k(const kbuild *b, const contract_plan *p, const node *x) {
-  const access *m = operand_access(b, x);
+  const access *m = contract_access(b, x);
   if (!m || !p->nkk) return false;  // all contracted axes may have size 1
   for (int i = 0; i < p->nk; i++)
     if (b->kaxis[p->k[i]] == p->kk[p->nkk - 1] && kb_unit_stride(m, b, p->k[i])) return true;
@@ -261,19 +261,19 @@ enum { COMBINE = 5 };
 static bool inner_product_is_better(const kbuild *b, const contract_plan *p) {
   const node *x = p->dot->in[p->a], *y = p->dot->in[p->b];
   if (p->rows < 0 || p->lanes < 0 || p->nkm != 1 || p->nkn != 1 || !p->nkk) return false;
-  if (!plain_operand(b, x, p->dot->type) || !plain_operand(b, y, p->dot->type)) return false;
+  if (!contract_plain(b, x, p->dot->type) || !contract_plain(b, y, p->dot->type)) return false;
   if (!dtype_is_float(p->dot->type)) return false;
   if (!contract_along_k(b, p, x) || !contract_along_k(b, p, y)) return false;
-  bool better = contract_size(b, p->rows) * COMBINE < product(b, p->kk, p->nkk) &&
+  bool better = contract_size(b, p->rows) * COMBINE < contract_product(b, p->kk, p->nkk) &&
                 contract_size(b, p->kk[p->nkk - 1]) >= 2 * b->lanes;
   return schedule_option(b->l, "inner", better) != 0;
 }
 
 /// Without reuse of either operand there is nothing to block: a reduction of products.
-static bool reduction_is_better(const kbuild *b, const contract_plan *p) {
+bool contract_is_reduction(const kbuild *b, const contract_plan *p) {
   int64_t m = total(b, p->m, p->nm), n = total(b, p->n, p->nn), k = total(b, p->k, p->nk);
   if (k < 2 * b->lanes) return m == 1 && n == 1;
-  const access *in_a = operand_access(b, p->dot->in[0]), *in_b = operand_access(b, p->dot->in[1]);
+  const access *in_a = contract_access(b, p->dot->in[0]), *in_b = contract_access(b, p->dot->in[1]);
   bool along_k = false;
   for (int i = 0; i < p->nk; i++)
     along_k |= in_a && in_b && kb_unit_stride(in_a, b, p->k[i]) && kb_unit_stride(in_b, b, p->k[i]);
@@ -306,14 +306,14 @@ contract_form contract_choose(kbuild *b, contract_plan *p) {
   const node *dot = b->group->anchor;
   *p = (contract_plan){.a = 0, .b = 1, .a_buf = -1, .b_buf = -1, .c_buf = -1};
   kb_survey(b);
-  classify(p, dot);
-  if (reduction_is_better(b, p)) return CONTRACT_REDUCTION;
+  contract_classify(p, dot);
+  if (contract_is_reduction(b, p)) return CONTRACT_REDUCTION;
   int lane_b = lanes_among(b, dot->in[1], p->n, p->nn);
   int lane_a = lanes_among(b, dot->in[0], p->m, p->nm);
   if (lanes_score(b, dot->in[0], lane_a) > lanes_score(b, dot->in[1], lane_b)) {
     p->a = 1;
     p->b = 0;
-    classify(p, dot);
+    contract_classify(p, dot);
     lane_b = lane_a;
   }
   p->nkbatch = kb_collapse(b, p->batch, p->nbatch, p->kbatch);

@@ -1,6 +1,6 @@
 // Fused graph to tile IR: buffers, one kernel per group, shared kernels, the arena.
 #include "base/fault.h"
-#include "passes/lower.h"
+#include "passes/gpu.h"
 
 /// Row-major strides for the buffer's dimensions, or the param's own.
 static void set_strides(lower *l, struct buffer *buf, const node *n) {
@@ -66,6 +66,18 @@ static span group_span(const group *grp) {
   return grp->outputs.data[0]->at;
 }
 
+static void build_gpu_kernel(kbuild *b, const group *grp) {
+  switch (grp->kind) {
+    case GROUP_MAP: gpu_map_group(b); return;
+    case GROUP_REDUCE: gpu_reduce_group(b); return;
+    case GROUP_CONTRACT: gpu_contract_group(b); return;
+    case GROUP_SCAN: gpu_scan_group(b); return;
+    case GROUP_SCATTER: gpu_scatter_group(b); return;
+    case GROUP_OPAQUE: break;
+  }
+  panic("no kernel for a group of kind %d", grp->kind);
+}
+
 static void build_kernel(kbuild *b, const group *grp) {
   switch (grp->kind) {
     case GROUP_MAP: lower_map_group(b); return;
@@ -115,7 +127,10 @@ static void add_kernel_step(lower *l, const group *grp) {
   if (empty) return;
   kbuild b;
   kb_init(&b, l, grp, "");
-  build_kernel(&b, grp);
+  if (l->target->sm)
+    build_gpu_kernel(&b, grp);
+  else
+    build_kernel(&b, grp);
   step s = {.kind = STEP_KERNEL, .at = group_span(grp), .what = label(l, grp)};
   s.nbufs = b.arg_buffers.len;
   s.bufs = b.arg_buffers.data;

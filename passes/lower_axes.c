@@ -260,6 +260,7 @@ int64_t kb_buffer_bytes(const kbuild *b, int buffer) {
 }
 
 bool kb_nontemporal(const kbuild *b, int buffer) {
+  if (b->l->target->sm) return false;
   // Streaming pays once the output would push everything else out of the private caches.
   return kb_buffer_bytes(b, buffer) > 4 * b->l->target->l2_bytes;
 }

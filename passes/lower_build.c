@@ -85,15 +85,16 @@ void kb_see_axis(void *ctx, int axis) {
     seen->used[axis] = true;
 }
 
-/// Work asked for in an arm of an if stays there: it may not be needed otherwise.
-static int innermost_arm(const kbuild *b) {
+/// Work asked for in an arm of an if stays there, as it may not be needed otherwise, and so does
+/// work in a loop with a layout of its own, as it would lie otherwise outside.
+static int innermost_border(const kbuild *b) {
   for (const scope *s = b->scope; s; s = s->outer)
-    if (s->stmt && s->stmt->kind == TILE_IF) return s->depth;
+    if (s->stmt && (s->stmt->kind == TILE_IF || s->stmt->layout)) return s->depth;
   return 0;
 }
 
 int kb_depth_of(const kbuild *b, const axes_seen *seen, tval *const *in, int nin) {
-  int depth = innermost_arm(b);
+  int depth = innermost_border(b);
   for (int axis = 0; axis < b->k->axes.len; axis++)
     if (seen && seen->used[axis]) {
       scope *s = kb_opener(b, axis);

@@ -64,7 +64,7 @@ static tval *operand(kbuild *b, const contract_plan *p, int which) {
   return v->type == p->dot->type ? v : kb_map(b, OP_cast, p->dot->type, v, NULL, NULL);
 }
 
-static tval *zero_block(kbuild *b, const contract_plan *p) {
+tval *contract_zero(kbuild *b, const contract_plan *p) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
   for (int axis = 0; axis < b->k->axes.len; axis++) {
     if (contract_has(p->kk, p->nkk, axis) || !b->extent[axis]) continue;
@@ -119,7 +119,7 @@ static tval *contract(kbuild *b, const contract_plan *p, tval *start) {
   return sum;
 }
 
-static void epilogue(kbuild *b, const contract_plan *p, tval *sum) {
+void contract_epilogue(kbuild *b, const contract_plan *p, tval *sum) {
   b->done[p->dot->id] = sum;
   for (int i = 0; i < b->group->outputs.len; i++) {
     const node *out = b->group->outputs.data[i];
@@ -145,7 +145,7 @@ static bool is_dear_epilogue(const kbuild *b, const contract_plan *p) {
 
 static void finish_block(kbuild *b, const contract_plan *p, tval *sum) {
   if (!is_dear_epilogue(b, p)) {
-    epilogue(b, p, sum);
+    contract_epilogue(b, p, sum);
     return;
   }
   int axes[MAX_AXES], n = 0;
@@ -155,7 +155,7 @@ static void finish_block(kbuild *b, const contract_plan *p, tval *sum) {
   int buf = kb_local(b, "sums", sum->type, axes, n);
   kb_store_local(b, buf, sum);
   kb_loop(b, p->rows, 1, NULL, 0);
-  epilogue(b, p, kb_load_local(b, buf));
+  contract_epilogue(b, p, kb_load_local(b, buf));
   kb_end_loop(b, NULL, 0);
 }
 
@@ -171,7 +171,7 @@ static void store_partial(kbuild *b, const contract_plan *p, tval *sum) {
 
 /// One register block: contraction over the current K range, then epilogue or partial sums.
 static void block(kbuild *b, const contract_plan *p) {
-  tval *start = zero_block(b, p);
+  tval *start = contract_zero(b, p);
   if (p->kc) {
     kb_if(b, COND_FIRST, p->kk[0], NULL);
     kb_else(b, &start, 1);
@@ -289,13 +289,14 @@ static void lower_inner_product(kbuild *b, const contract_plan *p) {
   kb_end_loop(b, NULL, 0);
   kb_loop(b, p->rows, 1, NULL, 0);
   kb_loop(b, p->lanes, 2 * b->lanes, NULL, 0)->vec = true;
-  epilogue(b, p, kb_load_local(b, buf));
+  contract_epilogue(b, p, kb_load_local(b, buf));
   kb_end_loop(b, NULL, 0);
   kb_end_loop(b, NULL, 0);
   while (opened--) kb_end_loop(b, NULL, 0);
 }
 
-static void lower_as_reduction(kbuild *b, const node *dot) {
+void contract_become_reduction(kbuild *b) {
+  const node *dot = b->group->anchor;
   group *g = arena_copy(b->l->a, b->group, sizeof *b->group);
   g->kind = GROUP_REDUCE;
   g->reductions.data = NULL;
@@ -305,14 +306,14 @@ static void lower_as_reduction(kbuild *b, const node *dot) {
   kernel *old = b->k;
   kb_init(b, l, g, "");
   b->k->name = old->name;
-  lower_reduce_group(b);
 }
 
 void lower_contract_group(kbuild *b) {
   contract_plan p;
   contract_form form = contract_choose(b, &p);
   if (form == CONTRACT_REDUCTION) {
-    lower_as_reduction(b, b->group->anchor);
+    contract_become_reduction(b);
+    lower_reduce_group(b);
     return;
   }
   if (form == CONTRACT_INNER) {

@@ -33,6 +33,23 @@ typedef struct contract_plan {
 /// Surveys the group's accesses, makes the kernel axes (not for a reduction) and decides.
 contract_form contract_choose(kbuild *b, contract_plan *p);
 
+/// Sorts the graph axes of the dot by the operands that have them.
+void contract_classify(contract_plan *p, const node *dot);
+/// Without reuse of either operand there is nothing to block.
+bool contract_is_reduction(const kbuild *b, const contract_plan *p);
+/// Turns the kernel under construction into a reduction of products.
+void contract_become_reduction(kbuild *b);
+/// How the operand, seen through maps and views, is read; null when it is not from memory.
+const access *contract_access(const kbuild *b, const node *x);
+/// The operand is a buffer of type t, possibly through views.
+bool contract_plain(const kbuild *b, const node *x, dtype t);
+/// Estimated size of several kernel axes.
+int64_t contract_product(const kbuild *b, const int *axes, int n);
+/// Zeros over all open axes but the contracted ones.
+tval *contract_zero(kbuild *b, const contract_plan *p);
+/// Stores the outputs, which are made of the dot's value.
+void contract_epilogue(kbuild *b, const contract_plan *p, tval *sum);
+
 bool contract_has(const int *axes, int n, int axis);
 /// Estimate of a kernel axis for planning: an empty or absent one counts as 1.
 int64_t contract_size(const kbuild *b, int kernel_axis);

@@ -13,30 +13,19 @@
 #include <math.h>
 
 #include "base/fault.h"
-#include "passes/lower.h"
+#include "passes/lower_reduce.h"
 
-enum { MAX_REDUCTIONS = 64, DEAR = 8, GRID_ELEMENTS = 16384 };
-
-typedef struct row_plan {
-  int passes;
-  int *level;       // node id -> passes that must have finished before it can be computed
-  int *first_pass;  // node id -> the pass that computes it along R first, INT_MAX never
-  bool *along;      // node id -> carries an axis of R
-  int r_axes[MAX_AXES], nr;  // graph axes
-  int kr[MAX_AXES], nkr;     // kernel axes of R
-  int step[MAX_KERNEL_AXES];  // loop extents by kernel axis
-  int next_row;  // the innermost row axis when lanes run along the rows, else -1
-} row_plan;
+enum { DEAR = 8, GRID_ELEMENTS = 16384 };
 
 static bool is_reduction(const node *n) { return op_is_reduce(n->op) || n->op == OP_dot; }
 
-static bool contains(const int *axes, int n, int axis) {
+bool reduce_contains(const int *axes, int n, int axis) {
   for (int i = 0; i < n; i++)
     if (axes[i] == axis) return true;
   return false;
 }
 
-static void plan_levels(kbuild *b, row_plan *p) {
+void reduce_levels(kbuild *b, row_plan *p) {
   arena *a = b->l->a;
   int nodes = b->l->g->nodes.len;
   p->level = arena_array(a, int, nodes);
@@ -49,7 +38,7 @@ static void plan_levels(kbuild *b, row_plan *p) {
       if (kb_in_group(b, n->in[k]) && p->level[n->in[k]->id] > p->level[n->id])
         p->level[n->id] = p->level[n->in[k]->id];
     if (is_reduction(n) && ++p->level[n->id] > p->passes) p->passes = p->level[n->id];
-    for (int k = 0; k < n->naxes; k++) p->along[n->id] |= contains(p->r_axes, p->nr, n->axes[k]);
+    for (int k = 0; k < n->naxes; k++) p->along[n->id] |= reduce_contains(p->r_axes, p->nr, n->axes[k]);
   }
 }
 
@@ -75,9 +64,9 @@ static void plan_cache(kbuild *b, row_plan *p, const node *n, int pass) {
   for (int i = 0; i < n->nin; i++) plan_cache(b, p, n->in[i], pass);
 }
 
-static bool carries_more(const node *out, const node *row) {
+bool reduce_carries_more(const node *out, const node *row) {
   for (int i = 0; i < out->naxes; i++)
-    if (!contains(row->axes, row->naxes, out->axes[i])) return true;
+    if (!reduce_contains(row->axes, row->naxes, out->axes[i])) return true;
   return false;
 }
 
@@ -89,10 +78,10 @@ static void plan_passes(kbuild *b, row_plan *p, const node *row) {
         for (int k = 0; k < g->reductions.data[i]->nin; k++)
           plan_cache(b, p, g->reductions.data[i]->in[k], pass);
   for (int i = 0; i < g->outputs.len; i++)
-    if (carries_more(g->outputs.data[i], row)) plan_cache(b, p, g->outputs.data[i], p->passes);
+    if (reduce_carries_more(g->outputs.data[i], row)) plan_cache(b, p, g->outputs.data[i], p->passes);
 }
 
-static op combine_of(op o) {
+op reduce_combine(op o) {
   switch (o) {
     case OP_sum: return OP_add;
     case OP_prod: return OP_mul;
@@ -107,32 +96,24 @@ static op combine_of(op o) {
   }
 }
 
-static bool is_arg(const node *n) { return n->op == OP_argmax || n->op == OP_argmin; }
+bool reduce_is_arg(const node *n) { return n->op == OP_argmax || n->op == OP_argmin; }
 
-/// The running values of the reductions of one pass: one tile each, two for arg*.
-typedef struct running {
-  const node *reductions[MAX_REDUCTIONS];
-  int n;
-  tval *values[2 * MAX_REDUCTIONS];
-  int nvalues;
-} running;
-
-static void start_running(kbuild *b, const row_plan *p, running *r) {
+void reduce_start(kbuild *b, const row_plan *p, running *r) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
   for (int axis = 0; axis < b->k->axes.len; axis++) {
     int extent = b->extent[axis];
-    if (contains(p->kr, p->nkr, axis)) extent = p->step[axis];
+    if (reduce_contains(p->kr, p->nkr, axis)) extent = p->step[axis];
     if (!extent) continue;
     axes[n] = axis;
     extents[n++] = extent;
   }
   for (int i = 0; i < r->n; i++) {
     const node *red = r->reductions[i];
-    dtype t = is_arg(red) ? red->in[0]->type : red->type;
+    dtype t = reduce_is_arg(red) ? red->in[0]->type : red->type;
     scalar identity = red->op == OP_dot ? scalar_cast((scalar){.i = 0}, DT_i64, t)
                                         : op_identity(red->op, t);
     r->values[r->nvalues++] = kb_fill(b, t, identity, axes, extents, n);
-    if (is_arg(red))
+    if (reduce_is_arg(red))
       r->values[r->nvalues++] = kb_fill(b, DT_i32, (scalar){.i = INT32_MAX}, axes, extents, n);
   }
 }
@@ -141,7 +122,7 @@ static tval *cast_to(kbuild *b, tval *v, dtype t) {
   return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
 }
 
-static tstmt *statement(kbuild *b, tile_op kind, op o, tval *const *in, int nin, int nout) {
+tstmt *reduce_statement(kbuild *b, tile_op kind, op o, tval *const *in, int nin, int nout) {
   tstmt *st = arena_new(b->l->a, tstmt);
   *st = (tstmt){.kind = kind, .op = o, .nin = nin, .nout = nout};
   st->in = arena_copy(b->l->a, in, sizeof *in * (size_t)nin);
@@ -154,17 +135,17 @@ static tval *like(kbuild *b, const tval *v) {
 }
 
 /// One step of a reduction: from[] are its running values, to[] the next ones.
-static void accumulate(kbuild *b, const node *red, tval **from, tval **to) {
+void reduce_accumulate(kbuild *b, const node *red, tval **from, tval **to) {
   ix sigma[MAX_AXES];
   tval *x[2] = {0};
   for (int i = 0; i < red->nin; i++) {
     for (int k = 0; k < red->in[i]->naxes; k++) sigma[k] = b->sigma[red->in[i]->axes[k]];
     x[i] = kb_value(b, red->in[i], sigma);
   }
-  if (is_arg(red)) {
+  if (reduce_is_arg(red)) {
     ix at = b->sigma[red->attr_axes[0]];
     tval *in[] = {from[0], from[1], x[0], kb_index_value(b, at, DT_i32)};
-    tstmt *st = statement(b, TILE_ARG, combine_of(red->op), in, 4, 2);
+    tstmt *st = reduce_statement(b, TILE_ARG, reduce_combine(red->op), in, 4, 2);
     st->out[0] = like(b, from[0]);
     st->out[1] = like(b, from[1]);
     kb_append(b, b->scope, st);
@@ -179,25 +160,25 @@ static void accumulate(kbuild *b, const node *red, tval **from, tval **to) {
     to[0] = kb_accumulate(b, OP_add, in, 2);
   } else {
     tval *in[] = {from[0], x[0]};
-    to[0] = kb_accumulate(b, combine_of(red->op), in, 2);
+    to[0] = kb_accumulate(b, reduce_combine(red->op), in, 2);
   }
 }
 
 /// Combines lanes and gives the row value of a finished reduction.
-static void finish(kbuild *b, const row_plan *p, const node *red, tval **values) {
-  if (!is_arg(red)) {
-    op o = red->op == OP_dot ? OP_add : combine_of(red->op);
+void reduce_finish(kbuild *b, const row_plan *p, const node *red, tval **values) {
+  if (!reduce_is_arg(red)) {
+    op o = red->op == OP_dot ? OP_add : reduce_combine(red->op);
     b->done[red->id] = kb_reduce_tile(b, o, values[0], p->kr, p->nkr);
     return;
   }
   tval *best = values[1];
   if (p->nkr) {
-    tstmt *st = statement(b, TILE_ARG_REDUCE, combine_of(red->op), values, 2, 2);
+    tstmt *st = reduce_statement(b, TILE_ARG_REDUCE, reduce_combine(red->op), values, 2, 2);
     st->axes = arena_copy(b->l->a, p->kr, sizeof(int) * (size_t)p->nkr);
     st->naxes = p->nkr;
     int axes[MAX_AXES], extents[MAX_AXES], n = 0;
     for (int i = 0; i < values[0]->naxes; i++)
-      if (!contains(p->kr, p->nkr, values[0]->axes[i])) {
+      if (!reduce_contains(p->kr, p->nkr, values[0]->axes[i])) {
         axes[n] = values[0]->axes[i];
         extents[n++] = values[0]->extents[i];
       }
@@ -213,7 +194,7 @@ static void finish(kbuild *b, const row_plan *p, const node *red, tval **values)
 }
 
 /// Opens loops over kernel axes, the lanes innermost; the carried values pass through all.
-static void open_loops(kbuild *b, const int *axes, const int *step, int n, tval **carried,
+void reduce_open_loops(kbuild *b, const int *axes, const int *step, int n, tval **carried,
                        int ncarried, int unroll) {
   int opened = 0;
   for (int pass = 0; pass < 2; pass++)
@@ -225,7 +206,7 @@ static void open_loops(kbuild *b, const int *axes, const int *step, int n, tval 
     }
 }
 
-static void close_loops(kbuild *b, int n, tval **carried, int ncarried) {
+void reduce_close_loops(kbuild *b, int n, tval **carried, int ncarried) {
   for (int i = 0; i < n; i++) {
     tval **out = kb_end_loop(b, carried, ncarried);
     for (int k = 0; k < ncarried; k++) carried[k] = out[k];
@@ -257,7 +238,7 @@ static bool caches_in(const kbuild *b, const row_plan *p, const node *n, int pas
   return b->local_of[n->id] >= 0 && p->first_pass[n->id] == pass;
 }
 
-static void run_pass(kbuild *b, const row_plan *p, int pass) {
+void reduce_run_pass(kbuild *b, const row_plan *p, int pass) {
   running r = {0};
   const group *g = b->group;
   for (int i = 0; i < g->reductions.len; i++)
@@ -266,11 +247,11 @@ static void run_pass(kbuild *b, const row_plan *p, int pass) {
       r.reductions[r.n++] = g->reductions.data[i];
     }
   declare_caches(b, p, pass);
-  start_running(b, p, &r);
-  open_loops(b, p->kr, p->step, p->nkr, r.values, r.nvalues, 4);
+  reduce_start(b, p, &r);
+  reduce_open_loops(b, p->kr, p->step, p->nkr, r.values, r.nvalues, 4);
   for (int i = 0, at = 0; i < r.n; i++) {
-    accumulate(b, r.reductions[i], &r.values[at], &r.values[at]);
-    at += is_arg(r.reductions[i]) ? 2 : 1;
+    reduce_accumulate(b, r.reductions[i], &r.values[at], &r.values[at]);
+    at += reduce_is_arg(r.reductions[i]) ? 2 : 1;
   }
   for (int i = 0; i < g->nodes.len; i++)
     if (caches_in(b, p, g->nodes.data[i], pass))
@@ -278,60 +259,60 @@ static void run_pass(kbuild *b, const row_plan *p, int pass) {
   // The last pass over the row is the busiest with arithmetic: it fetches the next row.
   if (pass + 1 == p->passes && p->next_row >= 0)
     kb_prefetch_next(b, b->scope->region, p->next_row, 1, 1, 4 * b->l->target->l2_bytes);
-  close_loops(b, p->nkr, r.values, r.nvalues);
+  reduce_close_loops(b, p->nkr, r.values, r.nvalues);
   for (int i = 0; i < g->nodes.len; i++)
     if (caches_in(b, p, g->nodes.data[i], pass)) b->local_ready[g->nodes.data[i]->id] = true;
   for (int i = 0, at = 0; i < r.n; i++) {
-    finish(b, p, r.reductions[i], &r.values[at]);
-    at += is_arg(r.reductions[i]) ? 2 : 1;
+    reduce_finish(b, p, r.reductions[i], &r.values[at]);
+    at += reduce_is_arg(r.reductions[i]) ? 2 : 1;
   }
 }
 
-static void store_outputs(kbuild *b, row_plan *p, const node *row, const int *more, int nmore) {
+void reduce_store_outputs(kbuild *b, row_plan *p, const node *row, const int *more, int nmore) {
   const group *g = b->group;
   bool any = false;
   for (int i = 0; i < g->outputs.len; i++) {
     const node *out = g->outputs.data[i];
-    if (carries_more(out, row)) any = true;
+    if (reduce_carries_more(out, row)) any = true;
     else kb_store_node(b, out, kb_value_here(b, out), false);
   }
   if (!any) return;
-  open_loops(b, more, p->step, nmore, NULL, 0, 2);
+  reduce_open_loops(b, more, p->step, nmore, NULL, 0, 2);
   for (int i = 0; i < g->outputs.len; i++) {
     const node *out = g->outputs.data[i];
-    if (!carries_more(out, row)) continue;
+    if (!reduce_carries_more(out, row)) continue;
     kb_store_node(b, out, kb_value_here(b, out), kb_nontemporal(b, b->l->buffer_of[out->id]));
   }
-  close_loops(b, nmore, NULL, 0);
+  reduce_close_loops(b, nmore, NULL, 0);
 }
 
 /// R in the storage order of what is reduced.
-static void reduced_axes(const group *g, row_plan *p) {
+void reduce_axes(const group *g, row_plan *p) {
   const node *red = g->reductions.data[0];
   for (int side = 0; side < red->nin; side++)
     for (int i = 0; i < red->in[side]->naxes; i++) {
       int axis = red->in[side]->axes[i];
-      if (contains(red->attr_axes, red->nattr_axes, axis) && !contains(p->r_axes, p->nr, axis))
+      if (reduce_contains(red->attr_axes, red->nattr_axes, axis) && !reduce_contains(p->r_axes, p->nr, axis))
         p->r_axes[p->nr++] = axis;
     }
   for (int i = 0; i < red->nattr_axes; i++)
-    if (!contains(p->r_axes, p->nr, red->attr_axes[i])) p->r_axes[p->nr++] = red->attr_axes[i];
+    if (!reduce_contains(p->r_axes, p->nr, red->attr_axes[i])) p->r_axes[p->nr++] = red->attr_axes[i];
 }
 
 /// Axes of the outputs that are neither rows nor reduced.
-static int further_axes(const kbuild *b, const row_plan *p, const node *row, int *axes) {
+int reduce_further_axes(const kbuild *b, const row_plan *p, const node *row, int *axes) {
   int n = 0;
   for (int i = 0; i < b->group->outputs.len; i++) {
     const node *out = b->group->outputs.data[i];
     for (int k = 0; k < out->naxes; k++)
-      if (!contains(row->axes, row->naxes, out->axes[k]) &&
-          !contains(p->r_axes, p->nr, out->axes[k]) && !contains(axes, n, out->axes[k]))
+      if (!reduce_contains(row->axes, row->naxes, out->axes[k]) &&
+          !reduce_contains(p->r_axes, p->nr, out->axes[k]) && !reduce_contains(axes, n, out->axes[k]))
         axes[n++] = out->axes[k];
   }
   return n;
 }
 
-static bool outputs_use(const kbuild *b, int kernel_axis) {
+bool reduce_outputs_use(const kbuild *b, int kernel_axis) {
   for (int i = 0; i < b->group->outputs.len; i++) {
     const node *out = b->group->outputs.data[i];
     for (int k = 0; k < out->naxes; k++)
@@ -346,7 +327,7 @@ static int largest_pass(const kbuild *b, const row_plan *p) {
     int n = 0;
     for (int i = 0; i < b->group->reductions.len; i++)
       if (p->level[b->group->reductions.data[i]->id] == pass)
-        n += is_arg(b->group->reductions.data[i]) ? 2 : 1;
+        n += reduce_is_arg(b->group->reductions.data[i]) ? 2 : 1;
     if (n > most) most = n;
   }
   return most;
@@ -370,9 +351,9 @@ static int64_t row_elements(const kbuild *b, const row_plan *p) {
 void lower_reduce_group(kbuild *b) {
   const node *row = b->group->reductions.data[0];
   row_plan p = {0};
-  reduced_axes(b->group, &p);
+  reduce_axes(b->group, &p);
   kb_survey(b);
-  plan_levels(b, &p);
+  reduce_levels(b, &p);
   plan_passes(b, &p, row);
 
   int both[2 * MAX_AXES], nboth = 0;
@@ -383,7 +364,7 @@ void lower_reduce_group(kbuild *b) {
   int rows[MAX_AXES], further[MAX_AXES], kfurther[MAX_AXES];
   int nrows = kb_collapse(b, row->axes, row->naxes, rows);
   p.nkr = kb_collapse(b, p.r_axes, p.nr, p.kr);
-  int nfurther = further_axes(b, &p, row, further);
+  int nfurther = reduce_further_axes(b, &p, row, further);
   int nkfurther = kb_collapse(b, further, nfurther, kfurther);
 
   int vec = lanes < 0 ? -1 : b->kaxis[lanes];
@@ -391,7 +372,7 @@ void lower_reduce_group(kbuild *b) {
     b->k->vec_axis = vec;
     b->k->vec_lanes = b->lanes;
   }
-  bool along_rows = contains(p.kr, p.nkr, vec);
+  bool along_rows = reduce_contains(p.kr, p.nkr, vec);
   p.next_row = along_rows && nrows ? rows[nrows - 1] : -1;
   for (int axis = 0; axis < b->k->axes.len; axis++)
     p.step[axis] = axis == vec ? b->lanes * vectors_for(b, &p, vec, along_rows) : 1;
@@ -401,12 +382,12 @@ void lower_reduce_group(kbuild *b) {
   schedule_grid(b, rows, step, nrows, grain);
 
   kb_begin(b);
-  open_loops(b, rows, p.step, nrows, NULL, 0, 1);
-  for (int pass = 0; pass < p.passes; pass++) run_pass(b, &p, pass);
+  reduce_open_loops(b, rows, p.step, nrows, NULL, 0, 1);
+  for (int pass = 0; pass < p.passes; pass++) reduce_run_pass(b, &p, pass);
   int more[2 * MAX_AXES], nmore = 0;
   for (int i = 0; i < nkfurther; i++) more[nmore++] = kfurther[i];
   for (int i = 0; i < p.nkr; i++)
-    if (outputs_use(b, p.kr[i])) more[nmore++] = p.kr[i];
-  store_outputs(b, &p, row, more, nmore);
+    if (reduce_outputs_use(b, p.kr[i])) more[nmore++] = p.kr[i];
+  reduce_store_outputs(b, &p, row, more, nmore);
   for (int i = 0; i < nrows; i++) kb_end_loop(b, NULL, 0);
 }

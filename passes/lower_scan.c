@@ -5,7 +5,7 @@
 //     loop T:1 carry c = identity {    forward or reverse
 //       y = c + x[T, N]; store (c if exclusive, else y); yield y
 #include "base/fault.h"
-#include "passes/lower.h"
+#include "passes/lower_scan.h"
 
 enum { GRID_ELEMENTS = 16384 };
 
@@ -36,18 +36,8 @@ static int open_parallel(kbuild *b, const int *axes, int n, int64_t inner) {
   return n;
 }
 
-void lower_scan_group(kbuild *b) {
+void scan_walk(kbuild *b, const int *axes, int n, int axis) {
   const node *scan = b->group->anchor;
-  int along = scan->attr_axes[0], others[MAX_AXES], n = 0;
-  for (int i = 0; i < scan->naxes; i++)
-    if (scan->axes[i] != along) others[n++] = scan->axes[i];
-  kb_survey(b);
-  int lanes = kb_best_lanes(b, others, n);
-  int axes[MAX_AXES];
-  n = kb_collapse(b, others, n, axes);
-  int axis = kb_own_axis(b, along);
-  use_lanes(b, lanes);
-  int opened = open_parallel(b, axes, n, kb_estimate(b, along));
   int carried_axes[MAX_AXES], extents[MAX_AXES];
   for (int i = 0; i < n; i++) {
     carried_axes[i] = axes[i];
@@ -67,41 +57,69 @@ void lower_scan_group(kbuild *b) {
     kb_store_node(b, out, kb_value_here(b, out), false);
   }
   kb_end_loop(b, &after, 1);
+}
+
+void lower_scan_group(kbuild *b) {
+  const node *scan = b->group->anchor;
+  int along = scan->attr_axes[0], others[MAX_AXES], n = 0;
+  for (int i = 0; i < scan->naxes; i++)
+    if (scan->axes[i] != along) others[n++] = scan->axes[i];
+  kb_survey(b);
+  int lanes = kb_best_lanes(b, others, n);
+  int axes[MAX_AXES];
+  n = kb_collapse(b, others, n, axes);
+  int axis = kb_own_axis(b, along);
+  use_lanes(b, lanes);
+  int opened = open_parallel(b, axes, n, kb_estimate(b, along));
+  scan_walk(b, axes, n, axis);
   while (opened--) kb_end_loop(b, NULL, 0);
 }
 
 // a + updates added at indices, in the order of the updates: the walk over the index axes is
 // sequential and grid tiles own disjoint parts of the other axes, so there are no races.
-void lower_scatter_group(kbuild *b) {
+
+void scatter_find_axes(const kbuild *b, scatter_axes *s) {
   const node *n = b->group->anchor, *base = n->in[0], *indices = n->in[1], *updates = n->in[2];
-  int own[MAX_AXES], nown = 0, walked[MAX_AXES], nwalked = 0;
+  *s = (scatter_axes){0};
   for (int i = 0; i < n->naxes; i++)
-    if (n->axes[i] != n->attr_axes[0]) own[nown++] = n->axes[i];
+    if (n->axes[i] != n->attr_axes[0]) s->own[s->nown++] = n->axes[i];
   for (int i = 0; i < updates->naxes; i++)
-    if (!node_has_axis(base, updates->axes[i])) walked[nwalked++] = updates->axes[i];
+    if (!node_has_axis(base, updates->axes[i])) s->walked[s->nwalked++] = updates->axes[i];
   for (int i = 0; i < indices->naxes; i++) {
     bool known = node_has_axis(base, indices->axes[i]);
-    for (int k = 0; k < nwalked; k++) known |= walked[k] == indices->axes[i];
-    if (!known) walked[nwalked++] = indices->axes[i];
+    for (int k = 0; k < s->nwalked; k++) known |= s->walked[k] == indices->axes[i];
+    if (!known) s->walked[s->nwalked++] = indices->axes[i];
   }
+}
+
+void scatter_make_axes(kbuild *b, scatter_axes *s) {
+  for (int i = 0; i < s->nown; i++) s->kown[i] = kb_own_axis(b, s->own[i]);
+  for (int i = 0; i < s->nwalked; i++) s->kwalked[i] = kb_own_axis(b, s->walked[i]);
+  s->target = kb_own_axis(b, b->group->anchor->attr_axes[0]);
+}
+
+void scatter_walk(kbuild *b, const scatter_axes *s, int rows) {
+  const node *n = b->group->anchor;
+  kb_loop(b, s->target, rows, NULL, 0);
+  kb_store_node(b, n, kb_value_here(b, n->in[0]), false);
+  kb_end_loop(b, NULL, 0);
+  for (int i = 0; i < s->nwalked; i++) kb_loop(b, s->kwalked[i], 1, NULL, 0);
+  kb_add_at(b, n, kb_value_here(b, n->in[1]), kb_value_here(b, n->in[2]));
+  for (int i = 0; i < s->nwalked; i++) kb_end_loop(b, NULL, 0);
+}
+
+void lower_scatter_group(kbuild *b) {
+  const node *n = b->group->anchor;
+  scatter_axes s;
+  scatter_find_axes(b, &s);
   kb_survey(b);
   int free_axes[MAX_AXES], nfree = 0;
-  for (int i = 0; i < nown; i++)
-    if (!node_has_axis(indices, own[i])) free_axes[nfree++] = own[i];
-  int lanes = kb_best_lanes(b, free_axes, nfree), axes[MAX_AXES], kwalked[MAX_AXES];
-  int nk = 0;
-  for (int i = 0; i < nown; i++) axes[nk++] = kb_own_axis(b, own[i]);
-  for (int i = 0; i < nwalked; i++) kwalked[i] = kb_own_axis(b, walked[i]);
-  int target = kb_own_axis(b, n->attr_axes[0]);
+  for (int i = 0; i < s.nown; i++)
+    if (!node_has_axis(n->in[1], s.own[i])) free_axes[nfree++] = s.own[i];
+  int lanes = kb_best_lanes(b, free_axes, nfree);
+  scatter_make_axes(b, &s);
   use_lanes(b, lanes);
-  int opened = open_parallel(b, axes, nk, kb_estimate(b, n->attr_axes[0]));
-
-  kb_loop(b, target, 1, NULL, 0);
-  kb_store_node(b, n, kb_value_here(b, base), false);
-  kb_end_loop(b, NULL, 0);
-
-  for (int i = 0; i < nwalked; i++) kb_loop(b, kwalked[i], 1, NULL, 0);
-  kb_add_at(b, n, kb_value_here(b, indices), kb_value_here(b, updates));
-  for (int i = 0; i < nwalked; i++) kb_end_loop(b, NULL, 0);
+  int opened = open_parallel(b, s.kown, s.nown, kb_estimate(b, n->attr_axes[0]));
+  scatter_walk(b, &s, 1);
   while (opened--) kb_end_loop(b, NULL, 0);
 }

@@ -263,9 +263,11 @@ static bool still_valid(const kbuild *b, const tval *v, const scope *s) {
 }
 
 static tval *recall(const kbuild *b, const value_key *key) {
+  bool border = false;  // beyond it values lie otherwise on the threads, except those without axes
   for (scope *s = b->scope; s; s = s->outer) {
     tval *v = map_get(&s->memo, MAP_KEY(*key));
-    if (v && still_valid(b, v, s)) return v;
+    if (v && still_valid(b, v, s) && !(border && v->naxes)) return v;
+    border |= s->stmt && s->stmt->layout;
   }
   return NULL;
 }

@@ -63,6 +63,10 @@ typedef void pass_observer(void *ctx, const pass_info *pass, graph *g);
 bool passes_run(pass_ctx *ctx, const pass_info *const *list, int n, pass_observer *observe,
                 void *observer_ctx);
 
+/// Whether "key=value,..." names keys that lower_to_tiles knows with values that it takes; else
+/// *error says what it takes (static text).
+bool schedule_check(str text, str *error);
+
 /// Fused graph to tile IR: a kernel per group with a schedule from the cost model, structurally
 /// equal kernels shared, temps placed in the arena. Panics on a graph that the fuse pass did
 /// not produce.

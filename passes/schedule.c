@@ -1,24 +1,106 @@
-// Sizes of tiles: overrides from the command line, and grids of a given grain.
+// Overrides of schedules from the command line, "key=value,...", and grids of a given grain.
 #include <stdlib.h>
 
 #include "passes/lower.h"
 
-int64_t schedule_option(const lower *l, const char *key, int64_t otherwise) {
-  str s = l->options->schedule;
-  str want = str_from(key);
-  for (int i = 0; i < s.len;) {
-    int end = i;
-    while (end < s.len && s.ptr[end] != ',') end++;
-    str item = {s.ptr + i, end - i};
-    if (str_starts(item, want) && item.len > want.len && item.ptr[want.len] == '=') {
-      char digits[24] = {0};
-      int n = item.len - want.len - 1;
-      if (n > 23) n = 23;
-      memcpy(digits, item.ptr + want.len + 1, (size_t)n);
-      return strtoll(digits, NULL, 10);
-    }
-    i = end + 1;
+// Every key that the lowering asks for: name, least and most value, words for 0, 1, ... (or null),
+// meaning.
+#define SCHEDULE_KEYS(KEY)                                                                       \
+  KEY(threads, 32, 1024, NULL, "GPU: threads of a block in maps; along a row in reductions")     \
+  KEY(vector, 1, 16, NULL, "GPU: neighbouring elements of a thread")                             \
+  KEY(rows, 1, 64, NULL, "GPU: rows per thread in reductions")                                   \
+  KEY(m, 1, 1024, NULL, "GPU: rows of a block tile of a product")                                \
+  KEY(n, 1, 1024, NULL, "GPU: columns of a block tile of a product")                             \
+  KEY(k, 1, 1024, NULL, "GPU: steps of a product staged at a time")                              \
+  KEY(stages, 1, 16, NULL, "GPU: copies of the staged operands")                                 \
+  KEY(unit, 0, 2, "fma mma wgmma", "GPU: what multiplies where tensor cores can")                \
+  KEY(blocks_per_sm, 0, 32, NULL, "GPU: resident blocks of a product; 0: one per tile")          \
+  KEY(vectors, 1, 64, NULL, "CPU: vectors per step of maps and reductions")                      \
+  KEY(grid, 1, 1 << 24, NULL, "CPU: elements of a grid tile")                                    \
+  KEY(mr, 1, 64, NULL, "CPU: rows of the register block of a product")                           \
+  KEY(nr, 1, 1024, NULL, "CPU: columns of the register block of a product")                      \
+  KEY(kc, 0, 1 << 24, NULL, "CPU: block of the contracted axis; 0: whole")                       \
+  KEY(mc, 1, 1 << 24, NULL, "CPU: rows packed at a time")                                        \
+  KEY(mt, 1, 1 << 24, NULL, "CPU: rows of a grid tile of a product")                             \
+  KEY(nt, 1, 1 << 24, NULL, "CPU: columns of a grid tile of a product")                          \
+  KEY(pack_b, 0, 1, NULL, "CPU: copy the operand of the columns into panels")                    \
+  KEY(inner, 0, 1, NULL, "CPU: sum products along the contracted axis in lanes")
+
+static const struct schedule_key {
+  const char *name;
+  int64_t least, most;
+  const char *words, *refused;
+} keys[] = {
+#define KEY(name, least, most, words, doc) \
+  {#name, least, most, words, "schedule: " #name " is from " #least " to " #most " (" doc ")"},
+    SCHEDULE_KEYS(KEY)
+#undef KEY
+};
+
+#define KEY(name, least, most, words, doc) " " #name
+static const char unknown_key[] =
+    "schedule: an item is KEY=NUMBER with one of the keys" SCHEDULE_KEYS(KEY);
+#undef KEY
+
+enum { NKEYS = sizeof keys / sizeof *keys };
+
+/// The next "key=value" of the text; false at its end.
+static bool next_item(str text, int *at, str *key, str *value) {
+  if (*at >= text.len) return false;
+  int end = *at, equals = -1;
+  for (; end < text.len && text.ptr[end] != ','; end++)
+    if (text.ptr[end] == '=' && equals < 0) equals = end;
+  *key = (str){text.ptr + *at, (equals < 0 ? end : equals) - *at};
+  *value = equals < 0 ? (str){0} : (str){text.ptr + equals + 1, end - equals - 1};
+  *at = end + 1;
+  return true;
+}
+
+/// One of the words "a b c" as 0, 1, 2; -1 none.
+static int64_t word_number(const char *words, str value) {
+  int64_t number = 0;
+  for (const char *w = words; w && *w; number++) {
+    const char *end = strchr(w, ' ');
+    int len = end ? (int)(end - w) : (int)strlen(w);
+    if (str_eq(value, (str){w, len})) return number;
+    w += len + (end != NULL);
   }
+  return -1;
+}
+
+static bool read_value(const struct schedule_key *key, str value, int64_t *out) {
+  char digits[20] = {0}, *end;
+  *out = word_number(key->words, value);
+  if (*out >= 0) return true;
+  if (!value.len || value.len >= (int)sizeof digits) return false;
+  memcpy(digits, value.ptr, (size_t)value.len);
+  *out = strtoll(digits, &end, 10);
+  return !*end && digits[0] >= '0' && digits[0] <= '9' && *out >= key->least && *out <= key->most;
+}
+
+static const struct schedule_key *find_key(str name) {
+  for (int i = 0; i < NKEYS; i++)
+    if (str_eqz(name, keys[i].name)) return &keys[i];
+  return NULL;
+}
+
+bool schedule_check(str text, str *error) {
+  str name, value;
+  for (int at = 0; next_item(text, &at, &name, &value);) {
+    const struct schedule_key *key = find_key(name);
+    int64_t v;
+    *error = str_from(key ? key->refused : unknown_key);
+    if (!key || !read_value(key, value, &v)) return false;
+  }
+  *error = (str){0};
+  return true;
+}
+
+int64_t schedule_option(const lower *l, const char *wanted, int64_t otherwise) {
+  str name, value;
+  int64_t v;
+  for (int at = 0; next_item(l->options->schedule, &at, &name, &value);)
+    if (str_eqz(name, wanted) && read_value(find_key(name), value, &v)) return v;
   return otherwise;
 }
 

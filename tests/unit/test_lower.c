@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/fault.h"
+#include "gpu_target.h"
 #include "passes/passes.h"
 #include "random_graph.h"
 
@@ -70,4 +71,18 @@ Test(lower, narrow_vectors_and_few_registers) {
   narrow.vector_registers = 16;
   narrow.l2_bytes = 4 << 10;  // blocks the contractions of small graphs too
   compare_many(1000, 1200, &narrow);
+}
+
+// Layouts say nothing about results, so that schedules for GPUs are tested without one.
+Test(lower, gpu_schedules_keep_the_meaning) {
+  const char *count = getenv("TCF_RANDOM_GRAPHS");
+  compare_many(0, count ? strtoull(count, NULL, 10) : 200, &gpu_target);
+}
+
+Test(lower, gpus_without_warpgroups) {
+  target_info older = gpu_target;
+  older.sm = 80;
+  older.sm_specific = false;
+  older.cores = 4;  // larger tiles for small graphs too
+  compare_many(1000, 1150, &older);
 }

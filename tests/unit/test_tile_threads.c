@@ -84,6 +84,8 @@ Test(tile_threads, every_rule_fires) {
        "operand 0 lies otherwise along N where it was made"},
       {BODY(" local s : bf16[N:8, D:64] panel D:32 swizzle"),
        "s is swizzled, but its panels are not 128 bytes wide"},
+      {KERNEL("", "", "N:8, D:64", " local s : bf16[N:8, D:64] pad 2"),
+       "s is padded: only rows without panels are, for threads"},
       {KERNEL("threads 64", SOUND " layout { N:8 = t8@1, D:64 = r8 t8@1 }", "N:8, D:64",
               " loop D:64 stage layout=1 {\n }"),
        "D:64 lies on threads of another open range"},

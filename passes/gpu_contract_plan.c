@@ -1,0 +1,264 @@
+// Decides how a contraction runs on a GPU: the unit that multiplies, block tiles by predicted time
+// of all waves of blocks, stages by the shared memory they take.
+#include <math.h>
+
+#include "passes/gpu_contract.h"
+
+enum { PANEL = 64, TENSOR_STEP = 64, WARPGROUP = 128 };
+
+// ---- operands
+
+bool gpu_dot_is_copy(const kbuild *b, const gpu_dot *d, int which) {
+  const node *x = d->p.dot->in[which];
+  const access *m = contract_access(b, x);
+  if (!m || !contract_plain(b, x, x->type)) return false;
+  for (int i = 0; i < b->l->g->axes.len; i++)
+    if (m->irregular[i]) return false;
+  return true;
+}
+
+static bool unit_stride_along(const kbuild *b, const access *m, const int *axes, int n, int kernel_axis) {
+  for (int i = 0; i < n; i++)
+    if (b->kaxis[axes[i]] == kernel_axis && kb_unit_stride(m, b, axes[i])) return true;
+  return false;
+}
+
+bool gpu_dot_along_depth(const kbuild *b, const gpu_dot *d, int which) {
+  const contract_plan *p = &d->p;
+  const access *m = contract_access(b, p->dot->in[which]);
+  if (!m || d->depth < 0) return true;
+  if (unit_stride_along(b, m, p->k, p->nk, d->depth)) return true;
+  return !(which == p->b ? unit_stride_along(b, m, p->n, p->nn, p->lanes)
+                         : unit_stride_along(b, m, p->m, p->nm, p->rows));
+}
+
+/// Whether results are contiguous along an axis of operand 0.
+static bool results_along_first(const kbuild *b, const contract_plan *p) {
+  for (int k = 0; k < b->accesses.len; k++)
+    for (int i = 0; b->accesses.data[k].store && i < p->nm; i++)
+      if (kb_unit_stride(&b->accesses.data[k], b, p->m[i]) && kb_estimate(b, p->m[i]) > 1) return true;
+  return false;
+}
+
+static int longest(const kbuild *b, const int *axes, int n) {
+  int best = -1;
+  for (int i = 0; i < n; i++)
+    if (best < 0 || kb_kernel_size(b, axes[i]) >= kb_kernel_size(b, best)) best = axes[i];
+  return best;
+}
+
+/// The columns: the axis that results are contiguous along, if it is not short.
+static int choose_columns(const kbuild *b, const contract_plan *p) {
+  for (int k = 0; k < b->accesses.len; k++)
+    for (int i = 0; b->accesses.data[k].store && i < p->nn; i++)
+      if (kb_unit_stride(&b->accesses.data[k], b, p->n[i]) && kb_estimate(b, p->n[i]) >= 8)
+        return b->kaxis[p->n[i]];
+  return longest(b, p->kn, p->nkn);
+}
+
+static void swap_axes(int *x, int *nx, int *y, int *ny) {
+  int kept[MAX_AXES], n = *nx;
+  memcpy(kept, x, sizeof kept);
+  memcpy(x, y, sizeof kept);
+  memcpy(y, kept, sizeof kept);
+  *nx = *ny;
+  *ny = n;
+}
+
+/// The operand of the rows becomes that of the columns.
+static void swap_sides(contract_plan *p) {
+  int a = p->a, rows = p->rows;
+  p->a = p->b;
+  p->b = a;
+  p->rows = p->lanes;
+  p->lanes = rows;
+  swap_axes(p->m, &p->nm, p->n, &p->nn);
+  swap_axes(p->km, &p->nkm, p->kn, &p->nkn);
+}
+
+// ---- units
+
+static bool is_half(dtype t) { return t == DT_f16 || t == DT_bf16; }
+
+static bool fits_tensor_cores(const kbuild *b, const gpu_dot *d) {
+  const node *dot = d->p.dot;
+  dtype t = dot->in[0]->type;
+  return b->l->target->sm >= 80 && d->depth >= 0 && is_half(t) && dot->in[1]->type == t &&
+         dot->type == DT_f32;
+}
+
+static dot_unit choose_unit(const kbuild *b, const gpu_dot *d) {
+  if (!fits_tensor_cores(b, d)) return DOT_FMA;
+  const target_info *t = b->l->target;
+  int64_t m = contract_size(b, d->p.rows), n = contract_size(b, d->p.lanes);
+  bool warpgroups = t->sm == 90 && t->sm_specific;
+  dot_unit unit = warpgroups && (m >= 64 || n >= 64) ? DOT_WGMMA : DOT_MMA;
+  int64_t wanted = schedule_option(b->l, "unit", unit);
+  if (wanted == DOT_WGMMA && !warpgroups) return unit;
+  return (dot_unit)wanted;
+}
+
+// ---- block tiles
+
+typedef struct tile {
+  int bm, bn;
+  int warps_m, warps_n;  // tensor cores
+  gpu_share m, n;        // FMA
+  double rate;           // share of the unit's peak that it can reach
+} tile;
+
+static const tile wgmma_tiles[] = {
+    {128, 256, 8, 1, .rate = 1},    {128, 192, 8, 1, .rate = 0.98}, {128, 128, 8, 1, .rate = 0.92},
+    {128, 64, 8, 1, .rate = 0.7},   {128, 32, 8, 1, .rate = 0.45},  {128, 16, 8, 1, .rate = 0.25},
+    {64, 256, 4, 1, .rate = 0.85},  {64, 128, 4, 1, .rate = 0.75},  {64, 64, 4, 1, .rate = 0.6},
+    {64, 32, 4, 1, .rate = 0.4},    {64, 16, 4, 1, .rate = 0.22},   {64, 8, 4, 1, .rate = 0.12},
+};
+static const tile mma_tiles[] = {
+    {128, 128, 2, 4, .rate = 0.65}, {128, 64, 4, 2, .rate = 0.55}, {64, 128, 2, 4, .rate = 0.55},
+    {64, 64, 2, 2, .rate = 0.45},   {32, 64, 1, 4, .rate = 0.35},  {64, 32, 4, 1, .rate = 0.35},
+    {32, 32, 2, 2, .rate = 0.25},   {16, 128, 1, 4, .rate = 0.25}, {16, 64, 1, 4, .rate = 0.2},
+    {64, 16, 4, 1, .rate = 0.2},    {16, 16, 1, 2, .rate = 0.1},
+};
+static const tile fma_tiles[] = {
+    {.m = {4, 16, 2}, .n = {4, 16, 2}}, {.m = {4, 16, 1}, .n = {4, 16, 2}},
+    {.m = {4, 16, 2}, .n = {4, 16, 1}}, {.m = {4, 16, 1}, .n = {4, 16, 1}},
+    {.m = {4, 8, 1}, .n = {4, 8, 1}},   {.m = {2, 16, 1}, .n = {2, 16, 1}},
+    {.m = {2, 4, 1}, .n = {4, 16, 1}},  {.m = {4, 16, 1}, .n = {2, 4, 1}},
+    {.m = {4, 1, 1}, .n = {4, 64, 1}},  {.m = {4, 2, 1}, .n = {4, 32, 1}},
+    {.m = {4, 4, 1}, .n = {4, 32, 1}},  {.m = {4, 1, 2}, .n = {2, 64, 1}},
+    {.m = {4, 64, 1}, .n = {4, 1, 1}},  {.m = {4, 32, 1}, .n = {4, 4, 1}},
+    {.m = {2, 8, 1}, .n = {2, 8, 1}},
+};
+
+/// Seconds one multiprocessor takes for a step of K: arithmetic or the operands from the
+/// second-level cache, and at least what handing a stage over takes.
+static double step_seconds(const kbuild *b, const gpu_dot *d, const tile *t) {
+  const target_info *info = b->l->target;
+  double products = (double)t->bm * t->bn * d->bk, handover = 60e-9;
+  double peak = d->unit == DOT_FMA ? info->flops_per_second : info->tensor_flops_per_second / info->cores;
+  double arithmetic = 2 * products / (peak * t->rate);
+  int bytes = dtype_bytes(d->p.dot->in[0]->type);
+  double memory = (double)(t->bm + t->bn) * d->bk * bytes / info->l2_bytes_per_second;
+  return fmax(fmax(arithmetic, memory), handover);
+}
+
+static double tile_seconds(const kbuild *b, const gpu_dot *d, const tile *t, int64_t outer) {
+  const target_info *info = b->l->target;
+  int64_t m = contract_size(b, d->p.rows), n = contract_size(b, d->p.lanes);
+  int64_t k = contract_product(b, d->p.kk, d->p.nkk), tiles;
+  tiles = outer * gpu_pieces(m, t->bm) * gpu_pieces(n, t->bn);
+  double one = step_seconds(b, d, t) * (double)gpu_pieces(k, d->bk) + 1.5e-6;
+  return one * (double)gpu_pieces(tiles, info->cores);
+}
+
+/// f64 takes twice the registers for its sums, and its operands twice the shared memory.
+static tile fma_tile(const kbuild *b, const gpu_dot *d, tile t) {
+  if (dtype_bytes(d->p.dot->type) == 8) t.m.repeat = t.n.repeat = 1;
+  (void)b;
+  double rm = t.m.vector * t.m.repeat, rn = t.n.vector * t.n.repeat;
+  t.bm = gpu_extent(t.m);
+  t.bn = gpu_extent(t.n);
+  t.rate = rm * rn / (rm * rn + 2 * (rm + rn));
+  return t;
+}
+
+/// Twice what is there is never needed.
+static bool too_wide(int extent, int64_t size, int least) {
+  return extent > least && extent >= 2 * size;
+}
+
+static void choose_tile(const kbuild *b, gpu_dot *d, int64_t outer) {
+  const tile *list = d->unit == DOT_WGMMA ? wgmma_tiles : d->unit == DOT_MMA ? mma_tiles : fma_tiles;
+  int count = d->unit == DOT_WGMMA ? (int)(sizeof wgmma_tiles / sizeof *wgmma_tiles)
+              : d->unit == DOT_MMA ? (int)(sizeof mma_tiles / sizeof *mma_tiles)
+                                   : (int)(sizeof fma_tiles / sizeof *fma_tiles);
+  int64_t m = contract_size(b, d->p.rows), n = contract_size(b, d->p.lanes);
+  int want_m = (int)schedule_option(b->l, "m", 0), want_n = (int)schedule_option(b->l, "n", 0);
+  double best = 0;
+  for (int i = 0; i < count; i++) {
+    tile t = d->unit == DOT_FMA ? fma_tile(b, d, list[i]) : list[i];
+    bool wanted = (!want_m || t.bm == want_m) && (!want_n || t.bn == want_n);
+    bool wide = too_wide(t.bm, m, d->unit == DOT_WGMMA ? 64 : 16) || too_wide(t.bn, n, 8);
+    double seconds = tile_seconds(b, d, &t, outer) * (wanted ? 1 : 1e3) * (wide ? 1.5 : 1);
+    if (best > 0 && seconds >= best * 0.995) continue;
+    best = seconds;
+    d->bm = t.bm;
+    d->bn = t.bn;
+    d->m = t.m;
+    d->n = t.n;
+    d->warps_m = t.warps_m;
+    d->warps_n = t.warps_n;
+  }
+}
+
+static int64_t outer_tiles(const kbuild *b, const contract_plan *p) {
+  int64_t outer = contract_product(b, p->kbatch, p->nkbatch);
+  for (int i = 0; i < p->nkn; i++)
+    if (p->kn[i] != p->lanes) outer *= contract_size(b, p->kn[i]);
+  for (int i = 0; i < p->nkm; i++)
+    if (p->km[i] != p->rows) outer *= contract_size(b, p->km[i]);
+  return outer;
+}
+
+static void choose_step(const kbuild *b, gpu_dot *d) {
+  enum { FMA_STEP = 16 };
+  int64_t k = contract_size(b, d->depth);
+  d->bk = d->unit == DOT_FMA ? FMA_STEP : TENSOR_STEP;
+  if (d->unit == DOT_FMA && gpu_pow2(k) < d->bk) d->bk = gpu_pow2(k);
+  int64_t wanted = schedule_option(b->l, "k", d->bk);
+  if (d->unit == DOT_FMA || wanted % TENSOR_STEP == 0) d->bk = (int)wanted;
+}
+
+/// As many copies as hide the way from memory, within the shared memory that the epilogue leaves.
+static void choose_stages(const kbuild *b, gpu_dot *d, int64_t outer) {
+  enum { EPILOGUE = 33 << 10, LARGE = 48 << 10 };
+  const target_info *t = b->l->target;
+  if (d->unit == DOT_FMA) {
+    d->stages = (int)schedule_option(b->l, "stages", 2);
+    return;
+  }
+  int64_t stage = (int64_t)(d->bm + d->bn) * d->bk * dtype_bytes(d->p.dot->in[0]->type);
+  // Three large stages do as well as four and leave room (measured with 128 x 256).
+  int64_t stages = d->unit == DOT_MMA ? 4 : stage >= LARGE ? 3 : stage * 6 < 96 << 10 ? 6 : 4;
+  int64_t steps = gpu_pieces(contract_size(b, d->depth), d->bk);
+  if (stages > steps) stages = steps;
+  while (stages > 1 && stages * stage > t->shared_per_block - EPILOGUE) stages--;
+  d->stages = (int)schedule_option(b->l, "stages", stages);
+  int64_t tiles = outer * gpu_pieces(contract_size(b, d->p.rows), d->bm) *
+                  gpu_pieces(contract_size(b, d->p.lanes), d->bn);
+  bool copies = gpu_dot_is_copy(b, d, d->p.a) && gpu_dot_is_copy(b, d, d->p.b);
+  if (d->unit != DOT_WGMMA) return;
+  // A warpgroup of producers where operands are copied as they are: one thread of it may do.
+  d->producers = copies && d->stages > 1 ? WARPGROUP / GPU_WARP : 0;
+  d->blocks_per_sm = d->producers && tiles > t->cores && stage >= LARGE / 2 ? 1 : 0;
+}
+
+bool gpu_dot_choose(kbuild *b, gpu_dot *d) {
+  const node *dot = b->group->anchor;
+  contract_plan *p = &d->p;
+  *d = (gpu_dot){.p = {.dot = dot, .a = 0, .b = 1, .a_buf = -1, .b_buf = -1, .c_buf = -1}};
+  kb_survey(b);
+  contract_classify(p, dot);
+  int64_t m = 1, n = 1;
+  for (int i = 0; i < p->nm; i++) m *= kb_estimate(b, p->m[i]);
+  for (int i = 0; i < p->nn; i++) n *= kb_estimate(b, p->n[i]);
+  if (m <= 1 || n <= 1) return false;
+  if (results_along_first(b, p)) swap_sides(p);
+  p->nkbatch = kb_collapse(b, p->batch, p->nbatch, p->kbatch);
+  p->nkm = kb_collapse(b, p->m, p->nm, p->km);
+  p->nkn = kb_collapse(b, p->n, p->nn, p->kn);
+  p->nkk = kb_collapse(b, p->k, p->nk, p->kk);
+  p->lanes = choose_columns(b, p);
+  p->rows = longest(b, p->km, p->nkm);
+  if (p->lanes < 0 || p->rows < 0) return false;
+  d->depth = longest(b, p->kk, p->nkk);
+  d->unit = choose_unit(b, d);
+  // A warpgroup multiplies at least 64 rows, but few columns.
+  if (d->unit == DOT_WGMMA && contract_size(b, p->rows) < 64) swap_sides(p);
+  int64_t outer = outer_tiles(b, p);
+  choose_step(b, d);
+  choose_tile(b, d, outer);
+  choose_stages(b, d, outer);
+  d->threads = d->unit == DOT_FMA ? d->m.threads * d->n.threads : d->warps_m * d->warps_n * GPU_WARP;
+  return true;
+}

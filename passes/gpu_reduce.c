@@ -1,0 +1,279 @@
+// GROUP_REDUCE on a GPU. Rows that fit into the registers of their threads are read once:
+//
+//   layout { N:8 = t8@32, T:1024 = r8 t32@1 r4 }
+//   grid N:8 {
+//     loop T:1024 {                  one step
+//       x = load; m = reduce max x over T; e = exp(x - m); s = reduce add e over T; store e / s
+//
+// Others are walked once per level of reductions, with partial results by lane:
+//
+//   grid N:1 { acc = loop T:4096 { accum ... }; m = reduce acc; ...; loop T:4096 { store } }
+//
+// Threads run along R where that is contiguous, else along the rows, with more of them along R.
+#include "base/fault.h"
+#include "passes/gpu.h"
+
+typedef struct gpu_rows {
+  row_plan p;
+  const node *row;
+  int rows[MAX_AXES], nrows;  // kernel axes
+  int further[MAX_AXES], nfurther;
+  int vec;        // kernel axis of the lanes, -1 none
+  bool along;     // lanes run along R
+  bool resident;
+  int vector;
+  double held;    // registers per element of R that is kept
+  gpu_share row_share[MAX_AXES], r_share[MAX_AXES], further_share[MAX_AXES];
+} gpu_rows;
+
+// Registers of a thread for what is kept of a row: those aimed at, so that several blocks share a
+// multiprocessor, and those possible.
+enum { AIM_REGISTERS = 16, MOST_REGISTERS = 32 };
+
+static bool is_constant(const kbuild *b, int kernel_axis) {
+  int64_t size;
+  return ix_is_const(&b->k->ix, b->k->axes.data[kernel_axis].size, &size) && size > 0;
+}
+
+static int64_t reduced_size(const kbuild *b, const gpu_rows *g) {
+  return contract_product(b, g->p.kr, g->p.nkr);
+}
+
+static int64_t row_count(const kbuild *b, const gpu_rows *g) {
+  return contract_product(b, g->rows, g->nrows);
+}
+
+static bool outputs_along(const kbuild *b, const gpu_rows *g) {
+  for (int i = 0; i < g->p.nkr; i++)
+    if (reduce_outputs_use(b, g->p.kr[i])) return true;
+  return false;
+}
+
+/// Registers per element of R: what is loaded for each of the rows.
+static double registers_held(const kbuild *b) {
+  double most = 0, bytes = 0;
+  for (int i = 0; i < b->accesses.len; i++)
+    if (!b->accesses.data[i].store && b->accesses.data[i].elements > most)
+      most = b->accesses.data[i].elements;
+  for (int i = 0; i < b->accesses.len; i++) {
+    const access *m = &b->accesses.data[i];
+    if (!m->store && m->elements * 2 >= most)
+      bytes += dtype_bytes(b->l->p->buffers.data[m->buffer].type);
+  }
+  return bytes > 2 ? bytes / 4 : 0.5;
+}
+
+// ---- how the axes of R are dealt out
+
+/// Threads first along the lanes, then from the innermost axis outwards; the rest in registers.
+/// Gives the elements per thread.
+static int64_t deal_reduced(const kbuild *b, gpu_rows *g, int threads) {
+  int64_t elements = 1;
+  for (int pass = 0; pass < 2; pass++)
+    for (int i = g->p.nkr - 1; i >= 0; i--) {
+      if ((g->p.kr[i] == g->vec) == pass) continue;
+      int64_t size = contract_size(b, g->p.kr[i]);
+      int v = g->p.kr[i] == g->vec ? g->vector : 1;
+      while (v > 1 && v >= 2 * size) v /= 2;
+      int t = gpu_pow2(gpu_pieces(size, v));
+      if (t > threads) t = threads;
+      threads /= t;
+      int64_t repeat = gpu_pieces(size, (int64_t)v * t);
+      g->r_share[i] = (gpu_share){v, t, (int)(repeat < 1 << 12 ? repeat : 1 << 12)};
+      elements *= v * repeat;
+    }
+  return elements;
+}
+
+/// Registers hold only some elements at a time: the repeats of the outer axes go first.
+static void cut_repeats(gpu_rows *g, int elements) {
+  for (int i = 0; i < g->p.nkr; i++) elements /= g->r_share[i].vector;
+  for (int pass = 0; pass < 2; pass++)
+    for (int i = g->p.nkr - 1; i >= 0; i--) {
+      if ((g->p.kr[i] == g->vec) == pass) continue;
+      if (elements < 1) elements = 1;
+      if (g->r_share[i].repeat > elements) g->r_share[i].repeat = elements;
+      elements /= g->r_share[i].repeat;
+    }
+}
+
+static void deal_rows(const kbuild *b, gpu_rows *g, int threads) {
+  int vector = g->along ? 1 : g->vector;
+  int per_thread = (int)schedule_option(b->l, "rows", vector);
+  gpu_spread(b, g->rows, g->nrows, g->vec, vector, threads, per_thread, g->row_share);
+}
+
+/// Threads along a row: about AIM_REGISTERS for each, within a warp where that is possible.
+static int threads_along_row(const kbuild *b, const gpu_rows *g, int64_t size) {
+  int64_t aim = (int64_t)(AIM_REGISTERS / g->held), most = (int64_t)(MOST_REGISTERS / g->held);
+  if (aim < g->vector) aim = g->vector;
+  if (most < g->vector) most = g->vector;
+  int t = gpu_pow2(gpu_pieces(size, aim));
+  if (t > GPU_WARP && size <= GPU_WARP * most) t = GPU_WARP;
+  // Few rows: more threads for each.
+  int64_t blocks = row_count(b, g) * t / GPU_BLOCK;
+  while (t < GPU_MOST_THREADS && (int64_t)t * g->vector * 2 <= size && blocks < b->l->target->cores) {
+    t *= 2;
+    blocks *= 2;
+  }
+  return t < GPU_MOST_THREADS ? t : GPU_MOST_THREADS;
+}
+
+static void plan_along(const kbuild *b, gpu_rows *g, bool constant) {
+  int64_t size = reduced_size(b, g);
+  int t = (int)schedule_option(b->l, "threads", threads_along_row(b, g, size));
+  int64_t elements = deal_reduced(b, g, t);
+  g->resident = constant && (double)elements * g->held <= MOST_REGISTERS * 1.01;
+  if (!g->resident) {
+    // A walk: blocks small enough to have several on a multiprocessor.
+    if (row_count(b, g) >= 4 * b->l->target->cores && t > GPU_BLOCK) t = GPU_BLOCK;
+    deal_reduced(b, g, t);
+    cut_repeats(g, AIM_REGISTERS);
+  }
+  int used = 1;
+  for (int i = 0; i < g->p.nkr; i++) used *= g->r_share[i].threads;
+  deal_rows(b, g, used >= GPU_BLOCK / 2 ? 1 : GPU_BLOCK / used);
+}
+
+/// Lanes along the rows: whole memory sectors, yet enough blocks.
+static void plan_across(const kbuild *b, gpu_rows *g, bool constant) {
+  enum { FEWEST = 8 };
+  int64_t size = contract_size(b, g->vec), rows = row_count(b, g);
+  int lanes = GPU_WARP;
+  while (lanes > FEWEST &&
+         (lanes * g->vector >= 2 * size || rows / (lanes * g->vector) < 2 * b->l->target->cores))
+    lanes /= 2;
+  while (lanes > 1 && lanes * g->vector >= 2 * size) lanes /= 2;
+  int64_t reduced = reduced_size(b, g);
+  int threads = (int)schedule_option(b->l, "threads", GPU_BLOCK), passes = g->p.passes;
+  int along_r = threads / lanes > 0 ? threads / lanes : 1;
+  bool again = passes > 1 || outputs_along(b, g);
+  for (int t = along_r; again && constant && t * lanes <= GPU_MOST_THREADS; t *= 2) {
+    int vector = g->vector;
+    for (; g->vector >= 1; g->vector /= 2) {
+      int64_t elements = deal_reduced(b, g, t) * g->vector;
+      g->resident = (double)elements * g->held <= MOST_REGISTERS;
+      if (g->resident) break;
+    }
+    if (g->resident) break;
+    g->vector = vector;
+  }
+  if (!g->resident) {
+    while (along_r > 1 && along_r >= 2 * reduced) along_r /= 2;
+    deal_reduced(b, g, along_r);
+    cut_repeats(g, g->vector < 4 ? 8 : 4);
+  }
+  deal_rows(b, g, lanes);
+}
+
+// ---- layouts
+
+static void lay_out(kbuild *b, gpu_rows *g) {
+  int stride = 1;
+  for (int pass = 0; pass < 2; pass++) {
+    bool reduced = (pass == 0) == g->along;
+    const int *axes = reduced ? g->p.kr : g->rows;
+    const gpu_share *shares = reduced ? g->r_share : g->row_share;
+    int n = reduced ? g->p.nkr : g->nrows;
+    for (int lanes = 1; lanes >= 0; lanes--)
+      for (int i = n - 1; i >= 0; i--)
+        if ((axes[i] == g->vec) == lanes) gpu_lay(b, 0, axes[i], shares[i], &stride);
+  }
+  gpu_set_threads(b, stride);
+  for (int i = 0; i < g->p.nkr; i++) g->p.step[g->p.kr[i]] = gpu_extent(g->r_share[i]);
+  for (int i = 0; i < g->nrows; i++)
+    kernel_set_grid(b->k, g->rows[i], gpu_extent(g->row_share[i]));
+}
+
+/// Axes of outputs that are neither rows nor reduced take the threads of R, which is closed then.
+static void lay_out_further(kbuild *b, gpu_rows *g, bool with_reduced) {
+  int threads = 1, stride = 1;
+  if (!g->along)
+    for (int i = 0; i < g->nrows; i++) stride *= g->row_share[i].threads;
+  for (int i = 0; i < g->p.nkr; i++) threads *= g->r_share[i].threads;
+  for (int i = g->nfurther - 1; i >= 0; i--) {
+    g->further_share[i] = (gpu_share){1, 1, 1};
+    if (!with_reduced && i == g->nfurther - 1)
+      gpu_spread(b, &g->further[i], 1, g->further[i], 1, threads, 1, &g->further_share[i]);
+    gpu_lay(b, 0, g->further[i], g->further_share[i], &stride);
+    g->p.step[g->further[i]] = gpu_extent(g->further_share[i]);
+  }
+}
+
+// ---- statements
+
+static bool has_axes(const tval *v, const int *axes, int n) {
+  for (int i = 0; i < n; i++)
+    if (!tval_extent(v, axes[i])) return false;
+  return true;
+}
+
+/// A reduction of the row at hand, without running values where the operand spans the row.
+static void reduce_resident(kbuild *b, const gpu_rows *g, const node *red) {
+  const row_plan *p = &g->p;
+  running r = {.reductions = {red}, .n = 1};
+  tval *x = red->op == OP_dot ? NULL : kb_value_here(b, red->in[0]);
+  if (x && has_axes(x, p->kr, p->nkr)) {
+    r.values[0] = x;
+    if (reduce_is_arg(red)) r.values[1] = kb_index_value(b, b->sigma[red->attr_axes[0]], DT_i32);
+    reduce_finish(b, p, red, r.values);
+    return;
+  }
+  reduce_start(b, p, &r);
+  reduce_accumulate(b, red, r.values, r.values);
+  reduce_finish(b, p, red, r.values);
+}
+
+static void run_resident(kbuild *b, gpu_rows *g) {
+  row_plan *p = &g->p;
+  const group *grp = b->group;
+  reduce_open_loops(b, p->kr, p->step, p->nkr, NULL, 0, 1);
+  for (int pass = 1; pass <= p->passes; pass++)
+    for (int i = 0; i < grp->reductions.len; i++)
+      if (p->level[grp->reductions.data[i]->id] == pass)
+        reduce_resident(b, g, grp->reductions.data[i]);
+  reduce_store_outputs(b, p, g->row, NULL, 0);
+  reduce_close_loops(b, p->nkr, NULL, 0);
+}
+
+static void run_walks(kbuild *b, gpu_rows *g) {
+  int more[2 * MAX_AXES], nmore = 0;
+  for (int i = 0; i < g->nfurther; i++) more[nmore++] = g->further[i];
+  for (int i = 0; i < g->p.nkr; i++)
+    if (reduce_outputs_use(b, g->p.kr[i])) more[nmore++] = g->p.kr[i];
+  for (int pass = 0; pass < g->p.passes; pass++) reduce_run_pass(b, &g->p, pass);
+  reduce_store_outputs(b, &g->p, g->row, more, nmore);
+}
+
+void gpu_reduce_group(kbuild *b) {
+  gpu_rows g = {.row = b->group->reductions.data[0]};
+  reduce_axes(b->group, &g.p);
+  kb_survey(b);
+  reduce_levels(b, &g.p);
+  int both[2 * MAX_AXES], nboth = 0, further[MAX_AXES];
+  for (int i = 0; i < g.row->naxes; i++) both[nboth++] = g.row->axes[i];
+  for (int i = 0; i < g.p.nr; i++) both[nboth++] = g.p.r_axes[i];
+  int lanes = kb_best_lanes(b, both, nboth);
+  g.nrows = kb_collapse(b, g.row->axes, g.row->naxes, g.rows);
+  g.p.nkr = kb_collapse(b, g.p.r_axes, g.p.nr, g.p.kr);
+  int nfurther = reduce_further_axes(b, &g.p, g.row, further);
+  g.nfurther = kb_collapse(b, further, nfurther, g.further);
+  g.vec = lanes < 0 ? -1 : b->kaxis[lanes];
+  g.along = !reduce_contains(g.rows, g.nrows, g.vec);
+  g.p.next_row = -1;
+  g.vector = gpu_vector(b);
+  g.held = registers_held(b);
+  bool constant = !g.nfurther;
+  for (int i = 0; i < g.p.nkr; i++) constant &= is_constant(b, g.p.kr[i]);
+  if (g.along)
+    plan_along(b, &g, constant);
+  else
+    plan_across(b, &g, constant);
+  lay_out(b, &g);
+  lay_out_further(b, &g, outputs_along(b, &g));
+  kb_begin(b);
+  if (g.resident)
+    run_resident(b, &g);
+  else
+    run_walks(b, &g);
+}
