@@ -1,27 +1,11 @@
 // Calls: check the arguments, bind sizes, find the variant, run it, hand over the results.
 #include "api/session.h"
 
-typedef struct call {
-  tcf_function *function;
-  const tensor *const *args;
-  size_t nargs;
-  tcf_tensor **results;
-  size_t nresults;
-  arena arena;
-  const tensor **used;  // the arguments, or compact copies of those that code cannot take
-  tensor **copies;      // by param; freed after the call
-  tensor **targets;     // by result: what the code writes
-  tensor **made;        // by result: new tensors for the caller; freed on failure
-  int64_t *sizes;
-  bool prepare_only;
-} call;
-
 static tcf_status wrong(const call *c, const char *text) {
   return session_fail(c->function->program->session, TCF_WRONG_USE, "%s", text);
 }
 
-static tcf_status check_value(const call *c, const char *what, const sig_value *v,
-                              const tensor *t) {
+tcf_status call_check_value(const call *c, const char *what, const sig_value *v, const tensor *t) {
   tcf_session *s = c->function->program->session;
   if (!t) return session_fail(s, TCF_WRONG_USE, "%s %s is missing", what, v->name);
   if (t->type != v->type)
@@ -30,6 +14,10 @@ static tcf_status check_value(const call *c, const char *what, const sig_value *
   if (t->rank != v->rank)
     return session_fail(s, TCF_WRONG_USE, "%s %s must have %d axes, but has %d", what, v->name,
                         v->rank, t->rank);
+  int wanted = session_ordinal(s), is = tensor_ordinal(t);
+  if (is >= 0 && is != wanted)
+    return session_fail(s, TCF_WRONG_USE, "%s %s is on CUDA device %d, which is not the session's",
+                        what, v->name, is);
   return TCF_OK;
 }
 
@@ -41,7 +29,7 @@ static tcf_status bind(call *c) {
     return session_fail(s, TCF_WRONG_USE, "%s takes %d arguments, not %zu", f->name, sig->nparams,
                         c->nargs);
   for (int i = 0; i < sig->nparams; i++) {
-    tcf_status status = check_value(c, "argument", &sig->params[i], c->args[i]);
+    tcf_status status = call_check_value(c, "argument", &sig->params[i], c->args[i]);
     if (status) return status;
   }
   c->sizes = arena_array(&c->arena, int64_t, sig->nsymbols);
@@ -58,6 +46,7 @@ static tcf_status choose_arguments(call *c) {
   int n = f->sig.nparams;
   c->used = arena_array(&c->arena, const tensor *, n);
   c->copies = arena_array(&c->arena, tensor *, n);
+  if (s->target == TARGET_CUDA) return stage_arguments(c);
   bool calls_host = false;
   for (int i = 0; f->graph && i < f->graph->nodes.len; i++)
     calls_host |= f->graph->nodes.data[i]->op == OP_call;
@@ -72,13 +61,16 @@ static tcf_status choose_arguments(call *c) {
   return TCF_OK;
 }
 
-static bool writable(const call *c, const tensor *t, int result) {
-  if (!tensor_is_contiguous(t) || !tensor_is_aligned(t)) return false;
+bool call_overlaps(const call *c, const tensor *t, int result) {
   for (int i = 0; i < c->function->sig.nparams; i++)
-    if (tensor_overlaps(t, c->used[i])) return false;
+    if (tensor_overlaps(t, c->used[i])) return true;
   for (int i = 0; i < result; i++)
-    if (tensor_overlaps(t, c->targets[i])) return false;
-  return true;
+    if (tensor_overlaps(t, c->targets[i])) return true;
+  return false;
+}
+
+static bool writable(const call *c, const tensor *t, int result) {
+  return tensor_is_contiguous(t) && tensor_is_aligned(t) && !call_overlaps(c, t, result);
 }
 
 static tcf_status choose_result(call *c, int i) {
@@ -92,15 +84,16 @@ static tcf_status choose_result(call *c, int i) {
     return session_fail(s, TCF_WRONG_USE, "no argument determines the size %.*s", STR_FMT(missing));
   tensor *given = c->results[i];
   if (given) {
-    tcf_status status = check_value(c, "result", v, given);
+    tcf_status status = call_check_value(c, "result", v, given);
     if (status) return status;
     for (int k = 0; k < v->rank; k++)
       if (given->dims[k] != dims[k])
         return session_fail(s, TCF_WRONG_USE,
                             "axis %s of result %s must have size %lld, but has %lld", v->axes[k],
                             v->name, (long long)dims[k], (long long)given->dims[k]);
-    if (writable(c, given, i)) return c->targets[i] = given, TCF_OK;
   }
+  if (s->target == TARGET_CUDA) return stage_result(c, i, dims);
+  if (given && writable(c, given, i)) return c->targets[i] = given, TCF_OK;
   c->made[i] = c->targets[i] = tensor_new(v->type, v->rank, dims, &e);
   return c->made[i] ? TCF_OK : session_fail_error(s, &e);
 }
@@ -112,6 +105,7 @@ static tcf_status choose_results(call *c) {
                         f->sig.nresults, c->nresults);
   c->targets = arena_array(&c->arena, tensor *, f->sig.nresults);
   c->made = arena_array(&c->arena, tensor *, f->sig.nresults);
+  c->fresh = arena_array(&c->arena, tensor *, f->sig.nresults);
   for (int i = 0; i < f->sig.nresults; i++) {
     tcf_status status = choose_result(c, i);
     if (status) return status;
@@ -130,10 +124,12 @@ static tcf_status run_compiled(call *c, variant *v) {
     in.symbols[k] = c->sizes[signature_symbol(sig, v->symbols.data[k])];
   in.arena_bytes = v->arena_size(in.symbols);
   in.scratch_bytes = v->scratch_size(in.symbols);
-  bool direct = true;
+  bool direct = !c->waits;
   for (int i = 0; i < sig->nparams; i++) direct &= !c->copies[i];
   if (direct) recall_keep(c->function, &in, c->args, c->targets);
-  return invoke(&in);
+  if (!v->module) return invoke(&in);
+  tcf_status status = c->borrowed ? device_invoke_on(&in, c->stream) : device_invoke(&in);
+  return status ? status : unstage_results(c);
 }
 
 // ---- the call
@@ -151,18 +147,20 @@ static tcf_status run_call(void *args_) {
   return v->entry ? run_compiled(c, v) : interp_target_call(v, c->used, c->targets);
 }
 
-/// Copies into results the code could not write, and hands over or frees the others.
+/// Copies into results the code could not write, and hands over or frees the others. Those of
+/// devices have been copied.
 static void finish(call *c, tcf_status status) {
   const signature *sig = &c->function->sig;
   for (int i = 0; c->made && i < sig->nresults; i++) {
-    tensor *t = c->made[i];
-    if (!t) continue;
-    if (!status && !c->results[i]) {
-      c->results[i] = t;
+    tensor *t = c->made[i], *fresh = c->fresh[i];
+    if (!status && !c->results[i] && (fresh || t)) {
+      c->results[i] = fresh ? fresh : t;
+      if (fresh) tensor_free(t);
       continue;
     }
-    if (!status) tensor_copy(c->results[i], t);
+    if (!status && t && !t->device) tensor_copy(c->results[i], t);
     tensor_free(t);
+    tensor_free(fresh);
   }
   for (int i = 0; c->copies && i < sig->nparams; i++) tensor_free(c->copies[i]);
   arena_free(&c->arena);
@@ -172,9 +170,29 @@ tcf_status tcf_call(tcf_function *f, const tcf_tensor *const *args, size_t nargs
                     tcf_tensor **results, size_t nresults) {
   if (!f) return TCF_WRONG_USE;
   tcf_status again;
-  if (recall(f, args, nargs, results, nresults, &again)) return again;
+  if (recall(f, args, nargs, results, nresults, NULL, &again)) return again;
   call c = {.function = f, .args = args, .nargs = nargs, .results = results, .nresults = nresults};
   tcf_status status = session_guard(f->program->session, run_call, &c);
+  finish(&c, status);
+  return status;
+}
+
+tcf_status tcf_call_on_stream(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
+                              tcf_tensor **results, size_t nresults, void *stream) {
+  if (!f) return TCF_WRONG_USE;
+  tcf_session *s = f->program->session;
+  if (s->target != TARGET_CUDA)
+    return session_fail(s, TCF_WRONG_USE, "streams are of CUDA devices: the session's target has none");
+  call c = {.function = f,
+            .args = args,
+            .nargs = nargs,
+            .results = results,
+            .nresults = nresults,
+            .borrowed = true,
+            .stream = stream};
+  tcf_status again;
+  if (recall(f, args, nargs, results, nresults, &stream, &again)) return again;
+  tcf_status status = session_guard(s, run_call, &c);
   finish(&c, status);
   return status;
 }

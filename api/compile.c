@@ -6,21 +6,26 @@
 #include <stdlib.h>
 
 #include "api/session.h"
-#include "codegen/codegen.h"
 
 // ---- what the session gives
 
+static tcf_status cpu_figures(tcf_session *s, target_info *info) {
+  str why = STR("");
+  if (!codegen_cpu_target(&s->arena, s->cpu, info, &why))
+    return session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
+  // Plans are for the threads that will run, not for all that the machine has.
+  info->cores = s->threads;
+  return TCF_OK;
+}
+
 tcf_status session_target(tcf_session *s, const target_info **out) {
-  if (!s->cpu_info) {
+  if (!s->figures) {
     target_info *info = arena_new(&s->arena, target_info);
-    str why = STR("");
-    if (!codegen_cpu_target(&s->arena, s->cpu, info, &why))
-      return session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
-    // Plans are for the threads that will run, not for all that the machine has.
-    info->cores = s->threads;
-    s->cpu_info = info;
+    tcf_status status = s->target == TARGET_CUDA ? device_figures(s, info) : cpu_figures(s, info);
+    if (status) return status;
+    s->figures = info;
   }
-  *out = s->cpu_info;
+  *out = s->figures;
   return TCF_OK;
 }
 
@@ -28,13 +33,28 @@ pass_options session_pass_options(tcf_session *s) {
   return (pass_options){.fast_math = s->flags & TCF_FAST_MATH,
                         .deterministic = s->flags & TCF_DETERMINISTIC,
                         .unchecked = s->flags & TCF_UNCHECKED,
-                        .target = s->cpu_info,
+                        .target = s->figures,
                         .schedule = s->schedule};
 }
 
-static codegen_options code_options(const tcf_session *s) {
-  return (codegen_options){
-      .cpu = s->cpu, .kind = CODE_OBJECT, .fast_math = s->flags & TCF_FAST_MATH};
+static codegen_options code_options(const tcf_session *s, code_kind kind) {
+  return (codegen_options){.cpu = s->cpu, .kind = kind, .fast_math = s->flags & TCF_FAST_MATH};
+}
+
+tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p, code_kind kind,
+                           code *out) {
+  codegen_options options = code_options(s, kind);
+  str why = STR("");
+  bool ok = s->target == TARGET_CUDA ? codegen_cuda(a, p, &options, (code){0}, out, &why)
+                                     : codegen_cpu(a, p, &options, out, &why);
+  return ok ? TCF_OK : session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
+}
+
+/// What the cost model of a device goes by; schedules depend on it.
+static str figures_identity(tcf_session *s) {
+  const target_info *t = s->figures;
+  return str_printf(&s->arena, "%d cores, %lld shared, %lld l2, %g B/s", t->cores,
+                    (long long)t->shared_per_block, (long long)t->l2_bytes, t->bytes_per_second);
 }
 
 /// Everything besides the graph that the object depends on. Empty: do not cache.
@@ -42,15 +62,17 @@ static str identity(tcf_session *s) {
   if (s->identity.len || !s->cache_wanted) return s->identity;
   str build = build_identity(&s->arena);
   if (!build.len) return build;
-  codegen_options options = code_options(s);
-  s->identity =
-      str_printf(&s->arena, "%s %.*s %.*s flags %u threads %d schedule %.*s", tcf_version(),
-                 STR_FMT(build), STR_FMT(codegen_cpu_identity(&s->arena, &options)), s->flags,
-                 s->threads, STR_FMT(s->schedule));
+  codegen_options options = code_options(s, CODE_OBJECT);
+  bool cuda = s->target == TARGET_CUDA;
+  str code = (cuda ? codegen_cuda_identity : codegen_cpu_identity)(&s->arena, &options);
+  str runs = cuda ? figures_identity(s) : str_printf(&s->arena, "threads %d", s->threads);
+  s->identity = str_printf(&s->arena, "%s %.*s %.*s flags %u %.*s schedule %.*s", tcf_version(),
+                           STR_FMT(build), STR_FMT(code), s->flags, STR_FMT(runs),
+                           STR_FMT(s->schedule));
   return s->identity;
 }
 
-static cache *disk(tcf_session *s) {
+cache *session_cache(tcf_session *s) {
   if (!s->cache && s->cache_wanted)
     s->cache = cache_open(s->cache_default_dir ? NULL : s->cache_dir.ptr, s->cache_bytes);
   return s->cache;
@@ -198,18 +220,20 @@ static tcf_status load_object(tcf_session *s, variant *v, const void *object, si
   const signature *sig = &v->function->sig;
   if (!call_prepare(&v->shape, sig->nparams + sig->nresults, v->symbols.len, true, &e))
     return session_fail_error(s, &e);
-  return TCF_OK;
+  return s->target == TARGET_CUDA ? device_load(s, v) : TCF_OK;
 }
 
 static bool load_cached(tcf_session *s, variant *v, const cache_key *key) {
   cache_entry entry;
-  if (!cache_load(disk(s), key, &entry)) return false;
+  if (!cache_load(session_cache(s), key, &entry)) return false;
   bool ok = entry.text_size < INT32_MAX &&
             saved_parse(v, (str){entry.text, (int)entry.text_size}) &&
             !load_object(s, v, entry.object, entry.object_size);
   free(entry.block);
   if (!ok) {
-    v->sites.len = v->hosts.len = 0;
+    v->sites.len = v->hosts.len = v->steps.len = 0;
+    device_unload(s, v);
+    call_release(&v->shape);
     if (v->object) jit_unload(s->jit, v->object);
     v->object = NULL;
   }
@@ -218,20 +242,18 @@ static bool load_cached(tcf_session *s, variant *v, const cache_key *key) {
 
 static tcf_status compile(tcf_session *s, variant *v, arena *a, const cache_key *key) {
   const target_info *info;
-  tcf_status status = session_target(s, &info);
+  tcf_status status = session_target(s, &info);  // for the interpreter of tiles
   if (status) return status;
   struct program *p = lower(s, v, a);
   variant_describe(v, p);
   if (s->target == TARGET_INTERP_TILE) return v->tiles = p, TCF_OK;
-  codegen_options options = code_options(s);
   code object;
-  str why = STR("");
-  if (!codegen_cpu(a, p, &options, &object, &why))
-    return session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
+  status = session_codegen(s, a, p, CODE_OBJECT, &object);
+  if (status) return status;
   if (key) {
     strbuf text = sb_new(a);
     saved_print(v, &text);
-    cache_store(disk(s), key, text.data, (size_t)text.len, object.data, object.size);
+    cache_store(session_cache(s), key, text.data, (size_t)text.len, object.data, object.size);
   }
   return load_object(s, v, object.data, object.size);
 }
@@ -260,7 +282,7 @@ static tcf_status build(void *args_) {
   arena *kept = s->target == TARGET_INTERP_TILE ? &v->arena : &args->work;
   if (f->graph) {
     v->specialised = function_specialise(f, &v->arena, args->sizes);
-    if (s->target != TARGET_CPU) {
+    if (s->target >= TARGET_INTERP) {
       if (s->target == TARGET_INTERP) return describe_calls(v), TCF_OK;
       return compile(s, v, kept, NULL);
     }
@@ -271,8 +293,11 @@ static tcf_status build(void *args_) {
     v->symbols.len = 0;
     for (int k = 0; k < f->tile->symbols.len; k++)
       vec_push(&v->arena, &v->symbols, f->tile->symbols.data[k]);
-    if (s->target != TARGET_CPU) return v->tiles = f->tile, variant_describe(v, f->tile), TCF_OK;
+    if (s->target >= TARGET_INTERP) return v->tiles = f->tile, variant_describe(v, f->tile), TCF_OK;
   }
+  const target_info *info;
+  tcf_status status = session_target(s, &info);
+  if (status) return status;
   str who = f->graph ? identity(s) : STR("");
   if (!who.len) return compile(s, v, kept, NULL);
   strbuf text = sb_new(&args->work);
@@ -282,6 +307,7 @@ static tcf_status build(void *args_) {
 }
 
 void variant_free(tcf_session *s, variant *v) {
+  device_unload(s, v);
   if (v->object) jit_unload(s->jit, v->object);
   call_release(&v->shape);
   arena_free(&v->arena);

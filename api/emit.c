@@ -2,7 +2,6 @@
 #include <stdlib.h>
 
 #include "api/session.h"
-#include "codegen/codegen.h"
 #include "frontend/frontend.h"
 
 enum { MAX_PASSES = 256 };
@@ -80,17 +79,10 @@ static graph *graph_of(emission *e, tcf_function *f) {
 }
 
 static void emit_code(emission *e, struct program *p, strbuf *out) {
-  tcf_session *s = e->program->session;
-  codegen_options options = {
-      .cpu = s->cpu,
-      .kind = e->options->stage == TCF_STAGE_ASM ? CODE_ASSEMBLY : CODE_LLVM_IR,
-      .fast_math = s->flags & TCF_FAST_MATH};
+  code_kind kind = e->options->stage == TCF_STAGE_ASM ? CODE_ASSEMBLY : CODE_LLVM_IR;
   code text;
-  str why = STR("");
-  if (codegen_cpu(&e->arena, p, &options, &text, &why))
-    sb_put(out, (str){text.data, (int)text.size});
-  else
-    e->status = session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
+  e->status = session_codegen(e->program->session, &e->arena, p, kind, &text);
+  if (!e->status) sb_put(out, (str){text.data, (int)text.size});
 }
 
 static void emit_function(emission *e, tcf_function *f, strbuf *out, bool first) {
@@ -204,6 +196,8 @@ static bool target_row(size_t i, const char **name, const char **summary) {
   static const char *const rows[][2] = {
       {"cpu", "this machine's processor, through LLVM"},
       {"cpu:NAME", "code for the LLVM processor NAME, for example cpu:x86-64-v3"},
+      {"cuda, cuda:N", "NVIDIA device 0, or N"},
+      {"cuda:sm_NN", "code for an NVIDIA architecture, for example cuda:sm_90a, to be looked at"},
       {"interp", "the graph interpreter: every operation in double precision, the reference"},
       {"interp-tile", "the interpreter of the tile IR: what the kernels mean, without code"},
   };

@@ -193,6 +193,12 @@ bool host_invoke(const host_entry *h, str name, const tensor *const *in, int nin
   return !result;
 }
 
+size_t host_bytes(const host_step *h, int i, const int64_t *dims) {
+  int64_t n = dtype_bytes(h->types[i]);
+  for (int k = 0; k < h->ranks[i]; k++) n *= dims[k];
+  return (size_t)n;
+}
+
 static tensor *borrow_next(const host_step *h, int i, void *data, const int64_t **dims) {
   tensor *t = tensor_borrow(h->types[i], h->ranks[i], *dims, NULL, data, NULL);
   *dims += h->ranks[i];

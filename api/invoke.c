@@ -31,7 +31,7 @@ static void flushing_for(void *pool_, tcf_task task, void *args, int64_t n) {
 
 typedef struct index_failure {
   const variant *variant;
-  const tcf_frame *frame;
+  int64_t site, index;
   arena arena;
 } index_failure;
 
@@ -49,20 +49,20 @@ static tcf_status report_index(void *args) {
   index_failure *f = args;
   const variant *v = f->variant;
   tcf_program *p = v->function->program;
-  int64_t where = f->frame->error_site - 1;
+  int64_t where = f->site - 1;
   const site *found = NULL;
   for (int i = 0; i < v->sites.len; i++)
     if (v->sites.data[i].step == where >> 16 && v->sites.data[i].number == (where & 0xffff))
       found = &v->sites.data[i];
   strbuf text = sb_new(&f->arena);
-  sb_printf(&text, "index %lld is out of range", (long long)f->frame->error_index);
+  sb_printf(&text, "index %lld is out of range", (long long)f->index);
   if (found && found->node >= 0)
     put_size(v->specialised, v->specialised->nodes.data[found->node], &text);
   return session_data_error(p, found ? found->at : (span){0}, sb_str(&text));
 }
 
-static tcf_status index_error(const variant *v, const tcf_frame *frame) {
-  index_failure f = {v, frame, {0}};
+tcf_status report_index_error(const variant *v, int64_t error_site, int64_t index) {
+  index_failure f = {v, error_site, index, {0}};
   tcf_status status = session_guard(v->function->program->session, report_index, &f);
   arena_free(&f.arena);
   return status;
@@ -88,6 +88,7 @@ static tcf_status make_frame(tcf_session *s, const invocation *in, tcf_frame *fr
 tcf_status invoke(const invocation *in) {
   const variant *v = in->variant;
   tcf_session *s = v->function->program->session;
+  if (v->module) return device_invoke(in);
   tcf_frame frame;
   tcf_status status = make_frame(s, in, &frame);
   if (status) return status;
@@ -113,7 +114,7 @@ tcf_status invoke(const invocation *in) {
     case TCF_CALL_OK:
       return TCF_OK;
     case TCF_CALL_INDEX:
-      return index_error(v, &frame);
+      return report_index_error(v, frame.error_site, frame.error_index);
     case TCF_CALL_HOST:
       return session_fail(s, TCF_WRONG_DATA, "%s", host.message);
     default:

@@ -48,15 +48,21 @@ static bool same(const int64_t *a, const int64_t *b, int n) {
   return true;
 }
 
+/// Code for devices wants 16 bytes, which host memory is not asked for.
+static bool aligned(const tensor *t) {
+  return (uintptr_t)t->data % (t->device ? 16 : (uintptr_t)dtype_bytes(t->type)) == 0;
+}
+
 static bool arguments_match(const tcf_function *f, const tensor *const *args,
                             const int64_t **shape) {
+  int ordinal = session_ordinal(f->program->session);
   for (int i = 0; i < f->sig.nparams; i++) {
     const sig_value *v = &f->sig.params[i];
     const tensor *t = args[i];
     if (!t || t->type != v->type || t->rank != v->rank) return false;
     if (!same(t->dims, *shape, v->rank) || !same(t->strides, *shape + v->rank, v->rank))
       return false;
-    if ((uintptr_t)t->data % (uintptr_t)dtype_bytes(v->type)) return false;
+    if (tensor_ordinal(t) != ordinal || !aligned(t)) return false;
     *shape += 2 * v->rank;
   }
   return true;
@@ -68,7 +74,8 @@ static bool result_matches(const tcf_function *f, int i, const tensor *const *ar
   const tensor *t = results[i];
   if (!t || t->type != v->type || t->rank != v->rank || !same(t->dims, shape, v->rank))
     return false;
-  if (!tensor_is_contiguous(t) || !tensor_is_aligned(t)) return false;
+  if (tensor_ordinal(t) != session_ordinal(f->program->session)) return false;
+  if (!tensor_is_contiguous(t) || !aligned(t)) return false;
   for (int k = 0; k < f->sig.nparams; k++)
     if (tensor_overlaps(t, args[k])) return false;
   for (int k = 0; k < i; k++)
@@ -77,7 +84,7 @@ static bool result_matches(const tcf_function *f, int i, const tensor *const *ar
 }
 
 bool recall(tcf_function *f, const tensor *const *args, size_t nargs, tensor **results,
-            size_t nresults, tcf_status *status) {
+            size_t nresults, void *const *stream, tcf_status *status) {
   struct last_call *last = f->last;
   int nparams = f->sig.nparams;
   if (!last || nargs != (size_t)nparams || nresults != (size_t)f->sig.nresults) return false;
@@ -91,6 +98,6 @@ bool recall(tcf_function *f, const tensor *const *args, size_t nargs, tensor **r
   for (int i = 0; i < nparams; i++) pointers[i] = args[i]->data;
   for (size_t i = 0; i < nresults; i++) pointers[nargs + i] = results[i]->data;
   invocation in = {last->variant, pointers, last->symbols, last->arena_bytes, last->scratch_bytes};
-  *status = invoke(&in);
+  *status = stream ? device_invoke_on(&in, *stream) : invoke(&in);
   return true;
 }

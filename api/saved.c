@@ -2,6 +2,7 @@
 //
 //   site STEP NUMBER NODE          a check site: the graph node whose position it reports
 //   host STEP NAME type:rank ...   a host call: the inputs, then the result
+//   step NODE                      each step in order: a graph node it computes
 //
 // Positions are not stored: they change when lines are added above a function, the code does not.
 // They are taken from the fresh graph by node number.
@@ -23,12 +24,22 @@ static int node_at(const graph *g, span at) {
   return -1;
 }
 
+/// The first node that the span holds.
+static int node_within(const graph *g, span at) {
+  for (int i = 0; g && at.file && i < g->nodes.len; i++) {
+    span n = g->nodes.data[i]->at;
+    if (n.file == at.file && n.begin >= at.begin && n.end <= at.end) return i;
+  }
+  return -1;
+}
+
 void variant_describe(variant *v, const struct program *p) {
   arena *a = &v->arena;
   for (int i = 0; i < p->steps.len; i++) {
     const step *s = &p->steps.data[i];
     for (int k = 0; k < s->nsites; k++)
       vec_push(a, &v->sites, ((site){i, k, node_at(v->specialised, s->sites[k]), s->sites[k]}));
+    vec_push(a, &v->steps, ((step_place){node_within(v->specialised, s->at), s->at}));
     if (s->kind != STEP_HOST) continue;
     host_step h = {.step = i, .name = str_dup(a, s->host_name), .nbufs = s->nbufs};
     h.types = arena_array(a, dtype, h.nbufs);
@@ -46,6 +57,7 @@ void saved_print(const variant *v, strbuf *out) {
     const site *s = &v->sites.data[i];
     sb_printf(out, "site %d %d %d\n", s->step, s->number, s->node);
   }
+  for (int i = 0; i < v->steps.len; i++) sb_printf(out, "step %d\n", v->steps.data[i].node);
   for (int i = 0; i < v->hosts.len; i++) {
     const host_step *h = &v->hosts.data[i];
     sb_printf(out, "host %d %.*s", h->step, STR_FMT(h->name));
@@ -78,7 +90,12 @@ bool saved_parse(variant *v, str text) {
     if (!end) return false;
     *end = 0;
     site s = {0};
-    if (sscanf(line, "site %d %d %d", &s.step, &s.number, &s.node) == 3) {
+    step_place p = {0};
+    if (sscanf(line, "step %d", &p.node) == 1) {
+      if (v->specialised && p.node >= v->specialised->nodes.len) return false;
+      if (v->specialised && p.node >= 0) p.at = v->specialised->nodes.data[p.node]->at;
+      vec_push(&v->arena, &v->steps, p);
+    } else if (sscanf(line, "site %d %d %d", &s.step, &s.number, &s.node) == 3) {
       const graph *g = v->specialised;
       if (s.node >= g->nodes.len) return false;
       if (s.node >= 0) s.at = g->nodes.data[s.node]->at;

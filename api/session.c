@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "codegen/codegen.h"
 
 const char *tcf_version(void) { return "0.1.0"; }
 
@@ -129,10 +128,23 @@ const char *tcf_session_message(const tcf_session *s) { return s->message; }
 
 // ---- making and freeing
 
+/// "1" or "sm_90a".
+static bool parse_device(tcf_session *s, const char *text) {
+  char *end;
+  long number = strtol(text, &end, 10);
+  s->target = TARGET_CUDA;
+  s->ordinal = -1;
+  if (!strncmp(text, "sm_", 3)) return s->cpu = str_dup(&s->arena, str_from(text)), true;
+  if (end == text || *end || number < 0 || number > 1023) return false;
+  return s->ordinal = (int)number, true;
+}
+
 static bool parse_target(tcf_session *s, const char *target) {
   str t = str_from(target ? target : "cpu");
   if (str_eqz(t, "interp")) return s->target = TARGET_INTERP, true;
   if (str_eqz(t, "interp-tile")) return s->target = TARGET_INTERP_TILE, true;
+  if (str_eqz(t, "cuda")) return s->target = TARGET_CUDA, true;
+  if (str_starts(t, STR("cuda:"))) return parse_device(s, target + 5);
   if (str_starts(t, STR("cpu:")) && t.len > 4)
     return s->cpu = str_dup(&s->arena, (str){t.ptr + 4, t.len - 4}), true;
   return str_eqz(t, "cpu");
@@ -187,6 +199,8 @@ void tcf_session_free(tcf_session *s) {
   host_release(s);
   call_memory_release(&s->memory);
   call_memory_release(&s->scratch);
+  if (s->device) cuda_free(s->device, s->device_arena.data);
+  cuda_close(s->device);
   free(s->diagnostics_json);
   arena_free(&s->arena);
   free(s);

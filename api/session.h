@@ -7,6 +7,10 @@
 //   call.c       arguments, results
 //   invoke.c     running compiled code, and errors it reports
 //   recall.c     the short way for a call like the one before
+//   device.c     the session's device: opening it, running on it, waiting for it
+//   staging.c    arguments and results of calls on a device
+//   dlpack.c     tensors from and to other libraries
+//   measure.c    times on a device
 //   compile.c    variants: specialise, run the passes, lower, generate, load
 //   saved.c      what a cached object needs to know besides its code
 //   host.c       host functions
@@ -17,22 +21,22 @@
 #pragma once
 #include "api/signature.h"
 #include "base/fault.h"
+#include "codegen/codegen.h"
 #include "ir/tile.h"
 #include "passes/passes.h"
 #include "runtime/cache.h"
 #include "runtime/call.h"
+#include "runtime/cuda_tensor.h"
 #include "runtime/pool.h"
 #include "tcc_fuse.h"
 
-typedef enum target_kind { TARGET_CPU, TARGET_INTERP, TARGET_INTERP_TILE } target_kind;
-
-typedef struct jit jit;
-typedef struct jit_object jit_object;
+typedef enum target_kind { TARGET_CPU, TARGET_CUDA, TARGET_INTERP, TARGET_INTERP_TILE } target_kind;
 
 struct tcf_session {
   arena arena;  // lives as long as the session
   target_kind target;
-  str cpu;  // of "cpu:NAME"; empty: the host
+  str cpu;      // of "cpu:NAME"; empty: the host. Of "cuda:sm_90a", or the device's architecture
+  int ordinal;  // of "cuda:1"; -1: an architecture without a device
   unsigned flags;
   int threads;
   tcf_parallel_for parallel_for;
@@ -51,10 +55,13 @@ struct tcf_session {
   pool *pool;
   cache *cache;
   jit *jit;
-  target_info *cpu_info;
+  target_info *figures;
   str identity;
   map externs;  // name -> host_entry
   call_memory memory, scratch;
+  cuda_device *device;
+  call_memory device_arena;
+  bool unchecked_errors;  // calls with checks were started and not waited for
 
   tcf_program *programs;
 };
@@ -98,6 +105,12 @@ typedef struct host_step {
   int *ranks;
 } host_step;
 
+/// Where a step's operations are, for errors of the device.
+typedef struct step_place {
+  int node;  // as of a site
+  span at;
+} step_place;
+
 typedef struct variant {
   tcf_function *function;
   arena arena;
@@ -105,12 +118,16 @@ typedef struct variant {
   struct program *tiles;  // TARGET_INTERP_TILE and tile IR text
   vec(site) sites;
   vec(host_step) hosts;
+  vec(step_place) steps;
   vec(str) symbols;  // int64 arguments, in order
   jit_object *object;
   call_shape shape;
   void (*entry)(void);
   int64_t (*arena_size)(const int64_t *);
   int64_t (*scratch_size)(const int64_t *);
+  // TARGET_CUDA
+  cuda_module *module;
+  tcf_device_error *errors;  // null: nothing is checked
 } variant;
 
 // ---- session.c
@@ -149,6 +166,8 @@ typedef struct host_context {
   const variant *variant;
   char message[256];
 } host_context;
+/// The bytes of buffer i of a host step, dims being those of buffers i, i + 1, ...
+size_t host_bytes(const host_step *h, int i, const int64_t *dims);
 /// Calls an entry; false with a text when it failed or does not fit.
 bool host_invoke(const host_entry *h, str name, const tensor *const *in, int nin, tensor *out,
                  char *message, size_t size);
@@ -163,6 +182,57 @@ typedef struct invocation {
   int64_t arena_bytes, scratch_bytes;
 } invocation;
 tcf_status invoke(const invocation *in);
+/// The diagnostic of a failed check: site as tcf_frame.error_site.
+tcf_status report_index_error(const variant *v, int64_t error_site, int64_t index);
+
+// ---- device.c
+
+/// The session's device, opened when first asked for. TCF_UNAVAILABLE without one.
+tcf_status session_device(tcf_session *s, cuda_device **out);
+/// The figures of the device, or of the architecture that stands for one.
+tcf_status device_figures(tcf_session *s, target_info *out);
+/// Loads the kernels of a variant whose host object is loaded.
+tcf_status device_load(tcf_session *s, variant *v);
+void device_unload(tcf_session *s, variant *v);
+/// Starts the call on the device's stream; waits for it when it has checks, and reports them.
+tcf_status device_invoke(const invocation *in);
+/// Starts it in the order of a caller's stream and never waits.
+tcf_status device_invoke_on(const invocation *in, void *stream);
+/// The ordinal that tensors of in-place calls have: -1 for CPUs.
+int session_ordinal(const tcf_session *s);
+
+// ---- call.c
+
+typedef struct call {
+  tcf_function *function;
+  const tensor *const *args;
+  size_t nargs;
+  tcf_tensor **results;
+  size_t nresults;
+  arena arena;
+  const tensor **used;  // the arguments, or compact copies of those that code cannot take
+  tensor **copies;      // by param; freed after the call
+  tensor **targets;     // by result: what the code writes
+  tensor **made;        // by result: new tensors; for the caller, or freed after the call
+  tensor **fresh;       // by result, on devices: tensors of the host for the caller
+  int64_t *sizes;
+  bool prepare_only;
+  bool waits;     // results or arguments in the host's memory: the call is over when it returns
+  bool borrowed;  // a caller's stream
+  void *stream;
+} call;
+
+/// TCF_WRONG_USE when the tensor is missing or not of the value's type and rank.
+tcf_status call_check_value(const call *c, const char *what, const sig_value *v, const tensor *t);
+bool call_overlaps(const call *c, const tensor *t, int result);
+
+// ---- staging.c
+
+/// For calls on a device, instead of call.c's choices for CPUs.
+tcf_status stage_arguments(call *c);
+tcf_status stage_result(call *c, int i, const int64_t *dims);
+/// Copies results to where the caller wants them.
+tcf_status unstage_results(call *c);
 
 // ---- recall.c
 
@@ -170,11 +240,17 @@ tcf_status invoke(const invocation *in);
 void recall_keep(tcf_function *f, const invocation *in, const tensor *const *args,
                  tensor *const *results);
 /// Runs the remembered variant when this call is like the remembered one: the same sizes and
-/// strides, results given that do not overlap. False: go the long way.
+/// strides, results given that do not overlap. stream: a caller's, or null. False: go the long way.
 bool recall(tcf_function *f, const tensor *const *args, size_t nargs, tensor **results,
-            size_t nresults, tcf_status *status);
+            size_t nresults, void *const *stream, tcf_status *status);
 
 // ---- compile.c
+
+/// The disk cache; null: none.
+cache *session_cache(tcf_session *s);
+/// Code of a program for the session's target.
+tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p, code_kind kind,
+                           code *out);
 
 /// The variant for these sizes and strides, compiled when there is none.
 tcf_status variant_for(tcf_function *f, const tensor *const *args, const int64_t *sizes,

@@ -1,4 +1,6 @@
-// The public face of tensors and array files: runtime functions with statuses.
+// The public face of tensors and array files: runtime functions with statuses. What reads or fills
+// a tensor of a device does it on a copy in the host's memory.
+#include <math.h>
 #include <stdlib.h>
 
 #include "api/session.h"
@@ -61,30 +63,123 @@ const int64_t *tcf_tensor_strides(const tcf_tensor *t) { return t->strides; }
 void *tcf_tensor_data(const tcf_tensor *t) { return t->data; }
 int64_t tcf_tensor_elements(const tcf_tensor *t) { return tensor_elements(t); }
 
+// ---- devices
+
+static tcf_status device_of(tcf_session *s, tcf_dtype type, cuda_device **d) {
+  tcf_status status = check_type(s, type);
+  return status ? status : session_device(s, d);
+}
+
+tcf_status tcf_tensor_new_device(tcf_session *s, tcf_dtype type, int rank, const int64_t *dims,
+                                 tcf_tensor **out) {
+  error e;
+  cuda_device *d;
+  tcf_status status = device_of(s, type, &d);
+  return status ? status : give(s, cuda_tensor_new(d, (dtype)type, rank, dims, &e), &e, out);
+}
+
+tcf_status tcf_tensor_borrow_device(tcf_session *s, tcf_dtype type, int rank, const int64_t *dims,
+                                    const int64_t *strides, void *data, tcf_tensor **out) {
+  error e;
+  cuda_device *d;
+  tcf_status status = device_of(s, type, &d);
+  if (status) return status;
+  return give(s, cuda_tensor_borrow(d, (dtype)type, rank, dims, strides, data, &e), &e, out);
+}
+
+int tcf_tensor_device(const tcf_tensor *t) { return tensor_ordinal(t); }
+
+static bool same_shape(const tensor *a, const tensor *b) {
+  bool same = a->type == b->type && a->rank == b->rank;
+  for (int k = 0; same && k < a->rank; k++) same = a->dims[k] == b->dims[k];
+  return same;
+}
+
+tcf_status tcf_tensor_copy(tcf_session *s, tcf_tensor *to, const tcf_tensor *from) {
+  error e;
+  if (!same_shape(to, from))
+    return session_fail(s, TCF_WRONG_USE, "only tensors of the same type and sizes are copied");
+  return tensor_transfer(to, from, &e) ? TCF_OK : session_fail_error(s, &e);
+}
+
+/// The tensor itself, or a copy of a device's in *copy. Null with *e.
+static const tensor *host_view(const tensor *t, tensor **copy, error *e) {
+  *copy = NULL;
+  return t->device ? (*copy = tensor_to_host(t, e)) : t;
+}
+
 double tcf_tensor_get(const tcf_tensor *t, int64_t i) {
-  scalar v = tensor_at(t, i);
+  // Of a device: the one element.
+  char element[8];
+  if (t->device) {
+    const char *at = t->data;
+    for (int k = t->rank - 1; k >= 0; k--) {
+      at += i % t->dims[k] * t->strides[k];
+      i /= t->dims[k];
+    }
+    size_t size = (size_t)dtype_bytes(t->type);
+    if (!cuda_copy(t->device, CUDA_TO_HOST, element, at, size, NULL)) return NAN;
+  }
+  scalar v = t->device ? scalar_load(element, t->type) : tensor_at(t, i);
   return dtype_is_float(t->type) ? v.f : (double)v.i;
 }
 
-void tcf_tensor_fill_random(tcf_tensor *t, uint64_t seed) { tensor_fill_random(t, seed); }
+/// A host tensor of the same shape to fill; sent to the device by filled(). Out of memory leaves
+/// the tensor as it was.
+static tensor *fillable(tensor *t) {
+  return t->device ? tensor_new(t->type, t->rank, t->dims, NULL) : t;
+}
+
+static void filled(tensor *t, tensor *image) {
+  if (image == t) return;
+  tensor_transfer(t, image, NULL);
+  tensor_free(image);
+}
+
+void tcf_tensor_fill_random(tcf_tensor *t, uint64_t seed) {
+  tensor *image = fillable(t);
+  if (!image) return;
+  tensor_fill_random(image, seed);
+  filled(t, image);
+}
+
 void tcf_tensor_fill_uniform(tcf_tensor *t, uint64_t seed, double low, double high) {
-  tensor_fill_uniform(t, seed, low, high);
+  tensor *image = fillable(t);
+  if (!image) return;
+  tensor_fill_uniform(image, seed, low, high);
+  filled(t, image);
 }
+
 void tcf_tensor_fill(tcf_tensor *t, double value) {
-  tensor_fill_value(t, (scalar){.f = value}, DT_f64);
+  tensor *image = fillable(t);
+  if (!image) return;
+  tensor_fill_value(image, (scalar){.f = value}, DT_f64);
+  filled(t, image);
 }
-void tcf_tensor_fill_iota(tcf_tensor *t) { tensor_fill_iota(t); }
+
+void tcf_tensor_fill_iota(tcf_tensor *t) {
+  tensor *image = fillable(t);
+  if (!image) return;
+  tensor_fill_iota(image);
+  filled(t, image);
+}
 
 tcf_status tcf_tensor_compare(tcf_session *s, const tcf_tensor *got, const tcf_tensor *wanted,
                               double tolerance, tcf_difference *out) {
-  bool same = got->type == wanted->type && got->rank == wanted->rank;
-  for (int k = 0; same && k < got->rank; k++) same = got->dims[k] == wanted->dims[k];
-  if (!same)
+  if (!same_shape(got, wanted))
     return session_fail(s, TCF_WRONG_USE, "only tensors of the same type and sizes are compared");
-  tensor_difference d = tensor_compare(got, wanted, tolerance);
-  *out = (tcf_difference){d.elements, d.failed,  d.worst,   d.got,  d.wanted,
-                          d.max_abs,  d.max_rel, d.max_ulp, d.scale};
-  return TCF_OK;
+  error e;
+  tensor *copies[2] = {0};
+  const tensor *a = host_view(got, &copies[0], &e);
+  const tensor *b = a ? host_view(wanted, &copies[1], &e) : NULL;
+  if (b) {
+    tensor_difference d = tensor_compare(a, b, tolerance);
+    *out = (tcf_difference){d.elements, d.failed,  d.worst,   d.got,  d.wanted,
+                            d.max_abs,  d.max_rel, d.max_ulp, d.scale};
+  }
+  tensor_free(copies[0]);
+  tensor_free(copies[1]);
+  return b ? TCF_OK : session_fail_error(s, &e);
 }
 
 // ---- files
@@ -96,7 +191,11 @@ tcf_status tcf_npy_load(tcf_session *s, const char *path, tcf_tensor **out) {
 
 tcf_status tcf_npy_save(tcf_session *s, const char *path, const tcf_tensor *t) {
   error e;
-  return npy_write(path, t, &e) ? TCF_OK : session_fail_error(s, &e);
+  tensor *copy;
+  const tensor *view = host_view(t, &copy, &e);
+  bool ok = view && npy_write(path, view, &e);
+  tensor_free(copy);
+  return ok ? TCF_OK : session_fail_error(s, &e);
 }
 
 struct tcf_archive {
@@ -143,6 +242,14 @@ tcf_status tcf_archive_save(tcf_session *s, const char *path, const char *const 
   bool npz = n >= 4 && !strcmp(path + n - 4, ".npz");
   if (!npz && (n < 12 || strcmp(path + n - 12, ".safetensors")))
     return session_fail(s, TCF_WRONG_USE, "%s: not a .npz or .safetensors file by its name", path);
-  bool ok = (npz ? npz_write : safetensors_write)(path, names, tensors, (int)count, &e);
+  tensor **copies = calloc(count + 1, sizeof *copies);
+  const tensor **views = calloc(count + 1, sizeof *views);
+  bool ok = (copies && views) || error_set(&e, ERROR_MEMORY, "out of memory");
+  for (size_t i = 0; ok && i < count; i++)
+    ok = (views[i] = host_view(tensors[i], &copies[i], &e));
+  ok = ok && (npz ? npz_write : safetensors_write)(path, names, views, (int)count, &e);
+  for (size_t i = 0; copies && i < count; i++) tensor_free(copies[i]);
+  free(copies);
+  free(views);
   return ok ? TCF_OK : session_fail_error(s, &e);
 }

@@ -108,8 +108,10 @@ enum {
 /** Zero-initialise (`tcf_options o = {0}; o.size = sizeof o;`); zero means the default. */
 typedef struct tcf_options {
   size_t size;        /* sizeof(tcf_options), so that the struct can grow */
-  const char *target; /* "cpu" (default), "cpu:NAME" (an LLVM CPU), "interp" (the graph
-                         interpreter), "interp-tile" (the tile interpreter, for testing) */
+  const char *target; /* "cpu" (default), "cpu:NAME" (an LLVM CPU), "cuda" or "cuda:N" (NVIDIA
+                         device 0 or N), "cuda:sm_90a" (code for that architecture to look at,
+                         without a device), "interp" (the graph interpreter), "interp-tile" (the
+                         tile interpreter, for testing) */
   int threads;        /* 0: the CPUs this process may use */
   unsigned flags;     /* TCF_DETERMINISTIC | ... */
   /** Directory of compiled objects. NULL: $XDG_CACHE_HOME/tcc-fuse, else ~/.cache/tcc-fuse; "": no
@@ -202,6 +204,88 @@ TCF_API tcf_status tcf_tensor_compare(tcf_session *session, const tcf_tensor *go
                                       const tcf_tensor *wanted, double tolerance,
                                       tcf_difference *difference);
 
+/* ---- Devices ---------------------------------------------------------------------------------
+ *
+ * With target "cuda" a call runs on that device, in its primary context, which it shares with the
+ * rest of the process. Arguments and results may be in the memory of the host or of the device, in
+ * any mixture: tensors of the host are copied to the device and back, tensors of the device are used
+ * in place. Code wants the first element at a multiple of 16 bytes; where a tensor of the device
+ * has it elsewhere the call works on a copy. A result left to the call (NULL) is made on the
+ * device when some argument is there, else on the host.
+ *
+ * A call returns when its results in host memory are there. When all tensors are the device's it
+ * returns when the work has been started on the session's stream, unless the function checks
+ * indices: then it waits, to report them. The session's stream is ordered with the legacy default
+ * stream; before other streams or other sessions use results, call tcf_synchronize, or use
+ * tcf_call_on_stream. Functions here that read a tensor wait as they must. */
+
+typedef struct tcf_device_info {
+  size_t size;     /* set before asking, as in tcf_options */
+  char name[128];  /* "NVIDIA H200" */
+  char arch[16];   /* what code is made for: "sm_90a" */
+  int ordinal;     /* -1: an architecture without a device; what follows is then typical of it */
+  int multiprocessors;
+  int64_t memory_bytes, l2_bytes, shared_bytes; /* shared: of a block. memory 0: unknown */
+  double bytes_per_second;                      /* of memory; what the cost model goes by */
+  double flops_per_second;                      /* f32 multiply-adds, 2 each */
+  double tensor_flops_per_second;               /* f16, bf16 */
+} tcf_device_info;
+
+/** What the session runs on; opens it. TCF_UNAVAILABLE: no driver, no device, or the target is not
+ *  "cuda...". */
+TCF_API tcf_status tcf_session_device(tcf_session *session, tcf_device_info *info);
+
+/** As tcf_tensor_new and tcf_tensor_borrow, with memory of the session's device; data is a device
+ *  address. The functions on tensors (fill, get, compare, files) work on them too, by way of the
+ *  host. The tensor may outlive the session. */
+TCF_API tcf_status tcf_tensor_new_device(tcf_session *session, tcf_dtype type, int rank,
+                                         const int64_t *dims, tcf_tensor **tensor);
+TCF_API tcf_status tcf_tensor_borrow_device(tcf_session *session, tcf_dtype type, int rank,
+                                            const int64_t *dims, const int64_t *strides,
+                                            void *data, tcf_tensor **tensor);
+/** The ordinal of the device whose memory it is; -1: the host's. */
+TCF_API int tcf_tensor_device(const tcf_tensor *tensor);
+/** Copies the elements between any two tensors of one type and one shape that do not share memory.
+ *  On one device the copy is started, in the order of the session's stream; with the host on one
+ *  side it has happened when this returns. */
+TCF_API tcf_status tcf_tensor_copy(tcf_session *session, tcf_tensor *to, const tcf_tensor *from);
+
+/** DLPack, the exchange of tensors between libraries: struct DLManagedTensor of its stable ABI, the
+ *  unversioned one ("dltensor" capsules of Python); memory of kDLCPU, kDLCUDA and kDLCUDAHost.
+ *  tcf_tensor_from_dlpack takes `managed` over: the tensor's end calls its deleter. Memory of a CUDA
+ *  device must be of the session's. TCF_WRONG_USE when type or device have no counterpart; `managed`
+ *  then stays the caller's. */
+struct DLManagedTensor;
+TCF_API tcf_status tcf_tensor_from_dlpack(tcf_session *session, struct DLManagedTensor *managed,
+                                          tcf_tensor **tensor);
+/** Takes the tensor over: the deleter of *managed frees it. Waits for the session's work on it. */
+TCF_API tcf_status tcf_tensor_to_dlpack(tcf_session *session, tcf_tensor *tensor,
+                                        struct DLManagedTensor **managed);
+
+/** Times of `runs` calls with tensors of the device, each measured there, between two events.
+ *  results are given. cold: before each call, outside the time, so much memory is written that
+ *  nothing of the tensors is in the device's cache. seconds: `runs` entries, in order. */
+TCF_API tcf_status tcf_device_time(tcf_function *function, const tcf_tensor *const *args,
+                                   size_t nargs, tcf_tensor *const *results, size_t nresults,
+                                   int cold, size_t runs, double *seconds);
+/** What copying reaches on the device: bytes read and written per second, where `bytes` is both
+ *  together; the median of several copies, cold as above. */
+TCF_API tcf_status tcf_device_copy_rate(tcf_session *session, int64_t bytes, int cold,
+                                        double *bytes_per_second);
+
+/** What the device's compiler made of a kernel. */
+typedef struct tcf_kernel_usage {
+  const char *name; /* lives as long as the function */
+  int threads, registers;
+  int spilled_bytes; /* per thread: spills and stack */
+  int shared_bytes;
+  int blocks_per_multiprocessor; /* that fit at once */
+} tcf_kernel_usage;
+/** Kernel i of the variant that runs these arguments, compiled when it is not yet. TCF_WRONG_USE when
+ *  there is no kernel i. */
+TCF_API tcf_status tcf_function_kernel(tcf_function *function, const tcf_tensor *const *args,
+                                       size_t nargs, size_t i, tcf_kernel_usage *usage);
+
 /* ---- Array files ----------------------------------------------------------------------------- */
 
 /** Reads a .npy file (versions 1 to 3, either byte order, either storage order); "-" is standard
@@ -292,6 +376,21 @@ TCF_API tcf_status tcf_function_keep_symbolic(tcf_function *function, const char
  *  TCF_NO_MEMORY, TCF_UNAVAILABLE. After an error the contents of given results are unspecified. */
 TCF_API tcf_status tcf_call(tcf_function *function, const tcf_tensor *const *args, size_t nargs,
                             tcf_tensor **results, size_t nresults);
+
+/** The same in the order of `stream`, a CUstream or cudaStream_t of the session's device (NULL: the
+ *  legacy default stream), without waiting for anything. Arguments and given results are tensors
+ *  of the device; results[i] NULL: a new one, to be used in the order of the stream. Failed index
+ *  checks are reported by the tcf_synchronize that follows. A stream that is being captured takes the
+ *  call's kernels into its graph; results are given then, and memory is aligned to 16 bytes.
+ *  TCF_WRONG_USE when the target is no CUDA device. */
+TCF_API tcf_status tcf_call_on_stream(tcf_function *function, const tcf_tensor *const *args,
+                                      size_t nargs, tcf_tensor **results, size_t nresults,
+                                      void *stream);
+
+/** Waits for all calls of the session that were started on its device, then reports errors that
+ *  they left: TCF_WRONG_DATA with a position for an index out of range (the first that is found;
+ *  others are forgotten), TCF_UNAVAILABLE for one of the driver. Does nothing for CPUs. */
+TCF_API tcf_status tcf_synchronize(tcf_session *session);
 
 /** Compiles for these arguments without running. */
 TCF_API tcf_status tcf_prepare(tcf_function *function, const tcf_tensor *const *args, size_t nargs);

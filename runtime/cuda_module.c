@@ -47,14 +47,14 @@ static bool log_fail(const cuda_driver *c, cu_result r, const jit_log *l,
 
 /// The cubin of PTX text, malloc'd. Null without an error in *e when the driver's linker does not
 /// take it: loading the text directly says why.
-static void *link_ptx(cuda_device *d, const void *ptx, size_t size, size_t *cubin_size, error *e) {
+static void *link_ptx(cuda_device *d, const char *ptx, size_t *cubin_size, error *e) {
   const cuda_driver *c = &d->driver;
   jit_log *log = log_new(e);
   cu_link link = NULL;
   void *cubin, *copy = NULL;
   if (!log) return NULL;
   if (!c->link_create(4, log->options, log->values, &link) &&
-      !c->link_add(link, CU_INPUT_PTX, (void *)ptx, size + 1, "tcc-fuse", 0, NULL, NULL) &&
+      !c->link_add(link, CU_INPUT_PTX, (void *)ptx, strlen(ptx) + 1, "tcc-fuse", 0, NULL, NULL) &&
       !c->link_complete(link, &cubin, cubin_size) && (copy = malloc(*cubin_size)))
     memcpy(copy, cubin, *cubin_size);  // the link owns it
   if (link) c->link_destroy(link);
@@ -90,7 +90,7 @@ static bool load_ptx(cuda_module *m, const tcf_kernel_info *kernels, const void 
   cache_key key = cubin_key(d, ptx, size);
   if (load_cached(m, c, &key, log)) return true;
   size_t cubin_size;
-  void *cubin = link_ptx(d, ptx, size, &cubin_size, e);
+  void *cubin = link_ptx(d, ptx, &cubin_size, e);
   bool ok = cubin && !load_image(m, cubin, log);
   if (ok && c) cache_store(c, &key, "", 0, cubin, cubin_size);
   free(cubin);
