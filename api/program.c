@@ -81,37 +81,15 @@ static str first_word(str text) {
 }
 
 /// Arrays of calls are row-major for tile IR: params and outputs cannot have other strides.
-static bool strided_buffer(struct program *t, str *name) {
+static const buffer *strided_buffer(struct program *t) {
   for (int i = 0; i < t->nparams + t->noutputs; i++) {
     const buffer *b = &t->buffers.data[i];
     ix strides[MAX_AXES];
     ix_row_major(&t->ix, b->dims, b->rank, strides);
     for (int d = 0; d < b->rank; d++)
-      if (strides[d] != b->strides[d]) return *name = b->name, true;
+      if (strides[d] != b->strides[d]) return b;
   }
-  return false;
-}
-
-static str trimmed(str line) {
-  while (line.len && line.ptr[0] == ' ') line.ptr++, line.len--;
-  return line;
-}
-
-/// One diagnostic per remark of the report: "// text" on the program, "// ^ text" below a
-/// statement, which it then quotes.
-static void diagnose_report(diag_list *diags, uint32_t file, str program, str report) {
-  str line, before = {0};
-  for (int at = 0, end; at < report.len; at = end + 1, before = line) {
-    for (end = at; end < report.len && report.ptr[end] != '\n';) end++;
-    line = trimmed((str){report.ptr + at, end - at});
-    span nowhere = {file, 0, 0};
-    if (str_starts(line, STR("// ^ ")))
-      diag_error(diags, DIAG_ir_invalid, nowhere, "@%.*s: '%.*s': %.*s", STR_FMT(program),
-                 STR_FMT(before), line.len - 5, line.ptr + 5);
-    else if (str_starts(line, STR("// ")))
-      diag_error(diags, DIAG_ir_invalid, nowhere, "@%.*s: %.*s", STR_FMT(program), line.len - 3,
-                 line.ptr + 3);
-  }
+  return NULL;
 }
 
 static bool parse_tiles(tcf_program *p, uint32_t file) {
@@ -120,15 +98,16 @@ static bool parse_tiles(tcf_program *p, uint32_t file) {
   bool sound = true;
   for (int i = 0; i < p->tiles.programs.len; i++) {
     struct program *t = p->tiles.programs.data[i];
-    str report, name;
-    if (!program_verify(t, &p->arena, &report)) {
-      diagnose_report(&p->diags, file, t->name, report);
-      sound = false;
-    } else if (strided_buffer(t, &name)) {
-      diag_error(&p->diags, DIAG_ir_invalid, (span){file, 0, 0},
-                 "@%.*s: buffer %.*s is not row-major", STR_FMT(t->name), STR_FMT(name));
-      sound = false;
-    }
+    tile_faults faults = {0};
+    const buffer *strided = NULL;
+    if (program_find_faults(t, &p->arena, &faults) && (strided = strided_buffer(t)))
+      vec_push(&p->arena, &faults,
+               ((tile_fault){strided->at, str_printf(&p->arena, "buffer %.*s is not row-major",
+                                                     STR_FMT(strided->name))}));
+    for (int k = 0; k < faults.len; k++)
+      diag_error(&p->diags, DIAG_ir_invalid, faults.data[k].at, "%.*s",
+                 STR_FMT(faults.data[k].text));
+    sound = sound && !faults.len;
   }
   return sound;
 }

@@ -212,6 +212,7 @@ typedef struct kernel {
   tregion body;
   int nvals;
   int nsites;
+  span at;  // its name in the text it was read from
 } kernel;
 
 typedef enum buffer_kind { BUFFER_PARAM, BUFFER_OUTPUT, BUFFER_TEMP } buffer_kind;
@@ -226,6 +227,7 @@ typedef struct buffer {
   ix dims[MAX_AXES];
   ix strides[MAX_AXES];
   ix offset;  // TEMP: bytes from the start of the arena, 64-byte aligned
+  span at;    // its name in the text it was read from
 } buffer;
 
 typedef enum step_kind { STEP_KERNEL, STEP_HOST } step_kind;
@@ -251,6 +253,7 @@ typedef struct program {
   vec(kernel *) kernels;  // structurally equal kernels are one
   vec(step) steps;
   ix arena_bytes;
+  span at;  // its name in the text it was read from
   int nparams, noutputs;
 } program;
 
@@ -328,6 +331,15 @@ bool tile_module_parse(arena *a, diag_list *diags, uint32_t file, tile_module *o
 /// Collects every violation of the rules above; false with the annotated text in *report.
 bool kernel_verify(const kernel *k, arena *a, str *report);
 bool program_verify(const program *p, arena *a, str *report);
+
+/// A violation in a program that was read from text: the statement, step, buffer or head.
+typedef struct tile_fault {
+  span at;
+  str text;
+} tile_fault;
+typedef vec(tile_fault) tile_faults;
+/// program_verify for such a program: true when nothing was appended.
+bool program_find_faults(const program *p, arena *a, tile_faults *faults);
 
 /// Runs the program like graph_interpret: same conventions. Strides of params are honoured by
 /// the caller's interp_tensor being logical (row-major over dims). Invalid lanes hold NaN (or

@@ -558,9 +558,12 @@ static void read_head(parser *p) {
 
 kernel *tile_parse_kernel(text_cursor *c) {
   parser p = {.c = c};
+  text_peek(c);
+  int begin = c->at;
   str name = text_sigil_name(c, '@');
   if (c->failed) return NULL;
   p.k = kernel_new(c->arena, name);
+  p.k->at = text_span(c, begin);
   read_head(&p);
   text_expect_word(c, "grid");
   while (!c->failed && text_peek(c) != '{') {

@@ -42,6 +42,7 @@ static void read_buffer(parser *r) {
   text_peek(c);
   int begin = c->at;
   b.name = str_dup(c->arena, text_sigil_name(c, '%'));
+  b.at = text_span(c, begin);
   if (find_buffer(p, b.name) >= 0)
     text_fail(c, DIAG_ir_twice, begin, "two buffers are called %%%.*s", STR_FMT(b.name));
   text_expect(c, ':');
@@ -96,7 +97,10 @@ static void read_step(parser *r, step_kind kind) {
 static void read_program(parser *r) {
   text_cursor *c = r->c;
   program *p = r->p;
+  text_peek(c);
+  int begin = c->at;
   p->name = str_dup(c->arena, text_sigil_name(c, '@'));
+  p->at = text_span(c, begin);
   if (text_accept(c, '(')) {
     do {
       str symbol = text_name(c, "the name of a size");

@@ -563,7 +563,7 @@ static void complain(void *ctx, const tstmt *s, str text) {
   vec_push(v->arena, &v->found, found);
 }
 
-bool kernel_verify(const kernel *k, arena *a, str *report) {
+bool tile_verify_kernel(const kernel *k, arena *a, tile_faults *faults, str *report) {
   verifier v = {.k = k, .arena = a};
   *report = (str){0};
   v.extent = arena_array(a, int, k->axes.len);
@@ -578,8 +578,17 @@ bool kernel_verify(const kernel *k, arena *a, str *report) {
   if (!v.found.len) tile_verify_bounds(k, a, complain, &v);
   if (!v.found.len) tile_verify_threads(k, a, complain, &v);
   if (!v.found.len) return true;
+  for (int i = 0; i < v.found.len; i++) {
+    const tstmt *s = v.found.data[i].at;
+    vec_push(a, faults, ((tile_fault){s ? s->at : k->at, v.found.data[i].text}));
+  }
   strbuf out = sb_new(a);
   kernel_print_notes(k, notes_of, &v, &out);
   *report = sb_str(&out);
   return false;
+}
+
+bool kernel_verify(const kernel *k, arena *a, str *report) {
+  tile_faults unused = {0};
+  return tile_verify_kernel(k, a, &unused, report);
 }

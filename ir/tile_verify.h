@@ -10,6 +10,8 @@ void tile_verify_threads(const kernel *k, arena *a, tile_complain *complain, voi
 /// The same for what loads and stores reach: it is inside of their buffers.
 void tile_verify_bounds(const kernel *k, arena *a, tile_complain *complain, void *ctx);
 
-/// Temps inside of the arena, aligned, and disjoint while both are live: a "// ..." line in *text
-/// per violation. `pool` is where sizes are compared. The buffers and steps have been judged.
-void tile_verify_arena(const program *p, ix_pool *pool, strbuf *text);
+/// kernel_verify that also appends the violations to *faults.
+bool tile_verify_kernel(const kernel *k, arena *a, tile_faults *faults, str *report);
+/// Temps inside of the arena, aligned, and disjoint while both are live; appends what is not.
+/// `pool` is where sizes are compared. The buffers and steps have been judged.
+void tile_verify_arena(const program *p, arena *a, ix_pool *pool, tile_faults *faults);

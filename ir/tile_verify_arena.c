@@ -15,17 +15,18 @@ enum { ALIGNMENT = 64 };
 typedef struct verifier {
   const program *p;
   ix_pool *pool;
-  strbuf *text;
+  arena *arena;
+  tile_faults *faults;
 } verifier;
 
-static void bad(verifier *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void bad(verifier *v, const char *format, ...) {
+static void bad(verifier *v, span at, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void bad(verifier *v, span at, const char *format, ...) {
   va_list args;
   va_start(args, format);
-  sb_puts(v->text, "// ");
-  sb_put(v->text, str_vprintf(v->text->arena, format, args));
-  sb_putc(v->text, '\n');
+  tile_fault fault = {at, str_vprintf(v->arena, format, args)};
   va_end(args);
+  vec_push(v->arena, v->faults, fault);
 }
 
 // ---- comparing
@@ -101,21 +102,21 @@ static place place_of(verifier *v, int number) {
 
 static void verify_place(verifier *v, const buffer *b, const place *at, ix arena_bytes) {
   if (!is_le(v, ix_const(v->pool, 0), at->begin))
-    bad(v, "temp %.*s begins before the arena", STR_FMT(b->name));
+    bad(v, b->at, "temp %.*s begins before the arena", STR_FMT(b->name));
   if (!is_le(v, at->end, arena_bytes))
-    bad(v, "temp %.*s does not end inside of the arena", STR_FMT(b->name));
+    bad(v, b->at, "temp %.*s does not end inside of the arena", STR_FMT(b->name));
   if (ix_divisor(v->pool, at->begin) % ALIGNMENT)
-    bad(v, "temp %.*s is not aligned to %d bytes", STR_FMT(b->name), ALIGNMENT);
+    bad(v, b->at, "temp %.*s is not aligned to %d bytes", STR_FMT(b->name), ALIGNMENT);
 }
 
-void tile_verify_arena(const program *p, ix_pool *pool, strbuf *text) {
-  verifier v = {p, pool, text};
-  place *at = arena_array(text->arena, place, p->buffers.len);
+void tile_verify_arena(const program *p, arena *a, ix_pool *pool, tile_faults *faults) {
+  verifier v = {p, pool, a, faults};
+  place *at = arena_array(a, place, p->buffers.len);
   ix bytes = p->arena_bytes ? p->arena_bytes : 0;
   if (bytes && ((int)bytes >= p->ix.nodes.len || !ix_is_size(&p->ix, bytes)))
-    return bad(&v, "the arena has no size");
+    return bad(&v, p->at, "the arena has no size");
   ix arena_bytes = bytes ? common(&v, bytes) : ix_const(pool, 0);
-  if (!is_le(&v, ix_const(pool, 0), arena_bytes)) bad(&v, "the arena has a negative size");
+  if (!is_le(&v, ix_const(pool, 0), arena_bytes)) bad(&v, p->at, "the arena has a negative size");
   for (int i = 0; i < p->buffers.len; i++) {
     const buffer *b = &p->buffers.data[i];
     if (b->kind != BUFFER_TEMP) continue;
@@ -125,9 +126,9 @@ void tile_verify_arena(const program *p, ix_pool *pool, strbuf *text) {
       if (p->buffers.data[j].kind != BUFFER_TEMP) continue;
       if (at[i].first > at[j].last || at[j].first > at[i].last) continue;
       if (!is_le(&v, at[i].end, at[j].begin) && !is_le(&v, at[j].end, at[i].begin))
-        bad(&v, "temps %.*s and %.*s overlap and are live in the same step", STR_FMT(b->name),
+        bad(&v, b->at, "temps %.*s and %.*s overlap and are live in the same step", STR_FMT(b->name),
             STR_FMT(p->buffers.data[j].name));
     }
   }
-  if (pool->overflow) bad(&v, "the sizes of the temps leave 64 bits");
+  if (pool->overflow) bad(&v, p->at, "the sizes of the temps leave 64 bits");
 }

@@ -5,7 +5,9 @@
 
 typedef struct verifier {
   const program *p;
-  strbuf text;   // one "// ..." line per violation
+  arena *arena;
+  tile_faults *found;
+  span at;       // what is being judged
   ix_pool pool;  // where sizes of kernels and buffers are compared
   bool *written;
 } verifier;
@@ -14,10 +16,9 @@ static void bad(verifier *v, const char *format, ...) __attribute__((format(prin
 static void bad(verifier *v, const char *format, ...) {
   va_list args;
   va_start(args, format);
-  sb_puts(&v->text, "// ");
-  sb_put(&v->text, str_vprintf(v->text.arena, format, args));
-  sb_putc(&v->text, '\n');
+  tile_fault fault = {v->at, str_vprintf(v->arena, format, args)};
   va_end(args);
+  vec_push(v->arena, v->found, fault);
 }
 
 /// An expression without coordinates: a stride, which may be negative.
@@ -80,6 +81,7 @@ static void verify_symbols(verifier *v, const ix_pool *pool, str who) {
 
 static void verify_buffer(verifier *v, int i) {
   const buffer *b = &v->p->buffers.data[i];
+  v->at = b->at;
   const ix_pool *pool = &v->p->ix;
   int place = b->kind == BUFFER_PARAM ? i : i - v->p->nparams;
   bool placed = b->kind == BUFFER_PARAM    ? i < v->p->nparams
@@ -138,11 +140,12 @@ static bool step_writes(const program *p, const step *s, int i) {
 
 static void verify_step(verifier *v, const step *s) {
   const program *p = v->p;
+  v->at = s->at;
   bool host = s->kind == STEP_HOST;
   if (!host && (s->kernel < 0 || s->kernel >= p->kernels.len))
     return bad(v, "a step calls an unknown kernel");
   const kernel *k = host ? NULL : p->kernels.data[s->kernel];
-  const char *who = str_z(v->text.arena, host ? s->host_name : k->name);
+  const char *who = str_z(v->arena, host ? s->host_name : k->name);
   int expected = host ? s->nbufs : k->nargs;
   if (s->nbufs != expected || (host && s->nbufs < 1))
     return bad(v, "@%s gets %d buffers, not %d", who, s->nbufs, host ? 1 : expected);
@@ -159,15 +162,16 @@ static void verify_step(verifier *v, const step *s) {
     bad(v, "@%s has %d check sites, the step %d", who, k->nsites, s->nsites);
 }
 
-static bool verify_kernels(verifier *v, strbuf *report) {
+static bool verify_kernels(verifier *v, tile_faults *faults, strbuf *report) {
   const program *p = v->p;
   bool sound = true;
   for (int i = 0; i < p->kernels.len; i++) {
+    v->at = p->kernels.data[i]->at;
     for (int j = 0; j < i; j++)
       if (str_eq(p->kernels.data[i]->name, p->kernels.data[j]->name))
         bad(v, "two kernels are called @%.*s", STR_FMT(p->kernels.data[i]->name));
     str text;
-    if (kernel_verify(p->kernels.data[i], v->text.arena, &text)) continue;
+    if (tile_verify_kernel(p->kernels.data[i], v->arena, faults, &text)) continue;
     sb_put(report, text);
     sound = false;
   }
@@ -184,32 +188,58 @@ static bool is_empty(const program *p, int number) {
   return false;
 }
 
-bool program_verify(const program *p, arena *a, str *report) {
-  verifier v = {.p = p, .text = sb_new(a), .written = arena_array(a, bool, p->buffers.len)};
-  strbuf kernels = sb_new(a);
+/// The steps, when kernels, buffers and their sizes make sense.
+static void verify_steps(verifier *v) {
+  const program *p = v->p;
+  for (int i = 0; i < p->buffers.len; i++) v->written[i] = is_empty(p, i);
+  for (int i = 0; i < p->steps.len; i++) verify_step(v, &p->steps.data[i]);
+  for (int i = 0; i < p->buffers.len; i++) {
+    const buffer *b = &p->buffers.data[i];
+    v->at = b->at;
+    if (b->kind == BUFFER_OUTPUT && !v->written[i])
+      bad(v, "output %.*s is never written", STR_FMT(b->name));
+  }
+  if (!v->found->len) tile_verify_arena(p, v->arena, &v->pool, v->found);
+}
+
+/// Violations of the program's own rules and of its kernels'; the kernels' with a report.
+static void find_faults(const program *p, arena *a, tile_faults *own, tile_faults *of_kernels,
+                        strbuf *report) {
+  verifier v = {.p = p, .arena = a, .found = own, .written = arena_array(a, bool, p->buffers.len)};
   ix_init(&v.pool, a);
   ix_copy_pool(&v.pool, &p->ix);  // sizes fold by the same facts
-  bool sound = verify_kernels(&v, &kernels);
+  bool sound = verify_kernels(&v, of_kernels, report);
   for (int i = 0; i < p->buffers.len; i++) verify_buffer(&v, i);
+  v.at = p->at;
   verify_symbols(&v, &p->ix, p->name);
-  for (int i = 0; i < p->kernels.len; i++)
+  for (int i = 0; i < p->kernels.len; i++) {
+    v.at = p->kernels.data[i]->at;
     verify_symbols(&v, &p->kernels.data[i]->ix, p->kernels.data[i]->name);
-  if (sound && !v.text.len) {
-    for (int i = 0; i < p->buffers.len; i++) v.written[i] = is_empty(p, i);
-    // Steps are read by the sizes of kernels and buffers: only when these make sense.
-    for (int i = 0; i < p->steps.len; i++) verify_step(&v, &p->steps.data[i]);
-    for (int i = 0; i < p->buffers.len; i++)
-      if (p->buffers.data[i].kind == BUFFER_OUTPUT && !v.written[i])
-        bad(&v, "output %.*s is never written", STR_FMT(p->buffers.data[i].name));
-    if (!v.text.len) tile_verify_arena(p, &v.pool, &v.text);
   }
+  if (sound && !own->len) verify_steps(&v);
+}
+
+bool program_verify(const program *p, arena *a, str *report) {
+  tile_faults own = {0}, of_kernels = {0};
+  strbuf text = sb_new(a), kernels = sb_new(a);
+  find_faults(p, a, &own, &of_kernels, &kernels);
   *report = (str){0};
-  if (sound && !v.text.len) return true;
-  if (v.text.len) {
-    sb_putc(&v.text, '\n');
-    program_print(p, &v.text);
+  if (!own.len && !of_kernels.len) return true;
+  for (int i = 0; i < own.len; i++) sb_printf(&text, "// %.*s\n", STR_FMT(own.data[i].text));
+  if (own.len) {
+    sb_putc(&text, '\n');
+    program_print(p, &text);
   }
-  sb_put(&v.text, sb_str(&kernels));
-  *report = sb_str(&v.text);
+  sb_put(&text, sb_str(&kernels));
+  *report = sb_str(&text);
   return false;
+}
+
+bool program_find_faults(const program *p, arena *a, tile_faults *faults) {
+  tile_faults own = {0};
+  strbuf unused = sb_new(a);
+  int before = faults->len;
+  find_faults(p, a, &own, faults, &unused);
+  for (int i = 0; i < own.len; i++) vec_push(a, faults, own.data[i]);
+  return faults->len == before;
 }

@@ -321,7 +321,16 @@ for wrong in 'arena temp t3 does not end inside' 'far temp t3 does not end insid
     expect 1 "${wrong#* }" $command "${wrong%% *}.ir"
   done
 done
-expect 1 'error[E0507]' check operand.ir
+line=$(grep -n 'dot %3, %4' operand.ir | head -1 | cut -d: -f1)
+expect 1 "operand.ir:$line:11: error[E0507]" check operand.ir
+expect 1 "swapped.ir:$(grep -n 'call @main.0' swapped.ir | cut -d: -f1):8: error[E0507]" \
+  check swapped.ir
+expect 1 "far.ir:$(grep -n 'temp at 1000' far.ir | cut -d: -f1):10: error[E0507]" check far.ir
+"$tool" opt add.tdsl --to=tile | sed 's/load a0\[N_M /load a0[(N_M + 63) /' >beyond.ir
+for command in check run 'run --target interp-tile' 'opt --to=asm'; do
+  # shellcheck disable=SC2086
+  expect 1 'is not known to be below #N, and there is no guard' $command beyond.ir
+done
 expect 2 'passes work on graphs' opt product.ir --passes=dce
 expect 2 'passes work on graphs' opt product.ir --passes=
 
