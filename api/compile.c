@@ -18,10 +18,21 @@ static tcf_status cpu_figures(tcf_session *s, target_info *info) {
   return TCF_OK;
 }
 
+/// Of the architecture after "interp-tile:".
+static tcf_status named_figures(tcf_session *s, target_info *info) {
+  str why = STR("");
+  if (!codegen_cuda_target(&s->arena, s->cpu, info, &why))
+    return session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
+  return TCF_OK;
+}
+
 tcf_status session_target(tcf_session *s, const target_info **out) {
   if (!s->figures) {
     target_info *info = arena_new(&s->arena, target_info);
-    tcf_status status = s->target == TARGET_CUDA ? device_figures(s, info) : cpu_figures(s, info);
+    bool named = s->target == TARGET_INTERP_TILE && s->cpu.len;
+    tcf_status status = s->target == TARGET_CUDA ? device_figures(s, info)
+                        : named                  ? named_figures(s, info)
+                                                 : cpu_figures(s, info);
     if (status) return status;
     s->figures = info;
   }

@@ -143,6 +143,8 @@ static bool parse_target(tcf_session *s, const char *target) {
   str t = str_from(target ? target : "cpu");
   if (str_eqz(t, "interp")) return s->target = TARGET_INTERP, true;
   if (str_eqz(t, "interp-tile")) return s->target = TARGET_INTERP_TILE, true;
+  if (str_starts(t, STR("interp-tile:")))  // as lowered for that GPU
+    return s->target = TARGET_INTERP_TILE, s->cpu = str_dup(&s->arena, (str){t.ptr + 12, t.len - 12}), true;
   if (str_eqz(t, "cuda")) return s->target = TARGET_CUDA, true;
   if (str_starts(t, STR("cuda:"))) return parse_device(s, target + 5);
   if (str_starts(t, STR("cpu:")) && t.len > 4)

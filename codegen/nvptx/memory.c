@@ -31,6 +31,7 @@ void local_layout(ngen *g, int buf, local_place *out) {
     if (panels && i == t->panel_dim) continue;
     out->strides[i] = step;
     step *= out->dims[i];
+    if (i == t->rank - 1) step += t->pad;
   }
   elements = step;
   if (panels) {
