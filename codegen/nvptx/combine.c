@@ -364,10 +364,10 @@ lval gpu_condition(ngen *g, const tstmt *s) {
     sum = all ? LLVMBuildAnd(b, sum, v, "") : LLVMBuildOr(b, sum, v, "");
   }
   // All threads of the block must agree, whatever they hold.
-  lval args[] = {i32_of(g, 0), sum};
-  const char *name = all ? "llvm.nvvm.barrier.cta.red.and.aligned.all"
-                         : "llvm.nvvm.barrier.cta.red.or.aligned.all";
-  return emit_intrinsic(g->e, name, NULL, 0, args, 2);
+  lval args[] = {i32_of(g, CONSUMERS_BARRIER), i32_of(g, g->k->threads), sum};
+  const char *name = all ? "llvm.nvvm.barrier.cta.red.and.aligned.count"
+                         : "llvm.nvvm.barrier.cta.red.or.aligned.count";
+  return emit_intrinsic(g->e, name, NULL, 0, args, 3);
 }
 
 static void report(ngen *g, const tstmt *s, lval index) {

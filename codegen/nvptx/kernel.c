@@ -4,13 +4,27 @@
 // Where the last tiles of an axis are partial, the body is made twice: for whole tiles without any
 // test, and for the others; bodies with dots once.
 #include "base/fault.h"
-#include "codegen/nvptx/nvptx.h"
+#include "codegen/nvptx/pipeline.h"
+#include "codegen/nvptx/ptx.h"
 
 enum { WARP = 32, KERNEL_CONVENTION = 71, SHARED = 3, GLOBAL = 1 };
 
 // ---- statements
 
+/// Of the producers' code: only what leads to their copies.
+static void follow_region(ngen *g, const tregion *r) {
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (pipeline_of(g, s) || pipeline_inside(g, s->body)) gpu_loop(g, s);
+  }
+}
+
 void gpu_region(ngen *g, const tregion *r) {
+  if (g->producing) {
+    follow_region(g, r);
+    return;
+  }
+  if (g->filling && gpu_copy_async(g, r)) return;
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     if (tensor_reads_in_place(g, s)) continue;
@@ -91,37 +105,68 @@ typedef struct grid_range {
   lval whole;  // i1, null: known
 } grid_range;
 
+/// Tiles along a grid axis; at least 1, since code must not divide by 0 where nothing runs.
+static lval tiles_along(ngen *g, const grid_axis *a, ix *count) {
+  ix size = g->k->axes.data[a->axis].size, extent = ix_const(&g->ix, a->extent);
+  *count = ix_div(&g->ix, ix_add(&g->ix, size, ix_const(&g->ix, a->extent - 1)), extent);
+  int64_t n;
+  lval v = gpu_ix32(g, *count);
+  if (ix_is_const(&g->ix, *count, &n)) return i32_of(g, n > 0 ? n : 1);
+  lval none = LLVMBuildICmp(g->e->builder, LLVMIntSLT, v, i32_of(g, 1), "");
+  return LLVMBuildSelect(g->e->builder, none, i32_of(g, 1), v, "");
+}
+
+static void open_axis(ngen *g, grid_range *gr, const grid_axis *a, lval index, lval counts,
+                      ix count) {
+  ix size = g->k->axes.data[a->axis].size;
+  *gr = (grid_range){.r = {.axis = a->axis, .extent = a->extent, .base = ix_const(&g->ix, 0)}};
+  int64_t n, divisor = ix_divisor(&g->ix, size);
+  if (!ix_is_const(&g->ix, count, &n) || n > 1) {
+    gr->r.base = ix_scale(&g->ix, gpu_root(g, index, 1, count), a->extent);
+    gr->r.index = index;
+    gr->r.count = counts;
+  }
+  gr->r.whole = a->extent == 1 || (divisor && divisor % a->extent == 0);
+  g->ranges[a->axis] = &gr->r;
+}
+
+/// Products read rows and columns again and again: neighbouring tiles share them.
+static bool in_groups(ngen *g) {
+  const tregion *r = &g->k->body;
+  return g->k->grid.len >= 2 &&
+         (region_has_tensor_dot(r, DOT_WGMMA) || region_has_tensor_dot(r, DOT_MMA));
+}
+
 /// Opens the ranges of a grid tile: its number split into one per axis, the last fastest.
 static void open_grid(ngen *g, lval tile, grid_range *ranges) {
   LLVMBuilderRef b = g->e->builder;
-  const kernel *k = g->k;
-  lval rest = tile;
-  for (int i = k->grid.len - 1; i >= 0; i--) {
-    const grid_axis *a = &k->grid.data[i];
-    ix size = k->axes.data[a->axis].size, extent = ix_const(&g->ix, a->extent);
-    ix count = ix_div(&g->ix, ix_add(&g->ix, size, ix_const(&g->ix, a->extent - 1)), extent);
-    grid_range *gr = &ranges[i];
-    *gr = (grid_range){.r = {.axis = a->axis, .extent = a->extent, .base = ix_const(&g->ix, 0)}};
-    int64_t n;
-    bool known = ix_is_const(&g->ix, count, &n);
-    if (!known || n > 1) {
-      lval counts = gpu_ix32(g, count), index = rest;
-      if (i > 0) {
-        if (!known) {  // a grid of no tiles is not started, but its code must not divide by zero
-          lval none = LLVMBuildICmp(b, LLVMIntSLT, counts, i32_of(g, 1), "");
-          counts = LLVMBuildSelect(b, none, i32_of(g, 1), counts, "");
-        }
-        index = LLVMBuildURem(b, rest, counts, "");
-        rest = LLVMBuildUDiv(b, rest, counts, "");
-      }
-      ix root = gpu_root(g, index, 1, count);
-      gr->r.base = ix_scale(&g->ix, root, a->extent);
-      gr->r.index = index;
-      gr->r.count = counts;
+  const grid_axis *axes = g->k->grid.data;
+  int last = g->k->grid.len - 1;
+  lval rest = tile, counts[2], index[2];
+  ix count[2];
+  if (in_groups(g)) {
+    for (int i = 0; i < 2; i++) counts[i] = tiles_along(g, &axes[last - 1 + i], &count[i]);
+    if (last >= 2) {
+      lval of_two = LLVMBuildMul(b, counts[0], counts[1], "");
+      lval t = LLVMBuildURem(b, rest, of_two, "");
+      rest = LLVMBuildUDiv(b, rest, of_two, "");
+      grouped_tile(g, t, counts[0], counts[1], &index[0], &index[1]);
+    } else {
+      grouped_tile(g, rest, counts[0], counts[1], &index[0], &index[1]);
     }
-    int64_t divisor = ix_divisor(&g->ix, size);
-    gr->r.whole = a->extent == 1 || (divisor && divisor % a->extent == 0);
-    g->ranges[a->axis] = &gr->r;
+    for (int i = 0; i < 2; i++)
+      open_axis(g, &ranges[last - 1 + i], &axes[last - 1 + i], index[i], counts[i], count[i]);
+    last -= 2;
+  }
+  for (int i = last; i >= 0; i--) {
+    counts[0] = tiles_along(g, &axes[i], &count[0]);
+    index[0] = rest;
+    bool one = LLVMIsConstant(counts[0]) && LLVMConstIntGetZExtValue(counts[0]) == 1;
+    if (i > 0 && !one) {
+      index[0] = LLVMBuildURem(b, rest, counts[0], "");
+      rest = LLVMBuildUDiv(b, rest, counts[0], "");
+    }
+    open_axis(g, &ranges[i], &axes[i], index[0], counts[0], count[0]);
   }
 }
 
@@ -181,6 +226,15 @@ static void gen_tile(ngen *g, lval tile) {
   for (int i = 0; i < g->k->grid.len; i++) g->ranges[g->k->grid.data[i].axis] = NULL;
 }
 
+/// Whether the next tile writes to shared memory that a thread may still be reading.
+static bool leaves_shared(ngen *g) {
+  if (!g->specialised) return g->shared_peak > 0;
+  int rings = 0, locals = 0;
+  for (int i = 0; i < g->pipes.len; i++) rings += g->pipes.data[i]->nlocals;
+  for (int i = 0; i < g->k->bufs.len; i++) locals += g->k->bufs.data[i].local;
+  return !g->producing && (locals > rings || g->scratch_bytes);
+}
+
 static void gen_resident(ngen *g) {
   LLVMBuilderRef b = g->e->builder;
   lval block = special_register(g, "llvm.nvvm.read.ptx.sreg.ctaid.x");
@@ -194,7 +248,7 @@ static void gen_resident(ngen *g) {
   LLVMAddIncoming(tile, &block, &before, 1);
   mark_accesses(g, &g->k->body);
   gen_tile(g, tile);
-  if (g->shared_peak) gpu_barrier(g);
+  if (leaves_shared(g)) gpu_barrier(g);
   lval next = LLVMBuildAdd(b, tile, blocks, "");
   LLVMBasicBlockRef latch = LLVMGetInsertBlock(b);
   LLVMAddIncoming(tile, &next, &latch, 1);
@@ -218,16 +272,36 @@ static void add_attribute(emit *e, lval f, const char *key, const char *value) {
   LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, attribute);
 }
 
-static lval kernel_function(emit *e, arena *a, const program *p, const kernel *k, str name) {
+/// A tensor map comes by value and is used where it lies.
+static void map_param(emit *e, lval f, int param) {
+  LLVMAttributeIndex at = (LLVMAttributeIndex)(param + 1);
+  unsigned byval = LLVMGetEnumAttributeKindForName("byval", 5);
+  unsigned align = LLVMGetEnumAttributeKindForName("align", 5);
+  LLVMTypeRef map = LLVMArrayType2(e->i8, 128);
+  LLVMAddAttributeAtIndex(f, at, LLVMCreateTypeAttribute(e->context, byval, map));
+  LLVMAddAttributeAtIndex(f, at, LLVMCreateEnumAttribute(e->context, align, 64));
+  LLVMAddAttributeAtIndex(f, at, LLVMCreateStringAttribute(e->context, "nvvm.grid_constant", 18,
+                                                           "", 0));
+}
+
+static lval kernel_function(ngen *g, str name) {
+  emit *e = g->e;
+  arena *a = g->arena;
   LLVMTypeRef global = LLVMPointerTypeInContext(e->context, GLOBAL);
-  int n = KERNEL_SYMBOLS + p->symbols.len + k->nargs;
+  int buffers = KERNEL_SYMBOLS + g->program->symbols.len, words = buffers + g->k->nargs;
+  int n = words + g->maps.len;
   LLVMTypeRef *params = arena_array(a, LLVMTypeRef, n);
   for (int i = 0; i < n; i++)
-    params[i] = i == KERNEL_ERROR || i >= KERNEL_SYMBOLS + p->symbols.len ? global : e->i64;
+    params[i] = i >= words                          ? e->ptr
+                : i == KERNEL_ERROR || i >= buffers ? global
+                                                    : e->i64;
   lval f = LLVMAddFunction(e->module, str_z(a, name),
                            LLVMFunctionType(e->void_, params, (unsigned)n, 0));
   LLVMSetFunctionCallConv(f, KERNEL_CONVENTION);
-  add_attribute(e, f, "nvvm.reqntid", str_z(a, str_printf(a, "%d", k->threads)));
+  for (int i = words; i < n; i++) map_param(e, f, i);
+  add_attribute(e, f, "nvvm.reqntid", str_z(a, str_printf(a, "%d", producer_threads(g))));
+  if (g->k->blocks_per_sm)
+    add_attribute(e, f, "nvvm.minctasm", str_z(a, str_printf(a, "%d", g->k->blocks_per_sm)));
   unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
   LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
                           LLVMCreateEnumAttribute(e->context, nounwind, 0));
@@ -247,7 +321,6 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   check(k->threads > 0 && k->threads % WARP == 0 && k->layouts.len > 0);
   str name = plain_name(a, k->name);
   ngen g = {.e = e, .arena = a, .program = p, .k = k};
-  g.function = kernel_function(e, a, p, k, name);
   ix_init(&g.ix, a);
   ix_copy_pool(&g.ix, &k->ix);
   g.first_root = g.ix.axis_size.len > k->axes.len ? g.ix.axis_size.len : k->axes.len;
@@ -258,6 +331,8 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   g.bufs = arena_array(a, lval, k->bufs.len + 1);
   g.locals = arena_alloc(a, sizeof *g.locals * (size_t)(k->bufs.len + 1));
   memset(g.locals, 0, sizeof *g.locals * (size_t)(k->bufs.len + 1));
+  pipeline_scan(&g);
+  g.function = kernel_function(&g, name);
   LLVMPositionBuilderAtEnd(e->builder, gpu_block(&g));
   g.error = LLVMGetParam(g.function, KERNEL_ERROR);
   g.site = LLVMGetParam(g.function, KERNEL_SITE);
@@ -276,11 +351,15 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   g.zero_locals = region_has_dot(&k->body);
   g.scratch_bytes = (scratch_needed(&g, &k->body) + 127) / 128 * 128;
   g.shared_top = g.shared_peak = 2 * g.scratch_bytes;
-  if (k->blocks_per_sm) gen_resident(&g);
+  if (g.specialised) producer_split(&g, gen_resident);
+  else if (k->blocks_per_sm) gen_resident(&g);
   else gen_tile(&g, special_register(&g, "llvm.nvvm.read.ptx.sreg.ctaid.x"));
   LLVMBuildRetVoid(e->builder);
-  *info = (tcf_kernel_info){.name = str_z(a, name), .threads = k->threads, .cluster = 1};
+  *info = (tcf_kernel_info){.name = str_z(a, name), .cluster = 1};
+  info->threads = producer_threads(&g);
   info->words = KERNEL_SYMBOLS + p->symbols.len + k->nargs;
   info->shared_bytes = (int32_t)g.shared_peak;
   info->blocks_per_sm = k->blocks_per_sm;
+  info->nmaps = g.maps.len;
+  info->maps = g.maps.data;
 }

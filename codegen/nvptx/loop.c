@@ -9,7 +9,7 @@
 //
 // One step is straight code. Bodies with dots are long and are made once, with tests.
 #include "base/fault.h"
-#include "codegen/nvptx/nvptx.h"
+#include "codegen/nvptx/pipeline.h"
 
 enum { ALIGN_BYTES = 128 };
 
@@ -22,6 +22,7 @@ typedef struct walk {
   int64_t most;    // an upper bound of the steps, for the range of the counter
   lval *carry;
   int ncarry;
+  pipe *pipe;      // null: a plain loop
 } walk;
 
 bool region_has_dot(const tregion *r) {
@@ -84,6 +85,18 @@ static void merge(ngen *g, lval *carry, int n, const lval *other, LLVMBasicBlock
 
 // ---- steps
 
+static void open_pipe(ngen *g, walk *w, lval steps, bool whole) {
+  if (!w->pipe) return;
+  w->pipe->start = w->start;
+  w->pipe->steps = steps;
+  w->pipe->whole = whole;
+  pipeline_open(g, w->pipe);
+}
+
+static void close_pipe(ngen *g, walk *w) {
+  if (w->pipe) pipeline_close(g, w->pipe);
+}
+
 /// Scratch of reductions may be read until here and written by whoever comes next.
 static void settle_scratch(ngen *g) {
   if (g->scratch_used) gpu_barrier(g);
@@ -111,11 +124,12 @@ static void run_step(ngen *g, walk *w, ix base, bool whole, lval index, lval cou
   g->ranges[s->axis] = &r;
   int outside = g->layout, n;
   if (s->layout) g->layout = s->layout;
-  carry_get(g, w->carry, s->body->params, s->body->nparams);
-  gpu_region(g, s->body);
+  if (!g->producing) carry_get(g, w->carry, s->body->params, s->body->nparams);
+  if (w->pipe) pipeline_step(g, w->pipe, index);
+  else gpu_region(g, s->body);
   tval *const *yields = tregion_yields(s->body, &n);
   check(n == s->nin);
-  carry_set(g, w->carry, yields, n);
+  if (!g->producing) carry_set(g, w->carry, yields, n);
   g->layout = outside;
   g->ranges[s->axis] = r.outer;
 }
@@ -187,15 +201,17 @@ static void known_walk(ngen *g, walk *w) {
   bool tail = w->length % e != 0;
   lval count = i32_of(g, steps);
   bool straight = steps <= 1 || steps <= s->unroll;
+  open_pipe(g, w, count, !tail);
   if (straight) {
     for (int64_t i = 0; i < steps; i++) {
       int64_t at = s->reverse ? steps - 1 - i : i;
       ix base = ix_add(&g->ix, w->start, ix_const(&g->ix, at * e));
       run_step(g, w, base, at < full, i32_of(g, i), count);
     }
+    close_pipe(g, w);
     return;
   }
-  bool together = tail && (s->reverse || region_has_dot(s->body));
+  bool together = tail && (s->reverse || w->pipe || region_has_dot(s->body));
   int64_t n = together ? steps : full;
   int copies = s->unroll > 1 && n % s->unroll == 0 ? s->unroll : 1;
   w->most = steps;
@@ -203,6 +219,7 @@ static void known_walk(ngen *g, walk *w) {
   if (n) counted_loop(g, w, c);
   if (tail && !together)
     run_step(g, w, ix_add(&g->ix, w->start, ix_const(&g->ix, full * e)), false, i32_of(g, full), count);
+  close_pipe(g, w);
 }
 
 // ---- rows that start anywhere
@@ -280,9 +297,11 @@ static void dynamic_walk(ngen *g, walk *w) {
   lval up = LLVMBuildNSWAdd(b, w->dynamic, i32_of(g, s->extent - 1), "");
   lval steps = LLVMBuildSDiv(b, up, e, "");
   lval last = LLVMBuildNSWSub(b, steps, i32_of(g, 1), "");
-  if (s->reverse || s->extent == 1 || region_has_dot(s->body)) {
+  open_pipe(g, w, steps, s->extent == 1);
+  if (s->reverse || s->extent == 1 || w->pipe || region_has_dot(s->body)) {
     counted c = {steps, true, -1, s->extent == 1, steps, last, 1};
     counted_loop(g, w, c);
+    close_pipe(g, w);
     return;
   }
   lval full = LLVMBuildSDiv(b, w->dynamic, e, "");
@@ -306,10 +325,10 @@ void gpu_loop(ngen *g, const tstmt *s) {
   LLVMBuilderRef b = g->e->builder;
   const range *outer = g->ranges[s->axis];
   ix size = g->k->axes.data[s->axis].size;
-  walk w = {.s = s, .start = outer ? outer->base : ix_const(&g->ix, 0)};
-  w.ncarry = count_regs(g, s->in, s->nin);
+  walk w = {.s = s, .start = outer ? outer->base : ix_const(&g->ix, 0), .pipe = pipeline_of(g, s)};
+  w.ncarry = g->producing ? 0 : count_regs(g, s->in, s->nin);
   w.carry = arena_array(g->arena, lval, w.ncarry);
-  carry_set(g, w.carry, s->in, s->nin);
+  if (!g->producing) carry_set(g, w.carry, s->in, s->nin);
   ix left = ix_sub(&g->ix, size, w.start);
   int64_t n;
   bool known = ix_is_const(&g->ix, left, &n);
@@ -334,7 +353,7 @@ void gpu_loop(ngen *g, const tstmt *s) {
     w.most = most / s->extent + 1;
     dynamic_walk(g, &w);
   }
-  carry_get(g, w.carry, s->out, s->nout);
+  if (!g->producing) carry_get(g, w.carry, s->out, s->nout);
 }
 
 // ---- ifs

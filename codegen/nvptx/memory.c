@@ -2,8 +2,7 @@
 // register digit runs along the unit stride, on-chip buffers in shared memory, and the barriers
 // between writing and reading those.
 #include "base/fault.h"
-#include "codegen/nvptx/nvptx.h"
-#include "codegen/nvptx/ptx.h"
+#include "codegen/nvptx/access.h"
 
 enum { VECTOR_BYTES = 16 };
 
@@ -41,20 +40,23 @@ void local_layout(ngen *g, int buf, local_place *out) {
   out->bytes = elements * dtype_bytes(t->type);
 }
 
-void gpu_local(ngen *g, const tstmt *s) {
-  local_place *p = &g->locals[s->buf];
-  local_layout(g, s->buf, p);
-  int64_t align = g->k->bufs.data[s->buf].swizzle ? 1024 : 128;
+void local_place_at_top(ngen *g, int buf, int copies) {
+  local_place *p = &g->locals[buf];
+  local_layout(g, buf, p);
+  int64_t align = g->k->bufs.data[buf].swizzle ? 1024 : 128;
+  p->bytes = (p->bytes + align - 1) / align * align;
   g->shared_top = (g->shared_top + align - 1) / align * align;
   p->offset = g->shared_top;
-  g->shared_top += p->bytes;
+  g->shared_top += p->bytes * copies;
   if (g->shared_top > g->shared_peak) g->shared_peak = g->shared_top;
 }
 
+void gpu_local(ngen *g, const tstmt *s) { local_place_at_top(g, s->buf, 1); }
+
 void gpu_barrier(ngen *g) {
   if (g->fence_locals) ptx_fence_async(g->e);
-  lval id = i32_of(g, 0);
-  emit_intrinsic(g->e, "llvm.nvvm.barrier.cta.sync.aligned.all", NULL, 0, &id, 1);
+  if (g->specialised) ptx_barrier(g->e, CONSUMERS_BARRIER, g->k->threads);
+  else ptx_barrier(g->e, 0, 0);
   for (int i = 0; i < g->k->bufs.len; i++) g->locals[i].written = g->locals[i].read = false;
 }
 
@@ -105,19 +107,6 @@ static lval local_pointer(ngen *g, int buf, const ix *coords) {
 
 // ---- accesses
 
-typedef struct access {
-  const tstmt *s;
-  int buf;
-  bool local;
-  dtype type;
-  shape shape;      // of what moves
-  ix offset;        // elements, over kernel axes; direct part
-  int along;        // axis of the vectors, -1 none
-  int width;        // elements
-  bool partial;     // vectors may be valid in part
-  int first_in;     // operand of s where the indirect coordinates start
-} access;
-
 static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
 
 static ix placed(ngen *g, ix e) {
@@ -128,7 +117,7 @@ static ix placed(ngen *g, ix e) {
   return ix_substitute(&g->ix, &g->ix, e, by, n);
 }
 
-static ix direct_offset(ngen *g, const tstmt *s, int buf) {
+ix access_offset(ngen *g, const tstmt *s, int buf) {
   const tile_buf *t = &g->k->bufs.data[buf];
   ix sum = ix_const(&g->ix, 0);
   if (t->local) {
@@ -184,7 +173,7 @@ static bool moves_at_all(const tstmt *s) {
   return false;
 }
 
-static void choose_vectors(ngen *g, access *a) {
+void access_vectors(ngen *g, access *a) {
   const tile_buf *t = &g->k->bufs.data[a->buf];
   a->along = -1;
   a->width = 1;
@@ -214,7 +203,7 @@ static lval indirect_value(ngen *g, const tval *t) {
                             : LLVMBuildSExt(g->e->builder, v, g->e->i64, "");
 }
 
-static lval element_pointer(ngen *g, const access *a) {
+lval access_pointer(ngen *g, const access *a) {
   LLVMBuilderRef b = g->e->builder;
   const tile_buf *t = &g->k->bufs.data[a->buf];
   const tstmt *s = a->s;
@@ -439,7 +428,7 @@ static void load_singly(ngen *g, const access *a, lval *out) {
     lval ok = NULL;
     enter_element(g, a, first, i);
     if (!gpu_alive(g, &a->shape, &ok)) out[i] = gpu_zero(g, a->type);
-    else load_elements(g, &one, load_anywhere(g, a, ok, element_pointer(g, &one)), &out[i]);
+    else load_elements(g, &one, load_anywhere(g, a, ok, access_pointer(g, &one)), &out[i]);
   }
   enter_element(g, a, first, 0);
 }
@@ -447,7 +436,7 @@ static void load_singly(ngen *g, const access *a, lval *out) {
 static void load_partial(ngen *g, const access *a, lval some, lval *out) {
   LLVMBuilderRef b = g->e->builder;
   lval inside = a->local ? NULL : vector_in_buffer(g, a);
-  lval pointer = element_pointer(g, a);
+  lval pointer = access_pointer(g, a);
   if (!inside) {
     load_elements(g, a, a->local ? pointer : load_anywhere(g, a, some, pointer), out);
     return;
@@ -477,9 +466,9 @@ void gpu_load(ngen *g, const tstmt *s) {
   const tval *t = s->out[0];
   access a = {.s = s, .buf = s->buf, .local = g->k->bufs.data[s->buf].local, .type = t->type};
   a.shape = gpu_shape_of(g, t);
-  a.offset = direct_offset(g, s, s->buf);
+  a.offset = access_offset(g, s, s->buf);
   bool empty = !a.local && may_be_empty(g, s->buf);
-  choose_vectors(g, &a);
+  access_vectors(g, &a);
   if (a.partial && (empty || moves_at_all(s))) a.width = 1, a.along = -1, a.partial = false;
   if (a.local) gpu_before_local(g, s->buf, false);
   lval *regs = gpu_define(g, t);
@@ -495,7 +484,7 @@ void gpu_load(ngen *g, const tstmt *s) {
     if (a.partial) {
       load_partial(g, &a, some, loaded);
     } else {
-      lval pointer = element_pointer(g, &a);
+      lval pointer = access_pointer(g, &a);
       if (empty && may) load_guarded(g, &a, may, pointer, loaded);
       else load_elements(g, &a, a.local ? pointer : load_anywhere(g, &a, may, pointer), loaded);
     }
@@ -536,7 +525,7 @@ static void store_partial(ngen *g, const access *a, lval all, const lval *values
   one.width = 1;
   int first = g->at[a->along];
   LLVMBasicBlockRef whole = gpu_block(g), single = gpu_block(g), after = gpu_block(g);
-  lval pointer = element_pointer(g, a);
+  lval pointer = access_pointer(g, a);
   LLVMBuildCondBr(b, all, whole, single);
   LLVMPositionBuilderAtEnd(b, whole);
   store_elements(g, a, pointer, values);
@@ -549,7 +538,7 @@ static void store_partial(ngen *g, const access *a, lval all, const lval *values
     if (!gpu_alive(g, &a->shape, &ok)) continue;
     not_empty(g, a, &ok);
     guard w = gpu_guard(g, ok);
-    store_elements(g, &one, element_pointer(g, &one), &values[i]);
+    store_elements(g, &one, access_pointer(g, &one), &values[i]);
     gpu_guard_end(g, w);
   }
   scope_close(g, mark);
@@ -562,11 +551,10 @@ void gpu_store(ngen *g, const tstmt *s) {
   const tile_buf *t = &g->k->bufs.data[s->buf];
   access a = {.s = s, .buf = s->buf, .local = t->local, .type = t->type, .first_in = 1};
   a.shape = store_shape(g, s, t);
-  a.offset = direct_offset(g, s, s->buf);
-  choose_vectors(g, &a);
+  a.offset = access_offset(g, s, s->buf);
+  access_vectors(g, &a);
   if (a.local) gpu_before_local(g, s->buf, true);
   bool zero = a.local && g->zero_locals;
-  if (a.partial && zero) a.width = 1, a.along = -1, a.partial = false;
   guard replica = gpu_guard(g, is_first_replica(g, shape_threads(&a.shape)));
   for (int r = 0; r < a.shape.nregs; r++) {
     gpu_enter(g, &a.shape, r);
@@ -577,18 +565,19 @@ void gpu_store(ngen *g, const tstmt *s) {
     if (!a.local) not_empty(g, &a, &all);
     int first = a.along >= 0 ? g->at[a.along] : 0;
     for (int i = 0; i < a.width; i++) {
+      lval ok = NULL;
       enter_element(g, &a, first, i);
-      values[i] = alive ? gpu_at(g, s->in[0]) : NULL;
+      values[i] = alive && gpu_alive(g, &a.shape, &ok) ? gpu_at(g, s->in[0]) : NULL;
       if (!values[i]) values[i] = gpu_zero(g, a.type);
-      if (zero) values[i] = gpu_blend(g, all, values[i], gpu_zero(g, a.type));
+      if (zero) values[i] = gpu_blend(g, ok, values[i], gpu_zero(g, a.type));
     }
     enter_element(g, &a, first, 0);
-    if (a.partial && all) {
+    if (a.partial && all && !zero) {
       store_partial(g, &a, all, values);
       continue;
     }
     guard w = gpu_guard(g, zero ? NULL : all);
-    store_elements(g, &a, element_pointer(g, &a), values);
+    store_elements(g, &a, access_pointer(g, &a), values);
     gpu_guard_end(g, w);
   }
   gpu_guard_end(g, replica);

@@ -63,6 +63,9 @@ typedef struct memo {
   lval value;
 } memo;
 
+typedef struct pipe pipe;  // pipeline.h
+enum { CONSUMERS_BARRIER = 1 };
+
 /// Generates one kernel.
 typedef struct ngen {
   emit *e;
@@ -91,6 +94,12 @@ typedef struct ngen {
   // dots on tensor cores, see tensor.c
   const tstmt **in_place;  // by value: the load that is not executed, its buffer being read
   lval warp;               // of the block, i32
+  // loops with stages, see pipeline.h
+  vec(pipe *) pipes;
+  bool specialised;        // producer warps copy, the others compute
+  bool producing;          // the code being made is the producers'
+  bool filling;            // stage loops copy asynchronously
+  vec(tcf_map_info) maps;
   bool fence_locals;       // asynchronous instructions read on-chip buffers
   bool zero_locals;        // invalid lanes of what is stored to on-chip buffers are zeros
 } ngen;
@@ -158,6 +167,8 @@ void gpu_store(ngen *g, const tstmt *s);
 void gpu_local(ngen *g, const tstmt *s);
 /// Bytes of one copy of a local, and how its elements lie.
 void local_layout(ngen *g, int buf, local_place *out);
+/// Reserves shared memory for so many copies of a local.
+void local_place_at_top(ngen *g, int buf, int copies);
 /// Puts a barrier where this access to a local needs one.
 void gpu_before_local(ngen *g, int buf, bool store);
 /// A gpu_barrier of the threads that run statements; all that was written before is seen after.
@@ -174,10 +185,17 @@ void gpu_check(ngen *g, const tstmt *s);
 
 // ---- tensor.c
 void tensor_open(ngen *g);
+/// The expression at position 0 of all ranges.
+ix gpu_at_bases(ngen *g, ix e);
 bool region_has_tensor_dot(const tregion *r, dot_unit unit);
 /// A statement whose result only dots on tensor cores use, and read in place.
 bool tensor_reads_in_place(ngen *g, const tstmt *s);
 void tensor_dot(ngen *g, const tstmt *s);
+
+// ---- copy.c
+/// The body of a stage loop that is one load and one store, as asynchronous copies; false: it is
+/// not, or the pieces are too small.
+bool gpu_copy_async(ngen *g, const tregion *r);
 
 // ---- kernel.c
 void gpu_region(ngen *g, const tregion *r);

@@ -43,7 +43,7 @@ void tensor_open(ngen *g) {
   int n = k->nvals + 1;
   bool wgmma = region_has_tensor_dot(&k->body, DOT_WGMMA);
   g->in_place = arena_array(g->arena, const tstmt *, n);
-  if (!wgmma && !region_has_tensor_dot(&k->body, DOT_MMA)) return;
+  if (!wgmma && !g->specialised && !region_has_tensor_dot(&k->body, DOT_MMA)) return;
   g->fence_locals = wgmma;
   // Known to be alike in the lanes of a warp, so that what is computed from it is so too.
   lval warp = LLVMBuildUDiv(g->e->builder, g->tid, i32_of(g, 32), "");
@@ -66,14 +66,17 @@ bool tensor_reads_in_place(ngen *g, const tstmt *s) { return s->nout && g->in_pl
 
 // ---- operands
 
-/// Coordinate along dimension d of the load's first element, from the start of the buffer.
-static ix first_coordinate(ngen *g, const tstmt *load, int d) {
+ix gpu_at_bases(ngen *g, ix e) {
   int n = g->k->axes.len;
   ix *by = arena_array(g->arena, ix, n + 1);
   for (int axis = 0; axis < n; axis++)
     if (g->ranges[axis]) by[axis] = g->ranges[axis]->base;
-  ix at = ix_substitute(&g->ix, &g->ix, load->ix[d], by, n);
-  return ix_sub(&g->ix, at, g->locals[load->buf].base[d]);
+  return ix_substitute(&g->ix, &g->ix, e, by, n);
+}
+
+/// Coordinate along dimension d of the load's first element, from the start of the buffer.
+static ix first_coordinate(ngen *g, const tstmt *load, int d) {
+  return ix_sub(&g->ix, gpu_at_bases(g, load->ix[d]), g->locals[load->buf].base[d]);
 }
 
 static int dimension_along(ngen *g, const tstmt *load, int axis) {

@@ -22,9 +22,13 @@ static str kernel_ptx(tile_fixture *f, const char *name, const char *arch) {
   return ptx;
 }
 
-Test(nvptx_tensor, wgmma) {
+Test(nvptx_tensor, wgmma_with_producers) {
   tile_fixture f = {0};
   str ptx = kernel_ptx(&f, "gpu_matmul.tile", "sm_90a");
   cr_expect_eq(nvptx_count(ptx, "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16"), 4);
+  cr_expect_eq(nvptx_count(ptx, "cp.async.bulk.tensor.2d.shared::cluster"), 3);  // b: two panels
+  cr_expect_eq(nvptx_count(ptx, "setmaxnreg"), 2);
+  cr_expect_eq(nvptx_count(ptx, ".reqntid 384"), 1);
+  cr_expect_eq(nvptx_count(ptx, "st.shared"), 0);
   tile_fixture_free(&f);
 }

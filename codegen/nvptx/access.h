@@ -1,0 +1,24 @@
+// Moving the elements of a tile between memory and registers, or from memory to shared memory: what
+// memory.c and copy.c share.
+#pragma once
+#include "codegen/nvptx/nvptx.h"
+#include "codegen/nvptx/ptx.h"
+
+typedef struct access {
+  const tstmt *s;
+  int buf;
+  bool local;
+  dtype type;
+  shape shape;      // of what moves
+  ix offset;        // elements, over kernel axes; direct part
+  int along;        // axis of the vectors, -1 none
+  int width;        // elements
+  bool partial;     // vectors may be valid in part
+  int first_in;     // operand of s where the indirect coordinates start
+} access;
+
+ix access_offset(ngen *g, const tstmt *s, int buf);
+/// Sets along and width.
+void access_vectors(ngen *g, access *a);
+/// Of the element at g->at.
+lval access_pointer(ngen *g, const access *a);

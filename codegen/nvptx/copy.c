@@ -1,0 +1,73 @@
+// Copies from memory to on-chip buffers that do not pass through registers (cp.async).
+#include "base/fault.h"
+#include "codegen/nvptx/access.h"
+
+/// One load of an argument, and the store of what it gave.
+bool copy_is_pure(const kernel *k, const tregion *r) {
+  if (r->stmts.len != 2) return false;
+  const tstmt *load = r->stmts.data[0], *store = r->stmts.data[1];
+  if (load->kind != TILE_LOAD || store->kind != TILE_STORE || store->in[0] != load->out[0])
+    return false;
+  bool direct = !load->guard && load->nin == 0 && store->nin == 1;
+  return direct && !k->bufs.data[load->buf].local && k->bufs.data[store->buf].local &&
+         k->bufs.data[load->buf].type == k->bufs.data[store->buf].type;
+}
+
+static bool uses_same_axes(ngen *g, const tstmt *store, const tval *t) {
+  const tile_buf *b = &g->k->bufs.data[store->buf];
+  for (int axis = 0; axis < g->k->axes.len; axis++)
+    for (int d = 0; d < b->rank; d++)
+      if (ix_uses_axis(&g->ix, store->ix[d], axis) && !tval_extent(t, axis)) return false;
+  return true;
+}
+
+/// Bytes of the vector at g->at that are valid, null: all; false: none is.
+static bool valid_bytes(ngen *g, const access *a, int width, lval *out) {
+  LLVMBuilderRef b = g->e->builder;
+  int bytes = dtype_bytes(a->type);
+  lval ok = NULL, size = i32_of(g, width * bytes);
+  *out = NULL;
+  for (int i = 0; i < a->shape.naxes; i++) {
+    int axis = a->shape.axes[i];
+    if (!gpu_axis_alive(g, axis, a->shape.on[i]->extent, &ok)) return false;
+    if (width == 1 || axis != a->along || !a->partial) continue;
+    ix left = ix_sub(&g->ix, g->k->axes.data[axis].size, gpu_coordinate(g, axis));
+    if (ix_bounds(&g->ix, left).min >= width) continue;
+    lval n = LLVMBuildMul(b, gpu_ix32(g, left), i32_of(g, bytes), "");
+    lval less = LLVMBuildICmp(b, LLVMIntSLT, n, size, "");
+    size = LLVMBuildSelect(b, less, n, size, "");
+  }
+  if (ok || !LLVMIsConstant(size)) *out = gpu_blend(g, ok, size, i32_of(g, 0));
+  return true;
+}
+
+bool gpu_copy_async(ngen *g, const tregion *r) {
+  enum { LEAST = 4, MOST = 16 };
+  LLVMBuilderRef b = g->e->builder;
+  if (!ptx_has(g->e, PTX_CP_ASYNC) || !copy_is_pure(g->k, r)) return false;
+  const tstmt *load = r->stmts.data[0], *store = r->stmts.data[1];
+  dtype t = load->out[0]->type;
+  if (!uses_same_axes(g, store, load->out[0])) return false;
+  access from = {.s = load, .buf = load->buf, .type = t};
+  access to = {.s = store, .buf = store->buf, .local = true, .type = t, .first_in = 1};
+  from.shape = to.shape = gpu_shape_of(g, load->out[0]);
+  from.offset = access_offset(g, load, load->buf);
+  to.offset = access_offset(g, store, store->buf);
+  access_vectors(g, &from);
+  access_vectors(g, &to);
+  int width = from.width < to.width ? from.width : to.width;
+  int bytes = width * dtype_bytes(t);
+  if ((width > 1 && from.along != to.along) || bytes < LEAST || bytes > MOST) return false;
+  guard replica = gpu_guard(g, is_first_replica(g, shape_threads(&from.shape)));
+  for (int reg = 0; reg < from.shape.nregs; reg++) {
+    gpu_enter(g, &from.shape, reg);
+    if (width > 1 && g->at[from.along] % width) continue;
+    lval size;
+    bool alive = valid_bytes(g, &from, width, &size);
+    lval there = LLVMBuildPtrToInt(b, access_pointer(g, &to), g->e->i32, "");
+    lval here = alive ? access_pointer(g, &from) : g->bufs[from.buf];
+    ptx_cp_async(g->e, there, here, bytes, alive ? size : i32_of(g, 0));
+  }
+  gpu_guard_end(g, replica);
+  return true;
+}

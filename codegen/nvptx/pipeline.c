@@ -1,0 +1,218 @@
+// Loops with stages, filled by all threads; see pipeline.h for the picture.
+#include "codegen/nvptx/pipeline.h"
+
+#include "base/fault.h"
+#include "codegen/nvptx/ptx.h"
+
+// ---- finding them
+
+static bool uses_value(const tregion *r, const tval *v) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    for (int k = 0; k < s->nin; k++)
+      if (s->in[k] == v) return true;
+    if (uses_value(s->body, v) || uses_value(s->other, v)) return true;
+  }
+  return false;
+}
+
+/// A stage loop that needs nothing from other steps.
+static bool fills_ahead(const tstmt *loop, const tstmt *s) {
+  if (s->kind != TILE_LOOP || !s->stage || s->nin) return false;
+  for (int i = 0; i < loop->body->nparams; i++)
+    if (uses_value(s->body, loop->body->params[i])) return false;
+  return true;
+}
+
+/// The loop's locals and stage loops, which come first; null when there are none.
+static pipe *pipe_new(ngen *g, const tstmt *s) {
+  pipe *p = arena_new(g->arena, pipe);
+  *p = (pipe){.loop = s};
+  for (; p->first < s->body->stmts.len; p->first++) {
+    const tstmt *t = s->body->stmts.data[p->first];
+    if (p->nlocals == MAX_FILLS || p->nfills == MAX_FILLS) return NULL;
+    if (t->kind == TILE_LOCAL) p->locals[p->nlocals++] = t->buf;
+    else if (fills_ahead(s, t)) p->fills[p->nfills++] = t;
+    else break;
+  }
+  return p->nfills && p->nlocals ? p : NULL;
+}
+
+static void scan_region(ngen *g, const tregion *r) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    pipe *p = s->kind == TILE_LOOP && s->stages > 1 ? pipe_new(g, s) : NULL;
+    if (p) vec_push(g->arena, &g->pipes, p);
+    scan_region(g, s->body);
+    scan_region(g, s->other);
+  }
+}
+
+bool pipeline_inside(ngen *g, const tregion *r) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (pipeline_of(g, s) || pipeline_inside(g, s->body) || pipeline_inside(g, s->other)) return true;
+  }
+  return false;
+}
+
+/// Producers walk loops, not ifs, and one pipe is not inside another.
+static bool producers_can_follow(ngen *g, const tregion *r) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    bool nested = pipeline_of(g, s) && pipeline_inside(g, s->body);
+    if (nested || (s->kind == TILE_IF && (pipeline_inside(g, s->body) || pipeline_inside(g, s->other))))
+      return false;
+    if (!producers_can_follow(g, s->body)) return false;
+  }
+  return true;
+}
+
+void pipeline_scan(ngen *g) {
+  const kernel *k = g->k;
+  scan_region(g, &k->body);
+  g->specialised = g->pipes.len && k->producer_warps > 0 && k->blocks_per_sm > 0 &&
+                   ptx_has(g->e, PTX_SETMAXNREG) && producers_can_follow(g, &k->body);
+  for (int i = 0; g->specialised && i < g->pipes.len; i++)
+    g->specialised = producer_plan(g, g->pipes.data[i]);
+  if (!g->specialised) g->maps.len = 0;
+}
+
+pipe *pipeline_of(ngen *g, const tstmt *s) {
+  for (int i = 0; i < g->pipes.len; i++)
+    if (g->pipes.data[i]->loop == s) return g->pipes.data[i];
+  return NULL;
+}
+
+// ---- copies of the buffers
+
+bool pipeline_read_plainly(ngen *g, const pipe *p, const tregion *r, int first) {
+  for (int i = first; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    bool in_place = s->nout && g->in_place[s->out[0]->id];
+    for (int k = 0; k < p->nlocals; k++)
+      if (s->kind == TILE_LOAD && s->buf == p->locals[k] && !in_place) return true;
+    if (s->kind == TILE_DOT && s->unit == DOT_MMA) return true;
+    if (pipeline_read_plainly(g, p, s->body, 0) || pipeline_read_plainly(g, p, s->other, 0)) return true;
+  }
+  return false;
+}
+
+/// Statements that follow see copy `slot` of the buffers, at the ranges as they are.
+static void enter_copy(ngen *g, pipe *p, lval slot) {
+  for (int i = 0; i < p->nlocals; i++) {
+    local_place *l = &g->locals[p->locals[i]];
+    const tile_buf *t = &g->k->bufs.data[p->locals[i]];
+    for (int d = 0; d < t->rank; d++) {
+      const range *r = g->ranges[t->local_axes[d]];
+      l->base[d] = r ? r->base : ix_const(&g->ix, 0);
+    }
+    l->copy = LLVMBuildMul(g->e->builder, slot, i32_of(g, l->bytes), "");
+    l->written = l->read = false;
+  }
+}
+
+static lval slot_of(ngen *g, const pipe *p, lval step) {
+  if (p->before) step = LLVMBuildAdd(g->e->builder, p->before, step, "");
+  return LLVMBuildURem(g->e->builder, step, i32_of(g, p->loop->stages), "");
+}
+
+/// Fills the copy of a step, in a range of its own.
+static void fill(ngen *g, pipe *p, lval index) {
+  LLVMBuilderRef b = g->e->builder;
+  const tstmt *s = p->loop;
+  guard w = gpu_guard(g, LLVMBuildICmp(b, LLVMIntSLT, index, p->steps, ""));
+  lval number = index;
+  if (s->reverse) {
+    lval last = LLVMBuildNSWSub(b, p->steps, i32_of(g, 1), "");
+    number = LLVMBuildNSWSub(b, last, index, "");
+  }
+  ix size = g->k->axes.data[s->axis].size;
+  ix most = ix_add(&g->ix, ix_div(&g->ix, size, ix_const(&g->ix, s->extent)), ix_const(&g->ix, 1));
+  ix step = gpu_root(g, number, 1, most);
+  ix base = ix_add(&g->ix, p->start, ix_scale(&g->ix, step, s->extent));
+  range r = {g->ranges[s->axis], s->axis, s->extent, base, p->whole, index, p->steps};
+  range *outer = g->ranges[s->axis];
+  g->ranges[s->axis] = &r;
+  enter_copy(g, p, slot_of(g, p, index));
+  g->filling = true;
+  for (int i = 0; i < p->nfills; i++) gpu_loop(g, p->fills[i]);
+  g->filling = false;
+  g->ranges[s->axis] = outer;
+  gpu_guard_end(g, w);
+}
+
+// ---- the walk
+
+void pipeline_open(ngen *g, pipe *p) {
+  if (!p->placed) {
+    // the range of the loop is closed here, and the buffers' extents along it are constants
+    for (int i = 0; i < p->nlocals; i++) local_place_at_top(g, p->locals[i], p->loop->stages);
+    p->placed = true;
+  }
+  if (g->specialised) {
+    lval place = g->producing ? p->produced : p->consumed;
+    p->before = LLVMBuildLoad2(g->e->builder, g->e->i32, place, "");
+    return;
+  }
+  for (int i = 0; i < p->nlocals; i++)
+    if (g->locals[p->locals[i]].read || g->locals[p->locals[i]].written) {
+      gpu_barrier(g);
+      break;
+    }
+  for (int i = 0; i < p->loop->stages - 1; i++) {
+    fill(g, p, i32_of(g, i));
+    ptx_cp_async_commit(g->e);
+  }
+}
+
+void pipeline_step(ngen *g, pipe *p, lval index) {
+  const tstmt *s = p->loop;
+  if (g->producing) {
+    producer_step(g, p, index);
+    return;
+  }
+  if (g->specialised) {
+    producer_wait(g, p, index);
+  } else {
+    ptx_cp_async_wait(g->e, s->stages - 2);
+    gpu_barrier(g);
+    fill(g, p, LLVMBuildNSWAdd(g->e->builder, index, i32_of(g, s->stages - 1), ""));
+    ptx_cp_async_commit(g->e);
+  }
+  enter_copy(g, p, slot_of(g, p, index));
+  tregion rest = *s->body;
+  rest.stmts.data += p->first;
+  rest.stmts.len -= p->first;
+  gpu_region(g, &rest);
+  if (g->specialised) producer_release(g, p, index);
+}
+
+void pipeline_close(ngen *g, pipe *p) {
+  if (g->specialised) {
+    LLVMBuilderRef b = g->e->builder;
+    lval place = g->producing ? p->produced : p->consumed;
+    LLVMBuildStore(b, LLVMBuildAdd(b, p->before, p->steps, ""), place);
+    return;
+  }
+  ptx_cp_async_wait(g->e, 0);
+  for (int i = 0; i < p->nlocals; i++) {
+    g->locals[p->locals[i]].copy = NULL;
+    g->locals[p->locals[i]].read = true;
+  }
+}
+
+// ---- order of grid tiles
+
+void grouped_tile(ngen *g, lval t, lval m, lval n, lval *row, lval *column) {
+  enum { GROUP = 16 };
+  LLVMBuilderRef b = g->e->builder;
+  lval of_group = LLVMBuildMul(b, n, i32_of(g, GROUP), "");
+  lval group = LLVMBuildUDiv(b, t, of_group, ""), rest = LLVMBuildURem(b, t, of_group, "");
+  lval first = LLVMBuildMul(b, group, i32_of(g, GROUP), "");
+  lval left = LLVMBuildSub(b, m, first, "");
+  lval full = LLVMBuildICmp(b, LLVMIntSGE, left, i32_of(g, GROUP), "");
+  lval rows = LLVMBuildSelect(b, full, i32_of(g, GROUP), left, "");
+  *row = LLVMBuildAdd(b, first, LLVMBuildURem(b, rest, rows, ""), "");
+  *column = LLVMBuildUDiv(b, rest, rows, "");
+}

@@ -1,0 +1,77 @@
+// Loops with stages: their on-chip buffers are rings of copies that are filled ahead of use.
+//
+//   loop K:64 stages=4 { local a, b; stage loop ... (a); stage loop ... (b); rest }
+//
+// All threads fill and compute (cp.async):
+//
+//   fill 0, 1, 2      | step i: until copy i is there, barrier, fill i + 3, rest on copy i
+//
+// Producer warps (copy engine, sm_90a), when every stage loop is a copy that the engine can do:
+//
+//   producers: until copy i is empty, start its boxes, which complete `full`
+//   others:    until `full` of copy i, rest on copy i, arrive at `empty`
+//
+// where both walk the same loops around, so that the producers run ahead into the next grid tile.
+#pragma once
+#include "codegen/nvptx/nvptx.h"
+
+enum { MAX_FILLS = 8 };
+
+/// A copy by the engine: boxes of one panel each.
+typedef struct tma_copy {
+  const tstmt *load, *store;
+  int map;         // number in ngen.maps
+  int panels;
+  int unit;        // dimension of the argument that is innermost in the map
+  int step[MAX_AXES];  // by dimension of the argument: elements from panel to panel
+  int64_t panel_bytes, bytes;  // of a copy
+} tma_copy;
+
+struct pipe {
+  const tstmt *loop;
+  int first;       // statement of the body after the locals and stage loops
+  int nlocals, locals[MAX_FILLS];
+  int nfills;
+  const tstmt *fills[MAX_FILLS];
+  tma_copy copies[MAX_FILLS];  // producers only
+  bool placed;     // the buffers have their places
+  ix start;        // of the walk being made
+  lval steps;      // i32, of the walk
+  bool whole;      // all steps are
+  // producers
+  int64_t barriers;        // offset of full[stages], then empty[stages]
+  lval consumed, produced;  // where the steps done before this walk are counted
+  lval before;             // that many
+};
+
+/// Finds the loops with stages and decides how they are filled. Before the function is made: says
+/// which tensor maps it takes.
+void pipeline_scan(ngen *g);
+/// null: a plain loop.
+pipe *pipeline_of(ngen *g, const tstmt *s);
+/// Around the steps of the walk; start, steps and whole are set.
+void pipeline_open(ngen *g, pipe *p);
+void pipeline_close(ngen *g, pipe *p);
+/// In place of the body, in the range of step `index`.
+void pipeline_step(ngen *g, pipe *p, lval index);
+/// Something other than wgmma reads the buffers; r: the body, from statement `first` on.
+bool pipeline_read_plainly(ngen *g, const pipe *p, const tregion *r, int first);
+/// Contains a loop with stages.
+bool pipeline_inside(ngen *g, const tregion *r);
+
+// ---- producer.c
+bool copy_is_pure(const kernel *k, const tregion *r);
+/// Whether the engine can do all copies of the pipe; adds the maps.
+bool producer_plan(ngen *g, pipe *p);
+/// The code of the kernel from its start: barriers, then a branch for each role, in which walk makes
+/// the code of the grid tiles.
+void producer_split(ngen *g, void (*walk)(ngen *g));
+int producer_threads(const ngen *g);  // of the block, all
+void producer_wait(ngen *g, pipe *p, lval index);
+void producer_release(ngen *g, pipe *p, lval index);
+void producer_step(ngen *g, pipe *p, lval index);
+
+// ---- order of grid tiles
+/// Tile t of m by n, n fastest, becomes (*row, *column) in groups of rows that share the columns'
+/// operands in the cache.
+void grouped_tile(ngen *g, lval t, lval m, lval n, lval *row, lval *column);

@@ -1,0 +1,274 @@
+// Producer warps: loops with stages filled by the copy engine; see pipeline.h for the picture.
+//
+// The block has a warpgroup more than the layouts say. One of its lanes starts the copies; the
+// registers that it does not need go to the others (setmaxnreg).
+#include "base/fault.h"
+#include "codegen/nvptx/host.h"
+#include "codegen/nvptx/pipeline.h"
+#include "codegen/nvptx/ptx.h"
+
+enum { WARP = 32, WARPGROUP = 128, BARRIER_BYTES = 8 };
+
+int producer_threads(const ngen *g) {
+  return g->k->threads + (g->specialised ? WARP * g->k->producer_warps : 0);
+}
+
+// ---- what the engine can copy
+
+static int64_t constant_dim(ngen *g, const tile_buf *t, int d) {
+  int64_t n;
+  check(ix_is_const(&g->ix, t->dims[d], &n));
+  return n;
+}
+
+/// Dimension of the argument that runs along the axis, alone and with coefficient 1; -1: none.
+static int dimension_of(ngen *g, const tstmt *load, int axis) {
+  const tile_buf *t = &g->k->bufs.data[load->buf];
+  ix coef, rest;
+  int64_t one;
+  int found = -1;
+  for (int d = 0; d < t->rank; d++) {
+    if (!ix_uses_axis(&g->ix, load->ix[d], axis)) continue;
+    bool affine = ix_affine(&g->ix, load->ix[d], axis, &coef, &rest);
+    if (found >= 0 || !affine || !ix_is_const(&g->ix, coef, &one) || one != 1) return -1;
+    found = d;
+  }
+  return found;
+}
+
+/// Lanes that are invalid lie outside the tensor, where the engine reads zeros.
+static bool ends_with_tensor(ngen *g, const tstmt *load, int d, int axis, int64_t extent) {
+  ix size = g->k->axes.data[axis].size;
+  int64_t divisor = ix_divisor(&g->ix, size);
+  if (divisor && divisor % extent == 0) return true;
+  ix before = ix_sub(&g->ix, load->ix[d], ix_axis(&g->ix, axis));
+  return ix_sub(&g->ix, g->k->bufs.data[load->buf].dims[d], before) == size;
+}
+
+static bool pitches_fit(ngen *g, const tile_buf *t, int unit) {
+  int bytes = dtype_bytes(t->type);
+  int64_t one;
+  if (!ix_is_const(&g->ix, t->strides[unit], &one) || one != 1) return false;
+  for (int d = 0; d < t->rank; d++)
+    if (d != unit && ix_divisor(&g->ix, t->strides[d]) * bytes % 16) return false;
+  return true;
+}
+
+/// The box of one panel, and that the elements land where the buffer has them: its dimensions, from
+/// the innermost, must be the map's in the same order.
+static bool plan_box(ngen *g, tma_copy *c, tcf_map_info *map) {
+  const tile_buf *t = &g->k->bufs.data[c->load->buf], *l = &g->k->bufs.data[c->store->buf];
+  int bytes = dtype_bytes(t->type), l_unit = l->panel > 0 ? l->panel_dim : l->rank - 1, last = 0;
+  int64_t inner = constant_dim(g, l, l_unit);
+  c->panels = l->panel > 0 ? (int)((inner + l->panel - 1) / l->panel) : 1;
+  if (l->panel > 0) inner = l->panel;
+  if (dimension_of(g, c->load, l->local_axes[l_unit]) != c->unit || inner * bytes % 16) return false;
+  map->box[0] = (int32_t)inner;
+  c->step[c->unit] = (int)inner;
+  c->panel_bytes = inner * bytes;
+  for (int j = l->rank - 1; j >= 0; j--) {
+    int64_t extent = constant_dim(g, l, j);
+    if (j == l_unit) continue;
+    int d = dimension_of(g, c->load, l->local_axes[j]), at = 1;
+    if (d < 0) return false;
+    while (at < t->rank && map_dimension(g->k, c->load->buf, at) != d) at++;
+    if (at >= t->rank || (extent > 1 && at <= last)) return false;
+    if (extent > 1) last = at;
+    map->box[at] = (int32_t)extent;
+    c->panel_bytes *= extent;
+  }
+  for (int i = 0; i < t->rank; i++)
+    if (map->box[i] > 256) return false;
+  return !l->swizzle || (inner * bytes == 128 && c->panel_bytes % 1024 == 0);
+}
+
+static bool plan_copy(ngen *g, const tstmt *loop, tma_copy *c, tcf_map_info *map) {
+  const kernel *k = g->k;
+  if (!copy_is_pure(k, loop->body)) return false;
+  *c = (tma_copy){.load = loop->body->stmts.data[0], .store = loop->body->stmts.data[1]};
+  const tile_buf *t = &k->bufs.data[c->load->buf], *l = &k->bufs.data[c->store->buf];
+  if (t->rank < 1 || t->rank > 5) return false;
+  c->unit = map_dimension(k, c->load->buf, 0);
+  if (!pitches_fit(g, t, c->unit)) return false;
+  *map = (tcf_map_info){.word = KERNEL_SYMBOLS + g->program->symbols.len + c->load->buf,
+                        .rank = t->rank,
+                        .element_bytes = dtype_bytes(t->type),
+                        .swizzle = l->swizzle ? 128 : 0,
+                        .box = {1, 1, 1, 1, 1}};
+  for (int j = 0; j < l->rank; j++) {
+    int axis = l->local_axes[j], stored;
+    int64_t extent = constant_dim(g, l, j);
+    if (!ix_is_axis(&g->ix, c->store->ix[j], &stored) || stored != axis) return false;
+    if (tval_extent(c->load->out[0], axis) != extent) return false;  // in one step
+    int d = dimension_of(g, c->load, axis);
+    if (d < 0 || !ends_with_tensor(g, c->load, d, axis, extent)) return false;
+  }
+  return plan_box(g, c, map);
+}
+
+static int map_number(ngen *g, const tcf_map_info *map) {
+  for (int i = 0; i < g->maps.len; i++)
+    if (!memcmp(&g->maps.data[i], map, sizeof *map)) return i;
+  vec_push(g->arena, &g->maps, *map);
+  return g->maps.len - 1;
+}
+
+bool producer_plan(ngen *g, pipe *p) {
+  for (int i = 0; i < p->nfills; i++) {
+    tcf_map_info map;
+    tma_copy *c = &p->copies[i];
+    if (!plan_copy(g, p->fills[i], c, &map)) return false;
+    c->map = map_number(g, &map);
+    c->bytes = c->panel_bytes * c->panels;
+  }
+  return true;
+}
+
+// ---- barriers
+
+static lval shared_at(ngen *g, int64_t offset) {
+  lval base = LLVMBuildPtrToInt(g->e->builder, g->smem, g->e->i32, "");
+  return LLVMBuildAdd(g->e->builder, base, i32_of(g, offset), "");
+}
+
+typedef struct turn {
+  lval slot, parity;  // parity of the phase in which the copy is full
+} turn;
+
+static turn turn_of(ngen *g, const pipe *p, lval index) {
+  LLVMBuilderRef b = g->e->builder;
+  lval n = LLVMBuildAdd(b, p->before, index, ""), stages = i32_of(g, p->loop->stages);
+  turn t = {.slot = LLVMBuildURem(b, n, stages, "")};
+  t.parity = LLVMBuildAnd(b, LLVMBuildUDiv(b, n, stages, ""), i32_of(g, 1), "");
+  return t;
+}
+
+static lval barrier_at(ngen *g, const pipe *p, lval slot, bool empty) {
+  int64_t first = p->barriers + (empty ? BARRIER_BYTES * p->loop->stages : 0);
+  lval offset = LLVMBuildMul(g->e->builder, slot, i32_of(g, BARRIER_BYTES), "");
+  return LLVMBuildAdd(g->e->builder, shared_at(g, first), offset, "");
+}
+
+static void init_barriers(ngen *g) {
+  emit *e = g->e;
+  guard w = gpu_guard(g, LLVMBuildICmp(e->builder, LLVMIntEQ, g->tid, i32_of(g, 0), ""));
+  for (int i = 0; i < g->pipes.len; i++) {
+    pipe *p = g->pipes.data[i];
+    for (int s = 0; s < p->loop->stages; s++) {
+      ptx_mbarrier_init(e, shared_at(g, p->barriers + BARRIER_BYTES * s), 1);
+      ptx_mbarrier_init(e, shared_at(g, p->barriers + BARRIER_BYTES * (p->loop->stages + s)),
+                        g->k->threads / WARP);
+    }
+  }
+  ptx_mbarrier_init_fence(e);
+  gpu_guard_end(g, w);
+  ptx_barrier(e, 0, 0);
+}
+
+// ---- the two roles
+
+/// Registers of a thread that computes when the producers keep so few.
+static int consumer_registers(ngen *g, int producers) {
+  int warpgroups = g->k->threads / WARPGROUP;
+  int all = 65536 / WARPGROUP / g->k->blocks_per_sm;
+  int n = (all - producers) / warpgroups / 8 * 8;
+  return n > 240 ? 240 : n;
+}
+
+static void give_registers(ngen *g, bool producer) {
+  enum { PRODUCER_REGISTERS = 40 };
+  bool whole = g->k->producer_warps == WARPGROUP / WARP && g->k->threads % WARPGROUP == 0;
+  if (!whole) return;
+  int n = producer ? PRODUCER_REGISTERS : consumer_registers(g, PRODUCER_REGISTERS);
+  ptx_setmaxnreg(g->e, !producer, n);
+}
+
+static void produce(ngen *g, void (*walk)(ngen *g)) {
+  LLVMBuilderRef b = g->e->builder;
+  lval first = i32_of(g, g->k->threads / WARP);
+  guard one_warp = gpu_guard(g, LLVMBuildICmp(b, LLVMIntEQ, g->warp, first, ""));
+  guard one_lane = gpu_guard(g, ptx_elect(g->e));
+  g->producing = true;
+  walk(g);
+  g->producing = false;
+  gpu_guard_end(g, one_lane);
+  gpu_guard_end(g, one_warp);
+}
+
+void producer_split(ngen *g, void (*walk)(ngen *g)) {
+  LLVMBuilderRef b = g->e->builder;
+  for (int i = 0; i < g->pipes.len; i++) {
+    pipe *p = g->pipes.data[i];
+    p->barriers = g->shared_top;
+    g->shared_top += 2 * BARRIER_BYTES * p->loop->stages;
+    p->consumed = LLVMBuildAlloca(b, g->e->i32, "");
+    p->produced = LLVMBuildAlloca(b, g->e->i32, "");
+    LLVMBuildStore(b, i32_of(g, 0), p->consumed);
+    LLVMBuildStore(b, i32_of(g, 0), p->produced);
+  }
+  init_barriers(g);
+  LLVMBasicBlockRef compute = gpu_block(g), copy = gpu_block(g), end = gpu_block(g);
+  lval first = i32_of(g, g->k->threads / WARP);
+  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntULT, g->warp, first, ""), compute, copy);
+  for (int producer = 0; producer < 2; producer++) {
+    LLVMPositionBuilderAtEnd(b, producer ? copy : compute);
+    int mark = scope_open(g);
+    give_registers(g, producer);
+    if (producer) produce(g, walk);
+    else walk(g);
+    scope_close(g, mark);
+    LLVMBuildBr(b, end);
+  }
+  LLVMPositionBuilderAtEnd(b, end);
+}
+
+// ---- steps
+
+void producer_wait(ngen *g, pipe *p, lval index) {
+  turn t = turn_of(g, p, index);
+  ptx_mbarrier_wait(g->e, barrier_at(g, p, t.slot, false), t.parity);
+}
+
+/// What was read as ordinary memory must be known to have been read before the engine writes there.
+void producer_release(ngen *g, pipe *p, lval index) {
+  LLVMBuilderRef b = g->e->builder;
+  turn t = turn_of(g, p, index);
+  if (pipeline_read_plainly(g, p, p->loop->body, p->first)) {
+    ptx_fence_async(g->e);
+    ptx_barrier_warp(g->e);
+  }
+  lval lane = LLVMBuildAnd(b, g->tid, i32_of(g, WARP - 1), "");
+  guard w = gpu_guard(g, LLVMBuildICmp(b, LLVMIntEQ, lane, i32_of(g, 0), ""));
+  ptx_mbarrier_arrive(g->e, barrier_at(g, p, t.slot, true));
+  gpu_guard_end(g, w);
+}
+
+static void start_copy(ngen *g, const pipe *p, const tma_copy *c, turn t) {
+  LLVMBuilderRef b = g->e->builder;
+  const tile_buf *buf = &g->k->bufs.data[c->load->buf];
+  const local_place *l = &g->locals[c->store->buf];
+  int words = KERNEL_SYMBOLS + g->program->symbols.len + g->k->nargs;
+  lval map = LLVMGetParam(g->function, (unsigned)(words + c->map));
+  lval copy = LLVMBuildMul(b, t.slot, i32_of(g, l->bytes), "");
+  lval there = LLVMBuildAdd(b, shared_at(g, l->offset), copy, "");
+  for (int panel = 0; panel < c->panels; panel++) {
+    lval at[5];
+    for (int i = 0; i < buf->rank; i++) {
+      int d = map_dimension(g->k, c->load->buf, i);
+      ix first = gpu_at_bases(g, c->load->ix[d]);
+      at[i] = gpu_ix32(g, ix_add(&g->ix, first, ix_const(&g->ix, panel * c->step[d])));
+    }
+    lval to = LLVMBuildAdd(b, there, i32_of(g, panel * c->panel_bytes), "");
+    ptx_tma_load(g->e, to, barrier_at(g, p, t.slot, false), map, at, buf->rank, 0);
+  }
+}
+
+void producer_step(ngen *g, pipe *p, lval index) {
+  turn t = turn_of(g, p, index);
+  int64_t bytes = 0;
+  for (int i = 0; i < p->nfills; i++) bytes += p->copies[i].bytes;
+  lval before = LLVMBuildXor(g->e->builder, t.parity, i32_of(g, 1), "");
+  ptx_mbarrier_wait(g->e, barrier_at(g, p, t.slot, true), before);
+  ptx_mbarrier_expect(g->e, barrier_at(g, p, t.slot, false), i32_of(g, bytes));
+  for (int i = 0; i < p->nfills; i++) start_copy(g, p, &p->copies[i], t);
+}
