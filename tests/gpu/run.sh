@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Execution tests on an NVIDIA GPU: stored NumPy results, random programs against the interpreter,
+# products, rows and edge cases of examples at many sizes, and index errors.
+#
+# usage: run.sh TOOLS [--count N] [--sanitize]     TOOLS holds tcc-fuse, numpy-cases, random-programs
+#   --count N   random programs (default 1000)
+#   --sanitize  under compute-sanitizer: memcheck, racecheck, initcheck of the sized cases
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tools=$(cd "$1" && pwd)
+shift
+count=1000
+sanitize=0
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --count) count=$2; shift ;;
+    --sanitize) sanitize=1 ;;
+    *) echo "unknown argument $1" >&2; exit 2 ;;
+  esac
+  shift
+done
+passed=0
+failed=0
+note() { # note STATUS NAME
+  if [ "$1" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAIL $2"; fi
+}
+
+# FUNCTION SIZES: one line per case of cases.tdsl.
+cases() { grep -v '^#' "$here/cases.txt"; }
+
+# shellcheck disable=SC2086
+run_case() { # run_case COMMAND-PREFIX... -- FUNCTION SIZES...
+  local prefix=()
+  while [ "$1" != -- ]; do prefix+=("$1"); shift; done
+  shift
+  local function=$1 dims=()
+  shift
+  for size in "$@"; do dims+=(--dim "$size"); done
+  "${prefix[@]}" "$tools/tcc-fuse" run "$here/cases.tdsl" -e "$function" --target cuda "${dims[@]}" --check
+}
+
+if [ $sanitize = 1 ]; then
+  for tool in memcheck racecheck initcheck; do
+    while read -r line; do
+      # shellcheck disable=SC2086
+      out=$(run_case compute-sanitizer --tool $tool --error-exitcode 9 -- $line 2>&1)
+      status=$?
+      note $status "$tool $line"
+      [ $status = 0 ] || echo "$out" | grep -E '=====' | head -${TCF_LINES:-4}
+    done < <(cases)
+  done
+  echo "sanitizers: $passed passed, $failed failed"
+  exit $((failed > 0))
+fi
+
+while read -r line; do
+  # shellcheck disable=SC2086
+  out=$(run_case -- $line 2>&1)
+  status=$?
+  note $status "$line"
+  [ $status = 0 ] || echo "$out" | head -${TCF_LINES:-4}
+done < <(cases)
+
+for group in elementwise casts reductions products views; do
+  "$tools/numpy-cases" --target cuda "$here/../numpy/cases" "$group" >"/tmp/tcf-gpu-$$" 2>&1
+  status=$?
+  note $status "numpy $group"
+  tail -1 "/tmp/tcf-gpu-$$"
+  [ $status = 0 ] || grep -v '^$' "/tmp/tcf-gpu-$$" | head -${TCF_LINES:-8}
+done
+"$tools/random-programs" --count "$count" --target cuda >"/tmp/tcf-gpu-$$" 2>&1
+status=$?
+note $status "random programs"
+tail -${TCF_LINES:-4} "/tmp/tcf-gpu-$$"
+rm -f "/tmp/tcf-gpu-$$"
+
+out=$("$tools/tcc-fuse" run "$here/cases.tdsl" -e pick --target cuda --dim N=1000 --dim D=64 \
+  --in x=random --in t=64 2>&1)
+case "$out" in *"out of range"*|*"outside"*) note 0 "index error" ;; *) note 1 "index error: $out" ;; esac
+echo "gpu: $passed passed, $failed failed"
+exit $((failed > 0))
