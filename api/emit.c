@@ -192,16 +192,17 @@ static bool pass_row(size_t i, const char **name, const char **summary) {
   return false;
 }
 
+/// The targets, then the processors that may stand after "cpu:".
 static bool target_row(size_t i, const char **name, const char **summary) {
   static const char *const rows[][2] = {
       {"cpu", "this machine's processor, through LLVM"},
-      {"cpu:NAME", "code for the LLVM processor NAME, for example cpu:x86-64-v3"},
       {"cuda, cuda:N", "NVIDIA device 0, or N"},
       {"cuda:sm_NN", "code for an NVIDIA architecture, for example cuda:sm_90a, to be looked at"},
       {"interp", "the graph interpreter: every operation in double precision, the reference"},
       {"interp-tile", "the interpreter of the tile IR: what the kernels mean, without code"},
   };
-  if (i >= sizeof rows / sizeof *rows) return false;
+  enum { ROWS = sizeof rows / sizeof *rows };
+  if (i >= ROWS) return codegen_cpu_row((int)i - ROWS, name, summary);
   *name = rows[i][0];
   *summary = rows[i][1];
   return true;

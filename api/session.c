@@ -152,6 +152,12 @@ static bool parse_target(tcf_session *s, const char *target) {
   return str_eqz(t, "cpu");
 }
 
+static bool cpu_is_known(tcf_session *s) {
+  target_info unused;
+  str why;
+  return !s->cpu.len || s->target != TARGET_CPU || codegen_cpu_target(&s->arena, s->cpu, &unused, &why);
+}
+
 typedef struct new_args {
   const tcf_options *options;
   tcf_session *session;
@@ -166,7 +172,7 @@ static tcf_status set_options(void *args_) {
     if (args->options->size < sizeof o.size) return TCF_WRONG_USE;
     memcpy(&o, args->options, args->options->size < sizeof o ? args->options->size : sizeof o);
   }
-  if (!parse_target(s, o.target)) return TCF_WRONG_USE;
+  if (!parse_target(s, o.target) || !cpu_is_known(s)) return TCF_WRONG_USE;
   s->flags = o.flags;
   s->threads = o.threads > 0 ? o.threads : pool_cpus();
   s->parallel_for = o.parallel_for;

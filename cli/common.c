@@ -63,6 +63,23 @@ static bool parse_count(const char *text, int *out) {
   return true;
 }
 
+static void unknown_target(const char *target) {
+  enum { MOST = 256 };
+  const char *names[MOST], *summary;
+  int count = 0;
+  bool cpu = !strncmp(target, "cpu:", 4);
+  // Processors are told apart by their names, not by what all of them begin with.
+  while (count < MOST && tcf_list_row(TCF_LIST_TARGETS, (size_t)count, NULL, &names[count], &summary))
+    count++;
+  for (int i = 0; cpu && i < count; i++)
+    names[i] = strncmp(names[i], "cpu:", 4) ? "" : names[i] + 4;
+  const char *near = nearest(cpu ? target + 4 : target, names, count);
+  if (near && *near)
+    complain("there is no target %s; did you mean %s%s?", target, cpu ? "cpu:" : "", near);
+  else
+    complain("there is no target %s; `tcc-fuse list targets` shows them", target);
+}
+
 int open_session(const common *c, const char *target, tcf_session **s) {
   tcf_options o = {.size = sizeof o};
   const char *threads = c->threads ? c->threads : getenv("TCF_THREADS");
@@ -80,7 +97,7 @@ int open_session(const common *c, const char *target, tcf_session **s) {
   tcf_status status = tcf_session_new(&o, s);
   if (!status) return EXIT_DONE;
   if (status == TCF_WRONG_USE)
-    complain("there is no target %s; `tcc-fuse list targets` shows them", o.target);
+    unknown_target(o.target);
   else
     complain("%s", tcf_status_name(status));
   return exit_of(status);

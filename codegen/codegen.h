@@ -25,6 +25,8 @@ bool codegen_cpu(arena *a, const program *p, const codegen_options *options, cod
 
 /// The host's, or a named CPU's, figures for the cost model; measured constants documented there.
 bool codegen_cpu_target(arena *a, str cpu, target_info *out, str *error);
+/// Row i of the CPUs known by name: "cpu:haswell" and what code for it uses; false behind the last.
+bool codegen_cpu_row(int i, const char **target, const char **summary);
 /// Text naming LLVM's version, CPU and features: part of every cache key.
 str codegen_cpu_identity(arena *a, const codegen_options *options);
 

@@ -22,64 +22,78 @@ enum {
 };
 
 /// LLVM prints a warning and goes on for names it does not know, so that names are checked here.
+#define CPU(name, has) {"cpu:" name, has}
+enum { PREFIX = sizeof "cpu:" - 1 };
 static const struct cpu_name {
-  const char *name;
+  const char *target;  // as --target takes it
   int has;
 } cpu_names[] = {
-    {"x86-64", 0},
-    {"x86-64-v2", 0},
-    {"x86-64-v3", LEVEL_3},
-    {"x86-64-v4", LEVEL_4},
-    {"core2", 0},
-    {"penryn", 0},
-    {"nehalem", 0},
-    {"westmere", 0},
-    {"sandybridge", 0},
-    {"ivybridge", HAS_F16C},
-    {"haswell", LEVEL_3},
-    {"broadwell", LEVEL_3},
-    {"skylake", LEVEL_3},
-    {"skylake-avx512", LEVEL_4},
-    {"cascadelake", LEVEL_4},
-    {"cooperlake", LEVEL_4 | HAS_BF16},
-    {"cannonlake", LEVEL_4},
-    {"icelake-client", LEVEL_4},
-    {"icelake-server", LEVEL_4},
-    {"rocketlake", LEVEL_4},
-    {"tigerlake", LEVEL_4},
-    {"sapphirerapids", LEVEL_4 | HAS_BF16 | HAS_FP16},
-    {"emeraldrapids", LEVEL_4 | HAS_BF16 | HAS_FP16},
-    {"graniterapids", LEVEL_4 | HAS_BF16 | HAS_FP16},
-    {"alderlake", LEVEL_3},
-    {"raptorlake", LEVEL_3},
-    {"meteorlake", LEVEL_3},
-    {"arrowlake", LEVEL_3},
-    {"lunarlake", LEVEL_3},
-    {"sierraforest", LEVEL_3},
-    {"grandridge", LEVEL_3},
-    {"silvermont", 0},
-    {"goldmont", 0},
-    {"tremont", 0},
-    {"gracemont", LEVEL_3},
-    {"k8", 0},
-    {"barcelona", 0},
-    {"btver2", HAS_F16C},
-    {"bdver2", HAS_F16C},
-    {"bdver4", LEVEL_3},
-    {"znver1", LEVEL_3},
-    {"znver2", LEVEL_3},
-    {"znver3", LEVEL_3},
-    {"znver4", LEVEL_4 | HAS_BF16},
-    {"znver5", LEVEL_4 | HAS_BF16},
+    CPU("x86-64", 0),
+    CPU("x86-64-v2", 0),
+    CPU("x86-64-v3", LEVEL_3),
+    CPU("x86-64-v4", LEVEL_4),
+    CPU("core2", 0),
+    CPU("penryn", 0),
+    CPU("nehalem", 0),
+    CPU("westmere", 0),
+    CPU("sandybridge", 0),
+    CPU("ivybridge", HAS_F16C),
+    CPU("haswell", LEVEL_3),
+    CPU("broadwell", LEVEL_3),
+    CPU("skylake", LEVEL_3),
+    CPU("skylake-avx512", LEVEL_4),
+    CPU("cascadelake", LEVEL_4),
+    CPU("cooperlake", LEVEL_4 | HAS_BF16),
+    CPU("cannonlake", LEVEL_4),
+    CPU("icelake-client", LEVEL_4),
+    CPU("icelake-server", LEVEL_4),
+    CPU("rocketlake", LEVEL_4),
+    CPU("tigerlake", LEVEL_4),
+    CPU("sapphirerapids", LEVEL_4 | HAS_BF16 | HAS_FP16),
+    CPU("emeraldrapids", LEVEL_4 | HAS_BF16 | HAS_FP16),
+    CPU("graniterapids", LEVEL_4 | HAS_BF16 | HAS_FP16),
+    CPU("alderlake", LEVEL_3),
+    CPU("raptorlake", LEVEL_3),
+    CPU("meteorlake", LEVEL_3),
+    CPU("arrowlake", LEVEL_3),
+    CPU("lunarlake", LEVEL_3),
+    CPU("sierraforest", LEVEL_3),
+    CPU("grandridge", LEVEL_3),
+    CPU("silvermont", 0),
+    CPU("goldmont", 0),
+    CPU("tremont", 0),
+    CPU("gracemont", LEVEL_3),
+    CPU("k8", 0),
+    CPU("barcelona", 0),
+    CPU("btver2", HAS_F16C),
+    CPU("bdver2", HAS_F16C),
+    CPU("bdver4", LEVEL_3),
+    CPU("znver1", LEVEL_3),
+    CPU("znver2", LEVEL_3),
+    CPU("znver3", LEVEL_3),
+    CPU("znver4", LEVEL_4 | HAS_BF16),
+    CPU("znver5", LEVEL_4 | HAS_BF16),
 };
 
 static bool features_of_name(str cpu, int *has) {
   for (size_t i = 0; i < sizeof cpu_names / sizeof *cpu_names; i++) {
-    if (!str_eqz(cpu, cpu_names[i].name)) continue;
+    if (!str_eqz(cpu, cpu_names[i].target + PREFIX)) continue;
     *has = cpu_names[i].has;
     return true;
   }
   return false;
+}
+
+bool codegen_cpu_row(int i, const char **target, const char **summary) {
+  if (i >= (int)(sizeof cpu_names / sizeof *cpu_names)) return false;
+  int has = cpu_names[i].has;
+  *target = cpu_names[i].target;
+  *summary = has & HAS_FP16     ? "AVX-512 with bf16 and f16 arithmetic"
+             : has & HAS_BF16   ? "AVX-512 with bf16 arithmetic"
+             : has & HAS_AVX512 ? "AVX-512"
+             : has & HAS_AVX2   ? "AVX2 with fused multiply-add"
+                                : "SSE";
+  return true;
 }
 
 /// True when the list "+a,-b,..." has the word; the last one counts.
