@@ -89,6 +89,17 @@ cache *session_cache(tcf_session *s) {
   return s->cache;
 }
 
+/// A directory that was asked for must serve; without a usable default one there is no cache.
+static tcf_status check_cache(tcf_session *s) {
+  error e;
+  if (s->cache_default_dir || !s->cache_wanted || s->cache) return TCF_OK;
+  if (!session_cache(s)) return session_fail(s, TCF_NO_MEMORY, "out of memory");
+  if (cache_usable(s->cache, &e)) return TCF_OK;
+  cache_close(s->cache);
+  s->cache = NULL;  // the next call asks again
+  return session_fail_error(s, &e);
+}
+
 // ---- specialising
 
 typedef struct known_sizes {
@@ -308,6 +319,7 @@ static tcf_status build(void *args_) {
   }
   const target_info *info;
   tcf_status status = session_target(s, &info);
+  if (!status) status = check_cache(s);
   if (status) return status;
   str who = f->graph ? identity(s) : STR("");
   if (!who.len) return compile(s, v, kept, NULL);

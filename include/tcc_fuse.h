@@ -114,8 +114,9 @@ typedef struct tcf_options {
                          tile interpreter, for testing) */
   int threads;        /* 0: the CPUs this process may use */
   unsigned flags;     /* TCF_DETERMINISTIC | ... */
-  /** Directory of compiled objects. NULL: $XDG_CACHE_HOME/tcc-fuse, else ~/.cache/tcc-fuse; "": no
-   *  cache on disk. Processes may share it. */
+  /** Directory of compiled objects. NULL: $XDG_CACHE_HOME/tcc-fuse, else ~/.cache/tcc-fuse, or no
+   *  cache when neither can be written; "": no cache on disk. Processes may share it. A directory
+   *  named here that cannot be made or written fails the first call that compiles, TCF_NO_FILE. */
   const char *cache_dir;
   uint64_t cache_bytes; /* its size limit; 0: 512 MiB */
   tcf_diagnostic_callback diagnostic;

@@ -3,6 +3,7 @@
 #include "runtime/cache.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,6 +63,15 @@ void cache_close(cache *c) {
 }
 
 const char *cache_directory(const cache *c) { return c->directory; }
+
+bool cache_usable(const cache *c, error *e) {
+  bool there = file_make_directory(c->directory);
+  struct stat st;
+  if (!there && !stat(c->directory, &st)) errno = ENOTDIR;
+  if (there && !access(c->directory, R_OK | W_OK | X_OK)) return true;
+  return error_set(e, ERROR_FILE, "the cache directory %s cannot be used: %s", c->directory,
+                   strerror(errno));
+}
 
 cache_key cache_key_of(const char *identity, size_t identity_size, const char *program,
                        size_t program_size) {

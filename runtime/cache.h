@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/error.h"
+
 typedef struct cache cache;
 
 typedef struct cache_key {
@@ -29,6 +31,8 @@ typedef struct cache_entry {
 cache *cache_open(const char *directory, uint64_t limit_bytes);
 void cache_close(cache *c);
 const char *cache_directory(const cache *c);
+/// Makes the directory when it is not there; false when entries cannot be kept in it.
+bool cache_usable(const cache *c, error *e);
 
 /// The key of two texts: who compiled it, and what.
 cache_key cache_key_of(const char *identity, size_t identity_size, const char *program,

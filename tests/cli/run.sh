@@ -74,6 +74,7 @@ echo 'import "lib/none.tdsl"' >lost.tdsl
 expect 1 'lib/none.tdsl: No such file' check lost.tdsl
 
 # ---- run
+echo 'fn main(x: f32[N]) -> f32[N] { return fma(x, x, x) }' >cpus.tdsl
 expect 0 'out: f32[N = 3, M = 4]' run add.tdsl --dim N=3 --dim M=4
 expect 2 'the size M is not given; use --dim or --in' run add.tdsl --dim N=3
 expect 2 'the sizes N, M are not given; use --dim or --in' run add.tdsl
@@ -83,6 +84,12 @@ expect 2 '--dim is NAME=SIZE' run add.tdsl --dim N
 expect 2 '--dim is NAME=SIZE' run add.tdsl --dim N=-3
 expect 2 '--dim is NAME=SIZE' run add.tdsl --dim N=99999999999999999999
 expect 2 'add has no parameter z' run add.tdsl --in z=ones
+expect 2 'there is no target cpu:foo; `tcc-fuse list targets`' run add.tdsl --target cpu:foo
+expect 2 'there is no target cpu:haswel; did you mean cpu:haswell?' opt add.tdsl --target cpu:haswel
+expect 2 'there is no target interp-tiles; did you mean interp-tile?' run add.tdsl --target interp-tiles
+expect 2 'there is no target cpu:' explain add.tdsl --target cpu:
+expect 0 'vfmadd' opt cpus.tdsl --to=asm --target cpu:x86-64-v3
+expect 0 'cpu:znver4' list targets
 expect 2 'there is no target gpu' run add.tdsl --target gpu --dim N=1 --dim M=1
 expect 2 'number of threads' run add.tdsl --threads 0 --dim N=1 --dim M=1
 expect 3 'out of memory' run add.tdsl --dim N=1000000 --dim M=10000000
@@ -218,7 +225,17 @@ TCF_CACHE_DIR='' expect 0 '' run add.tdsl --dim N=1 --dim M=1
 holds 'compiled code is kept in the cache' eval 'ls cache/*.tcfo >/dev/null'
 for file in cache/*.tcfo; do printf 'damage' | dd of="$file" bs=1 seek=40 conv=notrunc status=none; done
 expect 0 ': ok' run add.tdsl --dim N=30 --dim M=17 --check
-TCF_CACHE_DIR=/proc/none expect 0 'out:' run add.tdsl --dim N=1 --dim M=1
+one=(run add.tdsl --dim N=1 --dim M=1)
+: >plain-file
+for unusable in /proc/none plain-file plain-file/below; do
+  expect 3 "the cache directory $unusable cannot be used" "${one[@]}" --cache-dir $unusable
+  TCF_CACHE_DIR=$unusable expect 3 "the cache directory $unusable cannot be used" "${one[@]}"
+  expect 0 'out:' "${one[@]}" --cache-dir $unusable --no-cache
+done
+expect 0 'out:' "${one[@]}" --cache-dir new/deep/cache
+holds 'a cache directory is made' eval 'ls new/deep/cache/*.tcfo >/dev/null'
+holds 'without a default directory there is no cache' eval \
+  'env -u TCF_CACHE_DIR XDG_CACHE_HOME=/proc/none "$tool" "${one[@]}" | grep -q out:'
 
 # ---- determinism
 cat >sums.tdsl <<'TDSL'
