@@ -136,6 +136,9 @@ int64_t kb_buffer_bytes(const kbuild *b, int buffer);  // estimate
 /// kernel axis, from buffers of more than `larger_than` bytes.
 void kb_prefetch_next(kbuild *b, const tregion *loads, int kernel_axis, int64_t steps, int level,
                       int64_t larger_than);
+/// The same for what the stores of `stores` write later; not for those that bypass the caches.
+void kb_prefetch_stores(kbuild *b, const tregion *stores, int kernel_axis, int64_t steps, int level,
+                        int64_t larger_than);
 
 // schedule.c: sizes of tiles
 /// An integer from --schedule "key=value,...", or `otherwise`.

@@ -265,21 +265,21 @@ bool kb_nontemporal(const kbuild *b, int buffer) {
   return kb_buffer_bytes(b, buffer) > 4 * b->l->target->l2_bytes;
 }
 
-/// The load's access moved by `steps` along the kernel axis; null when it does not move.
-static tstmt *moved_prefetch(kbuild *b, const tstmt *load, int kernel_axis, int64_t steps,
+/// The access moved by `steps` along the kernel axis; null when it does not move.
+static tstmt *moved_prefetch(kbuild *b, const tstmt *access, int kernel_axis, int64_t steps,
                              int level) {
   kernel *k = b->k;
   ix moved[MAX_KERNEL_AXES] = {0};
   moved[kernel_axis] = ix_add(&k->ix, ix_axis(&k->ix, kernel_axis), ix_const(&k->ix, steps));
   bool moves = false;
   tstmt *st = arena_new(b->l->a, tstmt);
-  *st = (tstmt){.kind = TILE_PREFETCH, .buf = load->buf, .nix = load->nix, .level = level};
-  st->ix = arena_array(b->l->a, ix, load->nix);
-  st->indirect = arena_array(b->l->a, int8_t, load->nix);
-  for (int d = 0; d < load->nix; d++) {
-    st->ix[d] = ix_substitute(&k->ix, &k->ix, load->ix[d], moved, k->axes.len);
+  *st = (tstmt){.kind = TILE_PREFETCH, .buf = access->buf, .nix = access->nix, .level = level};
+  st->ix = arena_array(b->l->a, ix, access->nix);
+  st->indirect = arena_array(b->l->a, int8_t, access->nix);
+  for (int d = 0; d < access->nix; d++) {
+    st->ix[d] = ix_substitute(&k->ix, &k->ix, access->ix[d], moved, k->axes.len);
     st->indirect[d] = -1;
-    moves |= st->ix[d] != load->ix[d];
+    moves |= st->ix[d] != access->ix[d];
   }
   return moves ? st : NULL;
 }
@@ -293,5 +293,20 @@ void kb_prefetch_next(kbuild *b, const tregion *loads, int kernel_axis, int64_t 
     if (kb_buffer_bytes(b, b->arg_buffers.data[load->buf]) <= larger_than) continue;
     tstmt *st = moved_prefetch(b, load, kernel_axis, steps, level);
     if (st) kb_append(b, b->scope, st);
+  }
+}
+
+void kb_prefetch_stores(kbuild *b, const tregion *stores, int kernel_axis, int64_t steps, int level,
+                        int64_t larger_than) {
+  int count = stores->stmts.len;
+  for (int i = 0; i < count; i++) {
+    const tstmt *store = stores->stmts.data[i];
+    if (store->kind != TILE_STORE || store->nontemporal || store->nin != 1) continue;
+    if (store->buf >= b->k->nargs) continue;
+    if (kb_buffer_bytes(b, b->arg_buffers.data[store->buf]) <= larger_than) continue;
+    tstmt *st = moved_prefetch(b, store, kernel_axis, steps, level);
+    if (!st) continue;
+    st->write = true;
+    kb_append(b, b->scope, st);
   }
 }

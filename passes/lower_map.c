@@ -3,7 +3,9 @@
 //   grid N:32, D:1024 { loop N:1 { loop D:64 { load, map, store } } }
 //
 // When some operand is contiguous along another axis than the lanes, the tile is lanes x lanes
-// and such loads and stores are transposed in registers.
+// and such loads and stores are transposed in registers:
+//
+//   loop N:16 { loop D:16 { load, transpose, map, store, prefetch out[N, D + 16] write } }
 #include "passes/lower.h"
 
 enum {
@@ -27,6 +29,12 @@ static int lane_step(const kbuild *b, int axis, int vectors) {
   return b->lanes * vectors;
 }
 
+/// Squares are stored to many rows at once, more than the processor follows by itself: the lines
+/// they will write are fetched ahead.
+static void prefetch_squares(kbuild *b, int vec) {
+  kb_prefetch_stores(b, b->scope->region, vec, b->lanes, 1, b->l->target->l2_bytes / 4);
+}
+
 void lower_map_group(kbuild *b) {
   const node *like = b->group->outputs.data[0];
   kb_survey(b);
@@ -48,9 +56,13 @@ void lower_map_group(kbuild *b) {
   for (int i = 0; i < n; i++) kb_loop(b, axes[i], step[i], NULL, 0);
   for (int i = 0; i < b->group->outputs.len; i++) {
     const node *out = b->group->outputs.data[i];
-    kb_store_node(b, out, kb_value_here(b, out), kb_nontemporal(b, b->l->buffer_of[out->id]));
+    // Squares would be stored past the caches by parts of lines, but for rows of whole lines.
+    bool stream = kb_nontemporal(b, b->l->buffer_of[out->id]) &&
+                  (tall < 0 || kb_kernel_size(b, vec) % b->lanes == 0);
+    kb_store_node(b, out, kb_value_here(b, out), stream);
   }
-  if (vec >= 0 && tall < 0) 
+  if (tall >= 0) prefetch_squares(b, vec);
+  else if (vec >= 0)
     kb_prefetch_next(b, b->scope->region, vec, PREFETCH_BYTES / 4, 1, 4 * b->l->target->l2_bytes);
   for (int i = 0; i < n; i++) kb_end_loop(b, NULL, 0);
 }

@@ -1,0 +1,117 @@
+// What the lowering chooses where it matters for speed: grid tiles for the cores there are, and
+// what is fetched ahead.
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "passes/passes.h"
+
+static target_info machine(int cores) {
+  return (target_info){.name = {"test", 4}, .vector_bytes = 64, .vector_registers = 32,
+      .l1_bytes = 48 << 10, .l2_bytes = 2 << 20, .l3_bytes = 32 << 20, .cores = cores,
+      .flops_per_second = 170e9, .bytes_per_second = 25e9, .l2_bytes_per_second = 100e9};
+}
+
+/// The tile IR of the graph for that many cores; lives in the arena.
+static program *lowered(arena *a, const char *text, int cores) {
+  target_info target = machine(cores);
+  pass_options options = {.target = &target};
+  arena scratch = {0};
+  diag_list diags = {.arena = a};
+  module m;
+  uint32_t file = diag_add_file(&diags, str_from("test.ir"), str_from(text));
+  cr_assert(module_parse(a, &diags, file, &m), "%s does not parse", text);
+  pass_ctx ctx = {.graph = m.graphs.data[0], .scratch = &scratch, .options = &options, .diags = &diags};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  program *p = lower_to_tiles(a, ctx.graph, &options);
+  str report = {0};
+  cr_assert(program_verify(p, a, &report), "%.*s", STR_FMT(report));
+  arena_free(&scratch);
+  return p;
+}
+
+static int64_t tiles(const program *p) {
+  const kernel *k = p->kernels.data[0];
+  int64_t n = 1;
+  for (int i = 0; i < k->grid.len; i++) {
+    int64_t size;
+    cr_assert(ix_is_const(&k->ix, k->axes.data[k->grid.data[i].axis].size, &size));
+    n *= (size + k->grid.data[i].extent - 1) / k->grid.data[i].extent;
+  }
+  return n;
+}
+
+static bool mentions(arena *a, const program *p, const char *what) {
+  strbuf out = sb_new(a);
+  program_print(p, &out);
+  return strstr(out.data, what) != NULL;
+}
+
+static const char *square(arena *a, int n) {
+  strbuf out = sb_new(a);
+  sb_printf(&out,
+            "graph @f(%%x: f32[M, K], %%w: f32[K, N]) {\n  axis M = %d\n  axis K = %d\n"
+            "  axis N = %d\n  %%2 = dot %%x, %%w over K : f32[M, N]\n  return %%2\n}\n", n, n, n);
+  return sb_str(&out).ptr;
+}
+
+Test(lower_schedule, tiny_products_stay_on_one_core) {
+  arena a = {0};
+  for (int n = 16; n <= 48; n += 16)
+    cr_assert_eq(tiles(lowered(&a, square(&a, n), 2)), 1, "%d", n);
+  cr_assert_gt(tiles(lowered(&a, square(&a, 128), 2)), 1);
+  arena_free(&a);
+}
+
+Test(lower_schedule, a_late_core_does_not_double_the_time) {
+  arena a = {0};
+  for (int n = 256; n <= 1024; n += 128) {
+    cr_assert_geq(tiles(lowered(&a, square(&a, n), 2)), 4, "%d", n);
+    cr_assert_geq(tiles(lowered(&a, square(&a, n), 8)), 16, "%d", n);
+  }
+  arena_free(&a);
+}
+
+Test(lower_schedule, heads_of_a_short_attention_share_a_tile) {
+  arena a = {0};
+  program *p = lowered(&a,
+                       "graph @f(%q: f32[S, H, K], %k: f32[T, H, K]) {\n  axis S = 11\n"
+                       "  axis H = 12\n  axis K = 32\n  axis T = 11\n"
+                       "  %2 = dot %q, %k over K : f32[S, H, T]\n  return %2\n}\n", 2);
+  cr_assert_eq(tiles(p), 1);
+  p = lowered(&a,
+              "graph @f(%q: f32[S, H, K], %k: f32[T, H, K]) {\n  axis S = 512\n  axis H = 12\n"
+              "  axis K = 64\n  axis T = 512\n  %2 = dot %q, %k over K : f32[S, H, T]\n"
+              "  return %2\n}\n", 2);
+  cr_assert_geq(tiles(p), 12);
+  arena_free(&a);
+}
+
+Test(lower_schedule, weights_of_few_rows_are_fetched_ahead) {
+  arena a = {0};
+  program *p = lowered(&a,
+                       "graph @f(%x: f32[S, D], %w: f32[A, D]) {\n  axis S = 11\n  axis D = 384\n"
+                       "  axis A = 384\n  %2 = dot %x, %w over D : f32[S, A]\n  return %2\n}\n", 2);
+  cr_assert(mentions(&a, p, "prefetch a1[A + 6, D] level 2"));
+  cr_assert_geq(tiles(p), 4);
+  arena_free(&a);
+}
+
+static program *transposed(arena *a, int rows, int columns) {
+  strbuf out = sb_new(a);
+  sb_printf(&out,
+            "graph @f(%%x: f32[N, M], %%y: f32[M, N]) {\n  axis N = %d\n  axis M = %d\n"
+            "  %%2 = tanh %%y : f32[M, N]\n  %%3 = add %%x, %%2 : f32[N, M]\n  return %%3\n}\n",
+            rows, columns);
+  return lowered(a, sb_str(&out).ptr, 1);
+}
+
+Test(lower_schedule, squares_fetch_the_lines_they_will_write) {
+  const char *fetch = "prefetch a2[N, M + 16] level 1 write";
+  arena a = {0};
+  cr_assert(mentions(&a, transposed(&a, 1000, 1000), fetch));
+  cr_assert(mentions(&a, transposed(&a, 4001, 4099), fetch));
+  cr_assert_not(mentions(&a, transposed(&a, 100, 100), fetch), "all in cache");
+  cr_assert_not(mentions(&a, transposed(&a, 2000, 2000), fetch), "stored past the caches");
+  arena_free(&a);
+}
