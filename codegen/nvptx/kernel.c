@@ -318,7 +318,7 @@ static lval shared_memory(emit *e) {
 }
 
 void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info) {
-  check(k->threads > 0 && k->threads % WARP == 0 && k->layouts.len > 0);
+  check(k->threads > 0 && k->threads % WARP == 0);
   str name = plain_name(a, k->name);
   ngen g = {.e = e, .arena = a, .program = p, .k = k};
   ix_init(&g.ix, a);
