@@ -28,6 +28,9 @@ static tcf_status named_figures(tcf_session *s, target_info *info) {
 
 tcf_status session_target(tcf_session *s, const target_info **out) {
   if (!s->figures) {
+    str error;
+    if (!schedule_check(s->schedule, &error))
+      return session_fail(s, TCF_WRONG_USE, "%.*s", STR_FMT(error));
     target_info *info = arena_new(&s->arena, target_info);
     bool named = s->target == TARGET_INTERP_TILE && s->cpu.len;
     tcf_status status = s->target == TARGET_CUDA ? device_figures(s, info)

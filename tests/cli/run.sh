@@ -283,6 +283,18 @@ expect 0 '-4 -4' run short.tdsl --in x=-2 --dim N=2
 expect 2 'there are softmax, pick' opt several.tdsl -e zork
 expect 2 'an empty name in the passes' opt several.tdsl --passes=fold,,dce
 
+for command in 'run --dim N=2 --dim M=2' 'opt --to=tile' explain; do
+  # shellcheck disable=SC2086
+  expect 2 'schedule: an item is KEY=NUMBER' $command add.tdsl --schedule=gird=64
+  # shellcheck disable=SC2086
+  expect 2 'grid is from 1 to' $command add.tdsl --schedule=vectors=2,grid=many
+done
+expect 0 ': ok' run add.tdsl --dim N=2 --dim M=2 --schedule=vectors=2,grid=64 --check
+for key in $("$tool" explain add.tdsl --schedule=x=1 2>&1 | sed 's/.*keys //'); do
+  holds "docs/command-line.md has the schedule key $key" \
+    grep -q "^| .$key. |" "$here/../../docs/command-line.md"
+done
+
 # ---- where results go
 both=(run several.tdsl -e both --dim N=4)
 expect 2 'two results go to q.npy' "${both[@]}" --out out0=q.npy --out out1=q.npy
