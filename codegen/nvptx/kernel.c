@@ -257,6 +257,11 @@ static void gen_resident(ngen *g) {
   scope_close(g, mark);
 }
 
+static void gen_tiles(ngen *g) {
+  if (g->k->blocks_per_sm) gen_resident(g);
+  else gen_tile(g, special_register(g, "llvm.nvvm.read.ptx.sreg.ctaid.x"));
+}
+
 // ---- the function
 
 static str plain_name(arena *a, str name) {
@@ -300,8 +305,8 @@ static lval kernel_function(ngen *g, str name) {
   LLVMSetFunctionCallConv(f, KERNEL_CONVENTION);
   for (int i = words; i < n; i++) map_param(e, f, i);
   add_attribute(e, f, "nvvm.reqntid", str_z(a, str_printf(a, "%d", producer_threads(g))));
-  if (g->k->blocks_per_sm)
-    add_attribute(e, f, "nvvm.minctasm", str_z(a, str_printf(a, "%d", g->k->blocks_per_sm)));
+  int resident = g->specialised ? producer_blocks(g) : g->k->blocks_per_sm;
+  if (resident) add_attribute(e, f, "nvvm.minctasm", str_z(a, str_printf(a, "%d", resident)));
   unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
   LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
                           LLVMCreateEnumAttribute(e->context, nounwind, 0));
@@ -351,9 +356,8 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   g.zero_locals = region_has_dot(&k->body);
   g.scratch_bytes = (scratch_needed(&g, &k->body) + 127) / 128 * 128;
   g.shared_top = g.shared_peak = 2 * g.scratch_bytes;
-  if (g.specialised) producer_split(&g, gen_resident);
-  else if (k->blocks_per_sm) gen_resident(&g);
-  else gen_tile(&g, special_register(&g, "llvm.nvvm.read.ptx.sreg.ctaid.x"));
+  if (g.specialised) producer_split(&g, gen_tiles);
+  else gen_tiles(&g);
   LLVMBuildRetVoid(e->builder);
   *info = (tcf_kernel_info){.name = str_z(a, name), .cluster = 1};
   info->threads = producer_threads(&g);

@@ -71,8 +71,7 @@ static bool producers_can_follow(ngen *g, const tregion *r) {
 void pipeline_scan(ngen *g) {
   const kernel *k = g->k;
   scan_region(g, &k->body);
-  g->specialised = g->pipes.len && k->producer_warps > 0 && k->blocks_per_sm > 0 &&
-                   ptx_has(g->e, PTX_SETMAXNREG) && producers_can_follow(g, &k->body);
+  g->specialised = g->pipes.len && k->producer_warps > 0 && ptx_has(g->e, PTX_SETMAXNREG) && producers_can_follow(g, &k->body);
   for (int i = 0; g->specialised && i < g->pipes.len; i++)
     g->specialised = producer_plan(g, g->pipes.data[i]);
   if (!g->specialised) g->maps.len = 0;

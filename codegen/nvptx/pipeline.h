@@ -67,6 +67,7 @@ bool producer_plan(ngen *g, pipe *p);
 /// the code of the grid tiles.
 void producer_split(ngen *g, void (*walk)(ngen *g));
 int producer_threads(const ngen *g);  // of the block, all
+int producer_blocks(ngen *g);         // that are to fit on a multiprocessor
 void producer_wait(ngen *g, pipe *p, lval index);
 void producer_release(ngen *g, pipe *p, lval index);
 void producer_step(ngen *g, pipe *p, lval index);

@@ -95,6 +95,7 @@ static bool plan_copy(ngen *g, const tstmt *loop, tma_copy *c, tcf_map_info *map
                         .element_bytes = dtype_bytes(t->type),
                         .swizzle = l->swizzle ? 128 : 0,
                         .box = {1, 1, 1, 1, 1}};
+  if (l->pad) return false;
   for (int j = 0; j < l->rank; j++) {
     int axis = l->local_axes[j], stored;
     int64_t extent = constant_dim(g, l, j);
@@ -167,10 +168,27 @@ static void init_barriers(ngen *g) {
 
 // ---- the two roles
 
+/// Two blocks, where the schedule leaves it open and their rings and sums allow it.
+int producer_blocks(ngen *g) {
+  enum { SHARED_OF_TWO = 112 << 10, SUMS_OF_TWO = 64 };
+  if (g->k->blocks_per_sm) return g->k->blocks_per_sm;
+  int64_t rings = 0, sums = 0;
+  for (int i = 0; i < g->pipes.len; i++) {
+    const pipe *p = g->pipes.data[i];
+    for (int k = 0; k < p->nfills; k++) rings += p->copies[k].bytes * p->loop->stages;
+    for (int k = 0; k < p->loop->nout; k++) {
+      int64_t elements = 1;
+      for (int d = 0; d < p->loop->out[k]->naxes; d++) elements *= p->loop->out[k]->extents[d];
+      sums += elements / g->k->threads;
+    }
+  }
+  return rings <= SHARED_OF_TWO && sums <= SUMS_OF_TWO ? 2 : 1;
+}
+
 /// Registers of a thread that computes when the producers keep so few.
 static int consumer_registers(ngen *g, int producers) {
   int warpgroups = g->k->threads / WARPGROUP;
-  int all = 65536 / WARPGROUP / g->k->blocks_per_sm;
+  int all = 65536 / WARPGROUP / producer_blocks(g);
   int n = (all - producers) / warpgroups / 8 * 8;
   return n > 240 ? 240 : n;
 }
