@@ -4,11 +4,12 @@
 
 #include "passes/fuse.h"
 
-// Waking the threads for one kernel and walking its grid, measured on a spinning pool.
-static const double launch_seconds = 1.5e-6;
+// Waking the threads for one kernel and walking its grid, measured on a spinning pool; on a GPU the
+// gap between two kernels, and filling and draining the device.
+static const double launch_seconds = 1.5e-6, gpu_launch_seconds = 3e-6;
 // A contraction computes an operand's elements again for each block of this many elements of the
 // other side, because panels are packed once per block.
-static const double contract_block = 512;
+static const double contract_block = 512, gpu_contract_block = 128;
 // The operands of a contraction are computed into panels on chip, which are written and read once
 // more, so their arithmetic counts for more than that of an epilogue.
 static const double panel_penalty = 4;
@@ -67,6 +68,7 @@ static int lane_axis(const candidate *c) {
 /// What the estimates of one candidate share.
 typedef struct estimate {
   const candidate *c;
+  const target_info *t;
   int lanes;             // axis
   const node *reduction;  // a reduction of the kernel: its axes are the rows
   double *direct;        // evaluations by node id for memoised uses: the largest counts
@@ -94,7 +96,7 @@ static double operand_evals(const estimate *e, const node *n, int k, double eval
       for (int i = 0; i < n->naxes; i++)
         if (!node_has_axis(in, n->axes[i]))
           other *= (double)ix_estimate(&g->ix, graph_axis_size(g, n->axes[i]));
-      return count * fmax(1, other / contract_block);
+      return count * fmax(1, other / (e->t->sm ? gpu_contract_block : contract_block));
     }
     case CLASS_map:
       if (!in->naxes) return 1;
@@ -108,8 +110,8 @@ static double operand_evals(const estimate *e, const node *n, int k, double eval
 }
 
 /// Evaluations of each member, by demand from the stored values.
-static estimate count_evals(const candidate *c, fuse_scratch *s) {
-  estimate e = {.c = c, .lanes = lane_axis(c), .scratch = s};
+static estimate count_evals(const candidate *c, const target_info *t, fuse_scratch *s) {
+  estimate e = {.c = c, .t = t, .lanes = lane_axis(c), .scratch = s};
   e.direct = s->direct, e.viewed = s->viewed, e.panel = s->panel;
   for (int i = 0; i < c->n; i++) {
     int id = c->nodes[i]->id;
@@ -171,26 +173,34 @@ const double *fuse_input_bytes(const candidate *c, fuse_scratch *s) {
   return touched;
 }
 
+/// Work of a contraction's flop: tensor cores do several in the time of one.
+static double contract_share(const target_info *t, const node *dot) {
+  dtype type = dot->in[0]->type;
+  bool half = (type == DT_f16 || type == DT_bf16) && dot->in[1]->type == type;
+  if (!t->sm || !half || t->tensor_flops_per_second <= 0) return 1;
+  return t->flops_per_second * t->cores / t->tensor_flops_per_second;
+}
+
 cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
   cost r = {0};
   const double *touched = fuse_input_bytes(c, s);
   for (int i = 0; i < s->inputs.len; i++) r.bytes_read += touched[s->inputs.data[i]];
-  estimate e = count_evals(c, s);
+  estimate e = count_evals(c, t, s);
   double work = 0;  // the peak counts a multiply-add as two; other operations reach half of it
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
     double flops = node_flops(c, s, n, e.direct[n->id]);
     r.flops += flops;
-    work += flops * (op_get(n->op)->class == CLASS_contract ? 1 : 2) *
+    work += flops * (op_get(n->op)->class == CLASS_contract ? contract_share(t, n) : 2) *
             (e.panel[n->id] ? panel_penalty : 1);
     if (c->stored[n->id]) r.bytes_written += count_of(c, s, n) * dtype_bytes(n->type);
   }
   double bytes = r.bytes_read + r.bytes_written;
-  bool cached = bytes <= (double)t->l2_bytes * t->cores;
+  bool cached = bytes <= (double)t->l2_bytes * (t->sm ? 1 : t->cores);  // a GPU shares its cache
   double bandwidth = cached ? t->l2_bytes_per_second * t->cores : t->bytes_per_second;
   r.memory_seconds = bytes / bandwidth;
   r.compute_seconds = work / (t->flops_per_second * t->cores);
-  r.launch_seconds = launch_seconds;
+  r.launch_seconds = t->sm ? gpu_launch_seconds : launch_seconds;
   r.seconds = fmax(r.memory_seconds, r.compute_seconds) + r.launch_seconds;
   return r;
 }

@@ -139,7 +139,8 @@ static double step_seconds(const kbuild *b, const gpu_dot *d, const tile *t) {
   double arithmetic = 2 * products / (peak * t->rate);
   int bytes = dtype_bytes(d->p.dot->in[0]->type);
   double memory = (double)(t->bm + t->bn) * d->bk * bytes / info->l2_bytes_per_second;
-  return fmax(fmax(arithmetic, memory), handover);
+  // The longer of the two, and some of the other: they do not overlap entirely.
+  return fmax(fmax(arithmetic, memory) + fmin(arithmetic, memory) / 4, handover);
 }
 
 static double tile_seconds(const kbuild *b, const gpu_dot *d, const tile *t, int64_t outer) {
@@ -179,7 +180,9 @@ static void choose_tile(const kbuild *b, gpu_dot *d, int64_t outer) {
     tile t = d->unit == DOT_FMA ? fma_tile(b, d, list[i]) : list[i];
     bool wanted = (!want_m || t.bm == want_m) && (!want_n || t.bn == want_n);
     bool wide = too_wide(t.bm, m, d->unit == DOT_WGMMA ? 64 : 16) || too_wide(t.bn, n, 8);
-    double seconds = tile_seconds(b, d, &t, outer) * (wanted ? 1 : 1e3) * (wide ? 1.5 : 1);
+    bool narrow = t.bn < n && n <= 32;  // the large operand would be read several times
+    double seconds = tile_seconds(b, d, &t, outer);
+    seconds *= (wanted ? 1 : 1e3) * (wide || narrow ? 1.5 : 1);
     if (best > 0 && seconds >= best * 0.995) continue;
     best = seconds;
     d->bm = t.bm;

@@ -76,13 +76,26 @@ static void stage_value(kbuild *b, const transposed *t, const node *n) {
   b->local_ready[n->id] = true;
 }
 
+/// The operands of n are used at their own coordinates: a map, or a view that only reorders.
+static bool keeps_coordinates(kbuild *b, const node *n) {
+  if (!kb_in_group(b, n)) return false;
+  if (op_is_map(n->op)) return true;
+  ix here[MAX_AXES], below[MAX_AXES];
+  if (n->op != OP_view) return false;
+  kb_identity(b, n, here);
+  for (int i = 0; i < n->in[0]->naxes; i++)
+    if (!b->sigma[n->in[0]->axes[i]]) return false;
+  kb_operand_sigma(b, n, 0, here, below);
+  return kb_is_identity(b, n->in[0], below);
+}
+
 /// Stages what lies across among the values that n is made of at its own coordinates.
 static void stage_below(kbuild *b, const transposed *t, const node *n, bool *seen) {
   if (seen[n->id]) return;
   seen[n->id] = true;
   if (lies_across(b, t, n))
     stage_value(b, t, n);
-  else if (kb_in_group(b, n) && op_is_map(n->op))
+  else if (keeps_coordinates(b, n))
     for (int i = 0; i < n->nin; i++) stage_below(b, t, n->in[i], seen);
 }
 

@@ -135,35 +135,45 @@ static void plan_along(const kbuild *b, gpu_rows *g, bool constant) {
   deal_rows(b, g, used >= GPU_BLOCK / 2 ? 1 : GPU_BLOCK / used);
 }
 
+/// Columns of a block: a cache line of them, half a line where blocks would be few.
+static int columns_of_block(const kbuild *b, const gpu_rows *g) {
+  int64_t size = contract_size(b, g->vec), rows = row_count(b, g);
+  int half = 4 * g->vector, columns = 8 * g->vector;  // vectors have 16 bytes
+  if (rows / columns < b->l->target->cores) columns = half;
+  while (columns > 1 && columns >= 2 * size) columns /= 2;
+  return columns;
+}
+
+/// The widest vectors with which a column fits into the registers of threads / lanes threads;
+/// 0: none does.
+static int fit_columns(const kbuild *b, gpu_rows *g, int columns, int threads) {
+  for (int v = g->vector < columns ? g->vector : columns; v >= 1; v /= 2) {
+    int lanes = columns / v;
+    if (threads < lanes) return 0;
+    if ((double)deal_reduced(b, g, threads / lanes) * v * g->held <= MOST_REGISTERS) return v;
+  }
+  return 0;
+}
+
 /// Lanes along the rows: whole memory sectors, yet enough blocks.
 static void plan_across(const kbuild *b, gpu_rows *g, bool constant) {
-  enum { FEWEST = 8 };
-  int64_t size = contract_size(b, g->vec), rows = row_count(b, g);
-  int lanes = GPU_WARP;
-  while (lanes > FEWEST &&
-         (lanes * g->vector >= 2 * size || rows / (lanes * g->vector) < 2 * b->l->target->cores))
-    lanes /= 2;
-  while (lanes > 1 && lanes * g->vector >= 2 * size) lanes /= 2;
-  int64_t reduced = reduced_size(b, g);
-  int threads = (int)schedule_option(b->l, "threads", GPU_BLOCK), passes = g->p.passes;
-  int along_r = threads / lanes > 0 ? threads / lanes : 1;
-  bool again = passes > 1 || outputs_along(b, g);
-  for (int t = along_r; again && constant && t * lanes <= GPU_MOST_THREADS; t *= 2) {
-    int vector = g->vector;
-    for (; g->vector >= 1; g->vector /= 2) {
-      int64_t elements = deal_reduced(b, g, t) * g->vector;
-      g->resident = (double)elements * g->held <= MOST_REGISTERS;
-      if (g->resident) break;
-    }
-    if (g->resident) break;
+  int columns = columns_of_block(b, g), vector = 0;
+  int threads = (int)schedule_option(b->l, "threads", GPU_BLOCK);
+  bool again = g->p.passes > 1 || outputs_along(b, g);
+  for (int t = threads; again && constant && !vector && t <= GPU_MOST_THREADS; t *= 2)
+    vector = fit_columns(b, g, columns, t);
+  g->resident = vector > 0;
+  if (g->vector > columns) g->vector = columns;
+  if (g->resident) {
     g->vector = vector;
-  }
-  if (!g->resident) {
+  } else {
+    int lanes = columns / g->vector, along_r = threads / lanes;
+    int64_t reduced = reduced_size(b, g);
     while (along_r > 1 && along_r >= 2 * reduced) along_r /= 2;
     deal_reduced(b, g, along_r);
     cut_repeats(g, g->vector < 4 ? 8 : 4);
   }
-  deal_rows(b, g, lanes);
+  deal_rows(b, g, columns / g->vector);
 }
 
 // ---- layouts

@@ -4,9 +4,10 @@
 //                          =>     p = sum y over R           : [C]
 //                                 sum p over C
 //
-// The number of chunks depends on sizes only, never on threads: results do not change with the
-// thread count. Sizes without a fitting divisor are padded with the identity. Reductions that
-// see their rows as a whole (argmin, argmax) stay as they are.
+// The number of chunks depends on sizes and the kind of target, never on threads: results do not
+// change with the thread count. A GPU wants blocks for all its multiprocessors, and products with
+// few tiles of results are split too. Sizes without a fitting divisor are padded with the identity.
+// Reductions that see their rows as a whole (argmin, argmax) stay as they are.
 #include "ir/graph.h"
 #include "passes/passes.h"
 
@@ -36,13 +37,51 @@ static int64_t constant_size(const graph *g, int axis_number) {
   return ix_is_const(&g->ix, graph_axis_size(g, axis_number), &v) ? v : 0;
 }
 
-/// Rows that can run in parallel as the lowering will see them.
-static int64_t parallel_rows(const graph *g, const node *n) {
-  int64_t rows = 1;
-  for (int i = 0; i < n->naxes; i++) rows *= ix_estimate(&g->ix, graph_axis_size(g, n->axes[i]));
+/// What it takes to fill a target.
+typedef struct grain {
+  int64_t enough;    // blocks that keep it busy
+  int64_t shortest;  // elements of a block's work that are worth a second kernel
+  int64_t chunk;     // elements per chunk aimed at
+  int64_t most;      // chunks
+  int strip;         // columns that share a block when lanes run along rows
+  bool gpu;
+} grain;
+
+static grain grain_of(const pass_options *options) {
+  const target_info *t = options ? options->target : NULL;
+  if (!t || !t->sm) return (grain){ENOUGH_ROWS, LONG, CHUNK, MOST_CHUNKS, STRIP, false};
+  return (grain){.enough = t->cores, .shortest = LONG, .chunk = CHUNK, .most = 4 * t->cores,
+                 .strip = 32, .gpu = true};
+}
+
+static int64_t results(const graph *g, const node *n) {
+  int64_t count = 1;
+  for (int i = 0; i < n->naxes; i++) count *= ix_estimate(&g->ix, graph_axis_size(g, n->axes[i]));
+  return count;
+}
+
+/// Lanes run along the results.
+static bool in_columns(const node *n) {
   const node *x = n->in[0];
-  bool columns = x->naxes && node_has_axis(n, x->axes[x->naxes - 1]);
-  return columns ? (rows + STRIP - 1) / STRIP : rows;
+  return x->naxes && node_has_axis(n, x->axes[x->naxes - 1]);
+}
+
+/// Axes of x that the dot keeps and the other operand lacks.
+static int64_t own_size(const graph *g, const node *dot, const node *x, const node *other) {
+  int64_t size = 1;
+  for (int i = 0; i < x->naxes; i++)
+    if (node_has_axis(dot, x->axes[i]) && !node_has_axis(other, x->axes[i]))
+      size *= ix_estimate(&g->ix, graph_axis_size(g, x->axes[i]));
+  return size;
+}
+
+/// Block tiles of a product on a GPU; 0 where it runs as a reduction.
+static int64_t product_tiles(const graph *g, const node *dot) {
+  enum { SIDE = 64 };
+  int64_t m = own_size(g, dot, dot->in[0], dot->in[1]), n = own_size(g, dot, dot->in[1], dot->in[0]);
+  if (m <= 1 || n <= 1) return 0;
+  int64_t tiles = ((m + SIDE - 1) / SIDE) * ((n + SIDE - 1) / SIDE);
+  return results(g, dot) / (m * n) * tiles;
 }
 
 /// The axis to split: the longest reduced one of known size.
@@ -57,6 +96,27 @@ static int longest_axis(const graph *g, const node *n, int64_t *size) {
     }
   }
   return best;
+}
+
+static int64_t reduced_elements(const graph *g, const node *n) {
+  int64_t count = 1;
+  for (int i = 0; i < n->nattr_axes; i++)
+    count *= ix_estimate(&g->ix, graph_axis_size(g, n->attr_axes[i]));
+  return count;
+}
+
+/// The outermost reduced axis if it has enough elements, so that chunks are contiguous.
+static int outer_axis(const graph *g, const node *n, int64_t least, int64_t *size) {
+  for (int i = 0; i < n->in[0]->naxes; i++) {
+    int axis = n->in[0]->axes[i];
+    bool reduced = false;
+    for (int k = 0; k < n->nattr_axes; k++) reduced |= n->attr_axes[k] == axis;
+    if (!reduced) continue;
+    if (constant_size(g, axis) < least) return -1;
+    *size = constant_size(g, axis);
+    return axis;
+  }
+  return -1;
 }
 
 /// A divisor of size near `want`, else want itself (the last chunk is padded).
@@ -91,8 +151,7 @@ static node *chunked(graph *g, node *x, int along, int chunk, int within, op red
   return graph_pad(g, x, graph_const(g, x->type, fill), index, axes, naxes);
 }
 
-static node *split(graph *g, node *n, int along, int64_t size) {
-  int64_t chunks = size / CHUNK < 2 ? 2 : size / CHUNK > MOST_CHUNKS ? MOST_CHUNKS : size / CHUNK;
+static node *split(graph *g, node *n, int along, int64_t size, int64_t chunks) {
   chunks = chunk_count(size, chunks);
   ix len = ix_const(&g->ix, (size + chunks - 1) / chunks);
   int chunk = graph_add_axis(g, STR("C"), ix_const(&g->ix, chunks));
@@ -110,20 +169,52 @@ static node *split(graph *g, node *n, int along, int64_t size) {
   return node_same_axis_set(whole, n) ? graph_reorder(g, whole, n->axes) : whole;
 }
 
+/// Chunks of a product's contracted axis that give every multiprocessor a tile.
+static int64_t product_chunks(int64_t size, int64_t tiles, int64_t enough) {
+  enum { SHORTEST = 512 };  // steps: shorter chunks are all epilogue
+  if (2 * tiles > enough) return 1;
+  return size / SHORTEST < enough / tiles ? size / SHORTEST : enough / tiles;
+}
+
+/// Into how many chunks to split; 0 or 1: not at all. *along is the axis.
+static int64_t chunks_of(const graph *g, const node *n, const grain *by, int *along, int64_t *size) {
+  *along = longest_axis(g, n, size);
+  if (*along < 0) return 1;
+  if (n->op == OP_dot &&
+      !(node_has_axis(n->in[0], *along) && node_has_axis(n->in[1], *along)))
+    return 1;
+  int64_t tiles = by->gpu && n->op == OP_dot ? product_tiles(g, n) : 0;
+  if (tiles) return product_chunks(*size, tiles, by->enough);
+  bool columns = in_columns(n);
+  int64_t rows = results(g, n), work = reduced_elements(g, n);
+  if (columns) {
+    // On a GPU a block's threads share the strip.
+    if (by->gpu) work *= rows < by->strip ? rows : by->strip;
+    rows = (rows + by->strip - 1) / by->strip;
+  }
+  if (rows >= by->enough || work < by->shortest) return 1;
+  int64_t chunks = work / by->chunk, most = by->gpu && rows > 1 ? by->most / rows : by->most;
+  if (chunks > most) chunks = most;
+  if (chunks < 2) chunks = 2;
+  int outer = n->op == OP_dot ? -1 : outer_axis(g, n, 2 * chunks, size);
+  if (outer >= 0) *along = outer;
+  return chunks < *size ? chunks : *size;
+}
+
 bool pass_split_reductions(pass_ctx *ctx) {
   graph *g = ctx->graph;
   int count = g->nodes.len;
   node **replacement = NULL;
+  grain by = grain_of(ctx->options);
   for (int i = 0; i < count; i++) {
     node *n = g->nodes.data[i];
     int64_t size;
-    if (!is_splittable(n) || parallel_rows(g, n) >= ENOUGH_ROWS) continue;
-    int along = longest_axis(g, n, &size);
-    if (along < 0 || size < LONG) continue;
-    if (n->op == OP_dot && (!node_has_axis(n->in[0], along) || !node_has_axis(n->in[1], along)))
-      continue;
+    int along;
+    if (!is_splittable(n)) continue;
+    int64_t chunks = chunks_of(g, n, &by, &along, &size);
+    if (chunks < 2) continue;
     if (!replacement) replacement = arena_array(ctx->scratch, node *, count + 1);
-    replacement[i] = split(g, n, along, size);
+    replacement[i] = split(g, n, along, size, chunks);
   }
   if (!replacement) return false;
   // New nodes have no entry in the table.
