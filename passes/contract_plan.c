@@ -96,7 +96,8 @@ static double sweep_cycles(int64_t m, int64_t vectors, int mr, int nv) {
     for (int k = 0; k < 2; k++)
       cycles += block_cycles(rows[i], columns[k]) * (double)row_times[i] * (double)column_times[k];
   // Edges are code of their own, entered anew for every panel.
-  return cycles + 2 * (double)((row_times[1] > 0) * column_times[0] + (column_times[1] > 0) * row_times[0]);
+  return cycles +
+         2 * (double)((row_times[1] > 0) * column_times[0] + (column_times[1] > 0) * row_times[0]);
 }
 
 /// Register blocks whose accumulators, one row of b and a broadcast fit in the registers.
@@ -110,7 +111,8 @@ static void choose_block(const kbuild *b, contract_plan *p) {
   int64_t vectors = (n + b->lanes - 1) / b->lanes;
   double best = 0;
   for (int i = 0; i < count; i++) {
-    int mr = list[i][0] < m ? list[i][0] : (int)m, nv = list[i][1] < vectors ? list[i][1] : (int)vectors;
+    int mr = list[i][0] < m ? list[i][0] : (int)m,
+        nv = list[i][1] < vectors ? list[i][1] : (int)vectors;
     double cycles = sweep_cycles(m, vectors, mr, nv);
     if (best > 0 && cycles >= best * 0.995) continue;
     best = cycles;
@@ -136,15 +138,17 @@ enum {
   // Starting a loop on several threads: the lines of the job and of the operands move between
   // cores, twice a microsecond when everyone is awake.
   FORK_NS = 2000,
-  TILE_NS = 300,   // taking a tile
-  ENTRY_NS = 100,  // of a batch: its edges and addresses
+  TILE_NS = 300,      // taking a tile
+  ENTRY_NS = 100,     // of a batch: its edges and addresses
   LATE_PERCENT = 20,  // of a tile: what is waited for when a thread starts late or is interrupted
 };
 
 /// Predicted seconds of the whole contraction with grid tiles of mt x nt.
-static double tiling_seconds(const kbuild *b, const contract_plan *p, int64_t mt, int64_t nt, int64_t outer) {
+static double tiling_seconds(const kbuild *b, const contract_plan *p, int64_t mt, int64_t nt,
+                             int64_t outer) {
   const target_info *t = b->l->target;
-  int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes), k = contract_product(b, p->kk, p->nkk);
+  int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes),
+          k = contract_product(b, p->kk, p->nkk);
   int64_t block = p->kc && p->kc < k ? p->kc : k, cores = t->cores > 0 ? t->cores : 1;
   double kd = (double)k, area = (double)(mt < m ? mt : m) * (double)(nt < n ? nt : n);
   double seconds = 2 * area * kd / t->flops_per_second + 1e-9 * TILE_NS;
@@ -177,7 +181,8 @@ static void choose_tiles(const kbuild *b, contract_plan *p) {
   int64_t best_mt = m, best_nt = n;
   for (int rows = 1; rows <= (p->stream_b ? 1 : PARTS); rows++)
     for (int columns = 1; columns <= PARTS; columns++) {
-      int64_t mt = contract_round((m + rows - 1) / rows, p->mr), nt = contract_round((n + columns - 1) / columns, p->nr);
+      int64_t mt = contract_round((m + rows - 1) / rows, p->mr),
+              nt = contract_round((n + columns - 1) / columns, p->nr);
       double seconds = tiling_seconds(b, p, mt, nt, outer);
       if (best > 0 && seconds >= best * 0.99) continue;
       best = seconds;
@@ -224,7 +229,8 @@ static void choose_blocking(const kbuild *b, contract_plan *p) {
   const access *in_b = contract_access(b, bo);
   int lane_graph = -1;
   for (int i = 0; i < p->nn; i++)
-    if (b->kaxis[p->n[i]] == p->lanes && in_b && kb_unit_stride(in_b, b, p->n[i])) lane_graph = p->n[i];
+    if (b->kaxis[p->n[i]] == p->lanes && in_b && kb_unit_stride(in_b, b, p->n[i]))
+      lane_graph = p->n[i];
   bool direct_b = contract_plain(b, bo, p->dot->type) && lane_graph >= 0;
   bool big_b = n * k * 4 >= t->l2_bytes / 2;
   p->stream_b = direct_b && m <= 32 && big_b;
@@ -323,7 +329,8 @@ contract_form contract_choose(kbuild *b, contract_plan *p) {
   p->lanes = lane_b < 0 ? -1 : b->kaxis[lane_b];
   p->rows = -1;
   for (int i = 0; i < p->nkm; i++)
-    if (p->rows < 0 || kb_kernel_size(b, p->km[i]) >= kb_kernel_size(b, p->rows)) p->rows = p->km[i];
+    if (p->rows < 0 || kb_kernel_size(b, p->km[i]) >= kb_kernel_size(b, p->rows))
+      p->rows = p->km[i];
   if (inner_product_is_better(b, p)) {
     choose_inner_tiles(b, p);
     choose_batch_tiles(b, p);

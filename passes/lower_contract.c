@@ -14,8 +14,9 @@
 // along N, an axis of one operand only (called b; operands swap to make it so). A matrix product,
 // a batched one, a convolution over window views and an outer product are the same case with
 // other axes.
-#include "base/fault.h"
 #include "passes/lower_contract.h"
+
+#include "base/fault.h"
 /// Copies operand `which` into a local buffer over the current ranges of its axes.
 static int pack(kbuild *b, const contract_plan *p, int which, const char *name) {
   const node *x = p->dot->in[which];
@@ -41,7 +42,7 @@ static int pack(kbuild *b, const contract_plan *p, int which, const char *name) 
     // b panel by panel: its lanes outermost.
     int loop_axis = !is_b || p->lanes < 0 ? axes[i] : i ? axes[i - 1] : p->lanes;
     if (b->extent[loop_axis] == 1) continue;
-    int by = is_b && loop_axis == p->lanes ? (along_k ? b->lanes : p->nr)
+    int by = is_b && loop_axis == p->lanes     ? (along_k ? b->lanes : p->nr)
              : loop_axis == inner_k && along_k ? b->lanes * (is_b ? 1 : 2)
                                                : 1;
     tstmt *loop = kb_loop(b, loop_axis, by, NULL, 0);
@@ -176,7 +177,8 @@ static void block(kbuild *b, const contract_plan *p) {
     kb_if(b, COND_FIRST, p->kk[0], NULL);
     kb_else(b, &start, 1);
     tval *partial = load_partial(b, p);
-    if (p->lanes >= 0) kb_prefetch_next(b, b->scope->region, p->lanes, p->nr, 2, b->l->target->l2_bytes / 2);
+    if (p->lanes >= 0)
+      kb_prefetch_next(b, b->scope->region, p->lanes, p->nr, 2, b->l->target->l2_bytes / 2);
     start = kb_end_if(b, &partial, 1)[0];
   }
   tval *sum = contract(b, p, start);
@@ -230,14 +232,17 @@ static void emit(kbuild *b, contract_plan *p) {
 
 static void make_grid(kbuild *b, const contract_plan *p) {
   kernel *k = b->k;
-  for (int i = 0; i < p->nkbatch; i++) vec_push(b->l->a, &k->grid, (grid_axis){p->kbatch[i], p->bt[i]});
+  for (int i = 0; i < p->nkbatch; i++)
+    vec_push(b->l->a, &k->grid, (grid_axis){p->kbatch[i], p->bt[i]});
   for (int i = 0; i < p->nkn; i++)
     if (p->kn[i] != p->lanes) vec_push(b->l->a, &k->grid, (grid_axis){p->kn[i], 1});
   if (p->lanes >= 0) vec_push(b->l->a, &k->grid, (grid_axis){p->lanes, p->nt});
   // Other row axes: one each, unless b is packed for all of them.
   for (int i = 0; i < p->nkm; i++) {
     bool inside = p->km[i] != p->rows && p->pack_b && !p->pack_a;
-    int extent = p->km[i] == p->rows ? p->mt : inside ? contract_round(kb_kernel_size(b, p->km[i]), 1) : 1;
+    int extent = p->km[i] == p->rows ? p->mt
+                 : inside            ? contract_round(kb_kernel_size(b, p->km[i]), 1)
+                                     : 1;
     vec_push(b->l->a, &k->grid, (grid_axis){p->km[i], extent});
   }
 }
@@ -254,14 +259,15 @@ static void make_grid(kbuild *b, const contract_plan *p) {
 static void sum_block(kbuild *b, const contract_plan *p, int buf) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0, inner = p->kk[p->nkk - 1];
   for (int axis_number = 0; axis_number < b->k->axes.len; axis_number++) {
-    int extent = axis_number == inner              ? b->lanes
+    int extent = axis_number == inner                       ? b->lanes
                  : contract_has(p->kk, p->nkk, axis_number) ? 1
-                                                   : b->extent[axis_number];
+                                                            : b->extent[axis_number];
     if (!extent) continue;
     axes[n] = axis_number;
     extents[n++] = extent;
   }
-  tval *sum = kb_fill(b, p->dot->type, scalar_cast((scalar){.i = 0}, DT_i64, p->dot->type), axes, extents, n);
+  tval *sum = kb_fill(b, p->dot->type, scalar_cast((scalar){.i = 0}, DT_i64, p->dot->type), axes,
+                      extents, n);
   for (int i = 0; i < p->nkk; i++) {
     tstmt *loop = kb_loop(b, p->kk[i], p->kk[i] == inner ? b->lanes : 1, &sum, 1);
     sum = loop->body->params[0];
