@@ -208,32 +208,39 @@ static void choose_step(const kbuild *b, gpu_dot *d) {
   int64_t k = contract_size(b, d->depth);
   d->bk = d->unit == DOT_FMA ? FMA_STEP : TENSOR_STEP;
   if (d->unit == DOT_FMA && gpu_pow2(k) < d->bk) d->bk = gpu_pow2(k);
-  int64_t wanted = schedule_option(b->l, "k", d->bk);
-  if (d->unit == DOT_FMA || wanted % TENSOR_STEP == 0) d->bk = (int)wanted;
+  int wanted = schedule_power(b->l, "k", d->bk);
+  if (d->unit == DOT_FMA || wanted % TENSOR_STEP == 0) d->bk = wanted;
+}
+
+/// Bytes of one copy of the staged operands.
+static int64_t stage_bytes(const gpu_dot *d) {
+  dtype t = d->unit == DOT_FMA ? d->p.dot->type : d->p.dot->in[0]->type;
+  return (int64_t)(d->bm + d->bn) * d->bk * dtype_bytes(t);
 }
 
 /// As many copies as hide the way from memory, within the shared memory that the epilogue leaves.
-static void choose_stages(const kbuild *b, gpu_dot *d, int64_t outer) {
-  enum { EPILOGUE = 33 << 10, LARGE = 48 << 10 };
-  const target_info *t = b->l->target;
-  if (d->unit == DOT_FMA) {
-    d->stages = (int)schedule_option(b->l, "stages", 2);
-    return;
-  }
-  int64_t stage = (int64_t)(d->bm + d->bn) * d->bk * dtype_bytes(d->p.dot->in[0]->type);
+static void choose_stages(const kbuild *b, gpu_dot *d) {
+  enum { EPILOGUE = 33 << 10, LARGE = 48 << 10, SMALL = 16 << 10 };
+  int64_t stage = stage_bytes(d), steps = gpu_pieces(contract_size(b, d->depth), d->bk);
   // Three large stages do as well as four and leave room (measured with 128 x 256).
-  int64_t stages = d->unit == DOT_MMA ? 4 : stage >= LARGE ? 3 : stage * 6 < 96 << 10 ? 6 : 4;
-  int64_t steps = gpu_pieces(contract_size(b, d->depth), d->bk);
+  int64_t stages = d->unit == DOT_FMA ? 2 : stage >= LARGE ? 3 : stage < SMALL ? 6 : 4;
+  if (d->unit == DOT_MMA && stages > 4) stages = 4;
   if (stages > steps) stages = steps;
-  while (stages > 1 && stages * stage > t->shared_per_block - EPILOGUE) stages--;
-  d->stages = (int)schedule_option(b->l, "stages", stages);
+  stages = schedule_option(b->l, "stages", stages);
+  while (stages > 1 && stages * stage > b->l->target->shared_per_block - EPILOGUE) stages--;
+  d->stages = (int)stages;
+}
+
+/// A warpgroup of producers where operands are copied as they are: one thread of it may do. Its
+/// blocks stay and walk the tiles, so that the next operands arrive during an epilogue.
+static void choose_producers(const kbuild *b, gpu_dot *d, int64_t outer) {
+  enum { LARGE = 24 << 10 };
+  if (d->unit != DOT_WGMMA || d->stages < 2) return;
+  if (!gpu_dot_is_copy(b, d, d->p.a) || !gpu_dot_is_copy(b, d, d->p.b)) return;
   int64_t tiles = outer * gpu_pieces(contract_size(b, d->p.rows), d->bm) *
                   gpu_pieces(contract_size(b, d->p.lanes), d->bn);
-  bool copies = gpu_dot_is_copy(b, d, d->p.a) && gpu_dot_is_copy(b, d, d->p.b);
-  if (d->unit != DOT_WGMMA) return;
-  // A warpgroup of producers where operands are copied as they are: one thread of it may do.
-  d->producers = copies && d->stages > 1 ? WARPGROUP / GPU_WARP : 0;
-  d->blocks_per_sm = d->producers && tiles > t->cores && stage >= LARGE / 2 ? 1 : 0;
+  d->producers = WARPGROUP / GPU_WARP;
+  d->blocks_per_sm = tiles > b->l->target->cores && stage_bytes(d) >= LARGE ? 1 : 0;
 }
 
 bool gpu_dot_choose(kbuild *b, gpu_dot *d) {
@@ -261,7 +268,8 @@ bool gpu_dot_choose(kbuild *b, gpu_dot *d) {
   int64_t outer = outer_tiles(b, p);
   choose_step(b, d);
   choose_tile(b, d, outer);
-  choose_stages(b, d, outer);
+  choose_stages(b, d);
+  choose_producers(b, d, outer);
   d->threads = d->unit == DOT_FMA ? d->m.threads * d->n.threads : d->warps_m * d->warps_n * GPU_WARP;
   return true;
 }

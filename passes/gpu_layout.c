@@ -28,7 +28,7 @@ int gpu_vector(const kbuild *b) {
     if (m->elements * 2 >= most && bytes < narrowest) narrowest = bytes;
   }
   int vector = 16 / narrowest;
-  return (int)schedule_option(b->l, "vector", vector > 8 ? 8 : vector);
+  return schedule_power(b->l, "vector", vector > 8 ? 8 : vector);
 }
 
 /// No more than an eighth of it is beyond the size.

@@ -149,7 +149,7 @@ void gpu_map_group(kbuild *b) {
   int vector = gpu_vector(b), stride = 1;
   int elements = elements_per_thread(b, axes, n, vector);
   gpu_share shares[MAX_AXES];
-  int threads = (int)schedule_option(b->l, "threads", GPU_BLOCK);
+  int threads = schedule_power(b->l, "threads", GPU_BLOCK);
   gpu_spread(b, axes, n, t.vec, elements < vector ? elements : vector, threads, elements, shares);
   for (int pass = 0; pass < 2; pass++)  // neighbouring threads along the lanes
     for (int i = n - 1; i >= 0; i--)

@@ -121,7 +121,7 @@ static int threads_along_row(const kbuild *b, const gpu_rows *g, int64_t size) {
 
 static void plan_along(const kbuild *b, gpu_rows *g, bool constant) {
   int64_t size = reduced_size(b, g);
-  int t = (int)schedule_option(b->l, "threads", threads_along_row(b, g, size));
+  int t = schedule_power(b->l, "threads", threads_along_row(b, g, size));
   int64_t elements = deal_reduced(b, g, t);
   g->resident = constant && (double)elements * g->held <= MOST_REGISTERS * 1.01;
   if (!g->resident) {
@@ -158,7 +158,7 @@ static int fit_columns(const kbuild *b, gpu_rows *g, int columns, int threads) {
 /// Lanes along the rows: whole memory sectors, yet enough blocks.
 static void plan_across(const kbuild *b, gpu_rows *g, bool constant) {
   int columns = columns_of_block(b, g), vector = 0;
-  int threads = (int)schedule_option(b->l, "threads", GPU_BLOCK);
+  int threads = schedule_power(b->l, "threads", GPU_BLOCK);
   bool again = g->p.passes > 1 || outputs_along(b, g);
   for (int t = threads; again && constant && !vector && t <= GPU_MOST_THREADS; t *= 2)
     vector = fit_columns(b, g, columns, t);

@@ -11,7 +11,7 @@ static void open_parallel(kbuild *b, const int *axes, int n, int lanes) {
   enum { SMALL = 64 };
   gpu_share shares[MAX_AXES];
   int stride = 1;
-  int threads = (int)schedule_option(b->l, "threads", SMALL);
+  int threads = schedule_power(b->l, "threads", SMALL);
   gpu_spread(b, axes, n, lanes, 1, threads, 1, shares);
   for (int pass = 0; pass < 2; pass++)
     for (int i = n - 1; i >= 0; i--)

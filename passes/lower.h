@@ -143,6 +143,8 @@ void kb_prefetch_stores(kbuild *b, const tregion *stores, int kernel_axis, int64
 // schedule.c: sizes of tiles
 /// An integer from --schedule "key=value,...", or `otherwise`.
 int64_t schedule_option(const lower *l, const char *key, int64_t otherwise);
+/// The same, down to a power of two.
+int schedule_power(const lower *l, const char *key, int otherwise);
 /// Grid extents for kernel axes (outermost first) so that one grid tile has about `elements`
 /// elements; extents are multiples of step[i].
 void schedule_grid(kbuild *b, const int *axes, const int *step, int n, int64_t elements);

@@ -104,6 +104,12 @@ int64_t schedule_option(const lower *l, const char *wanted, int64_t otherwise) {
   return otherwise;
 }
 
+int schedule_power(const lower *l, const char *wanted, int otherwise) {
+  int64_t v = schedule_option(l, wanted, otherwise);
+  while (v & (v - 1)) v &= v - 1;
+  return (int)v;
+}
+
 void schedule_grid(kbuild *b, const int *axes, const int *step, int n, int64_t elements) {
   int extents[MAX_KERNEL_AXES];
   for (int i = n - 1; i >= 0; i--) {
