@@ -189,7 +189,7 @@ static tcf_status found_errors(const variant *v) {
   tcf_device_error found = *v->errors;
   if (!found.site) return TCF_OK;
   *v->errors = (tcf_device_error){0};
-  return report_index_error(v, found.site, found.index);
+  return report_index_error(v, found.site, found.index, NULL);
 }
 
 static tcf_status outcome(const device_run *r, int32_t result) {

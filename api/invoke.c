@@ -32,37 +32,67 @@ static void flushing_for(void *pool_, tcf_task task, void *args, int64_t n) {
 typedef struct index_failure {
   const variant *variant;
   int64_t site, index;
+  const int64_t *symbols;  // null: unknown
   arena arena;
 } index_failure;
 
-/// ": the axis V has size 3", where the indexed axis is known.
-static void put_size(const graph *g, const node *n, strbuf *out) {
-  int axis_number = n->attr_axes[0];
-  int64_t size;
-  if (node_has_axis(n->in[0], axis_number) &&
-      ix_is_const(&g->ix, graph_axis_size(g, axis_number), &size))
-    sb_printf(out, ": the axis %.*s has size %lld", STR_FMT(g->axes.data[axis_number].name),
-              (long long)size);
+static bool known_symbol(void *ctx, str name, int64_t *out) {
+  const index_failure *f = ctx;
+  for (int k = 0; f->symbols && k < f->variant->symbols.len; k++)
+    if (str_eq(f->variant->symbols.data[k], name)) return *out = f->symbols[k], true;
+  return false;
+}
+
+/// The value of a size; -1 when it has a symbol that is not known here.
+static int64_t size_at_failure(index_failure *f, const ix_pool *from, ix size) {
+  ix_pool pool;
+  int64_t value;
+  ix_init(&pool, &f->arena);
+  return ix_is_const(&pool, ix_bind(&pool, from, size, known_symbol, f), &value) ? value : -1;
+}
+
+static const tstmt *find_check(const tregion *r, int number) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i], *inside;
+    if (s->kind == TILE_CHECK && s->site == number) return s;
+    if ((inside = find_check(s->body, number)) || (inside = find_check(s->other, number)))
+      return inside;
+  }
+  return NULL;
+}
+
+/// Of a program read as tile IR: the check says against which size.
+static int64_t size_of_check(index_failure *f, const struct program *p, const site *at) {
+  const kernel *k = p->kernels.data[p->steps.data[at->step].kernel];
+  const tstmt *s = find_check(&k->body, at->number);
+  return s ? size_at_failure(f, &k->ix, s->ix[0]) : -1;
 }
 
 static tcf_status report_index(void *args) {
   index_failure *f = args;
   const variant *v = f->variant;
   tcf_program *p = v->function->program;
-  int64_t where = f->site - 1;
+  int64_t where = f->site - 1, size = -1;
   const site *found = NULL;
+  str axis = {0};
   for (int i = 0; i < v->sites.len; i++)
     if (v->sites.data[i].step == where >> 16 && v->sites.data[i].number == (where & 0xffff))
       found = &v->sites.data[i];
-  strbuf text = sb_new(&f->arena);
-  sb_printf(&text, "index %lld is out of range", (long long)f->index);
-  if (found && found->node >= 0)
-    put_size(v->specialised, v->specialised->nodes.data[found->node], &text);
-  return session_data_error(p, found ? found->at : (span){0}, sb_str(&text));
+  if (found && found->node >= 0) {
+    const graph *g = v->specialised;
+    int number = g->nodes.data[found->node]->attr_axes[0];
+    axis = g->axes.data[number].name;
+    size = size_at_failure(f, &g->ix, graph_axis_size(g, number));
+  } else if (found && v->function->tile) {
+    size = size_of_check(f, v->function->tile, found);
+  }
+  return session_data_error(p, found ? found->at : (span){0},
+                            index_error_text(&f->arena, f->index, axis, size));
 }
 
-tcf_status report_index_error(const variant *v, int64_t error_site, int64_t index) {
-  index_failure f = {v, error_site, index, {0}};
+tcf_status report_index_error(const variant *v, int64_t error_site, int64_t index,
+                              const int64_t *symbols) {
+  index_failure f = {v, error_site, index, symbols, {0}};
   tcf_status status = session_guard(v->function->program->session, report_index, &f);
   arena_free(&f.arena);
   return status;
@@ -114,7 +144,7 @@ tcf_status invoke(const invocation *in) {
     case TCF_CALL_OK:
       return TCF_OK;
     case TCF_CALL_INDEX:
-      return report_index_error(v, frame.error_site, frame.error_index);
+      return report_index_error(v, frame.error_site, frame.error_index, in->symbols);
     case TCF_CALL_HOST:
       return session_fail(s, TCF_WRONG_DATA, "%s", host.message);
     default:

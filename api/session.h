@@ -182,8 +182,10 @@ typedef struct invocation {
   int64_t arena_bytes, scratch_bytes;
 } invocation;
 tcf_status invoke(const invocation *in);
-/// The diagnostic of a failed check: site as tcf_frame.error_site.
-tcf_status report_index_error(const variant *v, int64_t error_site, int64_t index);
+/// The diagnostic of a failed check: site as tcf_frame.error_site; symbols as variant->symbols, or
+/// null where the values are not known any more.
+tcf_status report_index_error(const variant *v, int64_t error_site, int64_t index,
+                              const int64_t *symbols);
 
 // ---- device.c
 

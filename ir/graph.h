@@ -174,6 +174,10 @@ typedef struct interp_host {
   void *ctx;
 } interp_host;
 
+/// "index 9 is outside of axis V of size 9", without a name "... of an axis of size 9": the wording
+/// of all targets. size < 0: unknown, left out.
+str index_error_text(arena *a, int64_t index, str axis, int64_t size);
+
 /// Evaluates the graph with the values of symbols bound from `params`' shapes. Floats are
 /// computed in double and rounded to each node's type where `round_each` is set (else only f16
 /// and bf16 casts and integer ops round: the high-precision oracle). Outputs are allocated in a.

@@ -99,6 +99,13 @@ static int64_t coordinate_at(run *r, const coordinate *c, const walk *w, int64_t
   return base;
 }
 
+str index_error_text(arena *a, int64_t index, str axis, int64_t size) {
+  str name = axis.len ? str_printf(a, "axis %.*s", STR_FMT(axis)) : STR("an axis");
+  str of = size < 0 ? STR("") : str_printf(a, " of size %lld", (long long)size);
+  return str_printf(a, "index %lld is outside of %.*s%.*s", (long long)index, STR_FMT(name),
+                    STR_FMT(of));
+}
+
 // ---- views
 
 bool interp_view(run *r, const node *n, value *out) {
@@ -128,8 +135,8 @@ bool interp_view(run *r, const node *n, value *out) {
       } else {
         str name = r->g->axes.data[a->axes[outside]].name;
         int64_t at = coordinate_at(r, &c[outside], &w, base[outside], j);
-        return run_fail(r, n, "index %lld is outside of axis %.*s of size %lld", (long long)at,
-                        STR_FMT(name), (long long)c[outside].size);
+        str text = index_error_text(r->arena, at, name, c[outside].size);
+        return run_fail(r, n, "%.*s", STR_FMT(text));
       }
     }
   }
@@ -140,8 +147,8 @@ bool interp_view(run *r, const node *n, value *out) {
 
 static bool bad_index(run *r, const node *n, int64_t at) {
   str name = r->g->axes.data[n->attr_axes[0]].name;
-  return run_fail(r, n, "index %lld is outside of axis %.*s of size %lld", (long long)at,
-                  STR_FMT(name), (long long)r->axis_size[n->attr_axes[0]]);
+  str text = index_error_text(r->arena, at, name, r->axis_size[n->attr_axes[0]]);
+  return run_fail(r, n, "%.*s", STR_FMT(text));
 }
 
 /// Operand strides of a tensor whose axis `along` is indexed: that axis is left out of the walk

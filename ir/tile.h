@@ -240,6 +240,7 @@ typedef struct step {
   str host_name;  // HOST: the extern function
   int nsites;
   span *sites;    // positions for the kernel's check sites
+  str *site_axes; // the axes that they index, for messages; null: unknown
   span at;        // for messages: the ops the step computes
   str what;       // short label, e.g. "softmax: reduce_max, exp, sum, div"
 } step;

@@ -30,6 +30,7 @@ typedef struct tile_call {
   const tile_symbol *symbols;
   int nsymbols;
   const span *sites;
+  const str *site_axes;
   bool round_each;
 } tile_call;
 

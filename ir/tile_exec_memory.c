@@ -159,8 +159,8 @@ bool exec_check(machine *m, const tstmt *s) {
     if (in->poison[lane]) return exec_fail(m, s, "checks an unspecified index");
     int64_t index = in->data[lane].i;
     if (index >= 0 && index < size) continue;
-    *m->error = str_printf(m->arena, "index %lld is outside of an axis of size %lld",
-                           (long long)index, (long long)size);
+    str name = m->call->site_axes ? m->call->site_axes[s->site] : (str){0};
+    *m->error = index_error_text(m->arena, index, name, size);
     *m->at = m->call->sites ? m->call->sites[s->site] : s->at;
     return false;
   } while (twalk_next(&w));

@@ -183,6 +183,7 @@ static bool run_kernel(runner *r, const step *s) {
                     .symbols = r->symbols.data,
                     .nsymbols = r->symbols.len,
                     .sites = s->sites,
+                    .site_axes = s->site_axes,
                     .round_each = r->round_each};
   if (kernel_execute(&call, r->error, r->at)) return true;
   *r->error = str_dup(r->arena, *r->error);

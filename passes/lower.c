@@ -136,6 +136,7 @@ static void add_kernel_step(lower *l, const group *grp) {
   s.bufs = b.arg_buffers.data;
   s.nsites = b.sites.len;
   s.sites = b.sites.data;
+  s.site_axes = b.site_axes.data;
   s.kernel = share_kernel(l, b.k);
   vec_push(l->a, &l->p->steps, s);
 }

@@ -49,6 +49,7 @@ typedef struct kbuild {
   kernel *k;
   vec(int) arg_buffers;  // program buffer of each kernel argument
   vec(span) sites;
+  vec(str) site_axes;
   scope *top, *scope;
   int extent[MAX_KERNEL_AXES];  // current extent of a kernel axis; 0 closed
   ix_pool *pool;                // of sigma: the survey's (axes are graph axes), then k->ix

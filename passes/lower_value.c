@@ -193,6 +193,7 @@ static tval *checked_index(kbuild *b, const node *n, tval *raw, ix size) {
     st->site = b->sites.len;
     st->at = n->at;
     vec_push(b->l->a, &b->sites, n->at);
+    vec_push(b->l->a, &b->site_axes, b->l->g->axes.data[n->attr_axes[0]].name);
     b->k->nsites = b->sites.len;
     kb_append(b, kb_scope_at(b, b->val_depth.data[v->id]), st);
   }

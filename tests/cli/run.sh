@@ -143,6 +143,15 @@ for target in cpu interp interp-tile; do
   expect 1 'several.tdsl:9:16: error[E0601]' run several.tdsl -e pick --dim N=3 \
     --in table=a.npy --target $target --in ids=9
 done
+"$tool" opt several.tdsl -e pick --to=tile >pick.ir
+for target in cpu interp interp-tile; do
+  expect 1 'index 9 is outside of axis V of size 9' run several.tdsl -e pick --dim N=3 \
+    --in table=a.npy --target $target --in ids=9
+done
+for target in cpu interp-tile; do
+  expect 1 'index 9 is outside of an axis of size 9' run pick.ir --dim N=3 --in table=a.npy \
+    --target $target --in ids=9
+done
 expect 0 '' run several.tdsl -e pick --dim N=3 --in table=a.npy --in ids=8
 
 # ---- opt, explain, list
