@@ -22,3 +22,5 @@ ix access_offset(ngen *g, const tstmt *s, int buf);
 void access_vectors(ngen *g, access *a);
 /// Of the element at g->at.
 lval access_pointer(ngen *g, const access *a);
+/// Two 16-bit elements to a word. A vector of halves, so that two conversions become one.
+lval gpu_pack_pair(ngen *g, dtype t, lval low, lval high);

@@ -34,7 +34,7 @@ void gpu_region(ngen *g, const tregion *r) {
       case TILE_SIZE: gpu_size(g, s); break;
       case TILE_INDEX: gpu_index(g, s); break;
       case TILE_LOAD: gpu_load(g, s); break;
-      case TILE_STORE: gpu_store(g, s); break;
+      case TILE_STORE: writeback_store(g, s) ? (void)0 : gpu_store(g, s); break;
       case TILE_ACCUM: gpu_accum(g, s); break;
       case TILE_REDUCE: gpu_reduce(g, s); break;
       case TILE_ARG: gpu_arg(g, s); break;

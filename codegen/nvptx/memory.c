@@ -274,8 +274,7 @@ static void load_elements(ngen *g, const access *a, lval pointer, lval *out) {
   }
 }
 
-/// Two 16-bit elements to a word. A vector of halves, so that two conversions become one.
-static lval pack_pair(ngen *g, dtype t, lval low, lval high) {
+lval gpu_pack_pair(ngen *g, dtype t, lval low, lval high) {
   LLVMBuilderRef b = g->e->builder;
   LLVMTypeRef element = t == DT_bf16 ? LLVMBFloatTypeInContext(g->e->context)
                         : t == DT_f16 ? LLVMHalfTypeInContext(g->e->context) : g->e->i16;
@@ -300,7 +299,7 @@ static void store_elements(ngen *g, const access *a, lval pointer, const lval *i
     for (int w = 0; w < words; w++) {
       lval word = NULL;
       if (bytes == 2 && n - w * per >= 2) {
-        word = pack_pair(g, a->type, in[w * 2], in[w * 2 + 1]);
+        word = gpu_pack_pair(g, a->type, in[w * 2], in[w * 2 + 1]);
       } else {
         for (int i = 0; i < per && w * per + i < n; i++) {
           lval part = LLVMBuildZExt(b, to_bits(g, a->type, in[w * per + i]), g->e->i32, "");

@@ -64,7 +64,14 @@ typedef struct memo {
 } memo;
 
 typedef struct pipe pipe;  // pipeline.h
-enum { CONSUMERS_BARRIER = 1 };
+enum { CONSUMERS_BARRIER = 1 };  // those after it: a warpgroup each
+
+/// A store by the copy engine, see writeback.c.
+typedef struct writeback {
+  const tstmt *store;
+  int m, n;  // axes of the value: rows and columns of the accumulator
+  int map;   // number in ngen.maps
+} writeback;
 
 /// Generates one kernel.
 typedef struct ngen {
@@ -100,6 +107,9 @@ typedef struct ngen {
   bool producing;          // the code being made is the producers'
   bool filling;            // stage loops copy asynchronously
   vec(tcf_map_info) maps;
+  vec(writeback) writebacks;
+  int staging_blocks;      // of a warpgroup
+  int64_t staging, staging_bytes;
   bool fence_locals;       // asynchronous instructions read on-chip buffers
   bool zero_locals;        // invalid lanes of what is stored to on-chip buffers are zeros
 } ngen;
@@ -190,6 +200,9 @@ ix gpu_at_bases(ngen *g, ix e);
 bool region_has_tensor_dot(const tregion *r, dot_unit unit);
 /// A statement whose result only dots on tensor cores use, and read in place.
 bool tensor_reads_in_place(ngen *g, const tstmt *s);
+/// Digits that the unit's accumulator has along M and N; 0: the layout is not of that kind.
+int tensor_m_digits(const axis_layout *l, dot_unit unit);
+int tensor_n_digits(const axis_layout *l);
 void tensor_dot(ngen *g, const tstmt *s);
 
 // ---- copy.c

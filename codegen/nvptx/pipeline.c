@@ -68,6 +68,17 @@ static bool producers_can_follow(ngen *g, const tregion *r) {
   return true;
 }
 
+/// Where shared memory has room for the staging.
+static void plan_writebacks(ngen *g) {
+  enum { SHARED_PER_BLOCK = 227 << 10, BESIDES = 4 << 10 };
+  int maps = g->maps.len;
+  writeback_plan(g);
+  if (producer_ring_bytes(g) + g->staging_bytes + BESIDES <= SHARED_PER_BLOCK) return;
+  g->writebacks.len = 0;
+  g->maps.len = maps;
+  g->staging_bytes = 0;
+}
+
 void pipeline_scan(ngen *g) {
   const kernel *k = g->k;
   scan_region(g, &k->body);
@@ -75,6 +86,7 @@ void pipeline_scan(ngen *g) {
   for (int i = 0; g->specialised && i < g->pipes.len; i++)
     g->specialised = producer_plan(g, g->pipes.data[i]);
   if (!g->specialised) g->maps.len = 0;
+  else plan_writebacks(g);
 }
 
 pipe *pipeline_of(ngen *g, const tstmt *s) {

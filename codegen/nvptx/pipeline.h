@@ -72,6 +72,21 @@ void producer_wait(ngen *g, pipe *p, lval index);
 void producer_release(ngen *g, pipe *p, lval index);
 void producer_step(ngen *g, pipe *p, lval index);
 
+int64_t producer_ring_bytes(const ngen *g);
+/// Dimension of the argument of a load or store that runs along the axis, alone and with coefficient
+/// 1; -1: none.
+int dimension_along(ngen *g, const tstmt *s, int axis);
+/// Lanes that are invalid lie outside the tensor, where the engine reads zeros and writes nothing.
+bool ends_with_tensor(ngen *g, const tstmt *s, int d, int axis, int64_t extent);
+bool pitches_fit(ngen *g, const tile_buf *t, int unit);
+int map_number(ngen *g, const tcf_map_info *map);
+
+// ---- writeback.c
+/// Finds the stores that the engine can do; adds the maps. Before the function is made.
+void writeback_plan(ngen *g);
+bool writeback_store(ngen *g, const tstmt *s);  // false: not one of them
+void writeback_close(ngen *g);                  // at the end of the kernel
+
 // ---- order of grid tiles
 /// Tile t of m by n, n fastest, becomes (*row, *column) in groups of rows that share the columns'
 /// operands in the cache.

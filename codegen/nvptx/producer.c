@@ -21,8 +21,7 @@ static int64_t constant_dim(ngen *g, const tile_buf *t, int d) {
   return n;
 }
 
-/// Dimension of the argument that runs along the axis, alone and with coefficient 1; -1: none.
-static int dimension_of(ngen *g, const tstmt *load, int axis) {
+int dimension_along(ngen *g, const tstmt *load, int axis) {
   const tile_buf *t = &g->k->bufs.data[load->buf];
   ix coef, rest;
   int64_t one;
@@ -36,8 +35,7 @@ static int dimension_of(ngen *g, const tstmt *load, int axis) {
   return found;
 }
 
-/// Lanes that are invalid lie outside the tensor, where the engine reads zeros.
-static bool ends_with_tensor(ngen *g, const tstmt *load, int d, int axis, int64_t extent) {
+bool ends_with_tensor(ngen *g, const tstmt *load, int d, int axis, int64_t extent) {
   ix size = g->k->axes.data[axis].size;
   int64_t divisor = ix_divisor(&g->ix, size);
   if (divisor && divisor % extent == 0) return true;
@@ -45,7 +43,7 @@ static bool ends_with_tensor(ngen *g, const tstmt *load, int d, int axis, int64_
   return ix_sub(&g->ix, g->k->bufs.data[load->buf].dims[d], before) == size;
 }
 
-static bool pitches_fit(ngen *g, const tile_buf *t, int unit) {
+bool pitches_fit(ngen *g, const tile_buf *t, int unit) {
   int bytes = dtype_bytes(t->type);
   int64_t one;
   if (!ix_is_const(&g->ix, t->strides[unit], &one) || one != 1) return false;
@@ -62,14 +60,14 @@ static bool plan_box(ngen *g, tma_copy *c, tcf_map_info *map) {
   int64_t inner = constant_dim(g, l, l_unit);
   c->panels = l->panel > 0 ? (int)((inner + l->panel - 1) / l->panel) : 1;
   if (l->panel > 0) inner = l->panel;
-  if (dimension_of(g, c->load, l->local_axes[l_unit]) != c->unit || inner * bytes % 16) return false;
+  if (dimension_along(g, c->load, l->local_axes[l_unit]) != c->unit || inner * bytes % 16) return false;
   map->box[0] = (int32_t)inner;
   c->step[c->unit] = (int)inner;
   c->panel_bytes = inner * bytes;
   for (int j = l->rank - 1; j >= 0; j--) {
     int64_t extent = constant_dim(g, l, j);
     if (j == l_unit) continue;
-    int d = dimension_of(g, c->load, l->local_axes[j]), at = 1;
+    int d = dimension_along(g, c->load, l->local_axes[j]), at = 1;
     if (d < 0) return false;
     while (at < t->rank && map_dimension(g->k, c->load->buf, at) != d) at++;
     if (at >= t->rank || (extent > 1 && at <= last)) return false;
@@ -101,13 +99,13 @@ static bool plan_copy(ngen *g, const tstmt *loop, tma_copy *c, tcf_map_info *map
     int64_t extent = constant_dim(g, l, j);
     if (!ix_is_axis(&g->ix, c->store->ix[j], &stored) || stored != axis) return false;
     if (tval_extent(c->load->out[0], axis) != extent) return false;  // in one step
-    int d = dimension_of(g, c->load, axis);
+    int d = dimension_along(g, c->load, axis);
     if (d < 0 || !ends_with_tensor(g, c->load, d, axis, extent)) return false;
   }
   return plan_box(g, c, map);
 }
 
-static int map_number(ngen *g, const tcf_map_info *map) {
+int map_number(ngen *g, const tcf_map_info *map) {
   for (int i = 0; i < g->maps.len; i++)
     if (!memcmp(&g->maps.data[i], map, sizeof *map)) return i;
   vec_push(g->arena, &g->maps, *map);
@@ -168,14 +166,22 @@ static void init_barriers(ngen *g) {
 
 // ---- the two roles
 
+int64_t producer_ring_bytes(const ngen *g) {
+  int64_t rings = 0;
+  for (int i = 0; i < g->pipes.len; i++) {
+    const pipe *p = g->pipes.data[i];
+    for (int k = 0; k < p->nfills; k++) rings += p->copies[k].bytes * p->loop->stages;
+  }
+  return rings;
+}
+
 /// Two blocks, where the schedule leaves it open and their rings and sums allow it.
 int producer_blocks(ngen *g) {
   enum { SHARED_OF_TWO = 112 << 10, SUMS_OF_TWO = 64 };
   if (g->k->blocks_per_sm) return g->k->blocks_per_sm;
-  int64_t rings = 0, sums = 0;
+  int64_t rings = producer_ring_bytes(g) + g->staging_bytes, sums = 0;
   for (int i = 0; i < g->pipes.len; i++) {
     const pipe *p = g->pipes.data[i];
-    for (int k = 0; k < p->nfills; k++) rings += p->copies[k].bytes * p->loop->stages;
     for (int k = 0; k < p->loop->nout; k++) {
       int64_t elements = 1;
       for (int d = 0; d < p->loop->out[k]->naxes; d++) elements *= p->loop->out[k]->extents[d];
@@ -224,6 +230,10 @@ void producer_split(ngen *g, void (*walk)(ngen *g)) {
     LLVMBuildStore(b, i32_of(g, 0), p->consumed);
     LLVMBuildStore(b, i32_of(g, 0), p->produced);
   }
+  if (g->writebacks.len) {
+    g->staging = (g->shared_top + 1023) / 1024 * 1024;
+    g->shared_top = g->staging + g->staging_bytes;
+  }
   init_barriers(g);
   LLVMBasicBlockRef compute = gpu_block(g), copy = gpu_block(g), end = gpu_block(g);
   lval first = i32_of(g, g->k->threads / WARP);
@@ -234,6 +244,7 @@ void producer_split(ngen *g, void (*walk)(ngen *g)) {
     give_registers(g, producer);
     if (producer) produce(g, walk);
     else walk(g);
+    if (!producer) writeback_close(g);
     scope_close(g, mark);
     LLVMBuildBr(b, end);
   }

@@ -26,6 +26,7 @@ typedef enum ptx_sreg { SREG_TID, SREG_CTAID, SREG_NCTAID } ptx_sreg;  // .x
 lval ptx_read(emit *e, ptx_sreg r);
 /// Barrier `id` (0..15) of all threads of the block, or of `count` of them (a multiple of 32).
 void ptx_barrier(emit *e, int id, int count);  // count 0: all
+void ptx_barrier_of(emit *e, lval id, int count);  // id known at run time: reserves all
 void ptx_barrier_arrive(emit *e, int id, int count);
 void ptx_barrier_warp(emit *e);
 /// The i32 or f32 of lane ^ mask; of lane `from`.

@@ -79,7 +79,7 @@ static ix first_coordinate(ngen *g, const tstmt *load, int d) {
   return ix_sub(&g->ix, gpu_at_bases(g, load->ix[d]), g->locals[load->buf].base[d]);
 }
 
-static int dimension_along(ngen *g, const tstmt *load, int axis) {
+static int operand_dimension(ngen *g, const tstmt *load, int axis) {
   ix coef, rest;
   int64_t one;
   for (int d = 0; d < g->k->bufs.data[load->buf].rank; d++)
@@ -102,7 +102,7 @@ static mma_operand operand_of(ngen *g, const tval *v, int axis_i, int axis_k) {
   const tile_buf *t = &g->k->bufs.data[load->buf];
   const local_place *p = &g->locals[load->buf];
   int bytes = dtype_bytes(t->type), unit = t->panel > 0 ? t->panel_dim : t->rank - 1;
-  int di = dimension_along(g, load, axis_i), dk = dimension_along(g, load, axis_k);
+  int di = operand_dimension(g, load, axis_i), dk = operand_dimension(g, load, axis_k);
   check(unit == di || unit == dk);
   mma_operand o = {.type = t->type, .k_unit = unit == dk, .swizzle = t->swizzle, .panel = t->panel};
   o.pitch = (int)p->strides[unit == dk ? di : dk] * bytes;
@@ -129,13 +129,12 @@ static bool is_digit(const axis_layout *l, int d, int size, int stride) {
   return d < l->ndigits && l->digits[d].size == size && l->digits[d].stride == stride;
 }
 
-/// Digits that the instruction has along the side; 0: the axis is not laid out so.
-static int m_digits(const axis_layout *l, dot_unit unit) {
+int tensor_m_digits(const axis_layout *l, dot_unit unit) {
   if (!l || !is_digit(l, 0, 8, 4) || !is_digit(l, 1, 2, 0)) return 0;
   return unit == DOT_MMA ? 2 : is_digit(l, 2, 4, 32) ? 3 : 0;
 }
 
-static int n_digits(const axis_layout *l) {
+int tensor_n_digits(const axis_layout *l) {
   return l && is_digit(l, 0, 2, 0) && is_digit(l, 1, 4, 1) ? 2 : 0;
 }
 
@@ -166,8 +165,8 @@ static mma_side side_of(ngen *g, const spread *s, int own) {
 static void find_sides(ngen *g, const tstmt *s, const shape *sh, int *m, int *n) {
   *m = *n = -1;
   for (int i = 0; i < sh->naxes; i++) {
-    if (m_digits(sh->on[i]->layout, s->unit)) *m = i;
-    else if (n_digits(sh->on[i]->layout)) *n = i;
+    if (tensor_m_digits(sh->on[i]->layout, s->unit)) *m = i;
+    else if (tensor_n_digits(sh->on[i]->layout)) *n = i;
     else if (sh->on[i]->extent > 1) *m = *n = g->k->axes.len;
   }
   if (*m < 0 || *n < 0 || *m == g->k->axes.len)
@@ -193,7 +192,7 @@ void tensor_dot(ngen *g, const tstmt *s) {
   mma_product p = {
       .a = operand_of(g, a, sh.axes[m], s->axes[0]),
       .b = operand_of(g, b, sh.axes[n], s->axes[0]),
-      .m = side_of(g, sh.on[m], m_digits(sh.on[m]->layout, s->unit)),
+      .m = side_of(g, sh.on[m], tensor_m_digits(sh.on[m]->layout, s->unit)),
       .n = side_of(g, sh.on[n], 2),
       .depth = tval_extent(a, s->axes[0]),
       .tid = g->tid,

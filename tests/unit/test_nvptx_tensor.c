@@ -30,5 +30,9 @@ Test(nvptx_tensor, wgmma_with_producers) {
   cr_expect_eq(nvptx_count(ptx, "setmaxnreg"), 2);
   cr_expect_eq(nvptx_count(ptx, ".reqntid 384"), 1);
   cr_expect_eq(nvptx_count(ptx, "st.shared"), 0);
+  // the result: two blocks of 64 columns by stmatrix, 16 columns each, and the engine
+  cr_expect_eq(nvptx_count(ptx, "stmatrix.sync.aligned.m8n8.x4"), 8);
+  cr_expect_eq(nvptx_count(ptx, "cp.async.bulk.tensor.2d.global.shared::cta"), 2);
+  cr_expect_eq(nvptx_count(ptx, "st.global"), 0);
   tile_fixture_free(&f);
 }

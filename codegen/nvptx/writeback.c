@@ -1,0 +1,192 @@
+// Results in the layout of wgmma's accumulators, written by the copy engine: a warpgroup puts blocks
+// of 64 x 64 16-bit elements into shared memory (stmatrix, swizzled), and one thread stores them.
+// Two blocks take turns, so that one is filled while the other is read. The engine clips what lies
+// outside of the tensor.
+#include "base/fault.h"
+#include "codegen/nvptx/access.h"
+#include "codegen/nvptx/host.h"
+#include "codegen/nvptx/pipeline.h"
+
+enum { WARPGROUP = 128, BLOCK = 64, ROW = 128, BLOCK_BYTES = BLOCK * ROW };
+
+// ---- which stores
+
+static const axis_layout *layout_of(const kernel *k, int axis, int extent) {
+  const thread_layout *l = &k->layouts.data[0];
+  for (int i = 0; i < l->axes.len; i++)
+    if (l->axes.data[i].axis == axis && l->axes.data[i].extent == extent) return &l->axes.data[i];
+  return NULL;
+}
+
+/// The axes of the value that are rows and columns of the accumulator; false: it is none.
+static bool find_sides(const kernel *k, const tval *v, int *m, int *n) {
+  *m = *n = -1;
+  for (int i = 0; i < v->naxes; i++) {
+    const axis_layout *l = layout_of(k, v->axes[i], v->extents[i]);
+    if (tensor_m_digits(l, DOT_WGMMA) && v->extents[i] % BLOCK == 0) *m = i;
+    else if (tensor_n_digits(l) && v->extents[i] % BLOCK == 0) *n = i;
+    else if (v->extents[i] > 1) return false;
+  }
+  return *m >= 0 && *n >= 0;
+}
+
+static bool plan_store(ngen *g, const tstmt *s, writeback *w) {
+  const kernel *k = g->k;
+  const tile_buf *t = &k->bufs.data[s->buf];
+  const tval *v = s->in[0];
+  int m, n;
+  if (t->local || s->nin != 1 || dtype_bytes(t->type) != 2 || t->rank > 5) return false;
+  if (!find_sides(k, v, &m, &n)) return false;
+  int row = dimension_along(g, s, v->axes[m]), column = dimension_along(g, s, v->axes[n]);
+  if (row < 0 || column != map_dimension(k, s->buf, 0) || !pitches_fit(g, t, column)) return false;
+  for (int i = 0; i < v->naxes; i++) {
+    int d = dimension_along(g, s, v->axes[i]);
+    if (d < 0 || !ends_with_tensor(g, s, d, v->axes[i], v->extents[i])) return false;
+  }
+  *w = (writeback){.store = s, .m = m, .n = n};
+  tcf_map_info map = {.word = KERNEL_SYMBOLS + g->program->symbols.len + s->buf,
+                      .rank = t->rank, .element_bytes = 2, .swizzle = ROW,
+                      .box = {BLOCK, 1, 1, 1, 1}};
+  for (int i = 1; i < t->rank; i++)
+    if (map_dimension(k, s->buf, i) == row) map.box[i] = BLOCK;
+  w->map = map_number(g, &map);
+  return true;
+}
+
+void writeback_plan(ngen *g) {
+  const tregion *r = &g->k->body;
+  int64_t warpgroups = g->k->threads / WARPGROUP;
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    writeback w;
+    if (s->kind != TILE_STORE || g->k->threads % WARPGROUP || !plan_store(g, s, &w)) continue;
+    vec_push(g->arena, &g->writebacks, w);
+    int blocks = s->in[0]->extents[w.n] > BLOCK ? 2 : 1;
+    if (blocks > g->staging_blocks) g->staging_blocks = blocks;
+  }
+  g->staging_bytes = warpgroups * g->staging_blocks * BLOCK_BYTES;
+}
+
+// ---- writing
+
+typedef struct writer {
+  const writeback *w;
+  lval group;    // warpgroup
+  lval first;    // i1: the thread that stores
+  lval staging;  // the warpgroup's
+  lval row, turn, half;  // of the lane: bytes to its row of a block, row % 8, 0 or 1
+} writer;
+
+static writer writer_new(ngen *g, const writeback *w) {
+  LLVMBuilderRef b = g->e->builder;
+  writer x = {.w = w};
+  lval lane = LLVMBuildAnd(b, g->tid, i32_of(g, 31), "");
+  lval warp = LLVMBuildAnd(b, g->warp, i32_of(g, 3), "");
+  lval thread = LLVMBuildAnd(b, g->tid, i32_of(g, WARPGROUP - 1), "");
+  x.group = LLVMBuildLShr(b, g->warp, i32_of(g, 2), "");
+  x.first = LLVMBuildICmp(b, LLVMIntEQ, thread, i32_of(g, 0), "");
+  lval base = LLVMBuildPtrToInt(b, g->smem, g->e->i32, "");
+  base = LLVMBuildAdd(b, base, i32_of(g, g->staging), "");
+  lval own = LLVMBuildMul(b, x.group, i32_of(g, g->staging_blocks * BLOCK_BYTES), "");
+  x.staging = LLVMBuildAdd(b, base, own, "");
+  lval row = LLVMBuildAdd(b, LLVMBuildShl(b, warp, i32_of(g, 4), ""),
+                          LLVMBuildAnd(b, lane, i32_of(g, 15), ""), "");
+  x.row = LLVMBuildMul(b, row, i32_of(g, ROW), "");
+  x.turn = LLVMBuildAnd(b, lane, i32_of(g, 7), "");
+  x.half = LLVMBuildLShr(b, lane, i32_of(g, 4), "");
+  return x;
+}
+
+/// Register of the value at the accumulator's position: block of 64 rows, half of the 16 rows of a
+/// warp, block of 8 columns, column of the thread's two.
+static lval sum_at(ngen *g, const shape *sh, const writer *x, int block, int half, int j, int c) {
+  int at = 0;
+  for (int i = 0; i < sh->naxes; i++) {
+    int reg = i == x->w->m ? 2 * block + half : i == x->w->n ? 2 * j + c : 0;
+    at = at * sh->on[i]->nregs + reg;
+  }
+  lval v = g->regs[x->w->store->in[0]->id][at];
+  return v ? v : gpu_zero(g, x->w->store->in[0]->type);
+}
+
+/// 64 rows by 64 columns, 16 columns an instruction: lane l gives row l % 16 of the warp's, and of
+/// two pieces of 8 columns the one l / 16.
+static void fill_block(ngen *g, const shape *sh, const writer *x, lval place, int block, int chunk) {
+  LLVMBuilderRef b = g->e->builder;
+  dtype t = x->w->store->in[0]->type;
+  for (int pair = 0; pair < BLOCK / 16; pair++) {
+    lval words[4];
+    for (int i = 0; i < 4; i++) {
+      int j = chunk * 8 + pair * 2 + i / 2;
+      words[i] = gpu_pack_pair(g, t, sum_at(g, sh, x, block, i % 2, j, 0),
+                               sum_at(g, sh, x, block, i % 2, j, 1));
+    }
+    lval piece = LLVMBuildAdd(b, x->half, i32_of(g, 2 * pair), "");
+    piece = LLVMBuildShl(b, LLVMBuildXor(b, piece, x->turn, ""), i32_of(g, 4), "");
+    lval at = LLVMBuildAdd(b, LLVMBuildAdd(b, place, x->row, ""), piece, "");
+    ptx_stmatrix(g->e, at, 4, false, words);
+  }
+}
+
+/// `row`, `column`: of the block within the grid tile.
+static void store_block(ngen *g, const writer *x, lval place, lval row, int column) {
+  const tstmt *s = x->w->store;
+  const tval *v = s->in[0];
+  const tile_buf *t = &g->k->bufs.data[s->buf];
+  int d_row = dimension_along(g, s, v->axes[x->w->m]), words = KERNEL_SYMBOLS;
+  words += g->program->symbols.len + g->k->nargs;
+  guard one = gpu_guard(g, x->first);
+  lval at[5];
+  for (int i = 0; i < t->rank; i++) {
+    int d = map_dimension(g->k, s->buf, i);
+    ix first = gpu_at_bases(g, s->ix[d]);
+    if (i == 0) first = ix_add(&g->ix, first, ix_const(&g->ix, column));
+    at[i] = gpu_ix32(g, first);
+    if (d == d_row) at[i] = LLVMBuildAdd(g->e->builder, at[i], row, "");
+  }
+  ptx_tma_store(g->e, place, LLVMGetParam(g->function, (unsigned)(words + x->w->map)), at, t->rank);
+  ptx_bulk_commit(g->e);
+  gpu_guard_end(g, one);
+}
+
+static void group_barrier(ngen *g, const writer *x) {
+  lval id = LLVMBuildAdd(g->e->builder, x->group, i32_of(g, CONSUMERS_BARRIER + 1), "");
+  ptx_barrier_of(g->e, id, WARPGROUP);
+}
+
+bool writeback_store(ngen *g, const tstmt *s) {
+  const writeback *w = NULL;
+  for (int i = 0; i < g->writebacks.len; i++)
+    if (g->writebacks.data[i].store == s) w = &g->writebacks.data[i];
+  if (!w) return false;
+  LLVMBuilderRef b = g->e->builder;
+  shape sh = gpu_shape_of(g, s->in[0]);
+  writer x = writer_new(g, w);
+  const spread *rows = sh.on[w->m];
+  int turn = 0;
+  for (int block = 0; block < rows->nregs / 2; block++)
+    for (int chunk = 0; chunk < sh.on[w->n]->extent / BLOCK; chunk++) {
+      lval offset = i32_of(g, turn * BLOCK_BYTES);
+      lval place = LLVMBuildAdd(b, x.staging, offset, "");
+      turn = (turn + 1) % g->staging_blocks;
+      guard one = gpu_guard(g, x.first);
+      ptx_bulk_wait(g->e, g->staging_blocks - 1, true);
+      gpu_guard_end(g, one);
+      group_barrier(g, &x);
+      fill_block(g, &sh, &x, place, block, chunk);
+      ptx_fence_async(g->e);
+      group_barrier(g, &x);
+      lval row = LLVMBuildMul(b, x.group, i32_of(g, BLOCK), "");
+      row = LLVMBuildAdd(b, row, i32_of(g, rows->pos[2 * block]), "");
+      store_block(g, &x, place, row, chunk * BLOCK);
+    }
+  return true;
+}
+
+void writeback_close(ngen *g) {
+  if (!g->writebacks.len) return;
+  lval thread = LLVMBuildAnd(g->e->builder, g->tid, i32_of(g, WARPGROUP - 1), "");
+  guard one = gpu_guard(g, LLVMBuildICmp(g->e->builder, LLVMIntEQ, thread, i32_of(g, 0), ""));
+  ptx_bulk_wait(g->e, 0, false);
+  gpu_guard_end(g, one);
+}
