@@ -242,15 +242,23 @@ static const tstmt *deciding_access(ngen *g, const tregion *r, int axis, const t
   return best;
 }
 
+/// The alignment in elements: 128 bytes, less where a walk of one step would become two; 0 none.
+static int early_alignment(const tstmt *s, int run, int bytes, int64_t length) {
+  int align = ALIGN_BYTES / bytes;
+  if (length > s->extent) return s->extent % align == 0 ? align : 0;
+  while (align >= run && length + align - 1 > s->extent) align /= 2;
+  return align >= run ? align : 0;
+}
+
 /// Where the walk starts instead of 0; 0 when it need not, or rows differ within a thread.
-static ix early_start(ngen *g, const tstmt *s) {
+static ix early_start(ngen *g, const tstmt *s, int64_t length) {
   const spread *on = spread_of(g, s->axis, s->extent);
   if (s->reverse || s->stages > 1 || on->run < 2 || !on->layout) return 0;
   const tstmt *access = deciding_access(g, s->body, s->axis, NULL);
   if (!access) return 0;
   const tile_buf *t = &g->k->bufs.data[access->buf];
-  int align = ALIGN_BYTES / dtype_bytes(t->type);
-  int n = g->k->axes.len;
+  int align = early_alignment(s, on->run, dtype_bytes(t->type), length), n = g->k->axes.len;
+  if (!align) return 0;
   ix *by = arena_array(g->arena, ix, n + 1), row = row_offset(g, access);
   for (int axis = 0; axis < n; axis++) {
     if (!ix_uses_axis(&g->ix, row, axis)) continue;
@@ -264,7 +272,7 @@ static ix early_start(ngen *g, const tstmt *s) {
   }
   row = ix_substitute(&g->ix, &g->ix, row, by, n);
   int64_t divisor = ix_divisor(&g->ix, row);
-  if (divisor % on->run == 0 || s->extent < align) return 0;
+  if (divisor % on->run == 0) return 0;
   ix down = ix_scale(&g->ix, ix_div(&g->ix, row, ix_const(&g->ix, align)), align);
   return ix_sub(&g->ix, down, row);
 }
@@ -272,8 +280,8 @@ static ix early_start(ngen *g, const tstmt *s) {
 /// The first step and the last ones with tests, those between without.
 static void early_walk(ngen *g, walk *w, ix start) {
   const tstmt *s = w->s;
-  int64_t e = s->extent, most = w->length + ALIGN_BYTES - 1;
-  int64_t steps = (most + e - 1) / e, inner = w->length / e;
+  int64_t e = s->extent, steps = w->length <= e ? 1 : (w->length + ALIGN_BYTES - 1 + e - 1) / e;
+  int64_t inner = w->length / e;
   lval count = i32_of(g, steps);
   w->early = true;
   w->start = start;
@@ -338,7 +346,7 @@ void gpu_loop(ngen *g, const tstmt *s) {
     known_walk(g, &w);
   } else if (known) {
     w.length = n < 0 ? 0 : outer && n > outer->extent ? outer->extent : n;
-    ix start = outer || !n ? 0 : early_start(g, s);
+    ix start = outer || !n ? 0 : early_start(g, s, w.length);
     if (start) early_walk(g, &w, start);
     else known_walk(g, &w);
   } else {
