@@ -14,7 +14,6 @@ typedef struct access {
   int along;        // axis of the vectors, -1 none
   int width;        // elements
   bool partial;     // vectors may be valid in part
-  int first_in;     // operand of s where the indirect coordinates start
 } access;
 
 ix access_offset(ngen *g, const tstmt *s, int buf);

@@ -49,7 +49,7 @@ bool gpu_copy_async(ngen *g, const tregion *r) {
   dtype t = load->out[0]->type;
   if (!uses_same_axes(g, store, load->out[0])) return false;
   access from = {.s = load, .buf = load->buf, .type = t};
-  access to = {.s = store, .buf = store->buf, .local = true, .type = t, .first_in = 1};
+  access to = {.s = store, .buf = store->buf, .local = true, .type = t};
   from.shape = to.shape = gpu_shape_of(g, load->out[0]);
   from.offset = access_offset(g, load, load->buf);
   to.offset = access_offset(g, store, store->buf);

@@ -133,11 +133,11 @@ ix access_offset(ngen *g, const tstmt *s, int buf) {
   return sum;
 }
 
-static bool moves_indirectly(ngen *g, const tstmt *s, int rank, int first_in, int axis) {
+static bool moves_indirectly(ngen *g, const tstmt *s, int rank, int axis) {
   (void)g;
   for (int i = 0; i < rank; i++)
     if (s->indirect && s->indirect[i] >= 0 &&
-        tval_extent(s->in[first_in + s->indirect[i]], axis))
+        tval_extent(s->in[s->indirect[i]], axis))
       return true;
   return false;
 }
@@ -186,7 +186,7 @@ void access_vectors(ngen *g, access *a) {
     if (!r || a->shape.on[i]->run < 2 || a->shape.on[i]->extent != r->extent) continue;
     if (!ix_affine(&g->ix, a->offset, axis, &coef, &rest)) continue;
     if (!ix_is_const(&g->ix, coef, &one) || one != 1) continue;
-    if (moves_indirectly(g, a->s, t->rank, a->first_in, axis)) continue;
+    if (moves_indirectly(g, a->s, t->rank, axis)) continue;
     int width = vector_width(g, a, axis);
     if (width <= a->width) continue;
     a->width = width;
@@ -221,7 +221,7 @@ lval access_pointer(ngen *g, const access *a) {
   lval at = gpu_ix64(g, rest);
   for (int i = 0; i < t->rank; i++)
     if (s->indirect && s->indirect[i] >= 0) {
-      lval v = indirect_value(g, s->in[a->first_in + s->indirect[i]]);
+      lval v = indirect_value(g, s->in[s->indirect[i]]);
       at = LLVMBuildAdd(b, at, LLVMBuildMul(b, v, gpu_ix64(g, t->strides[i]), ""), "");
     }
   LLVMTypeRef type = memory_type(g, a->type);
@@ -328,7 +328,7 @@ static void inside_buffer(ngen *g, const access *a, lval *ok) {
     ix_range left = ix_bounds(&g->ix, ix_sub(&g->ix, t->dims[i], c));
     if (!indirect && below.min >= 0 && left.min > 0) continue;
     lval v = gpu_ix64(g, c);
-    if (indirect) v = LLVMBuildAdd(b, v, indirect_value(g, a->s->in[a->first_in + a->s->indirect[i]]), "");
+    if (indirect) v = LLVMBuildAdd(b, v, indirect_value(g, a->s->in[a->s->indirect[i]]), "");
     *ok = gpu_both(g, *ok, LLVMBuildICmp(b, LLVMIntULT, v, gpu_ix64(g, t->dims[i]), ""));
   }
 }
@@ -548,7 +548,7 @@ static void store_partial(ngen *g, const access *a, lval all, const lval *values
 
 void gpu_store(ngen *g, const tstmt *s) {
   const tile_buf *t = &g->k->bufs.data[s->buf];
-  access a = {.s = s, .buf = s->buf, .local = t->local, .type = t->type, .first_in = 1};
+  access a = {.s = s, .buf = s->buf, .local = t->local, .type = t->type};
   a.shape = store_shape(g, s, t);
   a.offset = access_offset(g, s, s->buf);
   access_vectors(g, &a);
