@@ -95,6 +95,15 @@ static double needed_flops(const explainer *x, const group *grp) {
   return total;
 }
 
+/// Half floats are multiplied on tensor cores.
+static double peak_of(const target_info *t, const group *grp) {
+  double plain = t->flops_per_second * t->cores;
+  const node *dot = grp->kind == GROUP_CONTRACT ? grp->anchor : NULL;
+  bool half = dot && (dot->in[0]->type == DT_f16 || dot->in[0]->type == DT_bf16) &&
+              dot->in[1]->type == dot->in[0]->type;
+  return t->sm && half && t->tensor_flops_per_second > 0 ? t->tensor_flops_per_second : plain;
+}
+
 static void add_cost(explainer *x, explain_kernel *k, const group *grp) {
   candidate c = as_candidate(x, grp);
   cost r = fuse_cost(&c, x->t, &x->scratch);
@@ -104,11 +113,13 @@ static void add_cost(explainer *x, explain_kernel *k, const group *grp) {
     k->inputs.data[i].bytes = (int64_t)touched[id];
     x->param_bytes[id] = fmax(x->param_bytes[id], touched[id]);
   }
-  double bandwidth = x->t->bytes_per_second, peak = x->t->flops_per_second * x->t->cores;
+  double bandwidth = x->t->bytes_per_second, peak = peak_of(x->t, grp);
   k->bytes_read = r.bytes_read;
   k->bytes_written = r.bytes_written;
   k->flops = r.flops;
   k->seconds = r.seconds;
+  k->memory_seconds = r.memory_seconds;
+  k->compute_seconds = r.compute_seconds;
   k->needed_flops = fmin(r.flops, needed_flops(x, grp));
   k->needed_bytes = r.bytes_read + r.bytes_written;
   for (int i = 0; i < k->inputs.len; i++)
@@ -124,6 +135,14 @@ static void add_cost(explainer *x, explain_kernel *k, const group *grp) {
   k->roof_share = k->seconds > 0 ? k->roof_seconds / k->seconds : 0;
   k->bound = r.memory_seconds > r.compute_seconds ? BOUND_MEMORY : BOUND_COMPUTE;
   if (r.launch_seconds > fmax(r.memory_seconds, r.compute_seconds)) k->bound = BOUND_LAUNCH;
+}
+
+/// With its schedule on a GPU, the kernel's prediction takes the blocks into account.
+static void add_schedule(const explainer *x, explain_kernel *k, const kernel *lowered) {
+  double launch = k->seconds - fmax(k->memory_seconds, k->compute_seconds);
+  k->schedule = explain_kernel_schedule(x->a, lowered, x->t);
+  k->seconds = explain_gpu_seconds(x->t, &k->schedule, k->memory_seconds, k->compute_seconds, launch);
+  k->roof_share = k->seconds > 0 ? k->roof_seconds / k->seconds : 0;
 }
 
 // ---- limits
@@ -213,7 +232,7 @@ static void add_edges(const explainer *x, explain_kernel *k) {
   }
 }
 
-static void add_kernel(explainer *x, const group *grp) {
+static void add_kernel(explainer *x, const group *grp, const kernel *lowered) {
   explain_kernel k = {.number = grp->kernel, .kind = grp->kind, .what = list_ops(x->a, grp)};
   const node *center = grp->anchor           ? grp->anchor
                        : grp->reductions.len ? grp->reductions.data[0]
@@ -230,6 +249,7 @@ static void add_kernel(explainer *x, const group *grp) {
   add_buffers(x, &k, grp);
   add_edges(x, &k);
   add_cost(x, &k, grp);
+  if (lowered) add_schedule(x, &k, lowered);
   add_limits(x, &k);
   x->e->bytes += k.bytes_read + k.bytes_written;
   x->e->flops += k.flops;
@@ -247,6 +267,20 @@ static void add_assumptions(const explainer *x) {
   }
 }
 
+/// On a GPU, the kernel of each group; null: it has none.
+static const kernel **lowered_kernels(const explainer *x, const group *groups, int count,
+                                      const pass_options *options) {
+  const kernel **kernels = arena_array(x->a, const kernel *, count);
+  if (!x->t->sm) return kernels;
+  const program *p = lower_to_tiles(x->a, x->g, options);
+  for (int i = 0, step = 0; i < count; i++) {
+    if (group_is_empty(x->g, &groups[i])) continue;
+    if (p->steps.data[step].kind == STEP_KERNEL) kernels[i] = p->kernels.data[p->steps.data[step].kernel];
+    step++;
+  }
+  return kernels;
+}
+
 explanation *graph_explain(arena *a, const graph *g, const pass_options *options) {
   explanation *e = arena_new(a, explanation);
   *e = (explanation){.function = g->name, .target = target_or_default(options)};
@@ -261,7 +295,8 @@ explanation *graph_explain(arena *a, const graph *g, const pass_options *options
   add_assumptions(&x);
   for (int i = 0; i < g->outputs.len; i++)
     e->needed_bytes += node_bytes(g, g->outputs.data[i].value);
-  for (int i = 0; i < count; i++) add_kernel(&x, &groups[i]);
+  const kernel **lowered = lowered_kernels(&x, groups, count, options);
+  for (int i = 0; i < count; i++) add_kernel(&x, &groups[i], lowered[i]);
   for (int i = 0; i < g->nparams; i++) e->needed_bytes += x.param_bytes[i];
   return e;
 }

@@ -24,6 +24,19 @@ typedef struct explain_edge {
   int other_kernel;        // of the producer when not fused; -1 a parameter or none
 } explain_edge;
 
+/// How a kernel runs on a GPU.
+typedef struct explain_schedule {
+  int threads;           // of a block; 0: not a GPU's kernel
+  int producer_threads;  // further ones, which copy operands
+  int64_t tiles;         // of the grid
+  int64_t shared_bytes;  // on-chip buffers of a block
+  int resident;          // blocks on a multiprocessor, by threads and on-chip memory
+  bool persistent;       // blocks stay and walk the tiles
+  double occupancy;      // share of a multiprocessor's threads
+  const char *unit;      // what multiplies in a contraction, or null
+  str layout;            // who holds what, as in the tile IR
+} explain_schedule;
+
 typedef struct explain_kernel {
   int number;
   group_kind kind;
@@ -39,11 +52,13 @@ typedef struct explain_kernel {
   double needed_bytes;      // of params and outputs of the function only
   double intensity;         // flops per byte
   double attainable;        // flops per second the roofline allows at this intensity
+  double memory_seconds, compute_seconds;  // its traffic, its arithmetic at full speed
   double seconds;           // predicted
   double roof_seconds;      // its bytes and needed flops at full speed
   double roof_share;        // roof_seconds / seconds, 0 to 1
   double measured_seconds;  // 0: not run
   explain_bound bound;
+  explain_schedule schedule;
   vec(str) limits;  // what keeps it from the roofline and what the remainder needs, a line each
 } explain_kernel;
 
@@ -58,6 +73,13 @@ typedef struct explanation {
 } explanation;
 
 const char *group_kind_name(group_kind k);
+
+/// The schedule of a kernel of tile IR, with sizes that are symbols as estimated.
+explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target_info *t);
+/// Time of a kernel with this schedule, given what its traffic and its arithmetic take at full
+/// speed.
+double explain_gpu_seconds(const target_info *t, const explain_schedule *s, double memory,
+                           double compute, double launch);
 
 /// Explains a fused graph; everything is allocated in a.
 explanation *graph_explain(arena *a, const graph *g, const pass_options *options);

@@ -8,5 +8,7 @@ void explain_put_seconds(strbuf *out, double s);
 void explain_put_position(strbuf *out, const diag_list *files, span at, bool with_file);
 /// "350 MB moved (1.4 GB without fusion, 44 MB at least), 22 GFLOP, predicted 64 ms"
 void explain_put_totals(strbuf *out, const explanation *e);
+/// "2048 blocks of 256 threads, 8 on a multiprocessor (100% of its threads), 33 kB on chip, mma"
+void explain_put_schedule(strbuf *out, const explain_schedule *s);
 const char *explain_role_note(explain_role role);
 const char *explain_bound_text(explain_bound b);

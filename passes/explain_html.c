@@ -120,6 +120,15 @@ static void put_costs(strbuf *out, const explain_kernel *k) {
                  "</td></tr>\n", percent, percent);
 }
 
+static void put_schedule(strbuf *out, const explain_schedule *s) {
+  if (!s->threads) return;
+  sb_puts(out, "<tr><th>schedule</th><td>");
+  explain_put_schedule(out, s);
+  sb_puts(out, "</td><td><code>");
+  put_escaped(out, s->layout);
+  sb_puts(out, "</code></td></tr>\n");
+}
+
 static void put_kernel(strbuf *out, const explanation *e, const diag_list *files,
                        const explain_kernel *k) {
   sb_printf(out, "<h3 id=\"%.*s-%d\">kernel %d, %s: ", STR_FMT(e->function), k->number, k->number,
@@ -129,6 +138,7 @@ static void put_kernel(strbuf *out, const explanation *e, const diag_list *files
   put_buffers(out, "reads", k->inputs.data, k->inputs.len);
   put_buffers(out, "writes", k->outputs.data, k->outputs.len);
   put_costs(out, k);
+  put_schedule(out, &k->schedule);
   sb_puts(out, "</table>\n<table>\n");
   for (int fused = 1; fused >= 0; fused--)
     for (int i = 0; i < k->edges.len; i++)

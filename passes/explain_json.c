@@ -62,6 +62,15 @@ static void set_costs(json_t *o, const explain_kernel *k) {
                       k->measured_seconds > 0 ? json_real(k->measured_seconds) : json_null());
 }
 
+static json_t *schedule(const explain_schedule *s) {
+  if (!s->threads) return json_null();
+  return json_pack("{s:i, s:i, s:I, s:b, s:I, s:i, s:f, s:o, s:o}", "threads", s->threads,
+                   "producer_threads", s->producer_threads, "tiles", (json_int_t)s->tiles,
+                   "persistent", s->persistent, "shared_bytes", (json_int_t)s->shared_bytes,
+                   "resident_blocks", s->resident, "occupancy", s->occupancy, "unit",
+                   s->unit ? json_string(s->unit) : json_null(), "layout", text(s->layout));
+}
+
 static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {
   json_t *o = json_pack("{s:i, s:s, s:o, s:i}", "kernel", k->number, "kind",
                         group_kind_name(k->kind), "what", text(k->what), "operators",
@@ -77,6 +86,7 @@ static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {
   json_object_set_new(o, "inputs", buffers(k->inputs.data, k->inputs.len));
   json_object_set_new(o, "outputs", buffers(k->outputs.data, k->outputs.len));
   set_costs(o, k);
+  json_object_set_new(o, "schedule", schedule(&k->schedule));
   json_object_set_new(o, "edges", edges);
   json_object_set_new(o, "limits", limits);
   return o;

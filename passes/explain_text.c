@@ -7,6 +7,8 @@
 //     reads      x bf16[N, D] 786 kB, w1 bf16[D, H] 4.7 MB
 //     writes     %9 bf16[N, H] 3.1 MB (intermediate)
 //     costs      2.4 GFLOP, 8.6 MB, 281 flop/byte: compute bound, predicted 12 ms, 100% of roof
+//     schedule   1024 blocks of 256 threads ...     on a GPU
+//     layout     M:128 = t8@4 r2 t4@32 t2@128, ...
 //     fused      dot %4 -> add %5: epilogue, saves 12.6 MB                     3:12 -> 3:24
 //     not fused  ...
 //     limits     ...
@@ -39,6 +41,16 @@ static void put_costs(strbuf *out, const explain_kernel *k) {
     sb_printf(out, ", %.0f%%", 100 * k->roof_seconds / k->measured_seconds);
   }
   sb_putc(out, '\n');
+}
+
+static void put_schedule(strbuf *out, const explain_schedule *s) {
+  if (!s->threads) return;
+  put_heading(out, "schedule");
+  explain_put_schedule(out, s);
+  sb_putc(out, '\n');
+  if (!s->layout.len) return;
+  put_heading(out, "layout");
+  sb_printf(out, "%.*s\n", STR_FMT(s->layout));
 }
 
 static void put_edge(strbuf *out, const diag_list *files, const explain_edge *e) {
@@ -78,6 +90,7 @@ static void put_kernel(strbuf *out, const diag_list *files, const explain_kernel
   put_buffers(out, "reads", k->inputs.data, k->inputs.len);
   put_buffers(out, "writes", k->outputs.data, k->outputs.len);
   put_costs(out, k);
+  put_schedule(out, &k->schedule);
   for (int fused = 1; fused >= 0; fused--)
     for (int i = 0; i < k->edges.len; i++)
       if (k->edges.data[i].why.fused == fused) put_edge(out, files, &k->edges.data[i]);

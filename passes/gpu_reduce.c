@@ -155,6 +155,17 @@ static int fit_columns(const kbuild *b, gpu_rows *g, int columns, int threads) {
   return 0;
 }
 
+/// Threads along the rows: more than `lanes` where columns are short, while there are blocks enough.
+static int threads_across(const kbuild *b, const gpu_rows *g, int lanes) {
+  int along_r = 1;
+  for (int i = 0; i < g->p.nkr; i++) along_r *= g->r_share[i].threads;
+  int64_t rows = row_count(b, g);
+  while (lanes * along_r < GPU_BLOCK &&
+         rows / ((int64_t)lanes * 2 * g->vector) >= 2 * b->l->target->cores)
+    lanes *= 2;
+  return lanes;
+}
+
 /// Lanes along the rows: whole memory sectors, yet enough blocks.
 static void plan_across(const kbuild *b, gpu_rows *g, bool constant) {
   int columns = columns_of_block(b, g), vector = 0;
@@ -173,7 +184,7 @@ static void plan_across(const kbuild *b, gpu_rows *g, bool constant) {
     deal_reduced(b, g, along_r);
     cut_repeats(g, g->vector < 4 ? 8 : 4);
   }
-  deal_rows(b, g, columns / g->vector);
+  deal_rows(b, g, threads_across(b, g, columns / g->vector));
 }
 
 // ---- layouts

@@ -45,6 +45,21 @@ static void check_group(const graph *g, group *grp, const uint8_t *stored, uint8
           reason_text(v.why), v.node);
 }
 
+static bool is_empty(const graph *g, const node *n) {
+  for (int i = 0; i < n->naxes; i++) {
+    int64_t size;
+    if (ix_is_const(&g->ix, graph_axis_size(g, n->axes[i]), &size) && size == 0) return true;
+  }
+  return false;
+}
+
+bool group_is_empty(const graph *g, const group *grp) {
+  if (grp->kind == GROUP_OPAQUE) return false;
+  for (int i = 0; i < grp->outputs.len; i++)
+    if (!is_empty(g, grp->outputs.data[i])) return false;
+  return true;
+}
+
 group *graph_groups(const graph *g, arena *a, int *count) {
   check(g->fused);
   group *groups = arena_array(a, group, g->nkernels);

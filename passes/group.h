@@ -44,5 +44,8 @@ typedef struct group {
   vec(node *) reductions;
 } group;
 
+/// Nothing it makes has elements: no kernel is needed. Never so of calls.
+bool group_is_empty(const graph *g, const group *grp);
+
 /// The groups of a fused graph in order; check()s the rules above.
 group *graph_groups(const graph *g, arena *a, int *count);

@@ -122,9 +122,7 @@ bool lower_is_empty(const lower *l, const node *n) {
 }
 
 static void add_kernel_step(lower *l, const group *grp) {
-  bool empty = true;
-  for (int i = 0; i < grp->outputs.len; i++) empty &= lower_is_empty(l, grp->outputs.data[i]);
-  if (empty) return;
+  if (group_is_empty(l->g, grp)) return;
   kbuild b;
   kb_init(&b, l, grp, "");
   if (l->target->sm)

@@ -2,6 +2,7 @@
 #include <jansson.h>
 
 #include "passes/explain.h"
+#include "gpu_target.h"
 #include "passes_support.h"
 
 static arena A;
@@ -87,6 +88,34 @@ Test(passes_explain, json_reads_back_with_the_same_figures) {
   cr_assert_str_eq(json_string_value(json_object_get(edge, "reason")), "epilogue");
   cr_assert_eq(json_integer_value(json_object_get(json_object_get(edge, "consumer_at"), "line")), 6);
   json_decref(root);
+}
+
+Test(passes_explain, kernels_of_a_gpu_show_their_schedule) {
+  diag_list files = {.arena = &A};
+  module m = {.arena = &A};
+  cr_assert(module_parse(&A, &files, diag_add_file(&files, STR("mlp.ir"), str_from(mlp_text)), &m));
+  arena scratch = {0};
+  pass_options options = {.target = &gpu_target};
+  pass_ctx ctx = {m.graphs.data[0], &scratch, &options, &files};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  explanation *e = graph_explain(&A, ctx.graph, &options);
+  strbuf out = sb_new(&A);
+  explain_text(e, &files, &out);
+  const explain_schedule *dot = &e->kernels.data[0].schedule, *rows = &e->kernels.data[1].schedule;
+  cr_expect_str_eq(dot->unit, "fma");
+  cr_expect_gt(dot->shared_bytes, 0);
+  cr_expect_eq(rows->unit, NULL);
+  cr_expect_eq(rows->shared_bytes, 0);
+  cr_expect(rows->occupancy > 0 && rows->occupancy <= 1);
+  cr_expect(strstr(out.data, "  schedule   "), "%s", out.data);
+  cr_expect(strstr(out.data, "  layout     "), "%s", out.data);
+  arena_free(&scratch);
+}
+
+Test(passes_explain, a_cpu_has_no_threads_in_blocks) {
+  diag_list files = {0};
+  explanation *e = explain(&files, mlp_text);
+  cr_expect_eq(e->kernels.data[0].schedule.threads, 0);
 }
 
 Test(passes_explain, unknown_sizes_are_named) {

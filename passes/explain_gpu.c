@@ -1,0 +1,115 @@
+// How kernels run on a GPU: their blocks, what of a multiprocessor these take, and the time that
+// follows, by a model of the device:
+//
+// - memory is at full speed when enough threads are resident to keep the bytes in flight that
+//   bandwidth times latency asks for;
+// - arithmetic is at full speed when the blocks fill the multiprocessors evenly.
+#include <math.h>
+
+#include "ir/tile_text.h"
+#include "passes/explain_format.h"
+
+/// Bytes of on-chip buffers that are alive at once in the region, rings of stages included.
+static int64_t shared_bytes(const kernel *k, const tregion *r, int copies) {
+  int64_t own = 0, inner = 0;
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->kind == TILE_LOCAL) {
+      const tile_buf *b = &k->bufs.data[s->buf];
+      int64_t elements = 1;
+      for (int d = 0; d < b->rank; d++) {
+        int64_t dim = ix_estimate(&k->ix, b->dims[d]);
+        if (d + 1 == b->rank) dim += b->pad;
+        if (b->panel && d == b->panel_dim) dim = (dim + b->panel - 1) / b->panel * b->panel;
+        elements *= dim;
+      }
+      own += elements * dtype_bytes(b->type) * copies;
+    }
+    int ring = s->kind == TILE_LOOP && s->stages > 1 ? s->stages : 1;
+    if (s->body) inner = fmax((double)inner, (double)shared_bytes(k, s->body, ring));
+    if (s->other) inner = fmax((double)inner, (double)shared_bytes(k, s->other, 1));
+  }
+  return own + inner;
+}
+
+static int64_t grid_tiles(const kernel *k) {
+  int64_t tiles = 1;
+  for (int i = 0; i < k->grid.len; i++) {
+    int64_t size = ix_estimate(&k->ix, k->axes.data[k->grid.data[i].axis].size);
+    tiles *= (size + k->grid.data[i].extent - 1) / k->grid.data[i].extent;
+  }
+  return tiles > 0 ? tiles : 1;
+}
+
+static const char *dot_unit_of(const tregion *r) {
+  static const char *const names[] = {"fma", "mma", "wgmma"};
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->kind == TILE_DOT) return names[s->unit];
+    const char *below = s->body ? dot_unit_of(s->body) : NULL;
+    if (below) return below;
+  }
+  return NULL;
+}
+
+/// "N:8 = t8@32, T:1024 = r8 t32@1 r4", without the words around it.
+static str layout_text(arena *a, const kernel *k) {
+  strbuf all = sb_new(a);
+  kernel first = *k;
+  first.layouts.len = k->layouts.len ? 1 : 0;
+  tile_print_layouts(&first, &all);
+  str text = sb_str(&all);
+  int begin = 0, end = text.len;
+  while (begin < end && text.ptr[begin] != '{') begin++;
+  if (begin < end) begin++;
+  while (begin < end && text.ptr[begin] == ' ') begin++;
+  while (end > begin && (text.ptr[end - 1] == ' ' || text.ptr[end - 1] == '}')) end--;
+  return (str){text.ptr + begin, end - begin};
+}
+
+static int resident_blocks(const target_info *t, const explain_schedule *s) {
+  enum { MOST = 32, RESERVED = 1024 };  // per multiprocessor; bytes that each block takes besides
+  int threads = s->threads + s->producer_threads;
+  int64_t by_threads = t->threads_per_core / threads;
+  int64_t by_memory = t->l1_bytes / (s->shared_bytes + RESERVED);
+  int64_t n = by_threads < by_memory ? by_threads : by_memory;
+  return n > MOST ? MOST : n < 1 ? 1 : (int)n;
+}
+
+explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target_info *t) {
+  explain_schedule s = {.threads = k->threads, .producer_threads = 32 * k->producer_warps};
+  s.tiles = grid_tiles(k);
+  s.shared_bytes = shared_bytes(k, &k->body, 1);
+  s.resident = resident_blocks(t, &s);
+  if (k->blocks_per_sm && s.resident > k->blocks_per_sm) s.resident = k->blocks_per_sm;
+  s.persistent = k->blocks_per_sm > 0;
+  s.occupancy = (double)s.resident * (s.threads + s.producer_threads) / t->threads_per_core;
+  s.unit = dot_unit_of(&k->body);
+  s.layout = layout_text(a, k);
+  return s;
+}
+
+double explain_gpu_seconds(const target_info *t, const explain_schedule *s, double memory,
+                           double compute, double launch) {
+  enum { LATENCY_NS = 700, BYTES_OF_THREAD = 32 };
+  double room = (double)t->cores * s->resident, blocks = fmin((double)s->tiles, room);
+  double in_flight = blocks * s->threads * BYTES_OF_THREAD;
+  double wanted = t->bytes_per_second * 1e-9 * LATENCY_NS;
+  bool copies = s->unit && s->producer_threads;  // rings of whole stages are in flight
+  double share = copies ? fmin(1, blocks / t->cores) : fmin(1, in_flight / wanted);
+  double rounds = ceil((double)s->tiles / t->cores) * t->cores;
+  return fmax(memory / share, compute * rounds / (double)s->tiles) + launch;
+}
+
+void explain_put_schedule(strbuf *out, const explain_schedule *s) {
+  sb_printf(out, "%lld %s of %d threads", (long long)s->tiles,
+            s->persistent ? "tiles for resident blocks" : s->tiles == 1 ? "block" : "blocks", s->threads);
+  if (s->producer_threads) sb_printf(out, " and %d that copy", s->producer_threads);
+  sb_printf(out, ", %d on a multiprocessor (%.0f%% of its threads)", s->resident, 100 * s->occupancy);
+  if (s->shared_bytes) {
+    sb_puts(out, ", ");
+    explain_put_scaled(out, (double)s->shared_bytes, "B");
+    sb_puts(out, " on chip");
+  }
+  if (s->unit) sb_printf(out, ", %s", s->unit);
+}
