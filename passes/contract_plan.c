@@ -138,9 +138,10 @@ enum {
   // Starting a loop on several threads: the lines of the job and of the operands move between
   // cores, twice a microsecond when everyone is awake.
   FORK_NS = 2000,
-  TILE_NS = 300,      // taking a tile
-  ENTRY_NS = 100,     // of a batch: its edges and addresses
-  LATE_PERCENT = 20,  // of a tile: what is waited for when a thread starts late or is interrupted
+  TILE_NS = 300,       // taking a tile
+  ENTRY_NS = 100,      // of a batch: its edges and addresses
+  STREAM_ROW_NS = 40,  // a row of b in a tile that reads it once: until its lines come steadily
+  LATE_PERCENT = 20,   // of a tile: what is waited for when a thread starts late or is interrupted
 };
 
 /// Predicted seconds of the whole contraction with grid tiles of mt x nt.
@@ -156,6 +157,11 @@ static double tiling_seconds(const kbuild *b, const contract_plan *p, int64_t mt
   // converting take longer.
   double pack_rate = t->l2_bytes_per_second / 4 / (p->transposes_b ? 4 : 2);
   if (p->pack_b) seconds += (double)nt * kd / pack_rate;
+  if (p->stream_b) {
+    double reading = (double)nt * kd * 4 * (double)cores / t->bytes_per_second;
+    if (reading > seconds) seconds = reading;
+    seconds += kd * 1e-9 * STREAM_ROW_NS;
+  }
   if (p->pack_a) seconds += (double)mt * kd / pack_rate;
   else seconds += (double)mt * kd * 4 / t->l2_bytes_per_second;
   // The block of b stays in the second-level cache while rows pass by, or comes again each time.

@@ -91,7 +91,8 @@ static tval *dot_step(kbuild *b, const contract_plan *p, tval *sum) {
 }
 
 /// The contraction over the current range of K, one step at a time. Where a is read in place
-/// from a large buffer, its next rows are fetched line by line meanwhile.
+/// from a large buffer, its next rows are fetched line by line meanwhile; where b is read once, its
+/// next columns.
 static tval *contract(kbuild *b, const contract_plan *p, tval *start) {
   if (!p->nkk) {  // an outer product
     tval *x = operand(b, p, p->a), *y = operand(b, p, p->b);
@@ -112,6 +113,8 @@ static tval *contract(kbuild *b, const contract_plan *p, tval *start) {
   }
   const tregion *loads = b->scope->region;
   sum = dot_step(b, p, sum);
+  // Rows of b far apart are too many streams for the processor to follow.
+  if (p->stream_b) kb_prefetch_next(b, loads, p->lanes, 2 * (int64_t)p->nr, 2, 0);
   for (; opened; opened--) {
     sum = kb_end_loop(b, &sum, 1)[0];
     if (fetch && opened == p->nkk + 1)

@@ -97,6 +97,17 @@ Test(lower_schedule, weights_of_few_rows_are_fetched_ahead) {
   arena_free(&a);
 }
 
+Test(lower_schedule, weights_read_once_are_fetched_ahead) {
+  arena a = {0};
+  program *p = lowered(&a,
+                       "graph @f(%x: f32[M, K], %w: f32[K, N]) {\n  axis M = 16\n  axis K = 4096\n"
+                       "  axis N = 4096\n  %2 = dot %x, %w over K : f32[M, N]\n  return %2\n}\n", 2);
+  cr_assert(mentions(&a, p, "prefetch a1[K, N + 96] level 2"));
+  cr_assert_leq(tiles(p), 4, "long stretches of the rows");
+  cr_assert_geq(tiles(p), 2);
+  arena_free(&a);
+}
+
 static program *transposed(arena *a, int rows, int columns) {
   strbuf out = sb_new(a);
   sb_printf(&out,
