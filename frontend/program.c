@@ -19,8 +19,9 @@ str nearest_name(str name, const str *candidates, int n) {
 
 static bool is_std(str path) { return str_eqz(path, "std") || str_eqz(path, "std.tdsl"); }
 
+/// Among the files of the user; the library is the first unit.
 static unit *find_unit(program *p, str name) {
-  for (int i = 0; i < p->units.len; i++)
+  for (int i = 1; i < p->units.len; i++)
     if (str_eq(p->diags->files.data[p->units.data[i]->file - 1].path, name))
       return p->units.data[i];
   return NULL;
@@ -50,7 +51,7 @@ static void load_import(program *p, str importer, import_decl import) {
 }
 
 static void load_files(program *p, uint32_t file) {
-  add_unit(p, diag_add_file(p->diags, STR("std.tdsl"), frontend_std_text()));
+  add_unit(p, diag_add_file(p->diags, STR("std/std.tdsl"), frontend_std_text()));
   add_unit(p, file);
   // Units grow while they are walked: imports of imports come later in the list.
   for (int i = 1; i < p->units.len; i++) {
