@@ -26,7 +26,7 @@ static const builtin builtins[] = {
     {"argmin", BUILTIN_ARG, OP_argmin, 0, 2, 2, "argmin(x, AXIS)"},
     {"argmax", BUILTIN_ARG, OP_argmax, 0, 2, 2, "argmax(x, AXIS)"},
     SCAN(cumsum), SCAN(cumprod), SCAN(cummax), SCAN(cummin),
-    {"dot", BUILTIN_DOT, OP_dot, 0, 3, -1, "dot(a, b, AXIS...)"},
+    {"dot", BUILTIN_DOT, OP_dot, 0, 2, -1, "dot(a, b, AXIS...)"},
     {"index", BUILTIN_INDEX, OP_index, 0, 1, 1, "index(AXIS)"},
     {"linear_index", BUILTIN_LINEAR_INDEX, OP_index, 0, 1, -1, "linear_index(AXIS...)"},
     {"random_bits", BUILTIN_RANDOM_BITS, OP_random_bits, 0, 2, 2, "random_bits(key, counter)"},

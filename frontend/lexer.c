@@ -189,14 +189,15 @@ static void lex_bad(lexer *l) {
     diag_error(l->diags, DIAG_bad_character, at, "control character 0x%02x", c);
     return add(l, TOK_BAD, begin);
   }
-  diag *d = diag_error(l->diags, DIAG_bad_character, at, "`%.*s` means nothing here",
-                       l->at - begin, l->text.ptr + begin);
+  diag *d = diag_error(l->diags, DIAG_bad_character, at, "`%.*s` means nothing here%s",
+                       l->at - begin, l->text.ptr + begin,
+                       c == '@' ? "; a product of tensors names the axes it sums over: "
+                                  "dot(a, b, AXIS)" : "");
   const char *instead = c == '&' ? "&&" : c == '|' ? "||" : c == '^' ? "**" : NULL;
-  if (c == ';') diag_add_fixit(l->diags, d, at, "%s", "");
   if (instead) diag_add_fixit(l->diags, d, at, "%s", instead);
   // The rest of a run of foreign characters is the same mistake.
   while (peek(l, 0) >= 0x80) l->at++;
-  if (c != ';') add(l, TOK_BAD, begin);
+  add(l, TOK_BAD, begin);
 }
 
 bool lex_file(arena *a, diag_list *diags, uint32_t file, token_list *out) {

@@ -7,12 +7,24 @@ bool collect_axis_args(scope *s, const expr *e, int from, axis_set *out) {
   return true;
 }
 
+/// sum(x, 1), sum(x, -1), sum(x, dim = 1)
+static bool is_axis_number(const expr *e) {
+  if ((e->kind == EXPR_NAMED || e->kind == EXPR_UNARY) && e->nargs) e = e->args[0];
+  return e->kind == EXPR_INT || (e->kind == EXPR_UNARY && e->args[0]->kind == EXPR_INT);
+}
+
 /// Axes of a reduction of n. An unknown name is reported as an axis that n does not have.
 static bool axes_of(scope *s, const expr *e, int from, const node *n, span n_at, axis_set *out) {
   for (int i = from; i < e->nargs; i++) {
     const expr *a = e->args[i];
     bool unknown = a->kind == EXPR_NAME && !is_axis_expr(s, a) && !map_get(&s->locals, a->name);
     if (unknown && !s->f->bad_syntax) return need_axis_of(s, n, n_at, -1, a->at);
+    if (is_axis_number(a)) {
+      scope_error(s, DIAG_argument_kind, a->at,
+                  "axes have names, not numbers; %.*s has %.*s",
+                  STR_FMT(source_text(s, n_at)), STR_FMT(axes_text(s, n->axes, n->naxes)));
+      return false;
+    }
     int before = out->n;
     if (!collect_axes(s, a, out)) return false;
     for (int k = before; k < out->n; k++)
@@ -119,10 +131,33 @@ static bool dot_operands(scope *s, const expr *e, node **a, node **b, value *va,
   return false;
 }
 
+/// dot(x, w): says which axes there are to sum over.
+static value dot_without_axes(scope *s, const expr *e, const node *a, const node *b) {
+  axis_set shared = {.n = 0};
+  for (int i = 0; i < a->naxes; i++)
+    if (node_has_axis(b, a->axes[i])) set_add(&shared, a->axes[i]);
+  str names = axes_text(s, shared.axes, shared.n);
+  span close = {e->at.file, e->at.end - 1, e->at.end - 1};
+  if (!shared.n) {
+    diag *d = scope_error(s, DIAG_argument_count, e->at,
+                          "`dot` needs the axes it sums over, and its operands share none; rename "
+                          "one: x[K -> D]");
+    scope_note(s, d, e->args[0]->at, "this is %.*s", STR_FMT(node_text(s, a)));
+    scope_note(s, d, e->args[1]->at, "this is %.*s", STR_FMT(node_text(s, b)));
+  } else {
+    diag *d = scope_error(s, DIAG_argument_count, e->at,
+                          "`dot` needs the axes it sums over: dot(a, b, AXIS...); both operands "
+                          "have %.*s", STR_FMT(names));
+    scope_fixit(s, d, close, ", %.*s", STR_FMT(names));
+  }
+  return poison_at(e->at);
+}
+
 static value lower_dot(scope *s, const expr *e) {
   node *a, *b;
   value va, vb;
   if (!dot_operands(s, e, &a, &b, &va, &vb)) return poison_at(e->at);
+  if (e->nargs == 2) return dot_without_axes(s, e, a, b);
   axis_set axes = {.n = 0}, all = {.n = 0};
   if (!axes_of(s, e, 2, a, va.at, &axes)) return poison_at(e->at);
   axis_set again = {.n = 0};

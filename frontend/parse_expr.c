@@ -116,8 +116,25 @@ static expr *parse_parens(parser *p, span open) {
   return only;
 }
 
+/// `axis` stands in signatures only; an argument is the name alone.
+static void axis_word_in_call(parser *p) {
+  span word = token_span(p, peek_token(p)), name = token_span(p, peek_token(p) + 1);
+  str text = token_text(&p->list, peek_token(p) + 1);
+  diag *d = syntax_error(p, DIAG_expected, word,
+                         "expected an expression, not `axis`; an axis is given by its name alone: "
+                         "%.*s", STR_FMT(text));
+  if (!d) return;
+  diag_add_fixit(p->diags, d, (span){word.file, word.begin, name.begin}, "%s", "");
+  p->recovering = false;
+  p->at++;
+}
+
 static expr *parse_primary(parser *p) {
   const token *t = peek_token(p);
+  if (t->kind == TOK_AXIS && t[1].kind == TOK_NAME && !t[1].newlines) {
+    axis_word_in_call(p);
+    t = peek_token(p);
+  }
   switch (t->kind) {
     case TOK_INT: p->at++; return parse_integer(p, t);
     case TOK_FLOAT: p->at++; return parse_float(p, t);

@@ -127,12 +127,36 @@ static void skip_to_body(parser *p) {
   p->recovering = false;
 }
 
+/// Semicolons end nothing here; taken and reported, and everything is in step.
+static bool take_semicolon(parser *p) {
+  span at = token_span(p, peek_token(p));
+  if (!take_token(p, TOK_SEMICOLON)) return false;
+  diag *d = diag_error(p->diags, DIAG_bad_character, at, "`;` means nothing here");
+  diag_add_fixit(p->diags, d, at, "%s", "");
+  return true;
+}
+
 // ---- types
+
+/// `f32[128, D]`: the size is there, its name is not.
+static void size_without_name(parser *p) {
+  const token *t = peek_token(p);
+  span at = token_span(p, t);
+  str size = token_text(&p->list, t);
+  syntax_error(p, DIAG_expected, at,
+               "expected an axis name, not a number; an axis of a fixed size has a name too: "
+               "[N = %.*s]", STR_FMT(size));
+  // What follows is in step.
+  p->at++;
+  p->recovering = false;
+}
 
 static axis_decl parse_axis_decl(parser *p) {
   axis_decl axis = {.at = token_span(p, peek_token(p))};
   if (take_token(p, TOK_REST)) {
     axis.rest = true;
+  } else if (at_token(p, TOK_INT)) {
+    size_without_name(p);
   } else if (expect_name(p, "an axis name", &axis.name, &axis.at) && take_token(p, TOK_ASSIGN)) {
     axis.size = parse_expr(p);
   }
@@ -292,7 +316,10 @@ static void parse_block(parser *p, block *out, span *end) {
     if (begins_statement(peek_token(p)->kind)) {
       stmt *s = parse_statement(p);
       vec_push(p->arena, out, s);
+      // The rest of the expression is unknown, and so is its value.
+      if (at_token(p, TOK_BAD) && s->value) s->value->kind = EXPR_POISON;
     }
+    while (!p->recovering && take_semicolon(p)) {}
     const token *t = peek_token(p);
     if (!p->recovering && !at_token(p, TOK_RBRACE) && !begins_statement(t->kind) &&
         !begins_declaration(t->kind)) {
@@ -427,6 +454,8 @@ bool parse_unit(arena *a, diag_list *diags, uint32_t file, unit *out) {
       vec_push(a, &out->funcs, f);
     } else if (at_token(&p, TOK_IMPORT)) {
       parse_import(&p, out);
+    } else if (take_semicolon(&p)) {
+      continue;
     } else {
       syntax_error(&p, DIAG_expected, token_span(&p, peek_token(&p)),
                    "expected a function or an import, not %s",

@@ -260,7 +260,10 @@ bool collect_axes(scope *s, const expr *e, axis_set *out) {
     return true;
   }
   if (e->kind != EXPR_NAME) {
-    scope_error(s, DIAG_argument_kind, e->at, "the name of an axis is needed here");
+    diag *d = scope_error(s, DIAG_argument_kind, e->at, "the name of an axis is needed here");
+    // sum(x, axis = D)
+    bool named = e->kind == EXPR_NAMED && is_axis_expr(s, e->args[0]);
+    if (named) scope_fixit(s, d, e->at, "%.*s", STR_FMT(e->args[0]->name));
     return false;
   }
   const axis_set *pack = map_get(&s->packs, e->name);

@@ -14,7 +14,7 @@
   X(NE, "!=") X(AND_AND, "&&") X(OR_OR, "||") X(LPAREN, "(") X(RPAREN, ")")             \
   X(LBRACKET, "[") X(RBRACKET, "]") X(LBRACE, "{") X(RBRACE, "}") X(COMMA, ",")         \
   X(COLON, ":") X(ASSIGN, "=") X(PLUS, "+") X(MINUS, "-") X(STAR, "*") X(SLASH, "/")    \
-  X(PERCENT, "%") X(LT, "<") X(GT, ">") X(NOT, "!")
+  X(PERCENT, "%") X(LT, "<") X(GT, ">") X(NOT, "!") X(SEMICOLON, ";")
 
 typedef enum token_kind {
   TOK_EOF, TOK_BAD, TOK_NAME, TOK_TYPE, TOK_INT, TOK_FLOAT, TOK_STRING,
