@@ -20,7 +20,7 @@ static int by_value(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-static void print_time(const char *label, double seconds) {
+void print_time(const char *label, double seconds) {
   if (seconds < 1e-3)
     printf("%s %.2f us", label, seconds * 1e6);
   else if (seconds < 1)

@@ -66,7 +66,8 @@ typedef struct common {
 
 // clang-format off
 #define COMMON_OPTIONS(c)                                                                        \
-  {"--target", 0, OPTION_VALUE, "TARGET", "cpu, cpu:NAME, interp, interp-tile", &(c).target},    \
+  {"--target", 0, OPTION_VALUE, "TARGET", "cpu[:NAME], cuda[:N], cuda:sm_NN, interp, interp-tile",\
+   &(c).target},                                                                                 \
   {"--dim", 0, OPTION_LIST, "N=4096", "gives a size symbol its value", &(c).dims},               \
   {"--deterministic", 0, OPTION_FLAG, NULL, "results do not depend on the number of threads",    \
    &(c).deterministic},                                                                          \
@@ -125,11 +126,16 @@ int write_results(tcf_session *s, tcf_function *f, tcf_tensor *const *results, c
 /// "out: f32[N=64, T=1000]  0.1 0.2 ..."
 void print_result(const tcf_function *f, size_t i, const tcf_tensor *t);
 
-// ---- measuring (cli/bench.c, cli/roofline.c)
+// ---- measuring (cli/bench.c, cli/bench_device.c, cli/roofline.c)
 
 /// ready_seconds: what compiling or loading from the cache took.
 int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **results, int threads,
           double ready_seconds);
+/// The same on the session's CUDA device.
+int bench_device(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **results,
+                 const tcf_device_info *device, double ready_seconds);
+/// "LABEL 12.3 us"
+void print_time(const char *label, double seconds);
 typedef struct roofline {
   double bytes_per_second;  // copying, read and written bytes counted, at the footprint given
   double flops_per_second;  // f32 multiply-adds, 2 each

@@ -136,7 +136,10 @@ static int run(run_state *r) {
   for (size_t i = 0; !status && !o->out.count && !o->bench && !o->check && i < r->nresults; i++)
     print_result(r->function, i, r->results[i]);
   if (!status && o->check && !is_interp(r)) status = check(r);
-  if (!status && o->bench) {
+  tcf_device_info device = {.size = sizeof device};
+  if (!status && o->bench && !tcf_session_device(r->session, &device)) {
+    status = bench_device(r->session, r->function, &r->in, r->results, &device, r->ready);
+  } else if (!status && o->bench) {
     const char *threads = o->common.threads ? o->common.threads : getenv("TCF_THREADS");
     int n = threads && *threads ? atoi(threads) : (int)sysconf(_SC_NPROCESSORS_ONLN);
     status = bench(r->session, r->function, &r->in, r->results, n, r->ready);
