@@ -28,6 +28,7 @@ void gpu_region(ngen *g, const tregion *r) {
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     if (tensor_reads_in_place(g, s)) continue;
+    remat_before(g, s, r);
     switch (s->kind) {
       case TILE_MAP: gpu_map(g, s); break;
       case TILE_CONST: gpu_const(g, s); break;
@@ -47,6 +48,7 @@ void gpu_region(ngen *g, const tregion *r) {
       case TILE_PREFETCH:  // the threads of other blocks hide the latency
       case TILE_YIELD: break;
     }
+    remat_after(g, s, r);
   }
 }
 
@@ -350,6 +352,10 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   g.smem = shared_memory(e);
   ngen_open(&g);
   tensor_open(&g);
+  lval high = LLVMBuildLShr(e->builder, g.tiles, i64_of(&g, 62), "");
+  g.hidden_zero = LLVMBuildTrunc(e->builder, high, e->i32, "");
+  g.remat = arena_alloc(a, sizeof *g.remat * (size_t)(k->nvals + 1));
+  memset(g.remat, 0, sizeof *g.remat * (size_t)(k->nvals + 1));
   g.only_narrowed = arena_array(a, bool, k->nvals + 1);
   for (int i = 0; i < k->nvals; i++) g.only_narrowed[i] = true;
   mark_wide_uses(&g, &k->body);
@@ -358,6 +364,9 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   g.shared_top = g.shared_peak = 2 * g.scratch_bytes;
   if (g.specialised) producer_split(&g, gen_tiles);
   else gen_tiles(&g);
+  int registers = remat_registers(&g);
+  if (registers && registers * k->threads <= 65536)
+    add_attribute(e, g.function, "nvvm.maxnreg", str_z(a, str_printf(a, "%d", registers)));
   LLVMBuildRetVoid(e->builder);
   *info = (tcf_kernel_info){.name = str_z(a, name), .cluster = 1};
   info->threads = producer_threads(&g);

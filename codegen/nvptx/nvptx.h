@@ -73,6 +73,14 @@ typedef struct writeback {
   int map;   // number in ngen.maps
 } writeback;
 
+/// How a value came about, for making it again.
+typedef struct remat {
+  const tstmt *def;
+  const tregion *region;
+  int epoch;
+  bool kept;
+} remat;
+
 /// Generates one kernel.
 typedef struct ngen {
   emit *e;
@@ -93,6 +101,10 @@ typedef struct ngen {
   lval *symbols, *bufs;
   lval error, site, tiles, tid, smem;
   local_place *locals;
+  remat *remat;      // by value id
+  int epoch;         // long reductions so far
+  lval hidden_zero;  // i32
+  int kept_words;    // registers of rows that are kept
   bool *only_narrowed;  // by value id: all uses are casts to 16-bit floats
   int64_t shared_top, shared_peak;
   int64_t scratch_bytes;   // of one half; reductions alternate between two halves
@@ -209,6 +221,13 @@ void tensor_dot(ngen *g, const tstmt *s);
 /// The body of a stage loop that is one load and one store, as asynchronous copies; false: it is
 /// not, or the pieces are too small.
 bool gpu_copy_async(ngen *g, const tregion *r);
+
+// ---- remat.c
+/// Before and after a statement of the region.
+void remat_before(ngen *g, const tstmt *s, const tregion *r);
+void remat_after(ngen *g, const tstmt *s, const tregion *r);
+/// Registers that a thread gets by with, so that more blocks fit; 0: nothing was made again.
+int remat_registers(const ngen *g);
 
 // ---- kernel.c
 void gpu_region(ngen *g, const tregion *r);
