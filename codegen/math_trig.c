@@ -150,7 +150,62 @@ static angle reduce_f64(const mathb *m, val x) {
   return out;
 }
 
+// ---- f32 on GPUs: short for ordinary x, a call for large ones
+
+/// { float angle, i32 quadrant } reduce_large(float x), once per module.
+static val large_function(const mathb *m, LLVMTypeRef *type) {
+  static const char name[] = "reduce_large";
+  LLVMTypeRef pair = LLVMStructTypeInContext(m->e->context, (LLVMTypeRef[]){m->ft, m->it}, 2, 0);
+  LLVMTypeRef param = m->ft;
+  *type = LLVMFunctionType(pair, &param, 1, 0);
+  val f = LLVMGetNamedFunction(m->e->module, name);
+  if (f) return f;
+  LLVMBasicBlockRef here = LLVMGetInsertBlock(m->b);
+  f = LLVMAddFunction(m->e->module, name, *type);
+  LLVMSetLinkage(f, LLVMInternalLinkage);
+  unsigned noinline = LLVMGetEnumAttributeKindForName("noinline", 8);
+  LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                          LLVMCreateEnumAttribute(m->e->context, noinline, 0));
+  LLVMPositionBuilderAtEnd(m->b, LLVMAppendBasicBlockInContext(m->e->context, f, ""));
+  angle a = reduce_f32(m, LLVMGetParam(f, 0), false);
+  val out = LLVMBuildInsertValue(m->b, LLVMGetPoison(pair), a.high, 0, "");
+  LLVMBuildRet(m->b, LLVMBuildInsertValue(m->b, out, a.quadrant, 1, ""));
+  LLVMPositionBuilderAtEnd(m->b, here);
+  return f;
+}
+
+/// Cody and Waite's reduction in three parts of pi/2 holds to 2^15; beyond, and for infinities and
+/// NaN, threads branch.
+static angle reduce_by_branch(const mathb *m, val x) {
+  angle a = {0};
+  val n = m_round_product(m, x, 0x1.45f306dc9c883p-1, &a.quadrant);
+  val r = m_mad(m, n, m_const(m, -0x1.921fb4p0), x);
+  r = m_mad(m, n, m_const(m, -0x1.4442dp-24), r);
+  a.high = m_mad(m, n, m_const(m, -0x1.84698ap-48), r);
+  val ordinary = m_cmp(m, LLVMRealOLT, m_abs(m, x), m_const(m, 0x1p15));
+  LLVMBasicBlockRef from = LLVMGetInsertBlock(m->b);
+  val function = LLVMGetBasicBlockParent(from);
+  LLVMBasicBlockRef large = LLVMAppendBasicBlockInContext(m->e->context, function, "");
+  LLVMBasicBlockRef after = LLVMAppendBasicBlockInContext(m->e->context, function, "");
+  LLVMBuildCondBr(m->b, ordinary, after, large);
+  LLVMPositionBuilderAtEnd(m->b, large);
+  LLVMTypeRef type;
+  val callee = large_function(m, &type);
+  val pair = LLVMBuildCall2(m->b, type, callee, &x, 1, "");
+  val far[] = {LLVMBuildExtractValue(m->b, pair, 0, ""), LLVMBuildExtractValue(m->b, pair, 1, "")};
+  LLVMBuildBr(m->b, after);
+  LLVMPositionBuilderAtEnd(m->b, after);
+  val *near[] = {&a.high, &a.quadrant};
+  for (int i = 0; i < 2; i++) {
+    val phi = LLVMBuildPhi(m->b, LLVMTypeOf(far[i]), "");
+    LLVMAddIncoming(phi, (val[]){*near[i], far[i]}, (LLVMBasicBlockRef[]){from, large}, 2);
+    *near[i] = phi;
+  }
+  return a;
+}
+
 static angle reduce(const mathb *m, val x, bool want_low) {
+  if (math_nvptx_fits(m) && !want_low) return reduce_by_branch(m, x);
   return m->t == DT_f64 ? reduce_f64(m, x) : reduce_f32(m, x, want_low);
 }
 
