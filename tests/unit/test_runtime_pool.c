@@ -96,6 +96,43 @@ Test(runtime_call, passes_pointers_sizes_and_the_frame) {
   call_release(&shape);
 }
 
+static int32_t add2(const int *x, int *out, tcf_frame *frame) {
+  *out = *x + 1;
+  return frame->workers;
+}
+static int32_t add5(const int *x, const int *y, const int *z, const int *w, int *out,
+                    tcf_frame *frame) {
+  *out = *x + 10 * *y + 100 * *z + 1000 * *w;
+  return frame->workers;
+}
+static int32_t add6(const int *x, const int *y, const int *z, const int *w, const int *v, int *out,
+                    tcf_frame *frame) {
+  *out = *x + 10 * *y + 100 * *z + 1000 * *w + 10000 * *v;
+  return frame->workers;
+}
+
+Test(runtime_call, passes_pointers_only) {
+  int in[5] = {1, 2, 3, 4, 5}, out;
+  tcf_frame frame = {.workers = 7};
+  struct {
+    void (*function)(void);
+    int pointers, sum;
+  } list[] = {{(void (*)(void))add2, 2, 2},
+              {(void (*)(void))add5, 5, 4321},
+              {(void (*)(void))add6, 6, 54321}};
+  for (int i = 0; i < 3; i++) {
+    call_shape shape;
+    error e;
+    void *pointers[6];
+    cr_assert(call_prepare(&shape, list[i].pointers, 0, true, &e));
+    for (int k = 0; k + 1 < list[i].pointers; k++) pointers[k] = &in[k];
+    pointers[list[i].pointers - 1] = &out;
+    cr_assert_eq(call_invoke(&shape, list[i].function, pointers, NULL, &frame), 7);
+    cr_assert_eq(out, list[i].sum);
+    call_release(&shape);
+  }
+}
+
 Test(runtime_call, memory_grows_and_is_kept) {
   call_memory m = {0};
   cr_assert(call_memory_reserve(&m, 100, NULL));
