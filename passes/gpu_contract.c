@@ -50,11 +50,12 @@ static int lay_stage(kbuild *b, const gpu_dot *d, int which, bool along_depth) {
   int tile = which == d->p.b ? d->bn : d->bm;
   int fast = along_depth ? d->depth : across, slow = along_depth ? across : d->depth;
   int fast_size = along_depth ? d->bk : tile, slow_size = along_depth ? tile : d->bk;
-  int threads = d->producers ? d->producers * GPU_WARP : d->threads;
+  int threads = d->threads;  // without the producers, whose copies the engine makes whole
   int layout = kernel_add_layout(b->k), stride = 1, vector = 16 / dtype_bytes(d->p.dot->in[which]->type);
   if (vector > 8) vector = 8;
   while (vector > 1 && (vector > fast_size || fast_size % vector)) vector /= 2;
   int t = fast_size / vector;
+  t &= -t;
   if (t > threads) t = threads;
   gpu_lay(b, layout, fast, (gpu_share){vector, t, fast_size / (vector * t)}, &stride);
   t = threads / t < slow_size ? threads / t : slow_size;
