@@ -9,9 +9,11 @@
 //
 //   grid N:1 { acc = loop T:4096 { accum ... }; m = reduce acc; ...; loop T:4096 { store } }
 //
+// where a maximum and sums of exponentials below it take one walk together (passes/gpu_online.c).
 // Threads run along R where that is contiguous, else along the rows, with more of them along R.
 #include "base/fault.h"
 #include "passes/gpu.h"
+#include "passes/gpu_online.h"
 
 typedef struct gpu_rows {
   row_plan p;
@@ -262,7 +264,13 @@ static void run_walks(kbuild *b, gpu_rows *g) {
   for (int i = 0; i < g->nfurther; i++) more[nmore++] = g->further[i];
   for (int i = 0; i < g->p.nkr; i++)
     if (reduce_outputs_use(b, g->p.kr[i])) more[nmore++] = g->p.kr[i];
-  for (int pass = 0; pass < g->p.passes; pass++) reduce_run_pass(b, &g->p, pass);
+  online o;
+  int pass = 0;
+  if (g->p.nkr && online_applies(b, &g->p, &o)) {
+    online_walk(b, &g->p, &o);
+    pass = 2;
+  }
+  for (; pass < g->p.passes; pass++) reduce_run_pass(b, &g->p, pass);
   reduce_store_outputs(b, &g->p, g->row, more, nmore);
 }
 

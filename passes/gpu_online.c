@@ -1,0 +1,139 @@
+// Rule exp-shift: sums of exponentials below a running maximum in one walk.
+//
+//   m = max x over T                     loop T carry m = -inf, s = 0 {
+//   s = sum exp(x - m) * g over T   =>     m' = max m, (reduce max x over T)
+//                                          s' = s * exp(m - m') + exp(x - m') * g
+//
+// exp(x - m) exp(m - m') = exp(x - m'), so what was summed under an older maximum is rescaled. While
+// the maximum is -inf, 0 stands for it in differences; a maximum that stays infinite makes the sum
+// NaN, as it would be in two walks. Milakov and Gimelshein, "Online normalizer calculation for
+// softmax", 2018. The rounding differs from two walks by that of the rescaling factors.
+#include "passes/gpu_online.h"
+
+#include <math.h>
+
+/// The value depends on m without passing another reduction.
+static bool depends_on(const kbuild *b, const node *n, const node *m) {
+  if (n == m) return true;
+  if (!kb_in_group(b, n) || op_is_reduce(n->op)) return false;
+  for (int i = 0; i < n->nin; i++)
+    if (depends_on(b, n->in[i], m)) return true;
+  return false;
+}
+
+/// The value is exp(a - m), maybe times what does not depend on m.
+static bool scales_with(const kbuild *b, const node *n, const node *m) {
+  if (!kb_in_group(b, n)) return false;
+  if (n->op == OP_exp) {
+    const node *d = n->in[0];
+    return kb_in_group(b, d) && d->op == OP_sub && d->in[1] == m && !depends_on(b, d->in[0], m);
+  }
+  if (n->op != OP_mul) return false;
+  for (int k = 0; k < 2; k++)
+    if (scales_with(b, n->in[k], m) && !depends_on(b, n->in[1 - k], m)) return true;
+  return false;
+}
+
+static bool spans(const node *n, const row_plan *p) {
+  for (int i = 0; i < p->nr; i++)
+    if (!node_has_axis(n, p->r_axes[i])) return false;
+  return true;
+}
+
+/// The sum grows with the maximum alone, not with another reduction of the first level.
+static bool is_scaled_sum(const kbuild *b, const row_plan *p, const online *o, const node *sum) {
+  if (!spans(sum->in[0], p)) return false;
+  if (sum->op != OP_sum || !dtype_is_float(sum->type) || !scales_with(b, sum->in[0], o->max))
+    return false;
+  for (int i = 0; i < o->nothers; i++)
+    if (depends_on(b, sum->in[0], o->others[i])) return false;
+  return true;
+}
+
+bool online_applies(const kbuild *b, const row_plan *p, online *o) {
+  const group *g = b->group;
+  *o = (online){0};
+  for (int i = 0; i < g->reductions.len; i++) {
+    const node *n = g->reductions.data[i];
+    if (p->level[n->id] != 1) continue;
+    bool max = n->op == OP_reduce_max && dtype_is_float(n->type) && spans(n->in[0], p);
+    if (max && !o->max) o->max = n;
+    else if (o->nothers < MAX_REDUCTIONS / 2) o->others[o->nothers++] = n;
+    else return false;
+  }
+  for (int i = 0; o->max && i < g->reductions.len; i++) {
+    const node *n = g->reductions.data[i];
+    if (p->level[n->id] != 2) continue;
+    if (o->nsums == MAX_REDUCTIONS / 2 || !is_scaled_sum(b, p, o, n)) return false;
+    o->sums[o->nsums++] = n;
+  }
+  return o->nsums > 0;
+}
+
+static tval *number(kbuild *b, dtype t, double v) { return kb_const(b, t, (scalar){.f = v}); }
+
+static tval *as_type(kbuild *b, tval *v, dtype t) {
+  return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
+}
+
+/// v for every row that is open.
+static tval *row_fill(kbuild *b, dtype t, double v) {
+  int axes[MAX_AXES], extents[MAX_AXES], n = 0;
+  for (int axis = 0; axis < b->k->axes.len; axis++) {
+    if (!b->extent[axis]) continue;
+    axes[n] = axis;
+    extents[n++] = b->extent[axis];
+  }
+  return kb_fill(b, t, (scalar){.f = v}, axes, extents, n);
+}
+
+/// One step: the maximum and the sums are rows, finished up to here; the others are kept by lane.
+static void online_step(kbuild *b, const row_plan *p, const online *o, tval **carried) {
+  dtype t = o->max->type;
+  tval *old = carried[0];
+  tval *x = kb_reduce_tile(b, OP_max, kb_value_here(b, o->max->in[0]), p->kr, p->nkr);
+  tval *now = kb_map(b, OP_max, t, old, x, NULL);
+  tval *none = kb_map(b, OP_eq, DT_bool, now, number(b, t, -INFINITY), NULL);
+  tval *shift = kb_map(b, OP_where, t, none, number(b, t, 0), now);
+  tval *factor = kb_map(b, OP_exp, t, kb_map(b, OP_sub, t, old, shift, NULL), NULL, NULL);
+  b->done[o->max->id] = shift;
+  carried[0] = now;
+  for (int i = 0; i < o->nsums; i++) {
+    dtype type = o->sums[i]->type;
+    tval *part = kb_reduce_tile(b, OP_add, kb_value_here(b, o->sums[i]->in[0]), p->kr, p->nkr);
+    carried[1 + i] = kb_map(b, OP_fma, type, carried[1 + i], as_type(b, factor, type), part);
+  }
+  b->done[o->max->id] = NULL;
+  for (int i = 0, at = 1 + o->nsums; i < o->nothers; i++) {
+    reduce_accumulate(b, o->others[i], &carried[at], &carried[at]);
+    at += reduce_is_arg(o->others[i]) ? 2 : 1;
+  }
+}
+
+static void online_finish(kbuild *b, const row_plan *p, const online *o, tval **carried) {
+  dtype t = o->max->type;
+  b->done[o->max->id] = carried[0];
+  tval *zero = kb_map(b, OP_sub, t, carried[0], carried[0], NULL);  // NaN of an infinite maximum
+  for (int i = 0; i < o->nsums; i++) {
+    dtype type = o->sums[i]->type;
+    b->done[o->sums[i]->id] = kb_map(b, OP_add, type, carried[1 + i], as_type(b, zero, type), NULL);
+  }
+  for (int i = 0, at = 1 + o->nsums; i < o->nothers; i++) {
+    reduce_finish(b, p, o->others[i], &carried[at]);
+    at += reduce_is_arg(o->others[i]) ? 2 : 1;
+  }
+}
+
+void online_walk(kbuild *b, const row_plan *p, const online *o) {
+  tval *carried[2 * MAX_REDUCTIONS + 1] = {row_fill(b, o->max->type, -INFINITY)};
+  for (int i = 0; i < o->nsums; i++) carried[1 + i] = row_fill(b, o->sums[i]->type, 0);
+  running r = {.n = o->nothers};
+  for (int i = 0; i < o->nothers; i++) r.reductions[i] = o->others[i];
+  reduce_start(b, p, &r);
+  memcpy(carried + 1 + o->nsums, r.values, sizeof *carried * (size_t)r.nvalues);
+  int n = 1 + o->nsums + r.nvalues;
+  reduce_open_loops(b, p->kr, p->step, p->nkr, carried, n, 1);
+  online_step(b, p, o, carried);
+  reduce_close_loops(b, p->nkr, carried, n);
+  online_finish(b, p, o, carried);
+}

@@ -1,0 +1,110 @@
+// The rule exp-shift on a GPU: it fires, it does not where it must not, and infinities and NaN come
+// out as in two walks.
+#include <criterion/criterion.h>
+#include <math.h>
+
+#include "base/fault.h"
+#include "frontend_fixture.h"
+#include "gpu_target.h"
+#include "random_graph.h"
+
+typedef struct lowered {
+  program_test test;
+  graph *original;
+  program *p;
+  str text;
+} lowered;
+
+static void lower_source(lowered *l, const char *source) {
+  arena scratch = {0}, *a = &l->test.arena;
+  program_test_run(&l->test, "test.tdsl", str_from(source));
+  cr_assert(l->test.ok, "%.*s", STR_FMT(program_test_messages(&l->test)));
+  l->original = l->test.graphs.graphs.data[0];
+  pass_options options = {.target = &gpu_target};
+  pass_ctx ctx = {graph_copy(a, l->original), &scratch, &options, &l->test.diags};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  l->p = lower_to_tiles(a, ctx.graph, &options);
+  strbuf out = sb_new(a);
+  program_print(l->p, &out);
+  l->text = sb_str(&out);
+  arena_free(&scratch);
+}
+
+static int count(str text, const char *what) {
+  int n = 0;
+  for (const char *p = text.ptr; (p = strstr(p, what)); p++) n++;
+  return n;
+}
+
+static void expect_walks(const char *source, int walks) {
+  lowered l = {0};
+  lower_source(&l, source);
+  cr_expect_eq(count(l.text, "loop "), walks, "%s\n%s", source, l.text.ptr);
+  program_test_free(&l.test);
+}
+
+#define FN "fn f(x: f32[N, T], w: f32[T]) -> f32[N] { let m = max(x, T)\n "
+
+Test(gpu_online, it_fires) {
+  expect_walks(FN "return m + log(sum(exp(x - m), T)) }", 1);
+  expect_walks(FN "return sum(exp(x - m) * w, T) / sum(exp(x - m), T) }", 1);
+  expect_walks(FN "return sum(exp(x - m), T) + sum(x, T) }", 1);
+  expect_walks("fn f(x: f32[N, T]) -> f32[N, T] { let e = exp(x - max(x, T))\n return e / sum(e, T) }", 2);
+}
+
+Test(gpu_online, it_does_not_fire) {
+  expect_walks(FN "return sum(exp(x - m) + w, T) }", 2);   // not a multiple of the exponential
+  expect_walks(FN "return sum(exp(m - x), T) }", 2);       // grows the other way
+  expect_walks(FN "return sum(exp(x - m) * (x - m), T) }", 2);
+  expect_walks(FN "return sum(exp(x - m) * sum(x, T), T) }", 2);
+  expect_walks("fn f(x: f32[N, T]) -> f32[N] { let m = min(x, T)\n return sum(exp(x - m), T) }", 2);
+  // A row that fits is read once anyway, without a running maximum.
+  expect_walks("fn f(x: f32[N, T = 1000]) -> f32[N] { let m = max(x, T)\n"
+               " return m + log(sum(exp(x - m), T)) }", 1);
+}
+
+enum { ROWS = 7 };
+
+/// Ordinary rows, and rows of infinities and NaN in different places.
+static void fill(interp_tensor *x, int64_t length) {
+  for (int64_t i = 0; i < ROWS * length; i++)
+    x->data[i].f = sin(12.9898 * (double)i) * 20;
+  for (int64_t j = 0; j < length; j++) {
+    if (j < length - 1) x->data[length + j].f = -INFINITY;
+    x->data[2 * length + j].f = -INFINITY;
+    if (j % 3) x->data[3 * length + j].f = -INFINITY;
+  }
+  x->data[4 * length + length / 2].f = INFINITY;
+  x->data[5 * length].f = NAN;
+  x->data[6 * length + length - 1].f = 1e4;
+}
+
+static void compare(const char *source, int64_t length) {
+  lowered l = {0};
+  lower_source(&l, source);
+  arena *a = &l.test.arena;
+  interp_tensor in[2] = {{.type = DT_f32, .rank = 2, .dims = {ROWS, length}},
+                         {.type = DT_f32, .rank = 1, .dims = {length}}};
+  interp_tensor want[1], got[1];
+  in[0].data = arena_array(a, scalar, ROWS * length);
+  in[1].data = arena_array(a, scalar, length);
+  fill(&in[0], length);
+  for (int64_t i = 0; i < length; i++) in[1].data[i].f = cos((double)i);
+  str error = {0};
+  span at;
+  cr_assert(graph_interpret(l.original, a, in, want, false, NULL, &error, &at), "%.*s", STR_FMT(error));
+  cr_assert(program_interpret(l.p, a, in, got, false, NULL, &error, &at), "%.*s", STR_FMT(error));
+  double d = tensor_distance(&got[0], &want[0]);
+  cr_expect(d < 1e-9, "length %lld: distance %g\n%s", (long long)length, d, source);
+  program_test_free(&l.test);
+}
+
+Test(gpu_online, results_are_those_of_two_walks) {
+  static const int64_t lengths[] = {1, 2, 7, 511, 513, 3000};
+  for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+    compare(FN "return m + log(sum(exp(x - m), T)) + w[T = 0] * 0 }", lengths[i]);
+    compare(FN "return sum(exp(x - m) * w, T) / sum(exp(x - m), T) + sum(x, T) }", lengths[i]);
+    compare("fn f(x: f32[N, T], w: f32[T]) -> f32[N, T] { let e = exp(x - max(x, T))\n"
+            " return e / sum(e, T) + w }", lengths[i]);
+  }
+}
