@@ -51,7 +51,7 @@ Test(runtime_pool, wakes_sleeping_workers) {
   pool *p = pool_new(4);
   for (int round = 0; round < 30; round++) {
     expect_each_once(p, 1000, 20);
-    usleep(round % 3 * 400);
+    usleep(round % 3 * 2500);  // workers give up spinning after 2 ms
   }
   pool_free(p);
 }
