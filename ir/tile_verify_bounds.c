@@ -40,10 +40,12 @@ static bool follows_range(const bounds *b, const tstmt *s, int d, ix at) {
   int axis;
   if (!*is_part(b, s->buf, d)) return false;
   if (ix_is_axis(&b->pool, at, &axis) && axis == b->k->bufs.data[s->buf].local_axes[d]) return true;
-  b->complain(b->ctx, s,
-              str_printf(b->arena, "dimension %d holds the current range of %.*s only; %.*s may "
-                         "be outside of it", d, STR_FMT(axis_name((void *)b, b->k->bufs.data[s->buf]
-                         .local_axes[d])), STR_FMT(coordinate_text(b, at))));
+  str name = axis_name((void *)b, b->k->bufs.data[s->buf].local_axes[d]);
+  str text = str_printf(b->arena,
+                        "dimension %d holds the current range of %.*s only; %.*s may be outside "
+                        "of it",
+                        d, STR_FMT(name), STR_FMT(coordinate_text(b, at)));
+  b->complain(b->ctx, s, text);
   return true;
 }
 
@@ -55,12 +57,13 @@ static void verify_dimension(bounds *b, const tstmt *s, int d) {
   bool low = ix_known_le(&b->pool, ix_const(&b->pool, 0), at);
   ix last = ix_sub(&b->pool, buffer->dims[d], ix_const(&b->pool, 1));
   if (low && ix_known_le(&b->pool, at, last)) return;
+  str bound = STR("at least 0");
+  if (low)
+    bound = str_printf(b->arena, "below %.*s", STR_FMT(coordinate_text(b, buffer->dims[d])));
   b->complain(b->ctx, s,
-              str_printf(b->arena, "dimension %d: %.*s is not known to be %s, and there is no guard",
-                         d, STR_FMT(coordinate_text(b, at)),
-                         low ? str_printf(b->arena, "below %.*s",
-                                          STR_FMT(coordinate_text(b, buffer->dims[d]))).ptr
-                             : "at least 0"));
+              str_printf(b->arena,
+                         "dimension %d: %.*s is not known to be %.*s, and there is no guard", d,
+                         STR_FMT(coordinate_text(b, at)), STR_FMT(bound)));
 }
 
 static void note_local(bounds *b, const tstmt *s) {
