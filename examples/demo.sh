@@ -7,16 +7,22 @@ here=$(dirname "${BASH_SOURCE[0]}")
 tool=$1
 checked=0
 
+title() { # bold on a terminal
+  if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then printf '\033[1m%s\033[0m\n' "$*"
+  else printf '%s\n' "$*"
+  fi
+}
+
 show() { # show FILE FUNCTION ARGUMENTS...: the command, then what it prints
   local file=$1 function=$2
   shift 2
-  printf '\n\033[1m$ tcc-fuse run examples/%s -e %s %s --check --bench\033[0m\n' \
-    "$file" "$function" "$*"
+  echo
+  title "\$ tcc-fuse run examples/$file -e $function $* --check --bench"
   "$tool" run "$here/$file" -e "$function" "$@" --check --bench
   checked=$((checked + 1))
 }
 
-printf '\033[1mexamples/norms.tdsl\033[0m\n'
+title examples/norms.tdsl
 cat "$here/norms.tdsl"
 show norms.tdsl softmax_rows --dim N=1024 --dim D=1000
 show norms.tdsl softmax_columns --dim N=1024 --dim D=1000
@@ -27,7 +33,8 @@ show attention.tdsl attention_alibi --dim B=1 --dim H=4 --dim S=128 --dim T=128 
 show conv.tdsl block --dim N=2 --dim C=8 --dim Y=30 --dim X=30 --dim O=16
 show embedding.tdsl embed --dim B=4 --dim S=64 --dim V=1000 --dim D=384
 
-printf '\n\033[1m$ tcc-fuse explain examples/mlp.tdsl --dim N=64 --dim D=256 --dim H=512 --dim E=256\033[0m\n'
+echo
+title "\$ tcc-fuse explain examples/mlp.tdsl --dim N=64 --dim D=256 --dim H=512 --dim E=256"
 "$tool" explain "$here/mlp.tdsl" --dim N=64 --dim D=256 --dim H=512 --dim E=256
 
 printf '\n%d programs compiled, run, and checked against the interpreter.\n' "$checked"
