@@ -9,7 +9,7 @@
 
 enum { GRID_ELEMENTS = 16384 };
 
-static op scan_combine(op o) {
+op scan_combine(op o) {
   switch (o) {
     case OP_cumsum: return OP_add;
     case OP_cumprod: return OP_mul;

@@ -3,6 +3,8 @@
 #pragma once
 #include "passes/lower.h"
 
+/// What a scan combines with.
+op scan_combine(op o);
 /// Walks kernel axis `axis` step by step with the other kernel axes open, and stores the outputs.
 void scan_walk(kbuild *b, const int *axes, int n, int axis);
 

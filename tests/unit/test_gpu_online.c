@@ -3,44 +3,13 @@
 #include <criterion/criterion.h>
 #include <math.h>
 
-#include "base/fault.h"
-#include "frontend_fixture.h"
-#include "gpu_target.h"
-#include "random_graph.h"
-
-typedef struct lowered {
-  program_test test;
-  graph *original;
-  program *p;
-  str text;
-} lowered;
-
-static void lower_source(lowered *l, const char *source) {
-  arena scratch = {0}, *a = &l->test.arena;
-  program_test_run(&l->test, "test.tdsl", str_from(source));
-  cr_assert(l->test.ok, "%.*s", STR_FMT(program_test_messages(&l->test)));
-  l->original = l->test.graphs.graphs.data[0];
-  pass_options options = {.target = &gpu_target};
-  pass_ctx ctx = {graph_copy(a, l->original), &scratch, &options, &l->test.diags};
-  passes_run(&ctx, NULL, 0, NULL, NULL);
-  l->p = lower_to_tiles(a, ctx.graph, &options);
-  strbuf out = sb_new(a);
-  program_print(l->p, &out);
-  l->text = sb_str(&out);
-  arena_free(&scratch);
-}
-
-static int count(str text, const char *what) {
-  int n = 0;
-  for (const char *p = text.ptr; (p = strstr(p, what)); p++) n++;
-  return n;
-}
+#include "gpu_fixture.h"
 
 static void expect_walks(const char *source, int walks) {
-  lowered l = {0};
-  lower_source(&l, source);
-  cr_expect_eq(count(l.text, "loop "), walks, "%s\n%s", source, l.text.ptr);
-  program_test_free(&l.test);
+  lowered l;
+  lowered_make(&l, source);
+  cr_expect_eq(lowered_count(&l, "loop "), walks, "%s\n%s", source, l.text.ptr);
+  lowered_free(&l);
 }
 
 #define FN "fn f(x: f32[N, T], w: f32[T]) -> f32[N] { let m = max(x, T)\n "
@@ -80,23 +49,17 @@ static void fill(interp_tensor *x, int64_t length) {
 }
 
 static void compare(const char *source, int64_t length) {
-  lowered l = {0};
-  lower_source(&l, source);
+  lowered l;
+  lowered_make(&l, source);
   arena *a = &l.test.arena;
   interp_tensor in[2] = {{.type = DT_f32, .rank = 2, .dims = {ROWS, length}},
                          {.type = DT_f32, .rank = 1, .dims = {length}}};
-  interp_tensor want[1], got[1];
   in[0].data = arena_array(a, scalar, ROWS * length);
   in[1].data = arena_array(a, scalar, length);
   fill(&in[0], length);
   for (int64_t i = 0; i < length; i++) in[1].data[i].f = cos((double)i);
-  str error = {0};
-  span at;
-  cr_assert(graph_interpret(l.original, a, in, want, false, NULL, &error, &at), "%.*s", STR_FMT(error));
-  cr_assert(program_interpret(l.p, a, in, got, false, NULL, &error, &at), "%.*s", STR_FMT(error));
-  double d = tensor_distance(&got[0], &want[0]);
-  cr_expect(d < 1e-9, "length %lld: distance %g\n%s", (long long)length, d, source);
-  program_test_free(&l.test);
+  lowered_compare(&l, in, 1e-9);
+  lowered_free(&l);
 }
 
 Test(gpu_online, results_are_those_of_two_walks) {

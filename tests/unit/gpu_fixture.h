@@ -1,0 +1,18 @@
+// A function lowered for a GPU, to be looked at and run by the tile interpreter.
+#pragma once
+#include "frontend_fixture.h"
+#include "gpu_target.h"
+
+typedef struct lowered {
+  program_test test;
+  graph *original;
+  program *p;
+  str text;  // of the tile IR
+} lowered;
+
+/// The first function of the source; its tile IR is verified.
+void lowered_make(lowered *l, const char *source);
+void lowered_free(lowered *l);
+int lowered_count(const lowered *l, const char *what);
+/// The tile IR computes what the graph says of these inputs.
+void lowered_compare(lowered *l, const interp_tensor *in, double tolerance);
