@@ -22,6 +22,7 @@ typedef struct emit {
   int sm;            // 80, 90, 100, 120
   bool sm_specific;  // sm_90a and its kin
   bool fast_math;
+  bool coarse;  // GPUs: all results of the kernel are rounded to 16 bits; a few ulp of f32 are lost
   LLVMTypeRef i1, i8, i16, i32, i64, f16, bf16, f32, f64, ptr, void_;
 } emit;
 

@@ -15,6 +15,8 @@ bool math_nvptx_fits(const mathb *m) {
 val math_nvptx_exp(const mathb *m, val x) {
   const double log2e = 0x1.715476p+0, log2e_low = 0x1.4ae0cp-26;  // the f32 and what it lacks
   LLVMTypeRef type = LLVMTypeOf(x);
+  if (m->e->coarse)
+    return intrinsic(m, "llvm.nvvm.ex2.approx.ftz", m_mul(m, x, m_const(m, log2e)));
   x = emit_intrinsic(m->e, "llvm.maximum", &type, 1, (val[]){x, m_const(m, -105)}, 2);
   x = emit_intrinsic(m->e, "llvm.minimum", &type, 1, (val[]){x, m_const(m, 89)}, 2);
   val h = m_mul(m, x, m_const(m, log2e));

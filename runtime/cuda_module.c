@@ -87,6 +87,10 @@ static bool load_cached(cuda_module *m, cache *c, const cache_key *key, jit_log 
 static bool load_ptx(cuda_module *m, const tcf_kernel_info *kernels, const void *ptx, size_t size,
                      cache *c, jit_log *log, error *e) {
   cuda_device *d = m->device;
+  // The linker compiles relocatable code, for which it does not fix the registers at entry that
+  // setmaxnreg starts from; such modules are loaded as text and kept in the driver's own cache.
+  if (strstr(ptx, "setmaxnreg"))
+    return log_fail(&d->driver, load_image(m, ptx, log), log, kernels, e);
   cache_key key = cubin_key(d, ptx, size);
   if (load_cached(m, c, &key, log)) return true;
   size_t cubin_size;

@@ -89,6 +89,16 @@ static int64_t scratch_needed(ngen *g, const tregion *r) {
   return most;
 }
 
+/// All that is stored is 16-bit floats.
+static bool results_are_narrow(const kernel *k, const tregion *r) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->kind == TILE_STORE && !dtype_is_storage(k->bufs.data[s->buf].type)) return false;
+    if (!results_are_narrow(k, s->body) || !results_are_narrow(k, s->other)) return false;
+  }
+  return true;
+}
+
 /// Clears the marks of values with a use other than a cast to a 16-bit float.
 static void mark_wide_uses(ngen *g, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
@@ -359,13 +369,14 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   g.only_narrowed = arena_array(a, bool, k->nvals + 1);
   for (int i = 0; i < k->nvals; i++) g.only_narrowed[i] = true;
   mark_wide_uses(&g, &k->body);
+  e->coarse = results_are_narrow(k, &k->body);
   g.zero_locals = region_has_dot(&k->body);
   g.scratch_bytes = (scratch_needed(&g, &k->body) + 127) / 128 * 128;
   g.shared_top = g.shared_peak = 2 * g.scratch_bytes;
   if (g.specialised) producer_split(&g, gen_tiles);
   else gen_tiles(&g);
   int registers = remat_registers(&g);
-  if (registers && registers * k->threads <= 65536)
+  if (registers)
     add_attribute(e, g.function, "nvvm.maxnreg", str_z(a, str_printf(a, "%d", registers)));
   LLVMBuildRetVoid(e->builder);
   *info = (tcf_kernel_info){.name = str_z(a, name), .cluster = 1};

@@ -13,6 +13,7 @@
 
 enum {
   MANY = 24,  // registers of a value that are worth it
+  WIDE = 512, // threads of a block; smaller ones find room beside others
   DEAR = 40,  // cost of the operations (ir/ops.def) that are not repeated
 };
 
@@ -75,7 +76,7 @@ static bool reduces_many(ngen *g, const tstmt *s) {
 }
 
 void remat_before(ngen *g, const tstmt *s, const tregion *r) {
-  if (s->kind == TILE_LOOP || s->kind == TILE_IF || s->kind == TILE_YIELD) return;
+  if (g->k->threads < WIDE || s->kind == TILE_LOOP || s->kind == TILE_IF || s->kind == TILE_YIELD) return;
   for (int i = 0; i < s->nin; i++) {
     remat *m = &g->remat[s->in[i]->id];
     if (!is_map(m->def) || m->epoch == g->epoch || m->region != r) continue;
@@ -85,7 +86,10 @@ void remat_before(ngen *g, const tstmt *s, const tregion *r) {
 
 int remat_registers(const ngen *g) {
   enum { OTHERS = 24, STEP = 8 };
-  return g->kept_words ? (g->kept_words + OTHERS + STEP - 1) / STEP * STEP : 0;
+  enum { FILE_SIZE = 65536 };
+  int need = g->kept_words + OTHERS, blocks = FILE_SIZE / (need * g->k->threads);
+  if (!g->kept_words || !blocks) return 0;
+  return FILE_SIZE / (blocks * g->k->threads) / STEP * STEP;
 }
 
 void remat_after(ngen *g, const tstmt *s, const tregion *r) {

@@ -42,12 +42,27 @@ void gpu_index(ngen *g, const tstmt *s) {
   }
 }
 
+/// x * (1 / y) with one reciprocal for many x. Where 1 / y would leave the range both are scaled.
+static lval times_reciprocal(ngen *g, const mathb *m, lval x, lval y) {
+  LLVMBuilderRef b = g->e->builder;
+  LLVMTypeRef type = LLVMTypeOf(y);
+  lval size = emit_intrinsic(g->e, "llvm.fabs", &type, 1, &y, 1);
+  lval small = LLVMBuildFCmp(b, LLVMRealOLT, size, m_const(m, 0x1p-100), "");
+  lval large = LLVMBuildFCmp(b, LLVMRealOGT, size, m_const(m, 0x1p100), "");
+  lval scale = LLVMBuildSelect(b, large, m_const(m, 0x1p-48), m_const(m, 1), "");
+  scale = LLVMBuildSelect(b, small, m_const(m, 0x1p48), scale, "");
+  lval scaled = LLVMBuildFMul(b, y, scale, "");
+  lval r = emit_intrinsic(g->e, "llvm.nvvm.rcp.approx.ftz.f", NULL, 0, &scaled, 1);
+  return LLVMBuildFMul(b, LLVMBuildFMul(b, x, scale, ""), r, "");
+}
+
 /// A quotient that is only rounded to 16 bits needs no more than 2 ulp.
 static lval map_reg(ngen *g, const tstmt *s, dtype operand, lval *in) {
   bool narrow = s->op == OP_div && operand == DT_f32 && g->only_narrowed[s->out[0]->id];
   if (!narrow) return emit_map(g->e, s->op, operand, s->out[0]->type, in, s->nin);
   mathb m = math_builder(g->e, DT_f32, 0);
-  return math_nvptx_div(&m, in[0], in[1]);
+  bool shared = s->in[1]->naxes < s->in[0]->naxes && !LLVMIsConstant(in[1]);
+  return shared ? times_reciprocal(g, &m, in[0], in[1]) : math_nvptx_div(&m, in[0], in[1]);
 }
 
 void gpu_map(ngen *g, const tstmt *s) {
