@@ -41,7 +41,7 @@ static bool valid_bytes(ngen *g, const access *a, int width, lval *out) {
   return true;
 }
 
-bool gpu_copy_async(ngen *g, const tregion *r) {
+bool gpu_copy_async(ngen *g, const tregion *r, bool ask) {
   enum { LEAST = 4, MOST = 16 };
   LLVMBuilderRef b = g->e->builder;
   if (!ptx_has(g->e, PTX_CP_ASYNC) || !copy_is_pure(g->k, r)) return false;
@@ -58,6 +58,7 @@ bool gpu_copy_async(ngen *g, const tregion *r) {
   int width = from.width < to.width ? from.width : to.width;
   int bytes = width * dtype_bytes(t);
   if ((width > 1 && from.along != to.along) || bytes < LEAST || bytes > MOST) return false;
+  if (ask) return true;
   guard replica = gpu_guard(g, is_first_replica(g, shape_threads(&from.shape)));
   for (int reg = 0; reg < from.shape.nregs; reg++) {
     gpu_enter(g, &from.shape, reg);

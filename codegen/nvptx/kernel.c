@@ -24,7 +24,7 @@ void gpu_region(ngen *g, const tregion *r) {
     follow_region(g, r);
     return;
   }
-  if (g->filling && gpu_copy_async(g, r)) return;
+  if (g->filling && gpu_copy_async(g, r, false)) return;
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     if (tensor_reads_in_place(g, s)) continue;

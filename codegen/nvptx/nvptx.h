@@ -219,8 +219,8 @@ void tensor_dot(ngen *g, const tstmt *s);
 
 // ---- copy.c
 /// The body of a stage loop that is one load and one store, as asynchronous copies; false: it is
-/// not, or the pieces are too small.
-bool gpu_copy_async(ngen *g, const tregion *r);
+/// not, or the pieces are too small. ask: makes no code.
+bool gpu_copy_async(ngen *g, const tregion *r, bool ask);
 
 // ---- remat.c
 /// Before and after a statement of the region.

@@ -128,11 +128,16 @@ static lval slot_of(ngen *g, const pipe *p, lval step) {
   return LLVMBuildURem(g->e->builder, step, i32_of(g, p->loop->stages), "");
 }
 
-/// Fills the copy of a step, in a range of its own.
-static void fill(ngen *g, pipe *p, lval index) {
+/// The range of a step that is filled ahead, where there is such a step.
+typedef struct ahead {
+  range r;
+  guard exists;
+} ahead;
+
+static void ahead_open(ngen *g, pipe *p, lval index, ahead *a) {
   LLVMBuilderRef b = g->e->builder;
   const tstmt *s = p->loop;
-  guard w = gpu_guard(g, LLVMBuildICmp(b, LLVMIntSLT, index, p->steps, ""));
+  a->exists = gpu_guard(g, LLVMBuildICmp(b, LLVMIntSLT, index, p->steps, ""));
   lval number = index;
   if (s->reverse) {
     lval last = LLVMBuildNSWSub(b, p->steps, i32_of(g, 1), "");
@@ -142,15 +147,120 @@ static void fill(ngen *g, pipe *p, lval index) {
   ix most = ix_add(&g->ix, ix_div(&g->ix, size, ix_const(&g->ix, s->extent)), ix_const(&g->ix, 1));
   ix step = gpu_root(g, number, 1, most);
   ix base = ix_add(&g->ix, p->start, ix_scale(&g->ix, step, s->extent));
-  range r = {g->ranges[s->axis], s->axis, s->extent, base, p->whole, index, p->steps};
-  range *outer = g->ranges[s->axis];
-  g->ranges[s->axis] = &r;
+  a->r = (range){g->ranges[s->axis], s->axis, s->extent, base, p->whole, index, p->steps};
+  g->ranges[s->axis] = &a->r;
   enter_copy(g, p, slot_of(g, p, index));
+}
+
+static void ahead_close(ngen *g, pipe *p, ahead *a) {
+  g->ranges[p->loop->axis] = a->r.outer;
+  gpu_guard_end(g, a->exists);
+}
+
+/// A stage loop of one step that loads, computes and stores, without control flow.
+static bool can_be_late(ngen *g, const tstmt *fill) {
+  const tregion *r = fill->body;
+  const range *now = g->ranges[fill->axis];
+  if (!now || now->extent != fill->extent) return false;
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    bool local = (s->kind == TILE_LOAD || s->kind == TILE_STORE) && g->k->bufs.data[s->buf].local;
+    bool load = s->kind == TILE_LOAD && !local && !s->nin, store = s->kind == TILE_STORE && local;
+    bool map = s->kind == TILE_MAP || s->kind == TILE_CONST || s->kind == TILE_SIZE ||
+               s->kind == TILE_INDEX;
+    if (!load && !map && !store) return false;
+  }
+  return true;
+}
+
+/// The loads of a fill, or all but those.
+static tregion part_of(ngen *g, const tstmt *fill, bool loads) {
+  tregion part = {0};
+  for (int i = 0; i < fill->body->stmts.len; i++) {
+    tstmt *s = fill->body->stmts.data[i];
+    if ((s->kind == TILE_LOAD) == loads) vec_push(g->arena, &part.stmts, s);
+  }
+  return part;
+}
+
+static int enter_layout(ngen *g, const tstmt *loop) {
+  int outside = g->layout;
+  if (loop->layout) g->layout = loop->layout;
+  return outside;
+}
+
+/// Decides which fills are finished late: those that pass registers, while there are enough.
+static void choose_late(ngen *g, pipe *p, bool late) {
+  enum { MOST_REGISTERS = 64 };
+  int used = 0;
+  for (int i = 0; i < p->nfills; i++) {
+    const tstmt *f = p->fills[i];
+    p->late[i] = late && can_be_late(g, f);
+    if (!p->late[i]) continue;
+    int outside = enter_layout(g, f), n = 0;
+    tregion loads = part_of(g, f, true);
+    for (int k = 0; k < loads.stmts.len; k++) n += gpu_shape_of(g, loads.stmts.data[k]->out[0]).nregs;
+    p->late[i] = used + n <= MOST_REGISTERS && !gpu_copy_async(g, f->body, true);
+    if (p->late[i]) used += n;
+    g->layout = outside;
+  }
+}
+
+/// Registers that were made inside of the guard, known after it.
+static void carry_out(ngen *g, const tval *v, LLVMBasicBlockRef before, LLVMBasicBlockRef inside) {
+  lval *regs = g->regs[v->id];
+  for (int r = 0; r < gpu_shape_of(g, v).nregs; r++) {
+    if (!regs[r] || LLVMIsConstant(regs[r])) continue;
+    lval phi = LLVMBuildPhi(g->e->builder, LLVMTypeOf(regs[r]), "");
+    lval values[] = {LLVMGetPoison(LLVMTypeOf(regs[r])), regs[r]};
+    LLVMAddIncoming(phi, values, (LLVMBasicBlockRef[]){before, inside}, 2);
+    regs[r] = phi;
+  }
+}
+
+/// Fills the copy of a step; of what is finished late, only loads.
+static void fill(ngen *g, pipe *p, lval index, bool late) {
+  ahead a;
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(g->e->builder);
+  ahead_open(g, p, index, &a);
+  choose_late(g, p, late);
   g->filling = true;
-  for (int i = 0; i < p->nfills; i++) gpu_loop(g, p->fills[i]);
+  for (int i = 0; i < p->nfills; i++)
+    if (!p->late[i]) gpu_loop(g, p->fills[i]);
   g->filling = false;
-  g->ranges[s->axis] = outer;
-  gpu_guard_end(g, w);
+  for (int i = 0; i < p->nfills; i++) {
+    if (!p->late[i]) continue;
+    int outside = enter_layout(g, p->fills[i]);
+    tregion loads = part_of(g, p->fills[i], true);
+    gpu_region(g, &loads);
+    g->layout = outside;
+  }
+  LLVMBasicBlockRef inside = LLVMGetInsertBlock(g->e->builder);
+  ahead_close(g, p, &a);
+  for (int i = 0; i < p->nfills; i++) {
+    if (!p->late[i]) continue;
+    int outside = enter_layout(g, p->fills[i]);
+    tregion loads = part_of(g, p->fills[i], true);
+    for (int k = 0; k < loads.stmts.len; k++)
+      carry_out(g, loads.stmts.data[k]->out[0], before, inside);
+    g->layout = outside;
+  }
+}
+
+static void finish_late(ngen *g, pipe *p, lval index) {
+  bool any = false;
+  for (int i = 0; i < p->nfills; i++) any |= p->late[i];
+  if (!any) return;
+  ahead a;
+  ahead_open(g, p, index, &a);
+  for (int i = 0; i < p->nfills; i++) {
+    if (!p->late[i]) continue;
+    int outside = enter_layout(g, p->fills[i]);
+    tregion rest = part_of(g, p->fills[i], false);
+    gpu_region(g, &rest);
+    g->layout = outside;
+  }
+  ahead_close(g, p, &a);
 }
 
 // ---- the walk
@@ -172,7 +282,7 @@ void pipeline_open(ngen *g, pipe *p) {
       break;
     }
   for (int i = 0; i < p->loop->stages - 1; i++) {
-    fill(g, p, i32_of(g, i));
+    fill(g, p, i32_of(g, i), false);
     ptx_cp_async_commit(g->e);
   }
 }
@@ -183,12 +293,13 @@ void pipeline_step(ngen *g, pipe *p, lval index) {
     producer_step(g, p, index);
     return;
   }
+  lval ahead_of = LLVMBuildNSWAdd(g->e->builder, index, i32_of(g, s->stages - 1), "");
   if (g->specialised) {
     producer_wait(g, p, index);
   } else {
     ptx_cp_async_wait(g->e, s->stages - 2);
     gpu_barrier(g);
-    fill(g, p, LLVMBuildNSWAdd(g->e->builder, index, i32_of(g, s->stages - 1), ""));
+    fill(g, p, ahead_of, true);
     ptx_cp_async_commit(g->e);
   }
   enter_copy(g, p, slot_of(g, p, index));
@@ -197,6 +308,7 @@ void pipeline_step(ngen *g, pipe *p, lval index) {
   rest.stmts.len -= p->first;
   gpu_region(g, &rest);
   if (g->specialised) producer_release(g, p, index);
+  else finish_late(g, p, ahead_of);
 }
 
 void pipeline_close(ngen *g, pipe *p) {

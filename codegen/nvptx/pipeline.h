@@ -6,6 +6,8 @@
 //
 //   fill 0, 1, 2      | step i: until copy i is there, barrier, fill i + 3, rest on copy i
 //
+// (of what is no plain copy, the loads come before the rest of the step, maps and stores after it).
+//
 // Producer warps (copy engine, sm_90a), when every stage loop is a copy that the engine can do:
 //
 //   producers: until copy i is empty, start its boxes, which complete `full`
@@ -25,6 +27,7 @@ typedef struct tma_copy {
   int unit;        // dimension of the argument that is innermost in the map
   int step[MAX_AXES];  // by dimension of the argument: elements from panel to panel
   int64_t panel_bytes, bytes;  // of a copy
+  bool once;       // no other grid tile reads the same elements
 } tma_copy;
 
 struct pipe {
@@ -34,6 +37,7 @@ struct pipe {
   int nfills;
   const tstmt *fills[MAX_FILLS];
   tma_copy copies[MAX_FILLS];  // producers only
+  bool late[MAX_FILLS];  // of the step being made: finished after the rest
   bool placed;     // the buffers have their places
   ix start;        // of the walk being made
   lval steps;      // i32, of the walk

@@ -80,6 +80,23 @@ static bool plan_box(ngen *g, tma_copy *c, tcf_map_info *map) {
   return !l->swizzle || (inner * bytes == 128 && c->panel_bytes % 1024 == 0);
 }
 
+/// Every grid axis of more than one tile moves the box, and the tensor would fill much of the cache:
+/// what is read need not stay there.
+static bool read_once(ngen *g, const tstmt *load) {
+  enum { LARGE = 16 << 20 };
+  const tile_buf *t = &g->k->bufs.data[load->buf];
+  ix bytes = ix_const(&g->ix, dtype_bytes(t->type));
+  for (int d = 0; d < t->rank; d++) bytes = ix_mul(&g->ix, bytes, t->dims[d]);
+  if (ix_bounds(&g->ix, bytes).min < LARGE) return false;
+  for (int i = 0; i < g->k->grid.len; i++) {
+    const grid_axis *a = &g->k->grid.data[i];
+    bool moves = ix_bounds(&g->ix, g->k->axes.data[a->axis].size).max <= a->extent;
+    for (int d = 0; d < load->nix; d++) moves |= ix_uses_axis(&g->ix, load->ix[d], a->axis);
+    if (!moves) return false;
+  }
+  return true;
+}
+
 static bool plan_copy(ngen *g, const tstmt *loop, tma_copy *c, tcf_map_info *map) {
   const kernel *k = g->k;
   if (!copy_is_pure(k, loop->body)) return false;
@@ -102,6 +119,7 @@ static bool plan_copy(ngen *g, const tstmt *loop, tma_copy *c, tcf_map_info *map
     int d = dimension_along(g, c->load, axis);
     if (d < 0 || !ends_with_tensor(g, c->load, d, axis, extent)) return false;
   }
+  c->once = read_once(g, c->load);
   return plan_box(g, c, map);
 }
 
@@ -288,7 +306,8 @@ static void start_copy(ngen *g, const pipe *p, const tma_copy *c, turn t) {
       at[i] = gpu_ix32(g, ix_add(&g->ix, first, ix_const(&g->ix, panel * c->step[d])));
     }
     lval to = LLVMBuildAdd(b, there, i32_of(g, panel * c->panel_bytes), "");
-    ptx_tma_load(g->e, to, barrier_at(g, p, t.slot, false), map, at, buf->rank, 0);
+    ptx_tma_load(g->e, to, barrier_at(g, p, t.slot, false), map, at, buf->rank,
+                 c->once ? PTX_EVICT_FIRST : 0);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "codegen/codegen.h"
+#include "frontend_fixture.h"
 #include "nvptx_fixture.h"
 #include "tile_fixture.h"
 
@@ -35,4 +36,102 @@ Test(nvptx_tensor, wgmma_with_producers) {
   cr_expect_eq(nvptx_count(ptx, "cp.async.bulk.tensor.2d.global.shared::cta"), 2);
   cr_expect_eq(nvptx_count(ptx, "st.global"), 0);
   tile_fixture_free(&f);
+}
+
+// ---- from source text
+
+typedef struct product_case {
+  const char *what, *arch, *text;
+  bool mma, wgmma, engine, ring;  // mma.sync, wgmma, TMA, cp.async
+} product_case;
+
+static const product_case products[] = {
+    {"plain", "sm_90a",
+     "fn f(a: bf16[M = 512, K = 512], b: bf16[K, N = 1024]) -> bf16[M, N] {"
+     " return bf16(dot(a, b, K)) }",
+     .wgmma = true, .engine = true},
+    {"weights [N, K]", "sm_90a",
+     "fn f(a: f16[M = 512, K = 512], w: f16[N = 1024, K]) -> f16[M, N] {"
+     " return f16(dot(a, w, K)) }",
+     .wgmma = true, .engine = true},
+    {"bias and gelu", "sm_90a",
+     "fn f(a: bf16[M = 512, K = 512], b: bf16[K, N = 1024], c: bf16[N]) -> bf16[M, N] {"
+     " return bf16(gelu(dot(a, b, K) + c)) }",
+     .wgmma = true, .engine = true},
+    {"ends inside of tiles", "sm_90a",
+     "fn f(a: bf16[M = 1000, K = 712], b: bf16[K, N = 1288]) -> bf16[M, N] {"
+     " return bf16(dot(a, b, K)) }",
+     .wgmma = true, .engine = true},
+    {"odd pitches", "sm_90a",
+     "fn f(a: bf16[M = 1001, K = 711], b: bf16[K, N = 1289]) -> bf16[M, N] {"
+     " return bf16(dot(a, b, K)) }",
+     .wgmma = true},
+    {"prologue", "sm_90a",
+     "fn f(a: bf16[M = 512, K = 512], s: f32[K], b: bf16[K, N = 1024]) -> bf16[M, N] {"
+     " return bf16(dot(bf16(a * s), b, K)) }",
+     .wgmma = true, .ring = true},
+    {"few rows", "sm_90a",
+     "fn f(a: bf16[M = 16, K = 4096], b: bf16[K, N = 8192]) -> bf16[M, N] {"
+     " return bf16(dot(a, b, K)) }",
+     .wgmma = true, .engine = true},
+    {"ampere", "sm_80",
+     "fn f(a: bf16[M = 512, K = 512], b: bf16[K, N = 1024]) -> bf16[M, N] {"
+     " return bf16(dot(a, b, K)) }",
+     .mma = true, .ring = true},
+    {"ampere, f16 weights [N, K]", "sm_80",
+     "fn f(a: f16[M = 512, K = 512], w: f16[N = 1024, K]) -> f16[M, N] {"
+     " return f16(dot(a, w, K)) }",
+     .mma = true, .ring = true},
+    {"blackwell", "sm_100a",
+     "fn f(a: bf16[M = 512, K = 512], b: bf16[K, N = 1024]) -> bf16[M, N] {"
+     " return bf16(dot(a, b, K)) }",
+     .mma = true, .ring = true},
+    {"blackwell", "sm_120a",
+     "fn f(a: bf16[M = 512, K = 512], b: bf16[K, N = 1024]) -> bf16[M, N] {"
+     " return bf16(dot(a, b, K)) }",
+     .mma = true, .ring = true},
+    {"exact f32", "sm_90a",
+     "fn f(a: f32[M = 512, K = 512], b: f32[K, N = 512]) -> f32[M, N] { return dot(a, b, K) }",
+     .ring = true},
+};
+
+static str product_ptx(program_test *t, const product_case *c) {
+  target_info target;
+  str error;
+  program_test_run(t, c->what, str_from(c->text));
+  cr_assert(t->ok, "%s: %.*s", c->what, STR_FMT(program_test_messages(t)));
+  cr_assert(codegen_cuda_target(&t->arena, str_from(c->arch), &target, &error));
+  pass_options options = {.target = &target};
+  arena scratch = {0};
+  pass_ctx ctx = {t->graphs.graphs.data[0], &scratch, &options, &t->diags};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  program *p = lower_to_tiles(&t->arena, ctx.graph, &options);
+  codegen_options o = {.cpu = str_from(c->arch), .kind = CODE_ASSEMBLY};
+  code out;
+  cr_assert(codegen_cuda(&t->arena, p, &o, (code){0}, &out, &error), "%.*s", STR_FMT(error));
+  arena_free(&scratch);
+  return (str){out.data, (int)out.size};
+}
+
+Test(nvptx_tensor, products) {
+  for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
+    const product_case *c = &products[i];
+    program_test t = {0};
+    str ptx = product_ptx(&t, c);
+    nvptx_report r = nvptx_assemble(ptx, c->arch);
+    const struct {
+      const char *text;
+      bool wanted;
+    } has[] = {{"mma.sync.aligned", c->mma},
+               {"wgmma.mma_async", c->wgmma},
+               {"cp.async.bulk.tensor", c->engine},
+               {"cp.async.cg", c->ring}};
+    for (size_t k = 0; k < sizeof has / sizeof *has; k++)
+      cr_expect_eq(nvptx_count(ptx, has[k].text) > 0, has[k].wanted, "%s on %s: %s", c->what,
+                   c->arch, has[k].text);
+    cr_expect_eq(nvptx_count(ptx, ".local"), 0, "%s: local memory", c->what);
+    cr_expect(!r.spill_bytes && !r.warnings, "%s on %s: %d registers, %d bytes spilled, warnings %d",
+              c->what, c->arch, r.registers, r.spill_bytes, r.warnings);
+    program_test_free(&t);
+  }
 }
