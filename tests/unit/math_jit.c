@@ -106,7 +106,8 @@ static void build_loop(emit *e, const char *name, op o, dtype t, dtype result, i
   store(e, result, lanes, emit_map(e, o, t, result, in, nin), LLVMGetParam(f, 0), i);
   LLVMValueRef step = LLVMConstInt(e->i64, lanes ? (unsigned)lanes : 1, false);
   LLVMValueRef next = LLVMBuildAdd(e->builder, i, step, "");
-  LLVMAddIncoming(i, (LLVMValueRef[]){zero, next}, (LLVMBasicBlockRef[]){entry, loop}, 2);
+  LLVMBasicBlockRef end = LLVMGetInsertBlock(e->builder);  // operators may branch
+  LLVMAddIncoming(i, (LLVMValueRef[]){zero, next}, (LLVMBasicBlockRef[]){entry, end}, 2);
   LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, next, n, ""), loop, done);
   LLVMPositionBuilderAtEnd(e->builder, done);
   LLVMBuildRetVoid(e->builder);
