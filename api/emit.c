@@ -14,6 +14,7 @@ typedef struct emission {
   const pass_info *passes[MAX_PASSES];
   int npasses;  // -1: the pipeline
   char *text;   // malloc'd
+  size_t size;
 } emission;
 
 // ---- which passes
@@ -79,7 +80,10 @@ static graph *graph_of(emission *e, tcf_function *f) {
 }
 
 static void emit_code(emission *e, struct program *p, strbuf *out) {
-  code_kind kind = e->options->stage == TCF_STAGE_ASM ? CODE_ASSEMBLY : CODE_LLVM_IR;
+  tcf_stage stage = e->options->stage;
+  code_kind kind = stage == TCF_STAGE_LLVM  ? CODE_LLVM_IR
+                   : stage == TCF_STAGE_ASM ? CODE_ASSEMBLY
+                                            : CODE_OBJECT;
   code text;
   e->status = session_codegen(e->program->session, &e->arena, p, kind, &text);
   if (!e->status) sb_put(out, (str){text.data, (int)text.size});
@@ -133,16 +137,40 @@ static tcf_status emit(void *args) {
   if (!e->status && !found && e->options->function)
     return session_fail(s, TCF_WRONG_USE, "there is no function %s", e->options->function);
   if (!e->status) e->text = text_for_caller(sb_str(&out));
+  e->size = (size_t)out.len;
   return e->status;
+}
+
+static tcf_status run_emission(emission *e) {
+  tcf_status status = session_guard(e->program->session, emit, e);
+  arena_free(&e->arena);
+  arena_free(&e->scratch);
+  return status;
 }
 
 tcf_status tcf_program_emit(tcf_program *p, const tcf_emit_options *options, char **text) {
   emission e = {.program = p, .options = options};
-  tcf_status status = session_guard(p->session, emit, &e);
-  arena_free(&e.arena);
-  arena_free(&e.scratch);
+  if (options->stage > TCF_STAGE_ASM)
+    return session_fail(p->session, TCF_WRONG_USE, "there is no stage %d", (int)options->stage);
+  tcf_status status = run_emission(&e);
   if (!status) *text = e.text;
   return status;
+}
+
+tcf_status tcf_function_object(tcf_function *f, const tcf_size *sizes, size_t nsizes, char **data,
+                               size_t *size) {
+  if (!f) return TCF_WRONG_USE;
+  tcf_emit_options options = {.size = sizeof options,
+                              .function = f->name,
+                              .stage = (tcf_stage)(TCF_STAGE_ASM + 1),
+                              .sizes = sizes,
+                              .nsizes = nsizes};
+  emission e = {.program = f->program, .options = &options};
+  tcf_status status = run_emission(&e);
+  if (status) return status;
+  *data = e.text;
+  *size = e.size;
+  return TCF_OK;
 }
 
 // ---- formatting

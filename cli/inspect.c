@@ -1,4 +1,4 @@
-// The commands that look: opt, explain, check, fmt, list; and build, which is still to come.
+// The commands that look: opt, explain, check, fmt, list.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +28,7 @@ static bool parse_stage(const char *name, tcf_stage *out) {
   static const char *const names[] = {"graph", "fused", "tile", "llvm", "asm"};
   for (int i = 0; i < 5; i++)
     if (!strcmp(name, names[i])) return *out = (tcf_stage)i, true;
+  if (!strcmp(name, "ptx")) return *out = TCF_STAGE_ASM, true;  // what it is for CUDA targets
   complain("--to is graph, fused, tile, llvm or asm, not '%s'", name);
   return false;
 }
@@ -277,14 +278,4 @@ int list_command(int argc, char **argv) {
   }
   strings_free(&words);
   return flushed(status);
-}
-
-int build_command(int argc, char **argv) {
-  if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
-    printf("usage: tcc-fuse %s\n\n%s\n", find_command("build")->usage,
-           find_command("build")->summary);
-    return EXIT_DONE;
-  }
-  complain("build is not available yet: `run` compiles in memory and keeps the code in its cache");
-  return EXIT_USAGE;
 }

@@ -13,9 +13,14 @@ static const command run_info = {
     "FILE of --out is a .npy, FILE.npz:KEY, FILE.safetensors:KEY, or - for a .npy on standard\n"
     "output. Without --out a summary of each result is printed.\n",
     run_command};
-static const command build_info = {"build", "build FILE -o OUT [OPTIONS]",
-                                   "compile ahead of time (not available yet)", NULL,
-                                   build_command};
+static const command build_info = {
+    "build", "build FILE -o OUT.{o,s,ll,ptx,cubin} [OPTIONS]", "compile a function ahead of time",
+    "The ending of OUT says what it is: an object file, assembly or LLVM IR of a CPU; PTX or a cubin\n"
+    "of an NVIDIA architecture (--target sm_90a; a cubin is made by ptxas, from $PATH,\n"
+    "$CUDA_HOME/bin or /usr/local/cuda/bin). With an architecture, OUT.o is the host's side with the\n"
+    "PTX in it. --header writes the C declarations. Sizes without --dim are parameters. No device is\n"
+    "needed.\n",
+    build_command};
 static const command opt_info = {
     "opt", "opt FILE [OPTIONS]", "run passes and print the program at a stage",
     "FILE is a program, or IR text of any level as printed by this command; - is standard input.\n"

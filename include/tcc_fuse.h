@@ -462,6 +462,16 @@ typedef struct tcf_emit_options {
 TCF_API tcf_status tcf_program_emit(tcf_program *program, const tcf_emit_options *options,
                                     char **text);
 
+/** An object file (ELF, x86-64) of one function for linking into other programs, and the header that
+ *  declares it: plain C that stands alone, with the frame a caller fills (memory for intermediates,
+ *  how to run a loop in parallel or launch a kernel). sizes: symbols that are constants in it; the
+ *  others are parameters. With a CUDA target the object carries PTX and calls the frame's launch; the
+ *  header then lists its kernels. Free both with tcf_text_free. */
+TCF_API tcf_status tcf_function_object(tcf_function *function, const tcf_size *sizes, size_t nsizes,
+                                       char **data, size_t *size);
+TCF_API tcf_status tcf_function_header(tcf_function *function, const tcf_size *sizes, size_t nsizes,
+                                       char **text);
+
 typedef enum tcf_format { TCF_TEXT, TCF_JSON, TCF_HTML } tcf_format;
 
 /** What was fused, what was not, why, and what it costs, kernel by kernel. function NULL: all. */

@@ -48,7 +48,35 @@ expect 2 'run has no option --treads; did you mean --threads?' run --treads 2 ad
 expect 2 '--dim needs a value' run add.tdsl --dim
 expect 2 '--check takes no value' run add.tdsl --check=yes
 expect 2 'run takes one file' run
-expect 2 'build is not available yet' build add.tdsl -o add.o
+expect 2 'build writes OUT' build add.tdsl
+expect 2 'ends in .o, .s, .ll, .ptx or .cubin' build add.tdsl -o add.exe
+expect 0 '' build add.tdsl -o add.o --header add.h
+holds 'the object has its entry' grep -q 'ELF' add.o
+cat >call.c <<'C'
+#include "add.h"
+#include <stdio.h>
+static void serial(void *pool, tcf_task task, void *args, int64_t n) { (void)pool; task(args, 0, n, 0); }
+int main(void) {
+  float x[70], y[70], out[70];
+  for (int i = 0; i < 70; i++) x[i] = i, y[i] = 2 * i;
+  tcf_frame frame = {.parallel_for = serial, .workers = 1};
+  if (add(x, y, out, 7, 10, &frame)) return 1;
+  for (int i = 0; i < 70; i++)
+    if (out[i] != 3 * i) return 2;
+  return 0;
+}
+C
+holds 'the object links and runs' sh -c 'gcc -Wall -Werror call.c add.o -o call && ./call'
+expect 0 '' build add.tdsl -o add.ptx --target sm_90a --dim N=4096
+holds 'PTX of the architecture' grep -q 'target sm_90a' add.ptx
+expect 0 '' build add.tdsl -o gpu.o --target cuda:sm_80 --header gpu.h
+holds 'the header lists kernels' grep -q 'add_kernels\[0\]' gpu.h
+expect 2 'PTX is of an NVIDIA architecture' build add.tdsl -o add.ptx
+expect 3 'unknown GPU architecture' build add.tdsl -o add.ptx --target sm_91x
+if command -v ptxas >/dev/null || [ -x /usr/local/cuda/bin/ptxas ]; then
+  expect 0 '' build add.tdsl -o add.cubin --target sm_90a
+  holds 'a cubin is ELF' grep -q 'ELF' add.cubin
+fi
 
 # ---- programs
 expect 0 '' check add.tdsl
