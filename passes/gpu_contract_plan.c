@@ -218,6 +218,10 @@ static int64_t stage_bytes(const gpu_dot *d) {
   return (int64_t)(d->bm + d->bn) * d->bk * dtype_bytes(t);
 }
 
+static bool copies_both(const kbuild *b, const gpu_dot *d) {
+  return gpu_dot_is_copy(b, d, d->p.a) && gpu_dot_is_copy(b, d, d->p.b);
+}
+
 /// As many copies as hide the way from memory, within the shared memory that the epilogue leaves.
 static void choose_stages(const kbuild *b, gpu_dot *d) {
   enum { EPILOGUE = 33 << 10, LARGE = 48 << 10, SMALL = 16 << 10 };
@@ -225,6 +229,7 @@ static void choose_stages(const kbuild *b, gpu_dot *d) {
   // Three large stages do as well as four and leave room (measured with 128 x 256).
   int64_t stages = d->unit == DOT_FMA ? 2 : stage >= LARGE ? 3 : stage < SMALL ? 6 : 4;
   if (d->unit == DOT_MMA && stages > 4) stages = 4;
+  if (stages > 2 && !copies_both(b, d)) stages = 2;  // what is computed waits for its loads anyway
   if (stages > steps) stages = steps;
   stages = schedule_option(b->l, "stages", stages);
   while (stages > 1 && stages * stage > b->l->target->shared_per_block - EPILOGUE) stages--;
@@ -236,7 +241,7 @@ static void choose_stages(const kbuild *b, gpu_dot *d) {
 static void choose_producers(const kbuild *b, gpu_dot *d, int64_t outer) {
   enum { LARGE = 24 << 10 };
   if (d->unit != DOT_WGMMA || d->stages < 2) return;
-  if (!gpu_dot_is_copy(b, d, d->p.a) || !gpu_dot_is_copy(b, d, d->p.b)) return;
+  if (!copies_both(b, d)) return;
   int64_t tiles = outer * gpu_pieces(contract_size(b, d->p.rows), d->bm) *
                   gpu_pieces(contract_size(b, d->p.lanes), d->bn);
   d->producers = WARPGROUP / GPU_WARP;

@@ -6,7 +6,8 @@
 //
 // exp(x - m) exp(m - m') = exp(x - m'), so what was summed under an older maximum is rescaled. While
 // the maximum is -inf, 0 stands for it in differences; a maximum that stays infinite makes the sum
-// NaN, as it would be in two walks. Milakov and Gimelshein, "Online normalizer calculation for
+// NaN, as it would be in two walks. In place of m there may be where(c, constant, m), c depending on
+// m, which programs use to keep rows of -inf from NaN. Milakov and Gimelshein, "Online normalizer calculation for
 // softmax", 2018. The rounding differs from two walks by that of the rescaling factors.
 #include "passes/gpu_online.h"
 
@@ -21,16 +22,27 @@ static bool depends_on(const kbuild *b, const node *n, const node *m) {
   return false;
 }
 
-/// The value is exp(a - m), maybe times what does not depend on m.
-static bool scales_with(const kbuild *b, const node *n, const node *m) {
+/// m itself, or m with a constant in its place where it is infinite, or so.
+static bool stands_for(const kbuild *b, const node *n, const node *m) {
+  if (n == m) return true;
+  if (!kb_in_group(b, n) || n->op != OP_where || n->type != m->type) return false;
+  return (n->in[1] == m && n->in[2]->op == OP_const) || (n->in[2] == m && n->in[1]->op == OP_const);
+}
+
+/// The value is exp(x - shift), maybe times what does not depend on the maximum m of x. *shift is m
+/// or stands for it; the same in all sums.
+static bool scales_with(const kbuild *b, const node *n, const node *m, const node **shift) {
   if (!kb_in_group(b, n)) return false;
   if (n->op == OP_exp) {
     const node *d = n->in[0];
-    return kb_in_group(b, d) && d->op == OP_sub && d->in[1] == m && !depends_on(b, d->in[0], m);
+    if (!kb_in_group(b, d) || d->op != OP_sub || d->in[0] != m->in[0]) return false;
+    if (!stands_for(b, d->in[1], m) || (*shift && *shift != d->in[1])) return false;
+    *shift = d->in[1];
+    return true;
   }
   if (n->op != OP_mul) return false;
   for (int k = 0; k < 2; k++)
-    if (scales_with(b, n->in[k], m) && !depends_on(b, n->in[1 - k], m)) return true;
+    if (!depends_on(b, n->in[1 - k], m) && scales_with(b, n->in[k], m, shift)) return true;
   return false;
 }
 
@@ -41,9 +53,9 @@ static bool spans(const node *n, const row_plan *p) {
 }
 
 /// The sum grows with the maximum alone, not with another reduction of the first level.
-static bool is_scaled_sum(const kbuild *b, const row_plan *p, const online *o, const node *sum) {
+static bool is_scaled_sum(const kbuild *b, const row_plan *p, online *o, const node *sum) {
   if (!spans(sum->in[0], p)) return false;
-  if (sum->op != OP_sum || !dtype_is_float(sum->type) || !scales_with(b, sum->in[0], o->max))
+  if (sum->op != OP_sum || !dtype_is_float(sum->type) || !scales_with(b, sum->in[0], o->max, &o->shift))
     return false;
   for (int i = 0; i < o->nothers; i++)
     if (depends_on(b, sum->in[0], o->others[i])) return false;
@@ -87,24 +99,28 @@ static tval *row_fill(kbuild *b, dtype t, double v) {
   return kb_fill(b, t, (scalar){.f = v}, axes, extents, n);
 }
 
-/// One step: the maximum and the sums are rows, finished up to here; the others are kept by lane.
+/// One step. carried: the maximum, what stood for it, the sums: rows, finished up to here; then the
+/// others, by lane.
 static void online_step(kbuild *b, const row_plan *p, const online *o, tval **carried) {
   dtype t = o->max->type;
-  tval *old = carried[0];
+  tval *old = carried[0], *lowest = number(b, t, -INFINITY), *zero = number(b, t, 0);
   tval *x = kb_reduce_tile(b, OP_max, kb_value_here(b, o->max->in[0]), p->kr, p->nkr);
   tval *now = kb_map(b, OP_max, t, old, x, NULL);
-  tval *none = kb_map(b, OP_eq, DT_bool, now, number(b, t, -INFINITY), NULL);
-  tval *shift = kb_map(b, OP_where, t, none, number(b, t, 0), now);
-  tval *factor = kb_map(b, OP_exp, t, kb_map(b, OP_sub, t, old, shift, NULL), NULL, NULL);
-  b->done[o->max->id] = shift;
+  tval *none = kb_map(b, OP_eq, DT_bool, now, lowest, NULL);
+  b->done[o->max->id] = kb_map(b, OP_where, t, none, zero, now);
+  tval *shift = kb_value_here(b, o->shift);
+  tval *ratio = kb_map(b, OP_exp, t, kb_map(b, OP_sub, t, carried[1], shift, NULL), NULL, NULL);
+  tval *first = kb_map(b, OP_eq, DT_bool, old, lowest, NULL);
+  tval *factor = kb_map(b, OP_where, t, first, zero, ratio);
   carried[0] = now;
+  carried[1] = shift;
   for (int i = 0; i < o->nsums; i++) {
     dtype type = o->sums[i]->type;
     tval *part = kb_reduce_tile(b, OP_add, kb_value_here(b, o->sums[i]->in[0]), p->kr, p->nkr);
-    carried[1 + i] = kb_map(b, OP_fma, type, carried[1 + i], as_type(b, factor, type), part);
+    carried[2 + i] = kb_map(b, OP_fma, type, carried[2 + i], as_type(b, factor, type), part);
   }
   b->done[o->max->id] = NULL;
-  for (int i = 0, at = 1 + o->nsums; i < o->nothers; i++) {
+  for (int i = 0, at = 2 + o->nsums; i < o->nothers; i++) {
     reduce_accumulate(b, o->others[i], &carried[at], &carried[at]);
     at += reduce_is_arg(o->others[i]) ? 2 : 1;
   }
@@ -113,25 +129,28 @@ static void online_step(kbuild *b, const row_plan *p, const online *o, tval **ca
 static void online_finish(kbuild *b, const row_plan *p, const online *o, tval **carried) {
   dtype t = o->max->type;
   b->done[o->max->id] = carried[0];
-  tval *zero = kb_map(b, OP_sub, t, carried[0], carried[0], NULL);  // NaN of an infinite maximum
+  tval *shift = kb_value_here(b, o->shift);
+  tval *zero = kb_map(b, OP_sub, t, shift, shift, NULL);  // NaN where the exponents are
   for (int i = 0; i < o->nsums; i++) {
     dtype type = o->sums[i]->type;
-    b->done[o->sums[i]->id] = kb_map(b, OP_add, type, carried[1 + i], as_type(b, zero, type), NULL);
+    b->done[o->sums[i]->id] = kb_map(b, OP_add, type, carried[2 + i], as_type(b, zero, type), NULL);
   }
-  for (int i = 0, at = 1 + o->nsums; i < o->nothers; i++) {
+  for (int i = 0, at = 2 + o->nsums; i < o->nothers; i++) {
     reduce_finish(b, p, o->others[i], &carried[at]);
     at += reduce_is_arg(o->others[i]) ? 2 : 1;
   }
 }
 
 void online_walk(kbuild *b, const row_plan *p, const online *o) {
-  tval *carried[2 * MAX_REDUCTIONS + 1] = {row_fill(b, o->max->type, -INFINITY)};
-  for (int i = 0; i < o->nsums; i++) carried[1 + i] = row_fill(b, o->sums[i]->type, 0);
+  tval *carried[2 * MAX_REDUCTIONS + 2];
+  carried[0] = row_fill(b, o->max->type, -INFINITY);
+  carried[1] = row_fill(b, o->max->type, 0);
+  for (int i = 0; i < o->nsums; i++) carried[2 + i] = row_fill(b, o->sums[i]->type, 0);
   running r = {.n = o->nothers};
   for (int i = 0; i < o->nothers; i++) r.reductions[i] = o->others[i];
   reduce_start(b, p, &r);
-  memcpy(carried + 1 + o->nsums, r.values, sizeof *carried * (size_t)r.nvalues);
-  int n = 1 + o->nsums + r.nvalues;
+  memcpy(carried + 2 + o->nsums, r.values, sizeof *carried * (size_t)r.nvalues);
+  int n = 2 + o->nsums + r.nvalues;
   reduce_open_loops(b, p->kr, p->step, p->nkr, carried, n, 1);
   online_step(b, p, o, carried);
   reduce_close_loops(b, p->nkr, carried, n);

@@ -21,9 +21,18 @@ Test(gpu_online, it_fires) {
   expect_walks("fn f(x: f32[N, T]) -> f32[N, T] { let e = exp(x - max(x, T))\n return e / sum(e, T) }", 2);
 }
 
+#define SAFE FN "let s = where(m == -inf, 0, m)\n "
+
+Test(gpu_online, the_shift_may_be_made_safe) {
+  expect_walks(SAFE "return s + log(sum(exp(x - s), T)) }", 1);
+  expect_walks(FN "return cross_entropy(x, i32(m), T) + w[T = 0] }", 2);  // the target needs m
+  expect_walks("fn f(x: f32[N, T], t: i32[N]) -> f32[N] { return cross_entropy(x, t, T) }", 1);
+}
+
 Test(gpu_online, it_does_not_fire) {
   expect_walks(FN "return sum(exp(x - m) + w, T) }", 2);   // not a multiple of the exponential
   expect_walks(FN "return sum(exp(m - x), T) }", 2);       // grows the other way
+  expect_walks(FN "return sum(exp(x * 2.0 - m), T) }", 2); // m is no bound of what is exponentiated
   expect_walks(FN "return sum(exp(x - m) * (x - m), T) }", 2);
   expect_walks(FN "return sum(exp(x - m) * sum(x, T), T) }", 2);
   expect_walks("fn f(x: f32[N, T]) -> f32[N] { let m = min(x, T)\n return sum(exp(x - m), T) }", 2);
@@ -66,6 +75,8 @@ Test(gpu_online, results_are_those_of_two_walks) {
   static const int64_t lengths[] = {1, 2, 7, 511, 513, 3000};
   for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
     compare(FN "return m + log(sum(exp(x - m), T)) + w[T = 0] * 0 }", lengths[i]);
+    compare(SAFE "return s + log(sum(exp(x - s), T)) + w[T = 0] * 0 }", lengths[i]);
+    compare(FN "let s = where(m == inf, 3, m)\n return sum(exp(x - s), T) + w[T = 0] }", lengths[i]);
     compare(FN "return sum(exp(x - m) * w, T) / sum(exp(x - m), T) + sum(x, T) }", lengths[i]);
     compare("fn f(x: f32[N, T], w: f32[T]) -> f32[N, T] { let e = exp(x - max(x, T))\n"
             " return e / sum(e, T) + w }", lengths[i]);
