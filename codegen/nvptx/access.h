@@ -9,11 +9,11 @@ typedef struct access {
   int buf;
   bool local;
   dtype type;
-  shape shape;      // of what moves
-  ix offset;        // elements, over kernel axes; direct part
-  int along;        // axis of the vectors, -1 none
-  int width;        // elements
-  bool partial;     // vectors may be valid in part
+  shape shape;   // of what moves
+  ix offset;     // elements, over kernel axes; direct part
+  int along;     // axis of the vectors, -1 none
+  int width;     // elements
+  bool partial;  // vectors may be valid in part
 } access;
 
 ix access_offset(ngen *g, const tstmt *s, int buf);

@@ -53,9 +53,7 @@ static lval xor_(emit *e, lval a, lval b) { return LLVMBuildXor(e->builder, a, b
 static lval low(emit *e, lval a, int below) {
   return LLVMBuildAnd(e->builder, a, num(e, below - 1), "");
 }
-static lval over(emit *e, lval a, int by) {
-  return LLVMBuildUDiv(e->builder, a, num(e, by), "");
-}
+static lval over(emit *e, lval a, int by) { return LLVMBuildUDiv(e->builder, a, num(e, by), ""); }
 
 // ---- fragments
 
@@ -63,10 +61,10 @@ static lval over(emit *e, lval a, int by) {
 typedef struct loader {
   const mma_operand *o;
   const mma_side *side;
-  bool fixed;   // pieces and panels of a block are known: first is a multiple of the panel
+  bool fixed;  // pieces and panels of a block are known: first is a multiple of the panel
   lval lane;
-  lval rows;    // base + bytes to the lane's row, and to the first panel where that is fixed
-  lval turn;    // bytes that the lane adds to (swizzled: xors with) those of a piece
+  lval rows;  // base + bytes to the lane's row, and to the first panel where that is fixed
+  lval turn;  // bytes that the lane adds to (swizzled: xors with) those of a piece
 } loader;
 
 static loader loader_new(emit *e, const mma_operand *o, const mma_side *side, lval tid, bool is_a) {
@@ -135,10 +133,8 @@ static void load_a(emit *e, const loader *l, int k, lval *out) {
   const mma_operand *o = l->o;
   for (int b = 0; b < l->side->n; b++, out += 4) {
     int i = l->side->at[b];
-    if (o->type == DT_f32 && !o->k_unit)
-      load_single(e, l, i, k, 2, out, 4);
-    else
-      ptx_ldmatrix(e, fragment_address(e, l, i, k), 4, !o->k_unit, out);
+    if (o->type == DT_f32 && !o->k_unit) load_single(e, l, i, k, 2, out, 4);
+    else ptx_ldmatrix(e, fragment_address(e, l, i, k), 4, !o->k_unit, out);
     round_all(e, o->type, out, 4);
   }
 }

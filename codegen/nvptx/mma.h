@@ -22,8 +22,8 @@ typedef struct mma_operand {
 
 /// The blocks that a thread has along M or N.
 typedef struct mma_side {
-  lval first;     // i32: the warp's part of the position; null: 0
-  int align;      // first is a multiple of it
+  lval first;  // i32: the warp's part of the position; null: 0
+  int align;   // first is a multiple of it
   int n;
   const int *at;  // by block: the rest of the position
 } mma_side;
@@ -31,7 +31,7 @@ typedef struct mma_side {
 typedef struct mma_product {
   mma_operand a, b;
   mma_side m, n;
-  int depth;         // along k
+  int depth;  // along k
   lval tid;
   lval *acc;         // f32
   int acc_m, acc_n;  // steps in acc from register to register along M and N; two registers a block

@@ -51,7 +51,8 @@ static void scan_region(ngen *g, const tregion *r) {
 bool pipeline_inside(ngen *g, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    if (pipeline_of(g, s) || pipeline_inside(g, s->body) || pipeline_inside(g, s->other)) return true;
+    if (pipeline_of(g, s) || pipeline_inside(g, s->body) || pipeline_inside(g, s->other))
+      return true;
   }
   return false;
 }
@@ -61,7 +62,8 @@ static bool producers_can_follow(ngen *g, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     bool nested = pipeline_of(g, s) && pipeline_inside(g, s->body);
-    if (nested || (s->kind == TILE_IF && (pipeline_inside(g, s->body) || pipeline_inside(g, s->other))))
+    if (nested ||
+        (s->kind == TILE_IF && (pipeline_inside(g, s->body) || pipeline_inside(g, s->other))))
       return false;
     if (!producers_can_follow(g, s->body)) return false;
   }
@@ -82,7 +84,8 @@ static void plan_writebacks(ngen *g) {
 void pipeline_scan(ngen *g) {
   const kernel *k = g->k;
   scan_region(g, &k->body);
-  g->specialised = g->pipes.len && k->producer_warps > 0 && ptx_has(g->e, PTX_SETMAXNREG) && producers_can_follow(g, &k->body);
+  g->specialised = g->pipes.len && k->producer_warps > 0 && ptx_has(g->e, PTX_SETMAXNREG) &&
+                   producers_can_follow(g, &k->body);
   for (int i = 0; g->specialised && i < g->pipes.len; i++)
     g->specialised = producer_plan(g, g->pipes.data[i]);
   if (!g->specialised) g->maps.len = 0;
@@ -104,7 +107,8 @@ bool pipeline_read_plainly(ngen *g, const pipe *p, const tregion *r, int first) 
     for (int k = 0; k < p->nlocals; k++)
       if (s->kind == TILE_LOAD && s->buf == p->locals[k] && !in_place) return true;
     if (s->kind == TILE_DOT && s->unit == DOT_MMA) return true;
-    if (pipeline_read_plainly(g, p, s->body, 0) || pipeline_read_plainly(g, p, s->other, 0)) return true;
+    if (pipeline_read_plainly(g, p, s->body, 0) || pipeline_read_plainly(g, p, s->other, 0))
+      return true;
   }
   return false;
 }
@@ -199,7 +203,8 @@ static void choose_late(ngen *g, pipe *p, bool late) {
     if (!p->late[i]) continue;
     int outside = enter_layout(g, f), n = 0;
     tregion loads = part_of(g, f, true);
-    for (int k = 0; k < loads.stmts.len; k++) n += gpu_shape_of(g, loads.stmts.data[k]->out[0]).nregs;
+    for (int k = 0; k < loads.stmts.len; k++)
+      n += gpu_shape_of(g, loads.stmts.data[k]->out[0]).nregs;
     p->late[i] = used + n <= MOST_REGISTERS && !gpu_copy_async(g, f->body, true);
     if (p->late[i]) used += n;
     g->layout = outside;

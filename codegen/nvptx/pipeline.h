@@ -22,30 +22,30 @@ enum { MAX_FILLS = 8 };
 /// A copy by the engine: boxes of one panel each.
 typedef struct tma_copy {
   const tstmt *load, *store;
-  int map;         // number in ngen.maps
+  int map;  // number in ngen.maps
   int panels;
-  int unit;        // dimension of the argument that is innermost in the map
-  int step[MAX_AXES];  // by dimension of the argument: elements from panel to panel
+  int unit;                    // dimension of the argument that is innermost in the map
+  int step[MAX_AXES];          // by dimension of the argument: elements from panel to panel
   int64_t panel_bytes, bytes;  // of a copy
-  bool once;       // no other grid tile reads the same elements
+  bool once;                   // no other grid tile reads the same elements
 } tma_copy;
 
 struct pipe {
   const tstmt *loop;
-  int first;       // statement of the body after the locals and stage loops
+  int first;  // statement of the body after the locals and stage loops
   int nlocals, locals[MAX_FILLS];
   int nfills;
   const tstmt *fills[MAX_FILLS];
   tma_copy copies[MAX_FILLS];  // producers only
-  bool late[MAX_FILLS];  // of the step being made: finished after the rest
-  bool placed;     // the buffers have their places
-  ix start;        // of the walk being made
-  lval steps;      // i32, of the walk
-  bool whole;      // all steps are
+  bool late[MAX_FILLS];        // of the step being made: finished after the rest
+  bool placed;                 // the buffers have their places
+  ix start;                    // of the walk being made
+  lval steps;                  // i32, of the walk
+  bool whole;                  // all steps are
   // producers
-  int64_t barriers;        // offset of full[stages], then empty[stages]
+  int64_t barriers;         // offset of full[stages], then empty[stages]
   lval consumed, produced;  // where the steps done before this walk are counted
-  lval before;             // that many
+  lval before;              // that many
 };
 
 /// Finds the loops with stages and decides how they are filled. Before the function is made: says

@@ -60,7 +60,8 @@ static bool plan_box(ngen *g, tma_copy *c, tcf_map_info *map) {
   int64_t inner = constant_dim(g, l, l_unit);
   c->panels = l->panel > 0 ? (int)((inner + l->panel - 1) / l->panel) : 1;
   if (l->panel > 0) inner = l->panel;
-  if (dimension_along(g, c->load, l->local_axes[l_unit]) != c->unit || inner * bytes % 16) return false;
+  if (dimension_along(g, c->load, l->local_axes[l_unit]) != c->unit || inner * bytes % 16)
+    return false;
   map->box[0] = (int32_t)inner;
   c->step[c->unit] = (int)inner;
   c->panel_bytes = inner * bytes;

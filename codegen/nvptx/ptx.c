@@ -45,10 +45,8 @@ lval ptx_read(emit *e, ptx_sreg r) {
 
 void ptx_barrier(emit *e, int id, int count) {
   check(id >= 0 && id < 16 && count % 32 == 0);
-  if (count)
-    call2(e, "llvm.nvvm.barrier.cta.sync.aligned.count", number(e, id), number(e, count));
-  else
-    call1(e, "llvm.nvvm.barrier.cta.sync.aligned.all", number(e, id));
+  if (count) call2(e, "llvm.nvvm.barrier.cta.sync.aligned.count", number(e, id), number(e, count));
+  else call1(e, "llvm.nvvm.barrier.cta.sync.aligned.all", number(e, id));
 }
 
 void ptx_barrier_of(emit *e, lval id, int count) {
@@ -99,8 +97,8 @@ void ptx_cp_async(emit *e, lval shared, lval global, int bytes, lval size) {
   check(ptx_has(e, PTX_CP_ASYNC) && (bytes == 4 || bytes == 8 || bytes == 16));
   char name[64];
   // cg goes past L1, which only whole 16 bytes may
-  snprintf(name, sizeof name, "llvm.nvvm.cp.async.%s.shared.global.%d%s",
-           bytes == 16 ? "cg" : "ca", bytes, size ? ".s" : "");
+  snprintf(name, sizeof name, "llvm.nvvm.cp.async.%s.shared.global.%d%s", bytes == 16 ? "cg" : "ca",
+           bytes, size ? ".s" : "");
   lval args[] = {ptx_shared(e, shared), global, size};
   emit_intrinsic(e, name, NULL, 0, args, size ? 3 : 2);
 }
@@ -208,7 +206,6 @@ void ptx_bulk_commit(emit *e) {
 
 void ptx_bulk_wait(emit *e, int pending, bool read) {
   check(ptx_has(e, PTX_TMA));
-  call1(e,
-        read ? "llvm.nvvm.cp.async.bulk.wait.group.read" : "llvm.nvvm.cp.async.bulk.wait.group",
+  call1(e, read ? "llvm.nvvm.cp.async.bulk.wait.group.read" : "llvm.nvvm.cp.async.bulk.wait.group",
         number(e, pending));
 }

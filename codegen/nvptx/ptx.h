@@ -10,10 +10,10 @@
 typedef LLVMValueRef lval;
 
 typedef enum ptx_feature {
-  PTX_CP_ASYNC,   // cp.async, mma.sync with bf16 and tf32: sm_80
-  PTX_TMA,        // mbarrier waits, bulk tensor copies, stmatrix, elect, clusters: sm_90
+  PTX_CP_ASYNC,    // cp.async, mma.sync with bf16 and tf32: sm_80
+  PTX_TMA,         // mbarrier waits, bulk tensor copies, stmatrix, elect, clusters: sm_90
   PTX_SETMAXNREG,  // sm_90a and later kin
-  PTX_WGMMA,      // sm_90a alone
+  PTX_WGMMA,       // sm_90a alone
 } ptx_feature;
 bool ptx_has(const emit *e, ptx_feature f);
 
@@ -25,7 +25,7 @@ lval ptx_shared(emit *e, lval address);
 typedef enum ptx_sreg { SREG_TID, SREG_CTAID, SREG_NCTAID } ptx_sreg;  // .x
 lval ptx_read(emit *e, ptx_sreg r);
 /// Barrier `id` (0..15) of all threads of the block, or of `count` of them (a multiple of 32).
-void ptx_barrier(emit *e, int id, int count);  // count 0: all
+void ptx_barrier(emit *e, int id, int count);      // count 0: all
 void ptx_barrier_of(emit *e, lval id, int count);  // id known at run time: reserves all
 void ptx_barrier_arrive(emit *e, int id, int count);
 void ptx_barrier_warp(emit *e);

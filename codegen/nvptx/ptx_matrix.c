@@ -19,7 +19,8 @@ static lval element(emit *e, lval aggregate, int i) {
 
 // ---- 8 x 8 matrices
 
-static const char *matrix_name(char *buffer, size_t size, const char *which, int n, bool transposed) {
+static const char *matrix_name(char *buffer, size_t size, const char *which, int n,
+                               bool transposed) {
   check(n == 1 || n == 2 || n == 4);
   snprintf(buffer, size, "llvm.nvvm.%s.sync.aligned.m8n8.x%d%s.b16", which, n,
            transposed ? ".trans" : "");
@@ -31,8 +32,8 @@ void ptx_ldmatrix(emit *e, lval address, int n, bool transposed, lval *out) {
   check(ptx_has(e, PTX_CP_ASYNC));
   lval p = ptx_shared(e, address);
   LLVMTypeRef type = LLVMTypeOf(p);
-  lval r = emit_intrinsic(e, matrix_name(name, sizeof name, "ldmatrix", n, transposed), &type, 1,
-                          &p, 1);
+  lval r =
+      emit_intrinsic(e, matrix_name(name, sizeof name, "ldmatrix", n, transposed), &type, 1, &p, 1);
   for (int i = 0; i < n; i++) out[i] = n == 1 ? r : element(e, r, i);
 }
 
@@ -110,15 +111,16 @@ static void statement_end(emit *e, statement *s, lval *tied) {
   int nargs = s->args.len, n = s->outputs.len;
   LLVMTypeRef *types = arena_array(e->arena, LLVMTypeRef, nargs + 1);
   for (int i = 0; i < nargs; i++) types[i] = LLVMTypeOf(s->args.data[i]);
-  LLVMTypeRef result = n == 0   ? e->void_
-                       : n == 1 ? s->outputs.data[0]
-                                : LLVMStructTypeInContext(e->context, s->outputs.data, (unsigned)n,
-                                                          false);
+  LLVMTypeRef result =
+      n == 0   ? e->void_
+      : n == 1 ? s->outputs.data[0]
+               : LLVMStructTypeInContext(e->context, s->outputs.data, (unsigned)n, false);
   LLVMTypeRef type = LLVMFunctionType(result, types, (unsigned)nargs, false);
   sb_puts(&s->constraints, "~{memory}");
   str text = sb_str(&s->text), constraints = sb_str(&s->constraints);
-  lval code = LLVMGetInlineAsm(type, text.ptr, (size_t)text.len, constraints.ptr,
-                               (size_t)constraints.len, true, false, LLVMInlineAsmDialectATT, false);
+  lval code =
+      LLVMGetInlineAsm(type, text.ptr, (size_t)text.len, constraints.ptr, (size_t)constraints.len,
+                       true, false, LLVMInlineAsmDialectATT, false);
   lval call = LLVMBuildCall2(e->builder, type, code, s->args.data, (unsigned)nargs, "");
   static const char *const attributes[] = {"convergent", "nounwind"};
   for (int i = 0; i < 2; i++) {
@@ -142,8 +144,8 @@ lval ptx_wgmma_descriptor(emit *e, lval address, int leading) {
   LLVMBuilderRef b = e->builder;
   lval low = LLVMBuildAnd(b, address, emit_int(e->i32, 0x3FFFF), "");
   low = LLVMBuildLShr(b, low, emit_int(e->i32, 4), "");
-  uint64_t high = (uint64_t)(leading >> 4) << 16 | (uint64_t)(STRIDE >> 4) << 32 |
-                  (uint64_t)SWIZZLE_128 << 62;
+  uint64_t high =
+      (uint64_t)(leading >> 4) << 16 | (uint64_t)(STRIDE >> 4) << 32 | (uint64_t)SWIZZLE_128 << 62;
   return LLVMBuildOr(b, LLVMBuildZExt(b, low, e->i64, ""), emit_int(e->i64, (int64_t)high), "");
 }
 
@@ -163,9 +165,9 @@ void ptx_wgmma(emit *e, dtype t, int n, lval *acc, wgmma_a a, lval b, wgmma_majo
   }
   int at_b = statement_input(e, &s, b), at_keep = statement_input(e, &s, keep);
   sb_printf(&s.text,
-                "{ .reg .pred p; setp.ne.b32 p, $%d, 0; "
-                "wgmma.mma_async.sync.aligned.m64n%dk%d.f32.%s.%s ",
-                at_keep, n, t == DT_f32 ? 8 : 16, type, type);
+            "{ .reg .pred p; setp.ne.b32 p, $%d, 0; "
+            "wgmma.mma_async.sync.aligned.m64n%dk%d.f32.%s.%s ",
+            at_keep, n, t == DT_f32 ? 8 : 16, type, type);
   registers_text(&s.text, 0, n / 2);
   if (a.descriptor) {
     sb_printf(&s.text, ", $%d", at_a);

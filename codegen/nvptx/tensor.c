@@ -62,7 +62,9 @@ void tensor_open(ngen *g) {
   }
 }
 
-bool tensor_reads_in_place(ngen *g, const tstmt *s) { return s->nout && g->in_place[s->out[0]->id]; }
+bool tensor_reads_in_place(ngen *g, const tstmt *s) {
+  return s->nout && g->in_place[s->out[0]->id];
+}
 
 // ---- operands
 
@@ -83,8 +85,9 @@ static int operand_dimension(ngen *g, const tstmt *load, int axis) {
   ix coef, rest;
   int64_t one;
   for (int d = 0; d < g->k->bufs.data[load->buf].rank; d++)
-    if (ix_uses_axis(&g->ix, load->ix[d], axis) && ix_affine(&g->ix, load->ix[d], axis, &coef, &rest) &&
-        ix_is_const(&g->ix, coef, &one) && one == 1)
+    if (ix_uses_axis(&g->ix, load->ix[d], axis) &&
+        ix_affine(&g->ix, load->ix[d], axis, &coef, &rest) && ix_is_const(&g->ix, coef, &one) &&
+        one == 1)
       return d;
   panic("dot operand %.*s does not run along its axis", STR_FMT(g->k->bufs.data[load->buf].name));
 }

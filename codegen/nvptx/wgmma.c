@@ -89,8 +89,7 @@ static int cut(emit *e, const mma_product *p, piece *pieces) {
 
 void wgmma_emit(emit *e, const mma_product *p) {
   check(!wgmma_refuses(p));
-  piece *pieces =
-      arena_array(e->arena, piece, p->m.n * ((p->n.n * N_BLOCK + N_MOST - 1) / N_MOST));
+  piece *pieces = arena_array(e->arena, piece, p->m.n * ((p->n.n * N_BLOCK + N_MOST - 1) / N_MOST));
   int n = cut(e, p, pieces);
   lval a = descriptor(e, &p->a, p->m.first), b = descriptor(e, &p->b, NULL);
   for (int i = 0; i < n; i++) exchange(p, &pieces[i], false);

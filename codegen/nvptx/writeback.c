@@ -45,7 +45,9 @@ static bool plan_store(ngen *g, const tstmt *s, writeback *w) {
   }
   *w = (writeback){.store = s, .m = m, .n = n};
   tcf_map_info map = {.word = KERNEL_SYMBOLS + g->program->symbols.len + s->buf,
-                      .rank = t->rank, .element_bytes = 2, .swizzle = ROW,
+                      .rank = t->rank,
+                      .element_bytes = 2,
+                      .swizzle = ROW,
                       .box = {BLOCK, 1, 1, 1, 1}};
   for (int i = 1; i < t->rank; i++)
     if (map_dimension(k, s->buf, i) == row) map.box[i] = BLOCK;
@@ -71,9 +73,9 @@ void writeback_plan(ngen *g) {
 
 typedef struct writer {
   const writeback *w;
-  lval group;    // warpgroup
-  lval first;    // i1: the thread that stores
-  lval staging;  // the warpgroup's
+  lval group;            // warpgroup
+  lval first;            // i1: the thread that stores
+  lval staging;          // the warpgroup's
   lval row, turn, half;  // of the lane: bytes to its row of a block, row % 8, 0 or 1
 } writer;
 
@@ -111,7 +113,8 @@ static lval sum_at(ngen *g, const shape *sh, const writer *x, int block, int hal
 
 /// 64 rows by 64 columns, 16 columns an instruction: lane l gives row l % 16 of the warp's, and of
 /// two pieces of 8 columns the one l / 16.
-static void fill_block(ngen *g, const shape *sh, const writer *x, lval place, int block, int chunk) {
+static void fill_block(ngen *g, const shape *sh, const writer *x, lval place, int block,
+                       int chunk) {
   LLVMBuilderRef b = g->e->builder;
   dtype t = x->w->store->in[0]->type;
   for (int pair = 0; pair < BLOCK / 16; pair++) {

@@ -83,8 +83,8 @@ str nvptx_compile(emit *e, const char *arch, str what) {
   LLVMTargetMachineRef tm = machine(arch);
   LLVMSetTarget(e->module, "nvptx64-nvidia-cuda");
   LLVMSetModuleDataLayout(e->module, LLVMCreateTargetDataLayout(tm));
-  cr_assert(!LLVMVerifyModule(e->module, LLVMReturnStatusAction, &error), "%.*s: %s",
-            STR_FMT(what), error);
+  cr_assert(!LLVMVerifyModule(e->module, LLVMReturnStatusAction, &error), "%.*s: %s", STR_FMT(what),
+            error);
   LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
   LLVMErrorRef failed = LLVMRunPasses(e->module,
                                       "sroa,early-cse,instcombine,simplifycfg,loop-mssa(licm),gvn,"

@@ -15,7 +15,7 @@ str nvptx_compile(emit *e, const char *arch, str what);
 typedef struct nvptx_report {
   bool assembled;  // false: no ptxas here, or it failed (which fails the test)
   int registers, spill_bytes;
-  bool warnings;   // wgmma serialised, setmaxnreg ignored, ...
+  bool warnings;  // wgmma serialised, setmaxnreg ignored, ...
 } nvptx_report;
 /// Runs ptxas -v when there is one, else says that it did not.
 nvptx_report nvptx_assemble(str ptx, const char *arch);

@@ -17,9 +17,13 @@ typedef struct product_case {
 static mma_operand operand_at(emit *e, lval smem, int offset, dtype t, bool k_unit, int extent,
                               int depth) {
   int panel = 128 / dtype_bytes(t), rows = k_unit ? extent : depth;
-  return (mma_operand){
-      .type = t, .k_unit = k_unit, .pitch = 128, .panel = panel, .panel_stride = rows * 128,
-      .base = LLVMBuildAdd(e->builder, smem, emit_int(e->i32, offset), ""), .swizzle = true};
+  return (mma_operand){.type = t,
+                       .k_unit = k_unit,
+                       .pitch = 128,
+                       .panel = panel,
+                       .panel_stride = rows * 128,
+                       .base = LLVMBuildAdd(e->builder, smem, emit_int(e->i32, offset), ""),
+                       .swizzle = true};
 }
 
 /// Neighbouring warps hold neighbouring blocks, or each a run of them.
@@ -67,14 +71,15 @@ static str product_ptx(emit *e, const product_case *c, bool wgmma, int threads, 
   lval next = LLVMBuildAdd(b, phis[regs], emit_int(e->i32, 1), "");
   lval more = LLVMBuildICmp(b, LLVMIntSLT, next, LLVMGetParam(f, 1), "");
   for (int i = 0; i <= regs; i++) {
-    lval in[] = {i < regs ? emit_float(e->f32, 0) : emit_int(e->i32, 0), i < regs ? p.acc[i] : next};
+    lval in[] = {i < regs ? emit_float(e->f32, 0) : emit_int(e->i32, 0),
+                 i < regs ? p.acc[i] : next};
     LLVMAddIncoming(phis[i], in, (LLVMBasicBlockRef[]){entry, LLVMGetInsertBlock(b)}, 2);
   }
   LLVMBuildCondBr(b, more, body, end);
   LLVMPositionBuilderAtEnd(b, end);
   for (int i = 0; i < regs; i++) {
-    lval at = LLVMBuildAdd(b, LLVMBuildMul(b, tid, emit_int(e->i32, regs), ""),
-                           emit_int(e->i32, i), "");
+    lval at =
+        LLVMBuildAdd(b, LLVMBuildMul(b, tid, emit_int(e->i32, regs), ""), emit_int(e->i32, i), "");
     LLVMBuildStore(b, p.acc[i], LLVMBuildGEP2(b, e->f32, LLVMGetParam(f, 0), &at, 1, ""));
   }
   LLVMBuildRetVoid(b);
@@ -90,7 +95,8 @@ static void check_case(const product_case *c, bool wgmma, int threads, int produ
   nvptx_emit_open(&e, &a, c->arch);
   str ptx = product_ptx(&e, c, wgmma, threads, &r);
   const char *what = wgmma ? "wgmma.mma_async" : "mma.sync";
-  cr_expect_eq(nvptx_count(ptx, what), products, "%s: %d %s", c->arch, nvptx_count(ptx, what), what);
+  cr_expect_eq(nvptx_count(ptx, what), products, "%s: %d %s", c->arch, nvptx_count(ptx, what),
+               what);
   cr_expect_eq(nvptx_count(ptx, "ldmatrix"), loads, "%d ldmatrix", nvptx_count(ptx, "ldmatrix"));
   cr_expect_eq(nvptx_count(ptx, ".local"), 0);
   cr_expect(!r.spill_bytes && !r.warnings, "%s: %d registers, %d bytes spilled, warnings %d",
@@ -134,7 +140,8 @@ Test(mma, wgmma_shapes) {
 
 Test(mma, refusals) {
   int at[] = {0, 8};
-  mma_operand o = {.type = DT_bf16, .pitch = 128, .panel = 64, .panel_stride = 8192, .swizzle = true};
+  mma_operand o = {
+      .type = DT_bf16, .pitch = 128, .panel = 64, .panel_stride = 8192, .swizzle = true};
   mma_product p = {.a = o, .b = o, .m = {.n = 1, .at = at}, .n = {.n = 2, .at = at}, .depth = 64};
   cr_expect_null(mma_refuses(&p));
   cr_expect_null(wgmma_refuses(&p));

@@ -130,8 +130,9 @@ Test(nvptx_tensor, products) {
       cr_expect_eq(nvptx_count(ptx, has[k].text) > 0, has[k].wanted, "%s on %s: %s", c->what,
                    c->arch, has[k].text);
     cr_expect_eq(nvptx_count(ptx, ".local"), 0, "%s: local memory", c->what);
-    cr_expect(!r.spill_bytes && !r.warnings, "%s on %s: %d registers, %d bytes spilled, warnings %d",
-              c->what, c->arch, r.registers, r.spill_bytes, r.warnings);
+    cr_expect(!r.spill_bytes && !r.warnings,
+              "%s on %s: %d registers, %d bytes spilled, warnings %d", c->what, c->arch,
+              r.registers, r.spill_bytes, r.warnings);
     program_test_free(&t);
   }
 }
