@@ -183,21 +183,33 @@ static int step_along(const shape *sh, int axis) {
   return step;
 }
 
+/// The contracted axis that the step runs along; the others stand still.
+static int depth_axis(ngen *g, const tstmt *s) {
+  int axis = s->axes[0];
+  for (int i = 0, found = 0; i < s->naxes; i++) {
+    if (tval_extent(s->in[0], s->axes[i]) == 1) continue;
+    if (found++)
+      panic("a tensor core dot in %.*s runs along two axes at once", STR_FMT(g->k->name));
+    axis = s->axes[i];
+  }
+  return axis;
+}
+
 void tensor_dot(ngen *g, const tstmt *s) {
   shape sh = gpu_shape_of(g, s->out[0]);
-  int m, n;
-  check(s->naxes == 1 && s->out[0]->type == DT_f32);
+  int m, n, k = depth_axis(g, s);
+  check(s->out[0]->type == DT_f32);
   find_sides(g, s, &sh, &m, &n);
   const tval *a = s->in[0], *b = s->in[1];
   if (!tval_extent(a, sh.axes[m])) a = s->in[1], b = s->in[0];
   gpu_before_local(g, operand_load(g, a)->buf, false);
   gpu_before_local(g, operand_load(g, b)->buf, false);
   mma_product p = {
-      .a = operand_of(g, a, sh.axes[m], s->axes[0]),
-      .b = operand_of(g, b, sh.axes[n], s->axes[0]),
+      .a = operand_of(g, a, sh.axes[m], k),
+      .b = operand_of(g, b, sh.axes[n], k),
       .m = side_of(g, sh.on[m], tensor_m_digits(sh.on[m]->layout, s->unit)),
       .n = side_of(g, sh.on[n], 2),
-      .depth = tval_extent(a, s->axes[0]),
+      .depth = tval_extent(a, k),
       .tid = g->tid,
       .acc_m = step_along(&sh, m),
       .acc_n = step_along(&sh, n),

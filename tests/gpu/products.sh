@@ -37,4 +37,7 @@ check plain M=16 N=1024 K=512         # few rows
 check weights_nk M=1 N=1024 K=512
 check batched B=5 M=128 N=192 K=96
 check batched B=3 M=100 N=72 K=40
+check two_axes M=128 N=128 K=64 H=3
+check slices M=128 N=128 P=100        # the engine must not read what lies behind K
+check heads S=128 T=192 H=4 D=64
 exit $failed
