@@ -51,17 +51,39 @@ static bool outputs_along(const kbuild *b, const gpu_rows *g) {
   return false;
 }
 
-/// Registers per element of R: what is loaded for each of the rows.
-static double registers_held(const kbuild *b) {
-  double most = 0, bytes = 0;
-  for (int i = 0; i < b->accesses.len; i++)
-    if (!b->accesses.data[i].store && b->accesses.data[i].elements > most)
-      most = b->accesses.data[i].elements;
-  for (int i = 0; i < b->accesses.len; i++) {
-    const access *m = &b->accesses.data[i];
-    if (!m->store && m->elements * 2 >= most)
-      bytes += dtype_bytes(b->l->p->buffers.data[m->buffer].type);
+/// What of a row must be kept until later levels: values from memory, and values of 16 bits that
+/// were rounded from them; the rest is computed again. Adds their bytes per element, once each.
+static void add_kept(const kbuild *b, const gpu_rows *g, const node *n, bool *seen, double *bytes) {
+  if (seen[n->id]) return;
+  seen[n->id] = true;
+  bool view = kb_in_group(b, n) && op_get(n->op)->class == CLASS_view;
+  bool in_row = false, loaded = !kb_in_group(b, n) || (view && !kb_in_group(b, n->in[0]));
+  for (int i = 0; i < n->naxes; i++) in_row |= reduce_contains(g->row->axes, g->row->naxes, n->axes[i]);
+  if (loaded) {
+    if (in_row || !g->row->naxes) *bytes += dtype_bytes(n->type);
+    return;
   }
+  if (!g->p.along[n->id] && !view) return;
+  if (n->op == OP_cast && dtype_bytes(n->type) == 2 && !g->p.level[n->id]) {
+    *bytes += 2;
+    return;
+  }
+  for (int i = 0; i < n->nin; i++) add_kept(b, g, n->in[i], seen, bytes);
+}
+
+/// Registers per element of R that a resident row takes; several elements may share one.
+static double registers_held(const kbuild *b, const gpu_rows *g) {
+  const group *grp = b->group;
+  bool *seen = arena_array(b->l->a, bool, b->l->g->nodes.len);
+  double bytes = 0;
+  for (int i = 0; i < grp->reductions.len; i++) {
+    const node *n = grp->reductions.data[i];
+    for (int k = 0; k < n->nin && (g->p.level[n->id] > 1 || g->p.passes == 1); k++)
+      add_kept(b, g, n->in[k], seen, &bytes);
+  }
+  for (int i = 0; i < grp->outputs.len; i++)
+    if (reduce_carries_more(grp->outputs.data[i], g->row))
+      add_kept(b, g, grp->outputs.data[i], seen, &bytes);
   return bytes > 2 ? bytes / 4 : 0.5;
 }
 
@@ -291,7 +313,7 @@ void gpu_reduce_group(kbuild *b) {
   g.along = !reduce_contains(g.rows, g.nrows, g.vec);
   g.p.next_row = -1;
   g.vector = gpu_vector(b);
-  g.held = registers_held(b);
+  g.held = registers_held(b, &g);
   bool constant = !g.nfurther;
   for (int i = 0; i < g.p.nkr; i++) constant &= is_constant(b, g.p.kr[i]);
   if (g.along)
