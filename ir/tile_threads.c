@@ -42,10 +42,8 @@ static void put_axis_layout(const kernel *k, const axis_layout *a, strbuf *out) 
   sb_printf(out, ":%d =", a->extent);
   for (int i = 0; i < a->ndigits && i < MAX_DIGITS; i++) {
     layout_digit d = a->digits[i];
-    if (d.stride)
-      sb_printf(out, " t%d@%d", d.size, d.stride);
-    else
-      sb_printf(out, " r%d", d.size);
+    if (d.stride) sb_printf(out, " t%d@%d", d.size, d.stride);
+    else sb_printf(out, " r%d", d.size);
   }
 }
 

@@ -35,9 +35,8 @@ static char *axis_z(const walker *w, int a) { return str_z(w->arena, w->k->axes.
 static bool power_of_two(int v) { return v > 0 && !(v & (v - 1)); }
 
 static const axis_layout *find(const walker *w, int layout, int axis, int extent) {
-  return layout < w->k->layouts.len
-             ? thread_layout_find(&w->k->layouts.data[layout], axis, extent)
-             : NULL;
+  return layout < w->k->layouts.len ? thread_layout_find(&w->k->layouts.data[layout], axis, extent)
+                                    : NULL;
 }
 
 // ---- the layouts by themselves
@@ -72,7 +71,8 @@ static void verify_axis_layout(walker *w, const axis_layout *a) {
     else if ((int64_t)d.size * d.stride > w->k->threads)
       bad(w, NULL, "t%d@%d of %s goes beyond %d threads", d.size, d.stride, name, w->k->threads);
   }
-  if (product != a->extent) bad(w, NULL, "the digits of %s:%d do not make that extent", name, a->extent);
+  if (product != a->extent)
+    bad(w, NULL, "the digits of %s:%d do not make that extent", name, a->extent);
   if (powers) thread_bits(w, a, true);
 }
 
@@ -137,8 +137,7 @@ static void verify_operands(walker *w, const tstmt *s) {
     for (int k = 0; k < v->naxes; k++)
       if (!same_layout(find(w, made, v->axes[k], v->extents[k]),
                        find(w, w->layout, v->axes[k], v->extents[k])))
-        bad(w, s, "operand %d lies otherwise along %s where it was made", i,
-            axis_z(w, v->axes[k]));
+        bad(w, s, "operand %d lies otherwise along %s where it was made", i, axis_z(w, v->axes[k]));
   }
 }
 
@@ -184,7 +183,8 @@ static void verify_tensor_dot(walker *w, const tstmt *s) {
   const tstmt *a = widened_load(w, s->in[0]), *b = widened_load(w, s->in[1]);
   if (!w->k->threads) return bad(w, s, "a tensor core needs threads");
   if (!a || !b || a->out[0]->type != b->out[0]->type)
-    return bad(w, s, "operands of tensor cores are widened loads of on-chip buffers, alike in type");
+    return bad(w, s,
+               "operands of tensor cores are widened loads of on-chip buffers, alike in type");
   if (s->in[2]->type != DT_f32) return bad(w, s, "tensor cores sum in f32");
   int m = own_axis(s->in[0], s->in[1]), n = own_axis(s->in[1], s->in[0]), depth = 1;
   for (int i = 0; i < s->naxes; i++) depth *= tval_extent(s->in[0], s->axes[i]);

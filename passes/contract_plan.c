@@ -282,7 +282,7 @@ static bool inner_product_is_better(const kbuild *b, const contract_plan *p) {
 }
 
 /// Without reuse of either operand there is nothing to block: a reduction of products.
-bool contract_is_reduction(const kbuild *b, const contract_plan *p) {
+static bool reduction_is_better(const kbuild *b, const contract_plan *p) {
   int64_t m = total(b, p->m, p->nm), n = total(b, p->n, p->nn), k = total(b, p->k, p->nk);
   if (k < 2 * b->lanes) return m == 1 && n == 1;
   const access *in_a = contract_access(b, p->dot->in[0]), *in_b = contract_access(b, p->dot->in[1]);
@@ -319,7 +319,7 @@ contract_form contract_choose(kbuild *b, contract_plan *p) {
   *p = (contract_plan){.a = 0, .b = 1, .a_buf = -1, .b_buf = -1, .c_buf = -1};
   kb_survey(b);
   contract_classify(p, dot);
-  if (contract_is_reduction(b, p)) return CONTRACT_REDUCTION;
+  if (reduction_is_better(b, p)) return CONTRACT_REDUCTION;
   int lane_b = lanes_among(b, dot->in[1], p->n, p->nn);
   int lane_a = lanes_among(b, dot->in[0], p->m, p->nm);
   if (lanes_score(b, dot->in[0], lane_a) > lanes_score(b, dot->in[1], lane_b)) {

@@ -103,9 +103,13 @@ double explain_gpu_seconds(const target_info *t, const explain_schedule *s, doub
 
 void explain_put_schedule(strbuf *out, const explain_schedule *s) {
   sb_printf(out, "%lld %s of %d threads", (long long)s->tiles,
-            s->persistent ? "tiles for resident blocks" : s->tiles == 1 ? "block" : "blocks", s->threads);
+            s->persistent   ? "tiles for resident blocks"
+            : s->tiles == 1 ? "block"
+                            : "blocks",
+            s->threads);
   if (s->producer_threads) sb_printf(out, " and %d that copy", s->producer_threads);
-  sb_printf(out, ", %d on a multiprocessor (%.0f%% of its threads)", s->resident, 100 * s->occupancy);
+  sb_printf(out, ", %d on a multiprocessor (%.0f%% of its threads)", s->resident,
+            100 * s->occupancy);
   if (s->shared_bytes) {
     sb_puts(out, ", ");
     explain_put_scaled(out, (double)s->shared_bytes, "B");

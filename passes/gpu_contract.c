@@ -11,8 +11,9 @@
 //       c + a * b                                    tensor cores: the whole step at once
 //     }                                              fma: loop K:1 with a column and a row
 //     epilogue(acc); store
-#include "base/fault.h"
 #include "passes/gpu_contract.h"
+
+#include "base/fault.h"
 
 enum { STAGE_LAYOUTS = 1, PANEL = 64 };
 
@@ -24,7 +25,8 @@ static bool on_tensor_cores(const gpu_dot *d) { return d->unit != DOT_FMA; }
 static void lay_tensor_sums(kbuild *b, const gpu_dot *d) {
   int rows_done = 16 * d->warps_m, columns_done = 8 * d->warps_n;
   layout_digit m[] = {{8, 4}, {2, 0}, {d->warps_m, GPU_WARP}, {d->bm / rows_done, 0}};
-  layout_digit n[] = {{2, 0}, {4, 1}, {d->bn / columns_done, 0}, {d->warps_n, GPU_WARP * d->warps_m}};
+  layout_digit n[] = {
+      {2, 0}, {4, 1}, {d->bn / columns_done, 0}, {d->warps_n, GPU_WARP * d->warps_m}};
   if (d->unit == DOT_WGMMA) {  // a warpgroup of four warps has 64 rows
     m[2].size = 4;
     m[3] = (layout_digit){d->warps_m / 4, 4 * GPU_WARP};
@@ -51,7 +53,8 @@ static int lay_stage(kbuild *b, const gpu_dot *d, int which, bool along_depth) {
   int fast = along_depth ? d->depth : across, slow = along_depth ? across : d->depth;
   int fast_size = along_depth ? d->bk : tile, slow_size = along_depth ? tile : d->bk;
   int threads = d->threads;  // without the producers, whose copies the engine makes whole
-  int layout = kernel_add_layout(b->k), stride = 1, vector = 16 / dtype_bytes(d->p.dot->in[which]->type);
+  int layout = kernel_add_layout(b->k), stride = 1,
+      vector = 16 / dtype_bytes(d->p.dot->in[which]->type);
   if (vector > 8) vector = 8;
   while (vector > 1 && (vector > fast_size || fast_size % vector)) vector /= 2;
   int t = fast_size / vector;
@@ -116,7 +119,8 @@ static tval *widened(kbuild *b, const gpu_dot *d, tval *v) {
 }
 
 static tval *dot_step(kbuild *b, const gpu_dot *d, int rows, int columns, tval *sum) {
-  tval *in[] = {widened(b, d, kb_load_local(b, rows)), widened(b, d, kb_load_local(b, columns)), sum};
+  tval *in[] = {widened(b, d, kb_load_local(b, rows)), widened(b, d, kb_load_local(b, columns)),
+                sum};
   tstmt *st = arena_new(b->l->a, tstmt);
   *st = (tstmt){.kind = TILE_DOT, .nin = 3, .nout = 1, .unit = d->unit, .naxes = d->p.nkk};
   st->in = arena_copy(b->l->a, in, sizeof in);

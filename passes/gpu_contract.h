@@ -6,8 +6,8 @@ typedef struct gpu_dot {
   contract_plan p;  // axes; a is the operand of the rows, b that of the columns
   int depth;        // the kernel axis of K that is walked in blocks, -1: nothing is contracted
   dot_unit unit;
-  int bm, bn, bk;   // block tile and step
-  gpu_share m, n;   // FMA: shares of rows and columns
+  int bm, bn, bk;        // block tile and step
+  gpu_share m, n;        // FMA: shares of rows and columns
   int warps_m, warps_n;  // tensor cores
   int stages, threads, producers, blocks_per_sm;
 } gpu_dot;

@@ -17,7 +17,8 @@ bool gpu_dot_is_copy(const kbuild *b, const gpu_dot *d, int which) {
   return true;
 }
 
-static bool unit_stride_along(const kbuild *b, const access *m, const int *axes, int n, int kernel_axis) {
+static bool unit_stride_along(const kbuild *b, const access *m, const int *axes, int n,
+                              int kernel_axis) {
   for (int i = 0; i < n; i++)
     if (b->kaxis[axes[i]] == kernel_axis && kb_unit_stride(m, b, axes[i])) return true;
   return false;
@@ -36,7 +37,8 @@ bool gpu_dot_along_depth(const kbuild *b, const gpu_dot *d, int which) {
 static bool results_along_first(const kbuild *b, const contract_plan *p) {
   for (int k = 0; k < b->accesses.len; k++)
     for (int i = 0; b->accesses.data[k].store && i < p->nm; i++)
-      if (kb_unit_stride(&b->accesses.data[k], b, p->m[i]) && kb_estimate(b, p->m[i]) > 1) return true;
+      if (kb_unit_stride(&b->accesses.data[k], b, p->m[i]) && kb_estimate(b, p->m[i]) > 1)
+        return true;
   return false;
 }
 
@@ -108,10 +110,10 @@ typedef struct tile {
 } tile;
 
 static const tile wgmma_tiles[] = {
-    {128, 256, 8, 1, .rate = 1},    {128, 192, 8, 1, .rate = 0.98}, {128, 128, 8, 1, .rate = 0.92},
-    {128, 64, 8, 1, .rate = 0.7},   {128, 32, 8, 1, .rate = 0.45},  {128, 16, 8, 1, .rate = 0.25},
-    {64, 256, 4, 1, .rate = 0.85},  {64, 128, 4, 1, .rate = 0.75},  {64, 64, 4, 1, .rate = 0.6},
-    {64, 32, 4, 1, .rate = 0.4},    {64, 16, 4, 1, .rate = 0.22},   {64, 8, 4, 1, .rate = 0.12},
+    {128, 256, 8, 1, .rate = 1},   {128, 192, 8, 1, .rate = 0.98}, {128, 128, 8, 1, .rate = 0.92},
+    {128, 64, 8, 1, .rate = 0.7},  {128, 32, 8, 1, .rate = 0.45},  {128, 16, 8, 1, .rate = 0.25},
+    {64, 256, 4, 1, .rate = 0.85}, {64, 128, 4, 1, .rate = 0.75},  {64, 64, 4, 1, .rate = 0.6},
+    {64, 32, 4, 1, .rate = 0.4},   {64, 16, 4, 1, .rate = 0.22},   {64, 8, 4, 1, .rate = 0.12},
 };
 static const tile mma_tiles[] = {
     {128, 128, 2, 4, .rate = 0.65}, {128, 64, 4, 2, .rate = 0.55}, {64, 128, 2, 4, .rate = 0.55},
@@ -135,7 +137,8 @@ static const tile fma_tiles[] = {
 static double step_seconds(const kbuild *b, const gpu_dot *d, const tile *t) {
   const target_info *info = b->l->target;
   double products = (double)t->bm * t->bn * d->bk, handover = 60e-9;
-  double peak = d->unit == DOT_FMA ? info->flops_per_second : info->tensor_flops_per_second / info->cores;
+  double peak =
+      d->unit == DOT_FMA ? info->flops_per_second : info->tensor_flops_per_second / info->cores;
   double arithmetic = 2 * products / (peak * t->rate);
   int bytes = dtype_bytes(d->p.dot->in[0]->type);
   double memory = (double)(t->bm + t->bn) * d->bk * bytes / info->l2_bytes_per_second;
@@ -169,7 +172,9 @@ static bool too_wide(int extent, int64_t size, int least) {
 }
 
 static void choose_tile(const kbuild *b, gpu_dot *d, int64_t outer) {
-  const tile *list = d->unit == DOT_WGMMA ? wgmma_tiles : d->unit == DOT_MMA ? mma_tiles : fma_tiles;
+  const tile *list = d->unit == DOT_WGMMA ? wgmma_tiles
+                     : d->unit == DOT_MMA ? mma_tiles
+                                          : fma_tiles;
   int count = d->unit == DOT_WGMMA ? (int)(sizeof wgmma_tiles / sizeof *wgmma_tiles)
               : d->unit == DOT_MMA ? (int)(sizeof mma_tiles / sizeof *mma_tiles)
                                    : (int)(sizeof fma_tiles / sizeof *fma_tiles);
@@ -275,6 +280,7 @@ bool gpu_dot_choose(kbuild *b, gpu_dot *d) {
   choose_tile(b, d, outer);
   choose_stages(b, d);
   choose_producers(b, d, outer);
-  d->threads = d->unit == DOT_FMA ? d->m.threads * d->n.threads : d->warps_m * d->warps_n * GPU_WARP;
+  d->threads =
+      d->unit == DOT_FMA ? d->m.threads * d->n.threads : d->warps_m * d->warps_n * GPU_WARP;
   return true;
 }

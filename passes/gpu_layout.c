@@ -81,9 +81,7 @@ void gpu_lay(kbuild *b, int layout, int axis, gpu_share s, int *stride) {
   *stride *= s.threads;
 }
 
-void gpu_set_threads(kbuild *b, int used) {
-  b->k->threads = used < GPU_WARP ? GPU_WARP : used;
-}
+void gpu_set_threads(kbuild *b, int used) { b->k->threads = used < GPU_WARP ? GPU_WARP : used; }
 
 void gpu_store_outputs(kbuild *b) {
   for (int i = 0; i < b->group->outputs.len; i++) {

@@ -35,9 +35,9 @@ static int elements_per_thread(const kbuild *b, const int *axes, int n, int vect
 enum { TILE = 64, SHORT = 16 };
 
 typedef struct transposed {
-  int lanes, other;    // graph axes
-  int vec, tall;       // their kernel axes
-  int layout;          // of the stage loops
+  int lanes, other;  // graph axes
+  int vec, tall;     // their kernel axes
+  int layout;        // of the stage loops
 } transposed;
 
 /// The value is in memory with neighbours along `other`.
@@ -93,8 +93,7 @@ static bool keeps_coordinates(kbuild *b, const node *n) {
 static void stage_below(kbuild *b, const transposed *t, const node *n, bool *seen) {
   if (seen[n->id]) return;
   seen[n->id] = true;
-  if (lies_across(b, t, n))
-    stage_value(b, t, n);
+  if (lies_across(b, t, n)) stage_value(b, t, n);
   else if (keeps_coordinates(b, n))
     for (int i = 0; i < n->nin; i++) stage_below(b, t, n->in[i], seen);
 }

@@ -4,11 +4,12 @@
 //   s = sum exp(x - m) * g over T   =>     m' = max m, (reduce max x over T)
 //                                          s' = s * exp(m - m') + exp(x - m') * g
 //
-// exp(x - m) exp(m - m') = exp(x - m'), so what was summed under an older maximum is rescaled. While
-// the maximum is -inf, 0 stands for it in differences; a maximum that stays infinite makes the sum
-// NaN, as it would be in two walks. In place of m there may be where(c, constant, m), c depending on
-// m, which programs use to keep rows of -inf from NaN. Milakov and Gimelshein, "Online normalizer calculation for
-// softmax", 2018. The rounding differs from two walks by that of the rescaling factors.
+// exp(x - m) exp(m - m') = exp(x - m'), so what was summed under an older maximum is rescaled.
+// While the maximum is -inf, 0 stands for it in differences; a maximum that stays infinite makes
+// the sum NaN, as it would be in two walks. In place of m there may be where(c, constant, m), c
+// depending on m, which programs use to keep rows of -inf from NaN. The rounding differs from two
+// walks by that of the rescaling factors. Milakov and Gimelshein, "Online normalizer calculation
+// for softmax", 2018.
 #include "passes/gpu_online.h"
 
 #include <math.h>
@@ -55,7 +56,8 @@ static bool spans(const node *n, const row_plan *p) {
 /// The sum grows with the maximum alone, not with another reduction of the first level.
 static bool is_scaled_sum(const kbuild *b, const row_plan *p, online *o, const node *sum) {
   if (!spans(sum->in[0], p)) return false;
-  if (sum->op != OP_sum || !dtype_is_float(sum->type) || !scales_with(b, sum->in[0], o->max, &o->shift))
+  if (sum->op != OP_sum || !dtype_is_float(sum->type) ||
+      !scales_with(b, sum->in[0], o->max, &o->shift))
     return false;
   for (int i = 0; i < o->nothers; i++)
     if (depends_on(b, sum->in[0], o->others[i])) return false;

@@ -3,7 +3,7 @@
 #include "passes/lower_reduce.h"
 
 typedef struct online {
-  const node *max, *shift;  // shift: what the exponents subtract
+  const node *max, *shift;                                    // shift: what the exponents subtract
   const node *sums[MAX_REDUCTIONS], *others[MAX_REDUCTIONS];  // of levels 2 and 1
   int nsums, nothers;
 } online;

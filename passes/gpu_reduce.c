@@ -20,11 +20,11 @@ typedef struct gpu_rows {
   const node *row;
   int rows[MAX_AXES], nrows;  // kernel axes
   int further[MAX_AXES], nfurther;
-  int vec;        // kernel axis of the lanes, -1 none
-  bool along;     // lanes run along R
+  int vec;     // kernel axis of the lanes, -1 none
+  bool along;  // lanes run along R
   bool resident;
   int vector;
-  double held;    // registers per element of R that is kept
+  double held;  // registers per element of R that is kept
   gpu_share row_share[MAX_AXES], r_share[MAX_AXES], further_share[MAX_AXES];
 } gpu_rows;
 
@@ -58,7 +58,8 @@ static void add_kept(const kbuild *b, const gpu_rows *g, const node *n, bool *se
   seen[n->id] = true;
   bool view = kb_in_group(b, n) && op_get(n->op)->class == CLASS_view;
   bool in_row = false, loaded = !kb_in_group(b, n) || (view && !kb_in_group(b, n->in[0]));
-  for (int i = 0; i < n->naxes; i++) in_row |= reduce_contains(g->row->axes, g->row->naxes, n->axes[i]);
+  for (int i = 0; i < n->naxes; i++)
+    in_row |= reduce_contains(g->row->axes, g->row->naxes, n->axes[i]);
   if (loaded) {
     if (in_row || !g->row->naxes) *bytes += dtype_bytes(n->type);
     return;
@@ -136,7 +137,8 @@ static int threads_along_row(const kbuild *b, const gpu_rows *g, int64_t size) {
   if (t > GPU_WARP && size <= GPU_WARP * most) t = GPU_WARP;
   // Few rows: more threads for each.
   int64_t blocks = row_count(b, g) * t / GPU_BLOCK;
-  while (t < GPU_MOST_THREADS && (int64_t)t * g->vector * 2 <= size && blocks < b->l->target->cores) {
+  while (t < GPU_MOST_THREADS && (int64_t)t * g->vector * 2 <= size &&
+         blocks < b->l->target->cores) {
     t *= 2;
     blocks *= 2;
   }
@@ -179,7 +181,7 @@ static int fit_columns(const kbuild *b, gpu_rows *g, int columns, int threads) {
   return 0;
 }
 
-/// Threads along the rows: more than `lanes` where columns are short, while there are blocks enough.
+/// Threads along the rows: more than `lanes` where columns are short and blocks many.
 static int threads_across(const kbuild *b, const gpu_rows *g, int lanes) {
   int along_r = 1;
   for (int i = 0; i < g->p.nkr; i++) along_r *= g->r_share[i].threads;
@@ -226,8 +228,7 @@ static void lay_out(kbuild *b, gpu_rows *g) {
   }
   gpu_set_threads(b, stride);
   for (int i = 0; i < g->p.nkr; i++) g->p.step[g->p.kr[i]] = gpu_extent(g->r_share[i]);
-  for (int i = 0; i < g->nrows; i++)
-    kernel_set_grid(b->k, g->rows[i], gpu_extent(g->row_share[i]));
+  for (int i = 0; i < g->nrows; i++) kernel_set_grid(b->k, g->rows[i], gpu_extent(g->row_share[i]));
 }
 
 /// Axes of outputs that are neither rows nor reduced take the threads of R, which is closed then.
@@ -316,15 +317,11 @@ void gpu_reduce_group(kbuild *b) {
   g.held = registers_held(b, &g);
   bool constant = !g.nfurther;
   for (int i = 0; i < g.p.nkr; i++) constant &= is_constant(b, g.p.kr[i]);
-  if (g.along)
-    plan_along(b, &g, constant);
-  else
-    plan_across(b, &g, constant);
+  if (g.along) plan_along(b, &g, constant);
+  else plan_across(b, &g, constant);
   lay_out(b, &g);
   lay_out_further(b, &g, outputs_along(b, &g));
   kb_begin(b);
-  if (g.resident)
-    run_resident(b, &g);
-  else
-    run_walks(b, &g);
+  if (g.resident) run_resident(b, &g);
+  else run_walks(b, &g);
 }

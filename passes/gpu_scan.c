@@ -125,7 +125,8 @@ static void scan_chunks(kbuild *b, const node *scan, chunks *c) {
   int axes[MAX_AXES], n = 0;
   for (int i = 0; i < c->naxes; i++) axes[n++] = c->axes[i];
   axes[n++] = c->chunk;
-  int totals = chunk_totals(b, scan, c, axes, n), befores = kb_local(b, "before", scan->type, axes, n);
+  int totals = chunk_totals(b, scan, c, axes, n),
+      befores = kb_local(b, "before", scan->type, axes, n);
   // Each chunk begins with what all earlier ones add up to.
   tval *sum = start_of(b, scan, c, false);
   tstmt *loop = kb_loop(b, c->chunk, 1, &sum, 1);
@@ -136,7 +137,8 @@ static void scan_chunks(kbuild *b, const node *scan, chunks *c) {
   sum = kb_end_loop(b, &sum, 1)[0];
   walk_from(b, scan, c, c->step, kb_load_local(b, befores));
   if (!c->tail) return;
-  set_coordinate(b, scan, c, ix_add(pool, ix_const(pool, c->count * c->len), ix_axis(pool, c->rest)));
+  set_coordinate(b, scan, c,
+                 ix_add(pool, ix_const(pool, c->count * c->len), ix_axis(pool, c->rest)));
   walk_from(b, scan, c, c->rest, sum);
 }
 

@@ -35,8 +35,6 @@ contract_form contract_choose(kbuild *b, contract_plan *p);
 
 /// Sorts the graph axes of the dot by the operands that have them.
 void contract_classify(contract_plan *p, const node *dot);
-/// Without reuse of either operand there is nothing to block.
-bool contract_is_reduction(const kbuild *b, const contract_plan *p);
 /// Turns the kernel under construction into a reduction of products.
 void contract_become_reduction(kbuild *b);
 /// How the operand, seen through maps and views, is read; null when it is not from memory.

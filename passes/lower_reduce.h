@@ -7,13 +7,13 @@ enum { MAX_REDUCTIONS = 64 };
 
 typedef struct row_plan {
   int passes;
-  int *level;       // node id -> passes that must have finished before it can be computed
-  int *first_pass;  // node id -> the pass that computes it along R first, INT_MAX never
-  bool *along;      // node id -> carries an axis of R
-  int r_axes[MAX_AXES], nr;  // graph axes
-  int kr[MAX_AXES], nkr;     // kernel axes of R
+  int *level;                 // node id -> passes that must have finished before it can be computed
+  int *first_pass;            // node id -> the pass that computes it along R first, INT_MAX never
+  bool *along;                // node id -> carries an axis of R
+  int r_axes[MAX_AXES], nr;   // graph axes
+  int kr[MAX_AXES], nkr;      // kernel axes of R
   int step[MAX_KERNEL_AXES];  // loop extents by kernel axis
-  int next_row;  // the innermost row axis when lanes run along the rows, else -1
+  int next_row;               // the innermost row axis when lanes run along the rows, else -1
 } row_plan;
 
 /// The running values of the reductions of one pass: one tile each, two for arg*.

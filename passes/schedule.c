@@ -5,25 +5,25 @@
 
 // Every key that the lowering asks for: name, least and most value, words for 0, 1, ... (or null),
 // meaning.
-#define SCHEDULE_KEYS(KEY)                                                                       \
-  KEY(threads, 32, 1024, NULL, "GPU: threads of a block in maps; along a row in reductions")     \
-  KEY(vector, 1, 16, NULL, "GPU: neighbouring elements of a thread")                             \
-  KEY(rows, 1, 64, NULL, "GPU: rows per thread in reductions")                                   \
-  KEY(m, 1, 1024, NULL, "GPU: rows of a block tile of a product")                                \
-  KEY(n, 1, 1024, NULL, "GPU: columns of a block tile of a product")                             \
-  KEY(k, 1, 1024, NULL, "GPU: steps of a product staged at a time")                              \
-  KEY(stages, 1, 16, NULL, "GPU: copies of the staged operands")                                 \
-  KEY(unit, 0, 2, "fma mma wgmma", "GPU: what multiplies where tensor cores can")                \
-  KEY(blocks_per_sm, 0, 32, NULL, "GPU: resident blocks of a product; 0: one per tile")          \
-  KEY(vectors, 1, 64, NULL, "CPU: vectors per step of maps and reductions")                      \
-  KEY(grid, 1, 1 << 24, NULL, "CPU: elements of a grid tile")                                    \
-  KEY(mr, 1, 64, NULL, "CPU: rows of the register block of a product")                           \
-  KEY(nr, 1, 1024, NULL, "CPU: columns of the register block of a product")                      \
-  KEY(kc, 0, 1 << 24, NULL, "CPU: block of the contracted axis; 0: whole")                       \
-  KEY(mc, 1, 1 << 24, NULL, "CPU: rows packed at a time")                                        \
-  KEY(mt, 1, 1 << 24, NULL, "CPU: rows of a grid tile of a product")                             \
-  KEY(nt, 1, 1 << 24, NULL, "CPU: columns of a grid tile of a product")                          \
-  KEY(pack_b, 0, 1, NULL, "CPU: copy the operand of the columns into panels")                    \
+#define SCHEDULE_KEYS(KEY)                                                                   \
+  KEY(threads, 32, 1024, NULL, "GPU: threads of a block in maps; along a row in reductions") \
+  KEY(vector, 1, 16, NULL, "GPU: neighbouring elements of a thread")                         \
+  KEY(rows, 1, 64, NULL, "GPU: rows per thread in reductions")                               \
+  KEY(m, 1, 1024, NULL, "GPU: rows of a block tile of a product")                            \
+  KEY(n, 1, 1024, NULL, "GPU: columns of a block tile of a product")                         \
+  KEY(k, 1, 1024, NULL, "GPU: steps of a product staged at a time")                          \
+  KEY(stages, 1, 16, NULL, "GPU: copies of the staged operands")                             \
+  KEY(unit, 0, 2, "fma mma wgmma", "GPU: what multiplies where tensor cores can")            \
+  KEY(blocks_per_sm, 0, 32, NULL, "GPU: resident blocks of a product; 0: one per tile")      \
+  KEY(vectors, 1, 64, NULL, "CPU: vectors per step of maps and reductions")                  \
+  KEY(grid, 1, 1 << 24, NULL, "CPU: elements of a grid tile")                                \
+  KEY(mr, 1, 64, NULL, "CPU: rows of the register block of a product")                       \
+  KEY(nr, 1, 1024, NULL, "CPU: columns of the register block of a product")                  \
+  KEY(kc, 0, 1 << 24, NULL, "CPU: block of the contracted axis; 0: whole")                   \
+  KEY(mc, 1, 1 << 24, NULL, "CPU: rows packed at a time")                                    \
+  KEY(mt, 1, 1 << 24, NULL, "CPU: rows of a grid tile of a product")                         \
+  KEY(nt, 1, 1 << 24, NULL, "CPU: columns of a grid tile of a product")                      \
+  KEY(pack_b, 0, 1, NULL, "CPU: copy the operand of the columns into panels")                \
   KEY(inner, 0, 1, NULL, "CPU: sum products along the contracted axis in lanes")
 
 static const struct schedule_key {
@@ -121,6 +121,5 @@ void schedule_grid(kbuild *b, const int *axes, const int *step, int n, int64_t e
     extents[i] = (int)extent;
     elements = elements / extent > 1 ? elements / extent : 1;
   }
-  for (int i = 0; i < n; i++)
-    vec_push(b->l->a, &b->k->grid, (grid_axis){axes[i], extents[i]});
+  for (int i = 0; i < n; i++) vec_push(b->l->a, &b->k->grid, (grid_axis){axes[i], extents[i]});
 }

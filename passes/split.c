@@ -12,11 +12,11 @@
 #include "passes/passes.h"
 
 enum {
-  ENOUGH_ROWS = 16,       // grid tiles that keep a desktop's cores busy
-  LONG = 1 << 16,         // elements of a reduction worth a second kernel
-  CHUNK = 1 << 14,        // elements per chunk aimed at
+  ENOUGH_ROWS = 16,  // grid tiles that keep a desktop's cores busy
+  LONG = 1 << 16,    // elements of a reduction worth a second kernel
+  CHUNK = 1 << 14,   // elements per chunk aimed at
   MOST_CHUNKS = 128,
-  STRIP = 64,             // columns that share a grid tile when lanes run along rows
+  STRIP = 64,  // columns that share a grid tile when lanes run along rows
 };
 
 static bool is_splittable(const node *n) {
@@ -50,8 +50,12 @@ typedef struct grain {
 static grain grain_of(const pass_options *options) {
   const target_info *t = options ? options->target : NULL;
   if (!t || !t->sm) return (grain){ENOUGH_ROWS, LONG, CHUNK, MOST_CHUNKS, STRIP, false};
-  return (grain){.enough = t->cores, .shortest = LONG, .chunk = CHUNK, .most = 4 * t->cores,
-                 .strip = 32, .gpu = true};
+  return (grain){.enough = t->cores,
+                 .shortest = LONG,
+                 .chunk = CHUNK,
+                 .most = 4 * t->cores,
+                 .strip = 32,
+                 .gpu = true};
 }
 
 static int64_t results(const graph *g, const node *n) {
@@ -78,7 +82,8 @@ static int64_t own_size(const graph *g, const node *dot, const node *x, const no
 /// Block tiles of a product on a GPU; 0 where it runs as a reduction.
 static int64_t product_tiles(const graph *g, const node *dot) {
   enum { SIDE = 64 };
-  int64_t m = own_size(g, dot, dot->in[0], dot->in[1]), n = own_size(g, dot, dot->in[1], dot->in[0]);
+  int64_t m = own_size(g, dot, dot->in[0], dot->in[1]),
+          n = own_size(g, dot, dot->in[1], dot->in[0]);
   if (m <= 1 || n <= 1) return 0;
   int64_t tiles = ((m + SIDE - 1) / SIDE) * ((n + SIDE - 1) / SIDE);
   return results(g, dot) / (m * n) * tiles;
@@ -161,9 +166,9 @@ static node *split(graph *g, node *n, int along, int64_t size, int64_t chunks) {
     inner[i] = n->attr_axes[i] == along ? within : n->attr_axes[i];
   node *x = chunked(g, n->in[0], along, chunk, within, n->op), *partial;
   if (n->op == OP_dot)
-    partial = graph_dot(g, x, chunked(g, n->in[1], along, chunk, within, n->op), inner, n->nattr_axes);
-  else
-    partial = graph_reduce(g, n->op, x, inner, n->nattr_axes);
+    partial =
+        graph_dot(g, x, chunked(g, n->in[1], along, chunk, within, n->op), inner, n->nattr_axes);
+  else partial = graph_reduce(g, n->op, x, inner, n->nattr_axes);
   node *whole = graph_reduce(g, n->op == OP_dot ? OP_sum : n->op, partial, &chunk, 1);
   partial->at = whole->at = n->at;
   return node_same_axis_set(whole, n) ? graph_reorder(g, whole, n->axes) : whole;
@@ -177,11 +182,11 @@ static int64_t product_chunks(int64_t size, int64_t tiles, int64_t enough) {
 }
 
 /// Into how many chunks to split; 0 or 1: not at all. *along is the axis.
-static int64_t chunks_of(const graph *g, const node *n, const grain *by, int *along, int64_t *size) {
+static int64_t chunks_of(const graph *g, const node *n, const grain *by, int *along,
+                         int64_t *size) {
   *along = longest_axis(g, n, size);
   if (*along < 0) return 1;
-  if (n->op == OP_dot &&
-      !(node_has_axis(n->in[0], *along) && node_has_axis(n->in[1], *along)))
+  if (n->op == OP_dot && !(node_has_axis(n->in[0], *along) && node_has_axis(n->in[1], *along)))
     return 1;
   int64_t tiles = by->gpu && n->op == OP_dot ? product_tiles(g, n) : 0;
   if (tiles) return product_chunks(*size, tiles, by->enough);

@@ -38,11 +38,10 @@ Test(gpu_golden, schedules_are_the_expected_ones) {
     bool found;
     lower_all(&t, names[i], "", &out);
     str path = str_printf(&a, "%.*s.tile", names[i].len - 5, names[i].ptr);
-    if (getenv("TCF_REWRITE_GOLDEN"))
-      write_whole_file(path.ptr, sb_str(&out));
+    if (getenv("TCF_REWRITE_GOLDEN")) write_whole_file(path.ptr, sb_str(&out));
     else
-      cr_expect(str_eq(read_whole_file(&a, path.ptr, &found), sb_str(&out)), "%s is now\n%s", path.ptr,
-                out.data);
+      cr_expect(str_eq(read_whole_file(&a, path.ptr, &found), sb_str(&out)), "%s is now\n%s",
+                path.ptr, out.data);
     program_test_free(&t);
   }
   arena_free(&a);
@@ -73,7 +72,8 @@ Test(gpu_golden, schedules_can_be_overridden) {
 }
 
 Test(gpu_golden, schedules_are_checked) {
-  static const char *const good[] = {"", "threads=256", "unit=wgmma,m=64", "unit=1", "vectors=2,kc=0"};
+  static const char *const good[] = {"", "threads=256", "unit=wgmma,m=64", "unit=1",
+                                     "vectors=2,kc=0"};
   static const struct {
     const char *text, *why;
   } bad[] = {

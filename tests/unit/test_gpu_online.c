@@ -18,7 +18,8 @@ Test(gpu_online, it_fires) {
   expect_walks(FN "return m + log(sum(exp(x - m), T)) }", 1);
   expect_walks(FN "return sum(exp(x - m) * w, T) / sum(exp(x - m), T) }", 1);
   expect_walks(FN "return sum(exp(x - m), T) + sum(x, T) }", 1);
-  expect_walks("fn f(x: f32[N, T]) -> f32[N, T] { let e = exp(x - max(x, T))\n return e / sum(e, T) }", 2);
+  expect_walks(
+      "fn f(x: f32[N, T]) -> f32[N, T] { let e = exp(x - max(x, T))\n return e / sum(e, T) }", 2);
 }
 
 #define SAFE FN "let s = where(m == -inf, 0, m)\n "
@@ -30,23 +31,25 @@ Test(gpu_online, the_shift_may_be_made_safe) {
 }
 
 Test(gpu_online, it_does_not_fire) {
-  expect_walks(FN "return sum(exp(x - m) + w, T) }", 2);   // not a multiple of the exponential
-  expect_walks(FN "return sum(exp(m - x), T) }", 2);       // grows the other way
-  expect_walks(FN "return sum(exp(x * 2.0 - m), T) }", 2); // m is no bound of what is exponentiated
+  expect_walks(FN "return sum(exp(x - m) + w, T) }", 2);  // not a multiple of the exponential
+  expect_walks(FN "return sum(exp(m - x), T) }", 2);      // grows the other way
+  expect_walks(FN "return sum(exp(x * 2.0 - m), T) }",
+               2);  // m is no bound of what is exponentiated
   expect_walks(FN "return sum(exp(x - m) * (x - m), T) }", 2);
   expect_walks(FN "return sum(exp(x - m) * sum(x, T), T) }", 2);
   expect_walks("fn f(x: f32[N, T]) -> f32[N] { let m = min(x, T)\n return sum(exp(x - m), T) }", 2);
   // A row that fits is read once anyway, without a running maximum.
-  expect_walks("fn f(x: f32[N, T = 1000]) -> f32[N] { let m = max(x, T)\n"
-               " return m + log(sum(exp(x - m), T)) }", 1);
+  expect_walks(
+      "fn f(x: f32[N, T = 1000]) -> f32[N] { let m = max(x, T)\n"
+      " return m + log(sum(exp(x - m), T)) }",
+      1);
 }
 
 enum { ROWS = 7 };
 
 /// Ordinary rows, and rows of infinities and NaN in different places.
 static void fill(interp_tensor *x, int64_t length) {
-  for (int64_t i = 0; i < ROWS * length; i++)
-    x->data[i].f = sin(12.9898 * (double)i) * 20;
+  for (int64_t i = 0; i < ROWS * length; i++) x->data[i].f = sin(12.9898 * (double)i) * 20;
   for (int64_t j = 0; j < length; j++) {
     if (j < length - 1) x->data[length + j].f = -INFINITY;
     x->data[2 * length + j].f = -INFINITY;
@@ -76,9 +79,12 @@ Test(gpu_online, results_are_those_of_two_walks) {
   for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
     compare(FN "return m + log(sum(exp(x - m), T)) + w[T = 0] * 0 }", lengths[i]);
     compare(SAFE "return s + log(sum(exp(x - s), T)) + w[T = 0] * 0 }", lengths[i]);
-    compare(FN "let s = where(m == inf, 3, m)\n return sum(exp(x - s), T) + w[T = 0] }", lengths[i]);
+    compare(FN "let s = where(m == inf, 3, m)\n return sum(exp(x - s), T) + w[T = 0] }",
+            lengths[i]);
     compare(FN "return sum(exp(x - m) * w, T) / sum(exp(x - m), T) + sum(x, T) }", lengths[i]);
-    compare("fn f(x: f32[N, T], w: f32[T]) -> f32[N, T] { let e = exp(x - max(x, T))\n"
-            " return e / sum(e, T) + w }", lengths[i]);
+    compare(
+        "fn f(x: f32[N, T], w: f32[T]) -> f32[N, T] { let e = exp(x - max(x, T))\n"
+        " return e / sum(e, T) + w }",
+        lengths[i]);
   }
 }

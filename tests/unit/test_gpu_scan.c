@@ -27,16 +27,25 @@ Test(gpu_scan, long_ones_go_in_chunks) {
 }
 
 Test(gpu_scan, kinds) {
-  compare("fn f(x: f32[N = 3, T = 331]) -> f32[N, T] { return cumsum(x, T, reverse = true) }", true);
-  compare("fn f(x: f32[N = 3, T = 331]) -> f32[N, T] { return cumsum(x, T, exclusive = true) }", true);
-  compare("fn f(x: f32[N = 3, T = 331]) -> f32[N, T] { return cumsum(x, T, reverse = true, exclusive = true) }", true);
+  compare("fn f(x: f32[N = 3, T = 331]) -> f32[N, T] { return cumsum(x, T, reverse = true) }",
+          true);
+  compare("fn f(x: f32[N = 3, T = 331]) -> f32[N, T] { return cumsum(x, T, exclusive = true) }",
+          true);
+  compare(
+      "fn f(x: f32[N = 3, T = 331]) -> f32[N, T] { return cumsum(x, T, reverse = true, exclusive = "
+      "true) }",
+      true);
   compare("fn f(x: i32[N = 3, T = 331]) -> i32[N, T] { return cummax(x, T) }", true);
   compare("fn f(x: f32[N = 3, T = 331]) -> f32[N, T] { return cumprod(x * 0.1 + 1.0, T) }", true);
 }
 
 Test(gpu_scan, what_is_fused_with_it) {
-  compare("fn f(x: f32[N = 3, T = 331], w: f32[T]) -> f32[N, T] {\n"
-          " return exp(cumsum(x * w, T) * 0.01) + w }", true);
-  compare("fn f(w: f32[N = 3]) -> f32[N, T = 200] {\n"
-          " let one: f32[N, T] = w + f32(index(T)) * 0.0\n return cumsum(one, T) }", true);
+  compare(
+      "fn f(x: f32[N = 3, T = 331], w: f32[T]) -> f32[N, T] {\n"
+      " return exp(cumsum(x * w, T) * 0.01) + w }",
+      true);
+  compare(
+      "fn f(w: f32[N = 3]) -> f32[N, T = 200] {\n"
+      " let one: f32[N, T] = w + f32(index(T)) * 0.0\n return cumsum(one, T) }",
+      true);
 }

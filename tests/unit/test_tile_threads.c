@@ -5,20 +5,22 @@
 
 #include "tile_fixture.h"
 
-#define KERNEL(head, layouts, grid, body)                                                        \
-  "program @p(N, D) {\n buffer %x : bf16[N, D] param 0\n buffer %out : bf16[N, D] output 0\n"    \
-  " call @k(%x, %out)\n}\nkernel @k(x: bf16[N, D], out: bf16[N, D]) " head " {\n axes N, D, E = 64\n" \
-  " " layouts "\n grid " grid " {\n" body                                                        \
+#define KERNEL(head, layouts, grid, body)                                                     \
+  "program @p(N, D) {\n buffer %x : bf16[N, D] param 0\n buffer %out : bf16[N, D] output 0\n" \
+  " call @k(%x, %out)\n}\nkernel @k(x: bf16[N, D], out: bf16[N, D]) " head                    \
+  " {\n axes N, D, E = 64\n"                                                                  \
+  " " layouts "\n grid " grid " {\n" body                                                     \
   "\n %z = const 1.0 : bf16\n store out[N, D], %z\n }\n}\n"
 #define LAID(layouts) KERNEL("threads 64", layouts, "N:8, D:64", "")
 #define SOUND "layout { N:8 = t8@8, D:64 = r8 t8@1 }"
-#define BODY(body) KERNEL("threads 64", SOUND " layout { N:8 = r8, D:64 = t64@1 }", "N:8, D:64", body)
+#define BODY(body) \
+  KERNEL("threads 64", SOUND " layout { N:8 = r8, D:64 = t64@1 }", "N:8, D:64", body)
 #define ACC "layout { N:16 = t8@4 r2, D:8 = r2 t4@1 }"
-#define PANELS                                                        \
+#define PANELS                                                          \
   " %c = const 0.0 : f32[N:16, D:8]\n %d = loop E:16 carry %s = %c {\n" \
   " local a : bf16[N:16, E:16]\n local b : bf16[E:16, D:8]\n"
-#define PRODUCT                                                                                   \
-  " %pa = load a[N, E] : bf16[N:16, E:16]\n %fa = cast %pa : f32[N:16, E:16]\n"                   \
+#define PRODUCT                                                                 \
+  " %pa = load a[N, E] : bf16[N:16, E:16]\n %fa = cast %pa : f32[N:16, E:16]\n" \
   " %pb = load b[E, D] : bf16[E:16, D:8]\n %fb = cast %pb : f32[E:16, D:8]\n"
 #define DOT(unit) " %r = dot " unit " %fa, %fb, %s over E : f32[N:16, D:8]\n yield %r\n }"
 
@@ -53,7 +55,8 @@ Test(tile_threads, sound_kernels_pass) {
   // Digits of one extent may be those of another that is not open with it.
   expect_sound(KERNEL("threads 64", "layout { N:64 = t64@1, D:64 = t64@1 }", "N:64, D:8", ""));
   // Values without digits are alike everywhere.
-  expect_sound(BODY(" %a = const 1.0 : f32[E:4]\n loop D:64 stage layout=1 {\n %b = neg %a : f32[E:4]\n }"));
+  expect_sound(
+      BODY(" %a = const 1.0 : f32[E:4]\n loop D:64 stage layout=1 {\n %b = neg %a : f32[E:4]\n }"));
 }
 
 typedef struct wrong {
@@ -75,7 +78,8 @@ Test(tile_threads, every_rule_fires) {
        "1024 threads and 4 producer warps: a block has whole warps, at most 1024 threads"},
       {KERNEL("", SOUND, "N:8, D:64", ""),
        "a kernel without threads has no layouts, producers or resident blocks"},
-      {KERNEL("", "", "N:8, D:64", " loop E:8 stages=2 {\n }"), "stages and layouts are for threads"},
+      {KERNEL("", "", "N:8, D:64", " loop E:8 stages=2 {\n }"),
+       "stages and layouts are for threads"},
       {BODY(" loop D:64 layout=7 {\n }"), "there is no layout 7"},
       {BODY(" %a = const 1.0 : f32\n %b = loop D:64 layout=1 carry %c = %a {\n yield %c\n }"),
        "a loop with a layout of its own carries nothing"},
@@ -95,7 +99,8 @@ Test(tile_threads, every_rule_fires) {
       {KERNEL("threads 32", ACC, "N:16, D:8", PANELS PRODUCT DOT("wgmma")),
        "the accumulator does not lie as the tensor core wants it"},
       {KERNEL("threads 32", ACC, "N:16, D:8",
-              PANELS " %fa = const 1.0 : f32[N:16, E:16]\n %fb = const 1.0 : f32[E:16, D:8]\n" DOT("mma")),
+              PANELS
+              " %fa = const 1.0 : f32[N:16, E:16]\n %fb = const 1.0 : f32[E:16, D:8]\n" DOT("mma")),
        "operands of tensor cores are widened loads of on-chip buffers, alike in type"},
       {KERNEL("", "", "N:16, D:8", PANELS PRODUCT DOT("mma")), "a tensor core needs threads"},
   };
