@@ -38,6 +38,7 @@ typedef struct transposed {
   int lanes, other;  // graph axes
   int vec, tall;     // their kernel axes
   int layout;        // of the stage loops
+  int64_t bytes;     // staged
 } transposed;
 
 /// The value is in memory with neighbours along `other`.
@@ -53,7 +54,7 @@ static bool lies_across(const kbuild *b, const transposed *t, const node *n) {
   return false;
 }
 
-static void stage_value(kbuild *b, const transposed *t, const node *n) {
+static void stage_value(kbuild *b, transposed *t, const node *n) {
   enum { BANK = 4 };  // bytes
   int axes[MAX_KERNEL_AXES], naxes = 0;
   bool moves = false;
@@ -65,6 +66,10 @@ static void stage_value(kbuild *b, const transposed *t, const node *n) {
   }
   if (!moves) return;
   axes[naxes++] = t->tall;
+  // What does not fit on chip is read across.
+  int64_t bytes_staged = (int64_t)(TILE + 4) * TILE * dtype_bytes(n->type);
+  if (t->bytes + bytes_staged > b->l->target->shared_per_block / 2) return;
+  t->bytes += bytes_staged;
   int buf = kb_local(b, "across", n->type, axes, naxes), bytes = dtype_bytes(n->type);
   b->k->bufs.data[buf].pad = bytes < BANK ? BANK / bytes : 1;
   tstmt *loop = kb_loop(b, t->tall, b->extent[t->tall], NULL, 0);
@@ -90,7 +95,7 @@ static bool keeps_coordinates(kbuild *b, const node *n) {
 }
 
 /// Stages what lies across among the values that n is made of at its own coordinates.
-static void stage_below(kbuild *b, const transposed *t, const node *n, bool *seen) {
+static void stage_below(kbuild *b, transposed *t, const node *n, bool *seen) {
   if (seen[n->id]) return;
   seen[n->id] = true;
   if (lies_across(b, t, n)) stage_value(b, t, n);
