@@ -182,7 +182,8 @@ tcf_status tcf_call_on_stream(tcf_function *f, const tcf_tensor *const *args, si
   if (!f) return TCF_WRONG_USE;
   tcf_session *s = f->program->session;
   if (s->target != TARGET_CUDA)
-    return session_fail(s, TCF_WRONG_USE, "streams are of CUDA devices: the session's target has none");
+    return session_fail(s, TCF_WRONG_USE,
+                        "streams are of CUDA devices: the session's target has none");
   call c = {.function = f,
             .args = args,
             .nargs = nargs,

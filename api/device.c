@@ -88,7 +88,8 @@ tcf_status tcf_session_device(tcf_session *s, tcf_device_info *info) {
 
 // ---- loading
 
-static bool find_symbol(tcf_session *s, variant *v, const char *suffix, const void **out, str *why) {
+static bool find_symbol(tcf_session *s, variant *v, const char *suffix, const void **out,
+                        str *why) {
   const char *name = str_printf(&v->arena, "%s_%s", v->function->name, suffix).ptr;
   return (*out = jit_symbol(s->jit, v->object, name, &v->arena, why));
 }
@@ -104,8 +105,8 @@ tcf_status device_load(tcf_session *s, variant *v) {
       !find_symbol(s, v, "image_size", &size, &why))
     return session_fail(s, TCF_INTERNAL, "the compiled code of %s cannot be loaded: %.*s",
                         v->function->name, STR_FMT(why));
-  v->module = cuda_module_load(d, kernels, image, (size_t) * (const int64_t *)size,
-                               session_cache(s), &e);
+  v->module =
+      cuda_module_load(d, kernels, image, (size_t) * (const int64_t *)size, session_cache(s), &e);
   if (v->module && v->sites.len) v->errors = cuda_error_word(d, &e);
   if (v->module && (v->errors || !v->sites.len)) return TCF_OK;
   device_unload(s, v);
@@ -196,13 +197,11 @@ static tcf_status outcome(const device_run *r, int32_t result) {
   const variant *v = r->in->variant;
   tcf_session *s = r->host.session;
   switch (result) {
-    case TCF_CALL_OK:
-      return TCF_OK;
+    case TCF_CALL_OK: return TCF_OK;
     case TCF_CALL_HOST:
       if (v->errors && v->errors->site) return found_errors(v);
       return session_fail(s, TCF_WRONG_DATA, "%s", r->host.message);
-    case TCF_CALL_LAUNCH:
-      return launch_error(r);
+    case TCF_CALL_LAUNCH: return launch_error(r);
     default:
       return session_fail(s, TCF_INTERNAL, "%s returned an unknown status", v->function->name);
   }
@@ -259,10 +258,9 @@ static tcf_status run_here(const invocation *in) {
 }
 
 static tcf_status device_failure(const variant *v, const error *e) {
-  return session_fail(v->function->program->session,
-                      e->kind == ERROR_MEMORY ? TCF_NO_MEMORY : TCF_UNAVAILABLE,
-                      "%s: %s (TCF_CUDA_SYNC=1 in the environment tells the kernel)",
-                      v->function->name, e->text);
+  return session_fail(
+      v->function->program->session, e->kind == ERROR_MEMORY ? TCF_NO_MEMORY : TCF_UNAVAILABLE,
+      "%s: %s (TCF_CUDA_SYNC=1 in the environment tells the kernel)", v->function->name, e->text);
 }
 
 tcf_status device_invoke(const invocation *in) {
@@ -293,8 +291,7 @@ static tcf_status run_there(const invocation *in, void *stream, bool capturing) 
   r.call.stream = stream;
   tcf_status status = outcome(&r, run_entry(&r));
   cuda_free_on(s->device, arena, stream);
-  if (!status && !capturing && !cuda_part(s->device, stream, &e))
-    return session_fail_error(s, &e);
+  if (!status && !capturing && !cuda_part(s->device, stream, &e)) return session_fail_error(s, &e);
   return status;
 }
 

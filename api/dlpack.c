@@ -33,14 +33,13 @@ enum { kDLCPU = 1, kDLCUDA = 2, kDLCUDAHost = 3 };
 enum { kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBfloat = 4, kDLBool = 6 };
 
 static const DLDataType types[DT_COUNT] = {
-    [DT_f64] = {kDLFloat, 64, 1},  [DT_f32] = {kDLFloat, 32, 1}, [DT_f16] = {kDLFloat, 16, 1},
+    [DT_f64] = {kDLFloat, 64, 1},   [DT_f32] = {kDLFloat, 32, 1}, [DT_f16] = {kDLFloat, 16, 1},
     [DT_bf16] = {kDLBfloat, 16, 1}, [DT_i64] = {kDLInt, 64, 1},   [DT_i32] = {kDLInt, 32, 1},
-    [DT_i16] = {kDLInt, 16, 1},    [DT_i8] = {kDLInt, 8, 1},     [DT_u8] = {kDLUInt, 8, 1},
+    [DT_i16] = {kDLInt, 16, 1},     [DT_i8] = {kDLInt, 8, 1},     [DT_u8] = {kDLUInt, 8, 1},
     [DT_bool] = {kDLBool, 8, 1},
 };
 
 // ---- in
-
 
 /// `owned` holds the foreign object.
 static void give_back(tensor *t) {
@@ -64,7 +63,8 @@ static tcf_status find_device(tcf_session *s, DLDevice from, cuda_device **out) 
                         "memory of DLPack device type %d: only the host's (1, 3) and CUDA's (2)",
                         (int)from.device_type);
   if (from.device_id != session_ordinal(s))
-    return session_fail(s, TCF_WRONG_USE, "the tensor is on CUDA device %d, which is not the session's",
+    return session_fail(s, TCF_WRONG_USE,
+                        "the tensor is on CUDA device %d, which is not the session's",
                         (int)from.device_id);
   return session_device(s, out);
 }
@@ -76,8 +76,10 @@ tcf_status tcf_tensor_from_dlpack(tcf_session *s, struct DLManagedTensor *manage
   cuda_device *device;
   error e;
   if (!find_type(d->dtype, &type))
-    return session_fail(s, TCF_WRONG_USE, "there is no element type for DLPack's code %d, %d bits, "
-                        "%d lanes", d->dtype.code, d->dtype.bits, d->dtype.lanes);
+    return session_fail(s, TCF_WRONG_USE,
+                        "there is no element type for DLPack's code %d, %d bits, "
+                        "%d lanes",
+                        d->dtype.code, d->dtype.bits, d->dtype.lanes);
   tcf_status status = find_device(s, d->device, &device);
   if (status) return status;
   int64_t strides[TENSOR_MAX_RANK];
@@ -112,8 +114,10 @@ tcf_status tcf_tensor_to_dlpack(tcf_session *s, tcf_tensor *t, struct DLManagedT
   int64_t size = dtype_bytes(t->type);
   for (int k = 0; k < t->rank; k++)
     if (t->strides[k] % size)
-      return session_fail(s, TCF_WRONG_USE, "DLPack counts strides in elements: one of %lld bytes "
-                          "has no place in it", (long long)t->strides[k]);
+      return session_fail(s, TCF_WRONG_USE,
+                          "DLPack counts strides in elements: one of %lld bytes "
+                          "has no place in it",
+                          (long long)t->strides[k]);
   if (t->device && !cuda_wait(t->device, &e)) return session_fail_error(s, &e);
   exported *x = calloc(1, sizeof *x);
   if (!x) return session_fail(s, TCF_NO_MEMORY, "out of memory");

@@ -11,9 +11,9 @@ extern const int tcf_abi_header_len;
 
 static const char *c_type(dtype t) {
   static const char *const names[DT_COUNT] = {
-      [DT_f64] = "double",   [DT_f32] = "float",    [DT_f16] = "uint16_t", [DT_bf16] = "uint16_t",
-      [DT_i64] = "int64_t",  [DT_i32] = "int32_t",  [DT_i16] = "int16_t",  [DT_i8] = "int8_t",
-      [DT_u8] = "uint8_t",   [DT_bool] = "uint8_t"};
+      [DT_f64] = "double",  [DT_f32] = "float",   [DT_f16] = "uint16_t", [DT_bf16] = "uint16_t",
+      [DT_i64] = "int64_t", [DT_i32] = "int32_t", [DT_i16] = "int16_t",  [DT_i8] = "int8_t",
+      [DT_u8] = "uint8_t",  [DT_bool] = "uint8_t"};
   return names[t];
 }
 
@@ -37,9 +37,12 @@ static void put_value(strbuf *out, const sig_value *v) {
 
 static void put_declaration(strbuf *out, const tcf_function *f, const int64_t *known) {
   const signature *sig = &f->sig;
-  sb_printf(out, "\n// %s. Of the symbols these are constants:", f->name);
+  sb_printf(out, "\n// %s", f->name);
+  int constants = 0;
   for (int k = 0; k < sig->nsymbols; k++)
-    if (known[k] >= 0) sb_printf(out, " %s = %lld", sig->symbols[k], (long long)known[k]);
+    if (known[k] >= 0)
+      sb_printf(out, "%s %s = %lld", constants++ ? "," : ", for", sig->symbols[k],
+                (long long)known[k]);
   sb_puts(out, "\n");
   for (int i = 0; i < sig->nparams; i++) put_value(out, &sig->params[i]);
   for (int i = 0; i < sig->nresults; i++) put_value(out, &sig->results[i]);

@@ -35,7 +35,7 @@ typedef enum target_kind { TARGET_CPU, TARGET_CUDA, TARGET_INTERP, TARGET_INTERP
 struct tcf_session {
   arena arena;  // lives as long as the session
   target_kind target;
-  str cpu;      // of "cpu:NAME"; empty: the host. Of "cuda:sm_90a", "interp-tile:sm_90a", or the device's architecture
+  str cpu;  // of "cpu:NAME"; empty: the host. Of "cuda:sm_90a", "interp-tile:sm_90a", or the device's architecture
   int ordinal;  // of "cuda:1"; -1: an architecture without a device
   unsigned flags;
   int threads;

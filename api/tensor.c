@@ -245,8 +245,7 @@ tcf_status tcf_archive_save(tcf_session *s, const char *path, const char *const 
   tensor **copies = calloc(count + 1, sizeof *copies);
   const tensor **views = calloc(count + 1, sizeof *views);
   bool ok = (copies && views) || error_set(&e, ERROR_MEMORY, "out of memory");
-  for (size_t i = 0; ok && i < count; i++)
-    ok = (views[i] = host_view(tensors[i], &copies[i], &e));
+  for (size_t i = 0; ok && i < count; i++) ok = (views[i] = host_view(tensors[i], &copies[i], &e));
   ok = ok && (npz ? npz_write : safetensors_write)(path, names, views, (int)count, &e);
   for (size_t i = 0; copies && i < count; i++) tensor_free(copies[i]);
   free(copies);

@@ -83,10 +83,11 @@ static void print_kernels(device_bench *b) {
   tcf_kernel_usage k;
   const tcf_tensor *const *args = (const tcf_tensor *const *)b->args;
   for (size_t i = 0; !tcf_function_kernel(b->function, args, b->nargs, i, &k); i++)
-    printf("  kernel %s: %d threads, %d registers, %d bytes spilled, %d bytes shared, %d block%s "
-           "per multiprocessor\n",
-           k.name, k.threads, k.registers, k.spilled_bytes, k.shared_bytes,
-           k.blocks_per_multiprocessor, k.blocks_per_multiprocessor == 1 ? "" : "s");
+    printf(
+        "  kernel %s: %d threads, %d registers, %d bytes spilled, %d bytes shared, %d block%s "
+        "per multiprocessor\n",
+        k.name, k.threads, k.registers, k.spilled_bytes, k.shared_bytes,
+        k.blocks_per_multiprocessor, k.blocks_per_multiprocessor == 1 ? "" : "s");
 }
 
 static tcf_status measure(device_bench *b, const tcf_device_info *d, double ready) {
@@ -117,11 +118,12 @@ static tcf_status measure(device_bench *b, const tcf_device_info *d, double read
   printf("  %s: %.4g GB/s (%.4g MB moved; cold %.4g GB/s), %.4g TFLOP/s (%.4g Mflop)\n", d->name,
          bytes / median * 1e-9, bytes * 1e-6, bytes / cold[cold_runs / 2] * 1e-9,
          cost.flops / median * 1e-12, cost.flops * 1e-6);
-  printf("  roofline: copy %.4g GB/s at this footprint (cold %.4g), %s %.4g TFLOP/s by its figures; "
-         "%.0f %% of it, bound by %s\n",
-         copied * 1e-9, copied_cold * 1e-9, small ? "tensor cores" : "f32 FMA", peak * 1e-12,
-         (memory > compute ? memory : compute) / median * 100,
-         memory > compute ? "memory" : "arithmetic");
+  printf(
+      "  roofline: copy %.4g GB/s at this footprint (cold %.4g), %s %.4g TFLOP/s by its figures; "
+      "%.0f %% of it, bound by %s\n",
+      copied * 1e-9, copied_cold * 1e-9, small ? "tensor cores" : "f32 FMA", peak * 1e-12,
+      (memory > compute ? memory : compute) / median * 100,
+      memory > compute ? "memory" : "arithmetic");
   print_kernels(b);
   return TCF_OK;
 }

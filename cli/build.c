@@ -35,7 +35,8 @@ static bool choose_target(build_options *o) {
   bool gpu = !strncmp(o->target, "cuda", 4), wanted = o->kind >= OUT_PTX;
   if (wanted && !gpu)
     return complain("%s is of an NVIDIA architecture: give one with --target, e.g. sm_90a",
-                    o->kind == OUT_PTX ? "PTX" : "a cubin"), false;
+                    o->kind == OUT_PTX ? "PTX" : "a cubin"),
+           false;
   if (!wanted && gpu && o->kind == OUT_ASSEMBLY)
     return complain("the assembly of an NVIDIA architecture is PTX: -o OUT.ptx"), false;
   if (strncmp(o->target, "interp", 6)) return true;
@@ -62,8 +63,10 @@ static bool find_ptxas(char *path, size_t size) {
 static bool run_ptxas(const char *arch, const char *in, const char *out) {
   char tool[4096], option[64];
   if (!find_ptxas(tool, sizeof tool))
-    return complain("a cubin is made by ptxas, which is not in $PATH, $CUDA_HOME/bin or "
-                    "/usr/local/cuda/bin; PTX (-o OUT.ptx) needs nothing"), false;
+    return complain(
+               "a cubin is made by ptxas, which is not in $PATH, $CUDA_HOME/bin or "
+               "/usr/local/cuda/bin; PTX (-o OUT.ptx) needs nothing"),
+           false;
   snprintf(option, sizeof option, "-arch=%s", arch);
   pid_t child = fork();
   if (!child) {
@@ -115,9 +118,9 @@ static int write_code(const build_options *o, tcf_session *s, tcf_program *p, tc
     size = status ? 0 : strlen(data);
   }
   if (status) return report(s, status);
-  int result = o->kind == OUT_CUBIN                 ? write_cubin(o, data)
+  int result = o->kind == OUT_CUBIN             ? write_cubin(o, data)
                : write_text(o->out, data, size) ? EXIT_DONE
-                                                    : EXIT_ENVIRONMENT;
+                                                : EXIT_ENVIRONMENT;
   tcf_text_free(data);
   return result;
 }

@@ -1,5 +1,5 @@
-// NVIDIA devices: memory, streams, modules, launches. All through the driver (runtime/cuda_driver.h),
-// in the device's primary context, which is shared with whatever else in the process uses the
+// NVIDIA devices: memory, streams, modules, launches. All through the driver
+// (runtime/cuda_driver.h), in the device's primary context, which is shared with whatever else in the process uses the
 // device: it is retained and made current around calls, never reset or configured.
 //
 // Each cuda_device has a stream of its own, ordered with the legacy default stream. Work on a
@@ -109,9 +109,9 @@ typedef struct cuda_call {
 /// tcf_frame.launch. A failure is in call->error with the kernel's name.
 int32_t cuda_launch(void *call, int32_t kernel, int64_t *args, int64_t tiles, const int64_t *maps);
 
-/// Runs body(ctx), which starts kernels through `call`, on the device's stream. The second time that
-/// it is run with the same key (whatever its launches depend on) they are recorded as a graph, which
-/// is replayed from then on, when there are several. Returns what body returned, 0 for a replay; a
+/// Runs body(ctx), which starts kernels through `call`, on the device's stream. The second time
+/// that it is run with the same key (whatever its launches depend on) they are recorded as a graph,
+/// which is replayed from then on, when there are several. Returns what body returned, 0 for a replay; a
 /// failure of the graph itself falls back to plain launches.
 int32_t cuda_run(cuda_call *call, const int64_t *key, int nkey, int32_t (*body)(void *ctx),
                  void *ctx);
@@ -119,8 +119,8 @@ int32_t cuda_run(cuda_call *call, const int64_t *key, int nkey, int32_t (*body)(
 // ---- measuring (runtime/cuda_time.c)
 
 typedef struct cuda_timer cuda_timer;
-/// For up to n intervals on the device's stream. flush_bytes > 0: before each one that much memory is
-/// written, so that nothing of interest is in the device's cache.
+/// For up to n intervals on the device's stream. flush_bytes > 0: before each one that much memory
+/// is written, so that nothing of interest is in the device's cache.
 cuda_timer *cuda_timer_new(cuda_device *d, int n, size_t flush_bytes, error *e);
 void cuda_timer_free(cuda_timer *t);
 bool cuda_timer_begin(cuda_timer *t, error *e);

@@ -1,9 +1,9 @@
 // Opening a device and its memory, streams and error words: see runtime/cuda.h.
+#include "runtime/cuda_device.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "runtime/cuda_device.h"
 
 // ---- opening
 
@@ -55,7 +55,8 @@ static bool choose_device(cuda_device *d, int ordinal, error *e) {
 /// stays in it between calls, up to a sixteenth of the device.
 static void open_pool(cuda_device *d) {
   const cuda_driver *c = &d->driver;
-  if (!c->pool_create || !c->pool_set || !c->pool_alloc || !c->pool_free || !c->pool_destroy) return;
+  if (!c->pool_create || !c->pool_set || !c->pool_alloc || !c->pool_free || !c->pool_destroy)
+    return;
   if (!attribute(d, CU_ATTRIBUTE_POOLS)) return;
   cu_pool_props props = {.allocation = 1, .location = 1, .ordinal = d->info.ordinal};
   uint64_t keep = (uint64_t)d->info.memory_bytes / 16;
@@ -190,8 +191,8 @@ bool cuda_wait(cuda_device *d, error *e) {
   const cuda_driver *c = &d->driver;
   cuda_scope s;
   if (!cuda_enter(&s, d, e)) return false;
-  bool ok = cuda_stream(d, e) &&
-            cuda_ok(c, c->stream_wait(d->stream), e, "waiting for %s", d->info.name);
+  bool ok =
+      cuda_stream(d, e) && cuda_ok(c, c->stream_wait(d->stream), e, "waiting for %s", d->info.name);
   d->busy = false;
   cuda_leave(&s);
   return ok;

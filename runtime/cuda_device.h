@@ -18,8 +18,8 @@ struct cuda_device {
   cu_stream capture;  // where graphs are recorded; made when first needed
   bool busy;          // the stream has work that callers' streams have not been told to wait for
   cu_event mine, theirs;
-  cu_stream caller;   // whose last work `theirs` marks
-  bool caller_busy;   // and `stream` has not been told to wait for
+  cu_stream caller;         // whose last work `theirs` marks
+  bool caller_busy;         // and `stream` has not been told to wait for
   tcf_device_error *words;  // ERROR_WORDS of them
   cu_pointer words_device;
   uint64_t words_used[ERROR_WORDS / 64];

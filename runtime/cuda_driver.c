@@ -37,10 +37,8 @@ bool cuda_driver_open(cuda_driver *c, error *e) {
     return false;
   }
   cu_result r = c->init(0);
-  if (r == CU_NO_DEVICE)
-    error_set(e, ERROR_DEVICE, "the NVIDIA driver finds no device");
-  else if (cuda_ok(c, r, e, "the NVIDIA driver does not start"))
-    return true;
+  if (r == CU_NO_DEVICE) error_set(e, ERROR_DEVICE, "the NVIDIA driver finds no device");
+  else if (cuda_ok(c, r, e, "the NVIDIA driver does not start")) return true;
   cuda_driver_close(c);
   return false;
 }

@@ -113,9 +113,8 @@ static bool open_kernel(cuda_module *m, cuda_kernel *k, error *e) {
       !cuda_ok(c, c->function_set(k->function, CU_FUNCTION_DYNAMIC_SHARED, i->shared_bytes), e,
                "kernel %s: %d bytes of shared memory", i->name, i->shared_bytes))
     return false;
-  if (i->cluster > 8 &&
-      !cuda_ok(c, c->function_set(k->function, CU_FUNCTION_LARGE_CLUSTERS, 1), e,
-               "kernel %s: clusters of %d blocks", i->name, i->cluster))
+  if (i->cluster > 8 && !cuda_ok(c, c->function_set(k->function, CU_FUNCTION_LARGE_CLUSTERS, 1), e,
+                                 "kernel %s: clusters of %d blocks", i->name, i->cluster))
     return false;
   if (!i->nmaps) return true;
   size_t bytes = sizeof *k->ways * (size_t)i->nmaps * MAP_WAYS;
@@ -191,16 +190,16 @@ bool cuda_module_usage(const cuda_module *m, int kernel, cuda_usage *out, error 
   cuda_scope s;
   *out = (cuda_usage){.name = i->name, .threads = i->threads};
   if (!cuda_enter(&s, m->device, e)) return false;
-  bool ok = cuda_ok(c, c->function_get(&out->registers, CU_FUNCTION_REGISTERS, k->function), e,
-                    "kernel %s", i->name) &&
-            cuda_ok(c, c->function_get(&out->spilled_bytes, CU_FUNCTION_LOCAL, k->function), e,
-                    "kernel %s", i->name) &&
-            cuda_ok(c, c->function_get(&fixed, CU_FUNCTION_SHARED, k->function), e, "kernel %s",
-                    i->name) &&
-            cuda_ok(c,
-                    c->occupancy(&out->blocks_per_sm, k->function, i->threads,
-                                 (size_t)i->shared_bytes),
-                    e, "kernel %s", i->name);
+  bool ok =
+      cuda_ok(c, c->function_get(&out->registers, CU_FUNCTION_REGISTERS, k->function), e,
+              "kernel %s", i->name) &&
+      cuda_ok(c, c->function_get(&out->spilled_bytes, CU_FUNCTION_LOCAL, k->function), e,
+              "kernel %s", i->name) &&
+      cuda_ok(c, c->function_get(&fixed, CU_FUNCTION_SHARED, k->function), e, "kernel %s",
+              i->name) &&
+      cuda_ok(c,
+              c->occupancy(&out->blocks_per_sm, k->function, i->threads, (size_t)i->shared_bytes),
+              e, "kernel %s", i->name);
   out->shared_bytes = fixed + i->shared_bytes;
   cuda_leave(&s);
   return ok;

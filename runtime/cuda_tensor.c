@@ -81,8 +81,8 @@ static bool upload(tensor *to, const tensor *from, error *e) {
   if (tensor_is_contiguous(to)) {
     tensor *compact = tensor_is_contiguous(from) ? NULL : tensor_compact(from, e);
     if (!compact && !tensor_is_contiguous(from)) return false;
-    bool ok = cuda_copy(to->device, CUDA_TO_DEVICE, to->data,
-                        compact ? compact->data : from->data, (size_t)tensor_bytes(to), e);
+    bool ok = cuda_copy(to->device, CUDA_TO_DEVICE, to->data, compact ? compact->data : from->data,
+                        (size_t)tensor_bytes(to), e);
     tensor_free(compact);
     return ok;
   }
@@ -90,8 +90,8 @@ static bool upload(tensor *to, const tensor *from, error *e) {
   tensor *image = download(to, e);
   if (!image) return false;
   tensor_copy(image, from);
-  bool ok = cuda_copy(to->device, CUDA_TO_DEVICE, (void *)begin, image->owned,
-                      (size_t)(end - begin), e);
+  bool ok =
+      cuda_copy(to->device, CUDA_TO_DEVICE, (void *)begin, image->owned, (size_t)(end - begin), e);
   tensor_free(image);
   return ok;
 }

@@ -65,9 +65,9 @@ bool cuda_timer_end(cuda_timer *t, error *e) {
   cuda_scope s;
   if (!cuda_enter(&s, d, e)) return false;
   cu_stream stream = cuda_stream(d, e);
-  bool ok = stream && cuda_ok(&d->driver,
-                              d->driver.event_record(t->events[2 * t->ended++ + 1], stream), e,
-                              "an event");
+  bool ok =
+      stream && cuda_ok(&d->driver, d->driver.event_record(t->events[2 * t->ended++ + 1], stream),
+                        e, "an event");
   cuda_leave(&s);
   return ok;
 }

@@ -101,18 +101,22 @@ const fake_cuda *fake_cuda_control(void) {
 
 // ---- the driver
 
-#define CU(name, ...)                   \
-  EXPORT cu_result name(__VA_ARGS__);   \
+#define CU(name, ...)                 \
+  EXPORT cu_result name(__VA_ARGS__); \
   cu_result name(__VA_ARGS__)
 
 CU(cuInit, unsigned flags) { return note("cuInit", "%u", flags); }
 CU(cuDriverGetVersion, int *version) { return *version = 13000, 0; }
 CU(cuGetErrorName, cu_result r, const char **text) {
-  *text = r == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : r == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS" : "CUDA_ERROR";
+  *text = r == 2     ? "CUDA_ERROR_OUT_OF_MEMORY"
+          : r == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS"
+                     : "CUDA_ERROR";
   return 0;
 }
 CU(cuGetErrorString, cu_result r, const char **text) {
-  *text = r == 2 ? "out of memory" : r == 700 ? "an illegal memory access was encountered" : "broken";
+  *text = r == 2     ? "out of memory"
+          : r == 700 ? "an illegal memory access was encountered"
+                     : "broken";
   return 0;
 }
 CU(cuDeviceGetCount, int *count) { return *count = 2, note("cuDeviceGetCount", " "); }
@@ -121,12 +125,15 @@ CU(cuDeviceGetName, char *name, int size, cu_device d) {
   return snprintf(name, (size_t)size, "Fake %d", d), 0;
 }
 CU(cuDeviceGetAttribute, int *value, int which, cu_device d) {
-  static const int table[][2] = {
-      {CU_ATTRIBUTE_MULTIPROCESSORS, 4}, {CU_ATTRIBUTE_MAJOR, 9},
-      {CU_ATTRIBUTE_MINOR, 0},           {CU_ATTRIBUTE_L2_BYTES, 1 << 20},
-      {CU_ATTRIBUTE_THREADS_PER_SM, 2048}, {CU_ATTRIBUTE_REGISTERS_PER_SM, 65536},
-      {CU_ATTRIBUTE_SHARED_PER_BLOCK, 232448}, {CU_ATTRIBUTE_SHARED_PER_SM, 233472},
-      {CU_ATTRIBUTE_POOLS, 1}};
+  static const int table[][2] = {{CU_ATTRIBUTE_MULTIPROCESSORS, 4},
+                                 {CU_ATTRIBUTE_MAJOR, 9},
+                                 {CU_ATTRIBUTE_MINOR, 0},
+                                 {CU_ATTRIBUTE_L2_BYTES, 1 << 20},
+                                 {CU_ATTRIBUTE_THREADS_PER_SM, 2048},
+                                 {CU_ATTRIBUTE_REGISTERS_PER_SM, 65536},
+                                 {CU_ATTRIBUTE_SHARED_PER_BLOCK, 232448},
+                                 {CU_ATTRIBUTE_SHARED_PER_SM, 233472},
+                                 {CU_ATTRIBUTE_POOLS, 1}};
   (void)d;
   *value = 0;
   for (size_t i = 0; i < sizeof table / sizeof *table; i++)
@@ -292,7 +299,8 @@ CU(cuTensorMapEncodeTiled, void *map, int type, uint32_t rank, void *address, co
     n += snprintf(text + n, sizeof text - (size_t)n, " dim %llu box %u",
                   (unsigned long long)dims[i], box[i]);
   for (uint32_t i = 0; i + 1 < rank; i++)
-    n += snprintf(text + n, sizeof text - (size_t)n, " stride %llu", (unsigned long long)strides[i]);
+    n +=
+        snprintf(text + n, sizeof text - (size_t)n, " stride %llu", (unsigned long long)strides[i]);
   memset(map, 0x77, CU_MAP_BYTES);
   if ((uintptr_t)map % 64) return 1;
   return note("cuTensorMapEncodeTiled", "type %d swizzle %d%s", type, swizzle, text);

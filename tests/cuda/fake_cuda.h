@@ -1,5 +1,5 @@
-// A CUDA driver for tests on machines without one: memory of the "device" is the host's, work happens
-// at once, kernels are played by a function of the test. It writes down what it is asked to do.
+// A CUDA driver for tests on machines without one: memory of the "device" is the host's, work
+// happens at once, kernels are played by a function of the test. It writes down what it is asked to do.
 #pragma once
 #include <stddef.h>
 

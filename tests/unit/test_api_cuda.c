@@ -114,9 +114,8 @@ Test(api_cuda, no_driver_is_said) {
   cr_assert_eq(tcf_session_new(&o, &s), TCF_OK);
   cr_assert_eq(tcf_program_load(s, "t", text, strlen(text), &p), TCF_OK);
   tcf_tensor *x = host(8), *y = NULL;
-  cr_expect_eq(
-      tcf_call(tcf_program_function(p, "twice"), (const tcf_tensor *const[]){x}, 1, &y, 1),
-      TCF_UNAVAILABLE);
+  cr_expect_eq(tcf_call(tcf_program_function(p, "twice"), (const tcf_tensor *const[]){x}, 1, &y, 1),
+               TCF_UNAVAILABLE);
   cr_expect(strstr(tcf_session_message(s), "no NVIDIA driver: /nowhere"), "%s",
             tcf_session_message(s));
   tcf_tensor_free(x);
@@ -206,8 +205,9 @@ Test(api_cuda, what_does_not_lie_at_16_bytes_is_copied) {
   float *data = tcf_tensor_data(all);
   cr_assert_eq(tcf_tensor_borrow_device(r.s, TCF_F32, 1, &n, NULL, data + 1, &x), TCF_OK);
   tcf_tensor *memory = there(&r, 120);
-  cr_assert_eq(tcf_tensor_borrow_device(r.s, TCF_F32, 1, &n, NULL,
-                                        (float *)tcf_tensor_data(memory) + 3, &y), TCF_OK);
+  cr_assert_eq(
+      tcf_tensor_borrow_device(r.s, TCF_F32, 1, &n, NULL, (float *)tcf_tensor_data(memory) + 3, &y),
+      TCF_OK);
   cr_assert_eq(call(&r, "twice", x, &y), TCF_OK, "%s", tcf_session_message(r.s));
   cr_expect_eq(r.words[KERNEL_SYMBOLS] % 16, 0);
   cr_expect_eq(r.words[KERNEL_SYMBOLS + 1] % 16, 0);
@@ -384,8 +384,8 @@ static tcf_status pick(rig *r, void *const *stream) {
   cr_assert_eq(tcf_tensor_new_device(r->s, TCF_F32, 2, out, &y), TCF_OK);
   tcf_function *f = tcf_program_function(r->p, "pick");
   const tcf_tensor *const args[] = {t, i};
-  tcf_status status = stream ? tcf_call_on_stream(f, args, 2, &y, 1, *stream)
-                             : tcf_call(f, args, 2, &y, 1);
+  tcf_status status =
+      stream ? tcf_call_on_stream(f, args, 2, &y, 1, *stream) : tcf_call(f, args, 2, &y, 1);
   tcf_tensor_free(t);
   tcf_tensor_free(i);
   tcf_tensor_free(y);
@@ -493,8 +493,7 @@ Test(api_cuda, tensor_maps_are_made_once) {
   cr_expect_eq(count(&r, "cuTensorMapEncodeTiled"), maps);
   if (maps) cr_expect(count(&r, "dim 256 box") >= 1, "%s", r.fake->log());
   tcf_kernel_usage usage;
-  cr_assert_eq(tcf_function_kernel(f, args, 2, 0, &usage), TCF_OK, "%s",
-               tcf_session_message(r.s));
+  cr_assert_eq(tcf_function_kernel(f, args, 2, 0, &usage), TCF_OK, "%s", tcf_session_message(r.s));
   cr_expect(usage.registers == 40 && usage.threads > 0 && strstr(usage.name, "product"));
   cr_expect_eq(tcf_function_kernel(f, args, 2, 9, &usage), TCF_WRONG_USE);
   tcf_tensor_free(x);
@@ -545,8 +544,14 @@ Test(api_cuda, dlpack_goes_both_ways) {
   float values[] = {0, 1, 2, 3, 4, 5, 6};
   int64_t shape[] = {2, 3}, strides[] = {1, 2};
   int deleted = 0;
-  stranger m = {.data = values, .device = {1, 0}, .ndim = 2, .dtype = {2, 32, 1}, .shape = shape,
-                .strides = strides, .byte_offset = 4, .context = &deleted,
+  stranger m = {.data = values,
+                .device = {1, 0},
+                .ndim = 2,
+                .dtype = {2, 32, 1},
+                .shape = shape,
+                .strides = strides,
+                .byte_offset = 4,
+                .context = &deleted,
                 .deleter = note_deleted};
   tcf_tensor *t;
   cr_assert_eq(tcf_tensor_from_dlpack(r.s, (void *)&m, &t), TCF_OK);

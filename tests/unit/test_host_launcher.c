@@ -18,12 +18,17 @@ static const char two_steps[] =
     "kernel @l(w: bf16[24, 40] strides [1, 32], t: f32[N, M], out: f32[N, M]) {\n axes N, M\n"
     " grid N:1, M:8 {\n  %0 = load t[N, M] : f32[N:1, M:8]\n  store out[N, M], %0\n }\n}\n";
 
-static const tcf_map_info maps[] = {{.word = KERNEL_SYMBOLS + 2, .rank = 2, .element_bytes = 2,
-                                     .swizzle = 128, .box = {64, 32}}};
-static const tcf_kernel_info kernels[] = {
-    {.name = "k", .words = 7, .threads = 64, .cluster = 1},
-    {.name = "l", .words = 8, .threads = 128, .shared_bytes = 4096, .cluster = 2,
-     .blocks_per_sm = 3, .nmaps = 1, .maps = maps}};
+static const tcf_map_info maps[] = {
+    {.word = KERNEL_SYMBOLS + 2, .rank = 2, .element_bytes = 2, .swizzle = 128, .box = {64, 32}}};
+static const tcf_kernel_info kernels[] = {{.name = "k", .words = 7, .threads = 64, .cluster = 1},
+                                          {.name = "l",
+                                           .words = 8,
+                                           .threads = 128,
+                                           .shared_bytes = 4096,
+                                           .cluster = 2,
+                                           .blocks_per_sm = 3,
+                                           .nmaps = 1,
+                                           .maps = maps}};
 
 typedef struct seen {
   int n, fail_at;
@@ -67,8 +72,9 @@ static void load(loaded *l) {
   cr_assert(program_verify(l->f.p, &l->f.arena, &report), "%s", report.ptr);
   codegen_options options = {.cpu = STR("sm_90a")};
   code object, image = {"ptx\0text", 8};
-  cr_assert(codegen_host_launcher(&l->f.arena, l->f.p, &options, kernels, 2, image, &object, &error),
-            "%.*s", STR_FMT(error));
+  cr_assert(
+      codegen_host_launcher(&l->f.arena, l->f.p, &options, kernels, 2, image, &object, &error),
+      "%.*s", STR_FMT(error));
   l->jit = jit_new(&error, &l->f.arena);
   l->object = jit_load(l->jit, object.data, object.size, &l->f.arena, &error);
   cr_assert(l->object, "%.*s", STR_FMT(error));
