@@ -264,7 +264,11 @@ int kb_axis(kbuild *b, str name, ix size) {
   for (int i = 0; i < name.len; i++)
     if (name.ptr[i] == '.' && i + 1 < name.len && name.ptr[i + 1] >= '0' && name.ptr[i + 1] <= '9')
       name.len = i;
-  return kernel_add_axis(b->k, name, size);
+  // Where C and C.1 meet in one kernel, the later one is C_2.
+  str free = name;
+  for (int k = 2; kernel_find_axis(b->k, free) >= 0; k++)
+    free = str_printf(b->l->a, "%.*s_%d", STR_FMT(name), k);
+  return kernel_add_axis(b->k, free, size);
 }
 
 int kb_own_axis(kbuild *b, int graph_axis) {

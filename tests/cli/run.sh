@@ -240,6 +240,14 @@ echo 'fn pool(x: f32[Y, X]) -> f32[V, U] {
 }' >pool.tdsl
 expect 0 'Y = 1000' opt pool.tdsl --to=tile --dim Y=1000
 expect 0 ': ok' run pool.tdsl --dim Y=19 --dim X=30 --check
+# a long sum that is split over an axis C.1 beside an axis C
+cat >triples.tdsl <<'EOF'
+fn triples(x: f32[B]) -> i32 {
+  let d = x - x[B -> C]
+  return sum(i32(d * (x - x[B -> E]) < 0), B, C, E)
+}
+EOF
+expect 0 ': ok' run triples.tdsl --dim B=128 --deterministic --check
 expect 0 ': ok' run facts.tdsl --dim C=64 --dim N=5 --dim X=30 --dim Y=19 --check
 for what in passes ops targets errors; do expect 0 '' list $what; done
 expect 0 'E0601 index_out_of_range' list errors
