@@ -35,7 +35,7 @@ struct cu_event_ {
 };
 struct cu_function_ {
   char name[64];
-  cu_module module;
+  int words, maps;  // parameters of 8 and of 128 bytes
 };
 struct cu_module_ {
   struct cu_function_ functions[MOST_FUNCTIONS];
@@ -162,16 +162,25 @@ CU(cuCtxPopCurrent_v2, cu_context *c) {
 
 // ---- modules: names of entries are read off the PTX; the "cubin" lists them
 
-static void put_function(cu_module m, const char *name, size_t length) {
+static void put_function(cu_module m, const char *name, size_t length, int words, int maps) {
   if (m->n == MOST_FUNCTIONS || length >= sizeof m->functions->name) return;
   struct cu_function_ *f = &m->functions[m->n++];
   memcpy(f->name, name, length);
-  f->module = m;
+  f->words = words;
+  f->maps = maps;
 }
 
 static void read_entries(cu_module m, const char *ptx) {
-  for (const char *at = ptx; (at = strstr(at, ".entry ")); at++)
-    put_function(m, at + 7, strcspn(at + 7, "( \n"));
+  for (const char *at = ptx; (at = strstr(at, ".entry ")); at++) {
+    int words = 0, maps = 0;
+    const char *end = strchr(at, ')');
+    for (const char *p = at; (p = strstr(p, ".param ")) && p < end; p++) {
+      const char *next = strpbrk(p, ",)"), *bytes = strstr(p, "[128]");
+      if (bytes && bytes < next) maps++;
+      else words++;
+    }
+    put_function(m, at + 7, strcspn(at + 7, "( \n"), words, maps);
+  }
 }
 
 CU(cuModuleLoadDataEx, cu_module *m, const void *image, unsigned n, int *options, void **values) {
@@ -184,7 +193,11 @@ CU(cuModuleLoadDataEx, cu_module *m, const void *image, unsigned n, int *options
   *m = calloc(1, sizeof **m);
   fake.alive++;
   if (!elf) return read_entries(*m, text), 0;
-  for (const char *at = text + 4; *at; at += strlen(at) + 1) put_function(*m, at, strlen(at));
+  for (const char *at = text + 4; *at; at += strlen(at) + 1) {
+    int words = 0, maps = 0;
+    sscanf(at + strcspn(at, " "), "%d %d", &words, &maps);
+    put_function(*m, at, strcspn(at, " "), words, maps);
+  }
   return 0;
 }
 CU(cuModuleUnload, cu_module m) {
@@ -223,7 +236,9 @@ CU(cuLinkAddData_v2, cu_link link, int type, void *data, size_t size, const char
   memcpy(link->cubin, "\177ELF", 4);
   link->size = 4;
   for (int i = 0; i < m.n; i++)
-    link->size += (size_t)snprintf(link->cubin + link->size, 64, "%s", m.functions[i].name) + 1;
+    link->size += (size_t)snprintf(link->cubin + link->size, 96, "%s %d %d", m.functions[i].name,
+                                   m.functions[i].words, m.functions[i].maps) +
+                  1;
   link->size++;
   return note("cuLinkAddData", "%d entries", m.n);
 }
@@ -249,12 +264,20 @@ static int number_of(cu_stream s) { return s ? s->number : 0; }
 CU(cuLaunchKernel, cu_function f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
    unsigned bz, unsigned shared, cu_stream s, void **params, void **extra) {
   launch l = {.grid = gx, .block = bx, .shared = shared};
-  bool fits = !params && gy == 1 && gz == 1 && by == 1 && bz == 1 && extra[0] == (void *)1 &&
-              extra[2] == (void *)2 && !extra[4] && gx && bx && fake.current;
-  if (!fits) return 1;
+  bool fits = !params != !extra && gy == 1 && gz == 1 && by == 1 && bz == 1 && gx && bx;
+  if (!fits || !fake.current) return 1;
   snprintf(l.name, sizeof l.name, "%s", f->name);
-  l.size = *(size_t *)extra[3];
-  memcpy(l.params, extra[1], l.size);
+  if (extra && (extra[0] != (void *)1 || extra[2] != (void *)2 || extra[4])) return 1;
+  if (extra) {
+    l.size = *(size_t *)extra[3];
+    if (l.size != 8 * (size_t)f->words + 128 * (size_t)f->maps && !f->maps) return 1;
+    memcpy(l.params, extra[1], l.size);
+  } else {
+    l.size = 8 * (size_t)f->words;
+    for (int i = 0; i < f->words; i++) memcpy(l.params + 8 * i, params[i], 8);
+    for (int i = 0; i < f->maps; i++)
+      if (((unsigned char *)params[f->words + i])[127] != 0x77) return 1;
+  }
   cu_result r = note("cuLaunchKernel", "%s grid %u block %u shared %u stream %d", f->name, gx, bx,
                      shared, number_of(s));
   if (r) return r;
