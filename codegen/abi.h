@@ -52,8 +52,8 @@ enum { TCF_CALL_OK = 0, TCF_CALL_INDEX = 1, TCF_CALL_HOST = 2, TCF_CALL_LAUNCH =
 //   const char f_image[];                cubin, or PTX text ended by a zero byte
 //   const int64_t f_image_size;
 // A kernel's parameters are `words` words: the address of its tcf_device_error, the site base
-// (step << 16), the number of grid tiles, the open symbols, the buffers; then from the next
-// multiple of 64 bytes on one CUtensorMap (128 bytes) per map. Arena, params and outputs are device
+// (step << 16), the number of grid tiles, the open symbols, the buffers; then one CUtensorMap
+// (128 bytes, aligned to 64) per map. Arena, params and outputs are device
 // addresses; host_call gets device addresses too.
 
 /// Written by kernels where a bounds check fails; zero before.

@@ -8,7 +8,7 @@
 
 #include "runtime/cuda_device.h"
 
-enum { MOST_PARAMETERS = 4096 };
+enum { MOST_PARAMETERS = 128 };
 
 // ---- tensor maps
 
@@ -59,25 +59,22 @@ static const unsigned char *find_map(cuda_call *call, cuda_kernel *k, int number
   return way->map;
 }
 
-/// The parameter block; null: failed. Without maps the words are one already.
-static void *parameters(cuda_call *call, cuda_kernel *k, int64_t *args, const int64_t *maps,
-                        unsigned char *block, size_t *size) {
+/// Addresses of the parameters, one by one, for kernels with maps: where maps lie in a block of
+/// parameters depends on where the device's compiler lets the block start. False: failed.
+static bool parameters(cuda_call *call, cuda_kernel *k, int64_t *args, const int64_t *maps,
+                       void **out) {
   const tcf_kernel_info *i = k->info;
-  size_t words = sizeof *args * (size_t)i->words, at = (words + 63) / 64 * 64;
-  *size = i->nmaps ? at + (size_t)i->nmaps * CU_MAP_BYTES : words;
-  if (!i->nmaps) return args;
-  if (*size > MOST_PARAMETERS) {
-    error_set(&call->error, ERROR_DEVICE, "kernel %s has %zu bytes of parameters", i->name, *size);
-    return NULL;
-  }
-  memcpy(block, args, words);
-  for (int m = 0; m < i->nmaps; m++, at += CU_MAP_BYTES) {
+  if (i->words + i->nmaps > MOST_PARAMETERS)
+    return error_set(&call->error, ERROR_DEVICE, "kernel %s has %d parameters", i->name,
+                     i->words + i->nmaps);
+  for (int w = 0; w < i->words; w++) out[w] = &args[w];
+  for (int m = 0; m < i->nmaps; m++) {
     const unsigned char *map = find_map(call, k, m, args[i->maps[m].word], maps);
-    if (!map) return NULL;
-    memcpy(block + at, map, CU_MAP_BYTES);
+    if (!map) return false;
+    out[i->words + m] = (void *)(uintptr_t)map;
     maps += 2 * i->maps[m].rank - 1;
   }
-  return block;
+  return true;
 }
 
 // ---- launches
@@ -97,8 +94,8 @@ static bool start(cuda_call *call, cuda_kernel *k, int64_t *args, int64_t tiles,
   cuda_device *d = call->module->device;
   const cuda_driver *c = &d->driver;
   const tcf_kernel_info *i = k->info;
-  _Alignas(64) unsigned char block[MOST_PARAMETERS];
-  size_t size;
+  void *params[MOST_PARAMETERS];
+  size_t size = sizeof *args * (size_t)i->words;
   int64_t blocks = blocks_for(d, i, tiles);
   if (blocks > INT32_MAX)
     return error_set(&call->error, ERROR_DEVICE, "kernel %s: %lld blocks are more than fit a launch",
@@ -107,11 +104,11 @@ static bool start(cuda_call *call, cuda_kernel *k, int64_t *args, int64_t tiles,
   if (call->errors)
     args[KERNEL_ERROR] =
         (int64_t)(d->words_device + sizeof *d->words * (size_t)(call->errors - d->words));
-  void *params = parameters(call, k, args, maps, block, &size);
-  if (!params) return false;
-  void *extra[] = {(void *)1, params, (void *)2, &size, NULL};  // buffer, its size, end
+  if (i->nmaps && !parameters(call, k, args, maps, params)) return false;
+  void *extra[] = {(void *)1, args, (void *)2, &size, NULL};  // buffer, its size, end
   cu_result r = c->launch(k->function, (unsigned)blocks, 1, 1, (unsigned)i->threads, 1, 1,
-                          (unsigned)i->shared_bytes, call->stream, NULL, extra);
+                          (unsigned)i->shared_bytes, call->stream, i->nmaps ? params : NULL,
+                          i->nmaps ? NULL : extra);
   if (!r && d->slow && !cuda_is_capturing(d, call->stream)) r = c->stream_wait(call->stream);
   return cuda_ok(c, r, &call->error, "kernel %s", i->name);
 }
