@@ -270,4 +270,5 @@ def main():
         getattr(bench, name)()
 
 
-main()
+if __name__ == "__main__":
+    main()

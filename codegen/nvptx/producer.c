@@ -196,7 +196,7 @@ int64_t producer_ring_bytes(const ngen *g) {
 
 /// Two blocks, where the schedule leaves it open and their rings and sums allow it.
 int producer_blocks(ngen *g) {
-  enum { SHARED_OF_TWO = 112 << 10, SUMS_OF_TWO = 64 };
+  enum { SHARED_OF_TWO = 112 << 10, SUMS_OF_TWO = 32 };
   if (g->k->blocks_per_sm) return g->k->blocks_per_sm;
   int64_t rings = producer_ring_bytes(g) + g->staging_bytes, sums = 0;
   for (int i = 0; i < g->pipes.len; i++) {

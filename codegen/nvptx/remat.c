@@ -13,7 +13,8 @@
 
 enum {
   MANY = 24,  // registers of a value that are worth it
-  WIDE = 512, // threads of a block; smaller ones find room beside others
+  MOST = 48,  // registers of a value that small blocks keep: they find room beside others
+  WIDE = 512, // threads of blocks that do not
   DEAR = 40,  // cost of the operations (ir/ops.def) that are not repeated
 };
 
@@ -76,10 +77,11 @@ static bool reduces_many(ngen *g, const tstmt *s) {
 }
 
 void remat_before(ngen *g, const tstmt *s, const tregion *r) {
-  if (g->k->threads < WIDE || s->kind == TILE_LOOP || s->kind == TILE_IF || s->kind == TILE_YIELD) return;
+  if (s->kind == TILE_LOOP || s->kind == TILE_IF || s->kind == TILE_YIELD) return;
   for (int i = 0; i < s->nin; i++) {
     remat *m = &g->remat[s->in[i]->id];
     if (!is_map(m->def) || m->epoch == g->epoch || m->region != r) continue;
+    if (g->k->threads < WIDE && registers(g, s->in[i]) < MOST) continue;
     if (cost_again(g, s->in[i], r) < DEAR) make_again(g, s->in[i]);
   }
 }

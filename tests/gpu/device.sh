@@ -2,7 +2,7 @@
 # Execution tests on an NVIDIA GPU: stored NumPy results, random programs against the interpreter,
 # products, rows and edge cases of examples at many sizes, and index errors.
 #
-# usage: run.sh TOOLS [--count N] [--sanitize]     TOOLS holds tcc-fuse, numpy-cases, random-programs
+# usage: device.sh TOOLS [--count N] [--sanitize]     TOOLS holds tcc-fuse, numpy-cases, random-programs
 #   --count N   random programs (default 1000)
 #   --sanitize  under compute-sanitizer: memcheck, racecheck, initcheck of the sized cases
 set -uo pipefail
