@@ -210,11 +210,12 @@ int producer_blocks(ngen *g) {
   return rings <= SHARED_OF_TWO && sums <= SUMS_OF_TWO ? 2 : 1;
 }
 
-/// Registers of a thread that computes when the producers keep so few.
+/// Registers of a thread that computes when the producers keep so few: of what the block has at
+/// entry, a multiple of 8 for each thread. Asking for more would wait forever.
 static int consumer_registers(ngen *g, int producers) {
   int warpgroups = g->k->threads / WARPGROUP;
-  int all = 65536 / WARPGROUP / producer_blocks(g);
-  int n = (all - producers) / warpgroups / 8 * 8;
+  int entry = 65536 / (producer_threads(g) * producer_blocks(g)) / 8 * 8;
+  int n = (entry * (warpgroups + 1) - producers) / warpgroups / 8 * 8;
   return n > 240 ? 240 : n;
 }
 
