@@ -72,12 +72,19 @@ static void note_local(bounds *b, const tstmt *s) {
     *is_part(b, s->buf, d) = b->open[buffer->local_axes[d]];
 }
 
+/// No step of a walk over an axis without positions ever runs.
+static bool is_empty(const bounds *b, int axis) {
+  int64_t size;
+  return ix_is_const(&b->pool, b->k->axes.data[axis].size, &size) && size == 0;
+}
+
 static void verify_region(bounds *b, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     bool access = (s->kind == TILE_LOAD && !s->guard) || s->kind == TILE_STORE;
     for (int d = 0; access && d < s->nix; d++) verify_dimension(b, s, d);
     if (s->kind == TILE_LOCAL) note_local(b, s);
+    if (s->kind == TILE_LOOP && is_empty(b, s->axis)) continue;
     bool outer = s->kind == TILE_LOOP && b->open[s->axis];
     if (s->kind == TILE_LOOP) b->open[s->axis] = true;
     verify_region(b, s->body);
@@ -92,6 +99,9 @@ void tile_verify_bounds(const kernel *k, arena *a, tile_complain *complain, void
   ix_copy_pool(&b.pool, &k->ix);
   b.open = arena_array(a, bool, k->axes.len);
   b.local_open = arena_array(a, bool, k->bufs.len * MAX_AXES);
-  for (int i = 0; i < k->grid.len; i++) b.open[k->grid.data[i].axis] = true;
+  for (int i = 0; i < k->grid.len; i++) {
+    if (is_empty(&b, k->grid.data[i].axis)) return;
+    b.open[k->grid.data[i].axis] = true;
+  }
   verify_region(&b, &k->body);
 }
