@@ -152,10 +152,11 @@ static angle reduce_f64(const mathb *m, val x) {
 
 // ---- f32 on GPUs: short for ordinary x, a call for large ones
 
-/// { float angle, i32 quadrant } reduce_large(float x), once per module.
+/// { float angle, float quadrant } reduce_large(float x), once per module. The quadrant, mod 4, is
+/// returned as a float: the low word of a 64-bit register as an integer result arrived wrong.
 static val large_function(const mathb *m, LLVMTypeRef *type) {
   static const char name[] = "reduce_large";
-  LLVMTypeRef pair = LLVMStructTypeInContext(m->e->context, (LLVMTypeRef[]){m->ft, m->it}, 2, 0);
+  LLVMTypeRef pair = LLVMStructTypeInContext(m->e->context, (LLVMTypeRef[]){m->ft, m->ft}, 2, 0);
   LLVMTypeRef param = m->ft;
   *type = LLVMFunctionType(pair, &param, 1, 0);
   val f = LLVMGetNamedFunction(m->e->module, name);
@@ -168,8 +169,10 @@ static val large_function(const mathb *m, LLVMTypeRef *type) {
                           LLVMCreateEnumAttribute(m->e->context, noinline, 0));
   LLVMPositionBuilderAtEnd(m->b, LLVMAppendBasicBlockInContext(m->e->context, f, ""));
   angle a = reduce_f32(m, LLVMGetParam(f, 0), false);
+  val quadrant = LLVMBuildAnd(m->b, a.quadrant, m_int(m, 3), "");
   val out = LLVMBuildInsertValue(m->b, LLVMGetPoison(pair), a.high, 0, "");
-  LLVMBuildRet(m->b, LLVMBuildInsertValue(m->b, out, a.quadrant, 1, ""));
+  quadrant = LLVMBuildSIToFP(m->b, quadrant, m->ft, "");
+  LLVMBuildRet(m->b, LLVMBuildInsertValue(m->b, out, quadrant, 1, ""));
   LLVMPositionBuilderAtEnd(m->b, here);
   return f;
 }
@@ -193,6 +196,7 @@ static angle reduce_by_branch(const mathb *m, val x) {
   val callee = large_function(m, &type);
   val pair = LLVMBuildCall2(m->b, type, callee, &x, 1, "");
   val far[] = {LLVMBuildExtractValue(m->b, pair, 0, ""), LLVMBuildExtractValue(m->b, pair, 1, "")};
+  far[1] = LLVMBuildFPToSI(m->b, far[1], m->it, "");
   LLVMBuildBr(m->b, after);
   LLVMPositionBuilderAtEnd(m->b, after);
   val *near[] = {&a.high, &a.quadrant};
