@@ -3,6 +3,21 @@
 
 #include "base/fault.h"
 
+void emit_types(emit *e) {
+  LLVMContextRef c = e->context;
+  e->i1 = LLVMInt1TypeInContext(c);
+  e->i8 = LLVMInt8TypeInContext(c);
+  e->i16 = LLVMInt16TypeInContext(c);
+  e->i32 = LLVMInt32TypeInContext(c);
+  e->i64 = LLVMInt64TypeInContext(c);
+  e->f16 = LLVMHalfTypeInContext(c);
+  e->bf16 = e->i16;
+  e->f32 = LLVMFloatTypeInContext(c);
+  e->f64 = LLVMDoubleTypeInContext(c);
+  e->ptr = LLVMPointerTypeInContext(c, 0);
+  e->void_ = LLVMVoidTypeInContext(c);
+}
+
 LLVMTypeRef emit_vec(LLVMTypeRef element, int lanes) {
   return lanes ? LLVMVectorType(element, (unsigned)lanes) : element;
 }

@@ -26,6 +26,8 @@ typedef struct emit {
   LLVMTypeRef i1, i8, i16, i32, i64, f16, bf16, f32, f64, ptr, void_;
 } emit;
 
+/// Sets the types from e->context: f16 is half, bf16 its bits in an i16.
+void emit_types(emit *e);
 /// In-register element type: bool is i1, u8 is i8; lanes 0 is the scalar type.
 LLVMTypeRef emit_type(emit *e, dtype t, int lanes);
 LLVMTypeRef emit_vec(LLVMTypeRef element, int lanes);
@@ -39,7 +41,8 @@ LLVMValueRef emit_intrinsic(emit *e, const char *name, LLVMTypeRef *types, int n
 
 /// Emits a map op on scalars or vectors (all operands alike) of the operand type `t` giving
 /// `result`: arithmetic, comparisons, where, casts between all types, and the float functions
-/// inline (codegen/math.c). Never a library call, never a branch.
+/// inline (codegen/math.c). Never a library call; a branch only on GPUs (f32 sine and cosine of
+/// large arguments), so that the builder may be in another block afterwards.
 LLVMValueRef emit_map(emit *e, op o, dtype t, dtype result, LLVMValueRef *in, int nin);
 /// Combine step of reductions: add mul min max and or (min, max: NaN if either is NaN).
 LLVMValueRef emit_combine(emit *e, op o, dtype t, LLVMValueRef a, LLVMValueRef b);

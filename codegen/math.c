@@ -217,7 +217,7 @@ typedef struct bound {
   double f32, f64;
 } bound;
 
-/// They hold for every target: x86 without fused multiply-add and the AVX-512 variants included.
+/// They hold for x86 without fused multiply-add and with AVX-512 alike. GPUs: docs/gpu.md.
 static const bound bounds[] = {
     {OP_exp, 1.2, 1.2},   {OP_exp2, 1.1, 1.1},  {OP_expm1, 1.5, 1.5}, {OP_log, 1, 1},
     {OP_log2, 1.2, 1.2},  {OP_log1p, 1, 1},     {OP_sqrt, 0.5, 0.5},    {OP_rsqrt, 1.5, 1.5},

@@ -48,19 +48,10 @@ static void open_module(module_gen *m, str name, bool keep_names) {
   LLVMContextSetDiagnosticHandler(c, note_diagnostic, m);
   e->module = LLVMModuleCreateWithNameInContext(str_z(e->arena, name), c);
   e->builder = LLVMCreateBuilderInContext(c);
-  e->i1 = LLVMInt1TypeInContext(c);
-  e->i8 = LLVMInt8TypeInContext(c);
-  e->i16 = LLVMInt16TypeInContext(c);
-  e->i32 = LLVMInt32TypeInContext(c);
-  e->i64 = LLVMInt64TypeInContext(c);
+  emit_types(e);
   // Half types are bits in registers: LLVM legalises selects and shuffles of bfloat (and of half
   // without F16C) by library calls.
   e->f16 = e->f16c || e->avx512 ? LLVMHalfTypeInContext(c) : e->i16;
-  e->bf16 = e->i16;
-  e->f32 = LLVMFloatTypeInContext(c);
-  e->f64 = LLVMDoubleTypeInContext(c);
-  e->ptr = LLVMPointerTypeInContext(c, 0);
-  e->void_ = LLVMVoidTypeInContext(c);
   LLVMSetTarget(e->module, m->machine.triple);
   LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(m->machine.tm);
   LLVMSetModuleDataLayout(e->module, layout);

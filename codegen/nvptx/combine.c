@@ -41,7 +41,7 @@ static lval identity_of(ngen *g, op o, dtype t) {
 }
 
 /// x with index xi comes before the best so far: NaN first, then by value, then the smaller index.
-static lval beats(ngen *g, op o, dtype t, dtype ti, bundle x, bundle best) {
+static lval beats(ngen *g, op o, dtype t, bundle x, bundle best) {
   LLVMBuilderRef b = g->e->builder;
   lval better, equal;
   if (dtype_is_float(t)) {
@@ -59,7 +59,6 @@ static lval beats(ngen *g, op o, dtype t, dtype ti, bundle x, bundle best) {
     better = LLVMBuildICmp(b, p, x.v[0], best.v[0], "");
     equal = LLVMBuildICmp(b, LLVMIntEQ, x.v[0], best.v[0], "");
   }
-  (void)ti;
   lval earlier = LLVMBuildICmp(b, LLVMIntSLT, x.v[1], best.v[1], "");
   return LLVMBuildOr(b, better, LLVMBuildAnd(b, equal, earlier, ""), "");
 }
@@ -73,7 +72,7 @@ static bundle choose(ngen *g, lval first, bundle x, bundle y) {
 static bundle combine(ngen *g, const tstmt *s, bundle a, bundle b) {
   dtype t = s->out[0]->type;
   if (s->nout == 1) return (bundle){{emit_combine(g->e, s->op, t, a.v[0], b.v[0])}};
-  return choose(g, beats(g, s->op, t, s->out[1]->type, b, a), b, a);
+  return choose(g, beats(g, s->op, t, b, a), b, a);
 }
 
 /// Pairs, then pairs of pairs: short chains and one fixed order.
@@ -295,7 +294,7 @@ void gpu_arg(ngen *g, const tstmt *s) {
     if (!best.v[0] || !gpu_alive(g, &sh, &ok)) continue;
     bundle x = {{gpu_at(g, s->in[2]), gpu_at(g, s->in[3])}};
     if (!x.v[0] || !x.v[1]) continue;
-    lval first = gpu_both(g, ok, beats(g, s->op, s->out[0]->type, s->out[1]->type, x, best));
+    lval first = gpu_both(g, ok, beats(g, s->op, s->out[0]->type, x, best));
     best = choose(g, first, x, best);
     out[r] = best.v[0];
     outi[r] = best.v[1];

@@ -137,11 +137,10 @@ static void run_step(ngen *g, walk *w, ix base, bool whole, lval index, lval cou
 typedef struct counted {
   lval n;          // steps, i32
   bool maybe_none;
-  int64_t known;   // steps when constant, else -1
   bool whole;
   lval count;      // of the whole walk
   lval last;       // reverse: number of the last step
-  int copies;      // steps per iteration; divides known
+  int copies;      // steps per iteration; divides n
 } counted;
 
 static void counted_loop(ngen *g, walk *w, counted c) {
@@ -215,7 +214,7 @@ static void known_walk(ngen *g, walk *w) {
   int64_t n = together ? steps : full;
   int copies = s->unroll > 1 && n % s->unroll == 0 ? s->unroll : 1;
   w->most = steps;
-  counted c = {i32_of(g, n), false, n, !together && true, count, i32_of(g, n - 1), copies};
+  counted c = {i32_of(g, n), false, !together, count, i32_of(g, n - 1), copies};
   if (n) counted_loop(g, w, c);
   if (tail && !together)
     run_step(g, w, ix_add(&g->ix, w->start, ix_const(&g->ix, full * e)), false, i32_of(g, full), count);
@@ -291,7 +290,7 @@ static void early_walk(ngen *g, walk *w, ix start) {
   if (inner > 1) {
     walk between = *w;
     between.start = ix_add(&g->ix, start, ix_const(&g->ix, e));
-    counted c = {i32_of(g, inner - 1), false, inner - 1, true, count, NULL, 1};
+    counted c = {i32_of(g, inner - 1), false, true, count, NULL, 1};
     counted_loop(g, &between, c);
   }
   for (int64_t i = inner; i < steps; i++)
@@ -307,13 +306,13 @@ static void dynamic_walk(ngen *g, walk *w) {
   lval last = LLVMBuildNSWSub(b, steps, i32_of(g, 1), "");
   open_pipe(g, w, steps, s->extent == 1);
   if (s->reverse || s->extent == 1 || w->pipe || region_has_dot(s->body)) {
-    counted c = {steps, true, -1, s->extent == 1, steps, last, 1};
+    counted c = {steps, true, s->extent == 1, steps, last, 1};
     counted_loop(g, w, c);
     close_pipe(g, w);
     return;
   }
   lval full = LLVMBuildSDiv(b, w->dynamic, e, "");
-  counted c = {full, true, -1, true, steps, last, 1};
+  counted c = {full, true, true, steps, last, 1};
   counted_loop(g, w, c);
   lval left = LLVMBuildICmp(b, LLVMIntSGT, LLVMBuildSRem(b, w->dynamic, e, ""), none, "");
   lval *before = arena_copy(g->arena, w->carry, sizeof(lval) * (size_t)w->ncarry);

@@ -133,8 +133,7 @@ ix access_offset(ngen *g, const tstmt *s, int buf) {
   return sum;
 }
 
-static bool moves_indirectly(ngen *g, const tstmt *s, int rank, int axis) {
-  (void)g;
+static bool moves_indirectly(const tstmt *s, int rank, int axis) {
   for (int i = 0; i < rank; i++)
     if (s->indirect && s->indirect[i] >= 0 &&
         tval_extent(s->in[s->indirect[i]], axis))
@@ -186,7 +185,7 @@ void access_vectors(ngen *g, access *a) {
     if (!r || a->shape.on[i]->run < 2 || a->shape.on[i]->extent != r->extent) continue;
     if (!ix_affine(&g->ix, a->offset, axis, &coef, &rest)) continue;
     if (!ix_is_const(&g->ix, coef, &one) || one != 1) continue;
-    if (moves_indirectly(g, a->s, t->rank, axis)) continue;
+    if (moves_indirectly(a->s, t->rank, axis)) continue;
     int width = vector_width(g, a, axis);
     if (width <= a->width) continue;
     a->width = width;

@@ -134,17 +134,7 @@ static bool open_module(device_gen *d, const program *p, const struct arch *r, b
   e->arch = ARCH_NVPTX;
   e->sm = r->sm;
   e->sm_specific = r->specific;
-  e->i1 = LLVMInt1TypeInContext(c);
-  e->i8 = LLVMInt8TypeInContext(c);
-  e->i16 = LLVMInt16TypeInContext(c);
-  e->i32 = LLVMInt32TypeInContext(c);
-  e->i64 = LLVMInt64TypeInContext(c);
-  e->f16 = LLVMHalfTypeInContext(c);
-  e->bf16 = e->i16;  // bits, as on CPUs; conversions are instructions
-  e->f32 = LLVMFloatTypeInContext(c);
-  e->f64 = LLVMDoubleTypeInContext(c);
-  e->ptr = LLVMPointerTypeInContext(c, 0);
-  e->void_ = LLVMVoidTypeInContext(c);
+  emit_types(e);  // bf16 as bits; conversions are instructions
   LLVMSetTarget(e->module, "nvptx64-nvidia-cuda");
   LLVMSetDataLayout(e->module, data_layout);
   return true;

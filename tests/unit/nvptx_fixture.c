@@ -29,17 +29,8 @@ void nvptx_emit_open(emit *e, arena *a, const char *arch) {
   e->builder = LLVMCreateBuilderInContext(c);
   e->sm = atoi(arch + 3);
   e->sm_specific = arch[strlen(arch) - 1] == 'a';
-  e->i1 = LLVMInt1TypeInContext(c);
-  e->i8 = LLVMInt8TypeInContext(c);
-  e->i16 = LLVMInt16TypeInContext(c);
-  e->i32 = LLVMInt32TypeInContext(c);
-  e->i64 = LLVMInt64TypeInContext(c);
-  e->f16 = LLVMHalfTypeInContext(c);
+  emit_types(e);
   e->bf16 = LLVMBFloatTypeInContext(c);
-  e->f32 = LLVMFloatTypeInContext(c);
-  e->f64 = LLVMDoubleTypeInContext(c);
-  e->ptr = LLVMPointerTypeInContext(c, 0);
-  e->void_ = LLVMVoidTypeInContext(c);
 }
 
 void nvptx_emit_close(emit *e) {
