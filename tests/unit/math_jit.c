@@ -25,16 +25,19 @@ static void must(LLVMErrorRef error, const char *what) {
 
 const math_target *math_targets(int *count) {
   static const math_target all[] = {
-      {"avx512", "emeraldrapids", "-amx-tile,-amx-int8,-amx-bf16", true, true, true, 64},
-      {"avx2", "haswell", "", false, true, true, 32},
-      {"sse2", "x86-64", "", false, false, false, 16},
+      {"avx512fp16", "emeraldrapids", "-amx-tile,-amx-int8,-amx-bf16", true, true, true, true, 64},
+      {"avx512", "icelake-server", "", true, false, true, true, 64},
+      {"avx2", "haswell", "", false, false, true, true, 32},
+      {"sse2", "x86-64", "", false, false, false, false, 16},
   };
-  bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx512vbmi2");
-  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  int first = avx512 ? 0 : avx2 ? 1 : 2;
-  *count = 3 - first;
+  bool halves = avx512 && __builtin_cpu_supports("avx512bf16") &&
+                __builtin_cpu_supports("avx512fp16");
+  int first = halves ? 0 : avx512 ? 1 : avx2 ? 2 : 3;
+  *count = 4 - first;
   return all + first;
 }
 
@@ -154,7 +157,7 @@ math_loop *math_jit_loop(math_jit *j, const math_target *target, op o, dtype t, 
   e.avx512 = target->avx512;
   e.avx2 = target->avx2;
   e.f16c = target->f16c;
-  e.avx512_bf16 = e.avx512_fp16 = target->avx512;
+  e.avx512_bf16 = e.avx512_fp16 = target->halves;
   LLVMTargetMachineRef machine =
       machine_for(&e, "x86_64-pc-linux-gnu", target->cpu, target->features);
   build_loop(&e, name, o, t, result, lanes);

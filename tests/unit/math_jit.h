@@ -8,7 +8,7 @@
 
 typedef struct math_target {
   const char *name, *cpu, *features;
-  bool avx512, avx2, f16c;
+  bool avx512, halves, avx2, f16c;  // halves: instructions for f16 and bf16
   int vector_bytes;
 } math_target;
 
