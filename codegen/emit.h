@@ -22,7 +22,8 @@ typedef struct emit {
   int sm;            // 80, 90, 100, 120
   bool sm_specific;  // sm_90a and its kin
   bool fast_math;
-  bool coarse;  // GPUs: all results of the kernel are rounded to 16 bits; a few ulp of f32 are lost
+  bool coarse;    // GPUs: short functions that lose a few ulp of f32
+  bool contract;  // GPUs: a product and a sum may become one multiply-add
   LLVMTypeRef i1, i8, i16, i32, i64, f16, bf16, f32, f64, ptr, void_;
 } emit;
 
@@ -44,6 +45,9 @@ LLVMValueRef emit_intrinsic(emit *e, const char *name, LLVMTypeRef *types, int n
 /// inline (codegen/math.c). Never a library call; a branch only on GPUs (f32 sine and cosine of
 /// large arguments), so that the builder may be in another block afterwards.
 LLVMValueRef emit_map(emit *e, op o, dtype t, dtype result, LLVMValueRef *in, int nin);
+/// A float function of n scalars at once (0: asks), which look together for arguments that are rare
+/// and take a branch. False: it has none on the target.
+bool emit_math_many(emit *e, op o, dtype t, const LLVMValueRef *in, LLVMValueRef *out, int n);
 /// Combine step of reductions: add mul min max and or (min, max: NaN if either is NaN).
 LLVMValueRef emit_combine(emit *e, op o, dtype t, LLVMValueRef a, LLVMValueRef b);
 

@@ -158,14 +158,19 @@ static val float_sign(emit *e, val x) {
   return LLVMBuildSelect(b, positive, emit_float(type, 1), y, "");
 }
 
+static val contractable(const emit *e, val v) {
+  if (e->contract && LLVMIsAInstruction(v)) LLVMSetFastMathFlags(v, LLVMFastMathAllowContract);
+  return v;
+}
+
 static val map_float(emit *e, op o, dtype t, val *in, int nin) {
   LLVMBuilderRef b = e->builder;
   val x = in[0], y = nin > 1 ? in[1] : NULL;
   LLVMTypeRef type = LLVMTypeOf(x);
   switch (o) {
-    case OP_add: return LLVMBuildFAdd(b, x, y, "");
-    case OP_sub: return LLVMBuildFSub(b, x, y, "");
-    case OP_mul: return LLVMBuildFMul(b, x, y, "");
+    case OP_add: return contractable(e, LLVMBuildFAdd(b, x, y, ""));
+    case OP_sub: return contractable(e, LLVMBuildFSub(b, x, y, ""));
+    case OP_mul: return contractable(e, LLVMBuildFMul(b, x, y, ""));
     case OP_div: return LLVMBuildFDiv(b, x, y, "");
     case OP_min:
     case OP_max: return float_min_max(e, o, x, y);

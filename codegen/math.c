@@ -212,6 +212,14 @@ val emit_math(emit *e, op o, dtype t, val *in, int nin) {
   return m_join(&m, y[0], y[1]);
 }
 
+bool emit_math_many(emit *e, op o, dtype t, const val *in, val *out, int n) {
+  if ((o != OP_sin && o != OP_cos) || t != DT_f32) return false;
+  mathb m = math_builder(e, t, 0);
+  if (!math_nvptx_fits(&m)) return false;
+  if (n) math_sines(&m, in, out, n, o == OP_cos);
+  return true;
+}
+
 typedef struct bound {
   op o;
   double f32, f64;

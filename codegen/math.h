@@ -101,6 +101,8 @@ val math_fmod(const mathb *m, val x, val y);        // math_fmod.c
 
 val math_sin(const mathb *m, val x);  // math_trig.c
 val math_cos(const mathb *m, val x);
+/// Sines, or cosines, of n scalars on a GPU (math_nvptx_fits).
+void math_sines(const mathb *m, const val *x, val *out, int n, bool cosine);
 val math_tan(const mathb *m, val x);
 val math_atan(const mathb *m, val x);
 

@@ -150,7 +150,12 @@ static angle reduce_f64(const mathb *m, val x) {
   return out;
 }
 
-// ---- f32 on GPUs: short for ordinary x, a call for large ones
+// ---- f32 on GPUs: half turns, short for ordinary x, a call for large ones
+
+static val is_odd(const mathb *m, val n) {
+  val bit = LLVMBuildAnd(m->b, n, m_int(m, 1), "");
+  return LLVMBuildICmp(m->b, LLVMIntNE, bit, m_int(m, 0), "");
+}
 
 /// { float angle, float quadrant } reduce_large(float x), once per module. The quadrant, mod 4, is
 /// returned as a float: the low word of a 64-bit register as an integer result arrived wrong.
@@ -177,39 +182,85 @@ static val large_function(const mathb *m, LLVMTypeRef *type) {
   return f;
 }
 
-/// Cody and Waite's reduction in three parts of pi/2 holds to 2^15; beyond, and for infinities and
-/// NaN, threads branch.
-static angle reduce_by_branch(const mathb *m, val x) {
-  angle a = {0};
-  val n = m_round_product(m, x, 0x1.45f306dc9c883p-1, &a.quadrant);
-  val r = m_mad(m, n, m_const(m, -0x1.921fb4p0), x);
-  r = m_mad(m, n, m_const(m, -0x1.4442dp-24), r);
-  a.high = m_mad(m, n, m_const(m, -0x1.84698ap-48), r);
-  val ordinary = m_cmp(m, LLVMRealOLT, m_abs(m, x), m_const(m, 0x1p15));
+enum { MOST_SINES = 8 };
+
+/// |s| <= pi/2 and an integer whose last bit says whether the sine of s is negated.
+typedef struct half_turns {
+  val s, parity;
+} half_turns;
+
+/// sin(x + shift pi/2) = +-sin s, by the function above. Where the quadrant is odd the cosine of its
+/// angle is sin(pi/2 - |angle|), in which nothing cancels.
+static half_turns reduce_far(const mathb *m, val x, int shift) {
+  LLVMTypeRef type;
+  val callee = large_function(m, &type);
+  val pair = LLVMBuildCall2(m->b, type, callee, &x, 1, "");
+  val angle_ = LLVMBuildExtractValue(m->b, pair, 0, "");
+  val n = LLVMBuildFPToSI(m->b, LLVMBuildExtractValue(m->b, pair, 1, ""), m->it, "");
+  n = LLVMBuildAdd(m->b, n, m_int(m, shift), "");
+  val across = m_sub(m, m_const(m, 0x1.921fb54442d18p0), m_abs(m, angle_));
+  val s = m_select(m, is_odd(m, n), across, angle_);
+  return (half_turns){s, LLVMBuildLShr(m->b, n, m_int(m, 1), "")};
+}
+
+/// x = h pi + s, h a multiple of 1/2 with the fraction of shift / 2, by Cody and Waite in three
+/// parts: x - h * upper is exact up to 2^15. With a shift -s is given, which saves a negation.
+static half_turns reduce_near(const mathb *m, val x, int shift) {
+  const double one_by_pi = 0x1.45f306dc9c883p-2, magic = 0x1.8p23;
+  val turns = shift ? m_add(m, m_mad(m, x, m_const(m, one_by_pi), m_const(m, -0.5)), m_const(m, magic))
+                    : m_mad(m, x, m_const(m, one_by_pi), m_const(m, magic));
+  val h = m_sub(m, turns, m_const(m, magic));
+  if (shift) h = m_add(m, h, m_const(m, 0.5));
+  int sign = shift ? 1 : -1;
+  val s = m_mad(m, h, m_const(m, sign * 0x1.921fb4p1), shift ? m_neg(m, x) : x);
+  s = m_mad(m, h, m_const(m, sign * 0x1.4442dp-23), s);
+  s = m_mad(m, h, m_const(m, sign * 0x1.84698ap-47), s);
+  return (half_turns){s, m_bits(m, turns)};
+}
+
+/// Threads branch where any of their arguments is beyond 2^15, infinite or NaN.
+static void reduce_half_turns(const mathb *m, const val *x, half_turns *out, int n, int shift) {
+  val ordinary[MOST_SINES], all = NULL;
+  for (int i = 0; i < n; i++) {
+    out[i] = reduce_near(m, x[i], shift);
+    ordinary[i] = m_cmp(m, LLVMRealOLT, m_abs(m, x[i]), m_const(m, 0x1p15));
+    all = all ? LLVMBuildAnd(m->b, all, ordinary[i], "") : ordinary[i];
+  }
   LLVMBasicBlockRef from = LLVMGetInsertBlock(m->b);
   val function = LLVMGetBasicBlockParent(from);
   LLVMBasicBlockRef large = LLVMAppendBasicBlockInContext(m->e->context, function, "");
   LLVMBasicBlockRef after = LLVMAppendBasicBlockInContext(m->e->context, function, "");
-  LLVMBuildCondBr(m->b, ordinary, after, large);
+  LLVMBuildCondBr(m->b, all, after, large);
   LLVMPositionBuilderAtEnd(m->b, large);
-  LLVMTypeRef type;
-  val callee = large_function(m, &type);
-  val pair = LLVMBuildCall2(m->b, type, callee, &x, 1, "");
-  val far[] = {LLVMBuildExtractValue(m->b, pair, 0, ""), LLVMBuildExtractValue(m->b, pair, 1, "")};
-  far[1] = LLVMBuildFPToSI(m->b, far[1], m->it, "");
+  half_turns far[MOST_SINES];
+  for (int i = 0; i < n; i++) {
+    far[i] = reduce_far(m, x[i], shift);
+    far[i].s = m_select(m, ordinary[i], out[i].s, far[i].s);
+    far[i].parity = m_select(m, ordinary[i], out[i].parity, far[i].parity);
+  }
   LLVMBuildBr(m->b, after);
   LLVMPositionBuilderAtEnd(m->b, after);
-  val *near[] = {&a.high, &a.quadrant};
-  for (int i = 0; i < 2; i++) {
-    val phi = LLVMBuildPhi(m->b, LLVMTypeOf(far[i]), "");
-    LLVMAddIncoming(phi, (val[]){*near[i], far[i]}, (LLVMBasicBlockRef[]){from, large}, 2);
-    *near[i] = phi;
+  for (int i = 0; i < n; i++) {
+    val *const values[][2] = {{&out[i].s, &far[i].s}, {&out[i].parity, &far[i].parity}};
+    for (int k = 0; k < 2; k++) {
+      val phi = LLVMBuildPhi(m->b, LLVMTypeOf(*values[k][0]), "");
+      LLVMBasicBlockRef blocks[] = {from, large};
+      LLVMAddIncoming(phi, (val[]){*values[k][0], *values[k][1]}, blocks, 2);
+      *values[k][0] = phi;
+    }
   }
-  return a;
+}
+
+/// sin(x + shift pi/2) by one polynomial over half a turn, where two of half its width and the choice
+/// between them would be twice the instructions.
+static val sine_of_half_turn(const mathb *m, half_turns a) {
+  val z = m_mul(m, a.s, a.s), cube = m_mul(m, z, a.s);
+  val y = m_mad(m, M_POLY(m, half_turn_f32, z), cube, a.s);
+  val sign = LLVMBuildShl(m->b, a.parity, m_int(m, 31), "");
+  return m_from_bits(m, LLVMBuildXor(m->b, m_bits(m, y), sign, ""));
 }
 
 static angle reduce(const mathb *m, val x, bool want_low) {
-  if (math_nvptx_fits(m) && !want_low) return reduce_by_branch(m, x);
   return m->t == DT_f64 ? reduce_f64(m, x) : reduce_f32(m, x, want_low);
 }
 
@@ -230,11 +281,6 @@ static void cosine_parts(const mathb *m, angle a, val *high, val *small) {
   val lost = m_sub(m, m_sub(m, one, *high), half);
   lost = m_sub(m, lost, m_mul(m, a.high, a.low));
   *small = m_mad(m, m_mul(m, z, z), POLY(m, cos, z), lost);
-}
-
-static val is_odd(const mathb *m, val n) {
-  val bit = LLVMBuildAnd(m->b, n, m_int(m, 1), "");
-  return LLVMBuildICmp(m->b, LLVMIntNE, bit, m_int(m, 0), "");
 }
 
 /// y with its sign flipped where bit 1 of n is set.
@@ -269,8 +315,29 @@ static val keep_tiny(const mathb *m, val x, val y) {
   return m_select(m, m_cmp(m, LLVMRealOLT, m_abs(m, x), limit), x, y);
 }
 
-val math_sin(const mathb *m, val x) { return keep_tiny(m, x, sine(m, x, 0)); }
-val math_cos(const mathb *m, val x) { return sine(m, x, 1); }
+void math_sines(const mathb *m, const val *x, val *out, int n, bool cosine) {
+  for (int at = 0; at < n; at += MOST_SINES) {
+    int count = n - at < MOST_SINES ? n - at : MOST_SINES;
+    half_turns turns[MOST_SINES];
+    reduce_half_turns(m, x + at, turns, count, cosine);
+    for (int i = 0; i < count; i++) {
+      out[at + i] = sine_of_half_turn(m, turns[i]);
+      if (!cosine) out[at + i] = keep_tiny(m, x[at + i], out[at + i]);
+    }
+  }
+}
+
+static val sine_or_cosine(const mathb *m, val x, bool cosine) {
+  if (math_nvptx_fits(m)) {
+    val y;
+    math_sines(m, &x, &y, 1, cosine);
+    return y;
+  }
+  return cosine ? sine(m, x, 1) : keep_tiny(m, x, sine(m, x, 0));
+}
+
+val math_sin(const mathb *m, val x) { return sine_or_cosine(m, x, false); }
+val math_cos(const mathb *m, val x) { return sine_or_cosine(m, x, true); }
 
 /// sin / cos, in odd quadrants -cos / sin, of two-part operands: the quotient of the leading parts
 /// corrected by its residual, so that only the last rounding counts.

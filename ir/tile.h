@@ -42,6 +42,10 @@
 // mixed radix, innermost digit first. A digit is held in registers (rS: S positions, all by one
 // thread) or by threads (tS@D: thread t has position (t / D) % S).
 //
+// With `cluster C`, C blocks run a grid tile together: their threads are numbered through, and what
+// lies along digits of C (strides from the threads of a block on) is spread over the blocks, on-chip
+// buffers included. Only reductions bring values from block to block.
+//
 //   kernel @k(...) threads 256 {
 //     layout { N:8 = t8@32, T:1024 = r8 t32@1 r4 }      // a warp per row, 8 elements a piece
 //
@@ -208,6 +212,7 @@ typedef struct kernel {
   int threads;          // of a block, without producers; 0: not for a GPU
   vec(thread_layout) layouts;  // [0] is the kernel's
   int producer_warps;   // further warps that run the stage loops of loops with stages
+  int cluster;          // blocks that run a grid tile together; 0: one
   int blocks_per_sm;    // that many resident blocks walk the grid; 0: a block per grid tile
   tregion body;
   int nvals;
@@ -271,6 +276,8 @@ typedef struct tile_builder {
   span at;  // given to the statements
 } tile_builder;
 
+/// Threads that run a grid tile, those of all blocks of a cluster.
+int kernel_tile_threads(const kernel *k);
 /// The digits of an axis at an extent; null: in registers, alike in all threads.
 const axis_layout *thread_layout_find(const thread_layout *l, int axis, int extent);
 /// Appends an empty layout and gives its number.

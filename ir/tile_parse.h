@@ -7,7 +7,7 @@
 kernel *tile_parse_kernel(text_cursor *c);
 
 // ir/tile_threads.c
-/// "threads 256 producers 4 blocks_per_sm 1", all optional.
+/// "threads 256 cluster 2 producers 4 blocks_per_sm 1", all optional.
 void tile_parse_threads(text_cursor *c, kernel *k);
 /// Lines "layout { ... }".
 void tile_parse_layouts(text_cursor *c, kernel *k);

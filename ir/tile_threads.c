@@ -1,6 +1,6 @@
 // Threads of a kernel: looking up and building layouts, and their text.
 //
-//   kernel @k(...) threads 256 producers 4 blocks_per_sm 1 {
+//   kernel @k(...) threads 256 cluster 2 producers 4 blocks_per_sm 1 {
 //     axes N, T
 //     layout { N:8 = t8@32, T:1024 = r8 t32@1 r4 }
 //     layout { T:64 = t32@1 r2 }                       // of loops with layout=1
@@ -9,7 +9,9 @@
 #include "base/fault.h"
 #include "ir/tile_parse.h"
 
-enum { MOST_THREADS = 1024, MOST_EXTENT = 1 << 24 };
+enum { MOST_THREADS = 1024, MOST_CLUSTER = 8, MOST_EXTENT = 1 << 24 };
+
+int kernel_tile_threads(const kernel *k) { return k->threads * (k->cluster ? k->cluster : 1); }
 
 const axis_layout *thread_layout_find(const thread_layout *l, int axis, int extent) {
   for (int i = 0; i < l->axes.len; i++)
@@ -49,6 +51,7 @@ static void put_axis_layout(const kernel *k, const axis_layout *a, strbuf *out) 
 
 void tile_print_threads(const kernel *k, strbuf *out) {
   if (k->threads) sb_printf(out, " threads %d", k->threads);
+  if (k->cluster) sb_printf(out, " cluster %d", k->cluster);
   if (k->producer_warps) sb_printf(out, " producers %d", k->producer_warps);
   if (k->blocks_per_sm) sb_printf(out, " blocks_per_sm %d", k->blocks_per_sm);
 }
@@ -67,6 +70,7 @@ void tile_print_layouts(const kernel *k, strbuf *out) {
 
 void tile_parse_threads(text_cursor *c, kernel *k) {
   if (text_accept_word(c, "threads")) k->threads = (int)text_int(c, 1, MOST_THREADS);
+  if (text_accept_word(c, "cluster")) k->cluster = (int)text_int(c, 1, MOST_CLUSTER);
   if (text_accept_word(c, "producers")) k->producer_warps = (int)text_int(c, 1, 32);
   if (text_accept_word(c, "blocks_per_sm")) k->blocks_per_sm = (int)text_int(c, 1, 32);
 }
@@ -82,7 +86,7 @@ static void read_digit(text_cursor *c, axis_layout *a) {
   layout_digit d = {.size = (int)text_int(c, 1, MOST_EXTENT)};
   if (kind == 't') {
     text_expect(c, '@');
-    d.stride = (int)text_int(c, 1, MOST_THREADS);
+    d.stride = (int)text_int(c, 1, MOST_THREADS * MOST_CLUSTER);
   }
   a->digits[a->ndigits++] = d;
 }

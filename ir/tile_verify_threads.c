@@ -68,8 +68,11 @@ static void verify_axis_layout(walker *w, const axis_layout *a) {
     if (!power_of_two(d.size) || !power_of_two(d.stride))
       bad(w, NULL, "t%d@%d of %s: sizes and strides of thread digits are powers of two", d.size,
           d.stride, name);
-    else if ((int64_t)d.size * d.stride > w->k->threads)
-      bad(w, NULL, "t%d@%d of %s goes beyond %d threads", d.size, d.stride, name, w->k->threads);
+    else if ((int64_t)d.size * d.stride > kernel_tile_threads(w->k))
+      bad(w, NULL, "t%d@%d of %s goes beyond %d threads", d.size, d.stride, name,
+          kernel_tile_threads(w->k));
+    else if (d.stride < w->k->threads && (int64_t)d.size * d.stride > w->k->threads)
+      bad(w, NULL, "t%d@%d of %s is partly of threads, partly of blocks", d.size, d.stride, name);
   }
   if (product != a->extent)
     bad(w, NULL, "the digits of %s:%d do not make that extent", name, a->extent);
@@ -87,13 +90,15 @@ static void verify_head(walker *w) {
   const kernel *k = w->k;
   for (int i = k->nargs; i < k->bufs.len; i++) verify_local(w, &k->bufs.data[i]);
   if (!k->threads) {
-    if (k->layouts.len || k->producer_warps || k->blocks_per_sm)
-      bad(w, NULL, "a kernel without threads has no layouts, producers or resident blocks");
+    if (k->layouts.len || k->cluster || k->producer_warps || k->blocks_per_sm)
+      bad(w, NULL, "a kernel without threads has no layouts, clusters, producers or resident blocks");
     return;
   }
   if (k->threads % 32 || k->threads + 32 * k->producer_warps > 1024)
     bad(w, NULL, "%d threads and %d producer warps: a block has whole warps, at most 1024 threads",
         k->threads, k->producer_warps);
+  if (k->cluster && (!power_of_two(k->cluster) || !power_of_two(k->threads) || k->producer_warps))
+    bad(w, NULL, "clusters are of 2, 4 or 8 blocks of a power of two threads, without producers");
   for (int i = 0; i < k->layouts.len; i++) {
     const thread_layout *l = &k->layouts.data[i];
     for (int j = 0; j < l->axes.len; j++) {
@@ -182,6 +187,7 @@ static void verify_tensor_dot(walker *w, const tstmt *s) {
   static const layout_digit rows[] = {{8, 4}, {2, 0}, {4, 32}}, columns[] = {{2, 0}, {4, 1}};
   const tstmt *a = widened_load(w, s->in[0]), *b = widened_load(w, s->in[1]);
   if (!w->k->threads) return bad(w, s, "a tensor core needs threads");
+  if (w->k->cluster) return bad(w, s, "tensor cores are for kernels without clusters");
   if (!a || !b || a->out[0]->type != b->out[0]->type)
     return bad(w, s,
                "operands of tensor cores are widened loads of on-chip buffers, alike in type");
@@ -229,6 +235,8 @@ static void walk_region(walker *w, const tregion *r) {
       continue;
     }
     if (s->kind == TILE_IF) {
+      if (w->k->cluster && s->cond >= COND_ANY)
+        bad(w, s, "blocks of a cluster do not agree on conditions");
       walk_region(w, s->body);
       if (s->other) walk_region(w, s->other);
     }

@@ -23,6 +23,7 @@ static int elements_per_thread(const kbuild *b, const int *axes, int n, int vect
   int64_t total = 1;
   for (int i = 0; i < n; i++) total *= contract_size(b, axes[i]);
   int elements = work > 60 || loads > 3 ? 8 : 16;
+  elements = (int)schedule_option(b->l, "elements", elements);
   if (elements < vector) elements = vector;
   int64_t enough = (int64_t)b->l->target->cores * 4 * GPU_BLOCK;  // threads
   while (elements > vector && total / elements < enough) elements /= 2;

@@ -9,24 +9,11 @@
 //
 //   grid N:1 { acc = loop T:4096 { accum ... }; m = reduce acc; ...; loop T:4096 { store } }
 //
-// where a maximum and sums of exponentials below it take one walk together (passes/gpu_online.c).
+// where a maximum and sums of exponentials below it take one walk together (passes/gpu_online.c), or
+// they are brought on chip ahead of use (passes/gpu_ring.c).
 // Threads run along R where that is contiguous, else along the rows, with more of them along R.
 #include "base/fault.h"
-#include "passes/gpu.h"
-#include "passes/gpu_online.h"
-
-typedef struct gpu_rows {
-  row_plan p;
-  const node *row;
-  int rows[MAX_AXES], nrows;  // kernel axes
-  int further[MAX_AXES], nfurther;
-  int vec;     // kernel axis of the lanes, -1 none
-  bool along;  // lanes run along R
-  bool resident;
-  int vector;
-  double held;  // registers per element of R that is kept
-  gpu_share row_share[MAX_AXES], r_share[MAX_AXES], further_share[MAX_AXES];
-} gpu_rows;
+#include "passes/gpu_rows.h"
 
 // Registers of a thread for what is kept of a row: those aimed at, so that several blocks share a
 // multiprocessor, and those possible.
@@ -41,7 +28,7 @@ static int64_t reduced_size(const kbuild *b, const gpu_rows *g) {
   return contract_product(b, g->p.kr, g->p.nkr);
 }
 
-static int64_t row_count(const kbuild *b, const gpu_rows *g) {
+int64_t gpu_row_count(const kbuild *b, const gpu_rows *g) {
   return contract_product(b, g->rows, g->nrows);
 }
 
@@ -136,7 +123,7 @@ static int threads_along_row(const kbuild *b, const gpu_rows *g, int64_t size) {
   int t = gpu_pow2(gpu_pieces(size, aim));
   if (t > GPU_WARP && size <= GPU_WARP * most) t = GPU_WARP;
   // Few rows: more threads for each.
-  int64_t blocks = row_count(b, g) * t / GPU_BLOCK;
+  int64_t blocks = gpu_row_count(b, g) * t / GPU_BLOCK;
   while (t < GPU_MOST_THREADS && (int64_t)t * g->vector * 2 <= size &&
          blocks < b->l->target->cores) {
     t *= 2;
@@ -152,9 +139,12 @@ static void plan_along(const kbuild *b, gpu_rows *g, bool constant) {
   g->resident = constant && (double)elements * g->held <= MOST_REGISTERS * 1.01;
   if (!g->resident) {
     // A walk: blocks small enough to have several on a multiprocessor.
-    if (row_count(b, g) >= 4 * b->l->target->cores && t > GPU_BLOCK) t = GPU_BLOCK;
+    int most = g->online_ok ? GPU_BLOCK / 2 : GPU_BLOCK;
+    if (gpu_row_count(b, g) >= 4 * b->l->target->cores && t > most) t = most;
     deal_reduced(b, g, t);
-    cut_repeats(g, AIM_REGISTERS);
+    // Every step of an online walk reduces over the block: few steps, as words are held, not floats.
+    int64_t step = g->online_ok ? (int64_t)(AIM_REGISTERS / g->held) : AIM_REGISTERS;
+    cut_repeats(g, (int)schedule_option(b->l, "elements", step));
   }
   int used = 1;
   for (int i = 0; i < g->p.nkr; i++) used *= g->r_share[i].threads;
@@ -163,7 +153,7 @@ static void plan_along(const kbuild *b, gpu_rows *g, bool constant) {
 
 /// Columns of a block: a cache line of them, half a line where blocks would be few.
 static int columns_of_block(const kbuild *b, const gpu_rows *g) {
-  int64_t size = contract_size(b, g->vec), rows = row_count(b, g);
+  int64_t size = contract_size(b, g->vec), rows = gpu_row_count(b, g);
   int half = 4 * g->vector, columns = 8 * g->vector;  // vectors have 16 bytes
   if (rows / columns < b->l->target->cores) columns = half;
   while (columns > 1 && columns >= 2 * size) columns /= 2;
@@ -185,7 +175,7 @@ static int fit_columns(const kbuild *b, gpu_rows *g, int columns, int threads) {
 static int threads_across(const kbuild *b, const gpu_rows *g, int lanes) {
   int along_r = 1;
   for (int i = 0; i < g->p.nkr; i++) along_r *= g->r_share[i].threads;
-  int64_t rows = row_count(b, g);
+  int64_t rows = gpu_row_count(b, g);
   while (lanes * along_r < GPU_BLOCK &&
          rows / ((int64_t)lanes * 2 * g->vector) >= 2 * b->l->target->cores)
     lanes *= 2;
@@ -270,16 +260,20 @@ static void reduce_resident(kbuild *b, const gpu_rows *g, const node *red) {
   reduce_finish(b, p, red, r.values);
 }
 
-static void run_resident(kbuild *b, gpu_rows *g) {
+void gpu_resident_row(kbuild *b, gpu_rows *g) {
   row_plan *p = &g->p;
   const group *grp = b->group;
-  reduce_open_loops(b, p->kr, p->step, p->nkr, NULL, 0, 1);
   for (int pass = 1; pass <= p->passes; pass++)
     for (int i = 0; i < grp->reductions.len; i++)
       if (p->level[grp->reductions.data[i]->id] == pass)
         reduce_resident(b, g, grp->reductions.data[i]);
   reduce_store_outputs(b, p, g->row, NULL, 0);
-  reduce_close_loops(b, p->nkr, NULL, 0);
+}
+
+static void run_resident(kbuild *b, gpu_rows *g) {
+  reduce_open_loops(b, g->p.kr, g->p.step, g->p.nkr, NULL, 0, 1);
+  gpu_resident_row(b, g);
+  reduce_close_loops(b, g->p.nkr, NULL, 0);
 }
 
 static void run_walks(kbuild *b, gpu_rows *g) {
@@ -287,10 +281,9 @@ static void run_walks(kbuild *b, gpu_rows *g) {
   for (int i = 0; i < g->nfurther; i++) more[nmore++] = g->further[i];
   for (int i = 0; i < g->p.nkr; i++)
     if (reduce_outputs_use(b, g->p.kr[i])) more[nmore++] = g->p.kr[i];
-  online o;
   int pass = 0;
-  if (g->p.nkr && online_applies(b, &g->p, &o)) {
-    online_walk(b, &g->p, &o);
+  if (g->online_ok) {
+    online_walk(b, &g->p, &g->online);
     pass = 2;
   }
   for (; pass < g->p.passes; pass++) reduce_run_pass(b, &g->p, pass);
@@ -315,8 +308,13 @@ void gpu_reduce_group(kbuild *b) {
   g.p.next_row = -1;
   g.vector = gpu_vector(b);
   g.held = registers_held(b, &g);
+  g.online_ok = g.p.nkr && online_applies(b, &g.p, &g.online);
   bool constant = !g.nfurther;
   for (int i = 0; i < g.p.nkr; i++) constant &= is_constant(b, g.p.kr[i]);
+  if (constant && gpu_ring_applies(b, &g)) {
+    gpu_ring_rows(b, &g);
+    return;
+  }
   if (g.along) plan_along(b, &g, constant);
   else plan_across(b, &g, constant);
   lay_out(b, &g);

@@ -9,6 +9,8 @@
   KEY(threads, 32, 1024, NULL, "GPU: threads of a block in maps; along a row in reductions") \
   KEY(vector, 1, 16, NULL, "GPU: neighbouring elements of a thread")                         \
   KEY(rows, 1, 64, NULL, "GPU: rows per thread in reductions")                               \
+  KEY(elements, 1, 64, NULL, "GPU: elements of a thread in maps and steps along rows")       \
+  KEY(cluster, 1, 8, NULL, "GPU: blocks that share a long row")                              \
   KEY(m, 1, 1024, NULL, "GPU: rows of a block tile of a product")                            \
   KEY(n, 1, 1024, NULL, "GPU: columns of a block tile of a product")                         \
   KEY(k, 1, 1024, NULL, "GPU: steps of a product staged at a time")                          \

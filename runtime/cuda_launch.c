@@ -79,14 +79,11 @@ static bool parameters(cuda_call *call, cuda_kernel *k, int64_t *args, const int
 
 // ---- launches
 
-/// Resident blocks walk the tiles, or there is a block for each. Clusters are whole: their last
-/// one may have blocks without a tile.
+/// A block, or a cluster of them, for each tile, or as many as are resident walk the tiles.
 static int64_t blocks_for(const cuda_device *d, const tcf_kernel_info *i, int64_t tiles) {
-  int64_t most = (int64_t)i->blocks_per_sm * d->info.multiprocessors, cluster = i->cluster;
-  int64_t blocks = most && most < tiles ? most : tiles;
-  if (cluster <= 1) return blocks;
-  if (blocks == most) return blocks < cluster ? cluster : blocks / cluster * cluster;
-  return (blocks + cluster - 1) / cluster * cluster;
+  int64_t most = (int64_t)i->blocks_per_sm * d->info.multiprocessors / i->cluster;
+  if (i->blocks_per_sm && most < 1) most = 1;
+  return (most && most < tiles ? most : tiles) * i->cluster;
 }
 
 static bool start(cuda_call *call, cuda_kernel *k, int64_t *args, int64_t tiles,

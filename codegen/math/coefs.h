@@ -235,6 +235,16 @@ static const double tanh_f64[] = {
     0x1.a7a84ebb0d8c6p-18,
 };
 
+// (sin(t) - t) / t^3 in t^2, |t| <= pi/2
+// relative error 2^-28.6953125
+static const double half_turn_f32[] = {
+    -0x1.555556p-3,
+    0x1.11114ap-7,
+    -0x1.a02e3cp-13,
+    0x1.74738cp-19,
+    -0x1.df9f84p-26,
+};
+
 // (sin(t) - t) / t^3 in t^2
 // relative error 2^-30.84375
 static const double sin_f32[] = {

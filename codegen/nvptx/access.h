@@ -19,6 +19,9 @@ typedef struct access {
 ix access_offset(ngen *g, const tstmt *s, int buf);
 /// Sets along and width.
 void access_vectors(ngen *g, access *a);
+/// Narrows *some (*all) to where some (every) element of the vector at g->at is valid. False when
+/// none ever is.
+bool access_alive(ngen *g, const access *a, lval *some, lval *all);
 /// Of the element at g->at.
 lval access_pointer(ngen *g, const access *a);
 /// Two 16-bit elements to a word. A vector of halves, so that two conversions become one.

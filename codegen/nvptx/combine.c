@@ -5,6 +5,7 @@
 // through shared memory, in one fixed order; all threads get the result.
 #include "base/fault.h"
 #include "codegen/nvptx/nvptx.h"
+#include "codegen/nvptx/ptx.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -160,8 +161,7 @@ static lval get_word(ngen *g, dtype t, lval pointer) {
   return from_words(g, t, &word);
 }
 
-/// The i-th of the thread numbers that differ from 0 in the bits of mask only.
-static unsigned deposit(unsigned mask, unsigned i) {
+unsigned gpu_deposit(unsigned mask, unsigned i) {
   unsigned r = 0;
   for (unsigned bit = 1; mask; bit <<= 1)
     if (mask & bit) {
@@ -179,9 +179,9 @@ static void combine_warps(ngen *g, const tstmt *s, bundle *x, int n, unsigned ac
   int slots = compact ? (g->k->threads + WARP - 1) / WARP : g->k->threads;
   unsigned mask = compact ? across / WARP : across;
   int partials = 1 << __builtin_popcount(mask);
-  lval mine = compact ? LLVMBuildUDiv(b, g->tid, i32_of(g, WARP), "") : g->tid;
-  lval writer = compact ? LLVMBuildICmp(b, LLVMIntEQ, LLVMBuildURem(b, g->tid, i32_of(g, WARP), ""),
-                                        i32_of(g, 0), "") : NULL;
+  lval warp = i32_of(g, WARP), lane = LLVMBuildURem(b, g->tid_local, warp, "");
+  lval mine = compact ? LLVMBuildUDiv(b, g->tid_local, warp, "") : g->tid_local;
+  lval writer = compact ? LLVMBuildICmp(b, LLVMIntEQ, lane, i32_of(g, 0), "") : NULL;
   check((int64_t)n * slots * 8 * s->nout <= g->scratch_bytes);
   guard w = gpu_guard(g, writer);
   for (int r = 0; r < n; r++)
@@ -196,7 +196,7 @@ static void combine_warps(ngen *g, const tstmt *s, bundle *x, int n, unsigned ac
     bundle *part = arena_array(g->arena, bundle, partials);
     for (int j = 0; j < partials; j++)
       for (int i = 0; i < s->nout; i++) {
-        lval slot = LLVMBuildAdd(b, base, i32_of(g, r * slots + deposit(mask, (unsigned)j)), "");
+        lval slot = LLVMBuildAdd(b, base, i32_of(g, r * slots + gpu_deposit(mask, (unsigned)j)), "");
         part[j].v[i] =
             get_word(g, s->out[i]->type, scratch_pointer(g, i, n * slots, s->out[i]->type, slot));
       }
@@ -204,6 +204,49 @@ static void combine_warps(ngen *g, const tstmt *s, bundle *x, int n, unsigned ac
   }
   g->scratch_half = !g->scratch_half;
   g->scratch_used = true;
+}
+
+lval gpu_to_word(ngen *g, dtype t, lval x) {
+  lval words[2];
+  int n = to_words(g, t, x, words);
+  lval low = LLVMBuildZExt(g->e->builder, words[0], g->e->i64, "");
+  if (n == 1) return low;
+  lval high = LLVMBuildZExt(g->e->builder, words[1], g->e->i64, "");
+  return LLVMBuildOr(g->e->builder, low, LLVMBuildShl(g->e->builder, high, i64_of(g, 32), ""), "");
+}
+
+lval gpu_from_word(ngen *g, dtype t, lval word) {
+  lval words[2] = {LLVMBuildTrunc(g->e->builder, word, g->e->i32, "")};
+  lval high = LLVMBuildLShr(g->e->builder, word, i64_of(g, 32), "");
+  words[1] = LLVMBuildTrunc(g->e->builder, high, g->e->i32, "");
+  return from_words(g, t, words);
+}
+
+/// Combines over blocks of the cluster that differ in the bits of mask.
+static void combine_blocks(ngen *g, const tstmt *s, bundle *x, int n, unsigned mask) {
+  int parts = 1 << __builtin_popcount(mask), words = n * s->nout;
+  lval *mine = arena_array(g->arena, lval, words), *all = arena_array(g->arena, lval, words * parts);
+  for (int r = 0; r < n; r++)
+    for (int i = 0; i < s->nout; i++)
+      mine[r * s->nout + i] = gpu_to_word(g, s->out[i]->type, x[r].v[i]);
+  cluster_exchange(g, s, mine, words, mask, all);
+  bundle *part = arena_array(g->arena, bundle, parts);
+  for (int r = 0; r < n; r++) {
+    for (int j = 0; j < parts; j++)
+      for (int i = 0; i < s->nout; i++)
+        part[j].v[i] = gpu_from_word(g, s->out[i]->type, all[j * words + r * s->nout + i]);
+    x[r] = combine_tree(g, s, part, parts);
+  }
+}
+
+/// Over the threads that differ in the bits `across` of their numbers; `compact`: as combine_warps.
+static void combine_threads(ngen *g, const tstmt *s, bundle *x, int n, unsigned across,
+                            bool compact) {
+  unsigned lanes = across & (WARP - 1), blocks = across & gpu_bits_of_blocks(g);
+  unsigned warps = across & ~lanes & ~blocks;
+  for (int r = 0; r < n && lanes; r++) x[r] = butterfly(g, s, x[r], lanes);
+  if (warps) combine_warps(g, s, x, n, warps, compact);
+  if (blocks) combine_blocks(g, s, x, n, blocks / (unsigned)g->k->threads);
 }
 
 static shape reduced_shape(ngen *g, const tstmt *s, const tval *t) {
@@ -222,31 +265,92 @@ static bundle identity_bundle(ngen *g, const tstmt *s) {
   return x;
 }
 
+/// The 16-bit floats that the operand of a maximum or minimum was widened from; null: it was not.
+static const tval *widened_from(const ngen *g, const tstmt *s) {
+  const tstmt *def = g->remat[s->in[0]->id].def;
+  bool extreme = s->kind == TILE_REDUCE && (s->op == OP_max || s->op == OP_min);
+  if (!extreme || s->in[0]->type != DT_f32 || !ptx_has(g->e, PTX_CP_ASYNC)) return NULL;
+  if (!def || def->kind != TILE_MAP || def->op != OP_cast) return NULL;
+  dtype t = def->in[0]->type;
+  return t == DT_bf16 || t == DT_f16 ? def->in[0] : NULL;
+}
+
+static LLVMTypeRef pair_type(ngen *g, dtype t) {
+  LLVMContextRef c = g->e->context;
+  return emit_vec(t == DT_bf16 ? LLVMBFloatTypeInContext(c) : LLVMHalfTypeInContext(c), 2);
+}
+
+/// Two 16-bit elements as i16s to a pair of floats.
+static lval make_pair(ngen *g, dtype t, lval low, lval high) {
+  LLVMBuilderRef b = g->e->builder;
+  high = LLVMBuildShl(b, LLVMBuildZExt(b, high, g->e->i32, ""), i32_of(g, 16), "");
+  lval word = LLVMBuildOr(b, LLVMBuildZExt(b, low, g->e->i32, ""), high, "");
+  return LLVMBuildBitCast(b, word, pair_type(g, t), "");
+}
+
+/// The extreme of the thread's registers along `inner`, two at a time before they are widened, which
+/// the extreme commutes with; null: none is valid.
+static lval extreme_of_pairs(ngen *g, const tstmt *s, const tval *narrow, const shape *inner) {
+  LLVMBuilderRef b = g->e->builder;
+  dtype t = narrow->type;
+  bool max = s->op == OP_max;
+  lval *x = arena_array(g->arena, lval, inner->nregs + 1);
+  lval none = emit_int(g->e->i16, (t == DT_bf16 ? 0x7f80 : 0x7c00) | (max ? 0x8000 : 0));
+  int n = 0;
+  for (int i = 0; i < inner->nregs; i++) {
+    lval ok = NULL, v;
+    gpu_enter(g, inner, i);
+    if (!gpu_alive(g, inner, &ok) || !(v = gpu_at(g, narrow))) continue;
+    x[n++] = gpu_blend(g, ok, LLVMBuildBitCast(b, v, g->e->i16, ""), none);
+  }
+  if (!n) return NULL;
+  if (n % 2) x[n++] = none;
+  for (int i = 0; i < n / 2; i++) x[i] = make_pair(g, t, x[2 * i], x[2 * i + 1]);
+  LLVMTypeRef type = pair_type(g, t);
+  const char *name = max ? "llvm.maximum" : "llvm.minimum";
+  for (n /= 2; n > 1; n = (n + 1) / 2) {
+    for (int i = 0; i < n / 2; i++) x[i] = emit_intrinsic(g->e, name, &type, 1, &x[2 * i], 2);
+    if (n % 2) x[n / 2] = x[n - 1];
+  }
+  lval halves[2];
+  for (int i = 0; i < 2; i++) {
+    lval half = LLVMBuildExtractElement(b, x[0], i32_of(g, i), "");
+    half = LLVMBuildBitCast(b, half, emit_type(g->e, t, 0), "");
+    halves[i] = emit_map(g->e, OP_cast, t, DT_f32, &half, 1);
+  }
+  return emit_combine(g->e, s->op, DT_f32, halves[0], halves[1]);
+}
+
+/// What the thread's registers along `inner` combine to.
+static bundle reduce_registers(ngen *g, const tstmt *s, const shape *inner, bundle *part) {
+  int n = 0;
+  bundle none = identity_bundle(g, s);
+  for (int i = 0; i < inner->nregs; i++) {
+    lval ok = NULL;
+    gpu_enter(g, inner, i);
+    if (!gpu_alive(g, inner, &ok)) continue;
+    bundle v = {{0}};
+    bool known = true;
+    for (int k = 0; k < s->nout; k++) known &= (v.v[k] = gpu_at(g, s->in[k])) != NULL;
+    if (!known) continue;
+    for (int k = 0; k < s->nout; k++) v.v[k] = gpu_blend(g, ok, v.v[k], none.v[k]);
+    part[n++] = v;
+  }
+  return n ? combine_tree(g, s, part, n) : none;
+}
+
 static void reduce(ngen *g, const tstmt *s) {
   shape outer = gpu_shape_of(g, s->out[0]), inner = reduced_shape(g, s, s->in[0]);
   bundle *x = arena_array(g->arena, bundle, outer.nregs);
   bundle *part = arena_array(g->arena, bundle, inner.nregs);
+  const tval *narrow = widened_from(g, s);
   for (int r = 0; r < outer.nregs; r++) {
     gpu_enter(g, &outer, r);
-    int n = 0;
-    for (int i = 0; i < inner.nregs; i++) {
-      lval ok = NULL;
-      gpu_enter(g, &inner, i);
-      if (!gpu_alive(g, &inner, &ok)) continue;
-      bundle v = {{0}}, none = identity_bundle(g, s);
-      bool known = true;
-      for (int k = 0; k < s->nout; k++) known &= (v.v[k] = gpu_at(g, s->in[k])) != NULL;
-      if (!known) continue;
-      for (int k = 0; k < s->nout; k++) v.v[k] = gpu_blend(g, ok, v.v[k], none.v[k]);
-      part[n++] = v;
-    }
-    x[r] = n ? combine_tree(g, s, part, n) : identity_bundle(g, s);
+    lval extreme = narrow && inner.nregs > 2 ? extreme_of_pairs(g, s, narrow, &inner) : NULL;
+    x[r] = extreme ? (bundle){{extreme}} : reduce_registers(g, s, &inner, part);
   }
-  unsigned across = shape_threads(&inner), lanes = across & (WARP - 1);
-  unsigned kept = shape_threads(&outer) & (WARP - 1);
-  for (int r = 0; r < outer.nregs && lanes; r++) x[r] = butterfly(g, s, x[r], lanes);
-  across &= ~(unsigned)(WARP - 1);
-  if (across) combine_warps(g, s, x, outer.nregs, across, !kept);
+  bool compact = !(shape_threads(&outer) & (WARP - 1));
+  combine_threads(g, s, x, outer.nregs, shape_threads(&inner), compact);
   for (int k = 0; k < s->nout; k++) {
     lval *out = gpu_define(g, s->out[k]);
     for (int r = 0; r < outer.nregs; r++) out[r] = x[r].v[k];
@@ -339,9 +443,7 @@ void gpu_dot(ngen *g, const tstmt *s) {
   tstmt add = {.kind = TILE_REDUCE, .op = OP_add, .nout = 1, .out = s->out};
   bundle *x = arena_array(g->arena, bundle, sh.nregs);
   for (int r = 0; r < sh.nregs; r++) x[r].v[0] = sum[r] ? sum[r] : gpu_zero(g, t);
-  for (int r = 0; r < sh.nregs; r++) x[r] = butterfly(g, &add, x[r], across & (WARP - 1));
-  unsigned warps = across & ~(unsigned)(WARP - 1);
-  if (warps) combine_warps(g, &add, x, sh.nregs, warps, !(shape_threads(&sh) & (WARP - 1)));
+  combine_threads(g, &add, x, sh.nregs, across, !(shape_threads(&sh) & (WARP - 1)));
   for (int r = 0; r < sh.nregs; r++)
     out[r] = acc[r] ? emit_combine(g->e, OP_add, t, acc[r], x[r].v[0]) : NULL;
 }

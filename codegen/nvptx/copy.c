@@ -21,23 +21,23 @@ static bool uses_same_axes(ngen *g, const tstmt *store, const tval *t) {
   return true;
 }
 
-/// Bytes of the vector at g->at that are valid, null: all; false: none is.
-static bool valid_bytes(ngen *g, const access *a, int width, lval *out) {
+/// Bytes of the vector at g->at from its start to its last valid element, null: all; false: none is
+/// valid. What lies before the first valid one is in the same buffer.
+static bool valid_bytes(ngen *g, const access *a, lval *out) {
   LLVMBuilderRef b = g->e->builder;
   int bytes = dtype_bytes(a->type);
-  lval ok = NULL, size = i32_of(g, width * bytes);
+  lval some, all, size = i32_of(g, a->width * bytes);
   *out = NULL;
-  for (int i = 0; i < a->shape.naxes; i++) {
-    int axis = a->shape.axes[i];
-    if (!gpu_axis_alive(g, axis, a->shape.on[i]->extent, &ok)) return false;
-    if (width == 1 || axis != a->along || !a->partial) continue;
-    ix left = ix_sub(&g->ix, g->k->axes.data[axis].size, gpu_coordinate(g, axis));
-    if (ix_bounds(&g->ix, left).min >= width) continue;
-    lval n = LLVMBuildMul(b, gpu_ix32(g, left), i32_of(g, bytes), "");
-    lval less = LLVMBuildICmp(b, LLVMIntSLT, n, size, "");
-    size = LLVMBuildSelect(b, less, n, size, "");
+  if (!access_alive(g, a, &some, &all)) return false;
+  if (a->partial) {
+    ix left = ix_sub(&g->ix, g->k->axes.data[a->along].size, gpu_coordinate(g, a->along));
+    if (ix_bounds(&g->ix, left).min < a->width) {
+      lval n = LLVMBuildMul(b, gpu_ix32(g, left), i32_of(g, bytes), "");
+      lval less = LLVMBuildICmp(b, LLVMIntSLT, n, size, "");
+      size = LLVMBuildSelect(b, less, n, size, "");
+    }
   }
-  if (ok || !LLVMIsConstant(size)) *out = gpu_blend(g, ok, size, i32_of(g, 0));
+  if (some || !LLVMIsConstant(size)) *out = gpu_blend(g, some, size, i32_of(g, 0));
   return true;
 }
 
@@ -57,14 +57,17 @@ bool gpu_copy_async(ngen *g, const tregion *r, bool ask) {
   access_vectors(g, &to);
   int width = from.width < to.width ? from.width : to.width;
   int bytes = width * dtype_bytes(t);
+  from.width = to.width = width;
+  if (width == 1) from.partial = false;
   if ((width > 1 && from.along != to.along) || bytes < LEAST || bytes > MOST) return false;
   if (ask) return true;
-  guard replica = gpu_guard(g, is_first_replica(g, shape_threads(&from.shape)));
+  unsigned covered = shape_threads(&from.shape) | gpu_bits_of_blocks(g);
+  guard replica = gpu_guard(g, is_first_replica(g, covered));
   for (int reg = 0; reg < from.shape.nregs; reg++) {
     gpu_enter(g, &from.shape, reg);
     if (width > 1 && g->at[from.along] % width) continue;
     lval size;
-    bool alive = valid_bytes(g, &from, width, &size);
+    bool alive = valid_bytes(g, &from, &size);
     lval there = LLVMBuildPtrToInt(b, access_pointer(g, &to), g->e->i32, "");
     lval here = alive ? access_pointer(g, &from) : g->bufs[from.buf];
     ptx_cp_async(g->e, there, here, bytes, alive ? size : i32_of(g, 0));

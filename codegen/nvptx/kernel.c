@@ -99,14 +99,20 @@ static bool results_are_narrow(const kernel *k, const tregion *r) {
   return true;
 }
 
-/// Clears the marks of values with a use other than a cast to a 16-bit float.
-static void mark_wide_uses(ngen *g, const tregion *r) {
+static unsigned use_of(const tstmt *s, int operand) {
+  if (s->kind == TILE_MAP && s->op == OP_cast && dtype_is_storage(s->out[0]->type))
+    return USE_NARROWED;
+  bool adds = s->op == OP_add && (s->kind == TILE_REDUCE || (s->kind == TILE_ACCUM && operand == 1));
+  return adds ? USE_SUMMED : 0;
+}
+
+/// Leaves of the uses marked for each value those that all its uses are.
+static void mark_uses(ngen *g, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    bool narrows = s->kind == TILE_MAP && s->op == OP_cast && dtype_is_storage(s->out[0]->type);
-    for (int k = 0; k < s->nin && !narrows; k++) g->only_narrowed[s->in[k]->id] = false;
-    mark_wide_uses(g, s->body);
-    mark_wide_uses(g, s->other);
+    for (int k = 0; k < s->nin; k++) g->uses[s->in[k]->id] &= use_of(s, k);
+    mark_uses(g, s->body);
+    mark_uses(g, s->other);
   }
 }
 
@@ -247,10 +253,16 @@ static bool leaves_shared(ngen *g) {
   return !g->producing && (locals > rings || g->scratch_bytes);
 }
 
+/// Of blocks, counted by clusters where there are some.
+static lval cluster_number(ngen *g, const char *name) {
+  lval v = special_register(g, name);
+  return g->k->cluster ? LLVMBuildUDiv(g->e->builder, v, i32_of(g, g->k->cluster), "") : v;
+}
+
 static void gen_resident(ngen *g) {
   LLVMBuilderRef b = g->e->builder;
-  lval block = special_register(g, "llvm.nvvm.read.ptx.sreg.ctaid.x");
-  lval blocks = special_register(g, "llvm.nvvm.read.ptx.sreg.nctaid.x");
+  lval block = cluster_number(g, "llvm.nvvm.read.ptx.sreg.ctaid.x");
+  lval blocks = cluster_number(g, "llvm.nvvm.read.ptx.sreg.nctaid.x");
   lval tiles = LLVMBuildTrunc(b, g->tiles, g->e->i32, "");
   LLVMBasicBlockRef before = LLVMGetInsertBlock(b), header = gpu_block(g), after = gpu_block(g);
   LLVMBuildBr(b, header);
@@ -271,7 +283,7 @@ static void gen_resident(ngen *g) {
 
 static void gen_tiles(ngen *g) {
   if (g->k->blocks_per_sm) gen_resident(g);
-  else gen_tile(g, special_register(g, "llvm.nvvm.read.ptx.sreg.ctaid.x"));
+  else gen_tile(g, cluster_number(g, "llvm.nvvm.read.ptx.sreg.ctaid.x"));
 }
 
 // ---- the function
@@ -319,6 +331,8 @@ static lval kernel_function(ngen *g, str name) {
   add_attribute(e, f, "nvvm.reqntid", str_z(a, str_printf(a, "%d", producer_threads(g))));
   int resident = g->specialised ? producer_blocks(g) : g->k->blocks_per_sm;
   if (resident) add_attribute(e, f, "nvvm.minctasm", str_z(a, str_printf(a, "%d", resident)));
+  if (g->k->cluster)
+    add_attribute(e, f, "nvvm.cluster_dim", str_z(a, str_printf(a, "%d,1,1", g->k->cluster)));
   unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
   LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
                           LLVMCreateEnumAttribute(e->context, nounwind, 0));
@@ -358,7 +372,11 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
     g.symbols[i] = LLVMGetParam(g.function, (unsigned)(KERNEL_SYMBOLS + i));
   for (int i = 0; i < k->nargs; i++)
     g.bufs[i] = LLVMGetParam(g.function, (unsigned)(KERNEL_SYMBOLS + p->symbols.len + i));
-  g.tid = special_register(&g, "llvm.nvvm.read.ptx.sreg.tid.x");
+  g.tid = g.tid_local = special_register(&g, "llvm.nvvm.read.ptx.sreg.tid.x");
+  if (k->cluster) {
+    lval before = LLVMBuildMul(e->builder, ptx_cluster_rank(e), i32_of(&g, k->threads), "");
+    g.tid = LLVMBuildAdd(e->builder, before, g.tid_local, "");
+  }
   g.smem = shared_memory(e);
   ngen_open(&g);
   tensor_open(&g);
@@ -366,20 +384,22 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   g.hidden_zero = LLVMBuildTrunc(e->builder, high, e->i32, "");
   g.remat = arena_alloc(a, sizeof *g.remat * (size_t)(k->nvals + 1));
   memset(g.remat, 0, sizeof *g.remat * (size_t)(k->nvals + 1));
-  g.only_narrowed = arena_array(a, bool, k->nvals + 1);
-  for (int i = 0; i < k->nvals; i++) g.only_narrowed[i] = true;
-  mark_wide_uses(&g, &k->body);
-  e->coarse = results_are_narrow(k, &k->body);
+  g.uses = arena_array(a, unsigned, k->nvals + 1);
+  for (int i = 0; i < k->nvals; i++) g.uses[i] = USE_NARROWED | USE_SUMMED;
+  mark_uses(&g, &k->body);
+  e->contract = g.narrow_results = results_are_narrow(k, &k->body);
   g.zero_locals = region_has_dot(&k->body);
   g.scratch_bytes = (scratch_needed(&g, &k->body) + 127) / 128 * 128;
   g.shared_top = g.shared_peak = 2 * g.scratch_bytes;
+  cluster_open(&g);
   if (g.specialised) producer_split(&g, gen_tiles);
   else gen_tiles(&g);
+  cluster_close(&g);
   int registers = remat_registers(&g);
   if (registers)
     add_attribute(e, g.function, "nvvm.maxnreg", str_z(a, str_printf(a, "%d", registers)));
   LLVMBuildRetVoid(e->builder);
-  *info = (tcf_kernel_info){.name = str_z(a, name), .cluster = 1};
+  *info = (tcf_kernel_info){.name = str_z(a, name), .cluster = k->cluster ? k->cluster : 1};
   info->threads = producer_threads(&g);
   info->words = KERNEL_SYMBOLS + p->symbols.len + k->nargs;
   info->shared_bytes = (int32_t)g.shared_peak;

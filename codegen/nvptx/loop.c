@@ -112,6 +112,21 @@ static ix row_offset(ngen *g, const tstmt *s) {
   return sum;
 }
 
+static void run_in_range(ngen *g, walk *w, range *r) {
+  const tstmt *s = w->s;
+  g->ranges[s->axis] = r;
+  int outside = g->layout, n;
+  if (s->layout) g->layout = s->layout;
+  if (!g->producing) carry_get(g, w->carry, s->body->params, s->body->nparams);
+  if (w->pipe) pipeline_step(g, w->pipe, r->index);
+  else gpu_region(g, s->body);
+  tval *const *yields = tregion_yields(s->body, &n);
+  check(n == s->nin);
+  if (!g->producing) carry_set(g, w->carry, yields, n);
+  g->layout = outside;
+  g->ranges[s->axis] = r->outer;
+}
+
 static void run_step(ngen *g, walk *w, ix base, bool whole, lval index, lval count) {
   const tstmt *s = w->s;
   range r = {.outer = g->ranges[s->axis], .axis = s->axis, .extent = s->extent, .base = base};
@@ -121,17 +136,7 @@ static void run_step(ngen *g, walk *w, ix base, bool whole, lval index, lval cou
   r.early = w->early && LLVMIsConstant(index);
   if (r.early) r.most = (int64_t)LLVMConstIntGetZExtValue(index) * s->extent;
   r.least = r.most - (ALIGN_BYTES - 1);
-  g->ranges[s->axis] = &r;
-  int outside = g->layout, n;
-  if (s->layout) g->layout = s->layout;
-  if (!g->producing) carry_get(g, w->carry, s->body->params, s->body->nparams);
-  if (w->pipe) pipeline_step(g, w->pipe, index);
-  else gpu_region(g, s->body);
-  tval *const *yields = tregion_yields(s->body, &n);
-  check(n == s->nin);
-  if (!g->producing) carry_set(g, w->carry, yields, n);
-  g->layout = outside;
-  g->ranges[s->axis] = r.outer;
+  run_in_range(g, w, &r);
 }
 
 typedef struct counted {
@@ -168,6 +173,10 @@ static void counted_loop(ngen *g, walk *w, counted c) {
   }
   mark_accesses(g, w->s->body);
   settle_scratch(g);
+  lval zero_outside = g->hidden_zero;
+  bool was_in_loop = g->in_loop;
+  g->in_loop = true;
+  g->hidden_zero = LLVMBuildAnd(b, zero_outside, i, "");
   for (int copy = 0; copy < c.copies; copy++) {
     lval index = copy ? LLVMBuildNSWAdd(b, i, i32_of(g, copy), "") : i;
     ix root;
@@ -181,6 +190,8 @@ static void counted_loop(ngen *g, walk *w, counted c) {
     run_step(g, w, base, c.whole, index, c.count);
   }
   settle_scratch(g);
+  g->hidden_zero = zero_outside;
+  g->in_loop = was_in_loop;
   lval next = LLVMBuildNSWAdd(b, i, i32_of(g, c.copies), "");
   LLVMBasicBlockRef latch = LLVMGetInsertBlock(b), after = gpu_block(g);
   LLVMAddIncoming(i, &next, &latch, 1);
@@ -265,6 +276,11 @@ static ix early_start(ngen *g, const tstmt *s, int64_t length) {
       by[axis] = ix_const(&g->ix, 0);
       continue;
     }
+    ix coef, rest;
+    if (ix_affine(&g->ix, row, axis, &coef, &rest) && ix_divisor(&g->ix, coef) % align == 0) {
+      by[axis] = ix_const(&g->ix, 0);  // the same start suits all positions
+      continue;
+    }
     if (!g->ranges[axis] || spread_of(g, axis, g->ranges[axis]->extent)->nregs != 1) return 0;
     g->at[axis] = 0;
     by[axis] = gpu_coordinate(g, axis);
@@ -328,6 +344,16 @@ static void dynamic_walk(ngen *g, walk *w) {
   merge(g, w->carry, w->ncarry, before, end, from);
 }
 
+/// A loop in steps as long as the range that is open: one step, the range itself.
+static void run_whole_range(ngen *g, walk *w) {
+  range *outer = g->ranges[w->s->axis], r = *outer;
+  r.outer = outer;
+  if (!r.whole && g->in_loop) r.hidden = g->hidden_zero;
+  r.index = i32_of(g, 0);
+  r.count = i32_of(g, 1);
+  run_in_range(g, w, &r);
+}
+
 void gpu_loop(ngen *g, const tstmt *s) {
   LLVMBuilderRef b = g->e->builder;
   const range *outer = g->ranges[s->axis];
@@ -338,6 +364,11 @@ void gpu_loop(ngen *g, const tstmt *s) {
   if (!g->producing) carry_set(g, w.carry, s->in, s->nin);
   ix left = ix_sub(&g->ix, size, w.start);
   int64_t n;
+  if (outer && s->extent == outer->extent && !w.pipe) {
+    run_whole_range(g, &w);
+    if (!g->producing) carry_get(g, w.carry, s->out, s->nout);
+    return;
+  }
   bool known = ix_is_const(&g->ix, left, &n);
   ix_range bounds = ix_bounds(&g->ix, left);
   if (outer && (outer->whole || bounds.min >= outer->extent)) {

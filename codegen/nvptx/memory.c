@@ -23,6 +23,7 @@ void local_layout(ngen *g, int buf, local_place *out) {
       panic("on-chip buffer %.*s has no constant size", STR_FMT(t->name));
     const range *r = g->ranges[t->local_axes[i]];
     out->base[i] = r ? r->base : ix_const(&g->ix, 0);
+    if (r) out->dims[i] /= gpu_blocks_along(g, t->local_axes[i], r->extent);
   }
   bool panels = t->panel > 0;
   int64_t step = panels ? t->panel : 1;
@@ -117,6 +118,13 @@ static ix placed(ngen *g, ix e) {
   return ix_substitute(&g->ix, &g->ix, e, by, n);
 }
 
+/// Along an axis that a cluster shares a block keeps its part alone.
+static ix placed_local(ngen *g, int axis, ix e) {
+  const range *r = g->ranges[axis];
+  bool shared = r && gpu_blocks_along(g, axis, r->extent) > 1;
+  return shared ? gpu_local_coordinate(g, axis) : placed(g, e);
+}
+
 ix access_offset(ngen *g, const tstmt *s, int buf) {
   const tile_buf *t = &g->k->bufs.data[buf];
   ix sum = ix_const(&g->ix, 0);
@@ -208,7 +216,7 @@ lval access_pointer(ngen *g, const access *a) {
   const tstmt *s = a->s;
   if (a->local) {
     ix coords[MAX_AXES];
-    for (int i = 0; i < t->rank; i++) coords[i] = placed(g, s->ix[i]);
+    for (int i = 0; i < t->rank; i++) coords[i] = placed_local(g, t->local_axes[i], s->ix[i]);
     return local_pointer(g, a->buf, coords);
   }
   ix e = placed(g, a->offset), rest = e;
@@ -243,6 +251,16 @@ static lval to_bits(ngen *g, dtype t, lval x) {
   return LLVMBuildBitCast(g->e->builder, x, bits, "");
 }
 
+/// Words from shared memory, which LLVM would otherwise take apart into halves, with an instruction
+/// more for each than shifting and masking take.
+static lval keep_whole(ngen *g, lval word) {
+  static const char operands[] = "=r,0";
+  LLVMTypeRef type = LLVMFunctionType(g->e->i32, &g->e->i32, 1, 0);
+  lval code = LLVMGetInlineAsm(type, "", 0, operands, sizeof operands - 1, 0, 0,
+                               LLVMInlineAsmDialectATT, 0);
+  return LLVMBuildCall2(g->e->builder, type, code, &word, 1, "");
+}
+
 static void load_elements(ngen *g, const access *a, lval pointer, lval *out) {
   LLVMBuilderRef b = g->e->builder;
   int bytes = dtype_bytes(a->type), n = a->width;
@@ -257,6 +275,7 @@ static void load_elements(ngen *g, const access *a, lval pointer, lval *out) {
     LLVMMetadataRef none = LLVMMDNodeInContext2(g->e->context, NULL, 0);
     LLVMSetMetadata(x, kind, LLVMMetadataAsValue(g->e->context, none));
   }
+  lval whole = NULL;
   for (int i = 0; i < n; i++) {
     if (bytes >= 4) {
       out[i] = n > 1 ? LLVMBuildExtractElement(b, x, i32_of(g, i), "") : x;
@@ -265,6 +284,8 @@ static void load_elements(ngen *g, const access *a, lval pointer, lval *out) {
     int per = 4 / bytes;
     lval word = x;
     if (emit_lanes(type)) word = LLVMBuildExtractElement(b, x, i32_of(g, i / per), "");
+    if (a->local && LLVMTypeOf(word) == g->e->i32)
+      word = whole = i % per ? whole : keep_whole(g, word);
     int shift = 8 * bytes * (i % per);
     if (shift) word = LLVMBuildLShr(b, word, emit_int(LLVMTypeOf(word), shift), "");
     LLVMTypeRef bits = LLVMIntTypeInContext(g->e->context, 8 * (unsigned)bytes);
@@ -383,9 +404,7 @@ static int enter_element(ngen *g, const access *a, int first, int i) {
   return at;
 }
 
-/// Narrows *some (*all) to where some (every) element of the vector at g->at is valid. False when
-/// none ever is.
-static bool vector_alive(ngen *g, const access *a, lval *some, lval *all) {
+bool access_alive(ngen *g, const access *a, lval *some, lval *all) {
   int first = a->along >= 0 ? g->at[a->along] : 0;
   lval head = NULL, tail = NULL;
   bool head_alive = gpu_alive(g, &a->shape, &head), tail_alive = head_alive;
@@ -475,7 +494,7 @@ void gpu_load(ngen *g, const tstmt *s) {
     gpu_enter(g, &a.shape, r);
     if (regs[r] || (a.along >= 0 && g->at[a.along] % a.width)) continue;
     lval some = NULL, all = NULL, in = NULL, loaded[VECTOR_BYTES];
-    if (!vector_alive(g, &a, &some, &all)) continue;
+    if (!access_alive(g, &a, &some, &all)) continue;
     if (s->guard) inside_buffer(g, &a, &in);
     lval may = gpu_both(g, some, in);
     not_empty(g, &a, &may);
@@ -553,12 +572,14 @@ void gpu_store(ngen *g, const tstmt *s) {
   access_vectors(g, &a);
   if (a.local) gpu_before_local(g, s->buf, true);
   bool zero = a.local && g->zero_locals;
-  guard replica = gpu_guard(g, is_first_replica(g, shape_threads(&a.shape)));
+  unsigned covered = shape_threads(&a.shape);
+  if (a.local) covered |= gpu_bits_of_blocks(g);  // each block has its own
+  guard replica = gpu_guard(g, is_first_replica(g, covered));
   for (int r = 0; r < a.shape.nregs; r++) {
     gpu_enter(g, &a.shape, r);
     if (a.along >= 0 && g->at[a.along] % a.width) continue;
     lval some = NULL, all = NULL, values[VECTOR_BYTES];
-    bool alive = vector_alive(g, &a, &some, &all);
+    bool alive = access_alive(g, &a, &some, &all);
     if (!alive && !zero) continue;
     if (!a.local) not_empty(g, &a, &all);
     int first = a.along >= 0 ? g->at[a.along] : 0;

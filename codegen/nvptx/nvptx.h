@@ -33,6 +33,9 @@ typedef struct spread {
   ix first;       // the thread's first position, over roots
   unsigned threads;  // bits of the thread number that are digits of it
   const axis_layout *layout;  // null: all in registers
+  // without the digits of the cluster's blocks: where the block keeps it on chip
+  int *pos_local;
+  ix first_local;
 } spread;
 
 /// The current range of an axis.
@@ -44,6 +47,7 @@ typedef struct range {
   lval index, count;  // of the step that opened it and of how many, i32; null: one step
   bool early;         // base is known to be in [least, most], which the expression does not show
   int64_t least, most;
+  lval hidden;       // a zero that seems to change from step to step of a loop inside, or null
 } range;
 
 typedef struct local_place {
@@ -81,6 +85,26 @@ typedef struct remat {
   bool kept;
 } remat;
 
+/// What a value is used for: where that is all, it need not be as exact as its type.
+enum {
+  USE_NARROWED = 1,  // cast to a 16-bit float
+  USE_SUMMED = 2,    // added up
+};
+
+/// A value whose registers are others for one statement.
+typedef struct widened {
+  const tval *value;
+  lval *regs;
+} widened;
+
+/// What a reduction needs to combine over the blocks of a cluster, see cluster.c.
+typedef struct exchange {
+  const tstmt *reduction;
+  int words;        // 8 bytes each, from every block
+  int64_t offset;   // in shared memory
+  lval count;       // where the exchanges so far are counted
+} exchange;
+
 /// Generates one kernel.
 typedef struct ngen {
   emit *e;
@@ -99,14 +123,20 @@ typedef struct ngen {
   lval **regs;     // by value id
   int *at;         // by axis: register along it, for gpu_at
   lval *symbols, *bufs;
-  lval error, site, tiles, tid, smem;
+  lval error, site, tiles, smem;
+  lval tid;        // of the grid tile: numbered through a cluster
+  lval tid_local;  // of the block
   local_place *locals;
   remat *remat;      // by value id
+  vec(widened) widened;
   int epoch;         // long reductions so far
-  lval hidden_zero;  // i32
+  lval hidden_zero;  // i32; in a loop, one that seems to change from step to step
+  bool in_loop;
   int kept_words;    // registers of rows that are kept
-  bool *only_narrowed;  // by value id: all uses are casts to 16-bit floats
+  unsigned *uses;       // by value id: USE_*, what all uses are
+  bool narrow_results;  // all that is stored is 16-bit floats
   int64_t shared_top, shared_peak;
+  vec(exchange) exchanges;  // reductions over the blocks of a cluster
   int64_t scratch_bytes;   // of one half; reductions alternate between two halves
   int scratch_half;
   bool scratch_used;       // since the last gpu_barrier that all loops agree on
@@ -154,6 +184,12 @@ int scope_open(ngen *g);
 void scope_close(ngen *g, int mark);
 /// Coordinate of the register at g->at along an axis.
 ix gpu_coordinate(ngen *g, int axis);
+/// The same among the elements that the block itself has.
+ix gpu_local_coordinate(ngen *g, int axis);
+/// Blocks that an axis at an extent is spread over.
+int gpu_blocks_along(const ngen *g, int axis, int extent);
+/// The bits of the thread number that say which block of the cluster it is in.
+unsigned gpu_bits_of_blocks(const ngen *g);
 /// False when the register at g->at along the axis is known to be invalid; else *ok is narrowed
 /// by the test to make (null: valid).
 bool gpu_axis_alive(ngen *g, int axis, int extent, lval *ok);
@@ -204,6 +240,22 @@ void gpu_arg_reduce(ngen *g, const tstmt *s);
 void gpu_dot(ngen *g, const tstmt *s);
 lval gpu_condition(ngen *g, const tstmt *s);
 void gpu_check(ngen *g, const tstmt *s);
+
+/// The value as an i64, and back.
+lval gpu_to_word(ngen *g, dtype t, lval x);
+lval gpu_from_word(ngen *g, dtype t, lval word);
+
+// ---- cluster.c
+/// Before the body is made: room for the exchanges of its reductions, and that all blocks are ready.
+void cluster_open(ngen *g);
+/// After the body: no block ends while others send to it.
+void cluster_close(ngen *g);
+/// Words of this reduction (i64, alike in all threads of a block) from the blocks whose numbers
+/// differ in the bits of mask, in their order: out[i] with words of the first, then the second, ...
+void cluster_exchange(ngen *g, const tstmt *reduction, const lval *words, int n, unsigned mask,
+                      lval *out);
+/// The i-th of the numbers that differ from 0 in the bits of mask only.
+unsigned gpu_deposit(unsigned mask, unsigned i);
 
 // ---- tensor.c
 void tensor_open(ngen *g);

@@ -183,31 +183,31 @@ static lval thread_digit(ngen *g, layout_digit d) {
   LLVMBuilderRef b = g->e->builder;
   lval v = g->tid;
   if (d.stride > 1) v = LLVMBuildUDiv(b, v, i32_of(g, d.stride), "");
-  if (d.stride * d.size < g->k->threads) v = LLVMBuildURem(b, v, i32_of(g, d.size), "");
+  if (d.stride * d.size < kernel_tile_threads(g->k)) v = LLVMBuildURem(b, v, i32_of(g, d.size), "");
   return v;
 }
 
 static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
 
-static spread *spread_new(ngen *g, int axis, int extent, const axis_layout *l) {
-  spread *s = arena_new(g->arena, spread);
-  *s = (spread){.axis = axis, .extent = extent, .nregs = 1, .run = 1, .layout = l};
-  s->first = ix_const(&g->ix, 0);
-  if (!l) {
-    s->nregs = s->run = extent;
-    s->pos = arena_array(g->arena, int, extent);
-    for (int i = 0; i < extent; i++) s->pos[i] = i;
-    return s;
-  }
+static bool is_of_cluster(const ngen *g, layout_digit d) { return d.stride >= g->k->threads; }
+
+static int blocks_of(const ngen *g, const axis_layout *l) {
+  int n = 1;
   for (int d = 0; d < l->ndigits; d++)
-    if (!l->digits[d].stride) s->nregs *= l->digits[d].size;
-  s->pos = arena_array(g->arena, int, s->nregs);
-  if (!l->digits[0].stride) s->run = l->digits[0].size;
+    if (is_of_cluster(g, l->digits[d])) n *= l->digits[d].size;
+  return n;
+}
+
+/// The thread's first position and, by register, those relative to it; `local`: as if the digits of
+/// the cluster's blocks were not there.
+static ix spread_digits(ngen *g, spread *s, int **pos, bool local) {
   int weight = 1, below = 1, most = 0;
   int64_t scale = 0;
   lval sum = NULL;
-  for (int d = 0; d < l->ndigits; d++) {
-    layout_digit digit = l->digits[d];
+  *pos = arena_array(g->arena, int, s->nregs);
+  for (int d = 0; d < s->layout->ndigits; d++) {
+    layout_digit digit = s->layout->digits[d];
+    if (local && is_of_cluster(g, digit)) continue;
     if (digit.stride) {
       lval part = thread_digit(g, digit);
       if (weight > 1) part = LLVMBuildNSWMul(g->e->builder, part, i32_of(g, weight), "");
@@ -216,13 +216,33 @@ static spread *spread_new(ngen *g, int axis, int extent, const axis_layout *l) {
       most += weight * (digit.size - 1);
       s->threads |= (unsigned)(digit.size - 1) * (unsigned)digit.stride;
     } else {
-      for (int i = 0; i < s->nregs; i++) s->pos[i] += i / below % digit.size * weight;
+      for (int i = 0; i < s->nregs; i++) (*pos)[i] += i / below % digit.size * weight;
       below *= digit.size;
     }
     weight *= digit.size;
   }
-  check(weight == extent);
-  if (sum) s->first = gpu_root(g, sum, scale, ix_const(&g->ix, most / scale + 1));
+  check(local || weight == s->extent);
+  if (!sum) return ix_const(&g->ix, 0);
+  return gpu_root(g, sum, scale, ix_const(&g->ix, most / scale + 1));
+}
+
+static spread *spread_new(ngen *g, int axis, int extent, const axis_layout *l) {
+  spread *s = arena_new(g->arena, spread);
+  *s = (spread){.axis = axis, .extent = extent, .nregs = 1, .run = 1, .layout = l};
+  if (!l) {
+    s->nregs = s->run = extent;
+    s->pos = s->pos_local = arena_array(g->arena, int, extent);
+    for (int i = 0; i < extent; i++) s->pos[i] = i;
+    s->first = s->first_local = ix_const(&g->ix, 0);
+    return s;
+  }
+  for (int d = 0; d < l->ndigits; d++)
+    if (!l->digits[d].stride) s->nregs *= l->digits[d].size;
+  if (!l->digits[0].stride) s->run = l->digits[0].size;
+  s->first = spread_digits(g, s, &s->pos, false);
+  s->pos_local = s->pos;
+  s->first_local = s->first;
+  if (blocks_of(g, l) > 1) s->first_local = spread_digits(g, s, &s->pos_local, true);
   return s;
 }
 
@@ -287,6 +307,24 @@ ix gpu_coordinate(ngen *g, int axis) {
   return ix_add(&g->ix, r->base, inside);
 }
 
+ix gpu_local_coordinate(ngen *g, int axis) {
+  const range *r = g->ranges[axis];
+  check(r);
+  const spread *s = spread_of(g, axis, r->extent);
+  ix inside = ix_add(&g->ix, s->first_local, ix_const(&g->ix, s->pos_local[g->at[axis]]));
+  return ix_add(&g->ix, r->base, inside);
+}
+
+int gpu_blocks_along(const ngen *g, int axis, int extent) {
+  if (!g->k->cluster) return 1;
+  const axis_layout *l = thread_layout_find(&g->k->layouts.data[g->layout], axis, extent);
+  return l ? blocks_of(g, l) : 1;
+}
+
+unsigned gpu_bits_of_blocks(const ngen *g) {
+  return g->k->cluster ? (unsigned)((g->k->cluster - 1) * g->k->threads) : 0;
+}
+
 bool gpu_axis_alive(ngen *g, int axis, int extent, lval *ok) {
   LLVMBuilderRef b = g->e->builder;
   const range *r = g->ranges[axis];
@@ -300,12 +338,15 @@ bool gpu_axis_alive(ngen *g, int axis, int extent, lval *ok) {
     above = (ix_range){size - below.max, size - below.min};
   }
   if (above.max <= 0 || below.max < 0) return false;
+  // Tests that a loop inside would keep in registers are rather made anew in every step.
   if (above.min <= 0) {
     lval v = gpu_ix(g, left);
+    if (r->hidden && LLVMTypeOf(v) == g->e->i32) v = LLVMBuildNSWAdd(b, v, r->hidden, "");
     *ok = gpu_both(g, *ok, LLVMBuildICmp(b, LLVMIntSGT, v, LLVMConstNull(LLVMTypeOf(v)), ""));
   }
   if (below.min < 0) {  // a range that starts early, see loop.c
     lval v = gpu_ix(g, c);
+    if (r->hidden && LLVMTypeOf(v) == g->e->i32) v = LLVMBuildNSWAdd(b, v, r->hidden, "");
     *ok = gpu_both(g, *ok, LLVMBuildICmp(b, LLVMIntSGE, v, LLVMConstNull(LLVMTypeOf(v)), ""));
   }
   return true;
@@ -325,7 +366,7 @@ unsigned shape_threads(const shape *s) {
 
 lval is_first_replica(ngen *g, unsigned threads) {
   unsigned all = 1;
-  while ((int)all < g->k->threads) all *= 2;
+  while ((int)all < kernel_tile_threads(g->k)) all *= 2;
   unsigned rest = (all - 1) & ~threads;
   if (!rest) return NULL;
   lval bits = LLVMBuildAnd(g->e->builder, g->tid, i32_of(g, rest), "");

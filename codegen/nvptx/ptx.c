@@ -150,6 +150,36 @@ void ptx_mbarrier_wait(emit *e, lval address, lval parity) {
   LLVMPositionBuilderAtEnd(e->builder, over);
 }
 
+// ---- clusters
+
+lval ptx_cluster_rank(emit *e) {
+  check(ptx_has(e, PTX_TMA));
+  return call0(e, "llvm.nvvm.read.ptx.sreg.cluster.ctarank");
+}
+
+void ptx_barrier_cluster(emit *e) {
+  check(ptx_has(e, PTX_TMA));
+  call0(e, "llvm.nvvm.barrier.cluster.arrive.aligned");
+  call0(e, "llvm.nvvm.barrier.cluster.wait.aligned");
+}
+
+lval ptx_in_block(emit *e, lval address, lval rank) {
+  check(ptx_has(e, PTX_TMA));
+  return call2(e, "llvm.nvvm.mapa.shared.cluster", ptx_shared(e, address), rank);
+}
+
+void ptx_store_async(emit *e, lval to, lval value, lval mbarrier) {
+  static const char text[] =
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.b64 [$0], $1, [$2];";
+  static const char operands[] = "l,l,l,~{memory}";
+  LLVMTypeRef cluster = LLVMPointerTypeInContext(e->context, SPACE_CLUSTER);
+  LLVMTypeRef types[] = {cluster, e->i64, cluster};
+  LLVMTypeRef type = LLVMFunctionType(e->void_, types, 3, 0);
+  lval code = LLVMGetInlineAsm(type, text, sizeof text - 1, operands, sizeof operands - 1, 1, 0,
+                               LLVMInlineAsmDialectATT, 0);
+  LLVMBuildCall2(e->builder, type, code, (lval[]){to, value, mbarrier}, 3, "");
+}
+
 // ---- tensor memory access
 
 // createpolicy.fractional.L2::evict_first with fraction 1, as the toolkit's headers encode it

@@ -57,6 +57,15 @@ void ptx_mbarrier_expect(emit *e, lval address, lval bytes);
 /// Loops until the phase with this parity (i32) is over. Opens blocks.
 void ptx_mbarrier_wait(emit *e, lval address, lval parity);
 
+// ---- clusters (PTX_TMA)
+lval ptx_cluster_rank(emit *e);  // i32: which of the cluster's blocks this is
+/// All threads of all blocks of the cluster.
+void ptx_barrier_cluster(emit *e);
+/// Pointer in SPACE_CLUSTER to what is at the shared address in block `rank`.
+lval ptx_in_block(emit *e, lval address, lval rank);
+/// Stores the i64 there and completes 8 bytes of that block's mbarrier.
+void ptx_store_async(emit *e, lval to, lval value, lval mbarrier);
+
 // ---- tensor memory access
 /// Between ordinary accesses to shared memory and those of copy engine and wgmma; by every thread
 /// that made them, before the barrier.

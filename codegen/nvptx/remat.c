@@ -8,6 +8,10 @@
 // Both LLVM and the device's assembler would merge the two computations and keep the floats, with
 // the registers that were to be saved; so each copy of the row is combined with a zero that they
 // cannot see through.
+// A row that lies on chip is read from there again.
+//
+// What a loop over rows takes from outside (weights) is kept in 16 bits as well, and widened where it
+// is used.
 #include "base/fault.h"
 #include "codegen/nvptx/nvptx.h"
 
@@ -62,6 +66,10 @@ static void make_again(ngen *g, const tval *v) {
   remat *m = &g->remat[v->id];
   if (registers(g, v) < MANY || m->epoch == g->epoch) return;
   m->epoch = g->epoch;
+  if (m->def->kind == TILE_LOAD && g->k->bufs.data[m->def->buf].local) {
+    gpu_load(g, m->def);
+    return;
+  }
   if (m->def->kind == TILE_LOAD) {
     load_again(g, v);
     if (!m->kept) g->kept_words += registers(g, v) / 2;
@@ -72,6 +80,29 @@ static void make_again(ngen *g, const tval *v) {
   gpu_map(g, m->def);
 }
 
+/// Widened outside of the loop that uses it, from 16 bits.
+static bool comes_widened(ngen *g, const tval *v, const tregion *r) {
+  const remat *m = &g->remat[v->id];
+  if (!is_map(m->def) || m->region == r || m->def->op != OP_cast) return false;
+  const remat *from = &g->remat[m->def->in[0]->id];
+  return registers(g, v) >= MANY && from->def && from->def->kind == TILE_LOAD &&
+         from->region == m->region && dtype_bytes(m->def->in[0]->type) == 2;
+}
+
+/// v for one statement alone: what is made inside of a loop is not known behind it.
+static void widen_here(ngen *g, const tval *v) {
+  const tstmt *cast = g->remat[v->id].def;
+  const tval *narrow = cast->in[0];
+  remat *m = &g->remat[narrow->id];
+  vec_push(g->arena, &g->widened, ((widened){v, g->regs[v->id]}));
+  lval *words = g->regs[narrow->id];
+  load_again(g, narrow);
+  gpu_map(g, cast);
+  g->regs[narrow->id] = words;
+  if (!m->kept) g->kept_words += registers(g, narrow) / 2;
+  m->kept = true;
+}
+
 static bool reduces_many(ngen *g, const tstmt *s) {
   return (s->kind == TILE_REDUCE || s->kind == TILE_ARG_REDUCE) && registers(g, s->in[0]) >= MANY;
 }
@@ -80,6 +111,7 @@ void remat_before(ngen *g, const tstmt *s, const tregion *r) {
   if (s->kind == TILE_LOOP || s->kind == TILE_IF || s->kind == TILE_YIELD) return;
   for (int i = 0; i < s->nin; i++) {
     remat *m = &g->remat[s->in[i]->id];
+    if (g->k->threads >= WIDE && comes_widened(g, s->in[i], r)) widen_here(g, s->in[i]);
     if (!is_map(m->def) || m->epoch == g->epoch || m->region != r) continue;
     if (g->k->threads < WIDE && registers(g, s->in[i]) < MOST) continue;
     if (cost_again(g, s->in[i], r) < DEAR) make_again(g, s->in[i]);
@@ -88,13 +120,19 @@ void remat_before(ngen *g, const tstmt *s, const tregion *r) {
 
 int remat_registers(const ngen *g) {
   enum { OTHERS = 24, STEP = 8 };
-  enum { FILE_SIZE = 65536 };
+  enum { FILE_SIZE = 65536, SHARED_SIZE = 228 << 10, SHARED_BESIDES = 1 << 10 };
   int need = g->kept_words + OTHERS, blocks = FILE_SIZE / (need * g->k->threads);
+  int64_t on_chip = SHARED_SIZE / (g->shared_peak + SHARED_BESIDES);
+  if (blocks > on_chip) blocks = (int)on_chip;
   if (!g->kept_words || !blocks) return 0;
   return FILE_SIZE / (blocks * g->k->threads) / STEP * STEP;
 }
 
 void remat_after(ngen *g, const tstmt *s, const tregion *r) {
+  while (g->widened.len) {
+    widened w = g->widened.data[--g->widened.len];
+    g->regs[w.value->id] = w.regs;
+  }
   for (int i = 0; i < s->nout; i++) g->remat[s->out[i]->id] = (remat){s, r, g->epoch};
   if (reduces_many(g, s)) g->epoch++;
 }

@@ -56,13 +56,51 @@ static lval times_reciprocal(ngen *g, const mathb *m, lval x, lval y) {
   return LLVMBuildFMul(b, LLVMBuildFMul(b, x, scale, ""), r, "");
 }
 
-/// A quotient that is only rounded to 16 bits needs no more than 2 ulp.
+/// A quotient that is only rounded to 16 bits needs no more than 2 ulp; exponentials that are only
+/// summed, or of which only 16 bits leave the kernel, no correction.
 static lval map_reg(ngen *g, const tstmt *s, dtype operand, lval *in) {
-  bool narrow = s->op == OP_div && operand == DT_f32 && g->only_narrowed[s->out[0]->id];
+  unsigned uses = g->uses[s->out[0]->id];
+  bool narrow = s->op == OP_div && operand == DT_f32 && (uses & USE_NARROWED);
+  g->e->coarse = g->narrow_results || (s->op == OP_exp && (uses & USE_SUMMED));
   if (!narrow) return emit_map(g->e, s->op, operand, s->out[0]->type, in, s->nin);
   mathb m = math_builder(g->e, DT_f32, 0);
   bool shared = s->in[1]->naxes < s->in[0]->naxes && !LLVMIsConstant(in[1]);
   return shared ? times_reciprocal(g, &m, in[0], in[1]) : math_nvptx_div(&m, in[0], in[1]);
+}
+
+/// Several registers at once, of functions that have such a form.
+static void map_many(ngen *g, const tstmt *s, const shape *sh) {
+  enum { GROUP = 4 };
+  lval in[GROUP], y[GROUP], *out = g->regs[s->out[0]->id];
+  int at[GROUP], n = 0;
+  for (int r = 0; r < sh->nregs; r++) {
+    lval ok = NULL;
+    gpu_enter(g, sh, r);
+    if (gpu_alive(g, sh, &ok) && (in[n] = gpu_at(g, s->in[0]))) at[n++] = r;
+    if (n < GROUP && (r + 1 < sh->nregs || !n)) continue;
+    emit_math_many(g->e, s->op, s->in[0]->type, in, y, n);
+    for (int i = 0; i < n; i++) out[at[i]] = y[i];
+    n = 0;
+  }
+}
+
+static bool narrows(const tstmt *s) {
+  return s->op == OP_cast && s->in[0]->type == DT_f32 && dtype_is_storage(s->out[0]->type);
+}
+
+/// Registers r and r + 1 rounded to 16 bits by one instruction. False: one of them is unknown.
+static bool narrow_pair(ngen *g, const tstmt *s, const shape *sh, int r) {
+  LLVMBuilderRef b = g->e->builder;
+  lval pair = LLVMGetPoison(emit_vec(g->e->f32, 2)), ok = NULL, *out = g->regs[s->out[0]->id];
+  for (int i = 0; i < 2; i++) {
+    gpu_enter(g, sh, r + i);
+    lval x = gpu_alive(g, sh, &ok) ? gpu_at(g, s->in[0]) : NULL;
+    if (!x || LLVMIsConstant(x)) return false;
+    pair = LLVMBuildInsertElement(b, pair, x, i32_of(g, i), "");
+  }
+  pair = emit_map(g->e, OP_cast, DT_f32, s->out[0]->type, &pair, 1);
+  for (int i = 0; i < 2; i++) out[r + i] = LLVMBuildExtractElement(b, pair, i32_of(g, i), "");
+  return true;
 }
 
 void gpu_map(ngen *g, const tstmt *s) {
@@ -71,11 +109,17 @@ void gpu_map(ngen *g, const tstmt *s) {
   lval *out = gpu_define(g, s->out[0]);
   dtype operand = s->in[s->op == OP_where ? 1 : 0]->type;
   check(s->nin <= MOST_OPERANDS);
+  if (emit_math_many(g->e, s->op, operand, NULL, NULL, 0)) {
+    map_many(g, s, &sh);
+    return;
+  }
   for (int r = 0; r < sh.nregs; r++) {
     lval in[MOST_OPERANDS], ok = NULL;
     bool known = true;
     gpu_enter(g, &sh, r);
-    if (!gpu_alive(g, &sh, &ok)) continue;
+    if (out[r] || !gpu_alive(g, &sh, &ok)) continue;
+    if (narrows(s) && r + 1 < sh.nregs && narrow_pair(g, s, &sh, r)) continue;
+    gpu_enter(g, &sh, r);
     for (int i = 0; i < s->nin; i++) known &= (in[i] = gpu_at(g, s->in[i])) != NULL;
     if (known) out[r] = map_reg(g, s, operand, in);
   }

@@ -77,7 +77,7 @@ Test(tile_threads, every_rule_fires) {
       {KERNEL("threads 1024 producers 4", "", "N:8, D:64", ""),
        "1024 threads and 4 producer warps: a block has whole warps, at most 1024 threads"},
       {KERNEL("", SOUND, "N:8, D:64", ""),
-       "a kernel without threads has no layouts, producers or resident blocks"},
+       "a kernel without threads has no layouts, clusters, producers or resident blocks"},
       {KERNEL("", "", "N:8, D:64", " loop E:8 stages=2 {\n }"),
        "stages and layouts are for threads"},
       {BODY(" loop D:64 layout=7 {\n }"), "there is no layout 7"},
