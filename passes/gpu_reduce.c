@@ -122,6 +122,8 @@ static int threads_along_row(const kbuild *b, const gpu_rows *g, int64_t size) {
   if (most < g->vector) most = g->vector;
   int t = gpu_pow2(gpu_pieces(size, aim));
   if (t > GPU_WARP && size <= GPU_WARP * most) t = GPU_WARP;
+  // More than a block has by default wait longer for each other than they gain.
+  while (t > GPU_BLOCK && gpu_pieces(size, t / 2) <= most) t /= 2;
   // Few rows: more threads for each.
   int64_t blocks = gpu_row_count(b, g) * t / GPU_BLOCK;
   while (t < GPU_MOST_THREADS && (int64_t)t * g->vector * 2 <= size &&

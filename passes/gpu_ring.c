@@ -109,17 +109,20 @@ static bool fit(const kbuild *b, gpu_rows *g, int64_t size, double staged, doubl
          registers * r->threads * r->resident <= t->registers_per_core;
 }
 
-/// The fewest blocks with which the next row is copied ahead: what they exchange costs more than
-/// rows further ahead bring.
+/// The fewest blocks with which a row is copied ahead; two rather than one where then two rows are.
+/// What more blocks exchange takes longer than what it brings (measured).
 static bool plan_cluster(const kbuild *b, gpu_rows *g, int64_t size, double staged, double kept) {
   int most = b->l->target->sm >= 90 ? 8 : 1;
   int cluster = (int)schedule_option(b->l, "cluster", 0);
   g->ring.resident = (int)schedule_option(b->l, "blocks_per_sm", 1);
+  gpu_ring best = {0};
   for (int c = 1; c <= most; c *= 2) {
     g->ring.cluster = c;
-    if ((!cluster || c == cluster) && fit(b, g, size, staged, kept)) return true;
+    if ((cluster && c != cluster) || !fit(b, g, size, staged, kept)) continue;
+    if (!best.cluster || (c == 2 && best.stages == 2 && g->ring.stages > 2)) best = g->ring;
   }
-  return false;
+  if (best.cluster) g->ring = best;
+  return best.cluster > 0;
 }
 
 bool gpu_ring_applies(const kbuild *b, gpu_rows *g) {

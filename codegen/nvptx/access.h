@@ -14,6 +14,7 @@ typedef struct access {
   int along;     // axis of the vectors, -1 none
   int width;     // elements
   bool partial;  // vectors may be valid in part
+  bool empty;    // the argument may have no elements
 } access;
 
 ix access_offset(ngen *g, const tstmt *s, int buf);
@@ -24,5 +25,8 @@ void access_vectors(ngen *g, access *a);
 bool access_alive(ngen *g, const access *a, lval *some, lval *all);
 /// Of the element at g->at.
 lval access_pointer(ngen *g, const access *a);
+access access_of_load(ngen *g, const tstmt *load);
+/// The vector that begins at g->at, to its places among the registers of the load's result.
+void access_load(ngen *g, const access *a, lval *regs);
 /// Two 16-bit elements to a word. A vector of halves, so that two conversions become one.
 lval gpu_pack_pair(ngen *g, dtype t, lval low, lval high);

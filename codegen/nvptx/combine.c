@@ -76,6 +76,11 @@ static bundle combine(ngen *g, const tstmt *s, bundle a, bundle b) {
   return choose(g, beats(g, s->op, t, b, a), b, a);
 }
 
+enum {
+  CHAINS = 4,       // running results of a thread, where more would be short of registers
+  MOST_AT_ONCE = 16,
+};
+
 /// Pairs, then pairs of pairs: short chains and one fixed order.
 static bundle combine_tree(ngen *g, const tstmt *s, bundle *x, int n) {
   for (; n > 1; n = (n + 1) / 2) {
@@ -267,7 +272,7 @@ static bundle identity_bundle(ngen *g, const tstmt *s) {
 
 /// The 16-bit floats that the operand of a maximum or minimum was widened from; null: it was not.
 static const tval *widened_from(const ngen *g, const tstmt *s) {
-  const tstmt *def = g->remat[s->in[0]->id].def;
+  const tstmt *def = g->lazy[s->in[0]->id].def;
   bool extreme = s->kind == TILE_REDUCE && (s->op == OP_max || s->op == OP_min);
   if (!extreme || s->in[0]->type != DT_f32 || !ptx_has(g->e, PTX_CP_ASYNC)) return NULL;
   if (!def || def->kind != TILE_MAP || def->op != OP_cast) return NULL;
@@ -294,24 +299,30 @@ static lval extreme_of_pairs(ngen *g, const tstmt *s, const tval *narrow, const 
   LLVMBuilderRef b = g->e->builder;
   dtype t = narrow->type;
   bool max = s->op == OP_max;
-  lval *x = arena_array(g->arena, lval, inner->nregs + 1);
-  lval none = emit_int(g->e->i16, (t == DT_bf16 ? 0x7f80 : 0x7c00) | (max ? 0x8000 : 0));
-  int n = 0;
-  for (int i = 0; i < inner->nregs; i++) {
-    lval ok = NULL, v;
-    gpu_enter(g, inner, i);
-    if (!gpu_alive(g, inner, &ok) || !(v = gpu_at(g, narrow))) continue;
-    x[n++] = gpu_blend(g, ok, LLVMBuildBitCast(b, v, g->e->i16, ""), none);
-  }
-  if (!n) return NULL;
-  if (n % 2) x[n++] = none;
-  for (int i = 0; i < n / 2; i++) x[i] = make_pair(g, t, x[2 * i], x[2 * i + 1]);
   LLVMTypeRef type = pair_type(g, t);
   const char *name = max ? "llvm.maximum" : "llvm.minimum";
-  for (n /= 2; n > 1; n = (n + 1) / 2) {
-    for (int i = 0; i < n / 2; i++) x[i] = emit_intrinsic(g->e, name, &type, 1, &x[2 * i], 2);
-    if (n % 2) x[n / 2] = x[n - 1];
+  lval none = emit_int(g->e->i16, (t == DT_bf16 ? 0x7f80 : 0x7c00) | (max ? 0x8000 : 0));
+  lval x[CHAINS] = {0}, waiting = NULL;
+  int n = 0;
+  for (int i = 0; i <= inner->nregs; i++) {
+    lval ok = NULL, v = NULL;
+    if (i < inner->nregs) {
+      gpu_enter(g, inner, i);
+      if (!gpu_alive(g, inner, &ok) || !(v = gpu_at(g, narrow))) continue;
+      v = gpu_blend(g, ok, LLVMBuildBitCast(b, v, g->e->i16, ""), none);
+    }
+    if (!waiting || !v) {
+      if (!waiting || i < inner->nregs) waiting = v;
+      if (i < inner->nregs || !waiting) continue;
+      v = none;
+    }
+    lval pair = make_pair(g, t, waiting, v), *chain = &x[n++ % CHAINS];
+    *chain = *chain ? emit_intrinsic(g->e, name, &type, 1, (lval[]){*chain, pair}, 2) : pair;
+    waiting = NULL;
   }
+  if (!n) return NULL;
+  for (int i = 1; i < CHAINS; i++)
+    if (x[i]) x[0] = emit_intrinsic(g->e, name, &type, 1, (lval[]){x[0], x[i]}, 2);
   lval halves[2];
   for (int i = 0; i < 2; i++) {
     lval half = LLVMBuildExtractElement(b, x[0], i32_of(g, i), "");
@@ -323,7 +334,7 @@ static lval extreme_of_pairs(ngen *g, const tstmt *s, const tval *narrow, const 
 
 /// What the thread's registers along `inner` combine to.
 static bundle reduce_registers(ngen *g, const tstmt *s, const shape *inner, bundle *part) {
-  int n = 0;
+  int n = 0, most = inner->nregs > MOST_AT_ONCE ? CHAINS : inner->nregs;
   bundle none = identity_bundle(g, s);
   for (int i = 0; i < inner->nregs; i++) {
     lval ok = NULL;
@@ -334,9 +345,10 @@ static bundle reduce_registers(ngen *g, const tstmt *s, const shape *inner, bund
     for (int k = 0; k < s->nout; k++) known &= (v.v[k] = gpu_at(g, s->in[k])) != NULL;
     if (!known) continue;
     for (int k = 0; k < s->nout; k++) v.v[k] = gpu_blend(g, ok, v.v[k], none.v[k]);
-    part[n++] = v;
+    bundle *to = &part[n++ % most];
+    *to = n > most ? combine(g, s, *to, v) : v;
   }
-  return n ? combine_tree(g, s, part, n) : none;
+  return n ? combine_tree(g, s, part, n < most ? n : most) : none;
 }
 
 static void reduce(ngen *g, const tstmt *s) {

@@ -28,7 +28,7 @@ void gpu_region(ngen *g, const tregion *r) {
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     if (tensor_reads_in_place(g, s)) continue;
-    remat_before(g, s, r);
+    if (lazy_defer(g, s, r)) continue;
     switch (s->kind) {
       case TILE_MAP: gpu_map(g, s); break;
       case TILE_CONST: gpu_const(g, s); break;
@@ -48,7 +48,7 @@ void gpu_region(ngen *g, const tregion *r) {
       case TILE_PREFETCH:  // the threads of other blocks hide the latency
       case TILE_YIELD: break;
     }
-    remat_after(g, s, r);
+    lazy_after(g, s);
   }
 }
 
@@ -382,8 +382,7 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   tensor_open(&g);
   lval high = LLVMBuildLShr(e->builder, g.tiles, i64_of(&g, 62), "");
   g.hidden_zero = LLVMBuildTrunc(e->builder, high, e->i32, "");
-  g.remat = arena_alloc(a, sizeof *g.remat * (size_t)(k->nvals + 1));
-  memset(g.remat, 0, sizeof *g.remat * (size_t)(k->nvals + 1));
+  lazy_open(&g);
   g.uses = arena_array(a, unsigned, k->nvals + 1);
   for (int i = 0; i < k->nvals; i++) g.uses[i] = USE_NARROWED | USE_SUMMED;
   mark_uses(&g, &k->body);
@@ -395,7 +394,7 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   if (g.specialised) producer_split(&g, gen_tiles);
   else gen_tiles(&g);
   cluster_close(&g);
-  int registers = remat_registers(&g);
+  int registers = lazy_registers(&g);
   if (registers)
     add_attribute(e, g.function, "nvvm.maxnreg", str_z(a, str_printf(a, "%d", registers)));
   LLVMBuildRetVoid(e->builder);

@@ -479,35 +479,46 @@ static void load_partial(ngen *g, const access *a, lval some, lval *out) {
   }
 }
 
-void gpu_load(ngen *g, const tstmt *s) {
+access access_of_load(ngen *g, const tstmt *s) {
   const tval *t = s->out[0];
   access a = {.s = s, .buf = s->buf, .local = g->k->bufs.data[s->buf].local, .type = t->type};
   a.shape = gpu_shape_of(g, t);
   a.offset = access_offset(g, s, s->buf);
-  bool empty = !a.local && may_be_empty(g, s->buf);
+  a.empty = !a.local && may_be_empty(g, s->buf);
   access_vectors(g, &a);
-  if (a.partial && (empty || moves_at_all(s))) a.width = 1, a.along = -1, a.partial = false;
-  if (a.local) gpu_before_local(g, s->buf, false);
-  lval *regs = gpu_define(g, t);
+  if (a.partial && (a.empty || moves_at_all(s))) a.width = 1, a.along = -1, a.partial = false;
+  return a;
+}
+
+void access_load(ngen *g, const access *a, lval *regs) {
+  const tstmt *s = a->s;
   const tval *fill = s->guard ? s->in[s->nin - 1] : NULL;
+  lval some = NULL, all = NULL, in = NULL, loaded[VECTOR_BYTES];
+  if (!access_alive(g, a, &some, &all)) return;
+  if (s->guard) inside_buffer(g, a, &in);
+  lval may = gpu_both(g, some, in);
+  not_empty(g, a, &may);
+  if (a->partial) {
+    load_partial(g, a, some, loaded);
+  } else {
+    lval pointer = access_pointer(g, a);
+    if (a->empty && may) load_guarded(g, a, may, pointer, loaded);
+    else load_elements(g, a, a->local ? pointer : load_anywhere(g, a, may, pointer), loaded);
+  }
+  if (in) loaded[0] = LLVMBuildSelect(g->e->builder, in, loaded[0], gpu_at(g, fill), "");
+  int first = a->along >= 0 ? g->at[a->along] : 0;
+  for (int i = 0; i < a->width; i++) regs[enter_element(g, a, first, i)] = loaded[i];
+  enter_element(g, a, first, 0);
+}
+
+void gpu_load(ngen *g, const tstmt *s) {
+  access a = access_of_load(g, s);
+  if (a.local) gpu_before_local(g, s->buf, false);
+  lval *regs = gpu_define(g, s->out[0]);
   for (int r = 0; r < a.shape.nregs; r++) {
     gpu_enter(g, &a.shape, r);
     if (regs[r] || (a.along >= 0 && g->at[a.along] % a.width)) continue;
-    lval some = NULL, all = NULL, in = NULL, loaded[VECTOR_BYTES];
-    if (!access_alive(g, &a, &some, &all)) continue;
-    if (s->guard) inside_buffer(g, &a, &in);
-    lval may = gpu_both(g, some, in);
-    not_empty(g, &a, &may);
-    if (a.partial) {
-      load_partial(g, &a, some, loaded);
-    } else {
-      lval pointer = access_pointer(g, &a);
-      if (empty && may) load_guarded(g, &a, may, pointer, loaded);
-      else load_elements(g, &a, a.local ? pointer : load_anywhere(g, &a, may, pointer), loaded);
-    }
-    if (in) loaded[0] = LLVMBuildSelect(g->e->builder, in, loaded[0], gpu_at(g, fill), "");
-    int first = a.along >= 0 ? g->at[a.along] : 0;
-    for (int i = 0; i < a.width; i++) regs[enter_element(g, &a, first, i)] = loaded[i];
+    access_load(g, &a, regs);
   }
 }
 

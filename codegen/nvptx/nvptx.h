@@ -77,25 +77,26 @@ typedef struct writeback {
   int map;   // number in ngen.maps
 } writeback;
 
-/// How a value came about, for making it again.
-typedef struct remat {
-  const tstmt *def;
-  const tregion *region;
-  int epoch;
-  bool kept;
-} remat;
+/// A value that is made where it is used, see lazy.c.
+typedef struct lazy {
+  const tregion *home;  // where it is defined
+  bool pinned;          // some user wants all registers at once
+  bool leaves;          // some user is in another region
+  int users;            // statements
+  bool kept;            // over reductions
+  const tstmt *def;     // null: all registers are there
+  bool forgotten;       // after a reduction of rows
+  bool passing;         // never remembered
+  bool counted;         // in kept_words
+  lval *words;          // loads: the registers that are read when it has been forgotten
+  struct access *from;  // loads from chip
+} lazy;
 
 /// What a value is used for: where that is all, it need not be as exact as its type.
 enum {
   USE_NARROWED = 1,  // cast to a 16-bit float
   USE_SUMMED = 2,    // added up
 };
-
-/// A value whose registers are others for one statement.
-typedef struct widened {
-  const tval *value;
-  lval *regs;
-} widened;
 
 /// What a reduction needs to combine over the blocks of a cluster, see cluster.c.
 typedef struct exchange {
@@ -127,9 +128,10 @@ typedef struct ngen {
   lval tid;        // of the grid tile: numbered through a cluster
   lval tid_local;  // of the block
   local_place *locals;
-  remat *remat;      // by value id
-  vec(widened) widened;
-  int epoch;         // long reductions so far
+  lazy *lazy;        // by value id
+  const tregion *planned;  // whose values were last asked whether they are kept
+  int guards;        // open
+  int reductions;    // of rows, made so far
   lval hidden_zero;  // i32; in a loop, one that seems to change from step to step
   bool in_loop;
   int kept_words;    // registers of rows that are kept
@@ -274,12 +276,22 @@ void tensor_dot(ngen *g, const tstmt *s);
 /// not, or the pieces are too small. ask: makes no code.
 bool gpu_copy_async(ngen *g, const tregion *r, bool ask);
 
-// ---- remat.c
-/// Before and after a statement of the region.
-void remat_before(ngen *g, const tstmt *s, const tregion *r);
-void remat_after(ngen *g, const tstmt *s, const tregion *r);
-/// Registers that a thread gets by with, so that more blocks fit; 0: nothing was made again.
-int remat_registers(const ngen *g);
+/// The map's register at g->at; null: unknown.
+lval gpu_map_at(ngen *g, const tstmt *s);
+/// Casts from f32 to 16-bit floats, which go in pairs.
+bool gpu_narrows(const tstmt *s);
+bool gpu_narrow(ngen *g, const tstmt *s, const lval x[2], lval out[2]);
+
+// ---- lazy.c
+void lazy_open(ngen *g);
+/// The statement is executed by the users of its result.
+bool lazy_defer(ngen *g, const tstmt *s, const tregion *r);
+/// After a statement.
+void lazy_after(ngen *g, const tstmt *s);
+/// Register r of t at g->at, which has not been made; null: nothing valid is there.
+lval lazy_at(ngen *g, const tval *t, int r);
+/// Registers that a thread gets by with, so that more blocks fit; 0: nothing was forgotten.
+int lazy_registers(const ngen *g);
 
 // ---- kernel.c
 void gpu_region(ngen *g, const tregion *r);

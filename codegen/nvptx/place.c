@@ -30,6 +30,7 @@ guard gpu_guard(ngen *g, lval ok) {
   guard w = {.mark = scope_open(g)};
   if (!ok) return w;
   LLVMBasicBlockRef inside = gpu_block(g);
+  g->guards++;
   w.after = gpu_block(g);
   LLVMBuildCondBr(g->e->builder, ok, inside, w.after);
   LLVMPositionBuilderAtEnd(g->e->builder, inside);
@@ -38,6 +39,7 @@ guard gpu_guard(ngen *g, lval ok) {
 
 void gpu_guard_end(ngen *g, guard w) {
   if (!w.after) return;
+  g->guards--;
   LLVMBuildBr(g->e->builder, w.after);
   LLVMPositionBuilderAtEnd(g->e->builder, w.after);
   scope_close(g, w.mark);
@@ -296,7 +298,8 @@ lval gpu_at(ngen *g, const tval *t) {
   int r = 0;
   for (int i = 0; i < t->naxes; i++)
     r = r * spread_of(g, t->axes[i], t->extents[i])->nregs + g->at[t->axes[i]];
-  return g->regs[t->id][r];
+  lval v = g->regs[t->id][r];
+  return v ? v : lazy_at(g, t, r);
 }
 
 ix gpu_coordinate(ngen *g, int axis) {

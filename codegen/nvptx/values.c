@@ -84,43 +84,52 @@ static void map_many(ngen *g, const tstmt *s, const shape *sh) {
   }
 }
 
-static bool narrows(const tstmt *s) {
+bool gpu_narrows(const tstmt *s) {
   return s->op == OP_cast && s->in[0]->type == DT_f32 && dtype_is_storage(s->out[0]->type);
+}
+
+bool gpu_narrow(ngen *g, const tstmt *s, const lval x[2], lval out[2]) {
+  LLVMBuilderRef b = g->e->builder;
+  if (LLVMIsConstant(x[0]) || LLVMIsConstant(x[1])) return false;
+  lval pair = LLVMGetPoison(emit_vec(g->e->f32, 2));
+  for (int i = 0; i < 2; i++) pair = LLVMBuildInsertElement(b, pair, x[i], i32_of(g, i), "");
+  pair = emit_map(g->e, OP_cast, DT_f32, s->out[0]->type, &pair, 1);
+  for (int i = 0; i < 2; i++) out[i] = LLVMBuildExtractElement(b, pair, i32_of(g, i), "");
+  return true;
 }
 
 /// Registers r and r + 1 rounded to 16 bits by one instruction. False: one of them is unknown.
 static bool narrow_pair(ngen *g, const tstmt *s, const shape *sh, int r) {
-  LLVMBuilderRef b = g->e->builder;
-  lval pair = LLVMGetPoison(emit_vec(g->e->f32, 2)), ok = NULL, *out = g->regs[s->out[0]->id];
+  lval x[2], ok = NULL;
   for (int i = 0; i < 2; i++) {
     gpu_enter(g, sh, r + i);
-    lval x = gpu_alive(g, sh, &ok) ? gpu_at(g, s->in[0]) : NULL;
-    if (!x || LLVMIsConstant(x)) return false;
-    pair = LLVMBuildInsertElement(b, pair, x, i32_of(g, i), "");
+    x[i] = gpu_alive(g, sh, &ok) ? gpu_at(g, s->in[0]) : NULL;
   }
-  pair = emit_map(g->e, OP_cast, DT_f32, s->out[0]->type, &pair, 1);
-  for (int i = 0; i < 2; i++) out[r + i] = LLVMBuildExtractElement(b, pair, i32_of(g, i), "");
-  return true;
+  return x[0] && x[1] && gpu_narrow(g, s, x, &g->regs[s->out[0]->id][r]);
+}
+
+lval gpu_map_at(ngen *g, const tstmt *s) {
+  enum { MOST_OPERANDS = 3 };
+  lval in[MOST_OPERANDS];
+  check(s->nin <= MOST_OPERANDS);
+  for (int i = 0; i < s->nin; i++)
+    if (!(in[i] = gpu_at(g, s->in[i]))) return NULL;
+  return map_reg(g, s, s->in[s->op == OP_where ? 1 : 0]->type, in);
 }
 
 void gpu_map(ngen *g, const tstmt *s) {
-  enum { MOST_OPERANDS = 3 };
   shape sh = gpu_shape_of(g, s->out[0]);
   lval *out = gpu_define(g, s->out[0]);
-  dtype operand = s->in[s->op == OP_where ? 1 : 0]->type;
-  check(s->nin <= MOST_OPERANDS);
-  if (emit_math_many(g->e, s->op, operand, NULL, NULL, 0)) {
+  if (emit_math_many(g->e, s->op, s->in[0]->type, NULL, NULL, 0)) {
     map_many(g, s, &sh);
     return;
   }
   for (int r = 0; r < sh.nregs; r++) {
-    lval in[MOST_OPERANDS], ok = NULL;
-    bool known = true;
+    lval ok = NULL;
     gpu_enter(g, &sh, r);
     if (out[r] || !gpu_alive(g, &sh, &ok)) continue;
-    if (narrows(s) && r + 1 < sh.nregs && narrow_pair(g, s, &sh, r)) continue;
+    if (gpu_narrows(s) && r + 1 < sh.nregs && narrow_pair(g, s, &sh, r)) continue;
     gpu_enter(g, &sh, r);
-    for (int i = 0; i < s->nin; i++) known &= (in[i] = gpu_at(g, s->in[i])) != NULL;
-    if (known) out[r] = map_reg(g, s, operand, in);
+    out[r] = gpu_map_at(g, s);
   }
 }
