@@ -117,16 +117,29 @@ static bool is_near(const tstmt *s) {
   return s->kind == TILE_MAP && s->op == OP_cast && dtype_bytes(s->in[0]->type) == 2;
 }
 
-/// Where rings of rows leave registers: remembers values with several users, the last ones first.
+static bool is_loaded_in(const tregion *r, const tval *v) {
+  for (int i = 0; i < r->stmts.len; i++)
+    if (r->stmts.data[i]->kind == TILE_LOAD && r->stmts.data[i]->out[0] == v) return true;
+  return false;
+}
+
+/// Where few blocks are resident anyway, what there are registers for is remembered: values with
+/// several users, the last ones first.
 static void plan_kept(ngen *g, const tregion *r) {
-  int room = registers_beside_rings(g) - g->kept_words - OTHERS;
+  enum { LARGEST = 1024 };
+  int rings = registers_beside_rings(g), given = rings ? rings : REGISTER_FILE / LARGEST;
+  if (!rings && g->k->threads < LARGEST) return;
+  int room = given - g->kept_words - OTHERS;
   for (int i = r->stmts.len - 1; i >= 0; i--) {
     const tstmt *s = r->stmts.data[i];
-    if (s->kind != TILE_MAP || is_near(s)) continue;
+    if (s->kind != TILE_MAP) continue;
     lazy *v = &g->lazy[s->out[0]->id];
     int need = registers(g, s->out[0]) * (dtype_bytes(s->out[0]->type) == 2 ? 1 : 2) / 2;
-    v->kept = v->users > 1 && need <= room;
+    v->kept = v->users > 1 && need <= room && !is_near(s);
     if (v->kept) room -= need;
+    if (v->kept && !rings) g->kept_words += need;
+    // The words of a row are kept in any case.
+    if (!rings && v->users > 1 && is_near(s) && is_loaded_in(r, s->in[0])) room -= need / 2;
   }
 }
 
