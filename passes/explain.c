@@ -276,7 +276,8 @@ static const kernel **lowered_kernels(const explainer *x, const group *groups, i
   for (int i = 0, step = 0; i < count; i++) {
     if (group_is_empty(x->g, &groups[i])) continue;
     if (p->steps.data[step].kind == STEP_KERNEL) kernels[i] = p->kernels.data[p->steps.data[step].kernel];
-    step++;
+    do step++;
+    while (step < p->steps.len && p->steps.data[step].part);
   }
   return kernels;
 }

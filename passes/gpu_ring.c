@@ -10,7 +10,8 @@
 //           reductions, stores
 //
 // Threads read back what they copied themselves. A block walks rows that begin at the same place in
-// a line of memory, so that the registers of what all rows share (weights) suit every row.
+// a line of memory, so that the registers of what all rows share (weights) suit every row. Rows that
+// are left over when there is no whole number of such walks are the second part of the group.
 #include "passes/gpu_rows.h"
 
 enum {
@@ -125,7 +126,7 @@ static bool plan_cluster(const kbuild *b, gpu_rows *g, int64_t size, double stag
   return best.cluster > 0;
 }
 
-bool gpu_ring_applies(const kbuild *b, gpu_rows *g) {
+bool gpu_ring_applies(const kbuild *b, gpu_rows *g, int64_t *left) {
   double staged = 0, shared = 0;
   if (!g->along || g->p.nkr != 1 || g->nrows != 1 || g->nfurther || b->l->target->sm < 80)
     return false;
@@ -138,11 +139,31 @@ bool gpu_ring_applies(const kbuild *b, gpu_rows *g) {
   if ((double)size * staged <= SHORT_ROW || rows < 4 * b->l->target->cores || !g->ring.phase)
     return false;
   ix n = b->k->axes.data[g->rows[0]].size;
-  if (ix_divisor(&b->k->ix, n) % g->ring.phase) return false;
+  bool constant = ix_is_const(&b->k->ix, n, &rows);
+  if (!constant && ix_divisor(&b->k->ix, n) % g->ring.phase) return false;
+  *left = constant ? rows % g->ring.phase : 0;
   return plan_cluster(b, g, size, staged, g->held + shared / 4);
 }
 
 // ---- the kernel
+
+/// The kernel axis gets another size, and `as` stands for what its coordinate was.
+static void replace_axis(kbuild *b, int axis, ix size, ix as) {
+  ix_pool *pool = &b->k->ix;
+  int n = b->k->axes.len;
+  b->k->axes.data[axis].size = size;
+  ix_set_axis(pool, axis, size);
+  ix *by = arena_array(b->l->a, ix, n);
+  for (int i = 0; i < n; i++) by[i] = i == axis ? as : ix_axis(pool, i);
+  for (int i = 0; i < b->l->g->axes.len; i++)
+    if (b->sigma[i]) b->sigma[i] = ix_substitute(pool, pool, b->sigma[i], by, n);
+}
+
+void gpu_take_rows(kbuild *b, const gpu_rows *g, int64_t from, int64_t count) {
+  ix_pool *pool = &b->k->ix;
+  ix as = ix_add(pool, ix_axis(pool, g->rows[0]), ix_const(pool, from));
+  replace_axis(b, g->rows[0], ix_const(pool, count), as);
+}
 
 /// Rows become N * phase + N_2; gives the axis of N_2.
 static int split_rows(kbuild *b, gpu_rows *g) {
@@ -150,14 +171,8 @@ static int split_rows(kbuild *b, gpu_rows *g) {
   ix_pool *pool = &b->k->ix;
   ix apart = ix_const(pool, phase), few = ix_div(pool, b->k->axes.data[rows].size, apart);
   int inner = kb_axis(b, b->k->axes.data[rows].name, apart);
-  b->k->axes.data[rows].size = few;
-  ix_set_axis(pool, rows, few);
-  int n = b->k->axes.len;
-  ix *by = arena_array(b->l->a, ix, n);
-  for (int i = 0; i < n; i++) by[i] = ix_axis(pool, i);
-  by[rows] = ix_add(pool, ix_scale(pool, ix_axis(pool, rows), phase), ix_axis(pool, inner));
-  for (int i = 0; i < b->l->g->axes.len; i++)
-    if (b->sigma[i]) b->sigma[i] = ix_substitute(pool, pool, b->sigma[i], by, n);
+  ix walked = ix_scale(pool, ix_axis(pool, rows), phase);
+  replace_axis(b, rows, few, ix_add(pool, walked, ix_axis(pool, inner)));
   return inner;
 }
 

@@ -31,6 +31,9 @@ typedef struct gpu_rows {
 int64_t gpu_row_count(const kbuild *b, const gpu_rows *g);
 /// The reductions and stores of a row whose ranges are open and which is held in registers.
 void gpu_resident_row(kbuild *b, gpu_rows *g);
-/// Whether rows are long and many, and alike enough; plans the ring.
-bool gpu_ring_applies(const kbuild *b, gpu_rows *g);
+/// Whether rows are long and many, and alike enough; plans the ring. *left: the last rows, fewer than
+/// a phase, which are for another kernel.
+bool gpu_ring_applies(const kbuild *b, gpu_rows *g, int64_t *left);
+/// The kernel walks `count` rows from row `from` on.
+void gpu_take_rows(kbuild *b, const gpu_rows *g, int64_t from, int64_t count);
 void gpu_ring_rows(kbuild *b, gpu_rows *g);

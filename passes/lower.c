@@ -121,15 +121,16 @@ bool lower_is_empty(const lower *l, const node *n) {
   return false;
 }
 
-static void add_kernel_step(lower *l, const group *grp) {
-  if (group_is_empty(l->g, grp)) return;
+/// True: there is another part.
+static bool add_kernel_part(lower *l, const group *grp, int part) {
   kbuild b;
   kb_init(&b, l, grp, "");
+  b.part = part;
   if (l->target->sm)
     build_gpu_kernel(&b, grp);
   else
     build_kernel(&b, grp);
-  step s = {.kind = STEP_KERNEL, .at = group_span(grp), .what = label(l, grp)};
+  step s = {.kind = STEP_KERNEL, .at = group_span(grp), .what = label(l, grp), .part = part};
   s.nbufs = b.arg_buffers.len;
   s.bufs = b.arg_buffers.data;
   s.nsites = b.sites.len;
@@ -137,6 +138,12 @@ static void add_kernel_step(lower *l, const group *grp) {
   s.site_axes = b.site_axes.data;
   s.kernel = share_kernel(l, b.k);
   vec_push(l->a, &l->p->steps, s);
+  return b.more;
+}
+
+static void add_kernel_steps(lower *l, const group *grp) {
+  if (group_is_empty(l->g, grp)) return;
+  for (int part = 0; add_kernel_part(l, grp, part);) part++;
 }
 
 // ---- arena
@@ -221,7 +228,7 @@ program *lower_to_tiles(arena *a, const graph *g, const pass_options *options) {
   add_buffers(&l, groups, ngroups);
   for (int i = 0; i < ngroups; i++) {
     if (groups[i].kind == GROUP_OPAQUE) add_host_step(&l, &groups[i]);
-    else add_kernel_step(&l, &groups[i]);
+    else add_kernel_steps(&l, &groups[i]);
   }
   plan_arena(&l);
   return p;

@@ -59,6 +59,8 @@ typedef struct kbuild {
   int *local_of;                // node id -> on-chip buffer holding its values, -1
   bool *local_ready;            // ... written in an earlier pass
   int guarded;                  // inside a pad: loads are guarded
+  int part;                     // of the group's rows, when one kernel does not walk them all
+  bool more;                    // there are further parts
   map consts;     // (type, value) -> tval
   int npseudo;
   tval *pseudo[MAX_KERNEL_AXES];  // value of indirect coordinate PSEUDO_AXIS + i

@@ -31,6 +31,12 @@ Test(gpu_ring, it_fires) {
   expect(SOFTMAX("4096", "32768"), &gpu_target, "cluster", false);
 }
 
+Test(gpu_ring, rows_that_are_left_are_a_second_part) {
+  expect(SOFTMAX("8191", "50257"), &gpu_target, "axes N = 127, T = 50257, N_2 = 64", true);
+  expect(SOFTMAX("8191", "50257"), &gpu_target, "load a0[N + 8128, T]", true);
+  expect(SOFTMAX("8191", "32768"), &gpu_target, "axes N = 8191, T = 32768", true);
+}
+
 Test(gpu_ring, older_devices_have_no_clusters) {
   target_info older = gpu_target;
   older.sm = 80;
@@ -44,7 +50,6 @@ Test(gpu_ring, older_devices_have_no_clusters) {
 Test(gpu_ring, it_does_not_fire) {
   expect(SOFTMAX("8192", "16384"), &gpu_target, "stages=", false);  // several fit anyway
   expect(SOFTMAX("256", "50257"), &gpu_target, "stages=", false);   // too few
-  expect(SOFTMAX("8191", "50257"), &gpu_target, "stages=", false);  // rows do not go in phases
   expect("fn f(x: bf16[N = 8192, T]) -> bf16[N, T] { return bf16(softmax(x, T)) }", &gpu_target,
          "stages=", false);  // of unknown length
   expect("fn f(x: bf16[T = 50257, N = 8192]) -> bf16[T, N] { return bf16(softmax(x, T)) }",
@@ -81,5 +86,6 @@ Test(gpu_ring, the_numbers_stay) {
   compare(SOFTMAX("8", "24640"), 8, 24640, "stages=4");
   compare(SOFTMAX("8", "24648"), 8, 24648, "a0[N*8 + N_2, T]");
   compare(NORM("9", "25600"), 9, 25600, "stages=");
+  compare(SOFTMAX("13", "24648"), 13, 24648, "load a0[N + 8, T]");
   compare(ADD_NORM("8", "24648"), 8, 24648, "local row1");
 }
