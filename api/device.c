@@ -106,7 +106,7 @@ tcf_status device_load(tcf_session *s, variant *v) {
     return session_fail(s, TCF_INTERNAL, "the compiled code of %s cannot be loaded: %.*s",
                         v->function->name, STR_FMT(why));
   v->module =
-      cuda_module_load(d, kernels, image, (size_t) * (const int64_t *)size, session_cache(s), &e);
+      cuda_module_compile(d, kernels, image, (size_t) * (const int64_t *)size, session_cache(s), &e);
   if (v->module && v->sites.len) v->errors = cuda_error_word(d, &e);
   if (v->module && (v->errors || !v->sites.len)) return TCF_OK;
   device_unload(s, v);
@@ -176,7 +176,8 @@ static int32_t call_host_step(void *context, int32_t at, void *const *ptrs, cons
 static tcf_status launch_error(const device_run *r) {
   const variant *v = r->in->variant;
   tcf_program *p = v->function->program;
-  span at = r->call.step < v->steps.len ? v->steps.data[r->call.step].at : (span){0};
+  bool known = r->call.step >= 0 && r->call.step < v->steps.len;
+  span at = known ? v->steps.data[r->call.step].at : (span){0};
   tcf_status status = r->call.error.kind == ERROR_MEMORY ? TCF_NO_MEMORY : TCF_UNAVAILABLE;
   if (!at.file)
     return session_fail(p->session, status, "%s: %s", v->function->name, r->call.error.text);
@@ -211,7 +212,7 @@ static void open_run(device_run *r, const invocation *in, void *arena) {
   const variant *v = in->variant;
   tcf_session *s = v->function->program->session;
   r->in = in;
-  r->call = (cuda_call){.module = v->module, .errors = v->errors};
+  r->call = (cuda_call){.module = v->module, .errors = v->errors, .step = -1};
   r->host.session = s;
   r->host.variant = v;
   r->host.message[0] = 0;
@@ -277,22 +278,10 @@ tcf_status device_invoke(const invocation *in) {
 }
 
 /// Directly on the stream, intermediates in memory of the call's own.
-static tcf_status run_there(const invocation *in, void *stream, bool capturing) {
-  const variant *v = in->variant;
-  tcf_session *s = v->function->program->session;
-  error e;
-  void *arena = NULL;
-  if (!capturing && !cuda_join(s->device, stream, &e)) return session_fail_error(s, &e);
-  if (in->arena_bytes > 0 &&
-      !(arena = cuda_alloc_on(s->device, (size_t)in->arena_bytes, stream, &e)))
-    return session_fail_error(s, &e);
+static tcf_status run_there(const invocation *in, void *stream) {
   device_run r;
-  open_run(&r, in, arena);
-  r.call.stream = stream;
-  tcf_status status = outcome(&r, run_entry(&r));
-  cuda_free_on(s->device, arena, stream);
-  if (!status && !capturing && !cuda_part(s->device, stream, &e)) return session_fail_error(s, &e);
-  return status;
+  open_run(&r, in, NULL);
+  return outcome(&r, cuda_run_on(&r.call, stream, in->arena_bytes, &r.frame.arena, run_entry, &r));
 }
 
 tcf_status device_invoke_on(const invocation *in, void *stream) {
@@ -306,7 +295,7 @@ tcf_status device_invoke_on(const invocation *in, void *stream) {
   bool capturing = cuda_is_capturing(d, stream);
   if (v->errors) s->unchecked_errors = true;
   if ((capturing || in->arena_bytes <= 0) && !v->hosts.len) {
-    status = run_there(in, stream, capturing);
+    status = run_there(in, stream);
   } else if (capturing) {
     status = session_fail(s, TCF_WRONG_USE, "%s calls host functions: a captured stream cannot",
                           v->function->name);

@@ -1,4 +1,4 @@
-// Foreign calls, the memory they need, and the floating point mode they may ask for.
+// Foreign calls, and the floating point mode they may ask for.
 #include "runtime/call.h"
 
 #include <ffi.h>
@@ -63,20 +63,6 @@ int32_t call_invoke(const call_shape *s, void (*function)(void), void *const *po
   ffi_arg result = 0;
   ffi_call(&t->cif, function, &result, values);
   return (int32_t)result;
-}
-
-bool call_memory_reserve(call_memory *m, int64_t size, error *e) {
-  if (size <= 0 || (uint64_t)size <= m->size) return true;
-  free(m->data);
-  m->data = tensor_memory((size_t)size);
-  m->size = m->data ? (size_t)size : 0;
-  return m->data || error_set(e, ERROR_MEMORY, "out of memory for %lld bytes of intermediates",
-                              (long long)size);
-}
-
-void call_memory_release(call_memory *m) {
-  free(m->data);
-  *m = (call_memory){0};
 }
 
 #if defined(__SSE__)

@@ -15,14 +15,6 @@ void call_release(call_shape *s);
 int32_t call_invoke(const call_shape *s, void (*function)(void), void *const *pointers,
                     const int64_t *ints, tcf_frame *frame);
 
-/// Memory that grows and is kept between calls: the planned arena and the scratch of workers.
-typedef struct call_memory {
-  void *data;
-  size_t size;
-} call_memory;
-bool call_memory_reserve(call_memory *m, int64_t size, error *e);
-void call_memory_release(call_memory *m);
-
 /// While flush-to-zero is wanted, denormal operands and results count as zero (x86: FTZ and DAZ).
 /// Returns the state to restore.
 unsigned denormals_flush(void);

@@ -74,13 +74,16 @@ bool cuda_wait(cuda_device *d, error *e);
 tcf_device_error *cuda_error_word(cuda_device *d, error *e);
 void cuda_error_word_free(cuda_device *d, tcf_device_error *w);
 
-// ---- modules (runtime/cuda_module.c)
+// ---- modules (runtime/cuda_module.c, runtime/cuda_compile.c)
 
 /// Loads a cubin, or PTX text ended by a zero byte; kernels: ended by one without a name, kept by
-/// reference. PTX is compiled by the driver, and the cubin kept in the cache (null: none). The
-/// compiler's log is part of *e.
+/// reference. The log of the driver's compiler is part of *e.
 cuda_module *cuda_module_load(cuda_device *d, const tcf_kernel_info *kernels, const void *image,
-                              size_t size, cache *c, error *e);
+                              error *e);
+/// The same for PTX text (size: with its zero byte), whose cubin is taken from the cache or left
+/// there (null: none).
+cuda_module *cuda_module_compile(cuda_device *d, const tcf_kernel_info *kernels, const char *ptx,
+                                 size_t size, cache *c, error *e);
 void cuda_module_free(cuda_module *m);
 int cuda_module_kernels(const cuda_module *m);
 
@@ -102,12 +105,18 @@ typedef struct cuda_call {
   void *stream;
   tcf_device_error *errors;  // null: the kernels have no checks
   int launches;              // so far
-  int step, kernel;          // of the launch that failed
+  int step, kernel;          // of the launch that failed; -1: none
   error error;
 } cuda_call;
 
 /// tcf_frame.launch. A failure is in call->error with the kernel's name.
 int32_t cuda_launch(void *call, int32_t kernel, int64_t *args, int64_t tiles, const int64_t *maps);
+
+/// Runs body(ctx), which starts kernels through `call`, on a caller's stream, in the order of which
+/// *arena is its memory meanwhile. Returns what body returned, or TCF_CALL_LAUNCH with an error in
+/// the call.
+int32_t cuda_run_on(cuda_call *call, void *stream, int64_t arena_bytes, void **arena,
+                    int32_t (*body)(void *ctx), void *ctx);
 
 /// Runs body(ctx), which starts kernels through `call`, on the device's stream. The second time
 /// that it is run with the same key (whatever its launches depend on) they are recorded as a graph,

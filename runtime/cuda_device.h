@@ -26,6 +26,16 @@ struct cuda_device {
   bool slow;  // TCF_CUDA_SYNC: every launch is waited for, so that errors name their kernel
 };
 
+enum { LOG_BYTES = 8192 };
+
+/// The driver's compiler writes here; sizes travel as pointers.
+typedef struct jit_log {
+  char info[LOG_BYTES], error[LOG_BYTES];
+  int options[4];
+  void *values[4];
+} jit_log;
+jit_log *jit_log_new(error *e);
+
 /// A tensor map made before: for the same address, sizes and strides.
 typedef struct map_way {
   _Alignas(64) unsigned char map[CU_MAP_BYTES];

@@ -120,6 +120,35 @@ int32_t cuda_launch(void *call_, int32_t kernel, int64_t *args, int64_t tiles,
   return 1;
 }
 
+// ---- on a caller's stream
+
+static int32_t run_there(cuda_call *call, int64_t arena_bytes, void **arena,
+                         int32_t (*body)(void *ctx), void *ctx) {
+  cuda_device *d = call->module->device;
+  error *e = &call->error;
+  // A stream that is being captured cannot wait for what is not.
+  bool capturing = cuda_is_capturing(d, call->stream);
+  if (!capturing && !cuda_join(d, call->stream, e)) return TCF_CALL_LAUNCH;
+  *arena = NULL;
+  if (arena_bytes > 0 && !(*arena = cuda_alloc_on(d, (size_t)arena_bytes, call->stream, e)))
+    return TCF_CALL_LAUNCH;
+  int32_t status = body(ctx);
+  cuda_free_on(d, *arena, call->stream);
+  if (status || capturing || cuda_part(d, call->stream, e)) return status;
+  return TCF_CALL_LAUNCH;
+}
+
+int32_t cuda_run_on(cuda_call *call, void *stream, int64_t arena_bytes, void **arena,
+                    int32_t (*body)(void *ctx), void *ctx) {
+  cuda_scope s;
+  call->stream = stream;
+  call->step = call->kernel = -1;
+  if (!cuda_enter(&s, call->module->device, &call->error)) return TCF_CALL_LAUNCH;
+  int32_t status = run_there(call, arena_bytes, arena, body, ctx);
+  cuda_leave(&s);
+  return status;
+}
+
 // ---- graphs
 
 /// The entry of the key, moved to the front; a new one takes the place of the oldest.

@@ -1,20 +1,13 @@
-// Modules: PTX to a cubin once, the cubin into the device, its kernels ready to start.
+// Modules: code into the device, its kernels ready to start.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/cuda_device.h"
 
-enum { LOG_BYTES = 8192, LOG_SHOWN = 320 };
+enum { LOG_SHOWN = 320 };
 
-/// The driver's compiler writes here; sizes travel as pointers.
-typedef struct jit_log {
-  char info[LOG_BYTES], error[LOG_BYTES];
-  int options[4];
-  void *values[4];
-} jit_log;
-
-static jit_log *log_new(error *e) {
+jit_log *jit_log_new(error *e) {
   jit_log *l = calloc(1, sizeof *l);
   if (!l) {
     error_set(e, ERROR_MEMORY, "out of memory");
@@ -43,63 +36,8 @@ static bool log_fail(const cuda_driver *c, cu_result r, const jit_log *l,
   return cuda_ok(c, r, e, "loading kernels %s: %.*s", names, (int)length, text);
 }
 
-// ---- compiling
-
-/// The cubin of PTX text, malloc'd. Null without an error in *e when the driver's linker does not
-/// take it: loading the text directly says why.
-static void *link_ptx(cuda_device *d, const char *ptx, size_t *cubin_size, error *e) {
-  const cuda_driver *c = &d->driver;
-  jit_log *log = log_new(e);
-  cu_link link = NULL;
-  void *cubin, *copy = NULL;
-  if (!log) return NULL;
-  if (!c->link_create(4, log->options, log->values, &link) &&
-      !c->link_add(link, CU_INPUT_PTX, (void *)ptx, strlen(ptx) + 1, "tcc-fuse", 0, NULL, NULL) &&
-      !c->link_complete(link, &cubin, cubin_size) && (copy = malloc(*cubin_size)))
-    memcpy(copy, cubin, *cubin_size);  // the link owns it
-  if (link) c->link_destroy(link);
-  free(log);
-  return copy;
-}
-
 static cu_result load_image(cuda_module *m, const void *image, jit_log *log) {
-  memset(log->info, 0, sizeof log->info);
-  memset(log->error, 0, sizeof log->error);
-  log->values[1] = log->values[3] = (void *)(uintptr_t)LOG_BYTES;
   return m->device->driver.module_load(&m->module, image, 4, log->options, log->values);
-}
-
-static cache_key cubin_key(const cuda_device *d, const void *ptx, size_t size) {
-  char who[64];
-  int n = snprintf(who, sizeof who, "cubin of ptx, driver %d, sm %d.%d", d->info.driver,
-                   d->info.major, d->info.minor);
-  return cache_key_of(who, (size_t)n, ptx, size);
-}
-
-static bool load_cached(cuda_module *m, cache *c, const cache_key *key, jit_log *log) {
-  cache_entry entry;
-  if (!c || !cache_load(c, key, &entry)) return false;
-  bool ok = !load_image(m, entry.object, log);
-  free(entry.block);
-  return ok;
-}
-
-static bool load_ptx(cuda_module *m, const tcf_kernel_info *kernels, const void *ptx, size_t size,
-                     cache *c, jit_log *log, error *e) {
-  cuda_device *d = m->device;
-  // The linker compiles relocatable code, for which it does not fix the registers at entry that
-  // setmaxnreg starts from; such modules are loaded as text and kept in the driver's own cache.
-  if (strstr(ptx, "setmaxnreg"))
-    return log_fail(&d->driver, load_image(m, ptx, log), log, kernels, e);
-  cache_key key = cubin_key(d, ptx, size);
-  if (load_cached(m, c, &key, log)) return true;
-  size_t cubin_size;
-  void *cubin = link_ptx(d, ptx, &cubin_size, e);
-  bool ok = cubin && !load_image(m, cubin, log);
-  if (ok && c) cache_store(c, &key, "", 0, cubin, cubin_size);
-  free(cubin);
-  if (ok) return true;
-  return log_fail(&d->driver, load_image(m, ptx, log), log, kernels, e);
 }
 
 // ---- loading
@@ -138,9 +76,9 @@ static bool open_kernels(cuda_module *m, const tcf_kernel_info *kernels, error *
 }
 
 cuda_module *cuda_module_load(cuda_device *d, const tcf_kernel_info *kernels, const void *image,
-                              size_t size, cache *c, error *e) {
+                              error *e) {
   cuda_scope s;
-  jit_log *log = log_new(e);
+  jit_log *log = jit_log_new(e);
   cuda_module *m = log ? calloc(1, sizeof *m) : NULL;
   if (!m || !cuda_enter(&s, d, e)) {
     if (log && !m) error_set(e, ERROR_MEMORY, "out of memory");
@@ -149,10 +87,8 @@ cuda_module *cuda_module_load(cuda_device *d, const tcf_kernel_info *kernels, co
     return NULL;
   }
   m->device = cuda_share(d);
-  bool elf = size > 4 && !memcmp(image, "\177ELF", 4);
-  bool ok = elf ? log_fail(&d->driver, load_image(m, image, log), log, kernels, e)
-                : load_ptx(m, kernels, image, size, c, log, e);
-  ok = ok && open_kernels(m, kernels, e);
+  bool ok = log_fail(&d->driver, load_image(m, image, log), log, kernels, e) &&
+            open_kernels(m, kernels, e);
   cuda_leave(&s);
   free(log);
   if (ok) return m;

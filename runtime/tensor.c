@@ -3,10 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-
-enum { HUGE_PAGE = 2 << 20 };
-static const size_t LARGEST = (size_t)1 << 39;
 
 bool tensor_count(dtype t, int rank, const int64_t *dims, int64_t *elements, int64_t *bytes) {
   // Zero-sized axes do not excuse the others: strides are computed from all of them.
@@ -24,19 +20,6 @@ bool tensor_count(dtype t, int rank, const int64_t *dims, int64_t *elements, int
   *elements = empty ? 0 : n;
   *bytes = *elements * dtype_bytes(t);
   return true;
-}
-
-void *tensor_memory(size_t bytes) {
-  size_t alignment = bytes >= 2 * (size_t)HUGE_PAGE ? HUGE_PAGE : TENSOR_ALIGNMENT;
-  if (bytes > LARGEST) return NULL;
-  // Whole vectors, so that reading a last partial one stays inside the block.
-  size_t size = (bytes + TENSOR_ALIGNMENT - 1) / TENSOR_ALIGNMENT * TENSOR_ALIGNMENT;
-  if (!size) size = TENSOR_ALIGNMENT;
-  size = (size + alignment - 1) / alignment * alignment;
-  void *p = aligned_alloc(alignment, size);
-  // 4 KB pages cost a fault each on the first write of an output.
-  if (p && alignment == HUGE_PAGE) madvise(p, size, MADV_HUGEPAGE);
-  return p;
 }
 
 static tensor *tensor_shell(dtype t, int rank, const int64_t *dims, int64_t *bytes, error *e) {

@@ -6,8 +6,9 @@
 
 #include "ir/dtype.h"
 #include "runtime/error.h"
+#include "runtime/memory.h"
 
-enum { TENSOR_MAX_RANK = 16, TENSOR_ALIGNMENT = 64 };
+enum { TENSOR_MAX_RANK = 16 };
 
 // The public header names the same struct tcf_tensor and keeps it opaque.
 typedef struct tcf_tensor tensor;
@@ -54,9 +55,6 @@ scalar tensor_at(const tensor *t, int64_t i);
 /// elements = product of dims, bytes = elements * size; false when a size is negative or a
 /// product exceeds INT64_MAX / 4.
 bool tensor_count(dtype t, int rank, const int64_t *dims, int64_t *elements, int64_t *bytes);
-/// Memory for tensors and arenas: 64-byte aligned, in huge pages when large. Null: exhausted, or
-/// more than the limit of 512 GiB.
-void *tensor_memory(size_t bytes);
 
 // ---- filling (runtime/fill.c)
 
