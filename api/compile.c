@@ -51,15 +51,17 @@ pass_options session_pass_options(tcf_session *s) {
                         .schedule = s->schedule};
 }
 
-static codegen_options code_options(const tcf_session *s, code_kind kind) {
-  return (codegen_options){.cpu = s->cpu, .kind = kind, .fast_math = s->flags & TCF_FAST_MATH};
+static codegen_options code_options(const tcf_session *s, codegen_options wanted) {
+  wanted.cpu = s->cpu;
+  wanted.fast_math = s->flags & TCF_FAST_MATH;
+  return wanted;
 }
 
-tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p, code_kind kind,
-                           code *out) {
-  codegen_options options = code_options(s, kind);
+tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p,
+                           codegen_options wanted, code *out) {
+  codegen_options options = code_options(s, wanted);
   str why = STR("");
-  bool ok = s->target == TARGET_CUDA ? codegen_cuda(a, p, &options, (code){0}, out, &why)
+  bool ok = s->target == TARGET_CUDA ? codegen_cuda(a, p, &options, out, &why)
                                      : codegen_cpu(a, p, &options, out, &why);
   return ok ? TCF_OK : session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
 }
@@ -76,7 +78,7 @@ static str identity(tcf_session *s) {
   if (s->identity.len || !s->cache_wanted) return s->identity;
   str build = build_identity(&s->arena);
   if (!build.len) return build;
-  codegen_options options = code_options(s, CODE_OBJECT);
+  codegen_options options = code_options(s, (codegen_options){.kind = CODE_OBJECT});
   bool cuda = s->target == TARGET_CUDA;
   str code = (cuda ? codegen_cuda_identity : codegen_cpu_identity)(&s->arena, &options);
   str runs = cuda ? figures_identity(s) : str_printf(&s->arena, "threads %d", s->threads);
@@ -215,11 +217,10 @@ struct program *verified_tiles(arena *a, const graph *g, const pass_options *opt
   return p;
 }
 
-static struct program *lower(tcf_session *s, variant *v, arena *a) {
-  if (v->function->tile) return v->function->tile;
+struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const graph *g) {
   arena scratch = {0};
   pass_options options = session_pass_options(s);
-  pass_ctx ctx = {graph_copy(a, v->specialised), &scratch, &options, &v->function->program->diags};
+  pass_ctx ctx = {graph_copy(a, g), &scratch, &options, diags};
   passes_run(&ctx, NULL, 0, NULL, NULL);
   arena_free(&scratch);
   return verified_tiles(a, ctx.graph, &options);
@@ -269,11 +270,12 @@ static tcf_status compile(tcf_session *s, variant *v, arena *a, const cache_key 
   const target_info *info;
   tcf_status status = session_target(s, &info);  // for the interpreter of tiles
   if (status) return status;
-  struct program *p = lower(s, v, a);
+  struct program *p = v->function->tile;
+  if (!p) p = session_lower(s, &v->function->program->diags, a, v->specialised);
   variant_describe(v, p);
   if (s->target == TARGET_INTERP_TILE) return v->tiles = p, TCF_OK;
   code object;
-  status = session_codegen(s, a, p, CODE_OBJECT, &object);
+  status = session_codegen(s, a, p, (codegen_options){.kind = CODE_OBJECT}, &object);
   if (status) return status;
   if (key) {
     strbuf text = sb_new(a);

@@ -85,7 +85,8 @@ static void emit_code(emission *e, struct program *p, strbuf *out) {
                    : stage == TCF_STAGE_ASM ? CODE_ASSEMBLY
                                             : CODE_OBJECT;
   code text;
-  e->status = session_codegen(e->program->session, &e->arena, p, kind, &text);
+  codegen_options options = {.kind = kind};
+  e->status = session_codegen(e->program->session, &e->arena, p, options, &text);
   if (!e->status) sb_put(out, (str){text.data, (int)text.size});
 }
 

@@ -1,10 +1,16 @@
-// The header of ahead-of-time output: codegen/abi.h, then
+// The headers of ahead-of-time output. Of an object: codegen/abi.h, then
 //
 //   int32_t softmax(const float *x, float *out, int64_t N, tcf_frame *frame);
 //   int64_t softmax_arena_size(const int64_t *symbols);
 //   ...
 //   // softmax_kernels[0]: softmax_0, 7 words, 256 threads, ...        (CUDA targets)
+//
+// Of a library, the functions of codegen/library.h:
+//
+//   int32_t softmax(const float *x, float *out, int64_t N, softmax_context *context);
 #include "api/session.h"
+
+#include "codegen/abi.h"
 
 extern const unsigned char tcf_abi_header[];
 extern const int tcf_abi_header_len;
@@ -21,6 +27,7 @@ typedef struct header {
   tcf_function *function;
   const tcf_size *sizes;
   size_t nsizes;
+  int64_t *known;  // by symbol; -1: a parameter
   arena arena;
   char *text;
 } header;
@@ -35,8 +42,11 @@ static void put_value(strbuf *out, const sig_value *v) {
   sb_puts(out, "], row-major\n");
 }
 
-static void put_declaration(strbuf *out, const tcf_function *f, const int64_t *known) {
+/// What the function takes, and the beginning of its declaration up to the last size.
+static void put_parameters(const header *h, strbuf *out) {
+  const tcf_function *f = h->function;
   const signature *sig = &f->sig;
+  const int64_t *known = h->known;
   sb_printf(out, "\n// %s", f->name);
   int constants = 0;
   for (int k = 0; k < sig->nsymbols; k++)
@@ -53,7 +63,25 @@ static void put_declaration(strbuf *out, const tcf_function *f, const int64_t *k
     sb_printf(out, "%s *%s, ", c_type(sig->results[i].type), sig->results[i].name);
   for (int k = 0; k < sig->nsymbols; k++)
     if (known[k] < 0) sb_printf(out, "int64_t %s, ", sig->symbols[k]);
-  sb_puts(out, "tcf_frame *frame);\n");
+}
+
+/// A name for a further parameter that no other has.
+static const char *further(header *h, const char *name) {
+  const signature *sig = &h->function->sig;
+  str own = str_from(name);
+  for (bool again = true; again;) {
+    again = signature_symbol(sig, own) >= 0;
+    for (int i = 0; i < sig->nparams; i++) again |= str_eqz(own, sig->params[i].name);
+    for (int i = 0; i < sig->nresults; i++) again |= str_eqz(own, sig->results[i].name);
+    if (again) own = str_printf(&h->arena, "%.*s_", STR_FMT(own));
+  }
+  return own.ptr;
+}
+
+static void put_object(header *h, strbuf *out) {
+  const tcf_function *f = h->function;
+  put_parameters(h, out);
+  sb_printf(out, "tcf_frame *%s);\n", further(h, "frame"));
   sb_printf(out, "// symbols: those that are parameters, in order.\n");
   sb_printf(out, "int64_t %s_arena_size(const int64_t *symbols);\n", f->name);
   sb_printf(out, "int64_t %s_scratch_size(const int64_t *symbols);\n", f->name);
@@ -86,28 +114,100 @@ static tcf_status put_kernels(header *h, strbuf *out) {
   return k ? TCF_OK : session_fail(s, TCF_INTERNAL, "%.*s", STR_FMT(why));
 }
 
-static tcf_status make_header(void *args) {
-  header *h = args;
+// ---- libraries
+
+/// Of codegen/abi.h; a program may include the headers of several functions.
+static void put_statuses(strbuf *out) {
+  static const struct {
+    int value;
+    const char *name, *meaning;
+  } rows[] = {
+      {TCF_CALL_OK, "OK", "done, or started on the stream"},
+      {TCF_CALL_INDEX, "INDEX", "an index out of range"},
+      {TCF_CALL_LAUNCH, "LAUNCH", "the device or its driver failed"},
+      {TCF_CALL_ARGUMENTS, "ARGUMENTS", "sizes or addresses that do not suit"},
+      {TCF_CALL_MEMORY, "MEMORY", "out of memory"},
+  };
+  sb_puts(out, "#ifndef TCF_CALL_STATUS\n#define TCF_CALL_STATUS\nenum {\n");
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    sb_printf(out, "  TCF_CALL_%s = %d, /* %s */\n", rows[i].name, rows[i].value, rows[i].meaning);
+  sb_puts(out, "};\n#endif\n");
+}
+
+static void put_library(header *h, strbuf *out) {
+  const char *name = h->function->name;
+  bool cuda = h->function->program->session->target == TARGET_CUDA;
+  sb_printf(out, "\n/* What calls of %s run on%s. One thread at a time uses it. */\n", name,
+            cuda ? ": its kernels in a device" : ": threads, and memory for intermediates");
+  sb_printf(out, "typedef struct %s_context %s_context;\n\n", name, name);
+  sb_puts(out, cuda ? "/* Of the device with that number. " : "/* threads 0: all CPUs of the process. ");
+  sb_puts(out,
+          "Functions return 0, or a status of those above, which\n"
+          "   the message then explains. When opening fails *context is set all the same, or null\n"
+          "   without memory: ask it for the message, and close it. */\n");
+  sb_printf(out, "int32_t %s_open(int32_t %s, %s_context **context);\n", name,
+            cuda ? "device" : "threads", name);
+  sb_printf(out, "const char *%s_message(const %s_context *context);\n", name, name);
+  sb_printf(out, "void %s_close(%s_context *context);\n", name, name);
+  put_parameters(h, out);
+  sb_printf(out, "%s_context *%s", name, further(h, "context"));
+  if (!cuda) return sb_puts(out, ");\n");
+  sb_printf(out, ", void *%s);\n", further(h, "stream"));
+  sb_puts(out,
+          "/* Pointers are addresses of the device, at multiples of 16 bytes. stream: a CUstream or\n"
+          "   cudaStream_t; null: the legacy default stream. A call is started in its order and not\n"
+          "   waited for. This waits for the calls of the context; TCF_CALL_INDEX when a check failed\n"
+          "   in one. */\n");
+  sb_printf(out, "int32_t %s_wait(%s_context *context);\n", name, name);
+}
+
+static tcf_status make_library_header(header *h, strbuf *out) {
+  sb_puts(out, "#pragma once\n#include <stdint.h>\n\n");
+  put_statuses(out);
+  sb_puts(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
+  put_library(h, out);
+  return TCF_OK;
+}
+
+static tcf_status make_object_header(header *h, strbuf *out) {
+  sb_put(out, (str){(const char *)tcf_abi_header, tcf_abi_header_len});
+  sb_puts(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
+  put_object(h, out);
+  return h->function->program->session->target == TARGET_CUDA ? put_kernels(h, out) : TCF_OK;
+}
+
+// ----
+
+static tcf_status finish(header *h, tcf_status (*fill)(header *, strbuf *)) {
   tcf_function *f = h->function;
-  tcf_session *s = f->program->session;
-  int64_t *known = arena_array(&h->arena, int64_t, f->sig.nsymbols);
-  tcf_status status = function_sizes(f, h->sizes, h->nsizes, known);
+  h->known = arena_array(&h->arena, int64_t, f->sig.nsymbols);
+  tcf_status status = function_sizes(f, h->sizes, h->nsizes, h->known);
   if (status) return status;
   strbuf out = sb_new(&h->arena);
-  sb_put(&out, (str){(const char *)tcf_abi_header, tcf_abi_header_len});
-  sb_puts(&out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
-  put_declaration(&out, f, known);
-  if (s->target == TARGET_CUDA) status = put_kernels(h, &out);
+  status = fill(h, &out);
   sb_puts(&out, "\n#ifdef __cplusplus\n}\n#endif\n");
   if (!status) h->text = text_for_caller(sb_str(&out));
   return status;
 }
 
-tcf_status tcf_function_header(tcf_function *f, const tcf_size *sizes, size_t nsizes, char **text) {
-  if (!f) return TCF_WRONG_USE;
-  header h = {.function = f, .sizes = sizes, .nsizes = nsizes};
-  tcf_status status = session_guard(f->program->session, make_header, &h);
-  arena_free(&h.arena);
-  if (!status) *text = h.text;
+static tcf_status object_header(void *h) { return finish(h, make_object_header); }
+static tcf_status library_header(void *h) { return finish(h, make_library_header); }
+
+static tcf_status write_header(header *h, tcf_status (*work)(void *), char **text) {
+  if (!h->function) return TCF_WRONG_USE;
+  tcf_status status = session_guard(h->function->program->session, work, h);
+  arena_free(&h->arena);
+  if (!status) *text = h->text;
   return status;
+}
+
+tcf_status tcf_function_header(tcf_function *f, const tcf_size *sizes, size_t nsizes, char **text) {
+  header h = {.function = f, .sizes = sizes, .nsizes = nsizes};
+  return write_header(&h, object_header, text);
+}
+
+tcf_status tcf_function_library_header(tcf_function *f, const tcf_size *sizes, size_t nsizes,
+                                       char **text) {
+  header h = {.function = f, .sizes = sizes, .nsizes = nsizes};
+  return write_header(&h, library_header, text);
 }

@@ -16,6 +16,8 @@
 //   host.c       host functions
 //   interp.c     the two interpreters as targets
 //   emit.c       IR as text, passes by name, formatting, lists
+//   header.c     declarations of ahead-of-time output
+//   library.c    shared libraries and archives
 //   estimate.c   tolerances
 //   explain.c    explanations and costs
 #pragma once
@@ -250,9 +252,11 @@ bool recall(tcf_function *f, const tensor *const *args, size_t nargs, tensor **r
 
 /// The disk cache; null: none.
 cache *session_cache(tcf_session *s);
-/// Code of a program for the session's target.
-tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p, code_kind kind,
-                           code *out);
+/// Code of a program for the session's target; `wanted` says what, not for which.
+tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p,
+                           codegen_options wanted, code *out);
+/// The pipeline and the lowering of a copy of the graph.
+struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const graph *g);
 
 /// The variant for these sizes and strides, compiled when there is none.
 tcf_status variant_for(tcf_function *f, const tensor *const *args, const int64_t *sizes,

@@ -1,15 +1,19 @@
-// `tcc-fuse build`: a function ahead of time, as object, assembly, LLVM IR, PTX or cubin.
-#define _GNU_SOURCE
-#include <errno.h>
+// `tcc-fuse build`: a function ahead of time, as object, library, assembly, LLVM IR, PTX or cubin.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 
-typedef enum output_kind { OUT_OBJECT, OUT_ASSEMBLY, OUT_LLVM, OUT_PTX, OUT_CUBIN } output_kind;
+typedef enum output_kind {
+  OUT_OBJECT,
+  OUT_ARCHIVE,
+  OUT_SHARED,
+  OUT_ASSEMBLY,
+  OUT_LLVM,
+  OUT_PTX,
+  OUT_CUBIN
+} output_kind;
 
 typedef struct build_options {
   common common;
@@ -19,11 +23,11 @@ typedef struct build_options {
 } build_options;
 
 static bool choose_kind(build_options *o) {
-  static const char *const endings[] = {".o", ".s", ".ll", ".ptx", ".cubin"};
+  static const char *const endings[] = {".o", ".a", ".so", ".s", ".ll", ".ptx", ".cubin"};
   const char *dot = strrchr(o->out, '.');
-  for (int i = 0; dot && i < 5; i++)
+  for (int i = 0; dot && i <= OUT_CUBIN; i++)
     if (!strcmp(dot, endings[i])) return o->kind = (output_kind)i, true;
-  complain("%s: the output ends in .o, .s, .ll, .ptx or .cubin", o->out);
+  complain("%s: the output ends in .o, .a, .so, .s, .ll, .ptx or .cubin", o->out);
   return false;
 }
 
@@ -43,92 +47,51 @@ static bool choose_target(build_options *o) {
   return complain("interpreters have no code to write"), false;
 }
 
-// ---- ptxas
-
-static bool find_ptxas(char *path, size_t size) {
-  const char *home = getenv("CUDA_HOME");
-  char *search = NULL;
-  if (asprintf(&search, "%s:%s%s/usr/local/cuda/bin", getenv("PATH") ? getenv("PATH") : "",
-               home ? home : "", home ? "/bin:" : "") < 0)
-    return false;
-  bool found = false;
-  for (char *at = strtok(search, ":"); at && !found; at = strtok(NULL, ":")) {
-    snprintf(path, size, "%s/ptxas", at);
-    found = !access(path, X_OK);
-  }
-  free(search);
-  return found;
+static bool is_library(const build_options *o) {
+  return o->kind == OUT_ARCHIVE || o->kind == OUT_SHARED;
 }
 
-static bool run_ptxas(const char *arch, const char *in, const char *out) {
-  char tool[4096], option[64];
-  if (!find_ptxas(tool, sizeof tool))
-    return complain(
-               "a cubin is made by ptxas, which is not in $PATH, $CUDA_HOME/bin or "
-               "/usr/local/cuda/bin; PTX (-o OUT.ptx) needs nothing"),
-           false;
-  snprintf(option, sizeof option, "-arch=%s", arch);
-  pid_t child = fork();
-  if (!child) {
-    execl(tool, tool, option, "-o", out, in, (char *)NULL);
-    _exit(127);
-  }
-  int status = 0;
-  while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
-  if (child > 0 && WIFEXITED(status) && !WEXITSTATUS(status)) return true;
-  complain("%s failed", tool);
-  return false;
+static int write_library(const build_options *o, tcf_session *s, tcf_function *f,
+                         const tcf_size *dims, size_t ndims) {
+  char *summary;
+  tcf_status status = tcf_function_library(f, dims, ndims, o->out, &summary);
+  if (status) return report(s, status);
+  printf("%s: %s\n", o->out, summary);
+  tcf_text_free(summary);
+  return EXIT_DONE;
 }
 
-/// PTX to a cubin through files in a directory of its own.
-static int write_cubin(const build_options *o, const char *ptx) {
-  char directory[] = "/tmp/tcc-fuse-XXXXXX", in[64], out[64];
-  if (!mkdtemp(directory)) return complain("/tmp: %s", strerror(errno)), EXIT_ENVIRONMENT;
-  snprintf(in, sizeof in, "%s/code.ptx", directory);
-  snprintf(out, sizeof out, "%s/code.cubin", directory);
-  const char *arch = strchr(o->target, ':');
-  size_t size = 0;
-  char *cubin = NULL;
-  if (write_text(in, ptx, strlen(ptx)) && run_ptxas(arch + 1, in, out))
-    cubin = read_text(out, &size);
-  bool ok = cubin && write_text(o->out, cubin, size);
-  free(cubin);
-  unlink(in);
-  unlink(out);
-  rmdir(directory);
-  return ok ? EXIT_DONE : EXIT_ENVIRONMENT;
+static tcf_status emit_text(const build_options *o, tcf_program *p, tcf_function *f,
+                            const tcf_size *dims, size_t ndims, char **data, size_t *size) {
+  tcf_emit_options e = {.size = sizeof e,
+                        .function = tcf_function_name(f),
+                        .stage = o->kind == OUT_LLVM ? TCF_STAGE_LLVM : TCF_STAGE_ASM,
+                        .sizes = dims,
+                        .nsizes = ndims};
+  tcf_status status = tcf_program_emit(p, &e, data);
+  if (!status) *size = strlen(*data);
+  return status;
 }
-
-// ----
 
 static int write_code(const build_options *o, tcf_session *s, tcf_program *p, tcf_function *f,
                       const tcf_size *dims, size_t ndims) {
   char *data;
   size_t size;
-  tcf_status status;
-  if (o->kind == OUT_OBJECT) {
-    status = tcf_function_object(f, dims, ndims, &data, &size);
-  } else {
-    tcf_emit_options e = {.size = sizeof e,
-                          .function = tcf_function_name(f),
-                          .stage = o->kind == OUT_LLVM ? TCF_STAGE_LLVM : TCF_STAGE_ASM,
-                          .sizes = dims,
-                          .nsizes = ndims};
-    status = tcf_program_emit(p, &e, &data);
-    size = status ? 0 : strlen(data);
-  }
+  if (is_library(o)) return write_library(o, s, f, dims, ndims);
+  tcf_status status = o->kind == OUT_OBJECT  ? tcf_function_object(f, dims, ndims, &data, &size)
+                      : o->kind == OUT_CUBIN ? tcf_function_cubin(f, dims, ndims, &data, &size)
+                                             : emit_text(o, p, f, dims, ndims, &data, &size);
   if (status) return report(s, status);
-  int result = o->kind == OUT_CUBIN             ? write_cubin(o, data)
-               : write_text(o->out, data, size) ? EXIT_DONE
-                                                : EXIT_ENVIRONMENT;
+  bool ok = write_text(o->out, data, size);
   tcf_text_free(data);
-  return result;
+  return ok ? EXIT_DONE : EXIT_ENVIRONMENT;
 }
 
 static int write_header(const build_options *o, tcf_session *s, tcf_function *f,
                         const tcf_size *dims, size_t ndims) {
   char *text;
-  tcf_status status = tcf_function_header(f, dims, ndims, &text);
+  tcf_status status =
+      (is_library(o) ? tcf_function_library_header : tcf_function_header)(f, dims, ndims, &text);
   if (status) return report(s, status);
   bool ok = write_text(o->header, text, strlen(text));
   tcf_text_free(text);
@@ -144,13 +107,6 @@ static int build(build_options *o, const char *file, tcf_session **s, const tcf_
   if (status) return report(*s, status);
   tcf_function *f = choose_function(p, o->common.function);
   if (!f || !dims_are_known(p, f, dims, ndims)) return EXIT_USAGE;
-  tcf_device_info device = {.size = sizeof device};
-  bool gpu = !strncmp(o->target, "cuda", 4);
-  if (gpu && o->kind == OUT_CUBIN) {  // "cuda:0" is of its device's architecture
-    status = tcf_session_device(*s, &device);
-    if (status) return report(*s, status);
-    snprintf(o->target, sizeof o->target, "cuda:%s", device.arch);
-  }
   result = write_code(o, *s, p, f, dims, ndims);
   if (!result && o->header) result = write_header(o, *s, f, dims, ndims);
   return result;

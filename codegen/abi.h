@@ -9,7 +9,8 @@
 // params, then outputs, then one int64_t per size symbol that is still open, in order of
 // appearance in the signature (symbols specialised to constants are gone), then the frame. f16 and bf16 are uint16_t, bool is uint8_t. It returns 0, or TCF_CALL_* below.
 // It runs its steps in order; each kernel is a task over grid tiles run by frame->parallel_for.
-#pragma once
+#ifndef TCF_ABI_H  // and no `#pragma once`: the headers of several functions carry it
+#define TCF_ABI_H
 #include <stdint.h>
 
 /// Grid tiles [begin, end) of a kernel on worker number `worker`, 0 <= worker < frame->workers.
@@ -41,7 +42,18 @@ typedef struct tcf_frame {
                     const int64_t *maps);
 } tcf_frame;
 
-enum { TCF_CALL_OK = 0, TCF_CALL_INDEX = 1, TCF_CALL_HOST = 2, TCF_CALL_LAUNCH = 3 };
+#ifndef TCF_CALL_STATUS  // the headers of libraries have it too
+#define TCF_CALL_STATUS
+enum {
+  TCF_CALL_OK = 0,
+  TCF_CALL_INDEX = 1,   // an index out of range
+  TCF_CALL_HOST = 2,    // a host function failed
+  TCF_CALL_LAUNCH = 3,  // the device or its driver failed
+  // Of libraries:
+  TCF_CALL_ARGUMENTS = 4,  // sizes or addresses that do not suit
+  TCF_CALL_MEMORY = 5
+};
+#endif
 
 // Beside each function f, the object exports
 //   int64_t f_arena_size(const int64_t *symbols);    bytes for frame->arena
@@ -82,3 +94,4 @@ typedef struct tcf_kernel_info {
   int32_t nmaps;
   const tcf_map_info *maps;
 } tcf_kernel_info;
+#endif

@@ -5,18 +5,31 @@
 
 typedef enum code_kind { CODE_OBJECT, CODE_ASSEMBLY, CODE_LLVM_IR } code_kind;
 
-typedef struct codegen_options {
-  str cpu;       // LLVM CPU name; empty: the host
-  str features;  // "+avx512f,..."; empty: those of the CPU
-  code_kind kind;
-  bool fast_math;
-  bool entry_only_abi;  // reserved for ahead-of-time output
-} codegen_options;
+/// What a library knows of its function besides the code: see codegen/library.h.
+typedef struct library_spec {
+  const struct tcf_library_symbol *symbols;  // by symbol of the program
+  const struct tcf_library_site *sites;
+  int nsites;
+  const char *const *places;  // by step of the program
+  const ix_pool *ix;
+  const ix *lengths;  // sizes that must not be negative, over ix
+  const char *const *length_names;
+  int nlengths;
+} library_spec;
 
 typedef struct code {
   const void *data;  // in the arena given
   size_t size;
 } code;
+
+typedef struct codegen_options {
+  str cpu;       // LLVM CPU name; empty: the host
+  str features;  // "+avx512f,..."; empty: those of the CPU
+  code_kind kind;
+  bool fast_math;
+  const library_spec *library;  // the object of a library; null: one of codegen/abi.h
+  code cubin;                   // devices: carried beside the PTX; size 0: none
+} codegen_options;
 
 /// Compiles every function of the program into one object (or text). False with *error (unknown
 /// CPU, LLVM's own message).
@@ -31,10 +44,10 @@ bool codegen_cpu_row(int i, const char **target, const char **summary);
 str codegen_cpu_identity(arena *a, const codegen_options *options);
 
 /// The same for an NVIDIA GPU; options->cpu is "sm_80", "sm_90a", ... CODE_OBJECT is a host object
-/// (codegen/abi.h: the entry launches kernels) that carries the device code: `image`, or the PTX
-/// when image.size is 0. CODE_ASSEMBLY is PTX, CODE_LLVM_IR that of the device.
-bool codegen_cuda(arena *a, const program *p, const codegen_options *options, code image,
-                  code *out, str *error);
+/// (codegen/abi.h: the entry launches kernels) that carries PTX. CODE_ASSEMBLY is PTX, CODE_LLVM_IR
+/// that of the device.
+bool codegen_cuda(arena *a, const program *p, const codegen_options *options, code *out,
+                  str *error);
 /// Figures of a GPU architecture for the cost model (sm_90a: an H200).
 bool codegen_cuda_target(arena *a, str arch, target_info *out, str *error);
 str codegen_cuda_identity(arena *a, const codegen_options *options);

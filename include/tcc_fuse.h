@@ -472,6 +472,21 @@ TCF_API tcf_status tcf_function_object(tcf_function *function, const tcf_size *s
 TCF_API tcf_status tcf_function_header(tcf_function *function, const tcf_size *sizes, size_t nsizes,
                                        char **text);
 
+/** A library of one function that is ready to be called, and the header that declares it: no frame,
+ *  but a context that has threads and memory, or the kernels in a device and calls on the caller's
+ *  streams. It needs libc, libm and threads, and on a device its driver; nothing of tcc-fuse.
+ *  path: FILE.so, linked by the system's cc, or FILE.a. With a CUDA target it carries PTX, and a cubin
+ *  too where NVIDIA's ptxas is found. *summary (may be NULL) says what the code is for, to be freed with
+ *  tcf_text_free. TCF_UNAVAILABLE: no cc, or a program that failed; TCF_NO_FILE: path cannot be written.
+ *  This and tcf_function_cubin run programs, in a directory of their own under $TMPDIR. */
+TCF_API tcf_status tcf_function_library(tcf_function *function, const tcf_size *sizes,
+                                        size_t nsizes, const char *path, char **summary);
+TCF_API tcf_status tcf_function_library_header(tcf_function *function, const tcf_size *sizes,
+                                               size_t nsizes, char **text);
+/** What ptxas makes of the PTX. TCF_UNAVAILABLE without one. */
+TCF_API tcf_status tcf_function_cubin(tcf_function *function, const tcf_size *sizes, size_t nsizes,
+                                      char **data, size_t *size);
+
 typedef enum tcf_format { TCF_TEXT, TCF_JSON, TCF_HTML } tcf_format;
 
 /** What was fused, what was not, why, and what it costs, kernel by kernel. function NULL: all. */

@@ -249,11 +249,30 @@ typedef struct entry_kernels {
   const ix_list *peaks;      // scratch sizes of all kernels
   const struct tcf_kernel_info *infos;  // by kernel; null: tasks
 } entry_kernels;
+/// The symbols of a function that gets them as an array.
+void load_symbols(kgen *g, lval array);
 /// The exported functions of codegen/abi.h.
 void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels);
 
+// ---- library.c
+/// The device's side of a library.
+typedef struct library_images {
+  lval kernels;  // the table
+  code ptx, cubin;
+} library_images;
+/// Makes what gen_entry made private and exports the functions of codegen/library.h instead.
+/// images null: kernels are tasks.
+void gen_library(emit *e, arena *a, const program *p, const library_spec *spec,
+                 const library_images *images);
+
 // ---- module.c
 lval function_new(emit *e, const char *name, LLVMTypeRef type, bool exported);
+/// A global constant; private when not exported.
+lval constant_new(emit *e, str name, lval value, bool exported, unsigned alignment);
+/// With a zero byte behind them.
+lval constant_bytes(emit *e, code bytes);
+/// The address of a text; null for a null one.
+lval constant_text(emit *e, const char *text);
 /// Fills the open module with the functions of p.
 typedef void module_fill(emit *e, const program *p, void *ctx);
 /// codegen_cpu with another filling.

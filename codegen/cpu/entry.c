@@ -44,6 +44,15 @@ static ix_list distinct(kgen *g, const ix_pool *from, const ix_list *peaks) {
   return kept;
 }
 
+void load_symbols(kgen *g, lval array) {
+  LLVMTypeRef i64 = g->e->i64;
+  LLVMBuilderRef b = level_builder(g, 0);
+  for (int i = 0; i < g->program->symbols.len; i++) {
+    lval at = int64(g, i);
+    g->symbols[i] = LLVMBuildLoad2(b, i64, LLVMBuildGEP2(b, i64, array, &at, 1, ""), "");
+  }
+}
+
 /// int64_t f_<what>_size(const int64_t *symbols)
 static void size_function(emit *e, arena *a, const program *p, const char *what,
                           const ix_pool *from, const ix_list *sizes) {
@@ -51,12 +60,7 @@ static void size_function(emit *e, arena *a, const program *p, const char *what,
   LLVMTypeRef type = LLVMFunctionType(e->i64, &e->ptr, 1, 0);
   lval function = function_new(e, name.ptr, type, true);
   kgen g = kgen_open(e, a, p, NULL, function);
-  LLVMBuilderRef b = level_builder(&g, 0);
-  for (int i = 0; i < p->symbols.len; i++) {
-    lval at = int64(&g, i);
-    lval from_array = LLVMGetParam(function, 0);
-    g.symbols[i] = LLVMBuildLoad2(b, e->i64, LLVMBuildGEP2(b, e->i64, from_array, &at, 1, ""), "");
-  }
+  load_symbols(&g, LLVMGetParam(function, 0));
   ix_list list = distinct(&g, from, sizes);
   LLVMBuildRet(e->builder, largest(&g, list.data, list.len));
   kgen_close(&g);

@@ -26,6 +26,24 @@ lval function_new(emit *e, const char *name, LLVMTypeRef type, bool exported) {
   return f;
 }
 
+lval constant_new(emit *e, str name, lval value, bool exported, unsigned alignment) {
+  lval g = LLVMAddGlobal(e->module, LLVMTypeOf(value), str_z(e->arena, name));
+  LLVMSetInitializer(g, value);
+  LLVMSetGlobalConstant(g, 1);
+  LLVMSetLinkage(g, exported ? LLVMExternalLinkage : LLVMPrivateLinkage);
+  LLVMSetAlignment(g, alignment);
+  return g;
+}
+
+lval constant_bytes(emit *e, code bytes) {
+  return LLVMConstStringInContext2(e->context, bytes.data, bytes.size, 0);
+}
+
+lval constant_text(emit *e, const char *text) {
+  if (!text) return LLVMConstNull(e->ptr);
+  return constant_new(e, STR("text"), constant_bytes(e, (code){text, strlen(text)}), false, 1);
+}
+
 static void add_text_attribute(emit *e, lval f, const char *key, const char *value) {
   if (!*value) return;
   LLVMAttributeRef attribute = LLVMCreateStringAttribute(
@@ -69,7 +87,7 @@ static void close_module(module_gen *m) {
 
 /// Kernels as tasks, then the entry.
 static void fill_with_tasks(emit *e, const program *p, void *ctx) {
-  (void)ctx;
+  const codegen_options *options = ctx;
   ix_pool sizes;
   ix_list peaks = {0};
   ix_init(&sizes, e->arena);
@@ -78,6 +96,7 @@ static void fill_with_tasks(emit *e, const program *p, void *ctx) {
     tasks[i] = gen_kernel(e, e->arena, p, p->kernels.data[i], &sizes, &peaks);
   entry_kernels kernels = {.tasks = tasks, .sizes = &sizes, .peaks = &peaks};
   gen_entry(e, e->arena, p, &kernels);
+  if (options->library) gen_library(e, e->arena, p, options->library, NULL);
 }
 
 static void add_target_attributes(module_gen *m) {
@@ -145,5 +164,6 @@ bool module_compile(arena *a, const program *p, const codegen_options *options, 
 
 bool codegen_cpu(arena *a, const program *p, const codegen_options *options, code *out,
                  str *error) {
-  return module_compile(a, p, options, fill_with_tasks, NULL, out, error);
+  codegen_options once = *options;
+  return module_compile(a, p, options, fill_with_tasks, &once, out, error);
 }

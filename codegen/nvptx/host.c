@@ -26,21 +26,8 @@ typedef struct launcher {
   const tcf_kernel_info *kernels;
   int n;
   code image;
+  const codegen_options *options;
 } launcher;
-
-static lval constant(emit *e, str name, lval value, bool exported, unsigned alignment) {
-  lval g = LLVMAddGlobal(e->module, LLVMTypeOf(value), str_z(e->arena, name));
-  LLVMSetInitializer(g, value);
-  LLVMSetGlobalConstant(g, 1);
-  LLVMSetLinkage(g, exported ? LLVMExternalLinkage : LLVMPrivateLinkage);
-  LLVMSetAlignment(g, alignment);
-  return g;
-}
-
-static lval text_constant(emit *e, const char *text) {
-  lval value = LLVMConstStringInContext2(e->context, text, strlen(text), 0);
-  return constant(e, STR("text"), value, false, 1);
-}
 
 static lval maps_constant(emit *e, const tcf_kernel_info *k) {
   if (!k->nmaps) return LLVMConstNull(e->ptr);
@@ -49,7 +36,7 @@ static lval maps_constant(emit *e, const tcf_kernel_info *k) {
   lval *words = arena_array(e->arena, lval, n);
   int32_t *values = arena_copy(e->arena, k->maps, sizeof *k->maps * (size_t)k->nmaps);
   for (int i = 0; i < n; i++) words[i] = emit_int(e->i32, values[i]);
-  return constant(e, STR("maps"), LLVMConstArray2(e->i32, words, (uint64_t)n), false, 8);
+  return constant_new(e, STR("maps"), LLVMConstArray2(e->i32, words, (uint64_t)n), false, 8);
 }
 
 /// The fields in the order of the struct, without holes.
@@ -57,10 +44,17 @@ static lval info_constant(emit *e, const tcf_kernel_info *k) {
   _Static_assert(sizeof(tcf_kernel_info) == 40, "info_constant follows tcf_kernel_info");
   int32_t numbers[] = {k->words,   k->threads,       k->shared_bytes,
                        k->cluster, k->blocks_per_sm, k->nmaps};
-  lval fields[8] = {k->name ? text_constant(e, k->name) : LLVMConstNull(e->ptr)};
+  lval fields[8] = {constant_text(e, k->name)};
   for (int i = 0; i < 6; i++) fields[1 + i] = emit_int(e->i32, numbers[i]);
   fields[7] = maps_constant(e, k);
   return LLVMConstStructInContext(e->context, fields, 8, 0);
+}
+
+static lval kernel_table(emit *e, const launcher *l) {
+  lval *infos = arena_array(e->arena, lval, l->n + 1);
+  for (int i = 0; i < l->n; i++) infos[i] = info_constant(e, &l->kernels[i]);
+  infos[l->n] = info_constant(e, &(tcf_kernel_info){0});
+  return LLVMConstArray2(LLVMTypeOf(infos[0]), infos, (uint64_t)l->n + 1);
 }
 
 static void fill_with_launches(emit *e, const program *p, void *ctx) {
@@ -70,15 +64,15 @@ static void fill_with_launches(emit *e, const program *p, void *ctx) {
   const tcf_kernel_info no_kernels = {0};
   entry_kernels kernels = {.sizes = &none, .infos = l->n ? l->kernels : &no_kernels};
   gen_entry(e, e->arena, p, &kernels);
-  lval *infos = arena_array(e->arena, lval, l->n + 1);
-  for (int i = 0; i < l->n; i++) infos[i] = info_constant(e, &l->kernels[i]);
-  infos[l->n] = info_constant(e, &(tcf_kernel_info){0});
-  lval table = LLVMConstArray2(LLVMTypeOf(infos[0]), infos, (uint64_t)l->n + 1);
-  constant(e, str_printf(e->arena, "%.*s_kernels", STR_FMT(p->name)), table, true, 8);
-  lval image = LLVMConstStringInContext2(e->context, l->image.data, l->image.size, 0);
-  constant(e, str_printf(e->arena, "%.*s_image", STR_FMT(p->name)), image, true, 64);
-  constant(e, str_printf(e->arena, "%.*s_image_size", STR_FMT(p->name)),
-           emit_int(e->i64, (int64_t)l->image.size), true, 8);
+  bool exported = !l->options->library;
+  library_images images = {.ptx = l->image, .cubin = l->options->cubin};
+  images.kernels = constant_new(e, str_printf(e->arena, "%.*s_kernels", STR_FMT(p->name)),
+                                kernel_table(e, l), exported, 8);
+  if (!exported) return gen_library(e, e->arena, p, l->options->library, &images);
+  constant_new(e, str_printf(e->arena, "%.*s_image", STR_FMT(p->name)),
+               constant_bytes(e, l->image), true, 64);
+  constant_new(e, str_printf(e->arena, "%.*s_image_size", STR_FMT(p->name)),
+               emit_int(e->i64, (int64_t)l->image.size), true, 8);
 }
 
 bool codegen_host_launcher(arena *a, const program *p, const codegen_options *options,
@@ -86,6 +80,6 @@ bool codegen_host_launcher(arena *a, const program *p, const codegen_options *op
                            str *error) {
   check(n == p->kernels.len);
   codegen_options host = {.cpu = STR("x86-64"), .kind = options->kind};
-  launcher l = {kernels, n, image};
+  launcher l = {kernels, n, image, options};
   return module_compile(a, p, &host, fill_with_launches, &l, out, error);
 }

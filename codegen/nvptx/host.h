@@ -4,9 +4,10 @@
 #include "codegen/abi.h"
 #include "codegen/codegen.h"
 
-/// kernels: by number in p->kernels, n of them. image: cubin or PTX text, carried along. The code
-/// runs on any x86-64 and does not depend on the host; of the options only `kind` counts. Exports
-/// f, f_arena_size, f_scratch_size (zero), f_kernels, f_image, f_image_size.
+/// kernels: by number in p->kernels, n of them. image: PTX text (or a cubin), carried along. The code
+/// runs on any x86-64 and does not depend on the host; of the options `kind`, `library` and `cubin`
+/// count. Exports f, f_arena_size, f_scratch_size (zero), f_kernels, f_image, f_image_size; or what
+/// codegen/library.h says.
 bool codegen_host_launcher(arena *a, const program *p, const codegen_options *options,
                            const tcf_kernel_info *kernels, int n, code image, code *out,
                            str *error);

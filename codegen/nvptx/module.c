@@ -187,7 +187,7 @@ static bool print_ptx(device_gen *d, arena *a, code *out, str *error) {
 }
 
 static bool generate(device_gen *d, arena *a, const program *p, const codegen_options *options,
-                     code image, code *out, str *error) {
+                     code *out, str *error) {
   int n = p->kernels.len;
   tcf_kernel_info *infos = arena_alloc(d->e.arena, sizeof *infos * (size_t)(n + 1));
   for (int i = 0; i < n; i++)
@@ -200,9 +200,9 @@ static bool generate(device_gen *d, arena *a, const program *p, const codegen_op
     *out = (code){arena_copy(a, d->text, length + 1), length};
     return true;
   }
-  code ptx = image;
+  code ptx;
   arena *place = options->kind == CODE_ASSEMBLY ? a : d->e.arena;
-  if (!image.size && !print_ptx(d, place, &ptx, error)) return false;
+  if (!print_ptx(d, place, &ptx, error)) return false;
   if (options->kind == CODE_ASSEMBLY) {
     *out = (code){ptx.data, ptx.size - 1};
     return true;
@@ -210,8 +210,8 @@ static bool generate(device_gen *d, arena *a, const program *p, const codegen_op
   return codegen_host_launcher(a, p, options, infos, n, ptx, out, error);
 }
 
-bool codegen_cuda(arena *a, const program *p, const codegen_options *options, code image,
-                  code *out, str *error) {
+bool codegen_cuda(arena *a, const program *p, const codegen_options *options, code *out,
+                  str *error) {
   const struct arch *r = find_arch(a, options->cpu, error);
   if (!r) return false;
   arena scratch = {0};
@@ -220,7 +220,7 @@ bool codegen_cuda(arena *a, const program *p, const codegen_options *options, co
   fault_frame frame;
   if (fault_try(&frame)) {
     if (open_module(&d, p, r, options->kind == CODE_LLVM_IR, error))
-      done = generate(&d, a, p, options, image, out, error);
+      done = generate(&d, a, p, options, out, error);
     if (!done) *error = str_dup(a, *error);
   }
   fault_pop(&frame);

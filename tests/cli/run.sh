@@ -49,7 +49,7 @@ expect 2 '--dim needs a value' run add.tdsl --dim
 expect 2 '--check takes no value' run add.tdsl --check=yes
 expect 2 'run takes one file' run
 expect 2 'build writes OUT' build add.tdsl
-expect 2 'ends in .o, .s, .ll, .ptx or .cubin' build add.tdsl -o add.exe
+expect 2 'ends in .o, .a, .so, .s, .ll, .ptx or .cubin' build add.tdsl -o add.exe
 expect 0 '' build add.tdsl -o add.o --header add.h
 holds 'the object has its entry' grep -q 'ELF' add.o
 cat >call.c <<'C'
@@ -77,6 +77,43 @@ if command -v ptxas >/dev/null || [ -x /usr/local/cuda/bin/ptxas ]; then
   expect 0 '' build add.tdsl -o add.cubin --target sm_90a
   holds 'a cubin is ELF' grep -q 'ELF' add.cubin
 fi
+
+# ---- libraries, called from C: for this processor, then for a GPU with the driver of the tests
+build_libraries() { # build_libraries ENDING TARGET FUNCTION...
+  local ending=$1 target=$2 function
+  shift 2
+  for function in "$@"; do
+    expect 0 "$function.$ending: " build library.tdsl -e "$function" --target "$target" \
+      -o "$function.$ending" --header "$function.h"
+  done
+}
+compile=(gcc -Wall -Wextra -Werror -I. "-I$here/../..")
+build_libraries so cpu scaled pick windows
+holds 'shared libraries link' "${compile[@]}" "$here/library_cpu.c" ./scaled.so ./pick.so ./windows.so \
+  -Wl,-rpath,"$dir" -o library_cpu
+holds 'and run' ./library_cpu
+holds 'only the functions of the header are exported' test \
+  "$(nm -D --defined-only pick.so | cut -d' ' -f3 | sort | xargs)" = 'pick pick_close pick_message pick_open'
+build_libraries a cpu scaled pick windows
+holds 'archives link' "${compile[@]}" "$here/library_cpu.c" scaled.a pick.a windows.a -lm -lpthread \
+  -o library_cpu
+holds 'and run' ./library_cpu
+fake=$(dirname "$tool")/libfake-cuda.so
+if [ -e "$fake" ]; then
+  for ending in so a; do
+    build_libraries $ending sm_90a twice pick
+    holds "libraries for GPUs link: $ending" "${compile[@]}" "$here/library_cuda.c" ./twice.$ending \
+      ./pick.$ending -lpthread -ldl -Wl,-rpath,"$dir" -o library_cuda
+    holds 'and run with a driver' env TCF_CUDA_LIBRARY="$fake" ./library_cuda
+    holds 'and without one' env TCF_CUDA_LIBRARY=/none/libcuda.so ./library_cuda
+  done
+fi
+expect 2 'calls calls host functions' build library.tdsl -e calls -o calls.so
+printf '#!/bin/sh\nPATH=/none exec "%s" "$@"\n' "$tool" >without_programs
+chmod +x without_programs
+tool=$dir/without_programs expect 3 'a shared library is linked by cc' build library.tdsl -e pick -o none.so
+tool=$dir/without_programs expect 0 'pick.a: code for' build library.tdsl -e pick -o pick.a
+expect 3 'none/x.so' build library.tdsl -e pick -o none/x.so
 
 # ---- programs
 expect 0 '' check add.tdsl

@@ -13,7 +13,7 @@ static str kernel_ptx(tile_fixture *f, const char *name, const char *arch) {
   codegen_options options = {.cpu = str_from(arch), .kind = CODE_ASSEMBLY};
   code out;
   str error;
-  cr_assert(codegen_cuda(&f->arena, f->p, &options, (code){0}, &out, &error), "%.*s",
+  cr_assert(codegen_cuda(&f->arena, f->p, &options, &out, &error), "%.*s",
             STR_FMT(error));
   str ptx = {out.data, (int)out.size};
   nvptx_report r = nvptx_assemble(ptx, arch);
@@ -108,7 +108,7 @@ static str product_ptx(program_test *t, const product_case *c) {
   program *p = lower_to_tiles(&t->arena, ctx.graph, &options);
   codegen_options o = {.cpu = str_from(c->arch), .kind = CODE_ASSEMBLY};
   code out;
-  cr_assert(codegen_cuda(&t->arena, p, &o, (code){0}, &out, &error), "%.*s", STR_FMT(error));
+  cr_assert(codegen_cuda(&t->arena, p, &o, &out, &error), "%.*s", STR_FMT(error));
   arena_free(&scratch);
   return (str){out.data, (int)out.size};
 }

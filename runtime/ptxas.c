@@ -1,0 +1,48 @@
+// PTX to a cubin without a device, by NVIDIA's assembler.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/file.h"
+#include "runtime/tool.h"
+
+enum { CUBIN_LIMIT = 1 << 30 };
+
+bool ptxas_find(char *path, size_t size) {
+  char more[1024];
+  const char *home = getenv("CUDA_HOME");
+  bool known = home && *home;
+  snprintf(more, sizeof more, "%s%s/usr/local/cuda/bin", known ? home : "", known ? "/bin:" : "");
+  return tool_find("ptxas", more, path, size);
+}
+
+static bool assemble(const tool_place *p, char *tool, const char *arch, ptxas_output *out,
+                     error *e) {
+  char option[64], in[320], cubin[320];
+  snprintf(option, sizeof option, "-arch=%s", arch);
+  tool_file(p, "code.ptx", in);
+  tool_file(p, "code.cubin", cubin);
+  char *argv[] = {tool, option, "-v", "-o", cubin, in, NULL};
+  return tool_run(p, argv, &out->log, e) &&
+         (out->cubin = file_read(cubin, CUBIN_LIMIT, &out->size, e));
+}
+
+bool ptxas_run(const char *arch, const char *ptx, size_t size, ptxas_output *out, error *e) {
+  char tool[4096];
+  tool_place p;
+  *out = (ptxas_output){0};
+  if (!ptxas_find(tool, sizeof tool))
+    return error_set(e, ERROR_DEVICE,
+                     "ptxas is not in $PATH, $CUDA_HOME/bin or /usr/local/cuda/bin");
+  if (!tool_place_open(&p, e)) return false;
+  bool ok = tool_write(&p, "code.ptx", ptx, size, e) && assemble(&p, tool, arch, out, e);
+  tool_place_close(&p);
+  if (!ok) ptxas_free(out);
+  return ok;
+}
+
+void ptxas_free(ptxas_output *out) {
+  free(out->cubin);
+  free(out->log);
+  *out = (ptxas_output){0};
+}

@@ -1,0 +1,68 @@
+// Calls libraries that `tcc-fuse build` made for this machine's processor: results, and what is said
+// of calls that are wrong. Prints what fails; tests/cli/run.sh builds and runs it.
+#include <stdio.h>
+#include <string.h>
+
+#include "pick.h"
+#include "scaled.h"
+#include "windows.h"
+
+static int failed;
+
+static void expect(int ok, const char *what, const char *message) {
+  if (ok) return;
+  failed++;
+  printf("%s: %s\n", what, message);
+}
+
+static void rows_are_scaled(void) {
+  enum { N = 37, T = 64 };
+  static float x[N * T], out[N * T];
+  scaled_context *c;
+  expect(!scaled_open(2, &c), "open", scaled_message(c));
+  for (int i = 0; i < N * T; i++) x[i] = 1 + (float)(i % 2);
+  for (int again = 0; again < 3; again++)
+    expect(!scaled(x, out, N, T, c), "scaled", scaled_message(c));
+  for (int i = 0; i < N * T; i++)
+    expect(out[i] == x[i] * 2 / (3 * T / 2), "scaled", "a wrong result");
+  expect(scaled(x, out, N, 6, c) == TCF_CALL_ARGUMENTS &&
+             strstr(scaled_message(c), "T = 6, but the function demands a multiple of 4"),
+         "a size that does not suit", scaled_message(c));
+  expect(scaled(x, out, -1, 4, c) == TCF_CALL_ARGUMENTS &&
+             strstr(scaled_message(c), "N = -1, but the function demands N >= 0"),
+         "a negative size", scaled_message(c));
+  scaled_close(c);
+}
+
+static void bad_indices_are_reported(void) {
+  float table[] = {1, 2, 3, 4, 5, 6}, out[4];
+  int32_t ids[] = {2, 0}, bad[] = {1, 7};
+  pick_context *c;
+  expect(!pick_open(0, &c), "open", pick_message(c));
+  expect(!pick(table, ids, out, 3, 2, 2, c) && out[0] == 5 && out[1] == 6 && out[2] == 1,
+         "pick", pick_message(c));
+  expect(pick(table, bad, out, 3, 2, 2, c) == TCF_CALL_INDEX &&
+             strstr(pick_message(c), "library.tdsl:7:16: index 7 is outside of axis V"),
+         "a bad index", pick_message(c));
+  expect(!pick(table, ids, out, 3, 2, 2, c), "a call after an error", pick_message(c));
+  pick_close(c);
+}
+
+static void windows_have_to_fit(void) {
+  float x[] = {1, 2, 3, 4}, w[] = {1, 1, 1, 1, 1, 1}, out[4];
+  windows_context *c;
+  expect(!windows_open(1, &c), "open", windows_message(c));
+  expect(!windows(x, w, out, 4, 2, c) && out[0] == 3 && out[2] == 7, "windows", windows_message(c));
+  expect(windows(x, w, out, 4, 6, c) == TCF_CALL_ARGUMENTS &&
+             strstr(windows_message(c), "would have a negative size"),
+         "a window that is too long", windows_message(c));
+  windows_close(c);
+}
+
+int main(void) {
+  rows_are_scaled();
+  bad_indices_are_reported();
+  windows_have_to_fit();
+  scaled_close(NULL);
+  return failed != 0;
+}
