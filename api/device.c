@@ -88,25 +88,51 @@ tcf_status tcf_session_device(tcf_session *s, tcf_device_info *info) {
 
 // ---- loading
 
-static bool find_symbol(tcf_session *s, variant *v, const char *suffix, const void **out,
-                        str *why) {
-  const char *name = str_printf(&v->arena, "%s_%s", v->function->name, suffix).ptr;
-  return (*out = jit_symbol(s->jit, v->object, name, &v->arena, why));
+static bool find_symbol(tcf_session *s, arena *a, str function, const device_code *c,
+                        const char *suffix, const void **out, str *why) {
+  const char *name = str_printf(a, "%.*s_%s", STR_FMT(function), suffix).ptr;
+  return (*out = jit_symbol(s->jit, c->object, name, a, why));
 }
 
-tcf_status device_load(tcf_session *s, variant *v) {
+/// Of an object that is loaded.
+static tcf_status find_code(tcf_session *s, arena *a, str function, device_code *c) {
   const void *kernels, *image, *size;
   str why = STR("");
+  if (!find_symbol(s, a, function, c, "kernels", &kernels, &why) ||
+      !find_symbol(s, a, function, c, "image", &image, &why) ||
+      !find_symbol(s, a, function, c, "image_size", &size, &why))
+    return session_fail(s, TCF_INTERNAL, "the compiled code of %.*s cannot be loaded: %.*s",
+                        STR_FMT(function), STR_FMT(why));
+  c->kernels = kernels;
+  c->image = image;
+  c->image_size = *(const int64_t *)size;
+  return TCF_OK;
+}
+
+tcf_status device_code_open(tcf_session *s, arena *a, str function, code object,
+                            device_code *out) {
+  str why = STR("");
+  if (!s->jit) s->jit = jit_new(&why, &s->arena);
+  out->object = s->jit ? jit_load(s->jit, object.data, object.size, a, &why) : NULL;
+  if (!out->object)
+    return session_fail(s, TCF_INTERNAL, "the compiled code of %.*s cannot be loaded: %.*s",
+                        STR_FMT(function), STR_FMT(why));
+  tcf_status status = find_code(s, a, function, out);
+  if (status) device_code_close(s, out);
+  return status;
+}
+
+void device_code_close(tcf_session *s, device_code *c) { jit_unload(s->jit, c->object); }
+
+tcf_status device_load(tcf_session *s, variant *v) {
+  device_code c = {.object = v->object};
   error e;
   cuda_device *d;
   tcf_status status = session_device(s, &d);
+  if (!status) status = find_code(s, &v->arena, str_from(v->function->name), &c);
   if (status) return status;
-  if (!find_symbol(s, v, "kernels", &kernels, &why) || !find_symbol(s, v, "image", &image, &why) ||
-      !find_symbol(s, v, "image_size", &size, &why))
-    return session_fail(s, TCF_INTERNAL, "the compiled code of %s cannot be loaded: %.*s",
-                        v->function->name, STR_FMT(why));
   v->module =
-      cuda_module_compile(d, kernels, image, (size_t) * (const int64_t *)size, session_cache(s), &e);
+      cuda_module_compile(d, c.kernels, c.image, (size_t)c.image_size, session_cache(s), &e);
   if (v->module && v->sites.len) v->errors = cuda_error_word(d, &e);
   if (v->module && (v->errors || !v->sites.len)) return TCF_OK;
   device_unload(s, v);

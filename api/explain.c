@@ -25,7 +25,8 @@ static tcf_status explain_function(explain_args *x, tcf_function *f, strbuf *out
   pass_ctx ctx = {function_specialise(f, &x->arena, sizes), &x->scratch, &options,
                   &x->program->diags};
   if (!ctx.graph->fused) passes_run(&ctx, NULL, 0, NULL, NULL);
-  const explanation *e = graph_explain(&x->arena, ctx.graph, &options);
+  explain_ask *ask = s->target == TARGET_CUDA ? usage_of_kernels : NULL;
+  const explanation *e = graph_explain(&x->arena, ctx.graph, &options, ask, s);
   (x->format == TCF_JSON   ? explain_json
    : x->format == TCF_HTML ? explain_html
                            : explain_text)(e, &x->program->diags, out);
@@ -87,7 +88,7 @@ static tcf_status cost(void *args) {
   pass_options options = session_pass_options(s);
   pass_ctx ctx = {g, &e->scratch, &options, &e->function->program->diags};
   if (!g->fused) passes_run(&ctx, NULL, 0, NULL, NULL);
-  const explanation *x = graph_explain(&e->arena, ctx.graph, &options);
+  const explanation *x = graph_explain(&e->arena, ctx.graph, &options, NULL, NULL);
   e->cost.kernels = x->kernels.len;
   for (int i = 0; i < x->kernels.len; i++) {
     e->cost.bytes_read += x->kernels.data[i].bytes_read;

@@ -91,27 +91,25 @@ static void put_object(header *h, strbuf *out) {
 static tcf_status put_kernels(header *h, strbuf *out) {
   tcf_function *f = h->function;
   tcf_session *s = f->program->session;
-  str why = STR("");
   char *data;
   size_t size;
+  device_code c;
   tcf_status status = tcf_function_object(f, h->sizes, h->nsizes, &data, &size);
   if (status) return status;
-  if (!s->jit) s->jit = jit_new(&why, &s->arena);
-  jit_object *o = s->jit ? jit_load(s->jit, data, size, &h->arena, &why) : NULL;
+  status = device_code_open(s, &h->arena, str_from(f->name), (code){data, size}, &c);
   tcf_text_free(data);
-  str name = str_printf(&h->arena, "%s_kernels", f->name);
-  const tcf_kernel_info *k = o ? jit_symbol(s->jit, o, name.ptr, &h->arena, &why) : NULL;
+  if (status) return status;
   sb_printf(out, "extern const tcf_kernel_info %s_kernels[];\n", f->name);
   sb_printf(out, "extern const char %s_image[];  // PTX text\n", f->name);
   sb_printf(out, "extern const int64_t %s_image_size;\n", f->name);
-  for (int i = 0; k && k[i].name; i++)
+  for (const tcf_kernel_info *k = c.kernels; k->name; k++)
     sb_printf(out,
               "// %s_kernels[%d]: %s, %d words, %d tensor map%s, %d threads, %d bytes of dynamic "
               "shared memory\n",
-              f->name, i, k[i].name, k[i].words, k[i].nmaps, k[i].nmaps == 1 ? "" : "s",
-              k[i].threads, k[i].shared_bytes);
-  if (o) jit_unload(s->jit, o);
-  return k ? TCF_OK : session_fail(s, TCF_INTERNAL, "%.*s", STR_FMT(why));
+              f->name, (int)(k - c.kernels), k->name, k->words, k->nmaps, k->nmaps == 1 ? "" : "s",
+              k->threads, k->shared_bytes);
+  device_code_close(s, &c);
+  return TCF_OK;
 }
 
 // ---- libraries

@@ -20,6 +20,7 @@
 //   library.c    shared libraries and archives
 //   estimate.c   tolerances
 //   explain.c    explanations and costs
+//   usage.c      registers and shared memory of kernels
 #pragma once
 #include "api/signature.h"
 #include "base/fault.h"
@@ -195,6 +196,15 @@ tcf_status report_index_error(const variant *v, int64_t error_site, int64_t inde
 tcf_status session_device(tcf_session *s, cuda_device **out);
 /// The figures of the device, or of the architecture that stands for one.
 tcf_status device_figures(tcf_session *s, target_info *out);
+/// What a host object carries (codegen/abi.h). Loaded by open; close unloads it.
+typedef struct device_code {
+  jit_object *object;
+  const tcf_kernel_info *kernels;
+  const char *image;  // PTX, ended by a zero byte
+  int64_t image_size;
+} device_code;
+tcf_status device_code_open(tcf_session *s, arena *a, str function, code object, device_code *out);
+void device_code_close(tcf_session *s, device_code *c);
 /// Loads the kernels of a variant whose host object is loaded.
 tcf_status device_load(tcf_session *s, variant *v);
 void device_unload(tcf_session *s, variant *v);
@@ -275,6 +285,12 @@ graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes
 /// The same for the sizes of arguments.
 tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, size_t nargs,
                                    arena *a, graph **out);
+
+// ---- usage.c
+
+struct explain_usage;
+/// An explain_ask (passes/explain.h); the context is the session.
+void usage_of_kernels(void *session, arena *a, const struct program *p, struct explain_usage *out);
 
 // ---- saved.c
 

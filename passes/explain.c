@@ -16,6 +16,11 @@ typedef struct explainer {
   double *param_bytes;   // by node id: the most any kernel reads of it
 } explainer;
 
+typedef struct lowered_kernel {
+  const kernel *kernel;  // null: none, or a CPU's
+  const explain_usage *usage;
+} lowered_kernel;
+
 const char *group_kind_name(group_kind k) {
   static const char *const names[] = {"map", "reduce", "contract", "scan", "scatter", "host"};
   return names[k];
@@ -138,9 +143,9 @@ static void add_cost(explainer *x, explain_kernel *k, const group *grp) {
 }
 
 /// With its schedule on a GPU, the kernel's prediction takes the blocks into account.
-static void add_schedule(const explainer *x, explain_kernel *k, const kernel *lowered) {
+static void add_schedule(const explainer *x, explain_kernel *k, const lowered_kernel *lowered) {
   double launch = k->seconds - fmax(k->memory_seconds, k->compute_seconds);
-  k->schedule = explain_kernel_schedule(x->a, lowered, x->t);
+  k->schedule = explain_kernel_schedule(x->a, lowered->kernel, x->t, lowered->usage);
   k->seconds = explain_gpu_seconds(x->t, &k->schedule, k->memory_seconds, k->compute_seconds, launch);
   k->roof_share = k->seconds > 0 ? k->roof_seconds / k->seconds : 0;
 }
@@ -232,7 +237,7 @@ static void add_edges(const explainer *x, explain_kernel *k) {
   }
 }
 
-static void add_kernel(explainer *x, const group *grp, const kernel *lowered) {
+static void add_kernel(explainer *x, const group *grp, const lowered_kernel *lowered) {
   explain_kernel k = {.number = grp->kernel, .kind = grp->kind, .what = list_ops(x->a, grp)};
   const node *center = grp->anchor           ? grp->anchor
                        : grp->reductions.len ? grp->reductions.data[0]
@@ -249,7 +254,7 @@ static void add_kernel(explainer *x, const group *grp, const kernel *lowered) {
   add_buffers(x, &k, grp);
   add_edges(x, &k);
   add_cost(x, &k, grp);
-  if (lowered) add_schedule(x, &k, lowered);
+  if (lowered->kernel) add_schedule(x, &k, lowered);
   add_limits(x, &k);
   x->e->bytes += k.bytes_read + k.bytes_written;
   x->e->flops += k.flops;
@@ -267,22 +272,27 @@ static void add_assumptions(const explainer *x) {
   }
 }
 
-/// On a GPU, the kernel of each group; null: it has none.
-static const kernel **lowered_kernels(const explainer *x, const group *groups, int count,
-                                      const pass_options *options) {
-  const kernel **kernels = arena_array(x->a, const kernel *, count);
+/// On a GPU, the kernel of each group; without one it has none.
+static lowered_kernel *lowered_kernels(const explainer *x, const group *groups, int count,
+                                       const pass_options *options, explain_ask *ask, void *ctx) {
+  lowered_kernel *kernels = arena_array(x->a, lowered_kernel, count);
   if (!x->t->sm) return kernels;
   const program *p = lower_to_tiles(x->a, x->g, options);
+  explain_usage *usages = arena_array(x->a, explain_usage, p->kernels.len);
+  if (ask) ask(ctx, x->a, p, usages);
   for (int i = 0, step = 0; i < count; i++) {
     if (group_is_empty(x->g, &groups[i])) continue;
-    if (p->steps.data[step].kind == STEP_KERNEL) kernels[i] = p->kernels.data[p->steps.data[step].kernel];
+    const struct step *s = &p->steps.data[step];
+    if (s->kind == STEP_KERNEL)
+      kernels[i] = (lowered_kernel){p->kernels.data[s->kernel], &usages[s->kernel]};
     do step++;
     while (step < p->steps.len && p->steps.data[step].part);
   }
   return kernels;
 }
 
-explanation *graph_explain(arena *a, const graph *g, const pass_options *options) {
+explanation *graph_explain(arena *a, const graph *g, const pass_options *options,
+                           explain_ask *ask, void *ctx) {
   explanation *e = arena_new(a, explanation);
   *e = (explanation){.function = g->name, .target = target_or_default(options)};
   explainer x = {.a = a, .g = g, .t = e->target, .e = e};
@@ -296,8 +306,8 @@ explanation *graph_explain(arena *a, const graph *g, const pass_options *options
   add_assumptions(&x);
   for (int i = 0; i < g->outputs.len; i++)
     e->needed_bytes += node_bytes(g, g->outputs.data[i].value);
-  const kernel **lowered = lowered_kernels(&x, groups, count, options);
-  for (int i = 0; i < count; i++) add_kernel(&x, &groups[i], lowered[i]);
+  const lowered_kernel *lowered = lowered_kernels(&x, groups, count, options, ask, ctx);
+  for (int i = 0; i < count; i++) add_kernel(&x, &groups[i], &lowered[i]);
   for (int i = 0; i < g->nparams; i++) e->needed_bytes += x.param_bytes[i];
   return e;
 }

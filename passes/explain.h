@@ -24,17 +24,30 @@ typedef struct explain_edge {
   int other_kernel;        // of the producer when not fused; -1 a parameter or none
 } explain_edge;
 
+/// What the device's compiler made of a kernel.
+typedef struct explain_usage {
+  str source;  // "the driver", "ptxas"; empty: not known
+  int registers;
+  int spilled_bytes;     // of a thread: spills and stack
+  int64_t shared_bytes;  // of a block
+  str unknown;           // why not, where it was asked for
+} explain_usage;
+
+/// Asks for all kernels of a program; everything is allocated in a.
+typedef void explain_ask(void *ctx, arena *a, const program *p, explain_usage *by_kernel);
+
 /// How a kernel runs on a GPU.
 typedef struct explain_schedule {
   int threads;           // of a block; 0: not a GPU's kernel
   int producer_threads;  // further ones, which copy operands
   int64_t tiles;         // of the grid
   int64_t shared_bytes;  // on-chip buffers of a block
-  int resident;          // blocks on a multiprocessor, by threads and on-chip memory
+  int resident;          // blocks on a multiprocessor, by threads, on-chip memory, and registers if known
   bool persistent;       // blocks stay and walk the tiles
   double occupancy;      // share of a multiprocessor's threads
   const char *unit;      // what multiplies in a contraction, or null
   str layout;            // who holds what, as in the tile IR
+  explain_usage usage;
 } explain_schedule;
 
 typedef struct explain_kernel {
@@ -74,15 +87,19 @@ typedef struct explanation {
 
 const char *group_kind_name(group_kind k);
 
-/// The schedule of a kernel of tile IR, with sizes that are symbols as estimated.
-explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target_info *t);
+/// The schedule of a kernel of tile IR, with sizes that are symbols as estimated. usage: null or
+/// without a source where it is not known.
+explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target_info *t,
+                                         const explain_usage *usage);
 /// Time of a kernel with this schedule, given what its traffic and its arithmetic take at full
 /// speed.
 double explain_gpu_seconds(const target_info *t, const explain_schedule *s, double memory,
                            double compute, double launch);
 
-/// Explains a fused graph; everything is allocated in a.
-explanation *graph_explain(arena *a, const graph *g, const pass_options *options);
+/// Explains a fused graph; everything is allocated in a. ask(ctx, ...) is called for kernels of a
+/// GPU; null: what its compiler makes of them is of no interest.
+explanation *graph_explain(arena *a, const graph *g, const pass_options *options,
+                           explain_ask *ask, void *ctx);
 /// `files` gives names and lines to positions; null leaves them out.
 void explain_text(const explanation *e, const diag_list *files, strbuf *out);
 void explain_json(const explanation *e, const diag_list *files, strbuf *out);

@@ -10,5 +10,7 @@ void explain_put_position(strbuf *out, const diag_list *files, span at, bool wit
 void explain_put_totals(strbuf *out, const explanation *e);
 /// "2048 blocks of 256 threads, 8 on a multiprocessor (100% of its threads), 33 kB on chip, mma"
 void explain_put_schedule(strbuf *out, const explain_schedule *s);
+/// "40 a thread, none spilled; by ptxas", or "not known: there is no device, and ptxas is not ..."
+void explain_put_usage(strbuf *out, const explain_usage *u);
 const char *explain_role_note(explain_role role);
 const char *explain_bound_text(explain_bound b);

@@ -67,19 +67,34 @@ static str layout_text(arena *a, const kernel *k) {
   return (str){text.ptr + begin, end - begin};
 }
 
+/// Registers are given to whole warps, 256 at a time, from the quarter of the multiprocessor that
+/// the warp runs on.
+static int64_t blocks_by_registers(const target_info *t, int threads, int registers) {
+  enum { WARP = 32, UNIT = 256, QUARTERS = 4 };
+  if (!registers) return INT64_MAX;
+  int of_warp = (registers * WARP + UNIT - 1) / UNIT * UNIT;
+  int warps = t->registers_per_core / QUARTERS / of_warp * QUARTERS;
+  return warps / ((threads + WARP - 1) / WARP);
+}
+
 static int resident_blocks(const target_info *t, const explain_schedule *s) {
   enum { MOST = 32, RESERVED = 1024 };  // per multiprocessor; bytes that each block takes besides
   int threads = s->threads + s->producer_threads;
   int64_t by_threads = t->threads_per_core / threads;
   int64_t by_memory = t->l1_bytes / (s->shared_bytes + RESERVED);
+  int64_t by_registers = blocks_by_registers(t, threads, s->usage.registers);
   int64_t n = by_threads < by_memory ? by_threads : by_memory;
+  if (by_registers < n) n = by_registers;
   return n > MOST ? MOST : n < 1 ? 1 : (int)n;
 }
 
-explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target_info *t) {
+explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target_info *t,
+                                         const explain_usage *usage) {
   explain_schedule s = {.threads = k->threads, .producer_threads = 32 * k->producer_warps};
   s.tiles = grid_tiles(k);
   s.shared_bytes = shared_bytes(k, &k->body, 1);
+  if (usage) s.usage = *usage;
+  if (s.usage.source.len) s.shared_bytes = s.usage.shared_bytes;
   s.resident = resident_blocks(t, &s);
   if (k->blocks_per_sm && s.resident > k->blocks_per_sm) s.resident = k->blocks_per_sm;
   s.persistent = k->blocks_per_sm > 0;
@@ -116,4 +131,15 @@ void explain_put_schedule(strbuf *out, const explain_schedule *s) {
     sb_puts(out, " on chip");
   }
   if (s->unit) sb_printf(out, ", %s", s->unit);
+}
+
+void explain_put_usage(strbuf *out, const explain_usage *u) {
+  if (!u->source.len) {
+    sb_printf(out, "not known: %.*s", STR_FMT(u->unknown));
+    return;
+  }
+  sb_printf(out, "%d a thread, ", u->registers);
+  if (u->spilled_bytes) sb_printf(out, "%d bytes of it spilled", u->spilled_bytes);
+  else sb_puts(out, "none spilled");
+  sb_printf(out, "; by %.*s", STR_FMT(u->source));
 }

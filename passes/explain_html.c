@@ -127,6 +127,12 @@ static void put_schedule(strbuf *out, const explain_schedule *s) {
   sb_puts(out, "</td><td><code>");
   put_escaped(out, s->layout);
   sb_puts(out, "</code></td></tr>\n");
+  if (!s->usage.source.len && !s->usage.unknown.len) return;
+  strbuf usage = sb_new(out->arena);
+  explain_put_usage(&usage, &s->usage);
+  sb_puts(out, "<tr><th>registers</th><td colspan=\"2\">");
+  put_escaped(out, sb_str(&usage));
+  sb_puts(out, "</td></tr>\n");
 }
 
 static void put_kernel(strbuf *out, const explanation *e, const diag_list *files,

@@ -62,13 +62,23 @@ static void set_costs(json_t *o, const explain_kernel *k) {
                       k->measured_seconds > 0 ? json_real(k->measured_seconds) : json_null());
 }
 
+static void set_usage(json_t *o, const explain_usage *u) {
+  bool known = u->source.len;
+  json_object_set_new(o, "registers", known ? json_integer(u->registers) : json_null());
+  json_object_set_new(o, "spilled_bytes", known ? json_integer(u->spilled_bytes) : json_null());
+  json_object_set_new(o, "registers_by", known ? text(u->source) : json_null());
+  json_object_set_new(o, "registers_unknown", u->unknown.len ? text(u->unknown) : json_null());
+}
+
 static json_t *schedule(const explain_schedule *s) {
   if (!s->threads) return json_null();
-  return json_pack("{s:i, s:i, s:I, s:b, s:I, s:i, s:f, s:o, s:o}", "threads", s->threads,
+  json_t *o = json_pack("{s:i, s:i, s:I, s:b, s:I, s:i, s:f, s:o, s:o}", "threads", s->threads,
                    "producer_threads", s->producer_threads, "tiles", (json_int_t)s->tiles,
                    "persistent", s->persistent, "shared_bytes", (json_int_t)s->shared_bytes,
                    "resident_blocks", s->resident, "occupancy", s->occupancy, "unit",
                    s->unit ? json_string(s->unit) : json_null(), "layout", text(s->layout));
+  set_usage(o, &s->usage);
+  return o;
 }
 
 static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {

@@ -8,6 +8,7 @@
 //     writes     %9 bf16[N, H] 3.1 MB (intermediate)
 //     costs      2.4 GFLOP, 8.6 MB, 281 flop/byte: compute bound, predicted 12 ms, 100% of roof
 //     schedule   1024 blocks of 256 threads ...     on a GPU
+//     registers  40 a thread, none spilled; by ptxas
 //     layout     M:128 = t8@4 r2 t4@32 t2@128, ...
 //     fused      dot %4 -> add %5: epilogue, saves 12.6 MB                     3:12 -> 3:24
 //     not fused  ...
@@ -48,6 +49,11 @@ static void put_schedule(strbuf *out, const explain_schedule *s) {
   put_heading(out, "schedule");
   explain_put_schedule(out, s);
   sb_putc(out, '\n');
+  if (s->usage.source.len || s->usage.unknown.len) {
+    put_heading(out, "registers");
+    explain_put_usage(out, &s->usage);
+    sb_putc(out, '\n');
+  }
   if (!s->layout.len) return;
   put_heading(out, "layout");
   sb_printf(out, "%.*s\n", STR_FMT(s->layout));

@@ -46,3 +46,29 @@ void ptxas_free(ptxas_output *out) {
   free(out->log);
   *out = (ptxas_output){0};
 }
+
+/// The number before `words` in the text up to `end`; 0: it is not there.
+static int number_before(const char *text, const char *end, const char *words) {
+  const char *at = strstr(text, words);
+  if (!at || at > end) return 0;
+  while (at > text && at[-1] == ' ') at--;
+  while (at > text && at[-1] >= '0' && at[-1] <= '9') at--;
+  return atoi(at);
+}
+
+// ptxas info    : Compiling entry function 'softmax_0' for 'sm_90a'
+// ptxas info    : Function properties for softmax_0
+//     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+// ptxas info    : Used 32 registers, used 1 barriers, 4096 bytes smem
+bool ptxas_usage_of(const ptxas_output *out, const char *kernel, ptxas_usage *usage) {
+  char name[256];
+  snprintf(name, sizeof name, "entry function '%s'", kernel);
+  const char *begin = out->log ? strstr(out->log, name) : NULL;
+  if (!begin) return false;
+  const char *end = strstr(begin + 1, "entry function '");
+  if (!end) end = begin + strlen(begin);
+  *usage = (ptxas_usage){number_before(begin, end, "registers"),
+                         number_before(begin, end, "bytes stack frame"),
+                         number_before(begin, end, "bytes smem")};
+  return usage->registers > 0;
+}

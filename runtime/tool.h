@@ -37,6 +37,14 @@ bool ptxas_find(char *path, size_t size);
 bool ptxas_run(const char *arch, const char *ptx, size_t size, ptxas_output *out, error *e);
 void ptxas_free(ptxas_output *out);
 
+/// What the log says of a kernel.
+typedef struct ptxas_usage {
+  int registers;
+  int stack_bytes;   // per thread, spills among them
+  int shared_bytes;  // static
+} ptxas_usage;
+bool ptxas_usage_of(const ptxas_output *out, const char *kernel, ptxas_usage *usage);
+
 // ---- linking (runtime/link.c)
 
 typedef struct link_object {

@@ -240,6 +240,9 @@ expect 2 'did you mean dce?' opt several.tdsl --passes=dcee
 expect 2 '--to is graph, fused' opt several.tdsl --to=tiles
 expect 0 'softmax' explain several.tdsl -e softmax --dim N=64 --dim T=1000
 expect 0 '"kernels"' explain several.tdsl --format=json
+for format in text json html; do
+  expect 0 'registers' explain add.tdsl --target cuda:sm_90a --format=$format
+done
 expect 0 '' explain several.tdsl -o told.txt
 holds 'explain -o writes a file' test -s told.txt
 expect 0 '</body></html>' explain several.tdsl --format=html

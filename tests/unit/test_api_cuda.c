@@ -502,6 +502,23 @@ Test(api_cuda, tensor_maps_are_made_once) {
   close_rig(&r);
 }
 
+Test(api_cuda, explain_asks_the_driver_for_registers) {
+  rig r;
+  open_rig(&r);
+  char *told;
+  const tcf_size n = {"N", 1000};
+  cr_assert_eq(tcf_program_explain(r.p, "twice", &n, 1, TCF_TEXT, &told), TCF_OK, "%s",
+               tcf_session_message(r.s));
+  cr_expect(strstr(told, "registers  40 a thread, none spilled; by the driver"), "%s", told);
+  tcf_text_free(told);
+  r.fake->fail("cuModuleLoadDataEx", 2, 218);
+  cr_assert_eq(tcf_program_explain(r.p, "twice", &n, 1, TCF_TEXT, &told), TCF_OK);
+  cr_expect(strstr(told, "registers  not known: loading kernels twice_0: ptxas fatal: line 7"), "%s",
+            told);
+  tcf_text_free(told);
+  close_rig(&r);
+}
+
 Test(api_cuda, times_are_the_devices) {
   rig r;
   open_rig(&r);

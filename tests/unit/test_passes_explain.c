@@ -24,7 +24,7 @@ static explanation *explain(diag_list *files, const char *text) {
   module m = {.arena = &A};
   cr_assert(module_parse(&A, files, file, &m));
   graph *g = run_pass(&A, m.graphs.data[0], "fuse", false);
-  return graph_explain(&A, g, NULL);
+  return graph_explain(&A, g, NULL, NULL, NULL);
 }
 
 Test(passes_explain, bytes_and_flops_are_those_of_the_kernels) {
@@ -98,7 +98,7 @@ Test(passes_explain, kernels_of_a_gpu_show_their_schedule) {
   pass_options options = {.target = &gpu_target};
   pass_ctx ctx = {m.graphs.data[0], &scratch, &options, &files};
   passes_run(&ctx, NULL, 0, NULL, NULL);
-  explanation *e = graph_explain(&A, ctx.graph, &options);
+  explanation *e = graph_explain(&A, ctx.graph, &options, NULL, NULL);
   strbuf out = sb_new(&A);
   explain_text(e, &files, &out);
   const explain_schedule *dot = &e->kernels.data[0].schedule, *rows = &e->kernels.data[1].schedule;
@@ -109,6 +109,41 @@ Test(passes_explain, kernels_of_a_gpu_show_their_schedule) {
   cr_expect(rows->occupancy > 0 && rows->occupancy <= 1);
   cr_expect(strstr(out.data, "  schedule   "), "%s", out.data);
   cr_expect(strstr(out.data, "  layout     "), "%s", out.data);
+  arena_free(&scratch);
+}
+
+/// As a compiler that needs many registers.
+static void many_registers(void *ctx, arena *a, const program *p, explain_usage *by_kernel) {
+  (void)ctx, (void)a;
+  for (int i = 0; i < p->kernels.len; i++)
+    by_kernel[i] = (explain_usage){
+        .source = STR("a guess"), .registers = 129, .spilled_bytes = 8, .shared_bytes = 512};
+}
+
+Test(passes_explain, registers_limit_the_resident_blocks) {
+  diag_list files = {.arena = &A};
+  module m = {.arena = &A};
+  cr_assert(module_parse(&A, &files, diag_add_file(&files, STR("mlp.ir"), str_from(mlp_text)), &m));
+  arena scratch = {0};
+  pass_options options = {.target = &gpu_target};
+  pass_ctx ctx = {m.graphs.data[0], &scratch, &options, &files};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  explanation *e = graph_explain(&A, ctx.graph, &options, many_registers, NULL);
+  for (int i = 0; i < e->kernels.len; i++) {
+    const explain_schedule *s = &e->kernels.data[i].schedule;
+    // 136 a thread are given, 4352 a warp: 3 warps in each quarter of 16384.
+    int warps = 12, blocks = warps / (s->threads / 32);
+    cr_expect_eq(s->resident, blocks > 1 ? blocks : 1);
+    cr_expect_eq(s->shared_bytes, 512);
+  }
+  strbuf out = sb_new(&A), json = sb_new(&A), html = sb_new(&A);
+  explain_text(e, &files, &out);
+  explain_json(e, &files, &json);
+  explain_html(e, &files, &html);
+  cr_expect(strstr(out.data, "registers  129 a thread, 8 bytes of it spilled; by a guess"), "%s",
+            out.data);
+  cr_expect(strstr(json.data, "\"registers\": 129"), "%s", json.data);
+  cr_expect(strstr(html.data, "129 a thread"), "%s", html.data);
   arena_free(&scratch);
 }
 
