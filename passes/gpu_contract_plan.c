@@ -171,7 +171,8 @@ static bool too_wide(int extent, int64_t size, int least) {
   return extent > least && extent >= 2 * size;
 }
 
-static void choose_tile(const kbuild *b, gpu_dot *d, int64_t outer) {
+/// Sets the tile and gives its seconds. Tiles below `offer_below` are offered as alternatives.
+static double choose_among(const kbuild *b, gpu_dot *d, int64_t outer, double offer_below) {
   const tile *list = d->unit == DOT_WGMMA ? wgmma_tiles
                      : d->unit == DOT_MMA ? mma_tiles
                                           : fma_tiles;
@@ -179,15 +180,16 @@ static void choose_tile(const kbuild *b, gpu_dot *d, int64_t outer) {
               : d->unit == DOT_MMA ? (int)(sizeof mma_tiles / sizeof *mma_tiles)
                                    : (int)(sizeof fma_tiles / sizeof *fma_tiles);
   int64_t m = contract_size(b, d->p.rows), n = contract_size(b, d->p.lanes);
-  int want_m = (int)schedule_option(b->l, "m", 0), want_n = (int)schedule_option(b->l, "n", 0);
+  int want_m = (int)schedule_given(b->l, "m", 0), want_n = (int)schedule_given(b->l, "n", 0);
   double best = 0;
   for (int i = 0; i < count; i++) {
     tile t = d->unit == DOT_FMA ? fma_tile(b, d, list[i]) : list[i];
     bool wanted = (!want_m || t.bm == want_m) && (!want_n || t.bn == want_n);
     bool wide = too_wide(t.bm, m, d->unit == DOT_WGMMA ? 64 : 16) || too_wide(t.bn, n, 8);
     bool narrow = t.bn < n && n <= 32;  // the large operand would be read several times
-    double seconds = tile_seconds(b, d, &t, outer);
-    seconds *= (wanted ? 1 : 1e3) * (wide || narrow ? 1.5 : 1);
+    double seconds = tile_seconds(b, d, &t, outer) * (wide || narrow ? 1.5 : 1);
+    if (seconds < offer_below) schedule_offer(b->l, "m=%d,n=%d", t.bm, t.bn);
+    seconds *= wanted ? 1 : 1e3;
     if (best > 0 && seconds >= best * 0.995) continue;
     best = seconds;
     d->bm = t.bm;
@@ -197,6 +199,13 @@ static void choose_tile(const kbuild *b, gpu_dot *d, int64_t outer) {
     d->warps_m = t.warps_m;
     d->warps_n = t.warps_n;
   }
+  return best;
+}
+
+/// The tile that the model likes most; those that it does not find much slower are alternatives.
+static void choose_tile(const kbuild *b, gpu_dot *d, int64_t outer) {
+  double best = choose_among(b, d, outer, 0);
+  choose_among(b, d, outer, 1.5 * best);
 }
 
 static int64_t outer_tiles(const kbuild *b, const contract_plan *p) {

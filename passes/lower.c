@@ -121,9 +121,35 @@ bool lower_is_empty(const lower *l, const node *n) {
   return false;
 }
 
+/// For schedule_choices: the alternatives that follow are of this kernel. Gives their first.
+static int note_kernel(lower *l, const group *grp) {
+  schedule_choices *c = l->options->choices;
+  l->number = grp->kernel;
+  return c ? c->alternatives.len : 0;
+}
+
+/// Equal kernels are tried together: alternatives of the first are kept. Those of further parts of a
+/// group are few rows', and not tried.
+static void note_equal(lower *l, int kernel, int offered, int part) {
+  schedule_choices *c = l->options->choices;
+  if (!c) return;
+  if (part) {
+    c->alternatives.len = offered;
+    return;
+  }
+  int first = l->number;
+  for (int i = 0; i < c->kernels.len; i++)
+    if (c->shared.data[i] == kernel) first = c->same_as.data[i];
+  if (first != l->number) c->alternatives.len = offered;
+  vec_push(l->a, &c->shared, kernel);
+  vec_push(l->a, &c->kernels, l->number);
+  vec_push(l->a, &c->same_as, first);
+}
+
 /// True: there is another part.
 static bool add_kernel_part(lower *l, const group *grp, int part) {
   kbuild b;
+  int offered = note_kernel(l, grp);
   kb_init(&b, l, grp, "");
   b.part = part;
   if (l->target->sm)
@@ -137,6 +163,7 @@ static bool add_kernel_part(lower *l, const group *grp, int part) {
   s.sites = b.sites.data;
   s.site_axes = b.site_axes.data;
   s.kernel = share_kernel(l, b.k);
+  note_equal(l, s.kernel, offered, part);
   vec_push(l->a, &l->p->steps, s);
   return b.more;
 }

@@ -19,6 +19,7 @@ typedef struct lower {
   const pass_options *options;
   const target_info *target;
   program *p;
+  int number;            // of the kernel that is built, as in `explain`
   int *buffer_of;        // node id -> its first buffer, -1 none
   int_vec *outputs_of;  // node id -> output buffers it is returned in
   map kernels;           // text without the name -> kernel number + 1
@@ -144,8 +145,11 @@ void kb_prefetch_stores(kbuild *b, const tregion *stores, int kernel_axis, int64
                         int64_t larger_than);
 
 // schedule.c: sizes of tiles
-/// An integer from --schedule "key=value,...", or `otherwise`.
+/// An integer from --schedule "key=value,...", or `otherwise`. What is near is an alternative.
 int64_t schedule_option(const lower *l, const char *key, int64_t otherwise);
+/// The same, where alternatives are offered by the caller.
+int64_t schedule_given(const lower *l, const char *key, int64_t otherwise);
+void schedule_offer(const lower *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /// The same, down to a power of two.
 int schedule_power(const lower *l, const char *key, int otherwise);
 /// Grid extents for kernel axes (outermost first) so that one grid tile has about `elements`

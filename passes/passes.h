@@ -21,12 +21,26 @@ typedef struct target_info {
   double tensor_flops_per_second;  // f16, bf16 with f32 sums, whole device
 } target_info;
 
+/// Another choice that a schedule could make for a kernel.
+typedef struct schedule_alternative {
+  int kernel;  // its number, as in `explain`
+  str items;   // "m=128,n=64"
+} schedule_alternative;
+
+/// What lower_to_tiles could have done otherwise, for who tries it.
+typedef struct schedule_choices {
+  vec(schedule_alternative) alternatives;  // of kernels that are the first of their kind
+  vec(int) kernels, same_as;  // by kernel: its number, and that of the first equal one
+  vec(int) shared;            // by kernel: which of the program's it is
+} schedule_choices;
+
 typedef struct pass_options {
   bool fast_math;      // reassociation and friends; else only exact rewrites
   bool deterministic;
   bool unchecked;
   const target_info *target;
   str schedule;        // overrides "key=value,..." for the lowering
+  schedule_choices *choices;  // filled by lower_to_tiles; null: not wanted
 } pass_options;
 
 typedef struct pass_ctx {
@@ -66,6 +80,9 @@ bool passes_run(pass_ctx *ctx, const pass_info *const *list, int n, pass_observe
 /// Whether "key=value,..." names keys that lower_to_tiles knows with values that it takes; else
 /// *error says what it takes (static text).
 bool schedule_check(str text, str *error);
+/// The schedule with an alternative for all kernels that are equal to its own.
+str schedule_with(arena *a, str schedule, const schedule_choices *c,
+                  const schedule_alternative *alternative);
 
 /// Fused graph to tile IR: a kernel per group with a schedule from the cost model, structurally
 /// equal kernels shared, temps placed in the arena. Panics on a graph that the fuse pass did

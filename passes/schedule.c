@@ -1,4 +1,5 @@
-// Overrides of schedules from the command line, "key=value,...", and grids of a given grain.
+// Overrides of schedules, "key=value,...", of all kernels or ("3.key=value") of one; what could have
+// been chosen otherwise; and grids of a given grain.
 #include <stdlib.h>
 
 #include "passes/lower.h"
@@ -86,10 +87,22 @@ static const struct schedule_key *find_key(str name) {
   return NULL;
 }
 
+/// "3.rows" is `rows` of kernel 3; *kernel is -1 for a key of all kernels.
+static str split_key(str key, int *kernel) {
+  int digits = 0;
+  int64_t number = 0;
+  while (digits < key.len && digits < 9 && key.ptr[digits] >= '0' && key.ptr[digits] <= '9')
+    number = 10 * number + key.ptr[digits++] - '0';
+  bool one = digits > 0 && digits < key.len && key.ptr[digits] == '.';
+  *kernel = one ? (int)number : -1;
+  return one ? (str){key.ptr + digits + 1, key.len - digits - 1} : key;
+}
+
 bool schedule_check(str text, str *error) {
   str name, value;
   for (int at = 0; next_item(text, &at, &name, &value);) {
-    const struct schedule_key *key = find_key(name);
+    int kernel;
+    const struct schedule_key *key = find_key(split_key(name, &kernel));
     int64_t v;
     *error = str_from(key ? key->refused : unknown_key);
     if (!key || !read_value(key, value, &v)) return false;
@@ -98,12 +111,85 @@ bool schedule_check(str text, str *error) {
   return true;
 }
 
-int64_t schedule_option(const lower *l, const char *wanted, int64_t otherwise) {
+/// The first item that is for this kernel.
+static bool given(const lower *l, const char *wanted, int64_t *v) {
   str name, value;
+  for (int at = 0; next_item(l->options->schedule, &at, &name, &value);) {
+    int kernel;
+    str key = split_key(name, &kernel);
+    if ((kernel < 0 || kernel == l->number) && str_eqz(key, wanted) &&
+        read_value(find_key(key), value, v))
+      return true;
+  }
+  return false;
+}
+
+// ---- alternatives
+
+void schedule_offer(const lower *l, const char *format, ...) {
+  schedule_choices *c = l->options->choices;
+  if (!c) return;
+  va_list args;
+  va_start(args, format);
+  str items = str_vprintf(l->a, format, args);
+  va_end(args);
+  for (int i = 0; i < c->alternatives.len; i++)
+    if (c->alternatives.data[i].kernel == l->number && str_eq(c->alternatives.data[i].items, items))
+      return;
+  vec_push(l->a, &c->alternatives, (schedule_alternative){l->number, items});
+}
+
+/// What is near a value that was chosen: all others of a few, else half and twice of it. Nothing is
+/// half of 0, which says that something is not done; of a count one and two are next.
+static void offer_near(const lower *l, const struct schedule_key *key, int64_t chosen) {
+  enum { FEW = 3, COUNT = 64 };
+  if (key->most - key->least < FEW) {
+    for (int64_t v = key->least; v <= key->most; v++)
+      if (v != chosen) schedule_offer(l, "%s=%lld", key->name, (long long)v);
+    return;
+  }
+  int64_t near[] = {chosen ? chosen / 2 : 1, chosen ? 2 * chosen : 2};
+  for (int i = 0; i < 2 && (chosen || key->most <= COUNT); i++)
+    if (near[i] >= key->least && near[i] <= key->most && near[i] > 0)
+      schedule_offer(l, "%s=%lld", key->name, (long long)near[i]);
+}
+
+int64_t schedule_given(const lower *l, const char *wanted, int64_t otherwise) {
   int64_t v;
-  for (int at = 0; next_item(l->options->schedule, &at, &name, &value);)
-    if (str_eqz(name, wanted) && read_value(find_key(name), value, &v)) return v;
-  return otherwise;
+  return given(l, wanted, &v) ? v : otherwise;
+}
+
+int64_t schedule_option(const lower *l, const char *wanted, int64_t otherwise) {
+  int64_t v = schedule_given(l, wanted, otherwise);
+  offer_near(l, find_key(str_from(wanted)), v);
+  return v;
+}
+
+/// The text without the items that `by` has.
+static void put_others(strbuf *out, str text, str by) {
+  str name, value, other, unused;
+  for (int at = 0; next_item(text, &at, &name, &value);) {
+    bool replaced = false;
+    for (int i = 0; next_item(by, &i, &other, &unused);) replaced |= str_eq(name, other);
+    if (!replaced)
+      sb_printf(out, "%s%.*s=%.*s", out->len ? "," : "", STR_FMT(name), STR_FMT(value));
+  }
+}
+
+str schedule_with(arena *a, str schedule, const schedule_choices *c,
+                  const schedule_alternative *alternative) {
+  strbuf items = sb_new(a), all = sb_new(a);
+  str name, value;
+  for (int i = 0; i < c->kernels.len; i++) {
+    if (c->same_as.data[i] != alternative->kernel) continue;
+    for (int at = 0; next_item(alternative->items, &at, &name, &value);)
+      sb_printf(&items, "%s%d.%.*s=%.*s", items.len ? "," : "", c->kernels.data[i], STR_FMT(name),
+                STR_FMT(value));
+  }
+  put_others(&all, schedule, sb_str(&items));
+  if (all.len && items.len) sb_putc(&all, ',');
+  sb_put(&all, sb_str(&items));
+  return sb_str(&all);
 }
 
 int schedule_power(const lower *l, const char *wanted, int otherwise) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "gpu_target.h"
 #include "passes/passes.h"
 
 static target_info machine(int cores) {
@@ -124,5 +125,88 @@ Test(lower_schedule, squares_fetch_the_lines_they_will_write) {
   cr_assert(mentions(&a, transposed(&a, 4001, 4099), fetch));
   cr_assert_not(mentions(&a, transposed(&a, 100, 100), fetch), "all in cache");
   cr_assert_not(mentions(&a, transposed(&a, 2000, 2000), fetch), "stored past the caches");
+  arena_free(&a);
+}
+
+// ---- what could be chosen otherwise
+
+// Kernel 0 is a product, kernel 1 sums its rows.
+static const char product_and_sums[] =
+    "graph @f(%x: bf16[N, K], %w: bf16[K, M]) {\n"
+    "  axis N = 4096\n  axis K = 4096\n  axis M = 4096\n"
+    "  %2 = dot %x, %w over K : f32[N, M]\n  %3 = sum %2 over M : f32[N]\n"
+    "  return %2, %3\n}\n";
+
+typedef struct choosing {
+  arena arena, scratch;
+  diag_list diags;
+  module m;
+  schedule_choices choices;
+} choosing;
+
+static program *choose(choosing *c, const char *text, const char *schedule) {
+  pass_options options = {.target = &gpu_target, .schedule = str_from(schedule)};
+  c->diags.arena = &c->arena;
+  uint32_t file = diag_add_file(&c->diags, STR("test.ir"), str_from(text));
+  cr_assert(module_parse(&c->arena, &c->diags, file, &c->m), "%s does not parse", text);
+  pass_ctx ctx = {c->m.graphs.data[0], &c->scratch, &options, &c->diags};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  options.choices = &c->choices;
+  return lower_to_tiles(&c->arena, ctx.graph, &options);
+}
+
+static const schedule_alternative *offered(const choosing *c, int kernel, const char *items) {
+  for (int i = 0; i < c->choices.alternatives.len; i++) {
+    const schedule_alternative *one = &c->choices.alternatives.data[i];
+    if (one->kernel == kernel && str_eqz(one->items, items)) return one;
+  }
+  return NULL;
+}
+
+Test(lower_schedule, a_product_offers_tiles_that_the_model_finds_near) {
+  choosing c = {0};
+  choose(&c, product_and_sums, "");
+  cr_expect(offered(&c, 0, "m=128,n=192"));
+  cr_expect_not(offered(&c, 0, "m=64,n=8"), "the model knows it to be slow");
+  cr_expect(offered(&c, 0, "stages=6") && offered(&c, 0, "unit=1"));
+  cr_expect(offered(&c, 1, "threads=256") || offered(&c, 1, "threads=512"));
+  arena_free(&c.arena);
+  arena_free(&c.scratch);
+}
+
+Test(lower_schedule, keys_with_a_number_are_for_one_kernel) {
+  static const char *const schedules[] = {"", "1.threads=64", "threads=64", "0.threads=64",
+                                          "1.threads=64,threads=512"};
+  choosing c[5] = {0};
+  str texts[5];
+  for (int i = 0; i < 5; i++) {
+    strbuf out = sb_new(&c[0].arena);
+    program_print(choose(&c[i], product_and_sums, schedules[i]), &out);
+    texts[i] = sb_str(&out);
+  }
+  cr_expect_not(str_eq(texts[0], texts[1]));
+  cr_expect(str_eq(texts[1], texts[2]));
+  cr_expect(str_eq(texts[0], texts[3]), "a product has no use for it");
+  cr_expect(str_eq(texts[1], texts[4]), "the first counts");
+  str error;
+  cr_expect(schedule_check(STR("0.m=64,17.rows=2"), &error));
+  cr_expect_not(schedule_check(STR("0.rowz=2"), &error));
+  cr_expect_not(schedule_check(STR("m.rows=2"), &error));
+  for (int i = 5; i-- > 0;) arena_free(&c[i].arena), arena_free(&c[i].scratch);
+}
+
+Test(lower_schedule, an_alternative_is_for_all_equal_kernels) {
+  arena a = {0};
+  schedule_choices c = {0};
+  int kernels[] = {0, 1, 4}, same_as[] = {0, 1, 0};
+  for (int i = 0; i < 3; i++) {
+    vec_push(&a, &c.kernels, kernels[i]);
+    vec_push(&a, &c.same_as, same_as[i]);
+  }
+  str s = schedule_with(&a, STR("0.m=64,1.rows=2,4.m=64"), &c,
+                        &(schedule_alternative){0, STR("m=128,n=8")});
+  cr_expect_str_eq(str_z(&a, s), "1.rows=2,0.m=128,0.n=8,4.m=128,4.n=8");
+  s = schedule_with(&a, STR(""), &c, &(schedule_alternative){1, STR("rows=4")});
+  cr_expect_str_eq(str_z(&a, s), "1.rows=4");
   arena_free(&a);
 }
