@@ -113,17 +113,23 @@ static tcf_status choose_results(call *c) {
   return TCF_OK;
 }
 
-static tcf_status run_compiled(call *c, variant *v) {
+invocation call_invocation(const call *c, arena *a, variant *v, tensor *const *results) {
   const signature *sig = &c->function->sig;
   invocation in = {.variant = v,
-                   .pointers = arena_array(&c->arena, void *, sig->nparams + sig->nresults),
-                   .symbols = arena_array(&c->arena, int64_t, v->symbols.len)};
+                   .pointers = arena_array(a, void *, sig->nparams + sig->nresults),
+                   .symbols = arena_array(a, int64_t, v->symbols.len)};
   for (int i = 0; i < sig->nparams; i++) in.pointers[i] = c->used[i]->data;
-  for (int i = 0; i < sig->nresults; i++) in.pointers[sig->nparams + i] = c->targets[i]->data;
+  for (int i = 0; i < sig->nresults; i++) in.pointers[sig->nparams + i] = results[i]->data;
   for (int k = 0; k < v->symbols.len; k++)
     in.symbols[k] = c->sizes[signature_symbol(sig, v->symbols.data[k])];
   in.arena_bytes = v->arena_size(in.symbols);
   in.scratch_bytes = v->scratch_size(in.symbols);
+  return in;
+}
+
+static tcf_status run_compiled(call *c, variant *v) {
+  const signature *sig = &c->function->sig;
+  invocation in = call_invocation(c, &c->arena, v, c->targets);
   bool direct = !c->waits;
   for (int i = 0; i < sig->nparams; i++) direct &= !c->copies[i];
   if (direct) recall_keep(c->function, &in, c->args, c->targets);
@@ -138,9 +144,13 @@ static tcf_status run_call(void *args_) {
   call *c = args_;
   tcf_session *s = c->function->program->session;
   tcf_status status = bind(c);
+  c->tunes = s->flags & TCF_AUTOTUNE && s->target < TARGET_INTERP && c->function->graph &&
+             !c->borrowed;
   if (!status) status = choose_arguments(c);
   if (!status && !c->prepare_only) status = choose_results(c);
   variant *v;
+  if (!status && c->tunes && !variant_is_made(c->function, c->used, c->sizes))
+    status = autotune(c);
   if (!status) status = variant_for(c->function, c->used, c->sizes, &v);
   if (!status && !c->prepare_only) status = host_check(s, v);
   if (status || c->prepare_only) return status;

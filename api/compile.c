@@ -43,12 +43,12 @@ tcf_status session_target(tcf_session *s, const target_info **out) {
   return TCF_OK;
 }
 
-pass_options session_pass_options(tcf_session *s) {
+pass_options session_pass_options(tcf_session *s, str schedule) {
   return (pass_options){.fast_math = s->flags & TCF_FAST_MATH,
                         .deterministic = s->flags & TCF_DETERMINISTIC,
                         .unchecked = s->flags & TCF_UNCHECKED,
                         .target = s->figures,
-                        .schedule = s->schedule};
+                        .schedule = schedule};
 }
 
 static codegen_options code_options(const tcf_session *s, codegen_options wanted) {
@@ -73,8 +73,7 @@ static str figures_identity(tcf_session *s) {
                     (long long)t->shared_per_block, (long long)t->l2_bytes, t->bytes_per_second);
 }
 
-/// Everything besides the graph that the object depends on. Empty: do not cache.
-static str identity(tcf_session *s) {
+str session_identity(tcf_session *s) {
   if (s->identity.len || !s->cache_wanted) return s->identity;
   str build = build_identity(&s->arena);
   if (!build.len) return build;
@@ -82,8 +81,9 @@ static str identity(tcf_session *s) {
   bool cuda = s->target == TARGET_CUDA;
   str code = (cuda ? codegen_cuda_identity : codegen_cpu_identity)(&s->arena, &options);
   str runs = cuda ? figures_identity(s) : str_printf(&s->arena, "threads %d", s->threads);
+  unsigned flags = s->flags & (TCF_DETERMINISTIC | TCF_FAST_MATH | TCF_UNCHECKED);
   s->identity = str_printf(&s->arena, "%s %.*s %.*s flags %u %.*s schedule %.*s", tcf_version(),
-                           STR_FMT(build), STR_FMT(code), s->flags, STR_FMT(runs),
+                           STR_FMT(build), STR_FMT(code), flags, STR_FMT(runs),
                            STR_FMT(s->schedule));
   return s->identity;
 }
@@ -192,6 +192,13 @@ static void set_strides(graph *g, const tensor *const *args) {
   }
 }
 
+graph *variant_graph(const tcf_function *f, arena *a, const tensor *const *args,
+                     const int64_t *sizes) {
+  graph *g = function_specialise(f, a, sizes);
+  set_strides(g, args);
+  return g;
+}
+
 /// Which variant: the sizes it is compiled for and the strides that are not row-major.
 static str variant_key(const tcf_function *f, arena *a, const tensor *const *args,
                        const int64_t *sizes) {
@@ -217,9 +224,10 @@ struct program *verified_tiles(arena *a, const graph *g, const pass_options *opt
   return p;
 }
 
-struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const graph *g) {
+struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const graph *g,
+                              str schedule) {
   arena scratch = {0};
-  pass_options options = session_pass_options(s);
+  pass_options options = session_pass_options(s, schedule);
   pass_ctx ctx = {graph_copy(a, g), &scratch, &options, diags};
   passes_run(&ctx, NULL, 0, NULL, NULL);
   arena_free(&scratch);
@@ -271,7 +279,8 @@ static tcf_status compile(tcf_session *s, variant *v, arena *a, const cache_key 
   tcf_status status = session_target(s, &info);  // for the interpreter of tiles
   if (status) return status;
   struct program *p = v->function->tile;
-  if (!p) p = session_lower(s, &v->function->program->diags, a, v->specialised);
+  if (!p)
+    p = session_lower(s, &v->function->program->diags, a, v->specialised, v->schedule);
   variant_describe(v, p);
   if (s->target == TARGET_INTERP_TILE) return v->tiles = p, TCF_OK;
   code object;
@@ -290,7 +299,9 @@ typedef struct build_args {
   variant *variant;
   const tensor *const *args;
   const int64_t *sizes;
-  arena work;  // of the compilation, freed after it
+  const str *schedule;  // null: what is known of the graph
+  bool keep;            // the object, on disk
+  arena work;           // of the compilation, freed after it
 } build_args;
 
 /// Host functions of the graph interpreter: the graph says which it calls.
@@ -308,12 +319,13 @@ static tcf_status build(void *args_) {
   const tcf_function *f = v->function;
   arena *kept = s->target == TARGET_INTERP_TILE ? &v->arena : &args->work;
   if (f->graph) {
-    v->specialised = function_specialise(f, &v->arena, args->sizes);
-    if (s->target >= TARGET_INTERP) {
+    bool code = s->target < TARGET_INTERP;
+    v->specialised = variant_graph(f, &v->arena, code ? args->args : NULL, args->sizes);
+    if (!code) {
+      v->schedule = s->schedule;
       if (s->target == TARGET_INTERP) return describe_calls(v), TCF_OK;
       return compile(s, v, kept, NULL);
     }
-    set_strides(v->specialised, args->args);
     for (int k = 0; k < v->specialised->symbols.len; k++)
       vec_push(&v->arena, &v->symbols, v->specialised->symbols.data[k]);
   } else {
@@ -326,10 +338,14 @@ static tcf_status build(void *args_) {
   tcf_status status = session_target(s, &info);
   if (!status) status = check_cache(s);
   if (status) return status;
-  str who = f->graph ? identity(s) : STR("");
+  if (f->graph)
+    v->schedule = args->schedule ? str_dup(&v->arena, *args->schedule)
+                                 : tuned_schedule(s, v->specialised);
+  str who = f->graph && args->keep ? session_identity(s) : STR("");
   if (!who.len) return compile(s, v, kept, NULL);
   strbuf text = sb_new(&args->work);
   graph_print(v->specialised, &text);
+  sb_printf(&text, "schedule %.*s", STR_FMT(v->schedule));
   cache_key key = cache_key_of(who.ptr, (size_t)who.len, text.data, (size_t)text.len);
   return load_cached(s, v, &key) ? TCF_OK : compile(s, v, kept, &key);
 }
@@ -342,22 +358,36 @@ void variant_free(tcf_session *s, variant *v) {
   free(v);
 }
 
+static tcf_status make_variant(tcf_function *f, const tensor *const *args, const int64_t *sizes,
+                               const str *schedule, bool keep, variant **out) {
+  tcf_session *s = f->program->session;
+  variant *v = calloc(1, sizeof *v);
+  if (!v) return session_fail(s, TCF_NO_MEMORY, "out of memory");
+  v->function = f;
+  build_args b = {s, v, args, sizes, schedule, keep, {0}};
+  tcf_status status = session_guard(s, build, &b);
+  arena_free(&b.work);
+  if (status) variant_free(s, v);
+  else *out = v;
+  return status;
+}
+
+tcf_status variant_new(tcf_function *f, const tensor *const *args, const int64_t *sizes,
+                       str schedule, variant **out) {
+  return make_variant(f, args, sizes, &schedule, false, out);
+}
+
+bool variant_is_made(const tcf_function *f, const tensor *const *args, const int64_t *sizes) {
+  return map_get(&f->variants, variant_key(f, &f->program->arena, args, sizes));
+}
+
 tcf_status variant_for(tcf_function *f, const tensor *const *args, const int64_t *sizes,
                        variant **out) {
-  tcf_session *s = f->program->session;
   str key = variant_key(f, &f->program->arena, args, sizes);
   variant *v = map_get(&f->variants, key);
   if (!v) {
-    v = calloc(1, sizeof *v);
-    if (!v) return session_fail(s, TCF_NO_MEMORY, "out of memory");
-    v->function = f;
-    build_args b = {s, v, args, sizes, {0}};
-    tcf_status status = session_guard(s, build, &b);
-    arena_free(&b.work);
-    if (status) {
-      variant_free(s, v);
-      return status;
-    }
+    tcf_status status = make_variant(f, args, sizes, NULL, true, &v);
+    if (status) return status;
     map_put(&f->program->arena, &f->variants, key, v);
   }
   *out = v;

@@ -13,7 +13,8 @@ typedef struct emission {
   arena arena, scratch;
   const pass_info *passes[MAX_PASSES];
   int npasses;  // -1: the pipeline
-  char *text;   // malloc'd
+  str schedule;  // of the function
+  char *text;    // malloc'd
   size_t size;
 } emission;
 
@@ -61,7 +62,7 @@ static void show_after(void *ctx, const pass_info *pass, graph *g) {
 static graph *run_passes(emission *e, graph *g) {
   tcf_session *s = e->program->session;
   if (e->npasses == 0 || (e->npasses < 0 && g->fused)) return g;
-  pass_options options = session_pass_options(s);
+  pass_options options = session_pass_options(s, s->schedule);
   pass_ctx ctx = {g, &e->scratch, &options, &e->program->diags};
   passes_run(&ctx, e->npasses < 0 ? NULL : e->passes, e->npasses,
              e->options->after_pass ? show_after : NULL, e);
@@ -69,6 +70,7 @@ static graph *run_passes(emission *e, graph *g) {
 }
 
 static graph *graph_of(emission *e, tcf_function *f) {
+  tcf_session *s = e->program->session;
   int64_t sizes[f->sig.nsymbols + 1];
   e->status = function_sizes(f, e->options->sizes, e->options->nsizes, sizes);
   if (e->status) return NULL;
@@ -76,6 +78,8 @@ static graph *graph_of(emission *e, tcf_function *f) {
   bool any = false;
   for (int k = 0; k < f->sig.nsymbols; k++) any |= sizes[k] >= 0;
   graph *g = any ? function_specialise(f, &e->arena, sizes) : graph_copy(&e->arena, f->graph);
+  bool runs = e->npasses < 0 && e->options->stage > TCF_STAGE_FUSED;
+  e->schedule = runs ? tuned_schedule(s, g) : s->schedule;
   return run_passes(e, g);
 }
 
@@ -110,7 +114,7 @@ static void emit_function(emission *e, tcf_function *f, strbuf *out, bool first)
                                f->name);
       return;
     }
-    pass_options options = session_pass_options(s);
+    pass_options options = session_pass_options(s, e->schedule);
     p = verified_tiles(&e->arena, g, &options);
   }
   if (stage == TCF_STAGE_TILE)

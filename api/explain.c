@@ -21,9 +21,9 @@ static tcf_status explain_function(explain_args *x, tcf_function *f, strbuf *out
   int64_t sizes[f->sig.nsymbols + 1];
   tcf_status status = function_sizes(f, x->sizes, x->nsizes, sizes);
   if (status) return status;
-  pass_options options = session_pass_options(s);
-  pass_ctx ctx = {function_specialise(f, &x->arena, sizes), &x->scratch, &options,
-                  &x->program->diags};
+  graph *g = function_specialise(f, &x->arena, sizes);
+  pass_options options = session_pass_options(s, tuned_schedule(s, g));
+  pass_ctx ctx = {g, &x->scratch, &options, &x->program->diags};
   if (!ctx.graph->fused) passes_run(&ctx, NULL, 0, NULL, NULL);
   explain_ask *ask = s->target == TARGET_CUDA ? usage_of_kernels : NULL;
   const explanation *e = graph_explain(&x->arena, ctx.graph, &options, ask, s);
@@ -85,7 +85,7 @@ static tcf_status cost(void *args) {
   tcf_status status = function_specialise_for(e->function, e->args, e->nargs, &e->arena, &g);
   if (!status) status = session_target(s, &info);
   if (status) return status;
-  pass_options options = session_pass_options(s);
+  pass_options options = session_pass_options(s, s->schedule);
   pass_ctx ctx = {g, &e->scratch, &options, &e->function->program->diags};
   if (!g->fused) passes_run(&ctx, NULL, 0, NULL, NULL);
   const explanation *x = graph_explain(&e->arena, ctx.graph, &options, NULL, NULL);

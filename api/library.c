@@ -34,7 +34,8 @@ static tcf_status lower(library_args *l, graph **specialised, struct program **o
   *specialised = NULL;
   if (f->tile) return *out = f->tile, TCF_OK;
   *specialised = function_specialise(f, &l->arena, sizes);
-  *out = session_lower(s, &f->program->diags, &l->arena, *specialised);
+  *out = session_lower(s, &f->program->diags, &l->arena, *specialised,
+                       tuned_schedule(s, *specialised));
   return TCF_OK;
 }
 

@@ -179,6 +179,8 @@ static tcf_status set_options(void *args_) {
   s->parallel_user = o.parallel_user;
   s->diagnostic = o.diagnostic;
   s->diagnostic_user = o.diagnostic_user;
+  s->trial = o.trial;
+  s->trial_user = o.trial_user;
   if (o.schedule) s->schedule = str_dup(&s->arena, str_from(o.schedule));
   s->cache_default_dir = !o.cache_dir;
   s->cache_wanted = !o.cache_dir || *o.cache_dir;

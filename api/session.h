@@ -11,6 +11,7 @@
 //   staging.c    arguments and results of calls on a device
 //   dlpack.c     tensors from and to other libraries
 //   measure.c    times on a device
+//   autotune.c   schedules by trial
 //   compile.c    variants: specialise, run the passes, lower, generate, load
 //   saved.c      what a cached object needs to know besides its code
 //   host.c       host functions
@@ -61,6 +62,9 @@ struct tcf_session {
   target_info *figures;
   str identity;
   map externs;  // name -> host_entry
+  map tuned;    // of autotune.c: key -> str
+  tcf_trial_callback trial;
+  void *trial_user;
   call_memory memory, scratch;
   cuda_device *device;
   call_memory device_arena;
@@ -117,6 +121,7 @@ typedef struct step_place {
 typedef struct variant {
   tcf_function *function;
   arena arena;
+  str schedule;           // that it was compiled with
   graph *specialised;     // null for tile IR text
   struct program *tiles;  // TARGET_INTERP_TILE and tile IR text
   vec(site) sites;
@@ -230,7 +235,7 @@ typedef struct call {
   tensor **made;        // by result: new tensors; for the caller, or freed after the call
   tensor **fresh;       // by result, on devices: tensors of the host for the caller
   int64_t *sizes;
-  bool prepare_only;
+  bool prepare_only, tunes;
   bool waits;     // results or arguments in the host's memory: the call is over when it returns
   bool borrowed;  // a caller's stream
   void *stream;
@@ -239,6 +244,17 @@ typedef struct call {
 /// TCF_WRONG_USE when the tensor is missing or not of the value's type and rank.
 tcf_status call_check_value(const call *c, const char *what, const sig_value *v, const tensor *t);
 bool call_overlaps(const call *c, const tensor *t, int result);
+
+/// What runs the variant on the call's arguments; results: by result.
+invocation call_invocation(const call *c, arena *a, variant *v, tensor *const *results);
+
+// ---- autotune.c
+
+/// Looks for the best schedule of a call that is about to be compiled, unless it is known already.
+tcf_status autotune(call *c);
+/// The session's schedule, with what trials found for this specialised graph.
+str tuned_schedule(tcf_session *s, const graph *g);
+void session_keep_schedule(tcf_session *s, const cache_key *key, str schedule);
 
 // ---- staging.c
 
@@ -266,13 +282,20 @@ cache *session_cache(tcf_session *s);
 tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p,
                            codegen_options wanted, code *out);
 /// The pipeline and the lowering of a copy of the graph.
-struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const graph *g);
+struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const graph *g,
+                              str schedule);
 
 /// The variant for these sizes and strides, compiled when there is none.
 tcf_status variant_for(tcf_function *f, const tensor *const *args, const int64_t *sizes,
                        variant **out);
 void variant_free(tcf_session *s, variant *v);
-pass_options session_pass_options(tcf_session *s);
+/// Everything besides the graph that the object depends on. Empty: do not cache.
+str session_identity(tcf_session *s);
+/// A variant that is the caller's, with this schedule, of which nothing is kept on disk.
+tcf_status variant_new(tcf_function *f, const tensor *const *args, const int64_t *sizes,
+                       str schedule, variant **out);
+bool variant_is_made(const tcf_function *f, const tensor *const *args, const int64_t *sizes);
+pass_options session_pass_options(tcf_session *s, str schedule);
 /// The figures of the target for the cost models (those of the host for the interpreters).
 tcf_status session_target(tcf_session *s, const target_info **out);
 /// lower_to_tiles, verified: panics with the report when the lowering broke a rule.
@@ -282,6 +305,9 @@ struct program *verified_tiles(arena *a, const graph *g, const pass_options *opt
 /// gets a negative size.
 tcf_status function_check_sizes(const tcf_function *f, const int64_t *sizes);
 graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes);
+/// Specialised on sizes, and on strides that are not row-major (args null: on none).
+graph *variant_graph(const tcf_function *f, arena *a, const tensor *const *args,
+                     const int64_t *sizes);
 /// The same for the sizes of arguments.
 tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, size_t nargs,
                                    arena *a, graph **out);

@@ -58,7 +58,7 @@ static tcf_status stage_for_compiling(call *c, int i) {
 static tcf_status stage_argument(call *c, cuda_device *d, int i, bool row_major) {
   const tensor *t = c->used[i] = c->args[i];
   const sig_value *v = &c->function->sig.params[i];
-  if (c->prepare_only && !t->device) return stage_for_compiling(c, i);
+  if (c->prepare_only && !c->tunes && !t->device) return stage_for_compiling(c, i);
   if (!t->device && c->borrowed) return on_host(c, "argument", v);
   bool compact = !t->device || !tensor_is_aligned(t) || (row_major && !tensor_is_contiguous(t));
   if (!compact && is_placed(t)) return TCF_OK;

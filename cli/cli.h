@@ -60,7 +60,7 @@ const command *find_command(const char *name);
 /// TCF_CACHE_DIR are the defaults.
 typedef struct common {
   const char *target, *threads, *cache_dir, *schedule, *function;
-  bool no_cache, deterministic, fast_math, unchecked, flush_denormals;
+  bool no_cache, autotune, deterministic, fast_math, unchecked, flush_denormals;
   strings dims;
 } common;
 

@@ -102,7 +102,7 @@ static int compare(run_state *r, tcf_session *reference, size_t i, const tcf_ten
 
 static int check(run_state *r) {
   common c = r->options->common;
-  c.deterministic = c.fast_math = false;
+  c.deterministic = c.fast_math = c.autotune = false;
   tcf_session *s;
   tcf_program *p;
   int status = open_session(&c, "interp", &s);
@@ -162,6 +162,8 @@ int run_command(int argc, char **argv) {
        "of --check (default: from the roundings of the program)", &o.tolerance},
       {"--bench", 0, OPTION_FLAG, NULL, "measure the call and the roofline", &o.bench},
       COMMON_OPTIONS(o.common),
+      {"--autotune", 0, OPTION_FLAG, NULL, "find schedules by trial, and keep them in the cache",
+       &o.common.autotune},
       {"--flush-denormals", 0, OPTION_FLAG, NULL, "denormal numbers count as zero",
        &o.common.flush_denormals},
       {"--cache-dir", 0, OPTION_VALUE, "DIR", "where compiled code is kept", &o.common.cache_dir},

@@ -102,8 +102,24 @@ enum {
   /** Denormal operands and results count as zero while compiled code runs. */
   TCF_FLUSH_DENORMALS = 8,
   /** Diagnostics are rendered with ANSI colours. */
-  TCF_COLOR = 16
+  TCF_COLOR = 16,
+  /** Schedules by trial: the first call or tcf_prepare for new sizes or strides times alternatives to
+   *  what the cost model chose, on its arguments, and keeps the fastest whose results agree, in the
+   *  session and in the cache directory. Later compilations of the same take it, with this flag or
+   *  without. It takes seconds to minutes. Items of `schedule` stay as they are. */
+  TCF_AUTOTUNE = 32
 };
+
+/** A schedule that was tried. Everything in it lives until the callback returns. */
+typedef struct tcf_trial {
+  const char *function;
+  int number;           /* 0: the cost model's choice */
+  const char *schedule; /* items beyond those of the options; "" for 0 */
+  double seconds;       /* median of a call; 0: it did not come to that */
+  double best_seconds;  /* of the schedule that is the best so far */
+  const char *outcome;  /* "taken", "slower", "its results differ", ... */
+} tcf_trial;
+typedef void (*tcf_trial_callback)(void *user, const tcf_trial *trial);
 
 /** Zero-initialise (`tcf_options o = {0}; o.size = sizeof o;`); zero means the default. */
 typedef struct tcf_options {
@@ -126,6 +142,9 @@ typedef struct tcf_options {
   void *parallel_user;
   /** Schedule overrides "key=value,...", for experiments; NULL: the cost model decides. */
   const char *schedule;
+  /** With TCF_AUTOTUNE: told of each trial. It calls nothing here. */
+  tcf_trial_callback trial;
+  void *trial_user;
 } tcf_options;
 
 /** options NULL: all defaults. On failure (no memory, a bad target name or size field) *session is

@@ -375,6 +375,14 @@ for command in 'run --dim N=2 --dim M=2' 'opt --to=tile' explain; do
   expect 2 'grid is from 1 to' $command add.tdsl --schedule=vectors=2,grid=many
 done
 expect 0 ': ok' run add.tdsl --dim N=2 --dim M=2 --schedule=vectors=2,grid=64 --check
+expect 0 ': ok' run add.tdsl --dim N=2 --dim M=2 --schedule=0.vectors=2,7.grid=64 --check
+expect 2 'schedule: an item is KEY=NUMBER' explain add.tdsl --schedule=0.gird=64
+# ---- schedules by trial
+expect 0 "autotune softmax: 0: " run several.tdsl -e softmax --dim N=64 --dim T=512 --autotune --check
+holds 'trials are told' grep -qE 'autotune softmax: 1: 0\..*=.*(slower|taken) \(best' err.txt
+holds 'and the winner is right' grep -q ': ok' out.txt
+expect 0 ': ok' run several.tdsl -e softmax --dim N=64 --dim T=512 --autotune --check
+holds 'what was found is kept' test ! -s err.txt
 for key in $("$tool" explain add.tdsl --schedule=x=1 2>&1 | sed 's/.*keys //'); do
   holds "docs/command-line.md has the schedule key $key" \
     grep -q "^| .$key. |" "$here/../../docs/command-line.md"

@@ -63,16 +63,13 @@ static struct {
 __attribute__((format(printf, 2, 3))) static cu_result note(const char *name, const char *format,
                                                             ...) {
   va_list args;
+  char line[512];
   va_start(args, format);
-  size_t room = LOG_BYTES - fake.used;
-  int n = snprintf(fake.log + fake.used, room, "%s ", name);
-  n += vsnprintf(fake.log + fake.used + n, room - (size_t)n, format, args);
+  int n = snprintf(line, sizeof line, "%s ", name);
+  vsnprintf(line + n, sizeof line - (size_t)n, format, args);
   va_end(args);
-  if (fake.used + (size_t)n + 2 < LOG_BYTES) {
-    fake.used += (size_t)n;
-    fake.log[fake.used++] = '\n';
-    fake.log[fake.used] = 0;
-  }
+  if (fake.used + sizeof line + 1 < LOG_BYTES)
+    fake.used += (size_t)sprintf(fake.log + fake.used, "%s\n", line);
   if (!fake.fail_times || strcmp(name, fake.fail_name)) return 0;
   fake.fail_times--;
   return fake.fail_result;
@@ -91,11 +88,12 @@ static void fail(const char *name, int times, int result) {
   fake.fail_times = times;
   fake.fail_result = result;
 }
+static void spend(float milliseconds) { fake.clock += milliseconds; }
 static int alive(void) { return fake.alive; }
 
 EXPORT const fake_cuda *fake_cuda_control(void);
 const fake_cuda *fake_cuda_control(void) {
-  static const fake_cuda control = {play, read_log, clear, fail, alive};
+  static const fake_cuda control = {play, read_log, clear, fail, spend, alive};
   return &control;
 }
 

@@ -31,6 +31,7 @@ typedef struct rig {
   int64_t n;  // elements of x * 2
   int64_t words[16];
   int bad_index;  // -1: none
+  int n_block;    // threads of the last block, where they are played
 } rig;
 
 /// Plays x * 2 for any kernel of one input and one output; a gather's check fails on request.
@@ -517,6 +518,76 @@ Test(api_cuda, explain_asks_the_driver_for_registers) {
             told);
   tcf_text_free(told);
   close_rig(&r);
+}
+
+// ---- schedules by trial
+
+/// x * 2 takes a time that follows from the threads of a block; with 32 it is wrong.
+static void play_timed(void *ctx, const char *name, const unsigned char *params, size_t size,
+                       unsigned grid, unsigned block, unsigned shared) {
+  rig *r = ctx;
+  play(ctx, name, params, size, grid, block, shared);
+  float *out = (void *)(uintptr_t)r->words[KERNEL_SYMBOLS + 1];
+  if (block == 32) out[0] += 1;
+  r->fake->spend(block == 32 ? 1 : block == 64 ? 2 : block == 128 ? 5 : 9);
+  r->n_block = (int)block;
+}
+
+typedef struct trials {
+  int count, taken;
+  bool refused;
+  char last[64];
+} trials;
+
+static void note_trial(void *user, const tcf_trial *t) {
+  trials *seen = user;
+  seen->count++;
+  seen->refused |= !strcmp(t->outcome, "its results differ") && strstr(t->schedule, "threads=32");
+  if (strcmp(t->outcome, "taken")) return;
+  seen->taken++;
+  snprintf(seen->last, sizeof seen->last, "%s", t->schedule);
+}
+
+/// A call of x * 2 on 16384 elements in a session of its own; gives the threads of its blocks.
+static int block_of_a_call(const char *cache_dir, unsigned flags, const char *schedule,
+                           trials *seen) {
+  enum { N = 16384 };
+  rig r;
+  open_rig_in(&r, "cuda", cache_dir);
+  tcf_session_free(r.s);
+  tcf_options o = {.size = sizeof o, .target = "cuda", .cache_dir = cache_dir, .flags = flags,
+                   .schedule = schedule, .trial = note_trial, .trial_user = seen};
+  cr_assert_eq(tcf_session_new(&o, &r.s), TCF_OK);
+  cr_assert_eq(tcf_program_load(r.s, "test.tdsl", text, strlen(text), &r.p), TCF_OK);
+  r.fake->play(play_timed, &r);
+  r.n = N;
+  tcf_tensor *x = there(&r, N), *y = NULL;
+  cr_assert_eq(call(&r, "twice", x, &y), TCF_OK, "%s", tcf_session_message(r.s));
+  expect_twice(x, y);
+  tcf_tensor_free(x);
+  tcf_tensor_free(y);
+  int block = r.n_block;
+  close_rig(&r);
+  return block;
+}
+
+Test(api_cuda, schedules_are_found_by_trial_and_kept) {
+  char directory[] = "/tmp/tcf-tune-XXXXXX", command[64];
+  trials seen = {0}, again = {0};
+  cr_assert(mkdtemp(directory));
+  int model = block_of_a_call(directory, 0, NULL, &seen);
+  cr_expect_eq(seen.count, 0);
+  cr_expect_neq(model, 64);
+  cr_expect_eq(block_of_a_call(directory, TCF_AUTOTUNE, NULL, &seen), 64, "%s", seen.last);
+  cr_expect(seen.count > 3 && seen.taken > 0, "%d trials, %d taken", seen.count, seen.taken);
+  cr_expect(strstr(seen.last, "0.threads=64"), "%s", seen.last);
+  cr_expect(seen.refused, "a schedule with wrong results was not refused");
+  cr_expect_eq(block_of_a_call(directory, 0, NULL, &again), 64);
+  cr_expect_eq(block_of_a_call(directory, TCF_AUTOTUNE, NULL, &again), 64);
+  cr_expect_eq(again.count, 0, "what is kept is tried again");
+  cr_expect_eq(block_of_a_call(directory, 0, "threads=128", &again), 128);
+  snprintf(command, sizeof command, "rm -r %s", directory);
+  cr_assert_eq(system(command), 0);
 }
 
 Test(api_cuda, times_are_the_devices) {
