@@ -71,6 +71,7 @@ tcf_status tcf_session_device(tcf_session *s, tcf_device_info *info) {
   tcf_status status = session_target(s, &t);
   if (status) return status;
   const cuda_info *d = s->device ? cuda_device_info(s->device) : NULL;
+  cuda_spent spent = s->device ? cuda_device_spent(s->device) : (cuda_spent){0};
   tcf_device_info out = {.size = info->size,
                          .ordinal = s->ordinal,
                          .multiprocessors = t->cores,
@@ -79,7 +80,9 @@ tcf_status tcf_session_device(tcf_session *s, tcf_device_info *info) {
                          .shared_bytes = t->shared_per_block,
                          .bytes_per_second = t->bytes_per_second,
                          .flops_per_second = t->flops_per_second * t->cores,
-                         .tensor_flops_per_second = t->tensor_flops_per_second};
+                         .tensor_flops_per_second = t->tensor_flops_per_second,
+                         .start_seconds = spent.start,
+                         .kernel_seconds = spent.kernels};
   snprintf(out.name, sizeof out.name, "%s", d ? d->name : "no device");
   snprintf(out.arch, sizeof out.arch, "%.*s", STR_FMT(s->cpu));
   memcpy(info, &out, info->size < sizeof out ? info->size : sizeof out);

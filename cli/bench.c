@@ -30,7 +30,7 @@ void print_time(const char *label, double seconds) {
 }
 
 int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **results, int threads,
-          double ready_seconds) {
+          const ready_times *ready) {
   size_t n = tcf_function_results(f);
   const tcf_tensor *const *args = (const tcf_tensor *const *)in->tensors;
   double *times = malloc(sizeof *times * MOST_RUNS);
@@ -58,7 +58,7 @@ int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **result
   printf("bench %s: ", tcf_function_name(f));
   print_time("median", median);
   print_time(", best", times[0]);
-  print_time("; ready in", ready_seconds);
+  print_time("; ready in", ready->seconds);
   printf("; %d runs, %d thread%s, %d kernel%s\n", runs, threads, threads == 1 ? "" : "s",
          cost.kernels, cost.kernels == 1 ? "" : "s");
   printf("  %.4g GB/s (%.4g MB moved), %.4g GFLOP/s (%.4g Mflop)\n", bytes / median * 1e-9,

@@ -90,7 +90,7 @@ static void print_kernels(device_bench *b) {
         k.blocks_per_multiprocessor, k.blocks_per_multiprocessor == 1 ? "" : "s");
 }
 
-static tcf_status measure(device_bench *b, const tcf_device_info *d, double ready) {
+static tcf_status measure(device_bench *b, const tcf_device_info *d, const ready_times *ready) {
   static double warm[MOST], cold[MOST];
   const tcf_tensor *const *args = (const tcf_tensor *const *)b->args;
   int runs, cold_runs;
@@ -113,7 +113,11 @@ static tcf_status measure(device_bench *b, const tcf_device_info *d, double read
   print_time(", best", warm[0]);
   print_time(", cold cache", cold[cold_runs / 2]);
   print_time("; host", host);
-  print_time("; ready in", ready);
+  print_time("; ready in", ready->seconds);
+  print_time(" (the driver's start", ready->start);
+  print_time(", its kernels", ready->kernels);
+  print_time(", ours", ready->seconds - ready->start - ready->kernels);
+  putchar(')');
   printf("; %d runs, %d kernel%s\n", runs, cost.kernels, cost.kernels == 1 ? "" : "s");
   printf("  %s: %.4g GB/s (%.4g MB moved; cold %.4g GB/s), %.4g TFLOP/s (%.4g Mflop)\n", d->name,
          bytes / median * 1e-9, bytes * 1e-6, bytes / cold[cold_runs / 2] * 1e-9,
@@ -129,10 +133,10 @@ static tcf_status measure(device_bench *b, const tcf_device_info *d, double read
 }
 
 int bench_device(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **results,
-                 const tcf_device_info *d, double ready_seconds) {
+                 const tcf_device_info *d, const ready_times *ready) {
   device_bench b = {.session = s, .function = f};
   tcf_status status = make_tensors(&b, in, results);
-  if (!status) status = measure(&b, d, ready_seconds);
+  if (!status) status = measure(&b, d, ready);
   free_tensors(&b);
   return report(s, status);
 }

@@ -128,12 +128,16 @@ void print_result(const tcf_function *f, size_t i, const tcf_tensor *t);
 
 // ---- measuring (cli/bench.c, cli/bench_device.c, cli/roofline.c)
 
-/// ready_seconds: what compiling or loading from the cache took.
+/// What compiling or loading from the cache took.
+typedef struct ready_times {
+  double seconds;
+  double start, kernels;  // of it, a device's driver: to start, to compile and load kernels
+} ready_times;
 int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **results, int threads,
-          double ready_seconds);
+          const ready_times *ready);
 /// The same on the session's CUDA device.
 int bench_device(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **results,
-                 const tcf_device_info *device, double ready_seconds);
+                 const tcf_device_info *device, const ready_times *ready);
 /// "LABEL 12.3 us"
 void print_time(const char *label, double seconds);
 typedef struct roofline {

@@ -26,7 +26,7 @@ typedef struct run_state {
   tcf_tensor **results;
   size_t nresults;
   double tolerance;  // < 0: by the rule
-  double ready;      // seconds to compile or to load from the cache
+  ready_times ready;
   uint64_t seed;
 } run_state;
 
@@ -63,8 +63,13 @@ static int call(run_state *r) {
   double begin = now_seconds();
   tcf_status prepared =
       tcf_prepare(r->function, (const tcf_tensor *const *)r->in.tensors, r->in.count);
-  r->ready = now_seconds() - begin;
+  r->ready.seconds = now_seconds() - begin;
   if (prepared) return report(r->session, prepared);
+  tcf_device_info device = {.size = sizeof device};
+  if (!tcf_session_device(r->session, &device)) {
+    r->ready.start = device.start_seconds;
+    r->ready.kernels = device.kernel_seconds;
+  }
   return report(r->session, tcf_call(r->function, (const tcf_tensor *const *)r->in.tensors,
                                      r->in.count, r->results, r->nresults));
 }
@@ -138,11 +143,11 @@ static int run(run_state *r) {
   if (!status && o->check && !is_interp(r)) status = check(r);
   tcf_device_info device = {.size = sizeof device};
   if (!status && o->bench && !tcf_session_device(r->session, &device)) {
-    status = bench_device(r->session, r->function, &r->in, r->results, &device, r->ready);
+    status = bench_device(r->session, r->function, &r->in, r->results, &device, &r->ready);
   } else if (!status && o->bench) {
     const char *threads = o->common.threads ? o->common.threads : getenv("TCF_THREADS");
     int n = threads && *threads ? atoi(threads) : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    status = bench(r->session, r->function, &r->in, r->results, n, r->ready);
+    status = bench(r->session, r->function, &r->in, r->results, n, &r->ready);
   }
   return status;
 }

@@ -33,6 +33,12 @@ cuda_device *cuda_open(int ordinal, error *e);
 cuda_device *cuda_share(cuda_device *d);  // one more cuda_close
 void cuda_close(cuda_device *d);
 const cuda_info *cuda_device_info(const cuda_device *d);
+/// Seconds that the driver took so far for this cuda_device.
+typedef struct cuda_spent {
+  double start;    // to open: the library, the driver, the context
+  double kernels;  // to compile PTX and to load modules
+} cuda_spent;
+cuda_spent cuda_device_spent(const cuda_device *d);
 /// "sm_90a": from compute capability 9.0 on with the features of that very chip where LLVM and
 /// the kernels here know them.
 void cuda_arch_name(int major, int minor, char arch[16]);

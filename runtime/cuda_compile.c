@@ -44,7 +44,9 @@ static cuda_module *load_linked(cuda_device *d, const tcf_kernel_info *kernels, 
   size_t size;
   cuda_scope s;
   if (!cuda_enter(&s, d, NULL)) return NULL;
+  double begin = cuda_seconds();
   void *cubin = link_ptx(d, ptx, &size);
+  d->spent.kernels += cuda_seconds() - begin;
   cuda_leave(&s);
   cuda_module *m = cubin ? cuda_module_load(d, kernels, cubin, NULL) : NULL;
   if (m && c) cache_store(c, key, "", 0, cubin, size);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 // ---- opening
 
@@ -86,7 +87,14 @@ static bool open_context(cuda_device *d, error *e) {
   return ok;
 }
 
+double cuda_seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 cuda_device *cuda_open(int ordinal, error *e) {
+  double begin = cuda_seconds();
   cuda_device *d = calloc(1, sizeof *d);
   if (!d) {
     error_set(e, ERROR_MEMORY, "out of memory");
@@ -100,6 +108,7 @@ cuda_device *cuda_open(int ordinal, error *e) {
     read_info(d, ordinal);
     ok = open_context(d, e);
   }
+  d->spent.start = cuda_seconds() - begin;
   if (ok) return d;
   cuda_close(d);
   return NULL;
@@ -130,6 +139,7 @@ void cuda_close(cuda_device *d) {
 }
 
 const cuda_info *cuda_device_info(const cuda_device *d) { return &d->info; }
+cuda_spent cuda_device_spent(const cuda_device *d) { return d->spent; }
 
 bool cuda_enter(cuda_scope *s, cuda_device *d, error *e) {
   const cuda_driver *c = &d->driver;

@@ -23,8 +23,12 @@ struct cuda_device {
   tcf_device_error *words;  // ERROR_WORDS of them
   cu_pointer words_device;
   uint64_t words_used[ERROR_WORDS / 64];
+  cuda_spent spent;
   bool slow;  // TCF_CUDA_SYNC: every launch is waited for, so that errors name their kernel
 };
+
+/// Of a clock that only goes forward.
+double cuda_seconds(void);
 
 enum { LOG_BYTES = 8192 };
 

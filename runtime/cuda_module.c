@@ -37,7 +37,11 @@ static bool log_fail(const cuda_driver *c, cu_result r, const jit_log *l,
 }
 
 static cu_result load_image(cuda_module *m, const void *image, jit_log *log) {
-  return m->device->driver.module_load(&m->module, image, 4, log->options, log->values);
+  cuda_device *d = m->device;
+  double begin = cuda_seconds();
+  cu_result r = d->driver.module_load(&m->module, image, 4, log->options, log->values);
+  d->spent.kernels += cuda_seconds() - begin;
+  return r;
 }
 
 // ---- loading

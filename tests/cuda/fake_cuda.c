@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/cuda_driver.h"
 
@@ -53,6 +54,8 @@ static struct {
   size_t used;
   char fail_name[64];
   int fail_times, fail_result;
+  char slow_name[64];
+  int slow_ms;
   int alive, streams, events;
   cu_context current, stack[16];
   int depth;
@@ -70,6 +73,7 @@ __attribute__((format(printf, 2, 3))) static cu_result note(const char *name, co
   va_end(args);
   if (fake.used + sizeof line + 1 < LOG_BYTES)
     fake.used += (size_t)sprintf(fake.log + fake.used, "%s\n", line);
+  if (!strcmp(name, fake.slow_name)) usleep(1000 * (unsigned)fake.slow_ms);
   if (!fake.fail_times || strcmp(name, fake.fail_name)) return 0;
   fake.fail_times--;
   return fake.fail_result;
@@ -88,12 +92,16 @@ static void fail(const char *name, int times, int result) {
   fake.fail_times = times;
   fake.fail_result = result;
 }
+static void slow(const char *name, int milliseconds) {
+  snprintf(fake.slow_name, sizeof fake.slow_name, "%s", name);
+  fake.slow_ms = milliseconds;
+}
 static void spend(float milliseconds) { fake.clock += milliseconds; }
 static int alive(void) { return fake.alive; }
 
 EXPORT const fake_cuda *fake_cuda_control(void);
 const fake_cuda *fake_cuda_control(void) {
-  static const fake_cuda control = {play, read_log, clear, fail, spend, alive};
+  static const fake_cuda control = {play, read_log, clear, fail, slow, spend, alive};
   return &control;
 }
 

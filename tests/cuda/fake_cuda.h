@@ -15,6 +15,8 @@ typedef struct fake_cuda {
   void (*clear)(void);
   /// The next `times` calls of that name fail.
   void (*fail)(const char *name, int times, int result);
+  /// Calls of that name take so long.
+  void (*slow)(const char *name, int milliseconds);
   /// Time passes on the device: for kernels that are played, between events.
   void (*spend)(float milliseconds);
   /// What is alive: allocations, streams, events, modules, retained contexts, graphs.

@@ -520,6 +520,25 @@ Test(api_cuda, explain_asks_the_driver_for_registers) {
   close_rig(&r);
 }
 
+Test(api_cuda, the_drivers_time_is_told) {
+  enum { MS = 20 };
+  tcf_device_info before = {.size = sizeof before}, after = before;
+  rig r;
+  open_rig(&r);
+  tcf_tensor *x = host(100), *y = NULL;
+  r.fake->slow("cuInit", MS);
+  cr_assert_eq(tcf_session_device(r.s, &before), TCF_OK);
+  r.fake->slow("cuLinkComplete", MS);
+  cr_assert_eq(call(&r, "twice", x, &y), TCF_OK, "%s", tcf_session_message(r.s));
+  cr_assert_eq(tcf_session_device(r.s, &after), TCF_OK);
+  r.fake->slow("", 0);
+  cr_expect(before.start_seconds >= MS * 1e-3 && before.kernel_seconds == 0);
+  cr_expect(after.start_seconds == before.start_seconds && after.kernel_seconds >= MS * 1e-3);
+  tcf_tensor_free(x);
+  tcf_tensor_free(y);
+  close_rig(&r);
+}
+
 // ---- schedules by trial
 
 /// x * 2 takes a time that follows from the threads of a block; with 32 it is wrong.
