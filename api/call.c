@@ -16,7 +16,9 @@ tcf_status call_check_value(const call *c, const char *what, const sig_value *v,
                         v->rank, t->rank);
   int wanted = session_ordinal(s), is = tensor_ordinal(t);
   if (is >= 0 && is != wanted)
-    return session_fail(s, TCF_WRONG_USE, "%s %s is on CUDA device %d, which is not the session's",
+    return session_fail(s, TCF_WRONG_USE,
+                        "%s %s is on CUDA device %d, which is not the session's; tcf_tensor_copy "
+                        "copies between devices",
                         what, v->name, is);
   return TCF_OK;
 }

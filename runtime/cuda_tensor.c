@@ -96,6 +96,14 @@ static bool upload(tensor *to, const tensor *from, error *e) {
   return ok;
 }
 
+/// Two sessions have streams of their own on one device, which nothing orders.
+static bool copy_there(tensor *to, const tensor *from, error *e) {
+  bool strangers = to->device != from->device;
+  if (strangers && !cuda_wait(from->device, e)) return false;
+  return cuda_copy(to->device, CUDA_ON_DEVICE, to->data, from->data, (size_t)tensor_bytes(to), e) &&
+         (!strangers || cuda_wait(to->device, e));
+}
+
 bool tensor_transfer(tensor *to, const tensor *from, error *e) {
   bool plain = tensor_is_contiguous(to) && tensor_is_contiguous(from);
   if (!tensor_elements(to)) return true;
@@ -103,8 +111,7 @@ bool tensor_transfer(tensor *to, const tensor *from, error *e) {
   if (!from->device) return upload(to, from, e);
   if (plain && !to->device)
     return cuda_copy(from->device, CUDA_TO_HOST, to->data, from->data, (size_t)tensor_bytes(to), e);
-  if (plain && tensor_ordinal(to) == tensor_ordinal(from))
-    return cuda_copy(to->device, CUDA_ON_DEVICE, to->data, from->data, (size_t)tensor_bytes(to), e);
+  if (plain && tensor_ordinal(to) == tensor_ordinal(from)) return copy_there(to, from, e);
   tensor *image = download(from, e);
   if (!image) return false;
   bool ok = tensor_transfer(to, image, e);

@@ -1,8 +1,11 @@
-// See fake_cuda.h. Names and parameters are the driver's; two devices of compute capability 9.0.
+// See fake_cuda.h. Names and parameters are the driver's; two devices of compute capability 9.0. What
+// is made in a device's context can only be used while that is current, as with a real one.
 #define _GNU_SOURCE
 #include "tests/cuda/fake_cuda.h"
 
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +16,8 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { LOG_BYTES = 1 << 18, MOST_LAUNCHES = 64, MOST_FUNCTIONS = 32 };
+enum { LOG_BYTES = 1 << 18, MOST_LAUNCHES = 64, MOST_FUNCTIONS = 32, MOST_BLOCKS = 1024 };
+enum { INVALID_CONTEXT = 201, INVALID_VALUE = 1 };
 
 typedef struct launch {
   char name[64];
@@ -27,18 +31,22 @@ struct cu_graph_ {
   int n;
 };
 struct cu_stream_ {
+  cu_context context;
   int number;
   cu_graph recording;
 };
 struct cu_event_ {
+  cu_context context;
   int number;
   float when;
 };
 struct cu_function_ {
+  cu_context context;
   char name[64];
   int words, maps;  // parameters of 8 and of 128 bytes
 };
 struct cu_module_ {
+  cu_context context;
   struct cu_function_ functions[MOST_FUNCTIONS];
   int n;
 };
@@ -56,11 +64,20 @@ static struct {
   int fail_times, fail_result;
   char slow_name[64];
   int slow_ms;
-  int alive, streams, events;
+  atomic_int alive;
+  int streams, events;
+  _Atomic float clock;
+  struct block {
+    char *begin, *end;
+    cu_context context;
+  } blocks[MOST_BLOCKS];
+} fake = {0};
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  // of the log and the blocks
+
+static _Thread_local struct {
   cu_context current, stack[16];
   int depth;
-  float clock;
-} fake;
+} thread;
 
 /// Writes the call down; its result is success, or what `fail` asked for.
 __attribute__((format(printf, 2, 3))) static cu_result note(const char *name, const char *format,
@@ -71,15 +88,50 @@ __attribute__((format(printf, 2, 3))) static cu_result note(const char *name, co
   int n = snprintf(line, sizeof line, "%s ", name);
   vsnprintf(line + n, sizeof line - (size_t)n, format, args);
   va_end(args);
+  pthread_mutex_lock(&lock);
   if (fake.used + sizeof line + 1 < LOG_BYTES)
     fake.used += (size_t)sprintf(fake.log + fake.used, "%s\n", line);
+  bool fails = fake.fail_times && !strcmp(name, fake.fail_name);
+  fake.fail_times -= fails;
+  pthread_mutex_unlock(&lock);
   if (!strcmp(name, fake.slow_name)) usleep(1000 * (unsigned)fake.slow_ms);
-  if (!fake.fail_times || strcmp(name, fake.fail_name)) return 0;
-  fake.fail_times--;
-  return fake.fail_result;
+  return fails ? fake.fail_result : 0;
+}
+
+static cu_result born(void) { return atomic_fetch_add(&fake.alive, 1), 0; }
+static cu_result gone(void) { return atomic_fetch_sub(&fake.alive, 1), 0; }
+
+static bool is_current(cu_context c) { return c && c == thread.current; }
+static bool may_use(cu_stream s) { return thread.current && (!s || is_current(s->context)); }
+
+// ---- memory: which device's a pointer is
+
+static struct block *find_block(const void *p) {
+  for (int i = 0; i < MOST_BLOCKS; i++)
+    if (fake.blocks[i].begin <= (const char *)p && (const char *)p < fake.blocks[i].end)
+      return &fake.blocks[i];
+  return NULL;
+}
+
+/// Memory that was not allocated here (a test's own) is any device's.
+static cu_context context_of(const void *p) {
+  pthread_mutex_lock(&lock);
+  const struct block *b = find_block(p);
+  cu_context c = b ? b->context : thread.current;
+  pthread_mutex_unlock(&lock);
+  return c;
+}
+
+static int device_of(const void *p) {
+  cu_context c = context_of(p);
+  return c ? (int)(uintptr_t)c - 0x100 : -1;
 }
 
 // ---- control
+
+static void use(int device) {
+  thread.current = device < 0 ? NULL : (cu_context)(uintptr_t)(0x100 + device);
+}
 
 static void play(fake_kernel kernel, void *ctx) {
   fake.kernel = kernel;
@@ -96,12 +148,12 @@ static void slow(const char *name, int milliseconds) {
   snprintf(fake.slow_name, sizeof fake.slow_name, "%s", name);
   fake.slow_ms = milliseconds;
 }
-static void spend(float milliseconds) { fake.clock += milliseconds; }
+static void spend(float milliseconds) { fake.clock = fake.clock + milliseconds; }
 static int alive(void) { return fake.alive; }
 
 EXPORT const fake_cuda *fake_cuda_control(void);
 const fake_cuda *fake_cuda_control(void) {
-  static const fake_cuda control = {play, read_log, clear, fail, slow, spend, alive};
+  static const fake_cuda control = {play, read_log, clear, fail, slow, spend, use, device_of, alive};
   return &control;
 }
 
@@ -149,21 +201,21 @@ CU(cuDeviceGetAttribute, int *value, int which, cu_device d) {
 CU(cuDeviceTotalMem_v2, size_t *bytes, cu_device d) { return (void)d, *bytes = 1 << 30, 0; }
 CU(cuDevicePrimaryCtxRetain, cu_context *c, cu_device d) {
   *c = (cu_context)(uintptr_t)(0x100 + d);
-  fake.alive++;
+  born();
   return note("cuDevicePrimaryCtxRetain", "%d", d);
 }
 CU(cuDevicePrimaryCtxRelease_v2, cu_device d) {
-  fake.alive--;
+  gone();
   return note("cuDevicePrimaryCtxRelease", "%d", d);
 }
-CU(cuCtxGetCurrent, cu_context *c) { return *c = fake.current, 0; }
+CU(cuCtxGetCurrent, cu_context *c) { return *c = thread.current, 0; }
 CU(cuCtxPushCurrent_v2, cu_context c) {
-  fake.stack[fake.depth++] = fake.current;
-  return fake.current = c, 0;
+  thread.stack[thread.depth++] = thread.current;
+  return thread.current = c, 0;
 }
 CU(cuCtxPopCurrent_v2, cu_context *c) {
-  *c = fake.current;
-  return fake.current = fake.stack[--fake.depth], 0;
+  *c = thread.current;
+  return thread.current = thread.stack[--thread.depth], 0;
 }
 
 // ---- modules: names of entries are read off the PTX; the "cubin" lists them
@@ -174,6 +226,7 @@ static void put_function(cu_module m, const char *name, size_t length, int words
   memcpy(f->name, name, length);
   f->words = words;
   f->maps = maps;
+  f->context = m->context;
 }
 
 static void read_entries(cu_module m, const char *ptx) {
@@ -195,9 +248,10 @@ CU(cuModuleLoadDataEx, cu_module *m, const void *image, unsigned n, int *options
   cu_result r = note("cuModuleLoadDataEx", "%s", elf ? "cubin" : "ptx");
   for (unsigned i = 0; r && i < n; i++)
     if (options[i] == CU_JIT_ERROR_LOG) strcpy(values[i], "ptxas fatal: line 7; no such thing\n");
-  if (r) return r;
+  if (r || !thread.current) return r ? r : INVALID_CONTEXT;
   *m = calloc(1, sizeof **m);
-  fake.alive++;
+  (*m)->context = thread.current;
+  born();
   if (!elf) return read_entries(*m, text), 0;
   for (const char *at = text + 4; *at; at += strlen(at) + 1) {
     int words = 0, maps = 0;
@@ -207,8 +261,9 @@ CU(cuModuleLoadDataEx, cu_module *m, const void *image, unsigned n, int *options
   return 0;
 }
 CU(cuModuleUnload, cu_module m) {
+  if (!is_current(m->context)) return INVALID_CONTEXT;
   free(m);
-  fake.alive--;
+  gone();
   return note("cuModuleUnload", " ");
 }
 CU(cuModuleGetFunction, cu_function *f, cu_module m, const char *name) {
@@ -229,7 +284,7 @@ CU(cuOccupancyMaxActiveBlocksPerMultiprocessor, int *blocks, cu_function f, int 
 CU(cuLinkCreate_v2, unsigned n, int *options, void **values, cu_link *link) {
   (void)n, (void)options, (void)values;
   *link = calloc(1, sizeof **link);
-  fake.alive++;
+  born();
   return note("cuLinkCreate", " ");
 }
 CU(cuLinkAddData_v2, cu_link link, int type, void *data, size_t size, const char *name, unsigned n,
@@ -255,7 +310,7 @@ CU(cuLinkComplete, cu_link link, void **cubin, size_t *size) {
 }
 CU(cuLinkDestroy, cu_link link) {
   free(link);
-  fake.alive--;
+  gone();
   return 0;
 }
 
@@ -271,7 +326,8 @@ CU(cuLaunchKernel, cu_function f, unsigned gx, unsigned gy, unsigned gz, unsigne
    unsigned bz, unsigned shared, cu_stream s, void **params, void **extra) {
   launch l = {.grid = gx, .block = bx, .shared = shared};
   bool fits = !params != !extra && gy == 1 && gz == 1 && by == 1 && bz == 1 && gx && bx;
-  if (!fits || !fake.current) return 1;
+  if (!fits) return INVALID_VALUE;
+  if (!is_current(f->context) || !may_use(s)) return INVALID_CONTEXT;
   snprintf(l.name, sizeof l.name, "%s", f->name);
   if (extra && (extra[0] != (void *)1 || extra[2] != (void *)2 || extra[4])) return 1;
   if (extra) {
@@ -293,7 +349,7 @@ CU(cuLaunchKernel, cu_function f, unsigned gx, unsigned gy, unsigned gz, unsigne
 }
 CU(cuStreamBeginCapture_v2, cu_stream s, int mode) {
   s->recording = calloc(1, sizeof *s->recording);
-  fake.alive++;
+  born();
   return note("cuStreamBeginCapture", "stream %d mode %d", s->number, mode);
 }
 CU(cuStreamEndCapture, cu_stream s, cu_graph *g) {
@@ -308,7 +364,7 @@ CU(cuGraphInstantiateWithFlags, cu_exec *x, cu_graph g, unsigned long long flags
   cu_graph copy = malloc(sizeof *copy);
   *copy = *g;
   *x = (cu_exec)copy;
-  return fake.alive++, 0;
+  return born();
 }
 CU(cuGraphLaunch, cu_exec x, cu_stream s) {
   const struct cu_graph_ *g = (void *)x;
@@ -316,8 +372,8 @@ CU(cuGraphLaunch, cu_exec x, cu_stream s) {
   for (int i = 0; !r && i < g->n; i++) run(&g->launches[i]);
   return r;
 }
-CU(cuGraphDestroy, cu_graph g) { return free(g), fake.alive--, 0; }
-CU(cuGraphExecDestroy, cu_exec x) { return free(x), fake.alive--, 0; }
+CU(cuGraphDestroy, cu_graph g) { return free(g), gone(); }
+CU(cuGraphExecDestroy, cu_exec x) { return free(x), gone(); }
 CU(cuTensorMapEncodeTiled, void *map, int type, uint32_t rank, void *address, const uint64_t *dims,
    const uint64_t *strides, const uint32_t *box, const uint32_t *steps, int interleave, int swizzle,
    int promotion, int fill) {
@@ -338,17 +394,42 @@ CU(cuTensorMapEncodeTiled, void *map, int type, uint32_t rank, void *address, co
 // ---- memory
 
 static cu_result take(cu_pointer *p, size_t bytes) {
-  *p = (cu_pointer)(uintptr_t)aligned_alloc(256, (bytes + 255) / 256 * 256);
-  memset((void *)(uintptr_t)*p, 0xFF, bytes);
-  return fake.alive++, 0;
+  if (!thread.current) return INVALID_CONTEXT;
+  char *memory = aligned_alloc(256, (bytes + 255) / 256 * 256);
+  *p = (cu_pointer)(uintptr_t)memory;
+  memset(memory, 0xFF, bytes);
+  pthread_mutex_lock(&lock);
+  for (int i = 0; i < MOST_BLOCKS; i++)
+    if (!fake.blocks[i].begin) {
+      fake.blocks[i] = (struct block){memory, memory + bytes, thread.current};
+      break;
+    }
+  pthread_mutex_unlock(&lock);
+  return born();
+}
+
+static cu_result release(cu_pointer p) {
+  void *memory = (void *)(uintptr_t)p;
+  if (!is_current(context_of(memory))) return INVALID_CONTEXT;
+  pthread_mutex_lock(&lock);
+  struct block *b = find_block(memory);
+  if (b) *b = (struct block){0};
+  pthread_mutex_unlock(&lock);
+  free(memory);
+  return gone();
+}
+
+/// Both ends of a copy that are a device's are of the current one.
+static bool may_copy(const void *to, const void *from, cu_stream s) {
+  return may_use(s) && is_current(context_of(to)) && is_current(context_of(from));
 }
 
 CU(cuMemPoolCreate, cu_pool *p, const cu_pool_props *props) {
   *p = malloc(1);
-  fake.alive++;
+  born();
   return note("cuMemPoolCreate", "device %d", props->ordinal);
 }
-CU(cuMemPoolDestroy, cu_pool p) { return free(p), fake.alive--, 0; }
+CU(cuMemPoolDestroy, cu_pool p) { return free(p), gone(); }
 CU(cuMemPoolSetAttribute, cu_pool p, int which, void *value) {
   (void)p;
   return note("cuMemPoolSetAttribute", "%d = %llu", which, *(unsigned long long *)value);
@@ -359,30 +440,32 @@ CU(cuMemAllocFromPoolAsync, cu_pointer *p, size_t bytes, cu_pool pool, cu_stream
   return r ? r : take(p, bytes);
 }
 CU(cuMemFreeAsync, cu_pointer p, cu_stream s) {
-  free((void *)(uintptr_t)p);
-  fake.alive--;
-  return note("cuMemFree", "stream %d", number_of(s));
+  cu_result r = release(p);
+  return r ? r : note("cuMemFree", "stream %d", number_of(s));
 }
 CU(cuMemAlloc_v2, cu_pointer *p, size_t bytes) { return take(p, bytes); }
-CU(cuMemFree_v2, cu_pointer p) { return free((void *)(uintptr_t)p), fake.alive--, 0; }
+CU(cuMemFree_v2, cu_pointer p) { return release(p); }
 CU(cuMemHostAlloc, void **p, size_t bytes, unsigned flags) {
   (void)flags;
   *p = calloc(1, bytes);
-  return fake.alive++, 0;
+  return born();
 }
-CU(cuMemFreeHost, void *p) { return free(p), fake.alive--, 0; }
+CU(cuMemFreeHost, void *p) { return free(p), gone(); }
 CU(cuMemHostGetDevicePointer_v2, cu_pointer *p, void *host, unsigned flags) {
   return (void)flags, *p = (cu_pointer)(uintptr_t)host, 0;
 }
 CU(cuMemcpyHtoDAsync_v2, cu_pointer to, const void *from, size_t bytes, cu_stream s) {
+  if (!may_copy((void *)(uintptr_t)to, from, s)) return INVALID_CONTEXT;
   memcpy((void *)(uintptr_t)to, from, bytes);
   return note("cuMemcpyHtoD", "%zu stream %d", bytes, number_of(s));
 }
 CU(cuMemcpyDtoHAsync_v2, void *to, cu_pointer from, size_t bytes, cu_stream s) {
+  if (!may_copy(to, (void *)(uintptr_t)from, s)) return INVALID_CONTEXT;
   memcpy(to, (void *)(uintptr_t)from, bytes);
   return note("cuMemcpyDtoH", "%zu stream %d", bytes, number_of(s));
 }
 CU(cuMemcpyDtoDAsync_v2, cu_pointer to, cu_pointer from, size_t bytes, cu_stream s) {
+  if (!may_copy((void *)(uintptr_t)to, (void *)(uintptr_t)from, s)) return INVALID_CONTEXT;
   memmove((void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes);
   return note("cuMemcpyDtoD", "%zu stream %d", bytes, number_of(s));
 }
@@ -394,13 +477,17 @@ CU(cuMemsetD8Async, cu_pointer p, unsigned char value, size_t bytes, cu_stream s
 // ---- streams and events
 
 CU(cuStreamCreate, cu_stream *s, unsigned flags) {
+  if (!thread.current) return INVALID_CONTEXT;
   *s = calloc(1, sizeof **s);
+  (*s)->context = thread.current;
   (*s)->number = ++fake.streams;
-  fake.alive++;
+  born();
   return note("cuStreamCreate", "%d flags %u", (*s)->number, flags);
 }
-CU(cuStreamDestroy_v2, cu_stream s) { return free(s), fake.alive--, 0; }
-CU(cuStreamSynchronize, cu_stream s) { return note("cuStreamSynchronize", "%d", number_of(s)); }
+CU(cuStreamDestroy_v2, cu_stream s) { return free(s), gone(); }
+CU(cuStreamSynchronize, cu_stream s) {
+  return !may_use(s) ? INVALID_CONTEXT : note("cuStreamSynchronize", "%d", number_of(s));
+}
 CU(cuStreamWaitEvent, cu_stream s, cu_event e, unsigned flags) {
   (void)flags;
   return note("cuStreamWaitEvent", "stream %d event %d", number_of(s), e->number);
@@ -408,13 +495,17 @@ CU(cuStreamWaitEvent, cu_stream s, cu_event e, unsigned flags) {
 CU(cuStreamIsCapturing, cu_stream s, int *status) { return *status = s && s->recording, 0; }
 CU(cuEventCreate, cu_event *e, unsigned flags) {
   (void)flags;
+  if (!thread.current) return INVALID_CONTEXT;
   *e = calloc(1, sizeof **e);
+  (*e)->context = thread.current;
   (*e)->number = ++fake.events;
-  return fake.alive++, 0;
+  return born();
 }
-CU(cuEventDestroy_v2, cu_event e) { return free(e), fake.alive--, 0; }
+CU(cuEventDestroy_v2, cu_event e) { return free(e), gone(); }
 CU(cuEventRecord, cu_event e, cu_stream s) {
-  e->when = fake.clock++;
+  if (!is_current(e->context) || !may_use(s)) return INVALID_CONTEXT;
+  e->when = fake.clock;
+  fake.clock = e->when + 1;
   return note("cuEventRecord", "event %d stream %d", e->number, number_of(s));
 }
 CU(cuEventSynchronize, cu_event e) { return (void)e, 0; }

@@ -19,6 +19,10 @@ typedef struct fake_cuda {
   void (*slow)(const char *name, int milliseconds);
   /// Time passes on the device: for kernels that are played, between events.
   void (*spend)(float milliseconds);
+  /// Makes the context of a device current in this thread, as a host program may; -1: none.
+  void (*use)(int device);
+  /// Whose memory it is; that of the current device when it was not allocated by one.
+  int (*device_of)(const void *p);
   /// What is alive: allocations, streams, events, modules, retained contexts, graphs.
   int (*alive)(void);
 } fake_cuda;

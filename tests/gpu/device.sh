@@ -2,7 +2,8 @@
 # Execution tests on an NVIDIA GPU: stored NumPy results, random programs against the interpreter,
 # products, rows and edge cases of examples at many sizes, and index errors.
 #
-# usage: device.sh TOOLS [--count N] [--sanitize]     TOOLS holds tcc-fuse, numpy-cases, random-programs
+# usage: device.sh TOOLS [--count N] [--sanitize]     TOOLS holds tcc-fuse, numpy-cases, random-programs,
+#                                                     gpu-devices, gpu-library
 #   --count N   random programs (default 1000)
 #   --sanitize  under compute-sanitizer: memcheck, racecheck, initcheck of the sized cases
 set -uo pipefail
@@ -73,6 +74,31 @@ status=$?
 note $status "random programs"
 tail -${TCF_LINES:-4} "/tmp/tcf-gpu-$$"
 rm -f "/tmp/tcf-gpu-$$"
+
+# Several devices in one process, where there are.
+out=$("$tools/gpu-devices" 2>&1)
+status=$?
+echo "$out" | tail -${TCF_LINES:-8}
+[ $status = 77 ] || note $status "several devices"
+
+# Libraries ahead of time: those of the bundle, which needs no cc here, or of the source tree.
+arch=$("$tools/tcc-fuse" explain "$here/cases.tdsl" -e pick --target cuda |
+  sed -n 's/^fn .* on cuda:\(sm_[0-9a-z]*\).*/\1/p')
+libraries=$tools/libraries/$arch
+[ -d "$libraries" ] || libraries=$tools/libraries/sm_80
+if [ ! -d "$libraries" ]; then
+  libraries=$tools/libraries/$arch
+  mkdir -p "$libraries"
+  for function in scaled pick; do
+    "$tools/tcc-fuse" build "$here/../cli/library.tdsl" -e $function --target "$arch" \
+      -o "$libraries/$function.so"
+    note $? "build $function.so"
+  done
+fi
+out=$("$tools/gpu-library" "$libraries" 2>&1)
+status=$?
+note $status "libraries"
+echo "$out" | tail -${TCF_LINES:-8}
 
 out=$("$tools/tcc-fuse" run "$here/cases.tdsl" -e pick --target cuda --dim N=1000 --dim D=64 \
   --in x=random --in t=64 2>&1)

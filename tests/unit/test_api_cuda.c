@@ -342,6 +342,7 @@ Test(api_cuda, a_callers_stream_is_respected) {
   memcpy(&create, &f, sizeof f);
   memcpy(&end, &destroy, sizeof f);
   tcf_tensor *x = there(&r, 64), *y = there(&r, 64), *h = host(64);
+  r.fake->use(0);
   cr_assert_eq(create(&stream, 1), 0);
   tcf_function *twice = tcf_program_function(r.p, "twice");
   const tcf_tensor *const args[] = {x}, *const wrong[] = {h};
@@ -369,6 +370,7 @@ Test(api_cuda, a_callers_stream_is_respected) {
   cr_expect_eq(tcf_synchronize(r.s), TCF_OK);
   close_chain(&c);
   end(stream);
+  r.fake->use(-1);
   tcf_tensor_free(x);
   tcf_tensor_free(y);
   tcf_tensor_free(h);
