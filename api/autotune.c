@@ -16,7 +16,7 @@ typedef struct tuning {
   call *call;
   tcf_session *session;
   tcf_function *function;
-  arena arena;        // of the search
+  arena arena;  // of the search
   const graph *fused;
   tensor **results[2];  // of the model's choice, of a trial
   double *tolerances;
@@ -110,8 +110,8 @@ static tcf_status time_here(const invocation *in, int runs, double *seconds) {
 
 /// Sorted.
 static tcf_status time_runs(tuning *t, const invocation *in, int runs, double *seconds) {
-  tcf_status status = in->variant->module ? time_on_device(t, in, runs, seconds)
-                                          : time_here(in, runs, seconds);
+  tcf_status status =
+      in->variant->module ? time_on_device(t, in, runs, seconds) : time_here(in, runs, seconds);
   if (!status) qsort(seconds, (size_t)runs, sizeof *seconds, by_value);
   return status;
 }

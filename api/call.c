@@ -146,13 +146,12 @@ static tcf_status run_call(void *args_) {
   call *c = args_;
   tcf_session *s = c->function->program->session;
   tcf_status status = bind(c);
-  c->tunes = s->flags & TCF_AUTOTUNE && s->target < TARGET_INTERP && c->function->graph &&
-             !c->borrowed;
+  c->tunes =
+      s->flags & TCF_AUTOTUNE && s->target < TARGET_INTERP && c->function->graph && !c->borrowed;
   if (!status) status = choose_arguments(c);
   if (!status && !c->prepare_only) status = choose_results(c);
   variant *v;
-  if (!status && c->tunes && !variant_is_made(c->function, c->used, c->sizes))
-    status = autotune(c);
+  if (!status && c->tunes && !variant_is_made(c->function, c->used, c->sizes)) status = autotune(c);
   if (!status) status = variant_for(c->function, c->used, c->sizes, &v);
   if (!status && !c->prepare_only) status = host_check(s, v);
   if (status || c->prepare_only) return status;

@@ -82,9 +82,9 @@ str session_identity(tcf_session *s) {
   str code = (cuda ? codegen_cuda_identity : codegen_cpu_identity)(&s->arena, &options);
   str runs = cuda ? figures_identity(s) : str_printf(&s->arena, "threads %d", s->threads);
   unsigned flags = s->flags & (TCF_DETERMINISTIC | TCF_FAST_MATH | TCF_UNCHECKED);
-  s->identity = str_printf(&s->arena, "%s %.*s %.*s flags %u %.*s schedule %.*s", tcf_version(),
-                           STR_FMT(build), STR_FMT(code), flags, STR_FMT(runs),
-                           STR_FMT(s->schedule));
+  s->identity =
+      str_printf(&s->arena, "%s %.*s %.*s flags %u %.*s schedule %.*s", tcf_version(),
+                 STR_FMT(build), STR_FMT(code), flags, STR_FMT(runs), STR_FMT(s->schedule));
   return s->identity;
 }
 
@@ -279,8 +279,7 @@ static tcf_status compile(tcf_session *s, variant *v, arena *a, const cache_key 
   tcf_status status = session_target(s, &info);  // for the interpreter of tiles
   if (status) return status;
   struct program *p = v->function->tile;
-  if (!p)
-    p = session_lower(s, &v->function->program->diags, a, v->specialised, v->schedule);
+  if (!p) p = session_lower(s, &v->function->program->diags, a, v->specialised, v->schedule);
   variant_describe(v, p);
   if (s->target == TARGET_INTERP_TILE) return v->tiles = p, TCF_OK;
   code object;
@@ -339,8 +338,8 @@ static tcf_status build(void *args_) {
   if (!status) status = check_cache(s);
   if (status) return status;
   if (f->graph)
-    v->schedule = args->schedule ? str_dup(&v->arena, *args->schedule)
-                                 : tuned_schedule(s, v->specialised);
+    v->schedule =
+        args->schedule ? str_dup(&v->arena, *args->schedule) : tuned_schedule(s, v->specialised);
   str who = f->graph && args->keep ? session_identity(s) : STR("");
   if (!who.len) return compile(s, v, kept, NULL);
   strbuf text = sb_new(&args->work);

@@ -112,8 +112,7 @@ static tcf_status find_code(tcf_session *s, arena *a, str function, device_code 
   return TCF_OK;
 }
 
-tcf_status device_code_open(tcf_session *s, arena *a, str function, code object,
-                            device_code *out) {
+tcf_status device_code_open(tcf_session *s, arena *a, str function, code object, device_code *out) {
   str why = STR("");
   if (!s->jit) s->jit = jit_new(&why, &s->arena);
   out->object = s->jit ? jit_load(s->jit, object.data, object.size, a, &why) : NULL;

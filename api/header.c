@@ -9,7 +9,6 @@
 //
 //   int32_t softmax(const float *x, float *out, int64_t N, softmax_context *context);
 #include "api/session.h"
-
 #include "codegen/abi.h"
 
 extern const unsigned char tcf_abi_header[];
@@ -138,7 +137,8 @@ static void put_library(header *h, strbuf *out) {
   sb_printf(out, "\n/* What calls of %s run on%s. One thread at a time uses it. */\n", name,
             cuda ? ": its kernels in a device" : ": threads, and memory for intermediates");
   sb_printf(out, "typedef struct %s_context %s_context;\n\n", name, name);
-  sb_puts(out, cuda ? "/* Of the device with that number. " : "/* threads 0: all CPUs of the process. ");
+  sb_puts(out,
+          cuda ? "/* Of the device with that number. " : "/* threads 0: all CPUs of the process. ");
   sb_puts(out,
           "Functions return 0, or a status of those above, which\n"
           "   the message then explains. When opening fails *context is set all the same, or null\n"
@@ -151,11 +151,12 @@ static void put_library(header *h, strbuf *out) {
   sb_printf(out, "%s_context *%s", name, further(h, "context"));
   if (!cuda) return sb_puts(out, ");\n");
   sb_printf(out, ", void *%s);\n", further(h, "stream"));
-  sb_puts(out,
-          "/* Pointers are addresses of the device, at multiples of 16 bytes. stream: a CUstream or\n"
-          "   cudaStream_t; null: the legacy default stream. A call is started in its order and not\n"
-          "   waited for. This waits for the calls of the context; TCF_CALL_INDEX when a check failed\n"
-          "   in one. */\n");
+  sb_puts(
+      out,
+      "/* Pointers are addresses of the device, at multiples of 16 bytes. stream: a CUstream or\n"
+      "   cudaStream_t; null: the legacy default stream. A call is started in its order and not\n"
+      "   waited for. This waits for the calls of the context; TCF_CALL_INDEX when a check failed\n"
+      "   in one. */\n");
   sb_printf(out, "int32_t %s_wait(%s_context *context);\n", name, name);
 }
 

@@ -1,9 +1,10 @@
 // Libraries ahead of time: the object of a function (codegen/library.h), and the runtime that comes
 // with it, linked into a shared library or put into an archive.
+#include "codegen/library.h"
+
 #include <stdlib.h>
 
 #include "api/session.h"
-#include "codegen/library.h"
 #include "runtime/tool.h"
 
 extern const unsigned char tcf_library_runtime_cpu[], tcf_library_runtime_cuda[];
@@ -94,9 +95,8 @@ static void describe_lengths(library_args *l, const graph *g, library_spec *spec
     if (ix_is_const(&g->ix, size, &known) || ix_get(&g->ix, size)->kind == IX_SYM) continue;
     strbuf form = sb_new(a);
     ix_print(&g->ix, size, NULL, NULL, &form);
-    names[spec->nlengths] = str_printf(a, "the axis %.*s = %s", STR_FMT(g->axes.data[i].name),
-                                       form.data)
-                                .ptr;
+    names[spec->nlengths] =
+        str_printf(a, "the axis %.*s = %s", STR_FMT(g->axes.data[i].name), form.data).ptr;
     lengths[spec->nlengths++] = size;
   }
   spec->ix = &g->ix;
@@ -104,8 +104,7 @@ static void describe_lengths(library_args *l, const graph *g, library_spec *spec
   spec->length_names = names;
 }
 
-static void describe_steps(library_args *l, const struct program *p, graph *g,
-                           library_spec *spec) {
+static void describe_steps(library_args *l, const struct program *p, graph *g, library_spec *spec) {
   arena *a = &l->arena;
   variant v = {.function = l->function, .specialised = g};
   variant_describe(&v, p);
@@ -166,8 +165,7 @@ static void summarise(library_args *l, code cubin) {
                       cubin.size ? "a cubin for %.*s, and PTX for devices that do not take it"
                                  : "PTX for %.*s (no cubin: ptxas was not found)",
                       STR_FMT(s->cpu));
-  else if (s->cpu.len)
-    text = str_printf(&l->arena, "code for %.*s", STR_FMT(s->cpu));
+  else if (s->cpu.len) text = str_printf(&l->arena, "code for %.*s", STR_FMT(s->cpu));
   *l->summary = text_for_caller(text);
 }
 
@@ -218,8 +216,8 @@ static tcf_status run_guarded(library_args *l, tcf_status (*work)(void *)) {
 tcf_status tcf_function_library(tcf_function *f, const tcf_size *sizes, size_t nsizes,
                                 const char *path, char **summary) {
   if (!f) return TCF_WRONG_USE;
-  library_args l = {.function = f, .sizes = sizes, .nsizes = nsizes, .path = path,
-                    .summary = summary};
+  library_args l = {
+      .function = f, .sizes = sizes, .nsizes = nsizes, .path = path, .summary = summary};
   if (!is_library(path))
     return session_fail(f->program->session, TCF_WRONG_USE, "%s: a library ends in .so or .a",
                         path);

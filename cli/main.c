@@ -14,13 +14,14 @@ static const command run_info = {
     "output. Without --out a summary of each result is printed.\n",
     run_command};
 static const command build_info = {
-    "build", "build FILE -o OUT.{o,a,so,s,ll,ptx,cubin} [OPTIONS]", "compile a function ahead of time",
-    "The ending of OUT says what it is: a library that is ready to be called (.so, linked by cc, or\n"
-    ".a), an object whose caller brings threads and memory (.o), assembly or LLVM IR of a CPU; PTX or a\n"
-    "cubin of an NVIDIA architecture (--target sm_90a; a cubin is made by ptxas, from $PATH,\n"
-    "$CUDA_HOME/bin or /usr/local/cuda/bin). With an architecture, libraries carry a cubin, if there is\n"
-    "a ptxas, and PTX, and OUT.o is the host's side with the PTX in it. --header writes the C\n"
-    "declarations. Sizes without --dim are parameters. No device is needed.\n",
+    "build", "build FILE -o OUT.{o,a,so,s,ll,ptx,cubin} [OPTIONS]",
+    "compile a function ahead of time",
+    "The ending of OUT says what it is: a library that is ready to be called (.so, linked by cc,\n"
+    "or .a), an object whose caller brings threads and memory (.o), assembly or LLVM IR of a CPU;\n"
+    "PTX or a cubin of an NVIDIA architecture (--target sm_90a; a cubin is made by ptxas, from\n"
+    "$PATH, $CUDA_HOME/bin or /usr/local/cuda/bin). With an architecture, libraries carry PTX and,\n"
+    "if there is a ptxas, a cubin; OUT.o is the host's side with the PTX in it. --header writes the\n"
+    "C declarations. Sizes without --dim are parameters. No device is needed.\n",
     build_command};
 static const command opt_info = {
     "opt", "opt FILE [OPTIONS]", "run passes and print the program at a stage",

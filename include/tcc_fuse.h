@@ -249,8 +249,8 @@ typedef struct tcf_device_info {
   double bytes_per_second;                      /* of memory; what the cost model goes by */
   double flops_per_second;                      /* f32 multiply-adds, 2 each */
   double tensor_flops_per_second;               /* f16, bf16 */
-  double start_seconds;   /* that the driver took for this session to start */
-  double kernel_seconds;  /* and, so far, to compile and load kernels */
+  double start_seconds;                         /* that the driver took for this session to start */
+  double kernel_seconds;                        /* and, so far, to compile and load kernels */
 } tcf_device_info;
 
 /** What the session runs on; opens it. TCF_UNAVAILABLE: no driver, no device, or the target is not

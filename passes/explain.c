@@ -291,8 +291,8 @@ static lowered_kernel *lowered_kernels(const explainer *x, const group *groups, 
   return kernels;
 }
 
-explanation *graph_explain(arena *a, const graph *g, const pass_options *options,
-                           explain_ask *ask, void *ctx) {
+explanation *graph_explain(arena *a, const graph *g, const pass_options *options, explain_ask *ask,
+                           void *ctx) {
   explanation *e = arena_new(a, explanation);
   *e = (explanation){.function = g->name, .target = target_or_default(options)};
   explainer x = {.a = a, .g = g, .t = e->target, .e = e};

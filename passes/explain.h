@@ -42,7 +42,7 @@ typedef struct explain_schedule {
   int producer_threads;  // further ones, which copy operands
   int64_t tiles;         // of the grid
   int64_t shared_bytes;  // on-chip buffers of a block
-  int resident;          // blocks on a multiprocessor, by threads, on-chip memory, and registers if known
+  int resident;  // blocks on a multiprocessor, by threads, on-chip memory, and registers if known
   bool persistent;       // blocks stay and walk the tiles
   double occupancy;      // share of a multiprocessor's threads
   const char *unit;      // what multiplies in a contraction, or null
@@ -98,8 +98,8 @@ double explain_gpu_seconds(const target_info *t, const explain_schedule *s, doub
 
 /// Explains a fused graph; everything is allocated in a. ask(ctx, ...) is called for kernels of a
 /// GPU; null: what its compiler makes of them is of no interest.
-explanation *graph_explain(arena *a, const graph *g, const pass_options *options,
-                           explain_ask *ask, void *ctx);
+explanation *graph_explain(arena *a, const graph *g, const pass_options *options, explain_ask *ask,
+                           void *ctx);
 /// `files` gives names and lines to positions; null leaves them out.
 void explain_text(const explanation *e, const diag_list *files, strbuf *out);
 void explain_json(const explanation *e, const diag_list *files, strbuf *out);

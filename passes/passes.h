@@ -30,8 +30,8 @@ typedef struct schedule_alternative {
 /// What lower_to_tiles could have done otherwise, for who tries it.
 typedef struct schedule_choices {
   vec(schedule_alternative) alternatives;  // of kernels that are the first of their kind
-  vec(int) kernels, same_as;  // by kernel: its number, and that of the first equal one
-  vec(int) shared;            // by kernel: which of the program's it is
+  vec(int) kernels, same_as;               // by kernel: its number, and that of the first equal one
+  vec(int) shared;                         // by kernel: which of the program's it is
 } schedule_choices;
 
 typedef struct pass_options {

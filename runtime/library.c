@@ -5,7 +5,8 @@ static bool check_symbol(const tcf_library_symbol *s, int64_t v, error *e) {
   long long least = s->least, most = s->most, multiple = s->multiple_of;
   if (v < s->least || v > s->most)
     return error_set(e, ERROR_USAGE, "%s = %lld, but the function demands %s %s %lld", s->name,
-                     (long long)v, s->name, v < s->least ? ">=" : "<=", v < s->least ? least : most);
+                     (long long)v, s->name,
+                     v < s->least ? ">=" : "<=", v < s->least ? least : most);
   if (multiple > 1 && v % multiple)
     return error_set(e, ERROR_USAGE, "%s = %lld, but the function demands a multiple of %lld",
                      s->name, (long long)v, multiple);

@@ -6,9 +6,10 @@
 //
 // The runtime comes back through the description, whose `run` spreads pointers and symbols again:
 // so it needs no signature, and the exported function no runtime in its code.
+#include "codegen/library.h"
+
 #include "base/fault.h"
 #include "codegen/cpu/cpu.h"
-#include "codegen/library.h"
 
 typedef struct library_gen {
   emit *e;
@@ -175,7 +176,8 @@ static void forward(library_gen *l, const char *name, LLVMTypeRef result, LLVMTy
   str own = str_printf(l->a, "%.*s_%s", STR_FMT(l->p->name), name);
   lval f = open_function(l, own, LLVMFunctionType(result, params, (unsigned)n, 0), true);
   if (first) types[count] = e->ptr, args[count++] = first;
-  for (int i = 0; i < n; i++) types[count] = params[i], args[count++] = LLVMGetParam(f, (unsigned)i);
+  for (int i = 0; i < n; i++)
+    types[count] = params[i], args[count++] = LLVMGetParam(f, (unsigned)i);
   LLVMTypeRef type = LLVMFunctionType(result, types, (unsigned)count, 0);
   lval to = runtime_function(l, name, type);
   lval value = LLVMBuildCall2(e->builder, type, to, args, (unsigned)count, "");
@@ -189,8 +191,7 @@ static void call_function(library_gen *l) {
   int npointers = l->p->nparams + l->p->noutputs, nsymbols = l->p->symbols.len;
   int n = npointers + nsymbols, nlast = l->images ? 2 : 1;
   LLVMTypeRef *params = arena_array(l->a, LLVMTypeRef, n + nlast);
-  for (int i = 0; i < n + nlast; i++)
-    params[i] = i >= npointers && i < n ? e->i64 : e->ptr;
+  for (int i = 0; i < n + nlast; i++) params[i] = i >= npointers && i < n ? e->i64 : e->ptr;
   LLVMTypeRef type = LLVMFunctionType(e->i32, params, (unsigned)(n + nlast), 0);
   lval f = open_function(l, own_name(l, ""), type, true);
   lval words = LLVMBuildAlloca(e->builder, LLVMArrayType2(e->i64, (uint64_t)n + 1), "");
@@ -202,8 +203,7 @@ static void call_function(library_gen *l) {
   LLVMTypeRef types[] = {e->ptr, e->ptr, e->ptr, e->ptr};
   LLVMTypeRef call = LLVMFunctionType(e->i32, types, (unsigned)nlast + 2, 0);
   lval to = runtime_function(l, "call", call);
-  LLVMBuildRet(e->builder,
-               LLVMBuildCall2(e->builder, call, to, args, (unsigned)nlast + 2, ""));
+  LLVMBuildRet(e->builder, LLVMBuildCall2(e->builder, call, to, args, (unsigned)nlast + 2, ""));
 }
 
 void gen_library(emit *e, arena *a, const program *p, const library_spec *spec,

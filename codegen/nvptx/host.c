@@ -69,8 +69,8 @@ static void fill_with_launches(emit *e, const program *p, void *ctx) {
   images.kernels = constant_new(e, str_printf(e->arena, "%.*s_kernels", STR_FMT(p->name)),
                                 kernel_table(e, l), exported, 8);
   if (!exported) return gen_library(e, e->arena, p, l->options->library, &images);
-  constant_new(e, str_printf(e->arena, "%.*s_image", STR_FMT(p->name)),
-               constant_bytes(e, l->image), true, 64);
+  constant_new(e, str_printf(e->arena, "%.*s_image", STR_FMT(p->name)), constant_bytes(e, l->image),
+               true, 64);
   constant_new(e, str_printf(e->arena, "%.*s_image_size", STR_FMT(p->name)),
                emit_int(e->i64, (int64_t)l->image.size), true, 8);
 }

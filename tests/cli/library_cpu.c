@@ -39,8 +39,8 @@ static void bad_indices_are_reported(void) {
   int32_t ids[] = {2, 0}, bad[] = {1, 7};
   pick_context *c;
   expect(!pick_open(0, &c), "open", pick_message(c));
-  expect(!pick(table, ids, out, 3, 2, 2, c) && out[0] == 5 && out[1] == 6 && out[2] == 1,
-         "pick", pick_message(c));
+  expect(!pick(table, ids, out, 3, 2, 2, c) && out[0] == 5 && out[1] == 6 && out[2] == 1, "pick",
+         pick_message(c));
   expect(pick(table, bad, out, 3, 2, 2, c) == TCF_CALL_INDEX &&
              strstr(pick_message(c), "library.tdsl:7:16: index 7 is outside of axis V"),
          "a bad index", pick_message(c));

@@ -153,7 +153,8 @@ static int alive(void) { return fake.alive; }
 
 EXPORT const fake_cuda *fake_cuda_control(void);
 const fake_cuda *fake_cuda_control(void) {
-  static const fake_cuda control = {play, read_log, clear, fail, slow, spend, use, device_of, alive};
+  static const fake_cuda control = {play,  read_log, clear,     fail, slow,
+                                    spend, use,      device_of, alive};
   return &control;
 }
 

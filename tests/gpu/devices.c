@@ -108,7 +108,8 @@ static void run_example(place *d, const example *e, int ordinal) {
 }
 
 static void take_turns(place *d, const example *e) {
-  for (int turn = 0; turn < 8; turn++) run_example(&d[turn % DEVICES], &e[turn / 2 % 2], turn % DEVICES);
+  for (int turn = 0; turn < 8; turn++)
+    run_example(&d[turn % DEVICES], &e[turn / 2 % 2], turn % DEVICES);
 }
 
 typedef struct task {
@@ -160,7 +161,8 @@ static void move_between(place *d, const example *e) {
 static void fail_apart(place *d, const example *e) {
   int64_t table[] = {7, 16}, n = 32;
   tcf_tensor *t, *ids, *y = NULL;
-  if (tcf_tensor_new(NULL, TCF_F32, 2, table, &t) || tcf_tensor_new(NULL, TCF_I32, 1, &n, &ids)) exit(3);
+  if (tcf_tensor_new(NULL, TCF_F32, 2, table, &t) || tcf_tensor_new(NULL, TCF_I32, 1, &n, &ids))
+    exit(3);
   tcf_tensor_fill_random(t, 1);
   tcf_tensor_fill(ids, 9);
   expect(tcf_call(tcf_program_function(d[0].p, "pick"), (const tcf_tensor *const[]){t, ids}, 2, &y,

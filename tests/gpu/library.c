@@ -71,7 +71,8 @@ int main(int argc, char **argv) {
   FIND(scaled_so, const char *, scaled_message, void *);
   FIND(scaled_so, void, scaled_close, void *);
   FIND(pick_so, int32_t, pick_open, int32_t, void **);
-  FIND(pick_so, int32_t, pick, uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, void *, void *);
+  FIND(pick_so, int32_t, pick, uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, void *,
+       void *);
   FIND(pick_so, int32_t, pick_wait, void *);
   FIND(pick_so, const char *, pick_message, void *);
   FIND(pick_so, void, pick_close, void *);
@@ -94,14 +95,15 @@ int main(int argc, char **argv) {
   expect(!scaled_wait(c), "scaled_wait", scaled_message(c));
   cuMemcpyDtoH_v2(out, dout, sizeof out);
   expect(largest_error() < 1e-5, "scaled", "a wrong result");
-  expect(scaled(dx + 4, dout, N, T, c, stream) && strstr(scaled_message(c), "16 bytes"), "alignment",
-         scaled_message(c));
+  expect(scaled(dx + 4, dout, N, T, c, stream) && strstr(scaled_message(c), "16 bytes"),
+         "alignment", scaled_message(c));
   expect(scaled(dx, dout, N, 6, c, stream) && strstr(scaled_message(c), "multiple of 4"), "a size",
          scaled_message(c));
   scaled_close(c);
 
   expect(!pick_open(0, &c), "pick_open", pick_message(c));
-  expect(!pick(dtable, dids, drows, V, D, IDS, c, stream) && !pick_wait(c), "pick", pick_message(c));
+  expect(!pick(dtable, dids, drows, V, D, IDS, c, stream) && !pick_wait(c), "pick",
+         pick_message(c));
   cuMemcpyDtoH_v2(rows, drows, sizeof rows);
   int wrong = 0;
   for (int i = 0; i < IDS * D; i++) wrong += rows[i] != table[ids[i / D] * D + i % D];

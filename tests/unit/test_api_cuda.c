@@ -516,8 +516,8 @@ Test(api_cuda, explain_asks_the_driver_for_registers) {
   tcf_text_free(told);
   r.fake->fail("cuModuleLoadDataEx", 2, 218);
   cr_assert_eq(tcf_program_explain(r.p, "twice", &n, 1, TCF_TEXT, &told), TCF_OK);
-  cr_expect(strstr(told, "registers  not known: loading kernels twice_0: ptxas fatal: line 7"), "%s",
-            told);
+  cr_expect(strstr(told, "registers  not known: loading kernels twice_0: ptxas fatal: line 7"),
+            "%s", told);
   tcf_text_free(told);
   close_rig(&r);
 }
@@ -576,8 +576,13 @@ static int block_of_a_call(const char *cache_dir, unsigned flags, const char *sc
   rig r;
   open_rig_in(&r, "cuda", cache_dir);
   tcf_session_free(r.s);
-  tcf_options o = {.size = sizeof o, .target = "cuda", .cache_dir = cache_dir, .flags = flags,
-                   .schedule = schedule, .trial = note_trial, .trial_user = seen};
+  tcf_options o = {.size = sizeof o,
+                   .target = "cuda",
+                   .cache_dir = cache_dir,
+                   .flags = flags,
+                   .schedule = schedule,
+                   .trial = note_trial,
+                   .trial_user = seen};
   cr_assert_eq(tcf_session_new(&o, &r.s), TCF_OK);
   cr_assert_eq(tcf_program_load(r.s, "test.tdsl", text, strlen(text), &r.p), TCF_OK);
   r.fake->play(play_timed, &r);

@@ -13,8 +13,7 @@ static str kernel_ptx(tile_fixture *f, const char *name, const char *arch) {
   codegen_options options = {.cpu = str_from(arch), .kind = CODE_ASSEMBLY};
   code out;
   str error;
-  cr_assert(codegen_cuda(&f->arena, f->p, &options, &out, &error), "%.*s",
-            STR_FMT(error));
+  cr_assert(codegen_cuda(&f->arena, f->p, &options, &out, &error), "%.*s", STR_FMT(error));
   str ptx = {out.data, (int)out.size};
   nvptx_report r = nvptx_assemble(ptx, arch);
   cr_expect(!r.spill_bytes && !r.warnings, "%s on %s: %d registers, %d bytes spilled, warnings %d",

@@ -12,7 +12,8 @@ static const char said[] =
     "ptxas info    : Compiling entry function 'softmax_0' for 'sm_90a'\n"
     "ptxas info    : Function properties for softmax_0\n"
     "    16 bytes stack frame, 24 bytes spill stores, 24 bytes spill loads\n"
-    "ptxas info    : Used 255 registers, used 1 barriers, 16 bytes cumulative stack size, 4096 bytes smem\n"
+    "ptxas info    : Used 255 registers, used 1 barriers, 16 bytes cumulative stack size, 4096 "
+    "bytes smem\n"
     "ptxas info    : Compile time = 24.246 ms\n"
     "ptxas info    : Compiling entry function 'softmax_01' for 'sm_90a'\n"
     "ptxas info    : Function properties for softmax_01\n"
@@ -35,8 +36,8 @@ Test(runtime_tool, programs_that_fail_are_heard) {
   error e = {0};
   char *log;
   cr_assert(tool_place_open(&p, &e), "%s", e.text);
-  cr_expect_not(tool_run(&p, (char *[]){"/bin/sh", "-c", "echo so; echo it is >&2; exit 3", NULL},
-                         &log, &e));
+  cr_expect_not(
+      tool_run(&p, (char *[]){"/bin/sh", "-c", "echo so; echo it is >&2; exit 3", NULL}, &log, &e));
   cr_expect(strstr(e.text, "/bin/sh failed: so\nit is"), "%s", e.text);
   free(log);
   cr_expect_not(tool_run(&p, (char *[]){"/none/sh", NULL}, &log, &e));
@@ -60,11 +61,12 @@ Test(runtime_tool, archives_are_indexed) {
   tool_file(&p, "x.a", path);
   cr_assert(link_archive(path, objects, 2, &e), "%s", e.text);
   static char script[] =
-      "ar t $0 && ar p $0 odd.o && ar p $0 a_member_with_a_long_name.o && nm -s $0 2>/dev/null; true";
+      "ar t $0 && ar p $0 odd.o && ar p $0 a_member_with_a_long_name.o && nm -s $0 2>/dev/null; "
+      "true";
   cr_assert(tool_run(&p, (char *[]){"/bin/sh", "-c", script, path, NULL}, &log, &e), "%s", e.text);
   cr_expect(strstr(log, "odd.o\na_member_with_a_long_name.o\n123451234567"), "%s", log);
-  cr_expect(strstr(log, "alpha in odd.o\nbeta in odd.o\ngamma in a_member_with_a_long_name.o"), "%s",
-            log);
+  cr_expect(strstr(log, "alpha in odd.o\nbeta in odd.o\ngamma in a_member_with_a_long_name.o"),
+            "%s", log);
   free(log);
   tool_place_close(&p);
 }
