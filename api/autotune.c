@@ -61,7 +61,8 @@ static bool find_kept(tcf_session *s, const graph *g, str *out) {
 
 str tuned_schedule(tcf_session *s, const graph *g) {
   str found;
-  return find_kept(s, g, &found) ? whole_schedule(s, &s->arena, found) : s->schedule;
+  bool kept = s->target < TARGET_INTERP && find_kept(s, g, &found);
+  return kept ? whole_schedule(s, &s->arena, found) : s->schedule;
 }
 
 void session_keep_schedule(tcf_session *s, const cache_key *key, str schedule) {

@@ -134,6 +134,11 @@ int contract_round(int64_t v, int step) {
   return (int)(r < step ? step : r > (1 << 24) ? (1 << 24) / step * step : r);
 }
 
+/// What is asked for, up to whole steps.
+static int option_round(const kbuild *b, const char *key, int64_t otherwise, int step) {
+  return contract_round(schedule_option(b->l, key, contract_round(otherwise, step)), step);
+}
+
 enum {
   // Starting a loop on several threads: the lines of the job and of the operands move between
   // cores, twice a microsecond when everyone is awake.
@@ -197,9 +202,9 @@ static void choose_tiles(const kbuild *b, contract_plan *p) {
     }
   // A block of a divides the grid tile.
   int64_t mc = best_mt < 192 ? best_mt : 192;
-  p->mc = p->pack_a ? (int)schedule_option(b->l, "mc", contract_round(mc, p->mr)) : 0;
-  p->mt = (int)schedule_option(b->l, "mt", contract_round(best_mt, p->mc ? p->mc : p->mr));
-  p->nt = (int)schedule_option(b->l, "nt", contract_round(best_nt, p->nr));
+  p->mc = p->pack_a ? option_round(b, "mc", contract_round(mc, p->mr), p->mr) : 0;
+  p->mt = option_round(b, "mt", best_mt, p->mc ? p->mc : p->mr);
+  p->nt = option_round(b, "nt", best_nt, p->nr);
 }
 
 /// Small products of a batch share a grid tile, so that handing it out is worth while.

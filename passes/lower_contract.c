@@ -101,7 +101,8 @@ static tval *contract(kbuild *b, const contract_plan *p, tval *start) {
   }
   enum { LINE = 16 };
   int inner = p->kk[p->nkk - 1];
-  bool fetch = p->rows >= 0 && p->a_buf < 0 && kb_kernel_size(b, inner) >= 4 * LINE;
+  bool whole_lines = !p->kc || inner != p->kk[0] || p->kc % LINE == 0;
+  bool fetch = p->rows >= 0 && p->a_buf < 0 && whole_lines && kb_kernel_size(b, inner) >= 4 * LINE;
   int opened = 0;
   tval *sum = start;
   for (int i = 0; i < p->nkk + fetch; i++) {

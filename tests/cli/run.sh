@@ -377,6 +377,10 @@ done
 expect 0 ': ok' run add.tdsl --dim N=2 --dim M=2 --schedule=vectors=2,grid=64 --check
 expect 0 ': ok' run add.tdsl --dim N=2 --dim M=2 --schedule=0.vectors=2,7.grid=64 --check
 expect 2 'schedule: an item is KEY=NUMBER' explain add.tdsl --schedule=0.gird=64
+echo 'fn mm(a: f32[M, K], b: f32[K, N]) -> f32[M, N] { return dot(a, b, K) }' >mm.tdsl
+for schedule in nt=160 mt=5 kc=3 nr=7,mr=5 mc=7,mt=9,nt=5,kc=17,pack_b=1 inner=1,mt=3,nt=3,kc=5; do
+  expect 0 ': ok' run mm.tdsl --dim M=200 --dim K=256 --dim N=300 --schedule=$schedule --check
+done
 # ---- schedules by trial
 expect 0 "autotune softmax: 0: " run several.tdsl -e softmax --dim N=64 --dim T=512 --autotune --check
 holds 'trials are told' grep -qE 'autotune softmax: 1: 0\..*=.*(slower|taken) \(best' err.txt

@@ -29,6 +29,7 @@ note() { # note STATUS NAME
 # FUNCTION SIZES: one line per case of cases.tdsl.
 cases() { grep -v '^#' "$here/cases.txt"; }
 
+options=() # of every case
 # shellcheck disable=SC2086
 run_case() { # run_case COMMAND-PREFIX... -- FUNCTION SIZES...
   local prefix=()
@@ -37,7 +38,8 @@ run_case() { # run_case COMMAND-PREFIX... -- FUNCTION SIZES...
   local function=$1 dims=()
   shift
   for size in "$@"; do dims+=(--dim "$size"); done
-  "${prefix[@]}" "$tools/tcc-fuse" run "$here/cases.tdsl" -e "$function" --target cuda "${dims[@]}" --check
+  "${prefix[@]}" "$tools/tcc-fuse" run "$here/cases.tdsl" -e "$function" --target cuda "${dims[@]}" \
+    "${options[@]}" --check
 }
 
 if [ $sanitize = 1 ]; then
@@ -80,6 +82,21 @@ out=$("$tools/gpu-devices" 2>&1)
 status=$?
 echo "$out" | tail -${TCF_LINES:-8}
 [ $status = 77 ] || note $status "several devices"
+
+# Schedules by trial: the result is right, and what was found is taken without another trial.
+cache=$(mktemp -d)
+options=(--autotune --cache-dir "$cache")
+for line in 'scale N=1000003' 'softmax_rows N=4096 D=4096' 'product_bf16 N=1024 D=1024 K=1024' 'norm N=64 D=1024'; do
+  # shellcheck disable=SC2086
+  out=$(run_case -- $line 2>&1) && grep -q '^autotune' <<<"$out"
+  note $? "autotune $line"
+  echo "$out" | grep -E ': 0: |taken|does not|differ' | sed 's/^/  /' | head -${TCF_LINES:-8}
+  # shellcheck disable=SC2086
+  out=$(run_case -- $line 2>&1) && ! grep -q '^autotune' <<<"$out"
+  note $? "autotune $line, kept"
+done
+options=()
+rm -r "$cache"
 
 # Libraries ahead of time: those of the bundle, which needs no cc here, or of the source tree.
 arch=$("$tools/tcc-fuse" explain "$here/cases.tdsl" -e pick --target cuda |
