@@ -112,10 +112,12 @@ static void describe_steps(library_args *l, const struct program *p, graph *g, l
   const char **places = arena_array(a, const char *, v.steps.len);
   for (int i = 0; i < v.sites.len; i++) {
     const site *at = &v.sites.data[i];
-    str axis = at->node >= 0 ? g->axes.data[g->nodes.data[at->node]->attr_axes[0]].name : STR("?");
+    bool known = g && at->node >= 0;
+    int axis = known ? g->nodes.data[at->node]->attr_axes[0] : 0;
     const char *place = place_text(l, at->at);
-    sites[i] = (tcf_library_site){(int64_t)at->step << 16 | at->number,
-                                  place ? place : l->function->name, str_z(a, axis)};
+    sites[i] =
+        (tcf_library_site){(int64_t)at->step << 16 | at->number, place ? place : l->function->name,
+                           known ? str_z(a, g->axes.data[axis].name) : NULL};
   }
   for (int i = 0; i < v.steps.len; i++) places[i] = place_text(l, v.steps.data[i].at);
   spec->sites = sites;

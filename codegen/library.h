@@ -27,7 +27,7 @@ typedef struct tcf_library_symbol {
   int64_t least, most, multiple_of;
 } tcf_library_symbol;
 
-/// A check site: its position ("norms.tdsl:3:10") and the axis that is indexed.
+/// A check site: its position ("norms.tdsl:3:10") and the axis that is indexed, null where unknown.
 typedef struct tcf_library_site {
   int64_t site;  // step << 16 | number
   const char *place, *axis;

@@ -35,8 +35,8 @@ int32_t library_index_error(const tcf_library *l, int64_t site, int64_t index, e
   for (int64_t i = 0; i < l->nsites; i++) {
     const tcf_library_site *s = &l->sites[i];
     if (s->site != site - 1) continue;
-    error_set(e, ERROR_USAGE, "%s: index %lld is outside of axis %s", s->place, (long long)index,
-              s->axis);
+    error_set(e, ERROR_USAGE, "%s: index %lld is outside of %s%s", s->place, (long long)index,
+              s->axis ? "axis " : "an axis", s->axis ? s->axis : "");
     return TCF_CALL_INDEX;
   }
   error_set(e, ERROR_USAGE, "index %lld is outside of an axis", (long long)index);
