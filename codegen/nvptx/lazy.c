@@ -62,6 +62,8 @@ void lazy_open(ngen *g) {
   g->lazy = arena_alloc(g->arena, sizeof *g->lazy * (size_t)(g->k->nvals + 1));
   memset(g->lazy, 0, sizeof *g->lazy * (size_t)(g->k->nvals + 1));
   find_uses(g, &g->k->body);
+  for (int i = 0; i < g->writebacks.len; i++)
+    g->lazy[g->writebacks.data[i].store->in[0]->id].pinned = true;
 }
 
 static bool reduces_many(ngen *g, const tstmt *s) {
