@@ -15,6 +15,8 @@ typedef struct access {
   int width;     // elements
   bool partial;  // vectors may be valid in part
   bool empty;    // the argument may have no elements
+  bool unaligned;  // loads: vectors begin anywhere, see unaligned.c
+  bool direct;     // does not pass registers, where vectors could be shifted
 } access;
 
 ix access_offset(ngen *g, const tstmt *s, int buf);
@@ -28,5 +30,19 @@ lval access_pointer(ngen *g, const access *a);
 access access_of_load(ngen *g, const tstmt *load);
 /// The vector that begins at g->at, to its places among the registers of the load's result.
 void access_load(ngen *g, const access *a, lval *regs);
+/// Of a load from memory that the kernel does not write.
+void access_mark_constant(ngen *g, const access *a, lval load);
+/// The elements of the vector at g->at one by one, invalid ones from the buffer's first element.
+void access_load_singly(ngen *g, const access *a, lval *out);
+/// n elements as they lie in memory, as words where they fill some; and back.
+lval access_pack(ngen *g, dtype t, const lval *in, int n);
+void access_unpack(ngen *g, const access *a, lval x, lval *out);
+
+// ---- unaligned.c
+/// Whether a load whose vectors are `natural` elements long by alignment is better made so.
+bool unaligned_pays(const access *a, int natural);
+/// 16 bytes at the pointer; where not `inside`, what is beside them may lie outside of the buffer.
+void load_unaligned(ngen *g, const access *a, lval pointer, lval inside, lval *out);
+
 /// Two 16-bit elements to a word. A vector of halves, so that two conversions become one.
 lval gpu_pack_pair(ngen *g, dtype t, lval low, lval high);

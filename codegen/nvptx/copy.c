@@ -48,7 +48,7 @@ bool gpu_copy_async(ngen *g, const tregion *r, bool ask) {
   const tstmt *load = r->stmts.data[0], *store = r->stmts.data[1];
   dtype t = load->out[0]->type;
   if (!uses_same_axes(g, store, load->out[0])) return false;
-  access from = {.s = load, .buf = load->buf, .type = t};
+  access from = {.s = load, .buf = load->buf, .type = t, .direct = true};
   access to = {.s = store, .buf = store->buf, .local = true, .type = t};
   from.shape = to.shape = gpu_shape_of(g, load->out[0]);
   from.offset = access_offset(g, load, load->buf);

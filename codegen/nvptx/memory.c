@@ -149,14 +149,17 @@ static bool moves_indirectly(const tstmt *s, int rank, int axis) {
   return false;
 }
 
+/// Elements of a vector that the layout allows.
+static int run_width(ngen *g, const access *a, int axis) {
+  int width = spread_of(g, axis, g->ranges[axis]->extent)->run, bytes = dtype_bytes(a->type);
+  while (width & (width - 1)) width &= width - 1;
+  return width * bytes > VECTOR_BYTES ? VECTOR_BYTES / bytes : width;
+}
+
 /// Elements of a vector that the offsets' known divisors and the valid ends allow.
 static int vector_width(ngen *g, const access *a, int axis) {
   const tile_buf *t = &g->k->bufs.data[a->buf];
-  const range *r = g->ranges[axis];
-  int bytes = dtype_bytes(a->type);
-  int width = spread_of(g, axis, r->extent)->run;
-  while (width & (width - 1)) width &= width - 1;
-  if (width * bytes > VECTOR_BYTES) width = VECTOR_BYTES / bytes;
+  int bytes = dtype_bytes(a->type), width = run_width(g, a, axis);
   for (int i = 0; i < a->shape.naxes; i++) g->at[a->shape.axes[i]] = 0;
   int64_t d = ix_divisor(&g->ix, placed(g, a->offset));
   // Other registers differ by the steps of the other axes.
@@ -194,10 +197,13 @@ void access_vectors(ngen *g, access *a) {
     if (!ix_affine(&g->ix, a->offset, axis, &coef, &rest)) continue;
     if (!ix_is_const(&g->ix, coef, &one) || one != 1) continue;
     if (moves_indirectly(a->s, t->rank, axis)) continue;
-    int width = vector_width(g, a, axis);
+    int width = vector_width(g, a, axis), most = run_width(g, a, axis);
+    bool unaligned = most * dtype_bytes(a->type) == VECTOR_BYTES && unaligned_pays(a, width);
+    if (unaligned) width = most;
     if (width <= a->width) continue;
     a->width = width;
     a->along = axis;
+    a->unaligned = unaligned;
     int64_t ends = ix_divisor(&g->ix, g->k->axes.data[axis].size);
     a->partial = !r->whole && (ends % width || ix_divisor(&g->ix, r->base) % width);
   }
@@ -261,21 +267,11 @@ static lval keep_whole(ngen *g, lval word) {
   return LLVMBuildCall2(g->e->builder, type, code, &word, 1, "");
 }
 
-static void load_elements(ngen *g, const access *a, lval pointer, lval *out) {
+void access_unpack(ngen *g, const access *a, lval x, lval *out) {
   LLVMBuilderRef b = g->e->builder;
   int bytes = dtype_bytes(a->type), n = a->width;
-  bool constant = !a->local && !g->k->bufs.data[a->buf].written;
-  LLVMTypeRef type = bytes >= 4 ? emit_type(g->e, a->type, n > 1 ? n : 0)
-                     : bytes * n < 4 ? LLVMIntTypeInContext(g->e->context, 8 * (unsigned)(bytes * n))
-                                     : emit_vec(g->e->i32, bytes * n / 4 > 1 ? bytes * n / 4 : 0);
-  lval x = LLVMBuildLoad2(b, type, pointer, "");
-  LLVMSetAlignment(x, (unsigned)(bytes * n));
-  if (constant) {
-    unsigned kind = LLVMGetMDKindIDInContext(g->e->context, "invariant.load", 14);
-    LLVMMetadataRef none = LLVMMDNodeInContext2(g->e->context, NULL, 0);
-    LLVMSetMetadata(x, kind, LLVMMetadataAsValue(g->e->context, none));
-  }
   lval whole = NULL;
+  if (bytes >= 4) x = LLVMBuildBitCast(b, x, emit_type(g->e, a->type, n > 1 ? n : 0), "");
   for (int i = 0; i < n; i++) {
     if (bytes >= 4) {
       out[i] = n > 1 ? LLVMBuildExtractElement(b, x, i32_of(g, i), "") : x;
@@ -283,7 +279,7 @@ static void load_elements(ngen *g, const access *a, lval pointer, lval *out) {
     }
     int per = 4 / bytes;
     lval word = x;
-    if (emit_lanes(type)) word = LLVMBuildExtractElement(b, x, i32_of(g, i / per), "");
+    if (emit_lanes(LLVMTypeOf(x))) word = LLVMBuildExtractElement(b, x, i32_of(g, i / per), "");
     if (a->local && LLVMTypeOf(word) == g->e->i32)
       word = whole = i % per ? whole : keep_whole(g, word);
     int shift = 8 * bytes * (i % per);
@@ -292,6 +288,26 @@ static void load_elements(ngen *g, const access *a, lval pointer, lval *out) {
     if (LLVMTypeOf(word) != bits) word = LLVMBuildTrunc(b, word, bits, "");
     out[i] = from_bits(g, a->type, word);
   }
+}
+
+void access_mark_constant(ngen *g, const access *a, lval load) {
+  if (a->local || g->k->bufs.data[a->buf].written) return;
+  unsigned kind = LLVMGetMDKindIDInContext(g->e->context, "invariant.load", 14);
+  LLVMMetadataRef none = LLVMMDNodeInContext2(g->e->context, NULL, 0);
+  LLVMSetMetadata(load, kind, LLVMMetadataAsValue(g->e->context, none));
+}
+
+static void load_elements(ngen *g, const access *a, lval pointer, lval *out) {
+  LLVMBuilderRef b = g->e->builder;
+  int bytes = dtype_bytes(a->type), n = a->width;
+  LLVMTypeRef type = bytes >= 4 ? emit_type(g->e, a->type, n > 1 ? n : 0)
+                     : bytes * n < 4
+                         ? LLVMIntTypeInContext(g->e->context, 8 * (unsigned)(bytes * n))
+                         : emit_vec(g->e->i32, bytes * n / 4 > 1 ? bytes * n / 4 : 0);
+  lval x = LLVMBuildLoad2(b, type, pointer, "");
+  LLVMSetAlignment(x, (unsigned)(bytes * n));
+  access_mark_constant(g, a, x);
+  access_unpack(g, a, x, out);
 }
 
 lval gpu_pack_pair(ngen *g, dtype t, lval low, lval high) {
@@ -304,14 +320,14 @@ lval gpu_pack_pair(ngen *g, dtype t, lval low, lval high) {
   return LLVMBuildBitCast(b, v, g->e->i32, "");
 }
 
-static void store_elements(ngen *g, const access *a, lval pointer, const lval *in) {
+lval access_pack(ngen *g, dtype t, const lval *in, int n) {
   LLVMBuilderRef b = g->e->builder;
-  int bytes = dtype_bytes(a->type), n = a->width;
+  int bytes = dtype_bytes(t);
   lval x;
   if (n == 1) {
-    x = bytes < 4 ? to_bits(g, a->type, in[0]) : in[0];
+    x = bytes < 4 ? to_bits(g, t, in[0]) : in[0];
   } else if (bytes >= 4) {
-    x = LLVMGetPoison(emit_type(g->e, a->type, n));
+    x = LLVMGetPoison(emit_type(g->e, t, n));
     for (int i = 0; i < n; i++) x = LLVMBuildInsertElement(b, x, in[i], i32_of(g, i), "");
   } else {
     int per = 4 / bytes, words = (n + per - 1) / per;
@@ -319,10 +335,10 @@ static void store_elements(ngen *g, const access *a, lval pointer, const lval *i
     for (int w = 0; w < words; w++) {
       lval word = NULL;
       if (bytes == 2 && n - w * per >= 2) {
-        word = gpu_pack_pair(g, a->type, in[w * 2], in[w * 2 + 1]);
+        word = gpu_pack_pair(g, t, in[w * 2], in[w * 2 + 1]);
       } else {
         for (int i = 0; i < per && w * per + i < n; i++) {
-          lval part = LLVMBuildZExt(b, to_bits(g, a->type, in[w * per + i]), g->e->i32, "");
+          lval part = LLVMBuildZExt(b, to_bits(g, t, in[w * per + i]), g->e->i32, "");
           if (i) part = LLVMBuildShl(b, part, i32_of(g, 8 * bytes * i), "");
           word = word ? LLVMBuildOr(b, word, part, "") : part;
         }
@@ -332,7 +348,13 @@ static void store_elements(ngen *g, const access *a, lval pointer, const lval *i
     if (bytes * n < 4)
       x = LLVMBuildTrunc(b, x, LLVMIntTypeInContext(g->e->context, 8 * (unsigned)(bytes * n)), "");
   }
-  LLVMSetAlignment(LLVMBuildStore(b, x, pointer), (unsigned)(bytes * n));
+  return x;
+}
+
+static void store_elements(ngen *g, const access *a, lval pointer, const lval *in) {
+  unsigned bytes = (unsigned)(dtype_bytes(a->type) * a->width);
+  lval x = access_pack(g, a->type, in, a->width);
+  LLVMSetAlignment(LLVMBuildStore(g->e->builder, x, pointer), bytes);
 }
 
 // ---- validity
@@ -431,13 +453,14 @@ static lval vector_in_buffer(ngen *g, const access *a) {
   ix elements = ix_const(&g->ix, 1);
   for (int i = 0; i < t->rank; i++) elements = ix_mul(&g->ix, elements, t->dims[i]);
   int64_t divisor = ix_divisor(&g->ix, elements);
-  if (divisor % a->width == 0) return NULL;
-  ix end = ix_add(&g->ix, placed(g, a->offset), ix_const(&g->ix, a->width));
+  if (divisor % a->width == 0 && !a->unaligned) return NULL;
+  // One that begins anywhere reaches into the aligned vector behind it.
+  int reach = a->unaligned ? 2 * a->width : a->width;
+  ix end = ix_add(&g->ix, placed(g, a->offset), ix_const(&g->ix, reach));
   return LLVMBuildICmp(g->e->builder, LLVMIntSLE, gpu_ix64(g, end), gpu_ix64(g, elements), "");
 }
 
-/// Element by element, invalid ones from the buffer's first element.
-static void load_singly(ngen *g, const access *a, lval *out) {
+void access_load_singly(ngen *g, const access *a, lval *out) {
   access one = *a;
   one.width = 1;
   int first = g->at[a->along];
@@ -454,6 +477,10 @@ static void load_partial(ngen *g, const access *a, lval some, lval *out) {
   LLVMBuilderRef b = g->e->builder;
   lval inside = a->local ? NULL : vector_in_buffer(g, a);
   lval pointer = access_pointer(g, a);
+  if (a->unaligned) {
+    load_unaligned(g, a, load_anywhere(g, a, some, pointer), inside, out);
+    return;
+  }
   if (!inside) {
     load_elements(g, a, a->local ? pointer : load_anywhere(g, a, some, pointer), out);
     return;
@@ -466,7 +493,7 @@ static void load_partial(ngen *g, const access *a, lval some, lval *out) {
   LLVMBuildBr(b, after);
   LLVMPositionBuilderAtEnd(b, single);
   int mark = scope_open(g);
-  load_singly(g, a, parts);
+  access_load_singly(g, a, parts);
   scope_close(g, mark);
   LLVMBasicBlockRef from[] = {whole, LLVMGetInsertBlock(b)};
   LLVMBuildBr(b, after);
@@ -486,7 +513,8 @@ access access_of_load(ngen *g, const tstmt *s) {
   a.offset = access_offset(g, s, s->buf);
   a.empty = !a.local && may_be_empty(g, s->buf);
   access_vectors(g, &a);
-  if (a.partial && (a.empty || moves_at_all(s))) a.width = 1, a.along = -1, a.partial = false;
+  if ((a.partial || a.unaligned) && (a.empty || moves_at_all(s)))
+    a.width = 1, a.along = -1, a.partial = a.unaligned = false;
   return a;
 }
 
@@ -498,7 +526,7 @@ void access_load(ngen *g, const access *a, lval *regs) {
   if (s->guard) inside_buffer(g, a, &in);
   lval may = gpu_both(g, some, in);
   not_empty(g, a, &may);
-  if (a->partial) {
+  if (a->partial || a->unaligned) {
     load_partial(g, a, some, loaded);
   } else {
     lval pointer = access_pointer(g, a);
