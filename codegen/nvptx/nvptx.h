@@ -70,11 +70,12 @@ typedef struct memo {
 typedef struct pipe pipe;  // pipeline.h
 enum { CONSUMERS_BARRIER = 1 };  // those after it: a warpgroup each
 
-/// A store by the copy engine, see writeback.c.
+/// A store through shared memory, see writeback.c.
 typedef struct writeback {
   const tstmt *store;
-  int m, n;  // axes of the value: rows and columns of the accumulator
-  int map;   // number in ngen.maps
+  int m, n;     // axes of the value: rows and columns of the accumulator
+  bool engine;  // by the copy engine, else by warps
+  int map;      // number in ngen.maps
 } writeback;
 
 /// A value that is made where it is used, see lazy.c.

@@ -1,7 +1,7 @@
-// Results in the layout of wgmma's accumulators, written by the copy engine: a warpgroup puts blocks
-// of 64 x 64 16-bit elements into shared memory (stmatrix, swizzled), and one thread stores them.
-// Two blocks take turns, so that one is filled while the other is read. The engine clips what lies
-// outside of the tensor.
+// Results in the layout of wgmma's accumulators, written through shared memory: a warpgroup puts
+// blocks of 64 x 64 16-bit elements there (stmatrix, swizzled), and the copy engine stores them, or,
+// where rows begin anywhere in memory, the warps do, row by row. Two blocks take turns, so that one
+// is filled while the engine reads the other. The engine clips what lies outside of the tensor.
 #include "base/fault.h"
 #include "codegen/nvptx/access.h"
 #include "codegen/nvptx/host.h"
@@ -38,12 +38,14 @@ static bool plan_store(ngen *g, const tstmt *s, writeback *w) {
   if (t->local || s->nin != 1 || dtype_bytes(t->type) != 2 || t->rank > 5) return false;
   if (!find_sides(k, v, &m, &n)) return false;
   int row = dimension_along(g, s, v->axes[m]), column = dimension_along(g, s, v->axes[n]);
-  if (row < 0 || column != map_dimension(k, s->buf, 0) || !pitches_fit(g, t, column)) return false;
+  if (row < 0 || column != map_dimension(k, s->buf, 0)) return false;
   for (int i = 0; i < v->naxes; i++) {
     int d = dimension_along(g, s, v->axes[i]);
     if (d < 0 || !ends_with_tensor(g, s, d, v->axes[i], v->extents[i])) return false;
   }
-  *w = (writeback){.store = s, .m = m, .n = n};
+  *w = (writeback){.store = s, .m = m, .n = n, .engine = pitches_fit(g, t, column)};
+  int64_t one;
+  if (!w->engine) return ix_is_const(&g->ix, t->strides[column], &one) && one == 1;
   tcf_map_info map = {.word = KERNEL_SYMBOLS + g->program->symbols.len + s->buf,
                       .rank = t->rank,
                       .element_bytes = 2,
@@ -152,6 +154,118 @@ static void store_block(ngen *g, const writer *x, lval place, lval row, int colu
   gpu_guard_end(g, one);
 }
 
+// ---- rows that begin anywhere
+
+/// What a warp stores of a row of 64 elements: words at even elements of the buffer.
+///
+///   row        a b c d e f g ...        begins at an odd element: lane 1 stores bc
+///   words    . a|b c|d e|f g|...        and lane 0 the half that is a
+typedef struct row_part {
+  lval place;     // pointer to the row's first element
+  lval word;      // of the lane
+  lval shift;     // i32: 1 where the row begins at an odd element
+  lval first;     // element of the row in the low half of `word`
+  lval last;      // i32: the lane's own word, of which the row's last element is the high half
+  lval elements;  // i32, of the row that exist
+} row_part;
+
+/// Reads row `row` of a block and moves its elements to where words begin in memory.
+static row_part read_row(ngen *g, const writer *x, lval block, lval row, lval offset,
+                         lval elements) {
+  LLVMBuilderRef b = g->e->builder;
+  row_part p = {.elements = elements};
+  lval lane = LLVMBuildAnd(b, g->tid, i32_of(g, 31), "");
+  lval piece = LLVMBuildXor(b, LLVMBuildLShr(b, lane, i32_of(g, 2), ""),
+                            LLVMBuildAnd(b, row, i32_of(g, 7), ""), "");
+  lval at = LLVMBuildAdd(b, block, LLVMBuildMul(b, row, i32_of(g, ROW), ""), "");
+  at = LLVMBuildAdd(b, at, LLVMBuildShl(b, piece, i32_of(g, 4), ""), "");
+  lval in_piece = LLVMBuildAnd(b, lane, i32_of(g, 3), "");
+  at = LLVMBuildAdd(b, at, LLVMBuildShl(b, in_piece, i32_of(g, 2), ""), "");
+  p.last = LLVMBuildLoad2(b, g->e->i32, ptx_shared(g->e, at), "");
+  p.shift = LLVMBuildAnd(b, LLVMBuildTrunc(b, offset, g->e->i32, ""), i32_of(g, 1), "");
+  lval before = ptx_shuffle_from(g->e, p.last, LLVMBuildSub(b, lane, i32_of(g, 1), ""));
+  lval words[] = {p.last, before, LLVMBuildShl(b, p.shift, i32_of(g, 4), "")};
+  p.word = emit_intrinsic(g->e, "llvm.fshl", &g->e->i32, 1, words, 3);
+  p.first = LLVMBuildSub(b, LLVMBuildShl(b, lane, i32_of(g, 1), ""), p.shift, "");
+  p.place = LLVMBuildGEP2(b, g->e->i16, g->bufs[x->w->store->buf], &offset, 1, "");
+  return p;
+}
+
+static void store_where(ngen *g, lval ok, lval value, lval place, lval element) {
+  guard w = gpu_guard(g, ok);
+  lval at = LLVMBuildGEP2(g->e->builder, g->e->i16, place, &element, 1, "");
+  unsigned bytes = LLVMTypeOf(value) == g->e->i16 ? 2 : 4;
+  LLVMSetAlignment(LLVMBuildStore(g->e->builder, value, at), bytes);
+  gpu_guard_end(g, w);
+}
+
+static lval half_of(ngen *g, lval word, bool high) {
+  LLVMBuilderRef b = g->e->builder;
+  if (high) word = LLVMBuildLShr(b, word, i32_of(g, 16), "");
+  return LLVMBuildTrunc(b, word, g->e->i16, "");
+}
+
+static void write_row(ngen *g, const row_part *p) {
+  LLVMBuilderRef b = g->e->builder;
+  lval zero = i32_of(g, 0), second = LLVMBuildAdd(b, p->first, i32_of(g, 1), "");
+  lval low = LLVMBuildICmp(b, LLVMIntULT, p->first, p->elements, "");  // not -1
+  lval high = LLVMBuildICmp(b, LLVMIntULT, second, p->elements, "");
+  store_where(g, LLVMBuildAnd(b, low, high, ""), p->word, p->place, p->first);
+  lval half = LLVMBuildSelect(b, low, half_of(g, p->word, false), half_of(g, p->word, true), "");
+  store_where(g, LLVMBuildXor(b, low, high, ""), half, p->place,
+              LLVMBuildSelect(b, low, p->first, second, ""));
+  // The last element of a row that begins at an odd one has no word.
+  lval end = LLVMBuildAdd(b, second, p->shift, "");
+  lval alone = LLVMBuildICmp(b, LLVMIntEQ, end, i32_of(g, BLOCK - 1), "");
+  alone = LLVMBuildAnd(b, alone, LLVMBuildICmp(b, LLVMIntNE, p->shift, zero, ""), "");
+  alone = LLVMBuildAnd(b, alone, LLVMBuildICmp(b, LLVMIntULT, end, p->elements, ""), "");
+  store_where(g, alone, half_of(g, p->last, true), p->place, end);
+}
+
+/// Elements of the axis from position `at` on, no less than 0, as an i32.
+static lval elements_left(ngen *g, int axis, lval at) {
+  LLVMBuilderRef b = g->e->builder;
+  ix left = ix_sub(&g->ix, g->k->axes.data[axis].size, g->ranges[axis]->base);
+  lval n = LLVMBuildSub(b, gpu_ix32(g, left), at, "");
+  lval none = LLVMBuildICmp(b, LLVMIntSLT, n, i32_of(g, 0), "");
+  return LLVMBuildSelect(b, none, i32_of(g, 0), n, "");
+}
+
+/// Each warp a quarter of the rows; several are read before the first is stored.
+static void store_rows(ngen *g, const writer *x, lval block, lval first_row, int column) {
+  enum { WARPS = 4, TOGETHER = 4 };
+  LLVMBuilderRef b = g->e->builder;
+  const tstmt *s = x->w->store;
+  const tval *v = s->in[0];
+  const tile_buf *t = &g->k->bufs.data[s->buf];
+  lval pitch = gpu_ix64(g, t->strides[dimension_along(g, s, v->axes[x->w->m])]);
+  lval rows = elements_left(g, v->axes[x->w->m], first_row);
+  lval columns = elements_left(g, v->axes[x->w->n], i32_of(g, column));
+  lval origin = gpu_ix64(g, gpu_at_bases(g, access_offset(g, s, s->buf)));
+  origin = LLVMBuildAdd(b, origin, i64_of(g, column), "");
+  lval warp = LLVMBuildAnd(b, g->warp, i32_of(g, WARPS - 1), "");
+  for (int first = 0; first < BLOCK / WARPS; first += TOGETHER) {
+    row_part parts[TOGETHER];
+    for (int i = 0; i < TOGETHER; i++) {
+      lval row = LLVMBuildAdd(b, warp, i32_of(g, (first + i) * WARPS), "");
+      lval exists = LLVMBuildICmp(b, LLVMIntSLT, row, rows, "");
+      lval elements = LLVMBuildSelect(b, exists, columns, i32_of(g, 0), "");
+      lval down = LLVMBuildSExt(b, LLVMBuildAdd(b, first_row, row, ""), g->e->i64, "");
+      lval offset = LLVMBuildAdd(b, origin, LLVMBuildMul(b, down, pitch, ""), "");
+      parts[i] = read_row(g, x, block, row, offset, elements);
+    }
+    for (int i = 0; i < TOGETHER; i++) write_row(g, &parts[i]);
+  }
+}
+
+// ---- blocks
+
+static bool uses_engine(const ngen *g) {
+  for (int i = 0; i < g->writebacks.len; i++)
+    if (g->writebacks.data[i].engine) return true;
+  return false;
+}
+
 static void group_barrier(ngen *g, const writer *x) {
   lval id = LLVMBuildAdd(g->e->builder, x->group, i32_of(g, CONSUMERS_BARRIER + 1), "");
   ptx_barrier_of(g->e, id, WARPGROUP);
@@ -172,22 +286,25 @@ bool writeback_store(ngen *g, const tstmt *s) {
       lval offset = i32_of(g, turn * BLOCK_BYTES);
       lval place = LLVMBuildAdd(b, x.staging, offset, "");
       turn = (turn + 1) % g->staging_blocks;
-      guard one = gpu_guard(g, x.first);
-      ptx_bulk_wait(g->e, g->staging_blocks - 1, true);
-      gpu_guard_end(g, one);
+      if (uses_engine(g)) {
+        guard one = gpu_guard(g, x.first);
+        ptx_bulk_wait(g->e, g->staging_blocks - 1, true);
+        gpu_guard_end(g, one);
+      }
       group_barrier(g, &x);
       fill_block(g, &sh, &x, place, block, chunk);
-      ptx_fence_async(g->e);
+      if (w->engine) ptx_fence_async(g->e);
       group_barrier(g, &x);
       lval row = LLVMBuildMul(b, x.group, i32_of(g, BLOCK), "");
       row = LLVMBuildAdd(b, row, i32_of(g, rows->pos[2 * block]), "");
-      store_block(g, &x, place, row, chunk * BLOCK);
+      if (w->engine) store_block(g, &x, place, row, chunk * BLOCK);
+      else store_rows(g, &x, place, row, chunk * BLOCK);
     }
   return true;
 }
 
 void writeback_close(ngen *g) {
-  if (!g->writebacks.len) return;
+  if (!uses_engine(g)) return;
   lval thread = LLVMBuildAnd(g->e->builder, g->tid, i32_of(g, WARPGROUP - 1), "");
   guard one = gpu_guard(g, LLVMBuildICmp(g->e->builder, LLVMIntEQ, thread, i32_of(g, 0), ""));
   ptx_bulk_wait(g->e, 0, false);

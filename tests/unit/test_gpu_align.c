@@ -1,4 +1,5 @@
-// Rows that begin anywhere in memory: loads shift two aligned vectors.
+// Rows that begin anywhere in memory: loads shift two aligned vectors, and
+// results leave through shared memory.
 #include <criterion/criterion.h>
 
 #include "codegen/codegen.h"
@@ -43,4 +44,18 @@ Test(gpu_align, loads_shift_two_aligned_vectors) {
     cr_expect(!r.spill_bytes);
     lowered_free(&l);
   }
+}
+
+Test(gpu_align, odd_results_leave_through_shared_memory) {
+  lowered l;
+  lowered_make(&l,
+               "fn f(a: bf16[M = 1000, K = 704], b: bf16[N = 1289, K]) -> bf16[M, N] {"
+               " return bf16(dot(a, b, K)) }");
+  str ptx = ptx_of(&l, "sm_90a");
+  cr_expect_gt(nvptx_count(ptx, "stmatrix"), 0);
+  cr_expect_gt(nvptx_count(ptx, "st.global.b32"), 0);
+  cr_expect_eq(nvptx_count(ptx, "global.shared::cta"), 0);  // not by the engine
+  nvptx_report r = nvptx_assemble(ptx, "sm_90a");
+  cr_expect(!r.spill_bytes && !r.warnings);
+  lowered_free(&l);
 }
