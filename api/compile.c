@@ -37,6 +37,7 @@ tcf_status session_target(tcf_session *s, const target_info **out) {
                         : named                  ? named_figures(s, info)
                                                  : cpu_figures(s, info);
     if (status) return status;
+    info->tf32 = s->flags & TCF_TF32;
     s->figures = info;
   }
   *out = s->figures;

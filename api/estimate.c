@@ -7,6 +7,7 @@
 //              exp, exp2, expm1, pow, tan: 2 max e(inputs) + 4 u
 //   e(cast)  = max e(inputs) + u
 //   e(sum, dot, scan over L elements) = max e(inputs) + (2 sqrt(L) + 8) u
+//              dot of f32 under TCF_TF32: 2^-9 more, for both factors lose all but 10 bits
 //   e(view, gather, min, max) = max e(inputs)
 //
 // and is 8 e. Random inputs make rounding errors add up like a random walk, hence sqrt(L). It is
@@ -42,7 +43,7 @@ static double elements_over(const graph *g, const node *n) {
   return length;
 }
 
-static double error_of(const graph *g, const node *n, const double *errors) {
+static double error_of(const graph *g, const node *n, const double *errors, bool tf32) {
   double e = 0, u = unit_roundoff(n->type);
   for (int i = 0; i < n->nin; i++) e = fmax(e, errors[n->in[i]->id]);
   switch (op_get(n->op)->class) {
@@ -53,6 +54,8 @@ static double error_of(const graph *g, const node *n, const double *errors) {
       if (n->op != OP_sum && n->op != OP_prod) return e;
       return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
     case CLASS_contract:
+      if (tf32 && n->in[0]->type == DT_f32) e += 0x1p-9;
+      return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
     case CLASS_scan:
       return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
     case CLASS_scatter:
@@ -81,7 +84,8 @@ static tcf_status tolerance(void *args) {
     return session_fail(e->function->program->session, TCF_WRONG_USE, "there is no result %zu",
                         e->result);
   double *errors = arena_array(&e->arena, double, g->nodes.len);
-  for (int i = 0; i < g->nodes.len; i++) errors[i] = error_of(g, g->nodes.data[i], errors);
+  bool tf32 = e->function->program->session->flags & TCF_TF32;
+  for (int i = 0; i < g->nodes.len; i++) errors[i] = error_of(g, g->nodes.data[i], errors, tf32);
   const node *n = g->outputs.data[e->result].value;
   e->tolerance = dtype_is_float(n->type) ? 8 * errors[n->id] : 0;
   return TCF_OK;

@@ -60,7 +60,7 @@ const command *find_command(const char *name);
 /// TCF_CACHE_DIR are the defaults.
 typedef struct common {
   const char *target, *threads, *cache_dir, *schedule, *function;
-  bool no_cache, autotune, deterministic, fast_math, unchecked, flush_denormals;
+  bool no_cache, autotune, deterministic, fast_math, tf32, unchecked, flush_denormals;
   strings dims;
 } common;
 
@@ -73,6 +73,8 @@ typedef struct common {
    &(c).deterministic},                                                                          \
   {"--fast-math", 0, OPTION_FLAG, NULL, "rewrites that change rounding are allowed",             \
    &(c).fast_math},                                                                              \
+  {"--tf32", 0, OPTION_FLAG, NULL, "GPU: f32 products on tensor cores, factors rounded to tf32", \
+   &(c).tf32},                                                                                   \
   {"--unchecked", 0, OPTION_FLAG, NULL, "indices are not tested", &(c).unchecked},               \
   {"--schedule", 0, OPTION_VALUE, "KEY=VALUE,...", "overrides the schedule", &(c).schedule},     \
   {"--threads", 0, OPTION_VALUE, "N", "threads to use (default: all CPUs)", &(c).threads}

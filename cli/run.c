@@ -107,7 +107,7 @@ static int compare(run_state *r, tcf_session *reference, size_t i, const tcf_ten
 
 static int check(run_state *r) {
   common c = r->options->common;
-  c.deterministic = c.fast_math = c.autotune = false;
+  c.deterministic = c.fast_math = c.tf32 = c.autotune = false;
   tcf_session *s;
   tcf_program *p;
   int status = open_session(&c, "interp", &s);

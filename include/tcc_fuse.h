@@ -107,7 +107,9 @@ enum {
    *  what the cost model chose, on its arguments, and keeps the fastest whose results agree, in the
    *  session and in the cache directory. Later compilations of the same take it, with this flag or
    *  without. It takes seconds to minutes. Items of `schedule` stay as they are. */
-  TCF_AUTOTUNE = 32
+  TCF_AUTOTUNE = 32,
+  /** `dot` of f32 may run on tensor cores, its factors rounded to 10 bits of fraction (tf32). GPUs. */
+  TCF_TF32 = 64
 };
 
 /** A schedule that was tried. Everything in it lives until the callback returns. */

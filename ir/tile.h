@@ -98,7 +98,8 @@ typedef enum tile_op {
 } tile_op;
 
 /// What multiplies. All units give sums of products in the accumulator's type; with a tensor core
-/// unit (GPUs) a and b are widening casts of loads from on-chip buffers, acc is f32, and the layouts
+/// unit (GPUs) a and b are widening casts of loads from on-chip buffers, or loads of f32, which the
+/// unit rounds to tf32; acc is f32, and the layouts
 /// of its two axes are those of the unit's accumulator.
 typedef enum dot_unit { DOT_FMA, DOT_MMA, DOT_WGMMA } dot_unit;
 

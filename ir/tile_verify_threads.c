@@ -153,15 +153,14 @@ static void define(walker *w, const tstmt *s, tval *const *values, int n) {
   }
 }
 
-/// The load of an on-chip buffer that the value widens; null when it is something else.
+/// The load of an on-chip buffer that the value is or widens; null when it is something else.
 static const tstmt *widened_load(const walker *w, const tval *v) {
-  const tstmt *cast = w->maker[v->id];
-  if (!cast || cast->kind != TILE_MAP || cast->op != OP_cast) return NULL;
-  const tstmt *load = w->maker[cast->in[0]->id];
+  const tstmt *load = w->maker[v->id];
+  if (load && load->kind == TILE_MAP && load->op == OP_cast) load = w->maker[load->in[0]->id];
   if (!load || load->kind != TILE_LOAD || load->buf < w->k->nargs || load->guard || load->nin)
     return NULL;
   dtype t = load->out[0]->type;
-  return t == DT_f16 || t == DT_bf16 ? load : NULL;
+  return t == DT_f16 || t == DT_bf16 || t == DT_f32 ? load : NULL;
 }
 
 static bool digits_begin(const axis_layout *a, const layout_digit *want, int n) {
@@ -195,7 +194,8 @@ static void verify_tensor_dot(walker *w, const tstmt *s) {
   int m = own_axis(s->in[0], s->in[1]), n = own_axis(s->in[1], s->in[0]), depth = 1;
   for (int i = 0; i < s->naxes; i++) depth *= tval_extent(s->in[0], s->axes[i]);
   if (m < 0 || n < 0) return bad(w, s, "tensor cores need one axis of rows and one of columns");
-  if (depth % 16) bad(w, s, "tensor cores sum over multiples of 16, not %d", depth);
+  int step = a->out[0]->type == DT_f32 ? 8 : 16;
+  if (depth % step) bad(w, s, "tensor cores sum over multiples of %d, not %d", step, depth);
   bool wide = s->unit == DOT_WGMMA;
   const axis_layout *lm = find(w, w->layout, m, tval_extent(s->in[0], m));
   const axis_layout *ln = find(w, w->layout, n, tval_extent(s->in[1], n));

@@ -100,13 +100,12 @@ static double needed_flops(const explainer *x, const group *grp) {
   return total;
 }
 
-/// Half floats are multiplied on tensor cores.
+/// Products run on tensor cores where these take them.
 static double peak_of(const target_info *t, const group *grp) {
   double plain = t->flops_per_second * t->cores;
   const node *dot = grp->kind == GROUP_CONTRACT ? grp->anchor : NULL;
-  bool half = dot && (dot->in[0]->type == DT_f16 || dot->in[0]->type == DT_bf16) &&
-              dot->in[1]->type == dot->in[0]->type;
-  return t->sm && half && t->tensor_flops_per_second > 0 ? t->tensor_flops_per_second : plain;
+  double tensor = dot ? target_tensor_flops(t, dot->in[0]->type, dot->in[1]->type) : 0;
+  return tensor > 0 ? tensor : plain;
 }
 
 static void add_cost(explainer *x, explain_kernel *k, const group *grp) {

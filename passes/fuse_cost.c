@@ -173,12 +173,16 @@ const double *fuse_input_bytes(const candidate *c, fuse_scratch *s) {
   return touched;
 }
 
+double target_tensor_flops(const target_info *t, dtype a, dtype b) {
+  if (t->sm < 80 || a != b) return 0;
+  if (a == DT_f16 || a == DT_bf16) return t->tensor_flops_per_second;
+  return a == DT_f32 && t->tf32 ? t->tensor_flops_per_second / 2 : 0;
+}
+
 /// Work of a contraction's flop: tensor cores do several in the time of one.
 static double contract_share(const target_info *t, const node *dot) {
-  dtype type = dot->in[0]->type;
-  bool half = (type == DT_f16 || type == DT_bf16) && dot->in[1]->type == type;
-  if (!t->sm || !half || t->tensor_flops_per_second <= 0) return 1;
-  return t->flops_per_second * t->cores / t->tensor_flops_per_second;
+  double tensor = target_tensor_flops(t, dot->in[0]->type, dot->in[1]->type);
+  return tensor > 0 ? t->flops_per_second * t->cores / tensor : 1;
 }
 
 cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {

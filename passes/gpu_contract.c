@@ -15,7 +15,7 @@
 
 #include "base/fault.h"
 
-enum { STAGE_LAYOUTS = 1, PANEL = 64 };
+enum { STAGE_LAYOUTS = 1 };
 
 static bool on_tensor_cores(const gpu_dot *d) { return d->unit != DOT_FMA; }
 
@@ -71,7 +71,8 @@ static int lay_stage(kbuild *b, const gpu_dot *d, int which, bool along_depth) {
 // ---- operands
 
 /// A buffer for a step of an operand. Tensor cores read panels of 128 bytes along K, or along the
-/// tile where that is how the operand lies in memory; fma reads rows along the tile.
+/// tile where that is how the operand lies in memory; fma reads rows along the tile. The columns of
+/// tf32 are along K for wgmma.
 static int stage_buffer(kbuild *b, const gpu_dot *d, int which, bool along_depth) {
   const contract_plan *p = &d->p;
   bool is_b = which == p->b;
@@ -83,7 +84,8 @@ static int stage_buffer(kbuild *b, const gpu_dot *d, int which, bool along_depth
     if (own[i] != across) axes[n++] = own[i];
   for (int i = 0; i < p->nkk; i++)
     if (p->kk[i] != d->depth) axes[n++] = p->kk[i];
-  bool depth_last = on_tensor_cores(d) && (along_depth || tile % PANEL);
+  bool k_major = is_b && d->unit == DOT_WGMMA && p->dot->in[which]->type == DT_f32;
+  bool depth_last = on_tensor_cores(d) && (along_depth || tile % gpu_dot_panel(d) || k_major);
   axes[n++] = depth_last ? across : d->depth;
   axes[n++] = depth_last ? d->depth : across;
   dtype t = on_tensor_cores(d) ? p->dot->in[which]->type : p->dot->type;
@@ -91,7 +93,7 @@ static int stage_buffer(kbuild *b, const gpu_dot *d, int which, bool along_depth
   tile_buf *local = &b->k->bufs.data[buf];
   if (on_tensor_cores(d)) {
     local->panel_dim = n - 1;
-    local->panel = PANEL;
+    local->panel = gpu_dot_panel(d);
     local->swizzle = true;
   } else if (along_depth) {
     local->pad = 16 / dtype_bytes(t) > 1 ? 16 / dtype_bytes(t) : 1;  // rows begin on other banks

@@ -16,5 +16,7 @@ typedef struct gpu_dot {
 bool gpu_dot_choose(kbuild *b, gpu_dot *d);
 /// The operand is copied from memory as it is.
 bool gpu_dot_is_copy(const kbuild *b, const gpu_dot *d, int which);
+/// Elements of 128 bytes: rows of the operands on chip for tensor cores, and the step of K.
+int gpu_dot_panel(const gpu_dot *d);
 /// Neighbours in memory are neighbours along K.
 bool gpu_dot_along_depth(const kbuild *b, const gpu_dot *d, int which);

@@ -4,7 +4,12 @@
 
 #include "passes/gpu_contract.h"
 
-enum { PANEL = 64, TENSOR_STEP = 64, WARPGROUP = 128 };
+enum { WARPGROUP = 128 };
+
+int gpu_dot_panel(const gpu_dot *d) {
+  enum { PANEL_BYTES = 128 };
+  return PANEL_BYTES / dtype_bytes(d->p.dot->in[0]->type);
+}
 
 // ---- operands
 
@@ -67,6 +72,13 @@ static void swap_axes(int *x, int *nx, int *y, int *ny) {
   *ny = n;
 }
 
+/// wgmma takes tf32 columns along K only; rows may pass registers, in any order.
+static bool wants_other_columns(const kbuild *b, const gpu_dot *d) {
+  return d->unit == DOT_WGMMA && d->p.dot->in[0]->type == DT_f32 &&
+         !gpu_dot_along_depth(b, d, d->p.b) && gpu_dot_along_depth(b, d, d->p.a) &&
+         contract_size(b, d->p.lanes) >= 64;
+}
+
 /// The operand of the rows becomes that of the columns.
 static void swap_sides(contract_plan *p) {
   int a = p->a, rows = p->rows;
@@ -80,17 +92,15 @@ static void swap_sides(contract_plan *p) {
 
 // ---- units
 
-static bool is_half(dtype t) { return t == DT_f16 || t == DT_bf16; }
-
-static bool fits_tensor_cores(const kbuild *b, const gpu_dot *d) {
+/// Of the whole device; 0: tensor cores do not take it.
+static double tensor_flops(const kbuild *b, const gpu_dot *d) {
   const node *dot = d->p.dot;
-  dtype t = dot->in[0]->type;
-  return b->l->target->sm >= 80 && d->depth >= 0 && is_half(t) && dot->in[1]->type == t &&
-         dot->type == DT_f32;
+  if (d->depth < 0 || dot->type != DT_f32) return 0;
+  return target_tensor_flops(b->l->target, dot->in[0]->type, dot->in[1]->type);
 }
 
 static dot_unit choose_unit(const kbuild *b, const gpu_dot *d) {
-  if (!fits_tensor_cores(b, d)) return DOT_FMA;
+  if (tensor_flops(b, d) <= 0) return DOT_FMA;
   const target_info *t = b->l->target;
   int64_t m = contract_size(b, d->p.rows), n = contract_size(b, d->p.lanes);
   bool warpgroups = t->sm == 90 && t->sm_specific;
@@ -137,8 +147,7 @@ static const tile fma_tiles[] = {
 static double step_seconds(const kbuild *b, const gpu_dot *d, const tile *t) {
   const target_info *info = b->l->target;
   double products = (double)t->bm * t->bn * d->bk, handover = 60e-9;
-  double peak =
-      d->unit == DOT_FMA ? info->flops_per_second : info->tensor_flops_per_second / info->cores;
+  double peak = d->unit == DOT_FMA ? info->flops_per_second : tensor_flops(b, d) / info->cores;
   double arithmetic = 2 * products / (peak * t->rate);
   int bytes = dtype_bytes(d->p.dot->in[0]->type);
   double memory = (double)(t->bm + t->bn) * d->bk * bytes / info->l2_bytes_per_second;
@@ -220,10 +229,11 @@ static int64_t outer_tiles(const kbuild *b, const contract_plan *p) {
 static void choose_step(const kbuild *b, gpu_dot *d) {
   enum { FMA_STEP = 16 };
   int64_t k = contract_size(b, d->depth);
-  d->bk = d->unit == DOT_FMA ? FMA_STEP : TENSOR_STEP;
+  int panel = gpu_dot_panel(d);
+  d->bk = d->unit == DOT_FMA ? FMA_STEP : panel;
   if (d->unit == DOT_FMA && gpu_pow2(k) < d->bk) d->bk = gpu_pow2(k);
   int wanted = schedule_power(b->l, "k", d->bk);
-  if (d->unit == DOT_FMA || wanted % TENSOR_STEP == 0) d->bk = wanted;
+  if (d->unit == DOT_FMA || wanted % panel == 0) d->bk = wanted;
 }
 
 /// Bytes of one copy of the staged operands.
@@ -284,6 +294,7 @@ bool gpu_dot_choose(kbuild *b, gpu_dot *d) {
   d->unit = choose_unit(b, d);
   // A warpgroup multiplies at least 64 rows, but few columns.
   if (d->unit == DOT_WGMMA && contract_size(b, p->rows) < 64) swap_sides(p);
+  else if (wants_other_columns(b, d)) swap_sides(p);
   int64_t outer = outer_tiles(b, p);
   choose_step(b, d);
   choose_tile(b, d, outer);

@@ -19,6 +19,7 @@ typedef struct target_info {
   int threads_per_core, registers_per_core;
   int64_t shared_per_block;    // bytes a block may have
   double tensor_flops_per_second;  // f16, bf16 with f32 sums, whole device
+  bool tf32;                       // allowed by the user: f32 factors rounded for tensor cores
 } target_info;
 
 /// Another choice that a schedule could make for a kernel.
@@ -33,6 +34,9 @@ typedef struct schedule_choices {
   vec(int) kernels, same_as;               // by kernel: its number, and that of the first equal one
   vec(int) shared;                         // by kernel: which of the program's it is
 } schedule_choices;
+
+/// What tensor cores reach in a product of these types; 0: they do not take it.
+double target_tensor_flops(const target_info *t, dtype a, dtype b);
 
 typedef struct pass_options {
   bool fast_math;      // reassociation and friends; else only exact rewrites

@@ -106,14 +106,17 @@ static lval fragment_address(emit *e, const loader *l, int i, int k) {
   return add(e, at, num(e, row * o->pitch + panel * o->panel_stride));
 }
 
-/// f32 elements whose rows run along i, which ldmatrix cannot transpose, one by one: element
-/// (lane / 4 + 8 * (j % across), lane % 4 + 4 * (j / across)) of the block in out[j].
-static void load_single(emit *e, const loader *l, int i, int k, int across, lval *out, int n) {
-  const mma_operand *o = l->o;
+static void round_all(emit *e, dtype t, lval *v, int n) {
+  for (int i = 0; i < n && t == DT_f32; i++) v[i] = ptx_to_tf32(e, v[i]);
+}
+
+/// What ldmatrix cannot transpose.
+void mma_load_single(emit *e, const mma_operand *o, lval first, lval lane, int i, int k, int across,
+                     lval *out, int n) {
   for (int j = 0; j < n; j++) {
-    lval row = add(e, low(e, l->lane, 4), num(e, 4 * (j / across)));
-    lval column = add(e, over(e, l->lane, 4), num(e, i + 8 * (j % across)));
-    if (l->side->first) column = add(e, column, l->side->first);
+    lval row = add(e, low(e, lane, 4), num(e, 4 * (j / across)));
+    lval column = add(e, over(e, lane, 4), num(e, i + 8 * (j % across)));
+    if (first) column = add(e, column, first);
     lval at = add(e, o->base, mul(e, add(e, row, num(e, k)), o->pitch));
     if (o->panel) {
       at = add(e, at, mul(e, over(e, column, o->panel), o->panel_stride));
@@ -125,15 +128,12 @@ static void load_single(emit *e, const loader *l, int i, int k, int across, lval
   }
 }
 
-static void round_all(emit *e, dtype t, lval *v, int n) {
-  for (int i = 0; i < n && t == DT_f32; i++) v[i] = ptx_to_tf32(e, v[i]);
-}
-
 static void load_a(emit *e, const loader *l, int k, lval *out) {
   const mma_operand *o = l->o;
   for (int b = 0; b < l->side->n; b++, out += 4) {
     int i = l->side->at[b];
-    if (o->type == DT_f32 && !o->k_unit) load_single(e, l, i, k, 2, out, 4);
+    if (o->type == DT_f32 && !o->k_unit)
+      mma_load_single(e, o, l->side->first, l->lane, i, k, 2, out, 4);
     else ptx_ldmatrix(e, fragment_address(e, l, i, k), 4, !o->k_unit, out);
     round_all(e, o->type, out, 4);
   }
@@ -149,7 +149,7 @@ static void load_b(emit *e, const loader *l, int k, lval *out) {
     int n = two ? 4 : 2;
     if (o->type == DT_f32 && !o->k_unit) {
       n = 2;
-      load_single(e, l, i, k, 1, out, 2);
+      mma_load_single(e, o, l->side->first, l->lane, i, k, 1, out, 2);
     } else {
       ptx_ldmatrix(e, fragment_address(e, l, i, k), n, !o->k_unit, out);
     }

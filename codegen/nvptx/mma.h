@@ -37,6 +37,11 @@ typedef struct mma_product {
   int acc_m, acc_n;  // steps in acc from register to register along M and N; two registers a block
 } mma_product;
 
+/// f32 elements whose rows run along i, one by one: element (lane / 4 + 8 * (j %
+/// across), lane % 4 + 4 * (j / across)) of the block at position i and step k in out[j]. first: the
+/// warp's part of the position, or null.
+void mma_load_single(emit *e, const mma_operand *o, lval first, lval lane, int i, int k, int across,
+                     lval *out, int n);
 /// Why the unit cannot do it; null: it can.
 const char *mma_refuses(const mma_product *p);
 const char *wgmma_refuses(const mma_product *p);
@@ -45,3 +50,5 @@ const char *wgmma_refuses(const mma_product *p);
 /// operands have been read.
 void mma_emit(emit *e, const mma_product *p);
 void wgmma_emit(emit *e, const mma_product *p);
+/// The threads read the rows from shared memory themselves.
+bool wgmma_loads_rows(const mma_operand *a);

@@ -271,6 +271,8 @@ bool tensor_reads_in_place(ngen *g, const tstmt *s);
 int tensor_m_digits(const axis_layout *l, dot_unit unit);
 int tensor_n_digits(const axis_layout *l);
 void tensor_dot(ngen *g, const tstmt *s);
+/// The threads load operands from shared memory, not the unit.
+bool tensor_reads_plainly(ngen *g, const tstmt *dot);
 
 // ---- copy.c
 /// The body of a stage loop that is one load and one store, as asynchronous copies; false: it is

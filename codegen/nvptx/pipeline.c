@@ -106,7 +106,7 @@ bool pipeline_read_plainly(ngen *g, const pipe *p, const tregion *r, int first) 
     bool in_place = s->nout && g->in_place[s->out[0]->id];
     for (int k = 0; k < p->nlocals; k++)
       if (s->kind == TILE_LOAD && s->buf == p->locals[k] && !in_place) return true;
-    if (s->kind == TILE_DOT && s->unit == DOT_MMA) return true;
+    if (s->kind == TILE_DOT && tensor_reads_plainly(g, s)) return true;
     if (pipeline_read_plainly(g, p, s->body, 0) || pipeline_read_plainly(g, p, s->other, 0))
       return true;
   }

@@ -195,6 +195,11 @@ static int depth_axis(ngen *g, const tstmt *s) {
   return axis;
 }
 
+bool tensor_reads_plainly(ngen *g, const tstmt *dot) {
+  const tstmt *load = g->in_place[dot->in[0]->id];
+  return dot->unit == DOT_MMA || (load && g->k->bufs.data[load->buf].type == DT_f32);
+}
+
 void tensor_dot(ngen *g, const tstmt *s) {
   shape sh = gpu_shape_of(g, s->out[0]);
   int m, n, k = depth_axis(g, s);

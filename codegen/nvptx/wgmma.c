@@ -4,6 +4,9 @@
 //   rows along k: [k / 64][i][64]      next k step 32 bytes on, in the row; 8 rows are 1024 bytes
 //   rows along i: [i / 64][k][64]      next k step 16 rows on; panels at the leading distance
 //
+// tf32 cannot be read in the second form. Its rows (a) pass registers then, as mma.sync has them; its
+// columns are put into the first form when they are staged.
+//
 // A descriptor holds the address in units of 16 bytes, so that steps are added to it.
 #include "base/fault.h"
 #include "codegen/nvptx/mma.h"
@@ -12,10 +15,10 @@ enum { ROW = 128, M_BLOCK = 64, N_BLOCK = 8, N_MOST = 256, UNUSED = 16 };
 
 static int step_of(dtype t) { return t == DT_f32 ? 8 : 16; }
 
-static const char *operand_refused(const mma_operand *o) {
+static const char *operand_refused(const mma_operand *o, bool is_a) {
   if (!o->swizzle || o->pitch != ROW || o->panel * dtype_bytes(o->type) != ROW)
     return "operand is not in swizzled panels of 128 bytes";
-  if (o->type == DT_f32 && !o->k_unit) return "rows of tf32 operands do not run along k";
+  if (o->type == DT_f32 && !o->k_unit && !is_a) return "rows of tf32 columns do not run along k";
   if (o->panel_stride % 1024) return "panels are not a multiple of 1024 bytes";
   return NULL;
 }
@@ -30,8 +33,8 @@ const char *wgmma_refuses(const mma_product *p) {
   if (p->n.first) return "layout along N";
   for (int i = 0; i < p->n.n; i++)
     if (p->n.at[i] != i * N_BLOCK) return "layout along N";
-  const char *no = operand_refused(&p->a);
-  return no ? no : operand_refused(&p->b);
+  const char *no = operand_refused(&p->a, true);
+  return no ? no : operand_refused(&p->b, false);
 }
 
 /// Descriptor of an operand, and bytes from its start to block position i, step k.
@@ -87,17 +90,42 @@ static int cut(emit *e, const mma_product *p, piece *pieces) {
   return n;
 }
 
+bool wgmma_loads_rows(const mma_operand *a) { return a->type == DT_f32 && !a->k_unit; }
+
+/// The fragments of all steps, [k][block][4]: loaded before the first instruction, for none of them
+/// may change while it runs.
+static lval *load_rows(emit *e, const mma_product *p) {
+  LLVMBuilderRef b = e->builder;
+  int step = step_of(DT_f32), steps = p->depth / step;
+  lval *all = arena_array(e->arena, lval, 4 * p->m.n * steps), *next = all;
+  lval lane = LLVMBuildAnd(b, p->tid, emit_int(e->i32, 31), "");
+  lval warp =
+      LLVMBuildAnd(b, LLVMBuildLShr(b, p->tid, emit_int(e->i32, 5), ""), emit_int(e->i32, 3), "");
+  lval first = LLVMBuildShl(b, warp, emit_int(e->i32, 4), "");
+  if (p->m.first) first = LLVMBuildAdd(b, first, p->m.first, "");
+  for (int k = 0; k < p->depth; k += step)
+    for (int m = 0; m < p->m.n; m++, next += 4) {
+      mma_load_single(e, &p->a, first, lane, p->m.at[m], k, 2, next, 4);
+      for (int i = 0; i < 4; i++) next[i] = ptx_to_tf32(e, next[i]);
+    }
+  return all;
+}
+
 void wgmma_emit(emit *e, const mma_product *p) {
   check(!wgmma_refuses(p));
   piece *pieces = arena_array(e->arena, piece, p->m.n * ((p->n.n * N_BLOCK + N_MOST - 1) / N_MOST));
   int n = cut(e, p, pieces);
-  lval a = descriptor(e, &p->a, p->m.first), b = descriptor(e, &p->b, NULL);
+  bool loads = wgmma_loads_rows(&p->a);
+  lval *rows = loads ? load_rows(e, p) : NULL;
+  lval a = loads ? NULL : descriptor(e, &p->a, p->m.first), b = descriptor(e, &p->b, NULL);
   for (int i = 0; i < n; i++) exchange(p, &pieces[i], false);
   ptx_wgmma_fence(e);
   for (int k = 0; k < p->depth; k += step_of(p->a.type))
     for (int i = 0; i < n; i++) {
       piece *x = &pieces[i];
-      wgmma_a from = {.descriptor = moved(e, &p->a, a, p->m.at[x->m], k), .major = major(&p->a)};
+      wgmma_a from = {.major = WGMMA_K_MAJOR};
+      if (loads) from.fragment = rows + 4 * (k / step_of(DT_f32) * p->m.n + x->m);
+      else from = (wgmma_a){moved(e, &p->a, a, p->m.at[x->m], k), major(&p->a), NULL};
       ptx_wgmma(e, p->a.type, x->blocks * N_BLOCK, x->acc, from,
                 moved(e, &p->b, b, x->n * N_BLOCK, k), major(&p->b), emit_int(e->i32, 1));
     }

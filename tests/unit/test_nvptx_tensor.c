@@ -42,6 +42,7 @@ Test(nvptx_tensor, wgmma_with_producers) {
 typedef struct product_case {
   const char *what, *arch, *text;
   bool mma, wgmma, engine, ring;  // mma.sync, wgmma, TMA, cp.async
+  bool tf32;                      // allowed
 } product_case;
 
 static const product_case products[] = {
@@ -65,6 +66,24 @@ static const product_case products[] = {
      "fn f(a: bf16[M = 1001, K = 711], b: bf16[K, N = 1289]) -> bf16[M, N] {"
      " return bf16(dot(a, b, K)) }",
      .wgmma = true},
+    {"tf32", "sm_80",
+     "fn f(a: f32[M = 512, K = 512], b: f32[K, N = 1024]) -> f32[M, N] { return dot(a, b, K) }",
+     .mma = true, .ring = true, .tf32 = true},
+    {"tf32, weights [N, K]", "sm_120a",
+     "fn f(a: f32[M = 512, K = 512], w: f32[N = 1024, K]) -> f32[M, N] { return dot(a, w, K) }",
+     .mma = true, .ring = true, .tf32 = true},
+    {"tf32", "sm_100a",
+     "fn f(a: f32[M = 500, K = 300], b: f32[K, N = 1000]) -> f32[M, N] { return dot(a, b, K) }",
+     .mma = true, .ring = true, .tf32 = true},
+    {"tf32, weights [N, K]", "sm_90a",
+     "fn f(a: f32[M = 512, K = 512], w: f32[N = 1024, K]) -> f32[M, N] { return dot(a, w, K) }",
+     .wgmma = true, .engine = true, .tf32 = true},
+    {"tf32, rows through registers", "sm_90a",
+     "fn f(a: f32[M = 512, K = 512], b: f32[K, N = 1024]) -> f32[M, N] { return dot(a, b, K) }",
+     .wgmma = true, .engine = true, .tf32 = true},
+    {"tf32, both along the result", "sm_90a",
+     "fn f(a: f32[K = 512, M = 512], b: f32[K, N = 1024]) -> f32[M, N] { return dot(a, b, K) }",
+     .wgmma = true, .ring = true, .tf32 = true},
     {"prologue", "sm_90a",
      "fn f(a: bf16[M = 512, K = 512], s: f32[K], b: bf16[K, N = 1024]) -> bf16[M, N] {"
      " return bf16(dot(bf16(a * s), b, K)) }",
@@ -100,6 +119,7 @@ static str product_ptx(program_test *t, const product_case *c) {
   program_test_run(t, c->what, str_from(c->text));
   cr_assert(t->ok, "%s: %.*s", c->what, STR_FMT(program_test_messages(t)));
   cr_assert(codegen_cuda_target(&t->arena, str_from(c->arch), &target, &error));
+  target.tf32 = c->tf32;
   pass_options options = {.target = &target};
   arena scratch = {0};
   pass_ctx ctx = {t->graphs.graphs.data[0], &scratch, &options, &t->diags};
