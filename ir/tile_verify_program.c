@@ -35,16 +35,19 @@ static ix common(verifier *v, const ix_pool *from, ix e) {
   return ix_substitute(&v->pool, from, e, NULL, 0);
 }
 
+/// Row-major, where rows may be longer in memory than their elements.
 static bool is_row_major(verifier *v, const buffer *b) {
-  ix dims[MAX_AXES], strides[MAX_AXES];
+  ix_pool *pool = &v->pool;
   int rank = b->rank < 0 || b->rank > MAX_AXES ? 0 : b->rank;
-  for (int d = 0; d < rank; d++) {
-    if (!is_size(&v->p->ix, b->dims[d]) || !is_stride(&v->p->ix, b->strides[d])) return true;
-    dims[d] = common(v, &v->p->ix, b->dims[d]);
-  }
-  ix_row_major(&v->pool, dims, rank, strides);
   for (int d = 0; d < rank; d++)
-    if (strides[d] != common(v, &v->p->ix, b->strides[d])) return false;
+    if (!is_size(&v->p->ix, b->dims[d]) || !is_stride(&v->p->ix, b->strides[d])) return true;
+  ix least = ix_const(pool, 1);
+  for (int d = rank - 1; d >= 0; d--) {
+    ix stride = common(v, &v->p->ix, b->strides[d]);
+    bool row = d == rank - 2;
+    if (stride != least && !(row && ix_known_le(pool, least, stride))) return false;
+    least = ix_mul(pool, common(v, &v->p->ix, b->dims[d]), stride);
+  }
   return true;
 }
 

@@ -9,7 +9,8 @@
 //                paths meet again in one value that is no larger
 // 2. producers   from the outputs up, a unit moves into the clusters that read it
 // 3. recompute   a stored map is cloned into all its readers where that is faster (a prologue of
-//                a contraction is the case of a single reader)
+//                a contraction is the case of a single reader); likewise the copies that
+//                fuse_align.c puts before operands whose rows begin anywhere
 // 4. neighbours  kernels that read one another's results or the same data are joined
 // Each step asks legality (fuse_legality.c), cycles (fuse_units.c) and cost (fuse_cost.c).
 #include "base/fault.h"
@@ -319,6 +320,7 @@ static void copy_returned_params(graph *g) {
 bool pass_fuse(pass_ctx *ctx) {
   if (ctx->graph->fused) return false;
   copy_returned_params(ctx->graph);
+  fuse_copy_operands(ctx->graph, target_or_default(ctx->options), ctx->scratch);
   fusion f;
   fusion_init(&f, ctx);
   for (int id = 0; id < f.n; id++)

@@ -58,6 +58,18 @@ const double *fuse_input_bytes(const candidate *c, fuse_scratch *s);
 double node_bytes(const graph *g, const node *n);  // by the estimates of size symbols
 double node_count(const graph *g, const node *n);
 
+// ---- fuse_align.c
+/// The param that operand k of a product on tensor cores lies in, when its rows begin anywhere in
+/// memory; null: it is another value, or its rows begin at multiples of 16 bytes. Views in between
+/// are those of `member` (by node id; null: all).
+const node *fuse_unaligned_operand(const graph *g, const target_info *t, const node *dot, int k,
+                                   const uint8_t *member);
+/// Puts a copy before each of these: an identity view, which step 3 makes a kernel of its own or
+/// part of the product.
+void fuse_copy_operands(graph *g, const target_info *t, arena *a);
+/// A view that changes nothing: somebody wants a copy.
+bool node_is_copy(const graph *g, const node *n);
+
 // ---- fuse_units.c
 /// Answers about one cluster, kept until something changes them: long programs ask the same of
 /// large clusters again for every unit that may join them.

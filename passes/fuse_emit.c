@@ -61,6 +61,7 @@ static bool through_view(const fusion *f, const node *consumer, int producer) {
 /// `after`: the units that the anchor or a reduction of the kernel leads to.
 static reason fused_reason(const fusion *f, const uint8_t *after, group_kind kind, int p, int c) {
   op_class consumer = op_get(f->nodes[c]->op)->class;
+  if (node_is_copy(f->g, f->nodes[p])) return REASON_read_unaligned;
   if (f->homes[p].len > 1) return REASON_recomputed;
   if (kind == GROUP_CONTRACT && after[p]) return REASON_epilogue;
   if (consumer == CLASS_contract) return REASON_prologue;
@@ -75,6 +76,7 @@ static reason cut_reason(fusion *f, int from, int cluster, int p, int c) {
   if (!v.ok) return v.why;
   if (clusters_cyclic(f, from, cluster)) return REASON_cycle;
   if (f->returned[p]) return REASON_is_returned;
+  if (node_is_copy(f->g, f->nodes[p])) return REASON_aligned_copy;
   if (op_get(f->nodes[c]->op)->class == CLASS_contract) return REASON_operand_reused;
   return REASON_several_consumers;
 }

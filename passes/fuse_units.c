@@ -54,7 +54,7 @@ static bool is_number_of_sizes(const fusion *f, const node *n) {
 
 static bool can_be_free(const fusion *f, const node *n) {
   switch (class_of(n)) {
-    case CLASS_view: return true;
+    case CLASS_view: return !node_is_copy(f->g, n);
     case CLASS_leaf: return n->op != OP_param;
     default: break;
   }

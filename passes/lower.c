@@ -2,23 +2,55 @@
 #include "base/fault.h"
 #include "passes/gpu.h"
 
-/// Row-major strides for the buffer's dimensions, or the param's own.
-static void set_strides(lower *l, struct buffer *buf, const node *n) {
-  ix step = ix_const(&l->p->ix, 1);
+/// Row-major strides for the buffer's dimensions, or the param's own. Rows take a multiple of
+/// `row` elements.
+static void set_strides(lower *l, struct buffer *buf, const node *n, int row) {
+  ix_pool *pool = &l->p->ix;
+  ix step = ix_const(pool, 1), unit = ix_const(pool, row);
   for (int i = n->naxes - 1; i >= 0; i--) {
-    buf->strides[i] = n->strides ? ix_const(&l->p->ix, n->strides[i]) : step;
-    step = ix_mul(&l->p->ix, step, buf->dims[i]);
+    buf->strides[i] = n->strides ? ix_const(pool, n->strides[i]) : step;
+    step = ix_mul(pool, step, buf->dims[i]);
+    if (i + 1 < n->naxes || ix_divisor(pool, step) % row == 0) continue;
+    step = ix_add(pool, step, ix_const(pool, row - 1));
+    step = ix_mul(pool, ix_div(pool, step, unit), unit);
   }
 }
 
-static int add_buffer(lower *l, const node *n, str name, buffer_kind kind, int number) {
+/// The operand lies in the value, seen through views.
+static bool lies_in(const node *operand, const node *value) {
+  while (operand->op == OP_view && operand != value) operand = operand->in[0];
+  return operand == value;
+}
+
+/// Elements that rows of a temporary take a multiple of: products on tensor cores read rows that
+/// begin at multiples of 16 bytes several times as fast. Not where it would be much longer, nor for
+/// host functions and scatters, which know no strides.
+static int row_unit(const lower *l, const group *groups, int ngroups, const node *n) {
+  enum { ROW_ALIGNMENT = 16 };
+  int unit = ROW_ALIGNMENT / dtype_bytes(n->type);
+  bool wanted = false;
+  if (n->naxes < 2 || target_tensor_flops(l->target, n->type, n->type) <= 0) return 1;
+  if (ix_estimate(&l->g->ix, graph_axis_size(l->g, n->axes[n->naxes - 1])) < 8 * unit) return 1;
+  for (int i = 0; i < ngroups; i++) {
+    const node *anchor = groups[i].anchor;
+    for (int k = 0; anchor && k < anchor->nin; k++) {
+      if (!lies_in(anchor->in[k], n)) continue;
+      if (groups[i].kind != GROUP_CONTRACT) return 1;
+      wanted = true;
+    }
+    if (anchor == n && groups[i].kind != GROUP_CONTRACT && groups[i].kind != GROUP_SCAN) return 1;
+  }
+  return wanted ? unit : 1;
+}
+
+static int add_buffer(lower *l, const node *n, str name, buffer_kind kind, int number, int row) {
   struct buffer buf = {.name = name, .kind = kind, .number = number, .type = n->type};
   buf.rank = n->naxes;
   for (int i = 0; i < n->naxes; i++) {
     buf.axis_names[i] = l->g->axes.data[n->axes[i]].name;
     buf.dims[i] = ix_substitute(&l->p->ix, &l->g->ix, graph_axis_size(l->g, n->axes[i]), NULL, 0);
   }
-  set_strides(l, &buf, n);
+  set_strides(l, &buf, n, row);
   vec_push(l->a, &l->p->buffers, buf);
   return l->p->buffers.len - 1;
 }
@@ -27,11 +59,11 @@ static void add_buffers(lower *l, const group *groups, int ngroups) {
   const graph *g = l->g;
   for (int i = 0; i < g->nparams; i++)
     l->buffer_of[g->nodes.data[i]->id] =
-        add_buffer(l, g->nodes.data[i], g->nodes.data[i]->name, BUFFER_PARAM, i);
+        add_buffer(l, g->nodes.data[i], g->nodes.data[i]->name, BUFFER_PARAM, i, 1);
   for (int i = 0; i < g->outputs.len; i++) {
     const node *n = g->outputs.data[i].value;
     check(n->op != OP_param);
-    int buf = add_buffer(l, n, g->outputs.data[i].name, BUFFER_OUTPUT, i);
+    int buf = add_buffer(l, n, g->outputs.data[i].name, BUFFER_OUTPUT, i, 1);
     vec_push(l->a, &l->outputs_of[n->id], buf);
     if (l->buffer_of[n->id] < 0) l->buffer_of[n->id] = buf;
   }
@@ -39,7 +71,8 @@ static void add_buffers(lower *l, const group *groups, int ngroups) {
     for (int k = 0; k < groups[i].outputs.len; k++) {
       const node *n = groups[i].outputs.data[k];
       if (l->buffer_of[n->id] >= 0) continue;
-      l->buffer_of[n->id] = add_buffer(l, n, str_printf(l->a, "t%d", n->id), BUFFER_TEMP, 0);
+      int row = row_unit(l, groups, ngroups, n);
+      l->buffer_of[n->id] = add_buffer(l, n, str_printf(l->a, "t%d", n->id), BUFFER_TEMP, 0, row);
     }
 }
 
@@ -184,7 +217,7 @@ enum { ALIGN = 64 };
 
 static ix buffer_bytes(program *p, const struct buffer *buf) {
   ix n = ix_const(&p->ix, dtype_bytes(buf->type));
-  for (int i = 0; i < buf->rank; i++) n = ix_mul(&p->ix, n, buf->dims[i]);
+  if (buf->rank) n = ix_mul(&p->ix, n, ix_mul(&p->ix, buf->dims[0], buf->strides[0]));
   ix up = ix_add(&p->ix, n, ix_const(&p->ix, ALIGN - 1));
   ix align = ix_const(&p->ix, ALIGN);
   return ix_mul(&p->ix, ix_div(&p->ix, up, align), align);

@@ -65,7 +65,15 @@ static const product_case products[] = {
     {"odd pitches", "sm_90a",
      "fn f(a: bf16[M = 1001, K = 711], b: bf16[K, N = 1289]) -> bf16[M, N] {"
      " return bf16(dot(a, b, K)) }",
+     .wgmma = true, .engine = true},
+    {"odd pitches, too small for copies", "sm_90a",
+     "fn f(a: bf16[M = 101, K = 71], b: bf16[K, N = 129]) -> bf16[M, N] {"
+     " return bf16(dot(a, b, K)) }",
      .wgmma = true},
+    {"odd pitches", "sm_80",
+     "fn f(a: bf16[M = 1001, K = 711], b: bf16[K, N = 1289]) -> bf16[M, N] {"
+     " return bf16(dot(a, b, K)) }",
+     .mma = true, .ring = true},
     {"tf32", "sm_80",
      "fn f(a: f32[M = 512, K = 512], b: f32[K, N = 1024]) -> f32[M, N] { return dot(a, b, K) }",
      .mma = true, .ring = true, .tf32 = true},
