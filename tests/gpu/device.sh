@@ -26,7 +26,7 @@ note() { # note STATUS NAME
   if [ "$1" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAIL $2"; fi
 }
 
-# FUNCTION SIZES: one line per case of cases.tdsl.
+# FUNCTION SIZES [OPTIONS]: one line per case of cases.tdsl.
 cases() { grep -v '^#' "$here/cases.txt"; }
 
 options=() # of every case
@@ -37,7 +37,12 @@ run_case() { # run_case COMMAND-PREFIX... -- FUNCTION SIZES...
   shift
   local function=$1 dims=()
   shift
-  for size in "$@"; do dims+=(--dim "$size"); done
+  for size in "$@"; do
+    case "$size" in
+      --*) dims+=("$size") ;;
+      *) dims+=(--dim "$size") ;;
+    esac
+  done
   "${prefix[@]}" "$tools/tcc-fuse" run "$here/cases.tdsl" -e "$function" --target cuda "${dims[@]}" \
     "${options[@]}" --check
 }

@@ -138,6 +138,12 @@ Test(mma, wgmma_shapes) {
   check_case(&tf32, true, 128, 4, 0);
 }
 
+Test(mma, wgmma_tf32_rows_pass_registers) {
+  // 4 steps; the fragments one by one, the columns by descriptor
+  product_case c = {"sm_90a", DT_f32, false, true, 2, 1, 1, 32, 32};
+  check_case(&c, true, 256, 4, 0);
+}
+
 Test(mma, refusals) {
   int at[] = {0, 8};
   mma_operand o = {
@@ -150,6 +156,8 @@ Test(mma, refusals) {
   p.depth = 64;
   p.a.type = p.b.type = DT_f32;
   cr_expect_str_eq(wgmma_refuses(&p), "operand is not in swizzled panels of 128 bytes");
+  p.a.panel = p.b.panel = 32;
+  cr_expect_str_eq(wgmma_refuses(&p), "rows of tf32 columns do not run along k");
   p.a.type = p.b.type = DT_i8;
   cr_expect_str_eq(mma_refuses(&p), "element types");
 }
