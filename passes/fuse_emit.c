@@ -269,6 +269,68 @@ static const node *order_model(const candidate *c, const node *n) {
   return NULL;
 }
 
+/// Where a coordinate lies in the axis that a view makes of several: X, X / 32, X / 4 % 8. False: it
+/// is something else.
+static bool part_of_axis(const graph *g, ix e, int *axis, int64_t *divisor) {
+  for (*divisor = 1; !ix_is_axis(&g->ix, e, axis);) {
+    const ix_node *n = ix_get(&g->ix, e);
+    int64_t by;
+    if ((n->kind != IX_DIV && n->kind != IX_MOD) || !ix_is_const(&g->ix, n->b, &by)) return false;
+    if (n->kind == IX_DIV) *divisor *= by;
+    e = n->a;
+  }
+  return true;
+}
+
+static int position(const node *n, int axis) {
+  int at = 0;
+  while (at < n->naxes && n->axes[at] != axis) at++;
+  return at;
+}
+
+/// The order in which a view that makes axes of the value one finds them neighbours in memory: each
+/// such group where the last of its axes is in the order of `model`. False: it makes none one.
+static bool order_of_merge(const graph *g, const node *view, const node *model, int *order) {
+  const node *x = view->in[0];
+  int group[MAX_AXES], last[MAX_AXES] = {0};
+  int64_t divisor[MAX_AXES];
+  bool merges = false;
+  for (int k = 0; k < x->naxes; k++) {
+    int axis;
+    if (!part_of_axis(g, view->index[k], &axis, &divisor[k])) return false;
+    group[k] = position(view, axis);
+    if (group[k] == view->naxes) return false;
+    merges |= divisor[k] > 1;
+    int at = position(model, x->axes[k]);
+    if (at > last[group[k]]) last[group[k]] = at;
+  }
+  bool taken[MAX_AXES] = {0};
+  for (int i = 0; i < x->naxes; i++) {
+    int best = -1;
+    for (int k = 0; k < x->naxes; k++) {
+      if (taken[k]) continue;
+      int ahead = best < 0 ? 1 : last[group[best]] - last[group[k]];
+      if (ahead > 0 || (ahead == 0 && divisor[k] > divisor[best])) best = k;
+    }
+    taken[best] = true;
+    order[i] = x->axes[best];
+  }
+  return merges;
+}
+
+/// Products that are read through such a view are stored as it wants them: split again, they would be
+/// gathered in pieces.
+static bool merged_order(const fusion *f, const node *model, const node *old, int *order) {
+  if (op_get(model->op)->class != CLASS_contract) return false;
+  for (int id = old->id + 1; id < f->n; id++) {
+    const node *view = f->nodes[id];
+    if (view->op == OP_view && f->live[id] && view->in[0] == old &&
+        order_of_merge(f->g, view, model, order))
+      return true;
+  }
+  return false;
+}
+
 /// An intermediate result may be stored in any order; the program's is that of its operands as
 /// written, which says nothing about memory.
 static void choose_order(const emitter *e, const candidate *c, const node *old, node *clone) {
@@ -282,6 +344,7 @@ static void choose_order(const emitter *e, const candidate *c, const node *old, 
   }
   const node *model = order_model(c, old);
   if (!model || !node_same_axis_set(model, clone)) return;
+  if (merged_order(f, model, old, clone->axes)) return;
   if (!c->member[model->id] && model->op != OP_param) model = e->stored_at[model->id];
   memcpy(clone->axes, model->axes, sizeof(int) * (size_t)clone->naxes);
 }

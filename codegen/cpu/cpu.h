@@ -248,6 +248,7 @@ typedef struct entry_kernels {
   const ix_pool *sizes;      // of peaks
   const ix_list *peaks;      // scratch sizes of all kernels
   const struct tcf_kernel_info *infos;  // by kernel; null: tasks
+  const struct kernel_maps *maps;       // by kernel; null: of the arguments' dimensions
 } entry_kernels;
 /// The symbols of a function that gets them as an array.
 void load_symbols(kgen *g, lval array);

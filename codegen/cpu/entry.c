@@ -143,23 +143,37 @@ static void cpu_step(entry *en, const step *s) {
   return_if(g, LLVMBuildICmp(g->e->builder, LLVMIntNE, site, int64(g, 0), ""), TCF_CALL_INDEX);
 }
 
+/// Size and stride (elements) of dimension d of a map of the argument.
+static void map_sizes(const entry *en, int kernel_number, int map, int arg, int d, ix *size,
+                      ix *stride, const ix_pool **pool) {
+  const kernel *k = en->g.program->kernels.data[kernel_number];
+  const tile_buf *b = &k->bufs.data[arg];
+  const kernel_maps *maps = en->kernels->maps ? &en->kernels->maps[kernel_number] : NULL;
+  bool over_axes = maps && maps->axes[map].used;
+  int own = over_axes ? 0 : map_dimension(k, arg, d);
+  *size = over_axes ? maps->axes[map].size[d] : b->dims[own];
+  *stride = over_axes ? maps->axes[map].stride[d] : b->strides[own];
+  *pool = over_axes ? maps->pool : &k->ix;
+}
+
 /// Sizes, then strides in bytes without the innermost, of each argument that has a tensor map.
-static void put_maps(entry *en, const kernel *k, const tcf_kernel_info *info) {
+static void put_maps(entry *en, int kernel_number) {
   kgen *g = &en->g;
+  const kernel *k = g->program->kernels.data[kernel_number];
+  const tcf_kernel_info *info = &en->kernels->infos[kernel_number];
   int word = 0;
   for (int m = 0; m < info->nmaps; m++) {
     int arg = info->maps[m].word - KERNEL_SYMBOLS - g->program->symbols.len;
-    check(arg >= 0 && arg < k->nargs && info->maps[m].rank == k->bufs.data[arg].rank);
-    const tile_buf *b = &k->bufs.data[arg];
-    for (int d = 0; d < b->rank; d++) {
-      ix size = b->dims[map_dimension(k, arg, d)];
-      put_word(g, en->maps, word++, ix_value(g, ix_substitute(&g->ix, &k->ix, size, NULL, 0)));
-    }
-    for (int d = 1; d < b->rank; d++) {
-      ix stride = ix_substitute(&g->ix, &k->ix, b->strides[map_dimension(k, arg, d)], NULL, 0);
-      ix bytes = ix_scale(&g->ix, stride, dtype_bytes(b->type));
-      put_word(g, en->maps, word++, ix_value(g, bytes));
-    }
+    check(arg >= 0 && arg < k->nargs);
+    for (int strides = 0; strides < 2; strides++)
+      for (int d = strides; d < info->maps[m].rank; d++) {
+        ix size, stride;
+        const ix_pool *pool;
+        map_sizes(en, kernel_number, m, arg, d, &size, &stride, &pool);
+        ix v = ix_substitute(&g->ix, pool, strides ? stride : size, NULL, 0);
+        if (strides) v = ix_scale(&g->ix, v, dtype_bytes(k->bufs.data[arg].type));
+        put_word(g, en->maps, word++, ix_value(g, v));
+      }
   }
 }
 
@@ -176,7 +190,7 @@ static void device_step(entry *en, const step *s) {
   lval some = LLVMBuildICmp(e->builder, LLVMIntSGT, count, int64(g, 0), "");
   LLVMBasicBlockRef after = guard_begin(g, known ? NULL : some);
   put_word(g, en->block, KERNEL_TILES, count);
-  put_maps(en, k, &en->kernels->infos[s->kernel]);
+  put_maps(en, s->kernel);
   LLVMTypeRef params[] = {e->ptr, e->i32, e->ptr, e->i64, e->ptr};
   lval args[] = {load_field(g, e->ptr, offsetof(tcf_frame, device)), emit_int(e->i32, s->kernel),
                  en->block, count, en->maps};

@@ -24,6 +24,7 @@ int map_dimension(const kernel *k, int arg, int d) {
 
 typedef struct launcher {
   const tcf_kernel_info *kernels;
+  const kernel_maps *maps;
   int n;
   code image;
   const codegen_options *options;
@@ -62,7 +63,8 @@ static void fill_with_launches(emit *e, const program *p, void *ctx) {
   ix_pool none;
   ix_init(&none, e->arena);
   const tcf_kernel_info no_kernels = {0};
-  entry_kernels kernels = {.sizes = &none, .infos = l->n ? l->kernels : &no_kernels};
+  entry_kernels kernels = {
+      .sizes = &none, .infos = l->n ? l->kernels : &no_kernels, .maps = l->maps};
   gen_entry(e, e->arena, p, &kernels);
   bool exported = !l->options->library;
   library_images images = {.ptx = l->image, .cubin = l->options->cubin};
@@ -76,10 +78,10 @@ static void fill_with_launches(emit *e, const program *p, void *ctx) {
 }
 
 bool codegen_host_launcher(arena *a, const program *p, const codegen_options *options,
-                           const tcf_kernel_info *kernels, int n, code image, code *out,
-                           str *error) {
+                           const tcf_kernel_info *kernels, const kernel_maps *maps, int n,
+                           code image, code *out, str *error) {
   check(n == p->kernels.len);
   codegen_options host = {.cpu = STR("x86-64"), .kind = options->kind};
-  launcher l = {kernels, n, image, options};
+  launcher l = {kernels, maps, n, image, options};
   return module_compile(a, p, &host, fill_with_launches, &l, out, error);
 }

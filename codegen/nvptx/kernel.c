@@ -348,7 +348,8 @@ static lval shared_memory(emit *e) {
   return v;
 }
 
-void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info) {
+void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info,
+                kernel_maps *maps) {
   check(k->threads > 0 && k->threads % WARP == 0);
   str name = plain_name(a, k->name);
   ngen g = {.e = e, .arena = a, .program = p, .k = k};
@@ -405,4 +406,5 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   info->blocks_per_sm = k->blocks_per_sm;
   info->nmaps = g.maps.len;
   info->maps = g.maps.data;
+  *maps = (kernel_maps){arena_copy(a, &g.ix, sizeof g.ix), g.map_axes.data};
 }

@@ -190,8 +190,9 @@ static bool generate(device_gen *d, arena *a, const program *p, const codegen_op
                      code *out, str *error) {
   int n = p->kernels.len;
   tcf_kernel_info *infos = arena_alloc(d->e.arena, sizeof *infos * (size_t)(n + 1));
+  kernel_maps *maps = arena_alloc(d->e.arena, sizeof *maps * (size_t)(n + 1));
   for (int i = 0; i < n; i++)
-    gpu_kernel(&d->e, d->e.arena, p, p->kernels.data[i], &infos[i]);
+    gpu_kernel(&d->e, d->e.arena, p, p->kernels.data[i], &infos[i], &maps[i]);
   verify(d, p->name);
   if (!optimise(d, error)) return false;
   if (options->kind == CODE_LLVM_IR) {
@@ -207,7 +208,7 @@ static bool generate(device_gen *d, arena *a, const program *p, const codegen_op
     *out = (code){ptx.data, ptx.size - 1};
     return true;
   }
-  return codegen_host_launcher(a, p, options, infos, n, ptx, out, error);
+  return codegen_host_launcher(a, p, options, infos, maps, n, ptx, out, error);
 }
 
 bool codegen_cuda(arena *a, const program *p, const codegen_options *options, code *out,

@@ -14,6 +14,7 @@
 #pragma once
 #include "codegen/abi.h"
 #include "codegen/emit.h"
+#include "codegen/nvptx/host.h"
 #include "ir/tile.h"
 
 typedef LLVMValueRef lval;
@@ -70,11 +71,26 @@ typedef struct memo {
 typedef struct pipe pipe;  // pipeline.h
 enum { CONSUMERS_BARRIER = 1 };  // those after it: a warpgroup each
 
+/// Axes of what is copied at a time, and how much along each.
+typedef struct box_extents {
+  int n, axes[MAX_AXES];
+  int64_t extents[MAX_AXES];
+} box_extents;
+
+/// A load or store through a tensor map, innermost dimension first.
+typedef struct map_walk {
+  int rank;
+  ix at[5];       // coordinates, over the kernel's axes
+  int axis[5];    // that moves it by one; -1: none of the box's
+  map_axes over;  // what the map is made of, where not of the argument's dimensions
+} map_walk;
+
 /// A store through shared memory, see writeback.c.
 typedef struct writeback {
   const tstmt *store;
   int m, n;     // axes of the value: rows and columns of the accumulator
   bool engine;  // by the copy engine, else by warps
+  map_walk walk;
   int map;      // number in ngen.maps
 } writeback;
 
@@ -152,6 +168,7 @@ typedef struct ngen {
   bool producing;          // the code being made is the producers'
   bool filling;            // stage loops copy asynchronously
   vec(tcf_map_info) maps;
+  vec(map_axes) map_axes;  // of each
   vec(writeback) writebacks;
   int staging_blocks;      // of a warpgroup
   int64_t staging, staging_bytes;
@@ -307,4 +324,5 @@ bool region_has_dot(const tregion *r);
 void mark_accesses(ngen *g, const tregion *r);
 
 /// Makes the kernel function and says how to start it.
-void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info);
+void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info,
+                kernel_maps *maps);

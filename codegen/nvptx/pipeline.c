@@ -77,7 +77,7 @@ static void plan_writebacks(ngen *g) {
   writeback_plan(g);
   if (producer_ring_bytes(g) + g->staging_bytes + BESIDES <= SHARED_PER_BLOCK) return;
   g->writebacks.len = 0;
-  g->maps.len = maps;
+  g->maps.len = g->map_axes.len = maps;
   g->staging_bytes = 0;
 }
 
@@ -88,7 +88,7 @@ void pipeline_scan(ngen *g) {
                    producers_can_follow(g, &k->body);
   for (int i = 0; g->specialised && i < g->pipes.len; i++)
     g->specialised = producer_plan(g, g->pipes.data[i]);
-  if (!g->specialised) g->maps.len = 0;
+  if (!g->specialised) g->maps.len = g->map_axes.len = 0;
   else plan_writebacks(g);
 }
 

@@ -23,9 +23,8 @@ enum { MAX_FILLS = 8 };
 typedef struct tma_copy {
   const tstmt *load, *store;
   int map;  // number in ngen.maps
+  map_walk walk;
   int panels;
-  int unit;                    // dimension of the argument that is innermost in the map
-  int step[MAX_AXES];          // by dimension of the argument: elements from panel to panel
   int64_t panel_bytes, bytes;  // of a copy
   bool once;                   // no other grid tile reads the same elements
 } tma_copy;
@@ -77,13 +76,20 @@ void producer_release(ngen *g, pipe *p, lval index);
 void producer_step(ngen *g, pipe *p, lval index);
 
 int64_t producer_ring_bytes(const ngen *g);
+
+// ---- map.c
+/// The map has the argument's dimensions; false: pitches do not fit, or a box does not end with it.
+bool map_walk_dimensions(ngen *g, const tstmt *s, const box_extents *box, map_walk *w);
+/// The map is over the axes that the access moves with.
+bool map_walk_axes(ngen *g, const tstmt *s, map_walk *w);
+int map_walk_along(const map_walk *w, int axis);  // the map's dimension; -1 none
 /// Dimension of the argument of a load or store that runs along the axis, alone and with coefficient
 /// 1; -1: none.
 int dimension_along(ngen *g, const tstmt *s, int axis);
 /// Lanes that are invalid lie outside the tensor, where the engine reads zeros and writes nothing.
 bool ends_with_tensor(ngen *g, const tstmt *s, int d, int axis, int64_t extent);
 bool pitches_fit(ngen *g, const tile_buf *t, int unit);
-int map_number(ngen *g, const tcf_map_info *map);
+int map_number(ngen *g, const tcf_map_info *map, const map_axes *over);
 
 // ---- writeback.c
 /// Finds the stores that the engine can do; adds the maps. Before the function is made.

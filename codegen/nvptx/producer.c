@@ -21,62 +21,27 @@ static int64_t constant_dim(ngen *g, const tile_buf *t, int d) {
   return n;
 }
 
-int dimension_along(ngen *g, const tstmt *load, int axis) {
-  const tile_buf *t = &g->k->bufs.data[load->buf];
-  ix coef, rest;
-  int64_t one;
-  int found = -1;
-  for (int d = 0; d < t->rank; d++) {
-    if (!ix_uses_axis(&g->ix, load->ix[d], axis)) continue;
-    bool affine = ix_affine(&g->ix, load->ix[d], axis, &coef, &rest);
-    if (found >= 0 || !affine || !ix_is_const(&g->ix, coef, &one) || one != 1) return -1;
-    found = d;
-  }
-  return found;
-}
-
-bool ends_with_tensor(ngen *g, const tstmt *load, int d, int axis, int64_t extent) {
-  ix size = g->k->axes.data[axis].size;
-  int64_t divisor = ix_divisor(&g->ix, size);
-  if (divisor && divisor % extent == 0) return true;
-  ix before = ix_sub(&g->ix, load->ix[d], ix_axis(&g->ix, axis));
-  return ix_sub(&g->ix, g->k->bufs.data[load->buf].dims[d], before) == size;
-}
-
-bool pitches_fit(ngen *g, const tile_buf *t, int unit) {
-  int bytes = dtype_bytes(t->type);
-  int64_t one;
-  if (!ix_is_const(&g->ix, t->strides[unit], &one) || one != 1) return false;
-  for (int d = 0; d < t->rank; d++)
-    if (d != unit && ix_divisor(&g->ix, t->strides[d]) * bytes % 16) return false;
-  return true;
-}
-
 /// The box of one panel, and that the elements land where the buffer has them: its dimensions, from
 /// the innermost, must be the map's in the same order.
 static bool plan_box(ngen *g, tma_copy *c, tcf_map_info *map) {
-  const tile_buf *t = &g->k->bufs.data[c->load->buf], *l = &g->k->bufs.data[c->store->buf];
-  int bytes = dtype_bytes(t->type), l_unit = l->panel > 0 ? l->panel_dim : l->rank - 1, last = 0;
+  const tile_buf *l = &g->k->bufs.data[c->store->buf];
+  int bytes = dtype_bytes(l->type), l_unit = l->panel > 0 ? l->panel_dim : l->rank - 1, last = 0;
   int64_t inner = constant_dim(g, l, l_unit);
   c->panels = l->panel > 0 ? (int)((inner + l->panel - 1) / l->panel) : 1;
   if (l->panel > 0) inner = l->panel;
-  if (dimension_along(g, c->load, l->local_axes[l_unit]) != c->unit || inner * bytes % 16)
-    return false;
+  if (map_walk_along(&c->walk, l->local_axes[l_unit]) || inner * bytes % 16) return false;
   map->box[0] = (int32_t)inner;
-  c->step[c->unit] = (int)inner;
   c->panel_bytes = inner * bytes;
   for (int j = l->rank - 1; j >= 0; j--) {
     int64_t extent = constant_dim(g, l, j);
     if (j == l_unit) continue;
-    int d = dimension_along(g, c->load, l->local_axes[j]), at = 1;
-    if (d < 0) return false;
-    while (at < t->rank && map_dimension(g->k, c->load->buf, at) != d) at++;
-    if (at >= t->rank || (extent > 1 && at <= last)) return false;
+    int at = map_walk_along(&c->walk, l->local_axes[j]);
+    if (at < 1 || (extent > 1 && at <= last)) return false;
     if (extent > 1) last = at;
     map->box[at] = (int32_t)extent;
     c->panel_bytes *= extent;
   }
-  for (int i = 0; i < t->rank; i++)
+  for (int i = 0; i < c->walk.rank; i++)
     if (map->box[i] > 256) return false;
   return !l->swizzle || (inner * bytes == 128 && c->panel_bytes % 1024 == 0);
 }
@@ -98,45 +63,49 @@ static bool read_once(ngen *g, const tstmt *load) {
   return true;
 }
 
-static bool plan_copy(ngen *g, const tstmt *loop, tma_copy *c, tcf_map_info *map) {
-  const kernel *k = g->k;
-  if (!copy_is_pure(k, loop->body)) return false;
-  *c = (tma_copy){.load = loop->body->stmts.data[0], .store = loop->body->stmts.data[1]};
-  const tile_buf *t = &k->bufs.data[c->load->buf], *l = &k->bufs.data[c->store->buf];
-  if (t->rank < 1 || t->rank > 5) return false;
-  c->unit = map_dimension(k, c->load->buf, 0);
-  if (!pitches_fit(g, t, c->unit)) return false;
-  *map = (tcf_map_info){.word = KERNEL_SYMBOLS + g->program->symbols.len + c->load->buf,
-                        .rank = t->rank,
-                        .element_bytes = dtype_bytes(t->type),
-                        .swizzle = l->swizzle ? 128 : 0,
-                        .box = {1, 1, 1, 1, 1}};
+/// In one step, each position of the buffer where it is loaded for.
+static bool plan_extents(ngen *g, const tma_copy *c, box_extents *box) {
+  const tile_buf *l = &g->k->bufs.data[c->store->buf];
+  *box = (box_extents){0};
   if (l->pad) return false;
   for (int j = 0; j < l->rank; j++) {
     int axis = l->local_axes[j], stored;
     int64_t extent = constant_dim(g, l, j);
     if (!ix_is_axis(&g->ix, c->store->ix[j], &stored) || stored != axis) return false;
-    if (tval_extent(c->load->out[0], axis) != extent) return false;  // in one step
-    int d = dimension_along(g, c->load, axis);
-    if (d < 0 || !ends_with_tensor(g, c->load, d, axis, extent)) return false;
+    if (tval_extent(c->load->out[0], axis) != extent) return false;
+    box->axes[box->n] = axis;
+    box->extents[box->n++] = extent;
   }
-  c->once = read_once(g, c->load);
-  return plan_box(g, c, map);
+  return true;
 }
 
-int map_number(ngen *g, const tcf_map_info *map) {
-  for (int i = 0; i < g->maps.len; i++)
-    if (!memcmp(&g->maps.data[i], map, sizeof *map)) return i;
-  vec_push(g->arena, &g->maps, *map);
-  return g->maps.len - 1;
+static bool plan_copy(ngen *g, const tstmt *loop, tma_copy *c) {
+  const kernel *k = g->k;
+  box_extents box;
+  if (!copy_is_pure(k, loop->body)) return false;
+  *c = (tma_copy){.load = loop->body->stmts.data[0], .store = loop->body->stmts.data[1]};
+  const tile_buf *t = &k->bufs.data[c->load->buf], *l = &k->bufs.data[c->store->buf];
+  if (!plan_extents(g, c, &box)) return false;
+  c->once = read_once(g, c->load);
+  for (int over_axes = 0; over_axes < 2; over_axes++) {
+    bool walks = over_axes ? map_walk_axes(g, c->load, &c->walk)
+                           : map_walk_dimensions(g, c->load, &box, &c->walk);
+    tcf_map_info map = {.word = KERNEL_SYMBOLS + g->program->symbols.len + c->load->buf,
+                        .rank = c->walk.rank,
+                        .element_bytes = dtype_bytes(t->type),
+                        .swizzle = l->swizzle ? 128 : 0,
+                        .box = {1, 1, 1, 1, 1}};
+    if (!walks || !plan_box(g, c, &map)) continue;
+    c->map = map_number(g, &map, &c->walk.over);
+    return true;
+  }
+  return false;
 }
 
 bool producer_plan(ngen *g, pipe *p) {
   for (int i = 0; i < p->nfills; i++) {
-    tcf_map_info map;
     tma_copy *c = &p->copies[i];
-    if (!plan_copy(g, p->fills[i], c, &map)) return false;
-    c->map = map_number(g, &map);
+    if (!plan_copy(g, p->fills[i], c)) return false;
     c->bytes = c->panel_bytes * c->panels;
   }
   return true;
@@ -294,21 +263,21 @@ void producer_release(ngen *g, pipe *p, lval index) {
 
 static void start_copy(ngen *g, const pipe *p, const tma_copy *c, turn t) {
   LLVMBuilderRef b = g->e->builder;
-  const tile_buf *buf = &g->k->bufs.data[c->load->buf];
   const local_place *l = &g->locals[c->store->buf];
   int words = KERNEL_SYMBOLS + g->program->symbols.len + g->k->nargs;
   lval map = LLVMGetParam(g->function, (unsigned)(words + c->map));
   lval copy = LLVMBuildMul(b, t.slot, i32_of(g, l->bytes), "");
   lval there = LLVMBuildAdd(b, shared_at(g, l->offset), copy, "");
+  int inner = g->maps.data[c->map].box[0];
   for (int panel = 0; panel < c->panels; panel++) {
     lval at[5];
-    for (int i = 0; i < buf->rank; i++) {
-      int d = map_dimension(g->k, c->load->buf, i);
-      ix first = gpu_at_bases(g, c->load->ix[d]);
-      at[i] = gpu_ix32(g, ix_add(&g->ix, first, ix_const(&g->ix, panel * c->step[d])));
+    for (int i = 0; i < c->walk.rank; i++) {
+      ix first = gpu_at_bases(g, c->walk.at[i]);
+      if (i == 0) first = ix_add(&g->ix, first, ix_const(&g->ix, panel * inner));
+      at[i] = gpu_ix32(g, first);
     }
     lval to = LLVMBuildAdd(b, there, i32_of(g, panel * c->panel_bytes), "");
-    ptx_tma_load(g->e, to, barrier_at(g, p, t.slot, false), map, at, buf->rank,
+    ptx_tma_load(g->e, to, barrier_at(g, p, t.slot, false), map, at, c->walk.rank,
                  c->once ? PTX_EVICT_FIRST : 0);
   }
 }

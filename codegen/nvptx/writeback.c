@@ -30,30 +30,54 @@ static bool find_sides(const kernel *k, const tval *v, int *m, int *n) {
   return *m >= 0 && *n >= 0;
 }
 
-static bool plan_store(ngen *g, const tstmt *s, writeback *w) {
-  const kernel *k = g->k;
-  const tile_buf *t = &k->bufs.data[s->buf];
+/// The step in memory along an axis of the value; false: it is not fixed.
+static bool step_along(ngen *g, const tstmt *s, int axis, ix *step) {
+  ix rest, offset = access_offset(g, s, s->buf);
+  return ix_uses_axis(&g->ix, offset, axis) && ix_affine(&g->ix, offset, axis, step, &rest) &&
+         ix_is_size(&g->ix, *step);
+}
+
+/// Boxes of a block's rows and columns, which are clipped where the axes end.
+static bool plan_map(ngen *g, writeback *w) {
+  const tstmt *s = w->store;
   const tval *v = s->in[0];
-  int m, n;
-  if (t->local || s->nin != 1 || dtype_bytes(t->type) != 2 || t->rank > 5) return false;
-  if (!find_sides(k, v, &m, &n)) return false;
-  int row = dimension_along(g, s, v->axes[m]), column = dimension_along(g, s, v->axes[n]);
-  if (row < 0 || column != map_dimension(k, s->buf, 0)) return false;
+  box_extents box = {0};
   for (int i = 0; i < v->naxes; i++) {
-    int d = dimension_along(g, s, v->axes[i]);
-    if (d < 0 || !ends_with_tensor(g, s, d, v->axes[i], v->extents[i])) return false;
+    box.axes[box.n] = v->axes[i];
+    box.extents[box.n++] = v->extents[i];
   }
-  *w = (writeback){.store = s, .m = m, .n = n, .engine = pitches_fit(g, t, column)};
+  for (int over_axes = 0; over_axes < 2; over_axes++) {
+    bool walks =
+        over_axes ? map_walk_axes(g, s, &w->walk) : map_walk_dimensions(g, s, &box, &w->walk);
+    int row = map_walk_along(&w->walk, v->axes[w->m]);
+    if (!walks || row < 1 || map_walk_along(&w->walk, v->axes[w->n])) continue;
+    bool all = true;
+    for (int i = 0; i < box.n; i++) all &= map_walk_along(&w->walk, box.axes[i]) >= 0;
+    if (!all) continue;
+    tcf_map_info map = {.word = KERNEL_SYMBOLS + g->program->symbols.len + s->buf,
+                        .rank = w->walk.rank,
+                        .element_bytes = 2,
+                        .swizzle = ROW,
+                        .box = {BLOCK, 1, 1, 1, 1}};
+    map.box[row] = BLOCK;
+    w->map = map_number(g, &map, &w->walk.over);
+    return true;
+  }
+  return false;
+}
+
+static bool plan_store(ngen *g, const tstmt *s, writeback *w) {
+  const tile_buf *t = &g->k->bufs.data[s->buf];
+  const tval *v = s->in[0];
+  ix step;
   int64_t one;
-  if (!w->engine) return ix_is_const(&g->ix, t->strides[column], &one) && one == 1;
-  tcf_map_info map = {.word = KERNEL_SYMBOLS + g->program->symbols.len + s->buf,
-                      .rank = t->rank,
-                      .element_bytes = 2,
-                      .swizzle = ROW,
-                      .box = {BLOCK, 1, 1, 1, 1}};
-  for (int i = 1; i < t->rank; i++)
-    if (map_dimension(k, s->buf, i) == row) map.box[i] = BLOCK;
-  w->map = map_number(g, &map);
+  *w = (writeback){.store = s};
+  if (t->local || s->nin != 1 || dtype_bytes(t->type) != 2) return false;
+  if (!find_sides(g->k, v, &w->m, &w->n)) return false;
+  if (!step_along(g, s, v->axes[w->m], &step)) return false;
+  if (!step_along(g, s, v->axes[w->n], &step) || !ix_is_const(&g->ix, step, &one) || one != 1)
+    return false;
+  w->engine = plan_map(g, w);
   return true;
 }
 
@@ -135,21 +159,18 @@ static void fill_block(ngen *g, const shape *sh, const writer *x, lval place, in
 
 /// `row`, `column`: of the block within the grid tile.
 static void store_block(ngen *g, const writer *x, lval place, lval row, int column) {
-  const tstmt *s = x->w->store;
-  const tval *v = s->in[0];
-  const tile_buf *t = &g->k->bufs.data[s->buf];
-  int d_row = dimension_along(g, s, v->axes[x->w->m]), words = KERNEL_SYMBOLS;
-  words += g->program->symbols.len + g->k->nargs;
+  const map_walk *walk = &x->w->walk;
+  int words = KERNEL_SYMBOLS + g->program->symbols.len + g->k->nargs;
+  int along_rows = map_walk_along(walk, x->w->store->in[0]->axes[x->w->m]);
   guard one = gpu_guard(g, x->first);
-  lval at[5];
-  for (int i = 0; i < t->rank; i++) {
-    int d = map_dimension(g->k, s->buf, i);
-    ix first = gpu_at_bases(g, s->ix[d]);
+  lval at[5], map = LLVMGetParam(g->function, (unsigned)(words + x->w->map));
+  for (int i = 0; i < walk->rank; i++) {
+    ix first = gpu_at_bases(g, walk->at[i]);
     if (i == 0) first = ix_add(&g->ix, first, ix_const(&g->ix, column));
     at[i] = gpu_ix32(g, first);
-    if (d == d_row) at[i] = LLVMBuildAdd(g->e->builder, at[i], row, "");
+    if (i == along_rows) at[i] = LLVMBuildAdd(g->e->builder, at[i], row, "");
   }
-  ptx_tma_store(g->e, place, LLVMGetParam(g->function, (unsigned)(words + x->w->map)), at, t->rank);
+  ptx_tma_store(g->e, place, map, at, walk->rank);
   ptx_bulk_commit(g->e);
   gpu_guard_end(g, one);
 }
@@ -237,8 +258,9 @@ static void store_rows(ngen *g, const writer *x, lval block, lval first_row, int
   LLVMBuilderRef b = g->e->builder;
   const tstmt *s = x->w->store;
   const tval *v = s->in[0];
-  const tile_buf *t = &g->k->bufs.data[s->buf];
-  lval pitch = gpu_ix64(g, t->strides[dimension_along(g, s, v->axes[x->w->m])]);
+  ix step;
+  check(step_along(g, s, v->axes[x->w->m], &step));
+  lval pitch = gpu_ix64(g, step);
   lval rows = elements_left(g, v->axes[x->w->m], first_row);
   lval columns = elements_left(g, v->axes[x->w->n], i32_of(g, column));
   lval origin = gpu_ix64(g, gpu_at_bases(g, access_offset(g, s, s->buf)));

@@ -72,9 +72,9 @@ static void load(loaded *l) {
   cr_assert(program_verify(l->f.p, &l->f.arena, &report), "%s", report.ptr);
   codegen_options options = {.cpu = STR("sm_90a")};
   code object, image = {"ptx\0text", 8};
-  cr_assert(
-      codegen_host_launcher(&l->f.arena, l->f.p, &options, kernels, 2, image, &object, &error),
-      "%.*s", STR_FMT(error));
+  cr_assert(codegen_host_launcher(&l->f.arena, l->f.p, &options, kernels, NULL, 2, image, &object,
+                                  &error),
+            "%.*s", STR_FMT(error));
   l->jit = jit_new(&error, &l->f.arena);
   l->object = jit_load(l->jit, object.data, object.size, &l->f.arena, &error);
   cr_assert(l->object, "%.*s", STR_FMT(error));

@@ -43,6 +43,7 @@ typedef struct product_case {
   const char *what, *arch, *text;
   bool mma, wgmma, engine, ring;  // mma.sync, wgmma, TMA, cp.async
   bool tf32;                      // allowed
+  bool engine_stores;             // results by TMA
 } product_case;
 
 static const product_case products[] = {
@@ -74,6 +75,18 @@ static const product_case products[] = {
      "fn f(a: bf16[M = 1001, K = 711], b: bf16[K, N = 1289]) -> bf16[M, N] {"
      " return bf16(dot(a, b, K)) }",
      .mma = true, .ring = true},
+    {"rows of two axes", "sm_90a",
+     "fn f(a: bf16[B = 16, S = 250, K = 384], w: bf16[N = 384, K], c: bf16[N]) -> bf16[B, S, N] {"
+     " return bf16(dot(a, w, K) + c) }",
+     .wgmma = true, .engine = true, .engine_stores = true},
+    {"heads in one axis", "sm_90a",
+     "fn f(q: f16[B = 8, S = 200, A = 384], k: f16[B, T = 200, A]) -> f16[B, H, S, T] {"
+     " return f16(dot(q[A -> (H, K = 96)], k[A -> (H, K = 96)], K)) }",
+     .wgmma = true, .engine = true, .engine_stores = true},
+    {"heads made one axis", "sm_90a",
+     "fn f(a: f16[B = 8, S = 200, H = 12, K = 32], w: f16[N = 384, A = H * K]) -> f16[B, S, N] {"
+     " return f16(dot(a[(H, K) -> A], w, A)) }",
+     .wgmma = true, .engine = true, .engine_stores = true},
     {"tf32", "sm_80",
      "fn f(a: f32[M = 512, K = 512], b: f32[K, N = 1024]) -> f32[M, N] { return dot(a, b, K) }",
      .mma = true, .ring = true, .tf32 = true},
@@ -156,6 +169,8 @@ Test(nvptx_tensor, products) {
     for (size_t k = 0; k < sizeof has / sizeof *has; k++)
       cr_expect_eq(nvptx_count(ptx, has[k].text) > 0, has[k].wanted, "%s on %s: %s", c->what,
                    c->arch, has[k].text);
+    if (c->engine_stores)
+      cr_expect_gt(nvptx_count(ptx, "global.shared::cta"), 0, "%s: stores", c->what);
     cr_expect_eq(nvptx_count(ptx, ".local"), 0, "%s: local memory", c->what);
     cr_expect(!r.spill_bytes && !r.warnings,
               "%s on %s: %d registers, %d bytes spilled, warnings %d", c->what, c->arch,
