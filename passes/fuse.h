@@ -37,6 +37,9 @@ typedef struct verdict {
   int node;    // the offending node's id, -1 none
 } verdict;
 
+/// Columns that a block tile of a contraction has at most, with a warpgroup's instructions.
+enum { FUSE_TILE_COLUMNS = 256 };
+
 // ---- fuse_legality.c
 /// May these nodes be one kernel by the rules of passes/group.h? Says nothing about cycles
 /// between kernels, which depend on the rest of the graph. `kind` may be null.

@@ -63,7 +63,8 @@ static reason fused_reason(const fusion *f, const uint8_t *after, group_kind kin
   op_class consumer = op_get(f->nodes[c]->op)->class;
   if (node_is_copy(f->g, f->nodes[p])) return REASON_read_unaligned;
   if (f->homes[p].len > 1) return REASON_recomputed;
-  if (kind == GROUP_CONTRACT && after[p]) return REASON_epilogue;
+  if (kind == GROUP_CONTRACT && after[p])
+    return consumer == CLASS_reduce ? REASON_finished_rows : REASON_epilogue;
   if (consumer == CLASS_contract) return REASON_prologue;
   if (kind == GROUP_REDUCE && after[p]) return consumer == CLASS_reduce ? REASON_same_rows
                                                                       : REASON_row_epilogue;

@@ -12,6 +12,7 @@ typedef struct legality {
   group_kind kind;
   node *anchor;     // the dot, scan, scatter or call
   node *reduction;  // the first one
+  node *finish;     // the first reduction of what a contraction gave
   uint8_t *after;   // by node id: depends on the anchor or on a reduction
   uint8_t *before;  // by node id: the anchor or a reduction depends on it
 } legality;
@@ -71,6 +72,10 @@ static verdict find_anchor(legality *l) {
       case CLASS_scatter: kind = GROUP_SCATTER, clash = REASON_scatter_order; break;
       case CLASS_opaque: kind = GROUP_OPAQUE, clash = REASON_opaque; break;
       case CLASS_reduce:
+        if (l->anchor && l->kind == GROUP_CONTRACT) {
+          if (!l->finish) l->finish = n;
+          continue;
+        }
         if (l->anchor) return bad(reduction_beside(class_of(l->anchor)), n);
         if (!l->reduction) l->reduction = n;
         l->kind = GROUP_REDUCE;
@@ -104,20 +109,65 @@ static verdict check_rows(const legality *l) {
   return good();
 }
 
+/// What the others come before or after.
+static bool is_center(const legality *l, const node *n) {
+  return n == l->anchor || (class_of(n) == CLASS_reduce && !l->finish);
+}
+
 static void mark_order(legality *l) {
   const candidate *c = l->c;
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
-    bool on = n == l->anchor || class_of(n) == CLASS_reduce;
+    bool on = is_center(l, n);
     for (int k = 0; k < n->nin && !on; k++) on = c->member[n->in[k]->id] && l->after[n->in[k]->id];
     l->after[n->id] = on;
   }
   for (int i = c->n - 1; i >= 0; i--) {
     const node *n = c->nodes[i];
-    bool on = n == l->anchor || class_of(n) == CLASS_reduce || l->before[n->id];
+    bool on = is_center(l, n) || l->before[n->id];
     for (int k = 0; k < n->nin && on; k++)
       if (c->member[n->in[k]->id]) l->before[n->in[k]->id] = 1;
   }
+}
+
+// ---- rows that a contraction finishes
+
+static int64_t estimate_of(const graph *g, int axis) {
+  return ix_estimate(&g->ix, graph_axis_size(g, axis));
+}
+
+/// An axis of one operand only, of a known size that a block tile can have, beside rows.
+static bool is_row_axis(const graph *g, const node *dot, int axis) {
+  int64_t size, others = 1;
+  bool in_a = node_has_axis(dot->in[0], axis), in_b = node_has_axis(dot->in[1], axis);
+  if (!node_has_axis(dot, axis) || in_a == in_b) return false;
+  const node *other = dot->in[in_a];
+  for (int i = 0; i < other->naxes; i++)
+    if (node_has_axis(dot, other->axes[i]) && !node_has_axis(dot->in[!in_a], other->axes[i]))
+      others *= estimate_of(g, other->axes[i]);
+  return others > 1 && ix_is_const(&g->ix, graph_axis_size(g, axis), &size) && size > 1 &&
+         size <= FUSE_TILE_COLUMNS;
+}
+
+static bool is_plain_reduction(op o) {
+  return o == OP_sum || o == OP_prod || o == OP_reduce_min || o == OP_reduce_max;
+}
+
+static verdict check_finished_rows(const legality *l) {
+  const node *first = l->finish, *dot = l->anchor;
+  if (first->nattr_axes != 1 || !is_row_axis(l->c->g, dot, first->attr_axes[0]))
+    return bad(REASON_reduction_and_contraction, first);
+  for (int i = 0; i < l->c->n; i++) {
+    const node *n = l->c->nodes[i];
+    if (class_of(n) != CLASS_reduce) continue;
+    bool same = n->nattr_axes == 1 && n->attr_axes[0] == first->attr_axes[0];
+    const node *of = n->in[0];
+    if (!same) return bad(REASON_different_rows, n);
+    if (!is_plain_reduction(n->op) || !l->c->member[of->id] || !l->after[of->id] ||
+        !same_set(of->axes, of->naxes, dot->axes, dot->naxes))
+      return bad(REASON_reduction_and_contraction, n);
+  }
+  return good();
 }
 
 // ---- values that leave the anchor
@@ -145,6 +195,8 @@ static verdict check_after(const legality *l, const node *n) {
   switch (class_of(n)) {
     case CLASS_reduce: return good();
     case CLASS_map:
+      if (l->finish && same_set(n->axes, n->naxes, l->finish->axes, l->finish->naxes))
+        return good();
       if (l->kind == GROUP_CONTRACT || l->kind == GROUP_SCAN)
         if (!same_set(n->axes, n->naxes, l->anchor->axes, l->anchor->naxes))
           return bad(REASON_no_common_space, n);
@@ -259,7 +311,8 @@ verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
   memset(s->before, 0, (size_t)s->n);
   memset(s->seen, 0, (size_t)s->n);
   mark_order(&l);
-  v = check_buffers(c);
+  if (l.finish) v = check_finished_rows(&l);
+  if (v.ok) v = check_buffers(c);
   if (v.ok) v = check_flow(&l);
   if (v.ok) v = check_outputs(&l);
   if (v.ok) v = check_size(c, s->seen);

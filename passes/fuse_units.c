@@ -240,9 +240,31 @@ op_class cluster_anchor(fusion *f, int cluster) {
   return facts->anchor;
 }
 
+/// Columns of a contraction's block tile on the target; 0: blocks of CPUs do not hold whole rows.
+static int64_t tile_columns(const target_info *t) {
+  enum { WITH_MMA = 128 };
+  return !t->sm ? 0 : t->sm == 90 && t->sm_specific ? FUSE_TILE_COLUMNS : WITH_MMA;
+}
+
+/// Reductions of what a contraction gave are for targets whose blocks hold the rows.
+static verdict rows_fit(const fusion *f, const candidate *c) {
+  int64_t size;
+  for (int i = 0; i < c->n; i++) {
+    const node *n = c->nodes[i];
+    if (class_of(n) != CLASS_reduce) continue;
+    if (!ix_is_const(&f->g->ix, graph_axis_size(f->g, n->attr_axes[0]), &size) ||
+        size > tile_columns(f->target))
+      return (verdict){false, REASON_reduction_and_contraction, n->id};
+  }
+  return (verdict){.ok = true, .node = -1};
+}
+
 verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
   candidate c = fusion_candidate(f, a, b);
-  return fuse_legal(&c, &f->scratch, kind);
+  group_kind found;
+  verdict v = fuse_legal(&c, &f->scratch, &found);
+  if (kind) *kind = found;
+  return v.ok && found == GROUP_CONTRACT ? rows_fit(f, &c) : v;
 }
 
 double clusters_seconds(fusion *f, int a, int b) {

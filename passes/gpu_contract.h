@@ -4,6 +4,7 @@
 
 typedef struct gpu_dot {
   contract_plan p;  // axes; a is the operand of the rows, b that of the columns
+  int row_axis;     // graph axis along which finished rows are reduced, -1 none
   int depth;        // the kernel axis of K that is walked in blocks, -1: nothing is contracted
   dot_unit unit;
   int bm, bn, bk;        // block tile and step

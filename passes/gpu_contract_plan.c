@@ -104,6 +104,7 @@ static dot_unit choose_unit(const kbuild *b, const gpu_dot *d) {
   const target_info *t = b->l->target;
   int64_t m = contract_size(b, d->p.rows), n = contract_size(b, d->p.lanes);
   bool warpgroups = t->sm == 90 && t->sm_specific;
+  if (d->row_axis >= 0) n = 0;  // the sides stay as they are
   dot_unit unit = warpgroups && (m >= 64 || n >= 64) ? DOT_WGMMA : DOT_MMA;
   int64_t wanted = schedule_option(b->l, "unit", unit);
   if (wanted == DOT_WGMMA && !warpgroups) return unit;
@@ -194,11 +195,12 @@ static double choose_among(const kbuild *b, gpu_dot *d, int64_t outer, double of
   for (int i = 0; i < count; i++) {
     tile t = d->unit == DOT_FMA ? fma_tile(b, d, list[i]) : list[i];
     bool wanted = (!want_m || t.bm == want_m) && (!want_n || t.bn == want_n);
+    bool holds = d->row_axis < 0 || t.bn >= contract_size(b, d->p.lanes);
     bool wide = too_wide(t.bm, m, d->unit == DOT_WGMMA ? 64 : 16) || too_wide(t.bn, n, 8);
     bool narrow = t.bn < n && n <= 32;  // the large operand would be read several times
     double seconds = tile_seconds(b, d, &t, outer) * (wide || narrow ? 1.5 : 1);
-    if (seconds < offer_below) schedule_offer(b->l, "m=%d,n=%d", t.bm, t.bn);
-    seconds *= wanted ? 1 : 1e3;
+    if (holds && seconds < offer_below) schedule_offer(b->l, "m=%d,n=%d", t.bm, t.bn);
+    seconds *= (holds ? 1 : 1e9) * (wanted ? 1 : 1e3);
     if (best > 0 && seconds >= best * 0.995) continue;
     best = seconds;
     d->bm = t.bm;
@@ -272,6 +274,16 @@ static void choose_producers(const kbuild *b, gpu_dot *d, int64_t outer) {
   d->blocks_per_sm = tiles > b->l->target->cores && stage_bytes(d) >= LARGE ? 1 : 0;
 }
 
+/// Finished rows are reduced along the columns, which are that axis alone.
+static void choose_row_axis(kbuild *b, gpu_dot *d) {
+  contract_plan *p = &d->p;
+  d->row_axis = -1;
+  if (!b->group->reductions.len) return;
+  d->row_axis = b->group->reductions.data[0]->attr_axes[0];
+  b->pinned[d->row_axis] = true;
+  if (contract_has(p->m, p->nm, d->row_axis)) swap_sides(p);
+}
+
 bool gpu_dot_choose(kbuild *b, gpu_dot *d) {
   const node *dot = b->group->anchor;
   contract_plan *p = &d->p;
@@ -282,19 +294,20 @@ bool gpu_dot_choose(kbuild *b, gpu_dot *d) {
   for (int i = 0; i < p->nm; i++) m *= kb_estimate(b, p->m[i]);
   for (int i = 0; i < p->nn; i++) n *= kb_estimate(b, p->n[i]);
   if (m <= 1 || n <= 1) return false;
-  if (results_along_first(b, p)) swap_sides(p);
+  choose_row_axis(b, d);
+  if (d->row_axis < 0 && results_along_first(b, p)) swap_sides(p);
   p->nkbatch = kb_collapse(b, p->batch, p->nbatch, p->kbatch);
   p->nkm = kb_collapse(b, p->m, p->nm, p->km);
   p->nkn = kb_collapse(b, p->n, p->nn, p->kn);
   p->nkk = kb_collapse(b, p->k, p->nk, p->kk);
-  p->lanes = choose_columns(b, p);
+  p->lanes = d->row_axis >= 0 ? b->kaxis[d->row_axis] : choose_columns(b, p);
   p->rows = longest(b, p->km, p->nkm);
   if (p->lanes < 0 || p->rows < 0) return false;
   d->depth = longest(b, p->kk, p->nkk);
   d->unit = choose_unit(b, d);
   // A warpgroup multiplies at least 64 rows, but few columns.
-  if (d->unit == DOT_WGMMA && contract_size(b, p->rows) < 64) swap_sides(p);
-  else if (wants_other_columns(b, d)) swap_sides(p);
+  bool few_rows = d->unit == DOT_WGMMA && contract_size(b, p->rows) < 64;
+  if (d->row_axis < 0 && (few_rows || wants_other_columns(b, d))) swap_sides(p);
   int64_t outer = outer_tiles(b, p);
   choose_step(b, d);
   choose_tile(b, d, outer);

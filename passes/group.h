@@ -15,7 +15,9 @@
 //                  maps, views, pads, gathers of buffers, leaves. Consumers (epilogue) are maps
 //                  that take the dot's value at identical coordinates, with the other
 //                  operands of any allowed prologue kind. All outputs have exactly the axis set
-//                  of the dot, and none is something the dot depends on.
+//                  of the dot, and none is something the dot depends on. GPUs: reductions of what
+//                  the dot gave, along one axis of one operand that a block tile holds whole, and
+//                  maps of these rows (a softmax of scores).
 //   GROUP_SCAN     one scan; maps, views... before it; maps after it at identical coordinates.
 //                  Outputs as for GROUP_CONTRACT.
 //   GROUP_SCATTER  one scatter_add; maps... producing indices and updates; its base operand and

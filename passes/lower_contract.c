@@ -17,6 +17,7 @@
 #include "passes/lower_contract.h"
 
 #include "base/fault.h"
+#include "passes/lower_reduce.h"
 /// Copies operand `which` into a local buffer over the current ranges of its axes.
 static int pack(kbuild *b, const contract_plan *p, int which, const char *name) {
   const node *x = p->dot->in[which];
@@ -124,8 +125,20 @@ static tval *contract(kbuild *b, const contract_plan *p, tval *start) {
   return sum;
 }
 
+/// Reductions along columns that the block tile holds, in order.
+static void finish_rows(kbuild *b) {
+  for (int i = 0; i < b->group->reductions.len; i++) {
+    const node *red = b->group->reductions.data[i];
+    int axis = b->kaxis[red->attr_axes[0]];
+    tval *v = kb_value_here(b, red->in[0]);
+    check(tval_extent(v, axis));
+    b->done[red->id] = kb_reduce_tile(b, reduce_combine(red->op), v, &axis, 1);
+  }
+}
+
 void contract_epilogue(kbuild *b, const contract_plan *p, tval *sum) {
   b->done[p->dot->id] = sum;
+  finish_rows(b);
   for (int i = 0; i < b->group->outputs.len; i++) {
     const node *out = b->group->outputs.data[i];
     // Partial sums have brought the output into the caches already.
@@ -133,6 +146,8 @@ void contract_epilogue(kbuild *b, const contract_plan *p, tval *sum) {
     kb_store_node(b, out, kb_value_here(b, out), stream);
   }
   b->done[p->dot->id] = NULL;
+  for (int i = 0; i < b->group->reductions.len; i++)
+    b->done[b->group->reductions.data[i]->id] = NULL;
 }
 
 /// Unrolled over the register block, dear functions would make much code and run out of

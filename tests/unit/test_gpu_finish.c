@@ -1,0 +1,102 @@
+// Reductions of rows that a contraction finished, in its kernel: it fires, it does not where a block
+// cannot hold the rows, and the numbers stay right.
+#include <criterion/criterion.h>
+#include <math.h>
+
+#include "gpu_fixture.h"
+
+static void expect_kernels(const char *source, const target_info *target, int kernels) {
+  lowered l;
+  lowered_make_for(&l, source, target);
+  cr_expect_eq(lowered_count(&l, "  call @"), kernels, "%s\n%s", source, l.text.ptr);
+  lowered_free(&l);
+}
+
+#define SCORES                                                                                  \
+  "fn f(q: f16[B = 8, S = 200, D = 64], k: f16[B, T = 150, D], m: i32[B, T]) -> f16[B, S, T] {" \
+  " return f16(softmax(where(m != 0, dot(q, k, D) * 0.125, -inf), T)) }"
+#define NORM                                                                   \
+  "fn f(x: f32[N = 300, D = 40], w: f32[D, E = 70], g: f32[E]) -> f32[N, E] {" \
+  " let y = dot(x, w, D)\n let c = y - sum(y, E) / E\n"                        \
+  " return c * rsqrt(sum(c * c, E) / E + 1e-5) * g }"
+
+Test(gpu_finish, it_fires) {
+  expect_kernels(SCORES, &gpu_target, 1);
+  expect_kernels(NORM, &gpu_target, 1);
+  // The axis of the first operand: the sides change places.
+  expect_kernels(
+      "fn f(w: f16[E = 70, D = 64], x: f16[N = 300, D]) -> f32[N, E] {"
+      " return softmax(dot(w, x, D), E) }",
+      &gpu_target, 1);
+  target_info ampere = gpu_target;
+  ampere.sm = 80;
+  ampere.sm_specific = false;
+  expect_kernels(
+      "fn f(x: f16[N = 300, D = 64], w: f16[E = 128, D]) -> f16[N, E] {"
+      " return f16(softmax(dot(x, w, D), E)) }",
+      &ampere, 1);
+}
+
+Test(gpu_finish, it_does_not_fire) {
+  static const char *const sources[] = {
+      // more columns than a block tile has
+      "fn f(x: f16[N = 300, D = 64], w: f16[E = 300, D]) -> f16[N, E] {"
+      " return f16(softmax(dot(x, w, D), E)) }",
+      // of unknown size
+      "fn f(x: f16[N = 300, D = 64], w: f16[E, D]) -> f16[N, E] {"
+      " return f16(softmax(dot(x, w, D), E)) }",
+      // an axis of both operands
+      "fn f(x: f16[B = 8, N = 300, D = 64], w: f16[B, E = 40, D]) -> f16[B, N, E] {"
+      " return f16(softmax(dot(x, w, D), B)) }",
+      // along rows and along columns
+      "fn f(x: f16[N = 200, D = 64], w: f16[E = 100, D]) -> f32[N, E] {"
+      " let y = dot(x, w, D)\n return softmax(y, E) * sum(y, N) }",
+  };
+  for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+    lowered l;
+    lowered_make(&l, sources[i]);
+    cr_expect_gt(lowered_count(&l, "  call @"), 1, "%s\n%s", sources[i], l.text.ptr);
+    lowered_free(&l);
+  }
+  target_info cpu = {.name = {"cpu", 3},
+                     .vector_bytes = 32,
+                     .vector_registers = 16,
+                     .l1_bytes = 32 << 10,
+                     .l2_bytes = 1 << 20,
+                     .l3_bytes = 32 << 20,
+                     .cores = 2,
+                     .flops_per_second = 100e9,
+                     .bytes_per_second = 20e9,
+                     .l2_bytes_per_second = 80e9};
+  expect_kernels(NORM, &cpu, 2);
+}
+
+static interp_tensor values(arena *a, dtype type, int rank, const int64_t *dims) {
+  interp_tensor t = {.type = type, .rank = rank};
+  int64_t n = 1;
+  for (int i = 0; i < rank; i++) n *= t.dims[i] = dims[i];
+  t.data = arena_array(a, scalar, n);
+  for (int64_t i = 0; i < n; i++) {
+    scalar v = {.f = sin(12.9898 * (double)i + (double)n)};
+    t.data[i] = type == DT_i32 ? (scalar){.i = i % 3} : scalar_cast(v, DT_f64, type);
+  }
+  return t;
+}
+
+Test(gpu_finish, numbers_stay) {
+  lowered l;
+  lowered_make(&l, SCORES);
+  arena *a = &l.test.arena;
+  interp_tensor scores[] = {values(a, DT_f16, 3, (int64_t[]){8, 200, 64}),
+                            values(a, DT_f16, 3, (int64_t[]){8, 150, 64}),
+                            values(a, DT_i32, 2, (int64_t[]){8, 150})};
+  lowered_compare(&l, scores, 1e-3);
+  lowered_free(&l);
+  lowered_make(&l, NORM);
+  a = &l.test.arena;
+  interp_tensor norm[] = {values(a, DT_f32, 2, (int64_t[]){300, 40}),
+                          values(a, DT_f32, 2, (int64_t[]){40, 70}),
+                          values(a, DT_f32, 1, (int64_t[]){70})};
+  lowered_compare(&l, norm, 1e-4);
+  lowered_free(&l);
+}
