@@ -29,7 +29,7 @@ class Options(ctypes.Structure):
 
 
 class Ours:
-    def __init__(self, schedule=None):
+    def __init__(self, schedule=None, path=os.path.join(HERE, "gpu.tdsl")):
         self.c = ctypes.CDLL(LIBRARY)
         self.c.tcf_session_message.restype = ctypes.c_char_p
         self.c.tcf_program_function.restype = ctypes.c_void_p
@@ -38,8 +38,7 @@ class Ours:
                           schedule=schedule.encode() if schedule else None)
         if self.c.tcf_session_new(ctypes.byref(options), ctypes.byref(self.session)):
             raise RuntimeError("no session")
-        path = os.path.join(HERE, "gpu.tdsl").encode()
-        self.check(self.c.tcf_program_load_file(self.session, path, ctypes.byref(self.program)))
+        self.check(self.c.tcf_program_load_file(self.session, path.encode(), ctypes.byref(self.program)))
 
     def check(self, status):
         if status:
