@@ -181,6 +181,13 @@ static bool too_wide(int extent, int64_t size, int least) {
   return extent > least && extent >= 2 * size;
 }
 
+/// Columns that lie along the tile in memory are turned around on their way where the tile is no whole
+/// panel, and the copy engine cannot do that.
+static bool turns_columns(const kbuild *b, const gpu_dot *d, const tile *t) {
+  return d->unit == DOT_WGMMA && t->bn % gpu_dot_panel(d) && !gpu_dot_along_depth(b, d, d->p.b) &&
+         gpu_dot_is_copy(b, d, d->p.b);
+}
+
 /// Sets the tile and gives its seconds. Tiles below `offer_below` are offered as alternatives.
 static double choose_among(const kbuild *b, gpu_dot *d, int64_t outer, double offer_below) {
   const tile *list = d->unit == DOT_WGMMA ? wgmma_tiles
@@ -196,9 +203,11 @@ static double choose_among(const kbuild *b, gpu_dot *d, int64_t outer, double of
     tile t = d->unit == DOT_FMA ? fma_tile(b, d, list[i]) : list[i];
     bool wanted = (!want_m || t.bm == want_m) && (!want_n || t.bn == want_n);
     bool holds = d->row_axis < 0 || t.bn >= contract_size(b, d->p.lanes);
+    bool turned = turns_columns(b, d, &t);
     bool wide = too_wide(t.bm, m, d->unit == DOT_WGMMA ? 64 : 16) || too_wide(t.bn, n, 8);
     bool narrow = t.bn < n && n <= 32;  // the large operand would be read several times
     double seconds = tile_seconds(b, d, &t, outer) * (wide || narrow ? 1.5 : 1);
+    seconds *= turned ? 2 : 1;
     if (holds && seconds < offer_below) schedule_offer(b->l, "m=%d,n=%d", t.bm, t.bn);
     seconds *= (holds ? 1 : 1e9) * (wanted ? 1 : 1e3);
     if (best > 0 && seconds >= best * 0.995) continue;
@@ -248,30 +257,41 @@ static bool copies_both(const kbuild *b, const gpu_dot *d) {
   return gpu_dot_is_copy(b, d, d->p.a) && gpu_dot_is_copy(b, d, d->p.b);
 }
 
+static int64_t block_tiles(const kbuild *b, const gpu_dot *d, int64_t outer) {
+  return outer * gpu_pieces(contract_size(b, d->p.rows), d->bm) *
+         gpu_pieces(contract_size(b, d->p.lanes), d->bn);
+}
+
+/// Blocks stay and walk the tiles, so that the next operands arrive during an epilogue: where there
+/// are more tiles than blocks, of some size.
+static bool walks_tiles(const kbuild *b, const gpu_dot *d, int64_t outer) {
+  enum { LARGE = 24 << 10 };
+  return d->unit == DOT_WGMMA && copies_both(b, d) && stage_bytes(d) >= LARGE &&
+         block_tiles(b, d, outer) > b->l->target->cores;
+}
+
 /// As many copies as hide the way from memory, within the shared memory that the epilogue leaves.
-static void choose_stages(const kbuild *b, gpu_dot *d) {
+static void choose_stages(const kbuild *b, gpu_dot *d, int64_t outer) {
   enum { EPILOGUE = 33 << 10, LARGE = 48 << 10, SMALL = 16 << 10 };
   int64_t stage = stage_bytes(d), steps = gpu_pieces(contract_size(b, d->depth), d->bk);
   // Three large stages do as well as four and leave room (measured with 128 x 256).
   int64_t stages = d->unit == DOT_FMA ? 2 : stage >= LARGE ? 3 : stage < SMALL ? 6 : 4;
   if (d->unit == DOT_MMA && stages > 4) stages = 4;
   if (stages > 2 && !copies_both(b, d)) stages = 2;  // what is computed waits for its loads anyway
-  if (stages > steps) stages = steps;
+  // Those of the next tile follow, but a tile of one step has nothing to overlap with.
+  bool follows = steps > 1 && walks_tiles(b, d, outer);
+  if (stages > steps && !follows) stages = steps;
   stages = schedule_option(b->l, "stages", stages);
   while (stages > 1 && stages * stage > b->l->target->shared_per_block - EPILOGUE) stages--;
   d->stages = (int)stages;
 }
 
-/// A warpgroup of producers where operands are copied as they are: one thread of it may do. Its
-/// blocks stay and walk the tiles, so that the next operands arrive during an epilogue.
+/// A warpgroup of producers where operands are copied as they are: one thread of it may do.
 static void choose_producers(const kbuild *b, gpu_dot *d, int64_t outer) {
-  enum { LARGE = 24 << 10 };
   if (d->unit != DOT_WGMMA || d->stages < 2) return;
   if (!copies_both(b, d)) return;
-  int64_t tiles = outer * gpu_pieces(contract_size(b, d->p.rows), d->bm) *
-                  gpu_pieces(contract_size(b, d->p.lanes), d->bn);
   d->producers = WARPGROUP / GPU_WARP;
-  d->blocks_per_sm = tiles > b->l->target->cores && stage_bytes(d) >= LARGE ? 1 : 0;
+  d->blocks_per_sm = walks_tiles(b, d, outer);
 }
 
 /// Finished rows are reduced along the columns, which are that axis alone.
@@ -311,7 +331,7 @@ bool gpu_dot_choose(kbuild *b, gpu_dot *d) {
   int64_t outer = outer_tiles(b, p);
   choose_step(b, d);
   choose_tile(b, d, outer);
-  choose_stages(b, d);
+  choose_stages(b, d, outer);
   choose_producers(b, d, outer);
   d->threads =
       d->unit == DOT_FMA ? d->m.threads * d->n.threads : d->warps_m * d->warps_n * GPU_WARP;

@@ -392,8 +392,13 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   g.scratch_bytes = (scratch_needed(&g, &k->body) + 127) / 128 * 128;
   g.shared_top = g.shared_peak = 2 * g.scratch_bytes;
   cluster_open(&g);
-  if (g.specialised) producer_split(&g, gen_tiles);
-  else gen_tiles(&g);
+  if (g.specialised) {
+    producer_split(&g, gen_tiles);
+  } else {
+    writeback_open(&g);
+    gen_tiles(&g);
+    writeback_close(&g);
+  }
   cluster_close(&g);
   int registers = lazy_registers(&g);
   if (registers)

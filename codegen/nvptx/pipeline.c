@@ -89,7 +89,8 @@ void pipeline_scan(ngen *g) {
   for (int i = 0; g->specialised && i < g->pipes.len; i++)
     g->specialised = producer_plan(g, g->pipes.data[i]);
   if (!g->specialised) g->maps.len = g->map_axes.len = 0;
-  else plan_writebacks(g);
+  bool one_step = !g->pipes.len && region_has_tensor_dot(&k->body, DOT_WGMMA);
+  if (g->specialised || one_step) plan_writebacks(g);
 }
 
 pipe *pipeline_of(ngen *g, const tstmt *s) {

@@ -94,6 +94,7 @@ int map_number(ngen *g, const tcf_map_info *map, const map_axes *over);
 // ---- writeback.c
 /// Finds the stores that the engine can do; adds the maps. Before the function is made.
 void writeback_plan(ngen *g);
+void writeback_open(ngen *g);                   // reserves shared memory
 bool writeback_store(ngen *g, const tstmt *s);  // false: not one of them
 void writeback_close(ngen *g);                  // at the end of the kernel
 

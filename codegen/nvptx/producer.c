@@ -219,10 +219,7 @@ void producer_split(ngen *g, void (*walk)(ngen *g)) {
     LLVMBuildStore(b, i32_of(g, 0), p->consumed);
     LLVMBuildStore(b, i32_of(g, 0), p->produced);
   }
-  if (g->writebacks.len) {
-    g->staging = (g->shared_top + 1023) / 1024 * 1024;
-    g->shared_top = g->staging + g->staging_bytes;
-  }
+  writeback_open(g);
   init_barriers(g);
   LLVMBasicBlockRef compute = gpu_block(g), copy = gpu_block(g), end = gpu_block(g);
   lval first = i32_of(g, g->k->threads / WARP);

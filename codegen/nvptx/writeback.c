@@ -95,6 +95,14 @@ void writeback_plan(ngen *g) {
   g->staging_bytes = warpgroups * g->staging_blocks * BLOCK_BYTES;
 }
 
+void writeback_open(ngen *g) {
+  enum { ALIGN = 1024 };
+  if (!g->writebacks.len) return;
+  g->staging = (g->shared_top + ALIGN - 1) / ALIGN * ALIGN;
+  g->shared_top = g->staging + g->staging_bytes;
+  if (g->shared_top > g->shared_peak) g->shared_peak = g->shared_top;
+}
+
 // ---- writing
 
 typedef struct writer {
