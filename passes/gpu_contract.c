@@ -24,14 +24,14 @@ static bool on_tensor_cores(const gpu_dot *d) { return d->unit != DOT_FMA; }
 /// The accumulator of mma and wgmma: rows on lanes / 4 and warps, columns in pairs on lanes % 4.
 static void lay_tensor_sums(kbuild *b, const gpu_dot *d) {
   int rows_done = 16 * d->warps_m, columns_done = 8 * d->warps_n;
-  layout_digit m[] = {{8, 4}, {2, 0}, {d->warps_m, GPU_WARP}, {d->bm / rows_done, 0}};
+  layout_digit m[5] = {{8, 4}, {2, 0}, {d->warps_m, GPU_WARP}, {1, 0}, {d->bm / rows_done, 0}};
   layout_digit n[] = {
       {2, 0}, {4, 1}, {d->bn / columns_done, 0}, {d->warps_n, GPU_WARP * d->warps_m}};
   if (d->unit == DOT_WGMMA) {  // a warpgroup of four warps has 64 rows
     m[2].size = 4;
     m[3] = (layout_digit){d->warps_m / 4, 4 * GPU_WARP};
   }
-  kernel_set_layout(b->k, 0, d->p.rows, m, 4);
+  kernel_set_layout(b->k, 0, d->p.rows, m, 5);
   kernel_set_layout(b->k, 0, d->p.lanes, n, 4);
 }
 

@@ -8,6 +8,7 @@
 #include "codegen/nvptx/pipeline.h"
 
 enum { WARPGROUP = 128, BLOCK = 64, ROW = 128, BLOCK_BYTES = BLOCK * ROW };
+enum { ROW_WARPS = 4, TOGETHER = 4 };  // of a warpgroup that store rows; rows of a warp at a time
 
 // ---- which stores
 
@@ -260,32 +261,54 @@ static lval elements_left(ngen *g, int axis, lval at) {
   return LLVMBuildSelect(b, none, i32_of(g, 0), n, "");
 }
 
-/// Each warp a quarter of the rows; several are read before the first is stored.
+/// Of the block that store_rows stores.
+typedef struct block_rows {
+  lval place;          // in shared memory
+  lval first;          // its first row within the grid tile
+  lval rows, columns;  // that exist
+  lval origin, pitch;  // elements, i64
+} block_rows;
+
+/// The warp's rows at `next` and every fourth after it; all are read before the first is stored.
+static void store_some_rows(ngen *g, const writer *x, const block_rows *r, lval next) {
+  LLVMBuilderRef b = g->e->builder;
+  row_part parts[TOGETHER];
+  for (int i = 0; i < TOGETHER; i++) {
+    lval row = LLVMBuildAdd(b, next, i32_of(g, i * ROW_WARPS), "");
+    lval exists = LLVMBuildICmp(b, LLVMIntSLT, row, r->rows, "");
+    lval elements = LLVMBuildSelect(b, exists, r->columns, i32_of(g, 0), "");
+    lval down = LLVMBuildSExt(b, LLVMBuildAdd(b, r->first, row, ""), g->e->i64, "");
+    lval offset = LLVMBuildAdd(b, r->origin, LLVMBuildMul(b, down, r->pitch, ""), "");
+    parts[i] = read_row(g, x, r->place, row, offset, elements);
+  }
+  for (int i = 0; i < TOGETHER; i++) write_row(g, &parts[i]);
+}
+
+/// Each warp a quarter of the rows. A loop at run time: the addresses of all rows of all blocks at
+/// once would take too many registers beside the sums.
 static void store_rows(ngen *g, const writer *x, lval block, lval first_row, int column) {
-  enum { WARPS = 4, TOGETHER = 4 };
   LLVMBuilderRef b = g->e->builder;
   const tstmt *s = x->w->store;
   const tval *v = s->in[0];
   ix step;
   check(step_along(g, s, v->axes[x->w->m], &step));
-  lval pitch = gpu_ix64(g, step);
-  lval rows = elements_left(g, v->axes[x->w->m], first_row);
-  lval columns = elements_left(g, v->axes[x->w->n], i32_of(g, column));
-  lval origin = gpu_ix64(g, gpu_at_bases(g, access_offset(g, s, s->buf)));
-  origin = LLVMBuildAdd(b, origin, i64_of(g, column), "");
-  lval warp = LLVMBuildAnd(b, g->warp, i32_of(g, WARPS - 1), "");
-  for (int first = 0; first < BLOCK / WARPS; first += TOGETHER) {
-    row_part parts[TOGETHER];
-    for (int i = 0; i < TOGETHER; i++) {
-      lval row = LLVMBuildAdd(b, warp, i32_of(g, (first + i) * WARPS), "");
-      lval exists = LLVMBuildICmp(b, LLVMIntSLT, row, rows, "");
-      lval elements = LLVMBuildSelect(b, exists, columns, i32_of(g, 0), "");
-      lval down = LLVMBuildSExt(b, LLVMBuildAdd(b, first_row, row, ""), g->e->i64, "");
-      lval offset = LLVMBuildAdd(b, origin, LLVMBuildMul(b, down, pitch, ""), "");
-      parts[i] = read_row(g, x, block, row, offset, elements);
-    }
-    for (int i = 0; i < TOGETHER; i++) write_row(g, &parts[i]);
-  }
+  block_rows r = {.place = block, .first = first_row, .pitch = gpu_ix64(g, step)};
+  r.rows = elements_left(g, v->axes[x->w->m], first_row);
+  r.columns = elements_left(g, v->axes[x->w->n], i32_of(g, column));
+  r.origin = gpu_ix64(g, gpu_at_bases(g, access_offset(g, s, s->buf)));
+  r.origin = LLVMBuildAdd(b, r.origin, i64_of(g, column), "");
+  lval warp = LLVMBuildAnd(b, g->warp, i32_of(g, ROW_WARPS - 1), "");
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(b), body = gpu_block(g), after = gpu_block(g);
+  LLVMBuildBr(b, body);
+  LLVMPositionBuilderAtEnd(b, body);
+  lval row = LLVMBuildPhi(b, g->e->i32, "");
+  LLVMAddIncoming(row, &warp, &before, 1);
+  store_some_rows(g, x, &r, row);
+  lval next = LLVMBuildAdd(b, row, i32_of(g, TOGETHER * ROW_WARPS), "");
+  LLVMBasicBlockRef end = LLVMGetInsertBlock(b);
+  LLVMAddIncoming(row, &next, &end, 1);
+  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, next, i32_of(g, BLOCK), ""), body, after);
+  LLVMPositionBuilderAtEnd(b, after);
 }
 
 // ---- blocks

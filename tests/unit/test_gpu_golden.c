@@ -64,6 +64,7 @@ Test(gpu_golden, schedules_can_be_overridden) {
   expect_text("softmax_rows.tdsl", "threads=128", "threads 128");
   expect_text("softmax_rows.tdsl", "rows=2", "N:16 = t8@32 r2");
   expect_text("product_bf16.tdsl", "m=128,n=128", "grid M:128, N:128");
+  expect_text("product_bf16.tdsl", "m=256,n=128", "M:256 = t8@4 r2 t4@32 t2@128 r2");
   expect_text("product_bf16.tdsl", "unit=mma", "dot mma");
   expect_text("product_bf16.tdsl", "unit=fma", "unroll 16");
   expect_text("product_bf16.tdsl", "stages=2", "stages=2");

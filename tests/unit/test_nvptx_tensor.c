@@ -75,6 +75,10 @@ static const product_case products[] = {
      "fn f(a: bf16[M = 1001, K = 711], b: bf16[K, N = 1289]) -> bf16[M, N] {"
      " return bf16(dot(a, b, K)) }",
      .mma = true, .ring = true},
+    {"one column more than tiles", "sm_90a",
+     "fn f(a: bf16[M = 4095, K = 512], w: bf16[N = 4097, K]) -> bf16[M, N] {"
+     " return bf16(dot(a, w, K)) }",
+     .wgmma = true, .engine = true},
     {"rows of two axes", "sm_90a",
      "fn f(a: bf16[B = 16, S = 250, K = 384], w: bf16[N = 384, K], c: bf16[N]) -> bf16[B, S, N] {"
      " return bf16(dot(a, w, K) + c) }",
