@@ -23,14 +23,17 @@ static bool lies_in(const node *operand, const node *value) {
 }
 
 /// Elements that rows of a temporary take a multiple of: products on tensor cores read rows that
-/// begin at multiples of 16 bytes several times as fast. Not where it would be much longer, nor for
-/// host functions and scatters, which know no strides.
+/// begin at multiples of 16 bytes several times as fast, and those that begin with a cache line
+/// touch no part of another. Not where they would be much longer, nor for host functions and
+/// scatters, which know no strides.
 static int row_unit(const lower *l, const group *groups, int ngroups, const node *n) {
-  enum { ROW_ALIGNMENT = 16 };
-  int unit = ROW_ALIGNMENT / dtype_bytes(n->type);
+  enum { ROW_ALIGNMENT = 16, LINE = 128, SHARE = 8 };
   bool wanted = false;
   if (n->naxes < 2 || target_tensor_flops(l->target, n->type, n->type) <= 0) return 1;
-  if (ix_estimate(&l->g->ix, graph_axis_size(l->g, n->axes[n->naxes - 1])) < 8 * unit) return 1;
+  int64_t row = ix_estimate(&l->g->ix, graph_axis_size(l->g, n->axes[n->naxes - 1]));
+  int unit = LINE / dtype_bytes(n->type);
+  if (row < SHARE * unit) unit = ROW_ALIGNMENT / dtype_bytes(n->type);
+  if (row < SHARE * unit) return 1;
   for (int i = 0; i < ngroups; i++) {
     const node *anchor = groups[i].anchor;
     for (int k = 0; anchor && k < anchor->nin; k++) {

@@ -168,9 +168,9 @@ static void open_grid(ngen *g, lval tile, grid_range *ranges) {
       lval of_two = LLVMBuildMul(b, counts[0], counts[1], "");
       lval t = LLVMBuildURem(b, rest, of_two, "");
       rest = LLVMBuildUDiv(b, rest, of_two, "");
-      grouped_tile(g, t, counts[0], counts[1], &index[0], &index[1]);
+      grouped_tile(g, t, counts[0], counts[1], axes[last - 1].extent, &index[0], &index[1]);
     } else {
-      grouped_tile(g, rest, counts[0], counts[1], &index[0], &index[1]);
+      grouped_tile(g, rest, counts[0], counts[1], axes[last - 1].extent, &index[0], &index[1]);
     }
     for (int i = 0; i < 2; i++)
       open_axis(g, &ranges[last - 1 + i], &axes[last - 1 + i], index[i], counts[i], count[i]);

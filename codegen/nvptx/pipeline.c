@@ -333,15 +333,16 @@ void pipeline_close(ngen *g, pipe *p) {
 
 // ---- order of grid tiles
 
-void grouped_tile(ngen *g, lval t, lval m, lval n, lval *row, lval *column) {
-  enum { GROUP = 16 };
+void grouped_tile(ngen *g, lval t, lval m, lval n, int extent, lval *row, lval *column) {
+  enum { MOST = 16, ROWS = 2048 };  // rows whose operands fit the cache beside the columns'
+  int of_one = ROWS / extent < MOST ? ROWS / extent : MOST;
   LLVMBuilderRef b = g->e->builder;
-  lval of_group = LLVMBuildMul(b, n, i32_of(g, GROUP), "");
+  lval of_group = LLVMBuildMul(b, n, i32_of(g, of_one), "");
   lval group = LLVMBuildUDiv(b, t, of_group, ""), rest = LLVMBuildURem(b, t, of_group, "");
-  lval first = LLVMBuildMul(b, group, i32_of(g, GROUP), "");
+  lval first = LLVMBuildMul(b, group, i32_of(g, of_one), "");
   lval left = LLVMBuildSub(b, m, first, "");
-  lval full = LLVMBuildICmp(b, LLVMIntSGE, left, i32_of(g, GROUP), "");
-  lval rows = LLVMBuildSelect(b, full, i32_of(g, GROUP), left, "");
+  lval full = LLVMBuildICmp(b, LLVMIntSGE, left, i32_of(g, of_one), "");
+  lval rows = LLVMBuildSelect(b, full, i32_of(g, of_one), left, "");
   *row = LLVMBuildAdd(b, first, LLVMBuildURem(b, rest, rows, ""), "");
   *column = LLVMBuildUDiv(b, rest, rows, "");
 }

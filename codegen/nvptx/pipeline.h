@@ -100,5 +100,5 @@ void writeback_close(ngen *g);                  // at the end of the kernel
 
 // ---- order of grid tiles
 /// Tile t of m by n, n fastest, becomes (*row, *column) in groups of rows that share the columns'
-/// operands in the cache.
-void grouped_tile(ngen *g, lval t, lval m, lval n, lval *row, lval *column);
+/// operands in the cache. extent: of a tile along m.
+void grouped_tile(ngen *g, lval t, lval m, lval n, int extent, lval *row, lval *column);

@@ -85,7 +85,7 @@ void load_unaligned(ngen *g, const access *a, lval pointer, lval inside, lval *o
   lval alone_words[2 * WORDS];
   for (int i = 0; i < 2 * WORDS; i++)
     alone_words[i] =
-        i < WORDS ? LLVMBuildExtractElement(b, alone, i32_of(g, i), "") : LLVMGetPoison(g->e->i32);
+        i < WORDS ? LLVMBuildExtractElement(b, alone, i32_of(g, i), "") : i32_of(g, 0);
   LLVMBuildBr(b, after);
   LLVMPositionBuilderAtEnd(b, after);
   for (int i = 0; i <= 2 * WORDS; i++) {
