@@ -10,6 +10,7 @@ typedef struct gpu_dot {
   int bm, bn, bk;        // block tile and step
   gpu_share m, n;        // FMA: shares of rows and columns
   int warps_m, warps_n;  // tensor cores
+  bool pair;             // two resident blocks on a multiprocessor
   int stages, threads, producers, blocks_per_sm;
 } gpu_dot;
 

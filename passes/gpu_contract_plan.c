@@ -118,14 +118,25 @@ typedef struct tile {
   int warps_m, warps_n;  // tensor cores
   gpu_share m, n;        // FMA
   double rate;           // share of the unit's peak that it can reach
+  bool pair;             // two blocks on a multiprocessor: one multiplies while one finishes
 } tile;
 
 static const tile wgmma_tiles[] = {
-    {128, 256, 8, 1, .rate = 1},    {256, 128, 8, 1, .rate = 0.97}, {128, 192, 8, 1, .rate = 0.98},
-    {128, 128, 8, 1, .rate = 0.92}, {128, 64, 8, 1, .rate = 0.7},   {128, 32, 8, 1, .rate = 0.45},
-    {128, 16, 8, 1, .rate = 0.25},  {64, 256, 4, 1, .rate = 0.85},  {64, 128, 4, 1, .rate = 0.75},
-    {64, 64, 4, 1, .rate = 0.6},    {64, 32, 4, 1, .rate = 0.4},    {64, 16, 4, 1, .rate = 0.22},
+    {128, 256, 8, 1, .rate = 1},
+    {256, 128, 8, 1, .rate = 0.97},
+    {128, 192, 8, 1, .rate = 0.98},
+    {128, 128, 8, 1, .rate = 0.92},
+    {128, 64, 8, 1, .rate = 0.7},
+    {128, 32, 8, 1, .rate = 0.45},
+    {128, 16, 8, 1, .rate = 0.25},
+    {64, 256, 4, 1, .rate = 0.85},
+    {64, 128, 4, 1, .rate = 0.75},
+    {64, 64, 4, 1, .rate = 0.6},
+    {64, 32, 4, 1, .rate = 0.4},
+    {64, 16, 4, 1, .rate = 0.22},
     {64, 8, 4, 1, .rate = 0.12},
+    {128, 128, 8, 1, .rate = 0.88, .pair = true},
+    {128, 64, 8, 1, .rate = 0.68, .pair = true},
 };
 static const tile mma_tiles[] = {
     {128, 128, 2, 4, .rate = 0.65}, {128, 64, 4, 2, .rate = 0.55}, {64, 128, 2, 4, .rate = 0.55},
@@ -157,12 +168,26 @@ static double step_seconds(const kbuild *b, const gpu_dot *d, const tile *t) {
   return fmax(fmax(arithmetic, memory) + fmin(arithmetic, memory) / 4, handover);
 }
 
+/// Seconds that the maps after the product take for a tile, and what comes with every tile.
+static double finish_seconds(const kbuild *b, const gpu_dot *d, const tile *t) {
+  static const double least = 1.5e-6;
+  double cost = 0;
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *n = b->group->nodes.data[i];
+    if (n->id > d->p.dot->id && op_is_map(n->op)) cost += op_get(n->op)->cost;
+  }
+  // The peak counts a multiply-add as two.
+  return least + 2 * cost * t->bm * t->bn / b->l->target->flops_per_second;
+}
+
 static double tile_seconds(const kbuild *b, const gpu_dot *d, const tile *t, int64_t outer) {
   const target_info *info = b->l->target;
   int64_t m = contract_size(b, d->p.rows), n = contract_size(b, d->p.lanes);
   int64_t k = contract_product(b, d->p.kk, d->p.nkk), tiles;
   tiles = outer * gpu_pieces(m, t->bm) * gpu_pieces(n, t->bn);
-  double one = step_seconds(b, d, t) * (double)gpu_pieces(k, d->bk) + 1.5e-6;
+  double product = step_seconds(b, d, t) * (double)gpu_pieces(k, d->bk);
+  double finish = finish_seconds(b, d, t), one = product + finish;
+  if (t->pair) one = fmax(product, finish) + fmin(product, finish) / 4;
   return one * (double)gpu_pieces(tiles, info->cores);
 }
 
@@ -180,6 +205,14 @@ static tile fma_tile(const kbuild *b, const gpu_dot *d, tile t) {
 /// Twice what is there is never needed.
 static bool too_wide(int extent, int64_t size, int least) {
   return extent > least && extent >= 2 * size;
+}
+
+/// Enough tiles for two blocks on each multiprocessor, fed by the copy engine.
+static bool can_pair(const kbuild *b, const gpu_dot *d, const tile *t, int64_t outer) {
+  int64_t m = contract_size(b, d->p.rows), n = contract_size(b, d->p.lanes);
+  int64_t tiles = outer * gpu_pieces(m, t->bm) * gpu_pieces(n, t->bn);
+  return tiles >= 2 * b->l->target->cores && contract_size(b, d->depth) > d->bk &&
+         gpu_dot_is_copy(b, d, d->p.a) && gpu_dot_is_copy(b, d, d->p.b);
 }
 
 /// Columns that lie along the tile in memory are turned around on their way where the tile is no whole
@@ -204,6 +237,7 @@ static double choose_among(const kbuild *b, gpu_dot *d, int64_t outer, double of
     tile t = d->unit == DOT_FMA ? fma_tile(b, d, list[i]) : list[i];
     bool wanted = (!want_m || t.bm == want_m) && (!want_n || t.bn == want_n);
     bool holds = d->row_axis < 0 || t.bn >= contract_size(b, d->p.lanes);
+    if (t.pair && !can_pair(b, d, &t, outer)) continue;
     bool turned = turns_columns(b, d, &t);
     bool wide = too_wide(t.bm, m, d->unit == DOT_WGMMA ? 64 : 16) || too_wide(t.bn, n, 8);
     bool narrow = t.bn < n && n <= 32;  // the large operand would be read several times
@@ -219,6 +253,7 @@ static double choose_among(const kbuild *b, gpu_dot *d, int64_t outer, double of
     d->n = t.n;
     d->warps_m = t.warps_m;
     d->warps_n = t.warps_n;
+    d->pair = t.pair;
   }
   return best;
 }
@@ -283,16 +318,18 @@ static void choose_stages(const kbuild *b, gpu_dot *d, int64_t outer) {
   bool follows = steps > 1 && walks_tiles(b, d, outer);
   if (stages > steps && !follows) stages = steps;
   stages = schedule_option(b->l, "stages", stages);
-  while (stages > 1 && stages * stage > b->l->target->shared_per_block - EPILOGUE) stages--;
+  int64_t room = b->l->target->shared_per_block / (d->pair ? 2 : 1) - EPILOGUE / (d->pair ? 2 : 1);
+  while (stages > 1 && stages * stage > room) stages--;
   d->stages = (int)stages;
 }
 
-/// A warpgroup of producers where operands are copied as they are: one thread of it may do.
+/// A warpgroup of producers where operands are copied as they are: one thread of it may do, and the
+/// registers of the others are given away. Two blocks have none to give: a warp for each.
 static void choose_producers(const kbuild *b, gpu_dot *d, int64_t outer) {
   if (d->unit != DOT_WGMMA || d->stages < 2) return;
   if (!copies_both(b, d)) return;
-  d->producers = WARPGROUP / GPU_WARP;
-  d->blocks_per_sm = walks_tiles(b, d, outer);
+  d->producers = d->pair ? 1 : WARPGROUP / GPU_WARP;
+  d->blocks_per_sm = d->pair ? 2 : walks_tiles(b, d, outer);
 }
 
 /// Finished rows are reduced along the columns, which are that axis alone.

@@ -90,7 +90,8 @@ void writeback_plan(ngen *g) {
     writeback w;
     if (s->kind != TILE_STORE || g->k->threads % WARPGROUP || !plan_store(g, s, &w)) continue;
     vec_push(g->arena, &g->writebacks, w);
-    int blocks = s->in[0]->extents[w.n] > BLOCK ? 2 : 1;
+    bool two = s->in[0]->extents[w.n] > BLOCK && g->k->blocks_per_sm < 2;  // else little room
+    int blocks = two ? 2 : 1;
     if (blocks > g->staging_blocks) g->staging_blocks = blocks;
   }
   g->staging_bytes = warpgroups * g->staging_blocks * BLOCK_BYTES;

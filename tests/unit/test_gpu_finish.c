@@ -71,6 +71,28 @@ Test(gpu_finish, it_does_not_fire) {
   expect_kernels(NORM, &cpu, 2);
 }
 
+static void expect_head(const char *source, const char *text) {
+  lowered l;
+  lowered_make(&l, source);
+  cr_expect_eq(lowered_count(&l, text), 1, "%s: no \"%s\" in\n%s", source, text, l.text.ptr);
+  lowered_free(&l);
+}
+
+#define LINEAR(M, K, N) \
+  "fn f(x: f16[M = " #M ", K = " #K "], w: f16[N = " #N ", K], b: f16[N]) -> f16[M, N] { return "
+
+Test(gpu_finish, two_blocks_take_turns_where_finishing_takes_long) {
+  static const char two[] = "producers 1 blocks_per_sm 2 {",
+                    one[] = "producers 4 blocks_per_sm 1 {";
+  expect_head(LINEAR(32768, 384, 1536) "f16(gelu(dot(x, w, K) + b)) }", two);
+  expect_head(LINEAR(8192, 8192, 8192) "f16(gelu(dot(x, w, K) + b)) }", one);  // long sums
+  expect_head(LINEAR(1024, 384, 1536) "f16(gelu(dot(x, w, K) + b)) }",
+              "producers 4 {");  // few tiles
+  // What is computed on the way in passes the registers of all threads.
+  expect_head(LINEAR(32768, 384, 1536) "f16(gelu(dot(f16(tanh(x)), w, K) + b)) }",
+              ") threads 256 {");
+}
+
 static interp_tensor values(arena *a, dtype type, int rank, const int64_t *dims) {
   interp_tensor t = {.type = type, .rank = rank};
   int64_t n = 1;

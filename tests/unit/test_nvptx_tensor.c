@@ -79,6 +79,10 @@ static const product_case products[] = {
      "fn f(a: bf16[M = 4095, K = 512], w: bf16[N = 4097, K]) -> bf16[M, N] {"
      " return bf16(dot(a, w, K)) }",
      .wgmma = true, .engine = true},
+    {"two blocks", "sm_90a",
+     "fn f(a: f16[M = 32768, K = 384], w: f16[N = 1536, K], c: f16[N]) -> f16[M, N] {"
+     " return f16(gelu(dot(a, w, K) + c)) }",
+     .wgmma = true, .engine = true, .engine_stores = true},
     {"rows of two axes", "sm_90a",
      "fn f(a: bf16[B = 16, S = 250, K = 384], w: bf16[N = 384, K], c: bf16[N]) -> bf16[B, S, N] {"
      " return bf16(dot(a, w, K) + c) }",
