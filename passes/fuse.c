@@ -249,7 +249,8 @@ static void absorb_readers(fusion *f) {
     ints readers = unit_reading_clusters(f, u);
     for (int i = 0; i < readers.len; i++) {
       op_class kind = cluster_anchor(f, readers.data[i]);
-      if (kind == CLASS_map || kind == CLASS_reduce)
+      bool rows = kind == CLASS_contract && cluster_anchor(f, f->homes[u].data[0]) == kind;
+      if (kind == CLASS_map || kind == CLASS_reduce || rows)
         join_pair(f, f->homes[u].data[0], readers.data[i]);
     }
   }

@@ -39,6 +39,8 @@ typedef struct verdict {
 
 /// Columns that a block tile of a contraction has at most, with a warpgroup's instructions.
 enum { FUSE_TILE_COLUMNS = 256 };
+/// And of what its rows are multiplied with in the same kernel.
+enum { FUSE_SIDE_COLUMNS = 128, FUSE_BOTH_COLUMNS = 256 };
 
 // ---- fuse_legality.c
 /// May these nodes be one kernel by the rules of passes/group.h? Says nothing about cycles

@@ -112,6 +112,13 @@ static double operand_evals(const estimate *e, const node *n, int k, double eval
   }
 }
 
+/// The rows that a contraction before n finished: they are where they are needed.
+static bool is_row_operand(const candidate *c, const node *n, int k) {
+  for (int i = 0; i < c->n && c->nodes[i] != n; i++)
+    if (c->nodes[i]->op == OP_dot) return node_same_axis_set(c->nodes[i], n->in[k]);
+  return false;
+}
+
 /// Evaluations of each member, by demand from the stored values.
 static estimate count_evals(const candidate *c, const target_info *t, fuse_scratch *s) {
   estimate e = {.c = c, .t = t, .lanes = lane_axis(c), .scratch = s};
@@ -134,7 +141,7 @@ static estimate count_evals(const candidate *c, const target_info *t, fuse_scrat
       double wanted = operand_evals(&e, n, k, evals);
       if (class == CLASS_view) e.viewed[id] += wanted;
       else e.direct[id] = fmax(e.direct[id], wanted);
-      if (class == CLASS_contract || e.panel[n->id]) e.panel[id] = 1;
+      if ((class == CLASS_contract && !is_row_operand(c, n, k)) || e.panel[n->id]) e.panel[id] = 1;
     }
   }
   return e;

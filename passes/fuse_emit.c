@@ -64,7 +64,9 @@ static reason fused_reason(const fusion *f, const uint8_t *after, group_kind kin
   if (node_is_copy(f->g, f->nodes[p])) return REASON_read_unaligned;
   if (f->homes[p].len > 1) return REASON_recomputed;
   if (kind == GROUP_CONTRACT && after[p])
-    return consumer == CLASS_reduce ? REASON_finished_rows : REASON_epilogue;
+    return consumer == CLASS_reduce     ? REASON_finished_rows
+           : consumer == CLASS_contract ? REASON_rows_multiplied
+                                        : REASON_epilogue;
   if (consumer == CLASS_contract) return REASON_prologue;
   if (kind == GROUP_REDUCE && after[p]) return consumer == CLASS_reduce ? REASON_same_rows
                                                                       : REASON_row_epilogue;
@@ -260,7 +262,7 @@ static void match_index(node *clone, const node *old) {
 /// The value whose order of axes the results of a kernel should have: the product of a
 /// contraction, whose last axis is that of the lanes, or the first buffer with all axes.
 static const node *order_model(const candidate *c, const node *n) {
-  for (int i = 0; i < c->n; i++)
+  for (int i = c->n - 1; i >= 0; i--)
     if (op_get(c->nodes[i]->op)->class == CLASS_contract) return c->nodes[i];
   for (int i = 0; i < c->n; i++)
     for (int k = 0; k < c->nodes[i]->nin; k++) {

@@ -13,6 +13,7 @@ typedef struct legality {
   node *anchor;     // the dot, scan, scatter or call
   node *reduction;  // the first one
   node *finish;     // the first reduction of what a contraction gave
+  node *second;     // a contraction over rows of the first
   uint8_t *after;   // by node id: depends on the anchor or on a reduction
   uint8_t *before;  // by node id: the anchor or a reduction depends on it
 } legality;
@@ -83,6 +84,10 @@ static verdict find_anchor(legality *l) {
       default: continue;
     }
     if (l->reduction) return bad(reduction_beside(class_of(n)), n);
+    if (l->anchor && kind == GROUP_CONTRACT && l->kind == GROUP_CONTRACT && !l->second) {
+      l->second = n;
+      continue;
+    }
     if (l->anchor) {
       op_class first = class_of(l->anchor);
       if (first == CLASS_opaque) clash = REASON_opaque;
@@ -170,6 +175,45 @@ static verdict check_finished_rows(const legality *l) {
   return good();
 }
 
+/// Axes of the operand besides the contracted one and those that both sides of the first have: one,
+/// of a size that a block tile can have, beside the rows in registers.
+static bool is_side_operand(const graph *g, const node *first, const node *x, int over) {
+  int own = 0;
+  for (int i = 0; i < x->naxes; i++) {
+    int axis = x->axes[i];
+    bool batch = node_has_axis(first->in[0], axis) && node_has_axis(first->in[1], axis) &&
+                 node_has_axis(first, axis);
+    int64_t size;
+    if (axis == over || batch) continue;
+    if (own++ || node_has_axis(first, axis)) return false;
+    if (!ix_is_const(&g->ix, graph_axis_size(g, axis), &size) || size < 2 ||
+        size > FUSE_SIDE_COLUMNS || size + estimate_of(g, over) > FUSE_BOTH_COLUMNS)
+      return false;
+  }
+  return own == 1 && node_has_axis(x, over);
+}
+
+static bool is_half(const node *n) { return n->type == DT_f16 || n->type == DT_bf16; }
+
+/// The second contraction takes the rows that the first one finished, over their axis.
+static verdict check_second(const legality *l) {
+  const node *first = l->anchor, *n = l->second;
+  const graph *g = l->c->g;
+  verdict no = bad(REASON_second_contraction, n);
+  int rows = -1, over = n->attr_axes[0];
+  for (int k = 0; k < 2; k++)
+    if (l->c->member[n->in[k]->id] && l->after[n->in[k]->id]) rows = rows < 0 ? k : 2;
+  if (rows != 0 && rows != 1) return no;
+  const node *row = n->in[rows], *side = n->in[1 - rows];
+  if (n->nattr_axes != 1 || !is_row_axis(g, first, over) || !op_is_map(row->op)) return no;
+  if (l->finish && l->finish->attr_axes[0] != over) return no;
+  if (!same_set(row->axes, row->naxes, first->axes, first->naxes)) return no;
+  if (!is_half(row) || side->type != row->type || !is_half(first->in[0]) ||
+      first->in[0]->type != first->in[1]->type)
+    return no;
+  return is_side_operand(g, first, side, over) ? good() : no;
+}
+
 // ---- values that leave the anchor
 
 /// The view reads its operand at unchanged coordinates along the fixed axes and uses these for
@@ -194,7 +238,10 @@ static verdict check_after(const legality *l, const node *n) {
   const graph *g = l->c->g;
   switch (class_of(n)) {
     case CLASS_reduce: return good();
+    case CLASS_contract: return n == l->second ? good() : bad(REASON_second_contraction, n);
     case CLASS_map:
+      if (l->second && same_set(n->axes, n->naxes, l->second->axes, l->second->naxes))
+        return good();
       if (l->finish && same_set(n->axes, n->naxes, l->finish->axes, l->finish->naxes))
         return good();
       if (l->kind == GROUP_CONTRACT || l->kind == GROUP_SCAN)
@@ -265,7 +312,7 @@ static verdict check_output(const legality *l, const node *n, const node **space
     case GROUP_CONTRACT:
     case GROUP_SCAN:
       if (l->before[n->id] && n != l->anchor) return bad(REASON_operand_is_output, n);
-      want = l->anchor;
+      want = l->second ? l->second : l->anchor;
       break;
     case GROUP_SCATTER:
     case GROUP_OPAQUE:
@@ -312,6 +359,7 @@ verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
   memset(s->seen, 0, (size_t)s->n);
   mark_order(&l);
   if (l.finish) v = check_finished_rows(&l);
+  if (v.ok && l.second) v = check_second(&l);
   if (v.ok) v = check_buffers(c);
   if (v.ok) v = check_flow(&l);
   if (v.ok) v = check_outputs(&l);

@@ -246,15 +246,22 @@ static int64_t tile_columns(const target_info *t) {
   return !t->sm ? 0 : t->sm == 90 && t->sm_specific ? FUSE_TILE_COLUMNS : WITH_MMA;
 }
 
-/// Reductions of what a contraction gave are for targets whose blocks hold the rows.
+/// Reductions of what a contraction gave, and a second one over its rows, are for targets whose
+/// blocks hold the rows.
 static verdict rows_fit(const fusion *f, const candidate *c) {
   int64_t size;
+  bool any = false;
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
-    if (class_of(n) != CLASS_reduce) continue;
+    bool first = class_of(n) == CLASS_contract && !any;
+    any |= first;
+    if (first || (class_of(n) != CLASS_reduce && class_of(n) != CLASS_contract)) continue;
     if (!ix_is_const(&f->g->ix, graph_axis_size(f->g, n->attr_axes[0]), &size) ||
         size > tile_columns(f->target))
-      return (verdict){false, REASON_reduction_and_contraction, n->id};
+      return (verdict){false,
+                       class_of(n) == CLASS_reduce ? REASON_reduction_and_contraction
+                                                   : REASON_second_contraction,
+                       n->id};
   }
   return (verdict){.ok = true, .node = -1};
 }

@@ -21,40 +21,34 @@ static bool on_tensor_cores(const gpu_dot *d) { return d->unit != DOT_FMA; }
 
 // ---- layouts
 
-/// The accumulator of mma and wgmma: rows on lanes / 4 and warps, columns in pairs on lanes % 4.
-static void lay_tensor_sums(kbuild *b, const gpu_dot *d) {
+void gpu_dot_lay_sums(kbuild *b, const gpu_dot *d, int layout, int columns, int extent) {
   int rows_done = 16 * d->warps_m, columns_done = 8 * d->warps_n;
   layout_digit m[5] = {{8, 4}, {2, 0}, {d->warps_m, GPU_WARP}, {1, 0}, {d->bm / rows_done, 0}};
   layout_digit n[] = {
-      {2, 0}, {4, 1}, {d->bn / columns_done, 0}, {d->warps_n, GPU_WARP * d->warps_m}};
+      {2, 0}, {4, 1}, {extent / columns_done, 0}, {d->warps_n, GPU_WARP * d->warps_m}};
   if (d->unit == DOT_WGMMA) {  // a warpgroup of four warps has 64 rows
     m[2].size = 4;
     m[3] = (layout_digit){d->warps_m / 4, 4 * GPU_WARP};
   }
-  kernel_set_layout(b->k, 0, d->p.rows, m, 5);
-  kernel_set_layout(b->k, 0, d->p.lanes, n, 4);
+  kernel_set_layout(b->k, layout, d->p.rows, m, 5);
+  kernel_set_layout(b->k, layout, columns, n, 4);
 }
 
 static void lay_sums(kbuild *b, const gpu_dot *d) {
   kernel_add_layout(b->k);
   int stride = 1;
   if (on_tensor_cores(d)) {
-    lay_tensor_sums(b, d);
+    gpu_dot_lay_sums(b, d, 0, d->p.lanes, d->bn);
     return;
   }
   gpu_lay(b, 0, d->p.lanes, d->n, &stride);
   gpu_lay(b, 0, d->p.rows, d->m, &stride);
 }
 
-/// Neighbouring threads along what is contiguous in memory. Gives the number of the layout.
-static int lay_stage(kbuild *b, const gpu_dot *d, int which, bool along_depth) {
-  int across = which == d->p.b ? d->p.lanes : d->p.rows;
-  int tile = which == d->p.b ? d->bn : d->bm;
-  int fast = along_depth ? d->depth : across, slow = along_depth ? across : d->depth;
-  int fast_size = along_depth ? d->bk : tile, slow_size = along_depth ? tile : d->bk;
+int gpu_dot_lay_copy(kbuild *b, const gpu_dot *d, dtype type, int fast, int fast_size, int slow,
+                     int slow_size) {
   int threads = d->threads;  // without the producers, whose copies the engine makes whole
-  int layout = kernel_add_layout(b->k), stride = 1,
-      vector = 16 / dtype_bytes(d->p.dot->in[which]->type);
+  int layout = kernel_add_layout(b->k), stride = 1, vector = 16 / dtype_bytes(type);
   if (vector > 8) vector = 8;
   while (vector > 1 && (vector > fast_size || fast_size % vector)) vector /= 2;
   int t = fast_size / vector;
@@ -66,6 +60,15 @@ static int lay_stage(kbuild *b, const gpu_dot *d, int which, bool along_depth) {
   while (slow_size % t) t /= 2;
   gpu_lay(b, layout, slow, (gpu_share){1, t, slow_size / t}, &stride);
   return layout;
+}
+
+/// Neighbouring threads along what is contiguous in memory. Gives the number of the layout.
+static int lay_stage(kbuild *b, const gpu_dot *d, int which, bool along_depth) {
+  int across = which == d->p.b ? d->p.lanes : d->p.rows;
+  int tile = which == d->p.b ? d->bn : d->bm;
+  dtype type = d->p.dot->in[which]->type;
+  return along_depth ? gpu_dot_lay_copy(b, d, type, d->depth, d->bk, across, tile)
+                     : gpu_dot_lay_copy(b, d, type, across, tile, d->depth, d->bk);
 }
 
 // ---- operands
@@ -120,18 +123,23 @@ static tval *widened(kbuild *b, const gpu_dot *d, tval *v) {
   return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
 }
 
-static tval *dot_step(kbuild *b, const gpu_dot *d, int rows, int columns, tval *sum) {
+tval *gpu_dot_multiply(kbuild *b, const gpu_dot *d, int rows, int columns, const int *over, int n,
+                       tval *sum) {
   tval *in[] = {widened(b, d, kb_load_local(b, rows)), widened(b, d, kb_load_local(b, columns)),
                 sum};
   tstmt *st = arena_new(b->l->a, tstmt);
-  *st = (tstmt){.kind = TILE_DOT, .nin = 3, .nout = 1, .unit = d->unit, .naxes = d->p.nkk};
+  *st = (tstmt){.kind = TILE_DOT, .nin = 3, .nout = 1, .unit = d->unit, .naxes = n};
   st->in = arena_copy(b->l->a, in, sizeof in);
-  st->axes = arena_copy(b->l->a, d->p.kk, sizeof(int) * (size_t)d->p.nkk);
+  st->axes = arena_copy(b->l->a, over, sizeof(int) * (size_t)n);
   st->out = arena_array(b->l->a, tval *, 1);
   st->out[0] = tile_value(b->k, sum->type, sum->axes, sum->extents, sum->naxes);
   st->at = d->p.dot->at;
   kb_append(b, b->scope, st);
   return st->out[0];
+}
+
+static tval *dot_step(kbuild *b, const gpu_dot *d, int rows, int columns, tval *sum) {
+  return gpu_dot_multiply(b, d, rows, columns, d->p.kk, d->p.nkk, sum);
 }
 
 // ---- the walk along K
@@ -193,10 +201,14 @@ void gpu_contract_group(kbuild *b) {
     int which = i ? d.p.b : d.p.a;
     lay_stage(b, &d, which, gpu_dot_along_depth(b, &d, which));
   }
+  gpu_second s;
+  if (b->group->second) gpu_second_plan(b, &d, &s);
   gpu_set_threads(b, d.threads);
   b->k->producer_warps = d.producers;
   b->k->blocks_per_sm = (int)schedule_option(b->l, "blocks_per_sm", d.blocks_per_sm);
   make_grid(b, &d);
   kb_begin(b);
-  contract_epilogue(b, &d.p, d.depth < 0 ? outer_product(b, &d) : contract(b, &d));
+  tval *sum = d.depth < 0 ? outer_product(b, &d) : contract(b, &d);
+  if (b->group->second) gpu_second_emit(b, &d, &s, sum);
+  else contract_epilogue(b, &d.p, sum);
 }

@@ -14,6 +14,30 @@ typedef struct gpu_dot {
   int stages, threads, producers, blocks_per_sm;
 } gpu_dot;
 
+/// A second contraction over the rows of the first, see gpu_second.c.
+typedef struct gpu_second {
+  const node *dot, *rows, *side;  // its operands: made of the first one's rows, and the other
+  int axis, extent;               // kernel axis of the columns of `side`, and how many at a time
+  int layout, fill_layout;        // of the sums, and of filling the buffer of `side`
+} gpu_second;
+/// Graph axis of those columns.
+int gpu_second_axis(const group *g);
+/// After the axes are made, before the layouts are final.
+void gpu_second_plan(kbuild *b, const gpu_dot *d, gpu_second *s);
+/// The group's outputs from the sums of the first contraction.
+void gpu_second_emit(kbuild *b, const gpu_dot *d, const gpu_second *s, tval *sum);
+
+// ---- gpu_contract.c
+/// The accumulator of mma and wgmma: rows on lanes / 4 and warps, columns in pairs on lanes % 4.
+void gpu_dot_lay_sums(kbuild *b, const gpu_dot *d, int layout, int columns, int extent);
+/// A layout in which neighbouring threads copy along `fast`; its number.
+int gpu_dot_lay_copy(kbuild *b, const gpu_dot *d, dtype type, int fast, int fast_size, int slow,
+                     int slow_size);
+/// sum plus the product of two buffers over the axes.
+tval *gpu_dot_multiply(kbuild *b, const gpu_dot *d, int rows, int columns, const int *over, int n,
+                       tval *sum);
+
+// ---- gpu_contract_plan.c
 /// Surveys the group's accesses and decides; false: it is a reduction of products.
 bool gpu_dot_choose(kbuild *b, gpu_dot *d);
 /// The operand is copied from memory as it is.

@@ -2,6 +2,7 @@
 // of all waves of blocks, stages by the shared memory they take.
 #include <math.h>
 
+#include "base/fault.h"
 #include "passes/gpu_contract.h"
 
 enum { WARPGROUP = 128 };
@@ -306,6 +307,15 @@ static bool walks_tiles(const kbuild *b, const gpu_dot *d, int64_t outer) {
          block_tiles(b, d, outer) > b->l->target->cores;
 }
 
+/// Of the rows and the side operand of a second contraction.
+static int64_t second_bytes(const kbuild *b, const gpu_dot *d) {
+  const group *g = b->group;
+  if (!g->second) return 0;
+  int64_t panel = gpu_dot_panel(d), columns = kb_estimate(b, gpu_second_axis(g));
+  columns = gpu_pieces(columns, panel) * panel;
+  return (d->bm + columns) * (int64_t)d->bn * dtype_bytes(g->second->in[0]->type);
+}
+
 /// As many copies as hide the way from memory, within the shared memory that the epilogue leaves.
 static void choose_stages(const kbuild *b, gpu_dot *d, int64_t outer) {
   enum { EPILOGUE = 33 << 10, LARGE = 48 << 10, SMALL = 16 << 10 };
@@ -318,7 +328,8 @@ static void choose_stages(const kbuild *b, gpu_dot *d, int64_t outer) {
   bool follows = steps > 1 && walks_tiles(b, d, outer);
   if (stages > steps && !follows) stages = steps;
   stages = schedule_option(b->l, "stages", stages);
-  int64_t room = b->l->target->shared_per_block / (d->pair ? 2 : 1) - EPILOGUE / (d->pair ? 2 : 1);
+  int64_t room = -second_bytes(b, d);
+  room += b->l->target->shared_per_block / (d->pair ? 2 : 1) - EPILOGUE / (d->pair ? 2 : 1);
   while (stages > 1 && stages * stage > room) stages--;
   d->stages = (int)stages;
 }
@@ -332,13 +343,22 @@ static void choose_producers(const kbuild *b, gpu_dot *d, int64_t outer) {
   d->blocks_per_sm = d->pair ? 2 : walks_tiles(b, d, outer);
 }
 
+int gpu_second_axis(const group *g) {
+  const node *dot = g->second, *first = g->anchor;
+  for (int i = 0; i < dot->naxes; i++)
+    if (!node_has_axis(first, dot->axes[i])) return dot->axes[i];
+  panic("the second contraction of a kernel has no columns");
+}
+
 /// Finished rows are reduced along the columns, which are that axis alone.
 static void choose_row_axis(kbuild *b, gpu_dot *d) {
   contract_plan *p = &d->p;
+  const node *second = b->group->second;
   d->row_axis = -1;
-  if (!b->group->reductions.len) return;
-  d->row_axis = b->group->reductions.data[0]->attr_axes[0];
+  if (!b->group->reductions.len && !second) return;
+  d->row_axis = second ? second->attr_axes[0] : b->group->reductions.data[0]->attr_axes[0];
   b->pinned[d->row_axis] = true;
+  if (second) b->pinned[gpu_second_axis(b->group)] = true;
   if (contract_has(p->m, p->nm, d->row_axis)) swap_sides(p);
 }
 
@@ -363,6 +383,7 @@ bool gpu_dot_choose(kbuild *b, gpu_dot *d) {
   if (p->lanes < 0 || p->rows < 0) return false;
   d->depth = longest(b, p->kk, p->nkk);
   d->unit = choose_unit(b, d);
+  if (b->group->second && d->unit == DOT_FMA) d->unit = DOT_MMA;  // reads the rows where they lie
   // A warpgroup multiplies at least 64 rows, but few columns.
   bool few_rows = d->unit == DOT_WGMMA && contract_size(b, p->rows) < 64;
   if (d->row_axis < 0 && (few_rows || wants_other_columns(b, d))) swap_sides(p);

@@ -27,6 +27,9 @@ static void add_node(arena *a, group *grp, node *n, bool stored) {
   switch (op_get(n->op)->class) {
     case CLASS_reduce: vec_push(a, &grp->reductions, n); break;
     case CLASS_contract:
+      if (grp->anchor) grp->second = n;
+      else grp->anchor = n;
+      break;
     case CLASS_scan:
     case CLASS_scatter:
     case CLASS_opaque: grp->anchor = n; break;

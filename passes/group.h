@@ -17,7 +17,9 @@
 //                  operands of any allowed prologue kind. All outputs have exactly the axis set
 //                  of the dot, and none is something the dot depends on. GPUs: reductions of what
 //                  the dot gave, along one axis of one operand that a block tile holds whole, and
-//                  maps of these rows (a softmax of scores).
+//                  maps of these rows (a softmax of scores); then a second dot, over that axis, of
+//                  what was made of them with a value that does not depend on them (attention).
+//                  Outputs have the axes of the second dot then.
 //   GROUP_SCAN     one scan; maps, views... before it; maps after it at identical coordinates.
 //                  Outputs as for GROUP_CONTRACT.
 //   GROUP_SCATTER  one scatter_add; maps... producing indices and updates; its base operand and
@@ -42,7 +44,8 @@ typedef struct group {
   vec(node *) nodes;      // in order
   vec(node *) inputs;     // buffers read: params and other kernels' outputs, each once
   vec(node *) outputs;    // nodes stored
-  node *anchor;           // the dot, scan, scatter or call
+  node *anchor;           // the (first) dot, scan, scatter or call
+  node *second;           // the dot over rows of the first; null
   vec(node *) reductions;
 } group;
 

@@ -126,7 +126,8 @@ static tval *contract(kbuild *b, const contract_plan *p, tval *start) {
 }
 
 /// Reductions along columns that the block tile holds, in order.
-static void finish_rows(kbuild *b) {
+void contract_finish(kbuild *b, const contract_plan *p, tval *sum) {
+  b->done[p->dot->id] = sum;
   for (int i = 0; i < b->group->reductions.len; i++) {
     const node *red = b->group->reductions.data[i];
     int axis = b->kaxis[red->attr_axes[0]];
@@ -137,8 +138,7 @@ static void finish_rows(kbuild *b) {
 }
 
 void contract_epilogue(kbuild *b, const contract_plan *p, tval *sum) {
-  b->done[p->dot->id] = sum;
-  finish_rows(b);
+  contract_finish(b, p, sum);
   for (int i = 0; i < b->group->outputs.len; i++) {
     const node *out = b->group->outputs.data[i];
     // Partial sums have brought the output into the caches already.

@@ -45,6 +45,8 @@ bool contract_plain(const kbuild *b, const node *x, dtype t);
 int64_t contract_product(const kbuild *b, const int *axes, int n);
 /// Zeros over all open axes but the contracted ones.
 tval *contract_zero(kbuild *b, const contract_plan *p);
+/// Takes the dot's value, and the reductions of its rows.
+void contract_finish(kbuild *b, const contract_plan *p, tval *sum);
 /// Stores the outputs, which are made of the dot's value.
 void contract_epilogue(kbuild *b, const contract_plan *p, tval *sum);
 

@@ -111,6 +111,13 @@ static lval *load_rows(emit *e, const mma_product *p) {
   return all;
 }
 
+/// The sums start at zero: the first step writes them instead of adding, and needs none.
+static bool starts_fresh(const mma_product *p) {
+  for (int i = 0; i < 4 * p->m.n * p->n.n; i++)
+    if (!LLVMIsConstant(p->acc[i]) || !LLVMIsNull(p->acc[i])) return false;
+  return true;
+}
+
 void wgmma_emit(emit *e, const mma_product *p) {
   check(!wgmma_refuses(p));
   piece *pieces = arena_array(e->arena, piece, p->m.n * ((p->n.n * N_BLOCK + N_MOST - 1) / N_MOST));
@@ -118,7 +125,9 @@ void wgmma_emit(emit *e, const mma_product *p) {
   bool loads = wgmma_loads_rows(&p->a);
   lval *rows = loads ? load_rows(e, p) : NULL;
   lval a = loads ? NULL : descriptor(e, &p->a, p->m.first), b = descriptor(e, &p->b, NULL);
+  bool fresh = starts_fresh(p);
   for (int i = 0; i < n; i++) exchange(p, &pieces[i], false);
+  for (int i = 0; fresh && i < 4 * p->m.n * p->n.n; i++) pieces[0].acc[i] = LLVMGetPoison(e->f32);
   ptx_wgmma_fence(e);
   for (int k = 0; k < p->depth; k += step_of(p->a.type))
     for (int i = 0; i < n; i++) {
@@ -127,7 +136,8 @@ void wgmma_emit(emit *e, const mma_product *p) {
       if (loads) from.fragment = rows + 4 * (k / step_of(DT_f32) * p->m.n + x->m);
       else from = (wgmma_a){moved(e, &p->a, a, p->m.at[x->m], k), major(&p->a), NULL};
       ptx_wgmma(e, p->a.type, x->blocks * N_BLOCK, x->acc, from,
-                moved(e, &p->b, b, x->n * N_BLOCK, k), major(&p->b), emit_int(e->i32, 1));
+                moved(e, &p->b, b, x->n * N_BLOCK, k), major(&p->b),
+                emit_int(e->i32, !fresh || k > 0));
     }
   ptx_wgmma_commit(e);
   ptx_wgmma_wait(e, 0, pieces[0].acc, 4 * p->m.n * p->n.n);

@@ -122,3 +122,58 @@ Test(gpu_finish, numbers_stay) {
   lowered_compare(&l, norm, 1e-4);
   lowered_free(&l);
 }
+
+// ---- a second contraction over the rows
+
+#define ATTENTION                                                                                  \
+  "fn f(q: f16[B = 3, S = 130, D = 64], k: f16[B, T = 90, D], v: f16[B, T, E = 40], m: i32[B, T])" \
+  " -> f16[B, S, E] { let s = where(m != 0, dot(q, k, D) * 0.125, -inf)\n"                         \
+  " return f16(dot(f16(softmax(s, T)), v, T)) }"
+
+Test(gpu_finish, attention_over_few_keys_is_one_kernel) {
+  expect_kernels(ATTENTION, &gpu_target, 1);
+  // The contracted axis of the first is the one of the second's columns.
+  expect_kernels(
+      "fn f(q: f16[B = 3, S = 130, H = 4, K = 32], k: f16[B, T = 90, H, K], v: f16[B, T, H, K])"
+      " -> f16[B, S, A] {"
+      " return f16(dot(f16(softmax(dot(q, k, K), T)), v, T))[(H, K) -> A] }",
+      &gpu_target, 2);  // and the copy that the view is
+}
+
+Test(gpu_finish, attention_is_not_one_kernel) {
+  static const char *const sources[] = {
+      // too many keys
+      "fn f(q: f16[B = 3, S = 130, D = 64], k: f16[B, T = 300, D], v: f16[B, T, E = 40])"
+      " -> f16[B, S, E] { return f16(dot(f16(softmax(dot(q, k, D), T)), v, T)) }",
+      // more sums than a thread has registers for
+      "fn f(x: f16[M = 300, K = 64], u: f16[N = 250, K], w: f16[P = 128, N]) -> f16[M, P] {"
+      " return f16(dot(f16(tanh(dot(x, u, K))), w, N)) }",
+      // the rows are f32
+      "fn f(q: f16[B = 3, S = 130, D = 64], k: f16[B, T = 90, D], v: f32[B, T, E = 40])"
+      " -> f32[B, S, E] { return dot(softmax(dot(q, k, D), T), v, T) }",
+      // the rows are returned
+      "fn f(q: f16[B = 3, S = 130, D = 64], k: f16[B, T = 90, D], v: f16[B, T, E = 40])"
+      " -> (f16[B, S, T], f16[B, S, E]) { let p = f16(softmax(dot(q, k, D), T))\n"
+      " return (p, f16(dot(p, v, T))) }",
+      // over another axis
+      "fn f(q: f16[B = 3, S = 130, D = 64], k: f16[B, T = 90, D], v: f16[B, S, E = 40])"
+      " -> f16[B, T, E] { return f16(dot(f16(softmax(dot(q, k, D), T)), v, S)) }",
+  };
+  for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+    lowered l;
+    lowered_make(&l, sources[i]);
+    cr_expect_gt(lowered_count(&l, "  call @"), 1, "%s\n%s", sources[i], l.text.ptr);
+    lowered_free(&l);
+  }
+}
+
+Test(gpu_finish, numbers_of_attention_stay) {
+  lowered l;
+  lowered_make(&l, ATTENTION);
+  arena *a = &l.test.arena;
+  interp_tensor in[] = {
+      values(a, DT_f16, 3, (int64_t[]){3, 130, 64}), values(a, DT_f16, 3, (int64_t[]){3, 90, 64}),
+      values(a, DT_f16, 3, (int64_t[]){3, 90, 40}), values(a, DT_i32, 2, (int64_t[]){3, 90})};
+  lowered_compare(&l, in, 2e-3);
+  lowered_free(&l);
+}

@@ -83,6 +83,18 @@ static const product_case products[] = {
      "fn f(a: f16[M = 32768, K = 384], w: f16[N = 1536, K], c: f16[N]) -> f16[M, N] {"
      " return f16(gelu(dot(a, w, K) + c)) }",
      .wgmma = true, .engine = true, .engine_stores = true},
+    {"attention over few keys", "sm_90a",
+     "fn f(q: f16[B = 64, S = 200, D = 64], k: f16[B, T = 150, D], v: f16[B, T, E = 64])"
+     " -> f16[B, S, E] { return f16(dot(f16(softmax(dot(q, k, D), T)), v, T)) }",
+     .wgmma = true},
+    {"attention over few keys", "sm_80",
+     "fn f(q: f16[B = 64, S = 200, D = 64], k: f16[B, T = 100, D], v: f16[B, T, E = 64])"
+     " -> f16[B, S, E] { return f16(dot(f16(softmax(dot(q, k, D), T)), v, T)) }",
+     .mma = true},
+    {"perceptron", "sm_90a",
+     "fn f(x: f16[M = 8192, K = 384], u: f16[N = 192, K], w: f16[P = 64, N]) -> f16[M, P] {"
+     " return f16(dot(f16(gelu(dot(x, u, K))), w, N)) }",
+     .wgmma = true, .engine = true},
     {"rows of two axes", "sm_90a",
      "fn f(a: bf16[B = 16, S = 250, K = 384], w: bf16[N = 384, K], c: bf16[N]) -> bf16[B, S, N] {"
      " return bf16(dot(a, w, K) + c) }",
