@@ -1,6 +1,6 @@
 """Times kernels on an NVIDIA GPU beside PyTorch, eager and compiled; writes a table in Markdown.
 
-usage: gpu.py [rows] [elementwise] [products] [small] [--no-compile] [--out FILE]
+usage: gpu.py [rows] [elementwise] [products] [small] [MxNxK...] [--no-compile] [--out FILE]
 
 Each contender runs alone after the level-two cache was overwritten ("cold"), in random order, the
 median of several turns; products also "sustained": a quarter of a second of warming, then as
@@ -9,6 +9,7 @@ long timed. Inputs are random normal. ratio = best peer's time / ours.
 import ctypes
 import os
 import random
+import re
 import statistics
 import sys
 import time
@@ -123,6 +124,7 @@ class Bench:
     def __init__(self, compile_peers, out):
         self.ours = Ours(os.environ.get("TCF_SCHEDULE"))
         self.compile, self.out = compile_peers, out
+        self.shapes = []  # of products; empty: the usual ones
 
     def say(self, text):
         print(text, flush=True)
@@ -218,7 +220,7 @@ class Bench:
         self.table("Products, bf16, burst, ms (the peers' bias + gelu in a separate kernel unless compiled)",
                    "TFLOP/s")
         lasting = []
-        shapes = [(8192, 8192, 8192), (4096, 4096, 4096), (16384, 14336, 4096), (512, 4096, 4096),
+        shapes = self.shapes or [(8192, 8192, 8192), (4096, 4096, 4096), (16384, 14336, 4096), (512, 4096, 4096),
                   (16, 14336, 4096), (1000, 1288, 712), (1024, 1288, 704), (4095, 4097, 4099)]
         for m, n, k in shapes:
             a, b, o = normal(m, k), normal(k, n), torch.empty(m, n, device="cuda", dtype=torch.bfloat16)
@@ -261,6 +263,8 @@ def main():
         out = open(args[at + 1], "w")
         del args[at:at + 2]
     bench = Bench("--no-compile" not in args, out)
+    bench.shapes = [tuple(map(int, a.split("x"))) for a in args if re.fullmatch(r"\d+x\d+x\d+", a)]
+    args = [a for a in args if "x" not in a or not a[0].isdigit()] + (["products"] if bench.shapes else [])
     chosen = [a for a in args if not a.startswith("--")] or ["elementwise", "rows", "products", "small"]
     bench.say("# GPU kernels\n")
     bench.say(f"{time.strftime('%Y-%m-%d')}, {torch.cuda.get_device_name()}, torch {torch.__version__}, "
