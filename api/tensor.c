@@ -189,15 +189,6 @@ tcf_status tcf_npy_load(tcf_session *s, const char *path, tcf_tensor **out) {
   return give(s, npy_load(path, &e), &e, out);
 }
 
-tcf_status tcf_npy_save(tcf_session *s, const char *path, const tcf_tensor *t) {
-  error e;
-  tensor *copy;
-  const tensor *view = host_view(t, &copy, &e);
-  bool ok = view && npy_write(path, view, &e);
-  tensor_free(copy);
-  return ok ? TCF_OK : session_fail_error(s, &e);
-}
-
 struct tcf_archive {
   archive *file;
 };
@@ -235,18 +226,17 @@ tcf_status tcf_archive_load(tcf_session *s, tcf_archive *a, const char *name, tc
   return give(s, archive_load(a->file, i, &e), &e, out);
 }
 
-tcf_status tcf_archive_save(tcf_session *s, const char *path, const char *const *names,
-                            const tcf_tensor *const *tensors, size_t count) {
+tcf_status tcf_save(tcf_session *s, const tcf_output *outputs, size_t count) {
   error e;
-  size_t n = strlen(path);
-  bool npz = n >= 4 && !strcmp(path + n - 4, ".npz");
-  if (!npz && (n < 12 || strcmp(path + n - 12, ".safetensors")))
-    return session_fail(s, TCF_WRONG_USE, "%s: not a .npz or .safetensors file by its name", path);
   tensor **copies = calloc(count + 1, sizeof *copies);
-  const tensor **views = calloc(count + 1, sizeof *views);
+  output_part *views = calloc(count + 1, sizeof *views);
   bool ok = (copies && views) || error_set(&e, ERROR_MEMORY, "out of memory");
-  for (size_t i = 0; ok && i < count; i++) ok = (views[i] = host_view(tensors[i], &copies[i], &e));
-  ok = ok && (npz ? npz_write : safetensors_write)(path, names, views, (int)count, &e);
+  for (size_t i = 0; ok && i < count; i++) {
+    const tcf_output *o = &outputs[i];
+    views[i] = (output_part){.path = o->path, .name = o->name, .data = o->data, .size = o->size};
+    ok = !o->tensor || (views[i].tensor = host_view(o->tensor, &copies[i], &e));
+  }
+  ok = ok && outputs_save(views, (int)count, &e);
   for (size_t i = 0; copies && i < count; i++) tensor_free(copies[i]);
   free(copies);
   free(views);

@@ -1,14 +1,9 @@
 // Arrays of the command line: what --in names becomes tensors, results become files or a summary.
-#define _GNU_SOURCE
 #include <ctype.h>
-#include <libgen.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -389,126 +384,41 @@ static int result_named(const tcf_function *f, const char *name, size_t length) 
   return -1;
 }
 
-typedef struct destination {
-  int result;
-  char *path;
-  const char *key;  // null: a .npy
-  bool written;
-} destination;
-
-/// Members of one archive are written together.
-static tcf_status write_archive(tcf_session *s, destination *d, int n, int first,
-                                tcf_tensor *const *results) {
-  const char *names[n];
-  const tcf_tensor *tensors[n];
-  size_t count = 0;
-  for (int i = first; i < n; i++) {
-    if (!d[i].key || strcmp(d[i].path, d[first].path)) continue;
-    names[count] = d[i].key;
-    tensors[count++] = results[d[i].result];
-    d[i].written = true;
-  }
-  return tcf_archive_save(s, d[first].path, names, tensors, count);
-}
-
-static int parse_destination(const tcf_function *f, const char *text, destination *d) {
-  const char *equals = strchr(text, '=');
-  tcf_value_info info;
+/// Reads one --out; the path is malloc'd.
+static int parse_output(const tcf_function *f, const char *text, tcf_tensor *const *results,
+                        tcf_output *out) {
+  const char *equals = strchr(text, '='), *path = equals ? equals + 1 : text;
   if (!equals && tcf_function_results(f) != 1)
     return complain("--out is NAME=FILE, not '%s'", text), EXIT_USAGE;
-  d->result = equals ? result_named(f, text, (size_t)(equals - text)) : 0;
-  if (d->result < 0) return EXIT_USAGE;
-  const char *path = equals ? equals + 1 : text;
+  int result = equals ? result_named(f, text, (size_t)(equals - text)) : 0;
+  if (result < 0) return EXIT_USAGE;
   if (*path == '@') path++;
-  if (split_archive(path, &d->path, &d->key)) {
-    tcf_function_result(f, (size_t)d->result, &info);
-    if (!d->key) d->key = info.name;
-  } else {
-    size_t n = strlen(path);
-    if (strcmp(path, "-") && (n < 4 || strcmp(path + n - 4, ".npy"))) {
-      complain("--out: '%s' is not .npy, .npz:KEY, .safetensors:KEY or -", path);
-      return EXIT_USAGE;
-    }
-    d->path = strdup(path);
+  char *file;
+  tcf_value_info info;
+  out->tensor = results[result];
+  if (split_archive(path, &file, &out->name)) {
+    tcf_function_result(f, (size_t)result, &info);
+    if (!out->name) out->name = info.name;
+    out->path = file;
+    return EXIT_DONE;
   }
-  return EXIT_DONE;
-}
-
-/// The absolute path that writing to `path` ends at: links are followed, also one to a file that
-/// does not exist yet. Malloc'd; null when the directory does not exist (saving will say so).
-static char *final_path(const char *path) {
-  enum { MOST_LINKS = 40 };
-  char at[PATH_MAX], link[PATH_MAX], folder[PATH_MAX], *out = NULL;
-  if (snprintf(at, sizeof at, "%s", path) >= (int)sizeof at) return NULL;
-  for (int hops = 0; hops < MOST_LINKS; hops++) {
-    char copy[PATH_MAX], *name = strrchr(at, '/');
-    name = name ? name + 1 : at;
-    strcpy(copy, at);
-    if (!realpath(dirname(copy), folder)) return NULL;
-    ssize_t n = readlink(at, link, sizeof link - 1);
-    if (n < 0) return asprintf(&out, "%s/%s", folder, name) < 0 ? NULL : out;
-    link[n] = 0;
-    n = *link == '/' ? snprintf(at, sizeof at, "%s", link)
-                     : snprintf(at, sizeof at, "%s/%s", folder, link);
-    if (n >= (ssize_t)sizeof at) return NULL;
+  size_t n = strlen(path);
+  if (strcmp(path, "-") && (n < 4 || strcmp(path + n - 4, ".npy"))) {
+    complain("--out: '%s' is not .npy, .npz:KEY, .safetensors:KEY or -", path);
+    return EXIT_USAGE;
   }
-  return NULL;
-}
-
-/// Both paths lead to one file, whether it is there already or not.
-static bool same_file(const char *a, const char *b) {
-  struct stat at_a, at_b;
-  if (!strcmp(a, b)) return true;
-  if (!strcmp(a, "-") || !strcmp(b, "-")) return false;
-  if (!stat(a, &at_a) && !stat(b, &at_b))
-    return at_a.st_dev == at_b.st_dev && at_a.st_ino == at_b.st_ino;
-  char *final_a = final_path(a), *final_b = final_path(b);
-  bool same = final_a && final_b && !strcmp(final_a, final_b);
-  free(final_a);
-  free(final_b);
-  return same;
-}
-
-/// Gives one file one spelling, so that members of an archive are written together.
-static bool unify_paths(destination *d, int n) {
-  for (int i = 0; i < n; i++)
-    for (int j = 0; j < i; j++) {
-      if (!strcmp(d[i].path, d[j].path) || !same_file(d[i].path, d[j].path)) continue;
-      char *path = strdup(d[j].path);
-      if (!path) return complain("out of memory"), false;
-      free(d[i].path);
-      d[i].path = path;
-    }
-  return true;
-}
-
-/// Two results cannot go to one file, unless as two members of an archive.
-static int destinations_differ(const destination *d, int n) {
-  for (int i = 0; i < n; i++)
-    for (int j = 0; j < i; j++) {
-      if (strcmp(d[i].path, d[j].path)) continue;
-      if (d[i].key && d[j].key && strcmp(d[i].key, d[j].key)) continue;
-      complain("--out: two results go to %s%s%s", d[i].path, d[i].key ? ":" : "",
-               d[i].key ? d[i].key : "");
-      return EXIT_USAGE;
-    }
+  out->path = strdup(path);
   return EXIT_DONE;
 }
 
 int write_results(tcf_session *s, tcf_function *f, tcf_tensor *const *results, const strings *out) {
   int n = out->count, status = EXIT_DONE;
-  destination d[n + 1];
-  memset(d, 0, sizeof d);
-  for (int i = 0; i < n && !status; i++) status = parse_destination(f, out->items[i], &d[i]);
-  if (!status && !unify_paths(d, n)) status = EXIT_ENVIRONMENT;
-  if (!status) status = destinations_differ(d, n);
-  for (int i = 0; i < n && !status; i++) {
-    if (d[i].written) continue;
-    tcf_status saved = d[i].key ? write_archive(s, d, n, i, results)
-                                : tcf_npy_save(s, d[i].path, results[d[i].result]);
-    if (saved) status = report(s, saved);
-  }
-  for (int i = 0; i < n; i++) free(d[i].path);
+  tcf_output outputs[n + 1];
+  memset(outputs, 0, sizeof outputs);
+  for (int i = 0; i < n && !status; i++)
+    status = parse_output(f, out->items[i], results, &outputs[i]);
+  if (!status) status = report(s, tcf_save(s, outputs, (size_t)n));
+  for (int i = 0; i < n; i++) free((char *)outputs[i].path);
   return status;
 }
 

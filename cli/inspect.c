@@ -123,9 +123,9 @@ static int explain(const common *c, const char *file, const char *format, const 
   char *text;
   status = tcf_program_explain(p, c->function, dims, ndims, (tcf_format)f, &text);
   if (status) return report(s, status);
-  bool ok = write_text(out, text, strlen(text));
+  status = tcf_save(s, &(tcf_output){.path = out, .data = text, .size = strlen(text)}, 1);
   tcf_text_free(text);
-  return ok ? EXIT_DONE : EXIT_ENVIRONMENT;
+  return report(s, status);
 }
 
 int explain_command(int argc, char **argv) {
@@ -216,7 +216,8 @@ static int format_file(tcf_session *s, const char *path, bool only_check) {
       printf("%s\n", path);
       status = EXIT_CHECK;
     } else if (!only_check && (!same || !strcmp(path, "-"))) {
-      if (!write_text(path, formatted, strlen(formatted))) status = EXIT_ENVIRONMENT;
+      tcf_output out = {.path = path, .data = formatted, .size = strlen(formatted)};
+      status = report(s, tcf_save(s, &out, 1));
     }
     tcf_text_free(formatted);
   }

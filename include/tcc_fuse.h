@@ -315,8 +315,6 @@ TCF_API tcf_status tcf_function_kernel(tcf_function *function, const tcf_tensor 
 /** Reads a .npy file (versions 1 to 3, either byte order, either storage order); "-" is standard
  *  input. */
 TCF_API tcf_status tcf_npy_load(tcf_session *session, const char *path, tcf_tensor **tensor);
-/** Writes a .npy file, whole or not at all; "-" is standard output. */
-TCF_API tcf_status tcf_npy_save(tcf_session *session, const char *path, const tcf_tensor *tensor);
 
 /** Several named arrays in one file: .npz or .safetensors, by the ending of the path. */
 typedef struct tcf_archive tcf_archive;
@@ -327,10 +325,20 @@ TCF_API const char *tcf_archive_name(const tcf_archive *archive, size_t i);
 /** Reads one array; TCF_WRONG_USE when there is none of that name. */
 TCF_API tcf_status tcf_archive_load(tcf_session *session, tcf_archive *archive, const char *name,
                                     tcf_tensor **tensor);
-/** Writes `count` arrays, whole or not at all. */
-TCF_API tcf_status tcf_archive_save(tcf_session *session, const char *path,
-                                    const char *const *names, const tcf_tensor *const *tensors,
-                                    size_t count);
+
+/** A tensor, or bytes, and the file it goes to. */
+typedef struct tcf_output {
+  const char *path;         /* "-": standard output */
+  const char *name;         /* a member of a .npz or .safetensors, by the ending of the path; NULL:
+                               the file is a .npy */
+  const tcf_tensor *tensor; /* NULL: the file is these bytes */
+  const void *data;
+  size_t size;
+} tcf_output;
+/** Writes `count` outputs to their files: each file whole and all of them, or none, and what was
+ *  there before stays. Members of one archive are written to it together. Standard output, pipes
+ *  and devices are written when all files are. TCF_WRONG_USE when two outputs go to one file. */
+TCF_API tcf_status tcf_save(tcf_session *session, const tcf_output *outputs, size_t count);
 
 /* ---- Programs and functions ------------------------------------------------------------------ */
 

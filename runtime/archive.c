@@ -9,14 +9,16 @@ static bool ends_with(const char *text, const char *end) {
   return n >= m && !strcmp(text + n - m, end);
 }
 
+const archive_kind *archive_kind_of(const char *path, error *e) {
+  if (ends_with(path, ".npz")) return &npz_kind;
+  if (ends_with(path, ".safetensors")) return &safetensors_kind;
+  error_set(e, ERROR_USAGE, "%s: not a .npz or .safetensors file by its name", path);
+  return NULL;
+}
+
 archive *archive_open(const char *path, error *e) {
-  const archive_kind *kind = ends_with(path, ".npz")           ? &npz_kind
-                             : ends_with(path, ".safetensors") ? &safetensors_kind
-                                                               : NULL;
-  if (!kind) {
-    error_set(e, ERROR_USAGE, "%s: not a .npz or .safetensors file by its name", path);
-    return NULL;
-  }
+  const archive_kind *kind = archive_kind_of(path, e);
+  if (!kind) return NULL;
   archive *a = calloc(1, sizeof *a);
   if (a) a->path = strdup(path);
   if (!a || !a->path) {

@@ -1,9 +1,11 @@
 // Reading whole streams and writing whole files; see runtime/file.h.
-#define _GNU_SOURCE  // mkostemp
+#define _GNU_SOURCE  // mkostemp, asprintf
 #include "runtime/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,48 +115,78 @@ char *file_read(const char *path, size_t limit, size_t *size, error *e) {
   return data;
 }
 
-/// Opens what cannot be replaced by a rename: devices, FIFOs, links to nothing yet.
-static bool is_written_directly(const char *path) {
-  struct stat st;
-  if (!stat(path, &st)) return !S_ISREG(st.st_mode);
-  return !lstat(path, &st) && S_ISLNK(st.st_mode);
+// ---- output
+
+/// errno said why.
+static bool cannot_write(const char *path, error *e) {
+  return error_set(e, errno == ENOMEM ? ERROR_MEMORY : ERROR_FILE, "%s: cannot be written: %s",
+                   path, strerror(errno));
+}
+
+/// One step along a chain of links: `at` becomes what it points at, from the folder it lies in.
+static bool follow_link(char at[PATH_MAX], const char *folder, const char *link) {
+  char next[PATH_MAX];
+  bool absolute = *link == '/';
+  int n = snprintf(next, sizeof next, "%s%s%s", absolute ? "" : folder, absolute ? "" : "/", link);
+  if (n >= (int)sizeof next) return errno = ENAMETOOLONG, false;
+  memcpy(at, next, (size_t)n + 1);
+  return true;
+}
+
+char *file_target(const char *path, error *e) {
+  enum { MOST_LINKS = 40 };
+  char at[PATH_MAX], link[PATH_MAX], folder[PATH_MAX], *out = NULL;
+  errno = ENAMETOOLONG;
+  bool going = snprintf(at, sizeof at, "%s", path) < (int)sizeof at;
+  for (int hops = 0; going; hops++) {
+    char copy[PATH_MAX], *slash = strrchr(at, '/'), *name = slash ? slash + 1 : at;
+    strcpy(copy, at);
+    errno = EISDIR;
+    if (!*name || !realpath(dirname(copy), folder)) break;
+    ssize_t n = readlink(at, link, sizeof link - 1);
+    if (n < 0) {
+      if (asprintf(&out, "%s/%s", folder, name) < 0) errno = ENOMEM, out = NULL;
+      break;
+    }
+    link[n] = 0;
+    errno = ELOOP;
+    going = hops < MOST_LINKS && follow_link(at, folder, link);
+  }
+  if (!out) cannot_write(path, e);
+  return out;
+}
+
+/// The mask of new files. It can only be read by setting it, which other threads would see: the
+/// kernel says it elsewhere.
+static mode_t file_mask(void) {
+  mode_t mask = 022;
+  FILE *status = fopen("/proc/self/status", "re");
+  char line[128];
+  unsigned value;
+  while (status && fgets(line, sizeof line, status))
+    if (sscanf(line, "Umask: %o", &value) == 1) mask = (mode_t)value;
+  if (status) fclose(status);
+  return mask;
 }
 
 bool file_create(output_file *f, const char *path, error *e) {
-  *f = (output_file){.fd = STDOUT_FILENO, .path = path};
-  if (!strcmp(path, "-")) return true;
-  if (is_written_directly(path)) {
-    f->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (f->fd >= 0) return true;
-    return error_set(e, ERROR_FILE, "%s: cannot be written: %s", path, strerror(errno));
+  struct stat st;
+  bool standard = !strcmp(path, "-");
+  *f = (output_file){.fd = STDOUT_FILENO, .path = standard ? "standard output" : path};
+  if (standard) return true;
+  bool there = !stat(path, &st);
+  if (there && !S_ISREG(st.st_mode)) {
+    f->fd = open(path, O_WRONLY | O_CLOEXEC);
+    return f->fd >= 0 || cannot_write(path, e);
   }
-  f->target = realpath(path, NULL);
-  if (!f->target) f->target = strdup(path);  // not there yet
-  size_t size = f->target ? strlen(f->target) + 16 : 0;
-  f->temporary = size ? malloc(size) : NULL;
-  if (!f->temporary) {
-    file_abandon(f);
-    return error_set(e, ERROR_MEMORY, "%s: out of memory", path);
-  }
-  snprintf(f->temporary, size, "%s.XXXXXX", f->target);
-  f->fd = mkostemp(f->temporary, O_CLOEXEC);
-  if (f->fd >= 0) {
-    // mkstemp makes private files; the result should be as if it had been opened plainly. The
-    // mask can only be read by setting it, which other threads would see: read it from the kernel.
-    mode_t mask = 022;
-    FILE *status = fopen("/proc/self/status", "re");
-    char line[128];
-    unsigned value;
-    while (status && fgets(line, sizeof line, status))
-      if (sscanf(line, "Umask: %o", &value) == 1) mask = (mode_t)value;
-    if (status) fclose(status);
-    fchmod(f->fd, 0666 & ~mask);
-    return true;
-  }
-  error_set(e, ERROR_FILE, "%s: cannot be written: %s", path, strerror(errno));
-  free(f->temporary);
-  free(f->target);
-  f->temporary = f->target = NULL;
+  f->target = file_target(path, e);
+  if (!f->target) return false;
+  if (asprintf(&f->temporary, "%s.XXXXXX", f->target) < 0) f->temporary = NULL, errno = ENOMEM;
+  f->fd = f->temporary ? mkostemp(f->temporary, O_CLOEXEC) : -1;
+  // mkstemp makes private files; the result should be as if it had been opened plainly.
+  if (f->fd >= 0 && !fchmod(f->fd, there ? st.st_mode & 07777 : 0666 & ~file_mask())) return true;
+  cannot_write(path, e);
+  file_abandon(f);
   return false;
 }
 

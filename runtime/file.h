@@ -28,10 +28,15 @@ int file_open(const char *path, int64_t *size, error *e);
 /// bytes, else ERROR_FORMAT. Null with *e on failure.
 char *file_read(const char *path, size_t limit, size_t *size, error *e);
 
+/// The absolute path that writing to `path` ends at: links are followed, also one to a file that is
+/// not there yet. Malloc'd; null with *e, when the folder does not exist for instance.
+char *file_target(const char *path, error *e);
+
 /// An output file: written under a temporary name beside the target, renamed by
 /// file_commit(). "-" is standard output. Without commit, file_abandon() leaves nothing.
-/// A symbolic link stays: the file it points at is replaced. What is there and no regular file
-/// (a device, a FIFO) is opened and written directly.
+/// A symbolic link stays: the file it points at is replaced, or made. A file that is replaced gives
+/// its mode to the new one. What is there and no regular file (a device, a FIFO) is opened and
+/// written directly.
 typedef struct output_file {
   int fd;
   const char *path;  // borrowed

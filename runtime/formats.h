@@ -13,7 +13,7 @@
 tensor *npy_read(reader *r, error *e);
 /// The header that goes before the row-major elements: malloc'd, *size bytes; null: no memory.
 char *npy_header(const tensor *t, size_t *size);
-bool npy_write(const char *path, const tensor *t, error *e);
+bool npy_write(output_file *f, const tensor *t, error *e);
 tensor *npy_load(const char *path, error *e);
 
 /// An opened .npz or .safetensors file; members are read one by one.
@@ -26,18 +26,30 @@ const char *archive_name(const archive *a, int i);
 int archive_find(const archive *a, const char *name);  // -1 absent
 tensor *archive_load(archive *a, int i, error *e);
 
-bool npz_write(const char *path, const char *const *names, const tensor *const *tensors, int n,
-               error *e);
-bool safetensors_write(const char *path, const char *const *names, const tensor *const *tensors,
-                       int n, error *e);
+/// An array, or bytes, and where they go.
+typedef struct output_part {
+  const char *path;      // "-": standard output
+  const char *name;      // of a member of a .npz or .safetensors; null: a .npy
+  const tensor *tensor;  // null: the bytes
+  const void *data;
+  size_t size;
+} output_part;
 
-// The two kinds of archives, for archive.c.
+/// Writes all outputs, or none, and what was there stays. Members of one archive go to it together.
+/// What cannot be taken back (standard output, devices, FIFOs) is written after all files are.
+bool outputs_save(const output_part *outputs, int n, error *e);
+
+/// The two kinds of archives.
 typedef struct archive_kind {
   bool (*open)(archive *a, error *e);
   tensor *(*load)(archive *a, int i, error *e);
   void (*close)(archive *a);
+  bool (*write)(output_file *f, const char *const *names, const tensor *const *tensors, int n,
+                error *e);
 } archive_kind;
 extern const archive_kind npz_kind, safetensors_kind;
+/// By the name's ending. Null with *e.
+const archive_kind *archive_kind_of(const char *path, error *e);
 
 typedef struct archive_member {
   char *name;
@@ -61,3 +73,5 @@ struct archive {
 
 /// Bytes of a freshly read tensor to host form: byte order, bool to 0 and 1.
 void elements_from_file(tensor *t, bool swap);
+/// The elements, row-major.
+bool file_write_elements(output_file *f, const tensor *t, error *e);

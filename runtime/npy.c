@@ -269,20 +269,11 @@ char *npy_header(const tensor *t, size_t *size) {
   return text;
 }
 
-bool npy_write(const char *path, const tensor *t, error *e) {
+bool npy_write(output_file *f, const tensor *t, error *e) {
   size_t size;
-  tensor *compact = tensor_is_contiguous(t) ? NULL : tensor_compact(t, e);
-  if (!compact && !tensor_is_contiguous(t)) return false;
-  const tensor *row_major = compact ? compact : t;
   char *head = npy_header(t, &size);
-  output_file f;
-  bool ok = head ? file_create(&f, path, e) : error_set(e, ERROR_MEMORY, "%s: out of memory", path);
-  if (ok) {
-    ok = file_write(&f, head, size, e) &&
-         file_write(&f, row_major->data, (size_t)tensor_bytes(row_major), e) && file_commit(&f, e);
-    if (!ok) file_abandon(&f);
-  }
+  bool ok = head ? file_write(f, head, size, e) && file_write_elements(f, t, e)
+                 : error_set(e, ERROR_MEMORY, "%s: out of memory", f->path);
   free(head);
-  tensor_free(compact);
   return ok;
 }

@@ -89,8 +89,6 @@ static void npz_close(archive *a) {
   if (a->zip) zip_discard(a->zip);
 }
 
-const archive_kind npz_kind = {npz_open, npz_load, npz_close};
-
 // libzip owns and frees the buffer of a source made with freep = 1.
 static bool add_member(zip_t *zip, const char *name, const tensor *t, error *e) {
   size_t head;
@@ -119,23 +117,18 @@ static bool add_member(zip_t *zip, const char *name, const tensor *t, error *e) 
   return ok || error_set(e, ERROR_MEMORY, "%s: out of memory or not a member name", name);
 }
 
-bool npz_write(const char *path, const char *const *names, const tensor *const *tensors, int n,
-               error *e) {
-  if (!strcmp(path, "-"))
-    return error_set(e, ERROR_USAGE, "a .npz file cannot be written to standard output");
-  output_file f;
-  if (!file_create(&f, path, e)) return false;
+static bool npz_write(output_file *f, const char *const *names, const tensor *const *tensors,
+                      int n, error *e) {
   int code;
-  zip_t *zip = zip_open(f.temporary, ZIP_CREATE | ZIP_TRUNCATE, &code);
-  bool ok = zip || error_set(e, ERROR_FILE, "%s: cannot be written", path);
+  if (!f->temporary)
+    return error_set(e, ERROR_FILE, "%s: a .npz can only be written to a regular file", f->path);
+  zip_t *zip = zip_open(f->temporary, ZIP_CREATE | ZIP_TRUNCATE, &code);
+  bool ok = zip || error_set(e, ERROR_FILE, "%s: cannot be written", f->path);
   for (int i = 0; ok && i < n; i++) ok = add_member(zip, names[i], tensors[i], e);
-  if (ok && zip_close(zip)) {
-    ok = error_set(e, ERROR_FILE, "%s: %s", path, zip_strerror(zip));
-    zip_discard(zip);
-  } else if (!ok && zip) {
-    zip_discard(zip);
-  }
-  if (ok) return file_commit(&f, e);
-  file_abandon(&f);
+  if (ok && !zip_close(zip)) return true;
+  if (ok) error_set(e, ERROR_FILE, "%s: %s", f->path, zip_strerror(zip));
+  if (zip) zip_discard(zip);
   return false;
 }
+
+const archive_kind npz_kind = {npz_open, npz_load, npz_close, npz_write};

@@ -124,8 +124,6 @@ static void safetensors_close(archive *a) {
   if (a->fd >= 0) close(a->fd);
 }
 
-const archive_kind safetensors_kind = {safetensors_open, safetensors_load, safetensors_close};
-
 static json_t *header_of(const char *const *names, const tensor *const *tensors, int n) {
   json_t *root = json_object();
   json_int_t at = 0;
@@ -142,32 +140,21 @@ static json_t *header_of(const char *const *names, const tensor *const *tensors,
   return root;
 }
 
-static bool write_body(output_file *f, const tensor *t, error *e) {
-  if (tensor_is_contiguous(t)) return file_write(f, t->data, (size_t)tensor_bytes(t), e);
-  tensor *compact = tensor_compact(t, e);
-  bool ok = compact && file_write(f, compact->data, (size_t)tensor_bytes(compact), e);
-  tensor_free(compact);
-  return ok;
-}
-
-bool safetensors_write(const char *path, const char *const *names, const tensor *const *tensors,
-                       int n, error *e) {
+static bool safetensors_write(output_file *f, const char *const *names,
+                              const tensor *const *tensors, int n, error *e) {
   json_t *root = header_of(names, tensors, n);
   char *text = json_dumps(root, JSON_COMPACT);
   json_decref(root);
-  if (!text) return error_set(e, ERROR_MEMORY, "%s: out of memory, or a name not UTF-8", path);
+  if (!text) return error_set(e, ERROR_MEMORY, "%s: out of memory, or a name not UTF-8", f->path);
   size_t length = strlen(text), padded = (length + 7) / 8 * 8;
   unsigned char head[8];
   for (int i = 0; i < 8; i++) head[i] = (unsigned char)((uint64_t)padded >> (8 * i));
-  output_file f;
-  bool ok = file_create(&f, path, e);
-  if (ok) {
-    ok = file_write(&f, head, 8, e) && file_write(&f, text, length, e) &&
-         file_write(&f, "       ", padded - length, e);
-    for (int i = 0; ok && i < n; i++) ok = write_body(&f, tensors[i], e);
-    ok = ok && file_commit(&f, e);
-    if (!ok) file_abandon(&f);
-  }
+  bool ok = file_write(f, head, 8, e) && file_write(f, text, length, e) &&
+            file_write(f, "       ", padded - length, e);
+  for (int i = 0; ok && i < n; i++) ok = file_write_elements(f, tensors[i], e);
   free(text);
   return ok;
 }
+
+const archive_kind safetensors_kind = {safetensors_open, safetensors_load, safetensors_close,
+                                       safetensors_write};

@@ -394,15 +394,15 @@ done
 
 # ---- where results go
 both=(run several.tdsl -e both --dim N=4)
-expect 2 'two results go to q.npy' "${both[@]}" --out out0=q.npy --out out1=q.npy
-expect 2 'two results go to q.npz:a' "${both[@]}" --out out0=q.npz:a --out out1=q.npz:a
-expect 2 'two results go to -' "${both[@]}" --out out0=- --out out1=-
+expect 2 'two outputs go to q.npy' "${both[@]}" --out out0=q.npy --out out1=q.npy
+expect 2 'two outputs go to q.npz:a' "${both[@]}" --out out0=q.npz:a --out out1=q.npz:a
+expect 2 'two outputs go to -' "${both[@]}" --out out0=- --out out1=-
 expect 0 '' "${both[@]}" --out out0=q.npz:a --out out1=q.npz:b
 # one file by two names, before it exists and after, as it is and through links
 mkdir -p there && ln -s there here && ln -s there/new.npy link-to-new.npy
 for status in before after; do
   for pair in 'q1.npy ./q1.npy' 'there/q2.npy here/q2.npy' 'there/new.npy link-to-new.npy'; do
-    expect 2 "two results go to ${pair%% *}" "${both[@]}" --out out0=${pair%% *} --out out1=${pair##* }
+    expect 2 "two outputs go to ${pair%% *}" "${both[@]}" --out out0=${pair%% *} --out out1=${pair##* }
   done
   [ $status = before ] && touch q1.npy there/q2.npy there/new.npy
 done
@@ -410,6 +410,19 @@ expect 0 '' "${both[@]}" --out out0=there/q3.npy --out out1=q3.npy
 expect 0 '' "${both[@]}" --out out0=there/q.npz:a --out out1=./here/q.npz:b
 expect 0 'out: f32[N = 4, M = 4]' run add.tdsl --in x=there/q.npz:a --in y=there/q.npz:b --dim M=4
 expect 2 "'y.txt' is not .npy" "${both[@]}" --out out0=y.txt
+# together or not at all, whichever of them cannot be written
+mkdir -p set/folder.npy
+"$tool" "${both[@]}" --out out0=set/old.npy && cp set/old.npy old.npy
+for bad in none/x.npy set/folder.npy; do
+  for good in set/old.npy set/new.npy set/new.npz:a set/new.safetensors:a -; do
+    expect 3 "$bad: cannot be written" "${both[@]}" --seed 9 --out out0=$good --out out1=$bad
+    expect 3 "$bad: cannot be written" "${both[@]}" --seed 9 --out out0=$bad --out out1=$good
+  done
+done
+holds 'standard output is written last' test ! -s out.txt
+holds 'of several files none is written when one cannot be' \
+  test "$(ls set)" = $'folder.npy\nold.npy'
+holds 'and what was there stays' cmp -s set/old.npy old.npy
 add=(run add.tdsl --dim N=2 --dim M=2)
 mkfifo pipe.npy
 timeout 20 cat pipe.npy >piped.npy &

@@ -1,5 +1,6 @@
 // Array files: what is written is read back; every damaged file is an error or a valid tensor.
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,17 @@ static void expect_equal(const tensor *a, const tensor *b, const char *what) {
   cr_assert_eq(d.failed, 0, "%s: element %lld: %g, %g", what, (long long)d.worst, d.got, d.wanted);
 }
 
+static bool save_npy(const char *path, const tensor *t, error *e) {
+  return outputs_save(&(output_part){.path = path, .tensor = t}, 1, e);
+}
+
+static bool save_archive(const char *path, const char *const *names, const tensor *const *x, int n,
+                         error *e) {
+  output_part all[DT_COUNT];
+  for (int i = 0; i < n; i++) all[i] = (output_part){.path = path, .name = names[i], .tensor = x[i]};
+  return outputs_save(all, n, e);
+}
+
 TestSuite(runtime_files, .init = make_folder, .fini = remove_folder);
 
 Test(runtime_files, npy_keeps_every_type_and_rank) {
@@ -61,7 +73,7 @@ Test(runtime_files, npy_keeps_every_type_and_rank) {
     for (int s = 0; s < 5; s++) {
       error e;
       tensor *x = random_tensor((dtype)t, ranks[s], shapes[s], (uint64_t)(t * 5 + s));
-      cr_assert(npy_write(in_folder("x.npy"), x, &e), "%s", e.text);
+      cr_assert(save_npy(in_folder("x.npy"), x, &e), "%s", e.text);
       tensor *y = npy_load(in_folder("x.npy"), &e);
       cr_assert(y, "%s", e.text);
       expect_equal(x, y, dtype_name((dtype)t));
@@ -205,7 +217,7 @@ static void torture(const char *path) {
 Test(runtime_files, damaged_npy) {
   error e;
   tensor *x = random_tensor(DT_f32, 2, (int64_t[]){2, 3}, 1);
-  cr_assert(npy_write(in_folder("x.npy"), x, &e));
+  cr_assert(save_npy(in_folder("x.npy"), x, &e));
   torture(in_folder("x.npy"));
   tensor_free(x);
 }
@@ -214,7 +226,7 @@ Test(runtime_files, damaged_npz) {
   error e;
   const tensor *x[] = {random_tensor(DT_f32, 2, (int64_t[]){2, 3}, 1),
                        random_tensor(DT_i64, 1, (int64_t[]){2}, 2)};
-  cr_assert(npz_write(in_folder("x.npz"), (const char *[]){"a", "b"}, x, 2, &e), "%s", e.text);
+  cr_assert(save_archive(in_folder("x.npz"), (const char *[]){"a", "b"}, x, 2, &e), "%s", e.text);
   torture(in_folder("x.npz"));
   tensor_free((tensor *)x[0]);
   tensor_free((tensor *)x[1]);
@@ -225,7 +237,7 @@ Test(runtime_files, damaged_safetensors) {
   const tensor *x[] = {random_tensor(DT_bf16, 2, (int64_t[]){2, 3}, 1),
                        random_tensor(DT_u8, 1, (int64_t[]){3}, 2)};
   const char *path = in_folder("x.safetensors");
-  cr_assert(safetensors_write(path, (const char *[]){"a", "b"}, x, 2, &e), "%s", e.text);
+  cr_assert(save_archive(path, (const char *[]){"a", "b"}, x, 2, &e), "%s", e.text);
   torture(path);
   tensor_free((tensor *)x[0]);
   tensor_free((tensor *)x[1]);
@@ -242,9 +254,7 @@ Test(runtime_files, archives_keep_members_of_every_type) {
   for (int f = 0; f < 2; f++) {
     error e;
     const char *path = in_folder(files[f]);
-    bool ok = f ? safetensors_write(path, names, x, DT_COUNT, &e)
-                : npz_write(path, names, x, DT_COUNT, &e);
-    cr_assert(ok, "%s", e.text);
+    cr_assert(save_archive(path, names, x, DT_COUNT, &e), "%s", e.text);
     archive *a = archive_open(path, &e);
     cr_assert(a, "%s", e.text);
     cr_assert_eq(archive_count(a), DT_COUNT);
@@ -324,7 +334,7 @@ Test(runtime_files, what_cannot_be_opened) {
 Test(runtime_files, outputs_appear_whole_or_not_at_all) {
   error e = {0};
   tensor *x = random_tensor(DT_f32, 1, (int64_t[]){4}, 3);
-  cr_assert_not(npy_write(in_folder("no/such/folder.npy"), x, &e));
+  cr_assert_not(save_npy(in_folder("no/such/folder.npy"), x, &e));
   cr_assert(strstr(e.text, "cannot be written"), "%s", e.text);
 
   output_file f;
@@ -347,4 +357,77 @@ Test(runtime_files, outputs_appear_whole_or_not_at_all) {
   cr_assert_null(file_read(in_folder("old"), 2, &size, &e));
   cr_assert(strstr(e.text, "limit of 2 bytes"), "%s", e.text);
   tensor_free(x);
+}
+
+static int files_in_folder(void) {
+  struct dirent **entries;
+  int n = scandir(folder, &entries, NULL, NULL);
+  for (int i = 0; i < n; i++) free(entries[i]);
+  free(entries);
+  return n - 2;
+}
+
+static bool file_holds(const char *name, const char *contents) {
+  error e;
+  size_t size;
+  char *text = file_read(in_folder(name), 1 << 20, &size, &e);
+  bool same = text && !strcmp(text, contents);
+  free(text);
+  return same;
+}
+
+Test(runtime_files, several_outputs_appear_together_or_not_at_all) {
+  error e = {0};
+  tensor *x = random_tensor(DT_f32, 1, (int64_t[]){4}, 3);
+  char out[64], before[64], none[64], archive[64];
+  strcpy(out, in_folder("out.npy"));
+  strcpy(before, in_folder("before"));
+  strcpy(none, in_folder("none/x.npy"));
+  strcpy(archive, in_folder("all.npz"));
+  write_bytes(before, "before", 6);
+  output_part all[] = {{.path = out, .tensor = x},
+                  {.path = before, .data = "after", .size = 5},
+                  {.path = archive, .name = "a", .tensor = x},
+                  {.path = archive, .name = "b", .tensor = x},
+                  {.path = none, .tensor = x}};
+  cr_assert_not(outputs_save(all, 5, &e));
+  cr_expect(strstr(e.text, "none/x.npy: cannot be written"), "%s", e.text);
+  cr_expect(file_holds("before", "before"));
+  cr_expect_eq(files_in_folder(), 1);
+
+  cr_assert(outputs_save(all, 4, &e), "%s", e.text);
+  cr_expect(file_holds("before", "after"));
+  cr_expect_eq(files_in_folder(), 3);
+
+  all[3].name = "a";
+  cr_assert_not(outputs_save(all, 4, &e));
+  cr_expect(strstr(e.text, "all.npz:a"), "%s", e.text);
+  cr_expect_eq(e.kind, ERROR_USAGE);
+  tensor_free(x);
+}
+
+Test(runtime_files, a_replaced_file_keeps_its_mode_and_links_stay) {
+  error e = {0};
+  struct stat st;
+  char real[64], link[64], ahead[64];
+  strcpy(real, in_folder("real"));
+  strcpy(link, in_folder("link"));
+  strcpy(ahead, in_folder("ahead"));
+  write_bytes(real, "old", 3);
+  cr_assert_eq(chmod(real, 0640), 0);
+  cr_assert_eq(symlink("real", link), 0);
+  cr_assert_eq(symlink("to-come", ahead), 0);
+  output_part all[] = {{.path = link, .data = "new", .size = 3}, {.path = ahead, .data = "made", .size = 4}};
+  cr_assert(outputs_save(all, 2, &e), "%s", e.text);
+  cr_expect(file_holds("real", "new") && file_holds("to-come", "made"));
+  cr_assert_eq(lstat(real, &st), 0);
+  cr_expect_eq(st.st_mode & 0777, 0640);
+  cr_expect(!lstat(link, &st) && S_ISLNK(st.st_mode));
+  cr_expect(!lstat(ahead, &st) && S_ISLNK(st.st_mode));
+
+  all[1].path = real;
+  cr_assert_not(outputs_save(all, 2, &e), "one file by two names");
+  cr_assert_eq(symlink("circle", in_folder("circle")), 0);
+  cr_assert_not(outputs_save(&(output_part){.path = in_folder("circle")}, 1, &e));
+  cr_assert_eq(e.kind, ERROR_FILE);
 }
