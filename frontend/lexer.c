@@ -77,20 +77,21 @@ static int utf8_length(str text, int at) {
   return len;
 }
 
-/// False with one error for the first byte that no text has: a binary file is one mistake, not
-/// thousands.
+/// False, with one error, for a file that is not text: it is one mistake, not thousands. So is a
+/// text in another encoding, but the rest of what is wrong with it can be said.
 static bool check_text(lexer *l) {
-  for (int i = 0, len; i < l->text.len; i += len) {
-    len = utf8_length(l->text, i);
-    if (len && l->text.ptr[i]) continue;
-    if (len)
-      diag_error(l->diags, DIAG_bad_character, span_at(l, i, i + 1),
-                 "a zero byte; this file is not text");
-    else
-      diag_error(l->diags, DIAG_bad_utf8, span_at(l, i, i + 1), "byte 0x%02x is not UTF-8 text",
-                 (unsigned char)l->text.ptr[i]);
+  const char *zero = l->text.len ? memchr(l->text.ptr, 0, (size_t)l->text.len) : NULL;
+  if (zero) {
+    int at = (int)(zero - l->text.ptr);
+    diag_error(l->diags, DIAG_bad_character, span_at(l, at, at + 1),
+               "a zero byte; this file is not text");
     return false;
   }
+  int bad = 0, len = 1;
+  while (bad < l->text.len && (len = utf8_length(l->text, bad))) bad += len;
+  if (!len)
+    diag_error(l->diags, DIAG_bad_utf8, span_at(l, bad, bad + 1), "byte 0x%02x is not UTF-8 text",
+               (unsigned char)l->text.ptr[bad]);
   return true;
 }
 
@@ -171,6 +172,12 @@ static bool lex_punctuation(lexer *l) {
   return false;
 }
 
+/// The rest of a run of foreign characters is the same mistake.
+static void add_bad(lexer *l, int begin) {
+  while (peek(l, 0) >= 0x80) l->at++;
+  add(l, TOK_BAD, begin);
+}
+
 /// Reports a run of characters that begin nothing, as one error; the parser skips what it leaves.
 static void lex_bad(lexer *l) {
   int begin = l->at;
@@ -184,6 +191,7 @@ static void lex_bad(lexer *l) {
     return;
   }
   l->at += utf8_length(l->text, l->at);
+  if (l->at == begin) return add_bad(l, begin);  // check_text() has said so
   span at = span_at(l, begin, l->at);
   if (c < 0x20 || c == 0x7f) {
     diag_error(l->diags, DIAG_bad_character, at, "control character 0x%02x", c);
@@ -195,9 +203,7 @@ static void lex_bad(lexer *l) {
                                   "dot(a, b, AXIS)" : "");
   const char *instead = c == '&' ? "&&" : c == '|' ? "||" : c == '^' ? "**" : NULL;
   if (instead) diag_add_fixit(l->diags, d, at, "%s", instead);
-  // The rest of a run of foreign characters is the same mistake.
-  while (peek(l, 0) >= 0x80) l->at++;
-  add(l, TOK_BAD, begin);
+  add_bad(l, begin);
 }
 
 bool lex_file(arena *a, diag_list *diags, uint32_t file, token_list *out) {
