@@ -129,6 +129,26 @@ static void axis_word_in_call(parser *p) {
   p->at++;
 }
 
+/// `let a = fuse { ... }`: the contracts are statements, but whoever writes this wants the contract.
+/// Its block is skipped, so that what follows is in step.
+static expr *parse_contract(parser *p, const token *t) {
+  diag_error(p->diags, DIAG_not_available, token_span(p, t),
+             "`%.*s` is part of the language but not available yet, and it is a statement: it has "
+             "no value", STR_FMT(token_text(&p->list, t)));
+  p->failed = true;
+  int open = 0;
+  for (bool closed = false; !closed && !begins_declaration(peek_token(p)->kind); p->at++) {
+    open += at_token(p, TOK_LBRACE) - at_token(p, TOK_RBRACE);
+    closed = !open && at_token(p, TOK_RBRACE);
+  }
+  return parse_poison(p);
+}
+
+static bool begins_contract(const parser *p, const token *t) {
+  if (t[1].kind == TOK_LBRACE) return t->kind == TOK_FUSE || t->kind == TOK_CHECKPOINT;
+  return t->kind == TOK_FUSE && str_eqz(token_text(&p->list, &t[1]), "stream");
+}
+
 static expr *parse_primary(parser *p) {
   const token *t = peek_token(p);
   if (t->kind == TOK_AXIS && t[1].kind == TOK_NAME && !t[1].newlines) {
@@ -141,8 +161,9 @@ static expr *parse_primary(parser *p) {
     case TOK_INF: case TOK_NAN: case TOK_PI: case TOK_TRUE: case TOK_FALSE:
       p->at++;
       return parse_constant(p, t);
-    case TOK_WHERE: case TOK_CHECKPOINT:
-      if (t[1].kind != TOK_LPAREN) break;
+    case TOK_FUSE: case TOK_CHECKPOINT: case TOK_WHERE:
+      if (begins_contract(p, t)) return parse_contract(p, t);
+      if (t->kind == TOK_FUSE || t[1].kind != TOK_LPAREN) break;
       p->at++;
       return parse_name(p, t);
     case TOK_NAME: p->at++; return parse_name(p, t);

@@ -105,7 +105,7 @@ bool enter_nesting(parser *p) {
 
 // ---- recovery
 
-static bool begins_declaration(token_kind k) {
+bool begins_declaration(token_kind k) {
   return k == TOK_FN || k == TOK_EXTERN || k == TOK_IMPORT || k == TOK_EOF;
 }
 
