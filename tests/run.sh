@@ -71,7 +71,7 @@ stage_sanitizers() {
 stage_leaks() {
   local status passed=0 failed=0 file out
   export ASAN_OPTIONS=detect_leaks=1
-  for file in $(git ls-files 'examples/*.tdsl' 'tests/*.tdsl'); do
+  for file in $(git ls-files 'examples/*.tdsl' 'tests/*.tdsl' 'tests/diag/*.graph' 'tests/diag/*.tile'); do
     out=$(build-asan/tcc-fuse check "$file" 2>&1 </dev/null)
     status=$?
     # Wrong programs are expected among the tests: status 1. Anything above is a fault.
