@@ -1,6 +1,6 @@
 // Golden tests of the passes: tests/golden/passes/<pass>_<case>.ir is run through <pass> (with
 // --fast-math where the case begins with "fast") and compared with its .expected. For the fuse
-// pass the decisions follow. TCF_REWRITE_GOLDEN=1 writes the expectations.
+// pass the decisions follow. TCF_REWRITE_GOLDEN=1 writes the expectations. Every pass has a file.
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <stdio.h>
@@ -33,6 +33,17 @@ static void put_decisions(const graph *g, strbuf *out) {
   }
 }
 
+/// Of "<pass>_<case>.ir", where names of passes may have an underline themselves.
+static const pass_info *pass_of(str file) {
+  int n;
+  const pass_info *all = passes_all(&n);
+  for (int i = 0; i < n; i++) {
+    str name = str_from(all[i].name);
+    if (str_starts(file, name) && file.len > name.len && file.ptr[name.len] == '_') return &all[i];
+  }
+  return NULL;
+}
+
 static void transform(arena *a, str name, str text, strbuf *out) {
   diag_list diags = {.arena = a};
   uint32_t file = diag_add_file(&diags, name, text);
@@ -42,12 +53,10 @@ static void transform(arena *a, str name, str text, strbuf *out) {
       diag_render_text(&diags, diags.items.data[i], false, out);
     return;
   }
-  int end = 0;
-  while (end < name.len && name.ptr[end] != '_') end++;
-  const pass_info *pass = passes_find((str){name.ptr, end});
+  const pass_info *pass = pass_of(name);
   cr_assert(pass, "%.*s: no such pass", STR_FMT(name));
   arena scratch = {0};
-  pass_options options = {.fast_math = str_starts((str){name.ptr + end + 1, name.len - end - 1},
+  pass_options options = {.fast_math = str_starts(str_from(name.ptr + strlen(pass->name) + 1),
                                                   STR("fast"))};
   for (int i = 0; i < m.graphs.len; i++) {
     pass_ctx ctx = {.graph = m.graphs.data[i], .scratch = &scratch, .options = &options};
@@ -87,5 +96,23 @@ Test(passes_golden, every_file_gives_what_is_expected) {
     check_file(entries[i]->d_name);
     free(entries[i]);
   }
+  free(entries);
+}
+
+static bool has_file(const pass_info *pass, struct dirent **entries, int n) {
+  for (int i = 0; i < n; i++) {
+    const pass_info *of = pass_of(str_from(entries[i]->d_name));
+    if (of && !strcmp(of->name, pass->name)) return true;
+  }
+  return false;
+}
+
+Test(passes_golden, every_pass_has_a_file) {
+  struct dirent **entries;
+  int passes, n = scandir(folder, &entries, is_input, alphasort);
+  const pass_info *all = passes_all(&passes);
+  for (int i = 0; i < passes; i++)
+    cr_expect(has_file(&all[i], entries, n), "%s has none", all[i].name);
+  for (int i = 0; i < n; i++) free(entries[i]);
   free(entries);
 }
