@@ -376,7 +376,56 @@ def views():
     g.write()
 
 
+SCANS = {"cumsum": np.add, "cumprod": np.multiply, "cummax": np.maximum, "cummin": np.minimum}
+
+
+def scan_identity(name, dtype):
+    if name in ("cumsum", "cumprod"):
+        return 0 if name == "cumsum" else 1
+    if dtype[0] == "f":
+        return -np.inf if name == "cummax" else np.inf
+    limits = np.iinfo(NAMES[dtype])
+    return limits.min if name == "cummax" else limits.max
+
+
+def scan(name, dtype, x, axis, reverse=False, exclusive=False):
+    x = np.flip(x, axis) if reverse else x
+    out = SCANS[name].accumulate(wide(x) if dtype[0] == "f" else x, axis=axis, dtype=None
+                                 if dtype[0] == "f" else NAMES[dtype])
+    if exclusive and out.shape[axis]:
+        first = np.full_like(np.take(out, [0], axis), scan_identity(name, dtype))
+        out = np.concatenate([first, np.delete(out, -1, axis)], axis)
+    return np.flip(out, axis) if reverse else out
+
+
+def scans():
+    g = Group("scans")
+    shapes = [(1, 1), (3, 17), (17, 3), (5, 130), (130, 5), (0, 4), (4, 0)]
+
+    def inputs(name, dtype):
+        # Products of f32 near 1, so that they neither vanish nor grow out of range.
+        return [{"x": 1 + data(dtype, *s) / np.float32(16) if (name, dtype) == ("cumprod", "f32")
+                 else data(dtype, *s)} for s in shapes]
+    for name in SCANS:
+        for dtype in ("f32", "i32", "u8"):
+            for axis, number in (("D", 1), ("N", 0)):
+                g.add(f"{name}_{dtype}_{axis}(x: {dtype}[N, D]) -> {dtype}[N, D]",
+                      f"return {name}(x, {axis})",
+                      lambda x, name=name, dtype=dtype, number=number: scan(name, dtype, x, number),
+                      inputs(name, dtype), (1e-4, 1e-5))
+        for axis, number in (("D", 1), ("N", 0)):
+            g.add(f"{name}_options_{axis}(x: f32[N, D]) -> (f32[N, D], f32[N, D], f32[N, D])",
+                  f"return ({name}(x, {axis}, exclusive = true), {name}(x, {axis}, reverse = true),\n"
+                  f"        {name}(x, {axis}, reverse = true, exclusive = true))",
+                  lambda x, name=name, number=number:
+                  (scan(name, "f32", x, number, exclusive=True),
+                   scan(name, "f32", x, number, reverse=True),
+                   scan(name, "f32", x, number, reverse=True, exclusive=True)),
+                  [r for r in inputs(name, "f32") if r["x"].size < 100], (1e-4, 1e-5))
+    g.write()
+
+
 if __name__ == "__main__":
     os.makedirs(FOLDER, exist_ok=True)
-    for group in (elementwise, casts, reductions, products, views):
+    for group in (elementwise, casts, reductions, products, views, scans):
         group()
