@@ -35,7 +35,6 @@ static tcf_status bind(call *c) {
     if (status) return status;
   }
   c->sizes = arena_array(&c->arena, int64_t, sig->nsymbols);
-  for (int k = 0; k < sig->nsymbols; k++) c->sizes[k] = -1;
   str why = STR("");
   if (!signature_bind(sig, c->args, c->sizes, &c->arena, &why)) return wrong(c, why.ptr);
   return function_check_sizes(f, c->sizes);

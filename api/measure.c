@@ -78,7 +78,6 @@ static tcf_status kernel_usage(void *args_) {
   tcf_function *f = a->function;
   tcf_session *s = f->program->session;
   int64_t *sizes = arena_array(&a->arena, int64_t, f->sig.nsymbols);
-  for (int k = 0; k < f->sig.nsymbols; k++) sizes[k] = -1;
   str why = STR("");
   if (!signature_bind(&f->sig, a->args, sizes, &a->arena, &why))
     return session_fail(s, TCF_WRONG_USE, "%.*s", STR_FMT(why));

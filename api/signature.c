@@ -1,14 +1,7 @@
 // Binding size symbols: see api/signature.h.
 #include "api/signature.h"
 
-typedef struct binder {
-  const signature *sig;
-  const tensor *const *args;
-  int64_t *sizes;
-  int *bound_by;  // by symbol: the param
-  arena *arena;
-  ix_pool pool;  // for partly bound sizes
-} binder;
+#include "ir/sizes.h"
 
 int signature_symbol(const signature *s, str name) {
   for (int k = 0; k < s->nsymbols; k++)
@@ -73,71 +66,39 @@ signature signature_of_program(arena *a, struct program *p) {
   return s;
 }
 
-static bool bound(void *ctx, str name, int64_t *v) {
-  const binder *b = ctx;
-  int k = signature_symbol(b->sig, name);
-  if (k < 0 || b->sizes[k] < 0) return false;
-  *v = b->sizes[k];
-  return true;
-}
-
-/// e = coef * symbol + rest with one symbol; false when it has another form.
-static bool linear(const ix_pool *p, ix e, str *symbol, int64_t *coef, int64_t *rest) {
-  const ix_node *n = ix_get(p, e);
-  *coef = 1, *rest = 0;
-  if (n->kind == IX_SYM) return *symbol = n->name, true;
-  if (n->kind != IX_SUM || n->nterms > 2 || n->terms[0].natoms != 1) return false;
-  if (n->nterms == 2 && n->terms[1].natoms) return false;
-  const ix_node *atom = ix_get(p, n->terms[0].atoms[0]);
-  if (atom->kind != IX_SYM) return false;
-  *symbol = atom->name;
-  *coef = n->terms[0].coef;
-  if (n->nterms == 2) *rest = n->terms[1].coef;
-  return true;
-}
-
-/// Solves the equation of one axis; true when a symbol became known.
-static bool solve(binder *b, int param, int at) {
-  const signature *s = b->sig;
-  ix left = ix_bind(&b->pool, s->ix, s->params[param].dims[at], bound, b);
-  str symbol;
-  int64_t coef, rest, by;
-  if (!linear(&b->pool, left, &symbol, &coef, &rest)) return false;
-  int k = signature_symbol(s, symbol);
-  if (k < 0 || __builtin_sub_overflow(b->args[param]->dims[at], rest, &by)) return false;
-  if (by % coef || by / coef < 0) return false;  // reported by check_axis
-  b->sizes[k] = by / coef;
-  b->bound_by[k] = param;
-  return true;
-}
-
-static bool check_axis(binder *b, int param, int at, str *why) {
-  const sig_value *v = &b->sig->params[param];
-  ix left = ix_bind(&b->pool, b->sig->ix, v->dims[at], bound, b);
+/// Axis `at` of a param has the size that the symbols give it.
+static bool check_axis(const signature *s, size_system *sizes, const size_equation *e, int at,
+                       arena *a, str *why) {
+  const sig_value *v = &s->params[e->param];
   int64_t wanted;
-  long long got = b->args[param]->dims[at];
-  bool known = ix_is_const(&b->pool, left, &wanted);
+  long long got = e->value;
+  bool known = ix_is_const(&sizes->pool, size_system_bind(sizes, e->size), &wanted);
   if (known && wanted == got) return true;
-  if (!known) {
-    *why = str_printf(b->arena, "axis %s of %s has size %lld, which no %s can be", v->axes[at],
-                      v->name, got, v->sizes[at]);
-    return false;
-  }
-  int k = signature_symbol(b->sig, str_from(v->sizes[at]));
-  if (k >= 0 && b->bound_by[k] >= 0 && b->bound_by[k] != param)
-    *why = str_printf(b->arena, "%s has %s = %lld, but %s has %s = %lld",
-                      b->sig->params[b->bound_by[k]].name, b->sig->symbols[k], (long long)wanted,
-                      v->name, b->sig->symbols[k], got);
-  else if (k >= 0)
-    *why = str_printf(b->arena, "axis %s of %s has size %lld, but %s = %lld", v->axes[at], v->name,
-                      got, b->sig->symbols[k], (long long)wanted);
-  else if (ix_is_const(b->sig->ix, v->dims[at], &wanted))
-    *why = str_printf(b->arena, "axis %s of %s must have size %lld, but has %lld", v->axes[at],
-                      v->name, (long long)wanted, got);
+  const size_symbol *symbol = size_system_find(sizes, str_from(v->sizes[at]));
+  if (!known)
+    *why = str_printf(a, "axis %s of %s has size %lld, which no %s can be", v->axes[at], v->name,
+                      got, v->sizes[at]);
+  else if (symbol && symbol->param >= 0 && symbol->param != e->param)
+    *why = str_printf(a, "%s has %s = %lld, but %s has %s = %lld", s->params[symbol->param].name,
+                      v->sizes[at], (long long)wanted, v->name, v->sizes[at], got);
+  else if (symbol)
+    *why = str_printf(a, "axis %s of %s has size %lld, but %s = %lld", v->axes[at], v->name, got,
+                      v->sizes[at], (long long)wanted);
+  else if (ix_is_const(s->ix, e->size, &wanted))
+    *why = str_printf(a, "axis %s of %s must have size %lld, but has %lld", v->axes[at], v->name,
+                      (long long)wanted, got);
   else
-    *why = str_printf(b->arena, "axis %s of %s must have size %s = %lld, but has %lld", v->axes[at],
+    *why = str_printf(a, "axis %s of %s must have size %s = %lld, but has %lld", v->axes[at],
                       v->name, v->sizes[at], (long long)wanted, got);
   return false;
+}
+
+static bool check_axes(const signature *s, size_system *sizes, arena *a, str *why) {
+  const size_equation *e = sizes->equations.data;
+  for (int i = 0; i < s->nparams; i++)
+    for (int k = 0; k < s->params[i].rank; k++, e++)
+      if (!check_axis(s, sizes, e, k, a, why)) return false;
+  return true;
 }
 
 bool signature_keeps_facts(const signature *s, const int64_t *sizes, arena *a, str *why) {
@@ -162,19 +123,16 @@ bool signature_keeps_facts(const signature *s, const int64_t *sizes, arena *a, s
 
 bool signature_bind(const signature *s, const tensor *const *args, int64_t *sizes, arena *a,
                     str *why) {
-  binder b = {.sig = s, .args = args, .sizes = sizes, .arena = a};
-  ix_init(&b.pool, a);
-  b.bound_by = arena_array(a, int, s->nsymbols);
-  for (int k = 0; k < s->nsymbols; k++) b.bound_by[k] = -1;
-  for (bool again = true; again;) {
-    again = false;
-    for (int i = 0; i < s->nparams; i++)
-      for (int k = 0; k < s->params[i].rank; k++) again |= solve(&b, i, k);
-  }
+  str *names = arena_array(a, str, s->nsymbols);
+  for (int k = 0; k < s->nsymbols; k++) names[k] = str_from(s->symbols[k]);
+  size_system system = size_system_new(a, s->ix, names, s->nsymbols);
   for (int i = 0; i < s->nparams; i++)
     for (int k = 0; k < s->params[i].rank; k++)
-      if (!check_axis(&b, i, k, why)) return false;
+      size_system_add(&system, s->params[i].dims[k], args[i]->dims[k], i);
+  size_system_solve(&system);
+  if (!check_axes(s, &system, a, why)) return false;
   for (int k = 0; k < s->nsymbols; k++) {
+    sizes[k] = system.symbols[k].value;
     if (sizes[k] >= 0) continue;
     *why = str_printf(a, "no argument determines the size %s", s->symbols[k]);
     return false;

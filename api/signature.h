@@ -24,9 +24,8 @@ typedef struct signature {
 signature signature_of_graph(arena *a, graph *g);
 signature signature_of_program(arena *a, struct program *p);
 
-/// Binds sizes[symbol] (entries < 0 are unknown) from the dims of the params: each axis is an
-/// equation, those linear in one unknown symbol are solved, all are checked, and the `where` facts
-/// too. False with a text that names the arguments.
+/// Finds sizes[symbol] from the dims of the params (ir/sizes.h); all axes are checked, and the
+/// `where` facts too. False with a text that names the arguments.
 bool signature_bind(const signature *s, const tensor *const *args, int64_t *sizes, arena *a,
                     str *why);
 /// The sizes given (entries < 0 are unknown) keep the `where` facts; false with the one that does not.

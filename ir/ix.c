@@ -355,6 +355,20 @@ void ix_axes(const ix_pool *p, ix e, void (*visit)(void *ctx, int axis), void *c
     if (used[axis]) visit(ctx, axis);
 }
 
+bool ix_linear(const ix_pool *p, ix size, str *symbol, int64_t *coef, int64_t *rest) {
+  const ix_node *n = ix_get(p, size);
+  *coef = 1, *rest = 0;
+  if (n->kind == IX_SYM) return *symbol = n->name, true;
+  if (n->kind != IX_SUM || n->nterms > 2 || n->terms[0].natoms != 1) return false;
+  if (n->nterms == 2 && n->terms[1].natoms) return false;
+  const ix_node *atom = ix_get(p, n->terms[0].atoms[0]);
+  if (atom->kind != IX_SYM) return false;
+  *symbol = atom->name;
+  *coef = n->terms[0].coef;
+  if (n->nterms == 2) *rest = n->terms[1].coef;
+  return true;
+}
+
 bool ix_affine(ix_pool *p, ix e, int axis, ix *coef, ix *rest) {
   ix_poly poly = ix_poly_of(p, e), with = {0}, without = {0};
   ix atom = ix_axis(p, axis);

@@ -95,6 +95,8 @@ int64_t ix_estimate(const ix_pool *p, ix e);
 /// Exact value, saturating at the ends of int64; x / 0 and x % 0 are 0; symbols and coordinates from the callbacks (either may be null if unused).
 int64_t ix_eval(const ix_pool *p, ix e, int64_t (*sym)(void *, str), int64_t (*axis)(void *, int),
                 void *ctx);
+/// Splits a size into coef * symbol + rest, where coef is not 0; false when it is anything else.
+bool ix_linear(const ix_pool *p, ix size, str *symbol, int64_t *coef, int64_t *rest);
 /// Splits e into coef * axis + rest when e is affine in that axis; false if it is not.
 bool ix_affine(ix_pool *p, ix e, int axis, ix *coef, ix *rest);
 

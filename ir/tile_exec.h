@@ -1,6 +1,7 @@
 // Inside of the tile interpreter: memories, lanes, and walks over tiles. Only ir/tile_exec*.c and
 // ir/tile_interp.c.
 #pragma once
+#include "ir/sizes.h"
 #include "ir/tile.h"
 
 /// Elements of a buffer in row-major order of its dimensions. A poisoned element is unspecified:
@@ -18,16 +19,11 @@ typedef struct tile_memory {
   bool kept;        // an output: must not receive unspecified values
 } tile_memory;
 
-typedef struct tile_symbol {
-  str name;
-  int64_t value;
-} tile_symbol;
-
 typedef struct tile_call {
   const kernel *k;
   arena *arena;
   tile_memory *const *args;
-  const tile_symbol *symbols;
+  const size_symbol *symbols;
   int nsymbols;
   const span *sites;
   const str *site_axes;

@@ -8,7 +8,7 @@ typedef struct runner {
   const program *p;
   arena *arena;  // of the whole run
   arena *step;   // of the current step
-  vec(tile_symbol) symbols;
+  size_system sizes;
   tile_memory *memories;  // by buffer
   int64_t *begin, *end;   // temps: bytes in the arena
   bool round_each;
@@ -29,39 +29,14 @@ static bool fail(runner *r, span at, const char *format, ...) {
 
 // ---- sizes
 
-static bool bound_value(void *ctx, str name, int64_t *v) {
-  const runner *r = ctx;
-  for (int i = 0; i < r->symbols.len; i++)
-    if (str_eq(r->symbols.data[i].name, name)) return *v = r->symbols.data[i].value, true;
-  return false;
-}
-
 static int64_t symbol_value(void *ctx, str name) {
-  int64_t v;
-  if (!bound_value(ctx, name, &v)) panic("the size %.*s has no value", STR_FMT(name));
-  return v;
+  const runner *r = ctx;
+  const size_symbol *symbol = size_system_find(&r->sizes, name);
+  if (!symbol || symbol->value < 0) panic("the size %.*s has no value", STR_FMT(name));
+  return symbol->value;
 }
 
 static int64_t size_of(runner *r, ix e) { return ix_eval(&r->p->ix, e, symbol_value, NULL, r); }
-
-/// Solves size = dimension where the size is linear in one symbol yet unknown; true when that
-/// became known. What does not fit is found when all equations are checked.
-static bool solve(runner *r, ix_pool *pool, ix size, int64_t dimension) {
-  const ix_node *n = ix_get(pool, ix_bind(pool, &r->p->ix, size, bound_value, r));
-  int64_t coef = 1, rest = 0, left;
-  if (n->kind == IX_SUM) {
-    if (n->nterms > 2 || n->terms[0].natoms != 1 || (n->nterms == 2 && n->terms[1].natoms))
-      return false;
-    coef = n->terms[0].coef;
-    if (n->nterms == 2) rest = n->terms[1].coef;
-    n = ix_get(pool, n->terms[0].atoms[0]);
-  }
-  if (n->kind != IX_SYM || __builtin_sub_overflow(dimension, rest, &left)) return false;
-  if (left % coef || left / coef < 0) return false;
-  tile_symbol solved = {n->name, left / coef};
-  vec_push(r->arena, &r->symbols, solved);
-  return true;
-}
 
 static bool check_shapes(runner *r, const interp_tensor *params) {
   for (int i = 0; i < r->p->nparams; i++) {
@@ -79,13 +54,13 @@ static bool check_shapes(runner *r, const interp_tensor *params) {
   return true;
 }
 
-static bool check_sizes(runner *r, ix_pool *pool, const interp_tensor *params) {
+static bool check_sizes(runner *r, const interp_tensor *params) {
   for (int i = 0; i < r->p->nparams; i++) {
     const buffer *b = &r->p->buffers.data[i];
     for (int d = 0; d < b->rank; d++) {
       int64_t expected = -1;
-      ix size = ix_bind(pool, &r->p->ix, b->dims[d], bound_value, r);
-      if (ix_is_const(pool, size, &expected) && expected == params[i].dims[d]) continue;
+      ix size = size_system_bind(&r->sizes, b->dims[d]);
+      if (ix_is_const(&r->sizes.pool, size, &expected) && expected == params[i].dims[d]) continue;
       strbuf form = sb_new(r->arena);
       ix_print(&r->p->ix, b->dims[d], NULL, NULL, &form);
       return fail(r, (span){0}, "axis %.*s of %.*s is %lld, which is no value of its size %s",
@@ -98,16 +73,13 @@ static bool check_sizes(runner *r, ix_pool *pool, const interp_tensor *params) {
 
 static bool bind_params(runner *r, const interp_tensor *params) {
   const program *p = r->p;
-  ix_pool pool;
-  ix_init(&pool, r->arena);
   if (!check_shapes(r, params)) return false;
-  for (bool progress = true; progress;) {
-    progress = false;
-    for (int i = 0; i < p->nparams; i++)
-      for (int d = 0; d < p->buffers.data[i].rank; d++)
-        progress |= solve(r, &pool, p->buffers.data[i].dims[d], params[i].dims[d]);
-  }
-  return check_sizes(r, &pool, params);
+  r->sizes = size_system_new(r->arena, &p->ix, p->symbols.data, p->symbols.len);
+  for (int i = 0; i < p->nparams; i++)
+    for (int d = 0; d < p->buffers.data[i].rank; d++)
+      size_system_add(&r->sizes, p->buffers.data[i].dims[d], params[i].dims[d], i);
+  size_system_solve(&r->sizes);
+  return check_sizes(r, params);
 }
 
 // ---- memories
@@ -180,8 +152,8 @@ static bool run_kernel(runner *r, const step *s) {
   tile_call call = {.k = k,
                     .arena = r->step,
                     .args = args,
-                    .symbols = r->symbols.data,
-                    .nsymbols = r->symbols.len,
+                    .symbols = r->sizes.symbols,
+                    .nsymbols = r->sizes.nsymbols,
                     .sites = s->sites,
                     .site_axes = s->site_axes,
                     .round_each = r->round_each};
