@@ -108,6 +108,8 @@ static tcf_status check_cache(tcf_session *s) {
 
 // ---- specialising
 
+#define MAX_FUNCTION_ELEMENTS ((int64_t)1 << 56)
+
 typedef struct known_sizes {
   const tcf_function *function;
   const int64_t *sizes;
@@ -127,30 +129,66 @@ static bool given_size(void *ctx, str name, int64_t *v) {
   return i >= 0 && (*v = k->sizes[i]) >= 0;
 }
 
-/// No axis inside of the function gets a negative size: a window may not fit.
-static bool axes_fit(const tcf_function *f, arena *a, const int64_t *sizes, str *why) {
+/// No axis inside of the function gets a negative size: a window may not fit. Sizes that are not
+/// known count as 1 in bound[], which is by axis.
+static bool axes_fit(const tcf_function *f, arena *a, const int64_t *sizes, int64_t *bound,
+                     str *why) {
   ix_pool pool;
   ix_init(&pool, a);
   known_sizes known = {f, sizes};
   const graph *g = f->graph;
-  for (int i = 0; g && i < g->axes.len; i++) {
-    int64_t size;
-    ix bound = ix_bind(&pool, &g->ix, g->axes.data[i].size, given_size, &known);
-    if (!ix_is_const(&pool, bound, &size) || size >= 0) continue;
+  for (int i = 0; i < g->axes.len; i++) {
+    ix size = ix_bind(&pool, &g->ix, g->axes.data[i].size, given_size, &known);
+    if (pool.overflow) {
+      *why = str_printf(a, "the size of the axis %.*s would not fit 64 bits",
+                        STR_FMT(g->axes.data[i].name));
+      return false;
+    }
+    if (!ix_is_const(&pool, size, &bound[i])) bound[i] = 1;
+    if (bound[i] >= 0) continue;
     strbuf form = sb_new(a);
     ix_print(&g->ix, g->axes.data[i].size, NULL, NULL, &form);
     *why = str_printf(a, "the axis %.*s would have the size %s = %lld",
-                      STR_FMT(g->axes.data[i].name), form.data, (long long)size);
+                      STR_FMT(g->axes.data[i].name), form.data, (long long)bound[i]);
     return false;
   }
   return true;
 }
 
+/// Adds the elements of a value, empty axes counted as 1: extents are computed from all of them.
+static bool add_elements(const node *n, const int64_t *bound, int64_t *total) {
+  int64_t elements = 1;
+  for (int k = 0; k < n->naxes; k++)
+    if (bound[n->axes[k]] && __builtin_mul_overflow(elements, bound[n->axes[k]], &elements))
+      return false;
+  return !__builtin_add_overflow(*total, elements, total) && *total <= MAX_FUNCTION_ELEMENTS;
+}
+
+/// All values of the function together have so few elements that no position or size in memory
+/// that is computed from them overflows, whichever of them are stored.
+static bool values_fit(const tcf_function *f, arena *a, const int64_t *bound, str *why) {
+  const graph *g = f->graph;
+  int64_t total = 0;
+  for (int i = 0; i < g->nodes.len; i++) {
+    if (add_elements(g->nodes.data[i], bound, &total)) continue;
+    *why = str_printf(a, "at these sizes its values have more than %lld elements together",
+                      (long long)MAX_FUNCTION_ELEMENTS);
+    return false;
+  }
+  return true;
+}
+
+static bool sizes_fit(const tcf_function *f, arena *a, const int64_t *sizes, str *why) {
+  if (!signature_keeps_facts(&f->sig, sizes, a, why)) return false;
+  if (!f->graph) return true;
+  int64_t *bound = arena_array(a, int64_t, f->graph->axes.len);
+  return axes_fit(f, a, sizes, bound, why) && values_fit(f, a, bound, why);
+}
+
 tcf_status function_check_sizes(const tcf_function *f, const int64_t *sizes) {
   arena scratch = {0};
   str why = STR("");
-  bool fits = signature_keeps_facts(&f->sig, sizes, &scratch, &why) &&
-              axes_fit(f, &scratch, sizes, &why);
+  bool fits = sizes_fit(f, &scratch, sizes, &why);
   tcf_status status = TCF_OK;
   if (!fits)
     status = session_fail(f->program->session, TCF_WRONG_USE, "%s: %.*s", f->name, STR_FMT(why));
@@ -172,7 +210,6 @@ tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, s
     return session_fail(s, TCF_WRONG_USE, "%s takes %d arguments, not %zu", f->name, f->sig.nparams,
                         nargs);
   int64_t *sizes = arena_array(a, int64_t, f->sig.nsymbols);
-  for (int k = 0; k < f->sig.nsymbols; k++) sizes[k] = -1;
   str why = STR("");
   if (!signature_bind(&f->sig, args, sizes, a, &why))
     return session_fail(s, TCF_WRONG_USE, "%.*s", STR_FMT(why));

@@ -18,6 +18,10 @@ constant *constant_int(scope *s, int64_t v) {
   return c;
 }
 
+bool constant_beyond_sizes(const constant *c) {
+  return c->known && !c->is_float && !is_size_value(c->as_int);
+}
+
 constant *constant_float(scope *s, double v) {
   constant *c = new_constant(s);
   *c = (constant){.is_float = true, .known = true, .as_float = v, .op = OP_const};

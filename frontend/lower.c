@@ -96,8 +96,10 @@ static bool sizes_are_possible(signature *g) {
     ix size = graph_axis_size(g->s->l->g, a->axis);
     ix_pool *p = &g->s->l->g->ix;
     int64_t v;
-    if (!ix_is_const(p, size, &v) || (v >= 0 && v <= (int64_t)1 << 40)) continue;
-    scope_error(g->s, DIAG_out_of_range, decl->at, "an axis cannot have size %lld", (long long)v);
+    if (!ix_is_const(p, size, &v) || (v >= 0 && v <= MAX_AXIS_SIZE)) continue;
+    scope_error(g->s, DIAG_out_of_range, decl->at,
+                "an axis cannot have size %lld; sizes are from 0 to %lld", (long long)v,
+                (long long)MAX_AXIS_SIZE);
     fine = false;
   }
   return fine;

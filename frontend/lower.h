@@ -58,6 +58,8 @@ typedef struct axis_name {
   span at;   // where the name was introduced
 } axis_name;
 
+#define MAX_AXIS_SIZE ((int64_t)1 << 40)  // of an axis whose size is in the program
+
 typedef struct axis_set {
   int axes[2 * MAX_AXES];
   int n;
@@ -164,6 +166,8 @@ void restore_facts(lowerer *l);
 
 // constant.c
 constant *constant_int(scope *s, int64_t v);
+/// A known integer that index arithmetic cannot take.
+bool constant_beyond_sizes(const constant *c);
 constant *constant_float(scope *s, double v);
 constant *constant_size(scope *s, ix size);
 /// The op on constants; null when it has no meaning on them (the caller makes nodes).

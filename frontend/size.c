@@ -39,23 +39,9 @@ void restore_facts(lowerer *l) {
     *ix_fact_of(&l->g->ix, l->facts.entries[i].key) = *(ix_fact *)l->facts.entries[i].value;
 }
 
-/// e = coef * symbol + offset; false when it is anything else.
+/// ix_linear() with numbers that can be negated.
 static bool linear_in_symbol(const ix_pool *p, ix e, str *symbol, int64_t *coef, int64_t *offset) {
-  const ix_node *n = ix_get(p, e);
-  *coef = 1;
-  *offset = 0;
-  if (n->kind == IX_SYM) return *symbol = n->name, true;
-  if (n->kind != IX_SUM || n->nterms > 2) return false;
-  if (n->nterms == 2) {
-    if (n->terms[1].natoms) return false;
-    *offset = n->terms[1].coef;
-  }
-  if (n->terms[0].natoms != 1) return false;
-  const ix_node *atom = ix_get(p, n->terms[0].atoms[0]);
-  if (atom->kind != IX_SYM) return false;
-  *symbol = atom->name;
-  *coef = n->terms[0].coef;
-  return *coef != 0 && *coef != INT64_MIN && *offset != INT64_MIN;
+  return ix_linear(p, e, symbol, coef, offset) && *coef != INT64_MIN && *offset != INT64_MIN;
 }
 
 static int64_t floor_div(int64_t a, int64_t b) {
@@ -105,6 +91,11 @@ bool assume_multiple(scope *s, ix a, ix by) {
 bool size_of_value(scope *s, value v, ix *out) {
   if (is_poison(v)) return false;
   if (v.kind == VALUE_CONST && v.c->size) return *out = v.c->size, true;
+  if (v.kind == VALUE_CONST && constant_beyond_sizes(v.c)) {
+    scope_error(s, DIAG_out_of_range, v.at, "%lld is too large for a size; they are below 2^53",
+                (long long)v.c->as_int);
+    return false;
+  }
   diag *d = scope_error(s, DIAG_not_a_size, v.at,
                         "this is not a size; sizes are made of integers and axes by + - * / %%");
   if (v.kind == VALUE_NODE)

@@ -10,6 +10,8 @@ enum { TENSOR_ALIGNMENT = 64 };
 
 /// 64-byte aligned, in huge pages when large. Null: exhausted, or more than the limit of 512 GiB.
 void *tensor_memory(size_t bytes);
+/// Says which, and returns false; what: "a tensor".
+bool tensor_memory_error(error *e, const char *what, int64_t bytes);
 
 /// Memory that grows and is kept between calls: the planned arena and the scratch of workers.
 typedef struct call_memory {

@@ -27,9 +27,15 @@ static tensor *tensor_shell(dtype t, int rank, const int64_t *dims, int64_t *byt
     error_set(e, ERROR_USAGE, "a tensor has at most %d axes, not %d", TENSOR_MAX_RANK, rank);
     return NULL;
   }
+  for (int k = 0; k < rank; k++)
+    if (dims[k] < 0) {
+      error_set(e, ERROR_USAGE, "axis %d of a tensor has the negative size %lld", k,
+                (long long)dims[k]);
+      return NULL;
+    }
   int64_t elements;
   if (!tensor_count(t, rank, dims, &elements, bytes)) {
-    error_set(e, ERROR_USAGE, "the sizes of a tensor are negative or their product is too large");
+    error_set(e, ERROR_USAGE, "a tensor of these sizes would have more than 2^61 bytes");
     return NULL;
   }
   tensor *x = calloc(1, sizeof *x);
@@ -55,7 +61,7 @@ tensor *tensor_new(dtype t, int rank, const int64_t *dims, error *e) {
   x->data = x->owned = tensor_memory((size_t)bytes);
   if (x->owned) return x;
   free(x);
-  error_set(e, ERROR_MEMORY, "out of memory for a tensor of %lld bytes", (long long)bytes);
+  tensor_memory_error(e, "a tensor", bytes);
   return NULL;
 }
 

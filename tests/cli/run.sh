@@ -157,7 +157,18 @@ expect 0 'vfmadd' opt cpus.tdsl --to=asm --target cpu:x86-64-v3
 expect 0 'cpu:znver4' list targets
 expect 2 'there is no target gpu' run add.tdsl --target gpu --dim N=1 --dim M=1
 expect 2 'number of threads' run add.tdsl --threads 0 --dim N=1 --dim M=1
-expect 3 'out of memory' run add.tdsl --dim N=1000000 --dim M=10000000
+expect 2 'a tensor of 40000000000000 bytes is beyond the limit of 512 GiB' run add.tdsl \
+  --dim N=1000000 --dim M=10000000
+expect 2 'more than 72057594037927936 elements together' run add.tdsl --dim N=4000000000 \
+  --dim M=4000000000
+echo 'fn f(x: f32[N], y: f32[M]) -> f32[Q] { return (x * y)[(N, M) -> Q] }' >merged.tdsl
+expect 2 'the size of the axis Q would not fit 64 bits' explain merged.tdsl --dim N=4000000000 \
+  --dim M=4000000000
+echo 'fn main(x: f32[N]) -> f32[N, M = 1099511627776] { return x + 0 * f32(index(M)) }' >vast.tdsl
+for command in 'run' 'run --target interp' 'opt --to=tile' explain; do
+  # shellcheck disable=SC2086
+  expect 2 'more than 72057594037927936 elements together' $command vast.tdsl --dim N=100000
+done
 expect 0 'out: f32[N = 2, M = 2] 3 3 3 3' run add.tdsl --dim N=2 --dim M=2 --in x=ones --in y=2
 expect 0 'out: f32[N = 2, M = 2] 0 1 2 3' run add.tdsl --dim N=2 --dim M=2 --in x=iota --in y=zeros
 for target in cpu interp interp-tile; do
