@@ -1,4 +1,6 @@
 // Options by table: --name value, --name=value, -x value; --help prints the table.
+#include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,13 @@ void strings_add(strings *s, const char *item) {
 void strings_free(strings *s) {
   free(s->items);
   *s = (strings){0};
+}
+
+bool parse_whole(const char *text, uint64_t most, uint64_t *out) {
+  char *end;
+  errno = 0;
+  *out = strtoull(text, &end, 10);
+  return isdigit((unsigned char)*text) && !*end && !errno && *out <= most;
 }
 
 // Levenshtein's distance, words of up to 63 bytes.

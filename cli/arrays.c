@@ -73,17 +73,14 @@ static bool parse_number(const char *text, double *out) {
 
 static bool parse_generated(const char *text, uint64_t seed, source *out) {
   int used = 0;
-  unsigned long long given;
   *out = (source){.seed = seed};
   if (!strcmp(text, "random")) return out->origin = FROM_RANDOM, true;
-  if (sscanf(text, "random:%llu%n", &given, &used) == 1 && !text[used])
-    return out->origin = FROM_RANDOM, out->seed = given, true;
+  if (!strncmp(text, "random:", 7) && parse_whole(text + 7, UINT64_MAX, &out->seed))
+    return out->origin = FROM_RANDOM, true;
   out->origin = FROM_UNIFORM;
-  if (sscanf(text, "uniform:%lf:%lf%n", &out->low, &out->high, &used) == 2 && !text[used])
+  if (sscanf(text, "uniform:%lf:%lf%n", &out->low, &out->high, &used) == 2 &&
+      (!text[used] || (text[used] == ':' && parse_whole(text + used + 1, UINT64_MAX, &out->seed))))
     return true;
-  if (sscanf(text, "uniform:%lf:%lf:%llu%n", &out->low, &out->high, &given, &used) == 3 &&
-      !text[used])
-    return out->seed = given, true;
   if (!strcmp(text, "iota")) return out->origin = FROM_IOTA, true;
   out->origin = FROM_NUMBER;
   if (!strcmp(text, "zeros")) return out->low = 0, true;
@@ -255,7 +252,12 @@ static int sizes_from_files(making *m) {
     const tcf_tensor *t = m->out->tensors[i];
     tcf_value_info info;
     tcf_function_param(m->function, i, &info);
-    if (!t || tcf_tensor_rank(t) != info.rank) continue;  // the call will say so
+    if (!t) continue;
+    if (tcf_tensor_rank(t) != info.rank) {
+      complain("--in %s: the array has %d axes, the parameter %d", info.name, tcf_tensor_rank(t),
+               info.rank);
+      return EXIT_USAGE;
+    }
     for (int k = 0; k < info.rank; k++) {
       bool symbol = false;
       for (size_t j = 0; j < tcf_function_symbols(m->function); j++)
@@ -397,9 +399,11 @@ static int parse_output(const tcf_function *f, const char *text, tcf_tensor *con
   tcf_value_info info;
   out->tensor = results[result];
   if (split_archive(path, &file, &out->name)) {
+    out->path = file;
+    if (out->name && !*out->name)
+      return complain("--out: the key is missing after '%s'", path), EXIT_USAGE;
     tcf_function_result(f, (size_t)result, &info);
     if (!out->name) out->name = info.name;
-    out->path = file;
     return EXIT_DONE;
   }
   size_t n = strlen(path);

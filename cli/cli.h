@@ -47,6 +47,8 @@ bool parse_options(const command *c, const option *options, int argc, char **arg
                    bool *help);
 void strings_add(strings *s, const char *item);
 void strings_free(strings *s);
+/// Digits and nothing else, up to `most`.
+bool parse_whole(const char *text, uint64_t most, uint64_t *out);
 /// The nearest of the names, or null when none is near.
 const char *nearest(const char *word, const char *const *names, int count);
 

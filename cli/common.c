@@ -67,10 +67,9 @@ static void show_trial(void *user, const tcf_trial *t) {
   fputc('\n', stderr);
 }
 
-static bool parse_count(const char *text, int *out) {
-  char *end;
-  long v = strtol(text, &end, 10);
-  if (*end || end == text || v < 1 || v > 4096) return false;
+static bool parse_threads(const char *text, int *out) {
+  uint64_t v;
+  if (!parse_whole(text, 4096, &v) || !v) return false;
   *out = (int)v;
   return true;
 }
@@ -95,7 +94,7 @@ static void unknown_target(const char *target) {
 int open_session(const common *c, const char *target, tcf_session **s) {
   tcf_options o = {.size = sizeof o};
   const char *threads = c->threads ? c->threads : getenv("TCF_THREADS");
-  if (threads && *threads && !parse_count(threads, &o.threads)) {
+  if (threads && *threads && !parse_threads(threads, &o.threads)) {
     complain("the number of threads is a whole number from 1 to 4096, not '%s'", threads);
     return EXIT_USAGE;
   }
@@ -122,10 +121,8 @@ bool parse_dims(const common *c, tcf_size **sizes, size_t *count) {
   *sizes = calloc((size_t)c->dims.count + 1, sizeof **sizes);
   for (int i = 0; *sizes && i < c->dims.count; i++) {
     const char *text = c->dims.items[i], *equals = strchr(text, '=');
-    char *end = NULL;
-    errno = 0;
-    long long v = equals ? strtoll(equals + 1, &end, 10) : 0;
-    if (!equals || equals == text || end == equals + 1 || *end || v < 0 || errno) {
+    uint64_t v;
+    if (!equals || equals == text || !parse_whole(equals + 1, INT64_MAX, &v)) {
       complain("--dim is NAME=SIZE with a whole number, not '%s'", text);
       free_dims(*sizes, *count);
       *sizes = NULL;
@@ -141,7 +138,7 @@ bool parse_dims(const common *c, tcf_size **sizes, size_t *count) {
       *count = 0;
       return false;
     }
-    (*sizes)[(*count)++] = (tcf_size){strndup(text, (size_t)(equals - text)), v};
+    (*sizes)[(*count)++] = (tcf_size){strndup(text, (size_t)(equals - text)), (int64_t)v};
   }
   return *sizes != NULL;
 }

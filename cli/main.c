@@ -63,28 +63,34 @@ static void print_usage(FILE *to) {
       to);
 }
 
-int main(int argc, char **argv) {
-  if (argc < 2) {
-    print_usage(stderr);
-    return EXIT_USAGE;
-  }
-  const char *name = argv[1];
-  if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
-    const command *c = argc > 2 ? find_command(argv[2]) : NULL;
-    if (c) return c->run(1, (char *[]){"--help", NULL});
-    print_usage(stdout);
-    return EXIT_DONE;
-  }
-  if (!strcmp(name, "--version")) {
-    printf("tcc-fuse %s\n", tcf_version());
-    return EXIT_DONE;
-  }
-  const command *c = find_command(name);
-  if (c) return c->run(argc - 2, argv + 2);
+static int unknown_command(const char *name) {
   const char *names[sizeof commands / sizeof *commands];
   for (int i = 0; i < command_count; i++) names[i] = commands[i]->name;
   const char *near = nearest(name, names, command_count);
   complain("there is no command %s%s%s%s", name, near ? "; did you mean " : "", near ? near : "",
            near ? "?" : "");
   return EXIT_USAGE;
+}
+
+static int help(const char *name) {
+  const command *c = name ? find_command(name) : NULL;
+  if (c) return c->run(1, (char *[]){"--help", NULL});
+  if (name) return unknown_command(name);
+  print_usage(stdout);
+  return EXIT_DONE;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) {
+    print_usage(stderr);
+    return EXIT_USAGE;
+  }
+  const char *name = argv[1];
+  if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) return help(argv[2]);
+  if (!strcmp(name, "--version")) {
+    printf("tcc-fuse %s\n", tcf_version());
+    return EXIT_DONE;
+  }
+  const command *c = find_command(name);
+  return c ? c->run(argc - 2, argv + 2) : unknown_command(name);
 }

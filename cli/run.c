@@ -38,8 +38,8 @@ static bool is_interp(const run_state *r) {
 static int prepare(run_state *r) {
   const run_options *o = r->options;
   char *end;
-  if (o->seed) r->seed = strtoull(o->seed, &end, 10);
-  if (o->seed && (*end || end == o->seed)) return complain("--seed is a whole number"), EXIT_USAGE;
+  if (o->seed && !parse_whole(o->seed, UINT64_MAX, &r->seed))
+    return complain("--seed is a whole number, not '%s'", o->seed), EXIT_USAGE;
   r->tolerance = -1;
   if (o->tolerance) r->tolerance = strtod(o->tolerance, &end);
   if (o->tolerance && (*end || end == o->tolerance || !(r->tolerance >= 0)))
@@ -131,10 +131,22 @@ static int check(run_state *r) {
 
 // ----
 
+static bool writes_standard_output(const strings *out) {
+  for (int i = 0; i < out->count; i++) {
+    const char *equals = strchr(out->items[i], '=');
+    if (!strcmp(equals ? equals + 1 : out->items[i], "-")) return true;
+  }
+  return false;
+}
+
 static int run(run_state *r) {
   const run_options *o = r->options;
   if (o->check && !strcmp(r->file, "-"))
     return complain("--check reads the program twice: it cannot be standard input"), EXIT_USAGE;
+  if ((o->check || o->bench) && writes_standard_output(&o->out))
+    return complain("%s prints on standard output: --out cannot write an array there",
+                    o->check ? "--check" : "--bench"),
+           EXIT_USAGE;
   int status = prepare(r);
   if (!status) status = call(r);
   if (!status && o->out.count) status = write_results(r->session, r->function, r->results, &o->out);

@@ -44,6 +44,7 @@ for command in run opt explain check fmt list build; do
 done
 expect 2 'did you mean explain?' explian x.tdsl
 expect 2 'there is no command frobnicate' frobnicate
+expect 2 'there is no command frobnicate' help frobnicate
 expect 2 'run has no option --treads; did you mean --threads?' run --treads 2 add.tdsl
 expect 2 '--dim needs a value' run add.tdsl --dim
 expect 2 '--check takes no value' run add.tdsl --check=yes
@@ -121,6 +122,9 @@ expect 1 'wrong.tdsl:2:14: error[E0' check wrong.tdsl
 expect 1 '"line": 2' check wrong.tdsl --format=json
 expect 1 'wrong.tdsl:2:14' check add.tdsl wrong.tdsl
 expect 3 'none.tdsl: No such file' check none.tdsl
+{ printf 'fn f(x: f32) -> f32 { '; printf 'fuse {%.0s' {1..400}; } >deep.tdsl
+holds 'blocks that are nested too deep are one error' \
+  test "$("$tool" check deep.tdsl 2>&1 | grep -c E0202)" = 1
 expect 3 'directory' check .
 expect 1 'wrong.tdsl:2:14' run wrong.tdsl
 expect 2 'which function? Name one with -e: softmax, pick' run several.tdsl --dim N=2
@@ -148,6 +152,9 @@ expect 2 'has no size symbol K' run add.tdsl --dim N=3 --dim M=4 --dim K=2
 expect 2 '--dim is NAME=SIZE' run add.tdsl --dim N
 expect 2 '--dim is NAME=SIZE' run add.tdsl --dim N=-3
 expect 2 '--dim is NAME=SIZE' run add.tdsl --dim N=99999999999999999999
+expect 2 '--dim is NAME=SIZE' run add.tdsl --dim 'N= 3'
+expect 2 "--seed is a whole number, not '-1'" run add.tdsl --seed -1
+expect 2 "--seed is a whole number, not '99999999999999999999'" run add.tdsl --seed 99999999999999999999
 expect 2 'add has no parameter z' run add.tdsl --in z=ones
 expect 2 'there is no target cpu:foo; `tcc-fuse list targets`' run add.tdsl --target cpu:foo
 expect 2 'there is no target cpu:haswel; did you mean cpu:haswell?' opt add.tdsl --target cpu:haswel
@@ -206,8 +213,11 @@ expect 3 'junk.npz' run add.tdsl --in x=junk.npz:a --in y=zeros
 cp junk.npy junk.safetensors
 expect 3 'junk.safetensors: the header claims' run add.tdsl --in x=junk.safetensors:a --in y=zeros
 expect 2 'x has N = 9, but y has N = 4' run several.tdsl -e same --in x=a.npy --in y=b.safetensors:x
-expect 2 'argument ids must be i32, but is f32' run several.tdsl -e pick --in ids=a.npy \
-  --in table=a.npy
+expect 2 '--in ids: the array has 2 axes, the parameter 1' run several.tdsl -e pick --in ids=a.npy \
+  --dim V=2 --dim D=2
+echo 'fn main(x: i32[N, T]) -> i32[N, T] { return x + 1 }' >ints.tdsl
+expect 0 '' run ints.tdsl --dim N=2 --dim T=2 --out i32.npy
+expect 2 'argument z must be f32, but is i32' run several.tdsl -e softmax --in z=i32.npy
 "$tool" run add.tdsl --in x=a.npy --in y=zeros --out - >piped.npy
 holds 'an array goes through a pipe' cmp -s a.npy piped.npy
 "$tool" run add.tdsl --in x=- --in y=zeros --out again.npy <a.npy
@@ -369,7 +379,7 @@ expect 2 '--in-all is given twice' run add.tdsl --in-all s.npz --in-all s.npz
 expect 2 '--in gives x twice' run add.tdsl --in x=ones --in x=zeros --dim N=2 --dim M=2
 expect 2 'standard input can be used once' run add.tdsl --in x=- --in y=-
 expect 2 'the value is missing' run add.tdsl --in x= --dim N=2 --dim M=2
-for wrong in random:abc uniform:1 uniform:a:b; do
+for wrong in random:abc random:-1 uniform:1 uniform:a:b uniform:1:2:x; do
   expect 2 'write random, random:SEED' run add.tdsl --in x=$wrong --dim N=2 --dim M=2
 done
 expect 2 'the lower end is above the upper' run add.tdsl --in x=uniform:3:1 --dim N=2 --dim M=2
@@ -405,6 +415,10 @@ done
 
 # ---- where results go
 both=(run several.tdsl -e both --dim N=4)
+expect 2 'the key is missing' "${both[@]}" --out out0=q.npz:
+for option in --check --bench; do
+  expect 2 'prints on standard output' "${both[@]}" --out out0=- $option
+done
 expect 2 'two outputs go to q.npy' "${both[@]}" --out out0=q.npy --out out1=q.npy
 expect 2 'two outputs go to q.npz:a' "${both[@]}" --out out0=q.npz:a --out out1=q.npz:a
 expect 2 'two outputs go to -' "${both[@]}" --out out0=- --out out1=-
