@@ -20,6 +20,8 @@ enum {
 };
 
 static bool is_splittable(const node *n) {
+  for (int i = 0; i < n->nin; i++)
+    if (n->in[i]->naxes == MAX_AXES) return false;  // chunks need one more
   switch (n->op) {
     case OP_sum:
     case OP_prod:
