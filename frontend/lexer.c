@@ -55,12 +55,14 @@ static span span_at(const lexer *l, int begin, int end) {
 }
 
 static void add(lexer *l, token_kind kind, int begin) {
+  if (kind != TOK_BAD && l->at - begin > MAX_TOKEN_LENGTH) {
+    diag_error(l->diags, DIAG_token_too_long, span_at(l, begin, begin + 1),
+               "this token has %d bytes; the limit is %d", l->at - begin, MAX_TOKEN_LENGTH);
+    kind = TOK_BAD;  // of no use to the parser: one error
+  }
   token t = {kind, l->newlines, (uint32_t)begin, (uint32_t)l->at};
   vec_push(l->arena, &l->out->tokens, t);
   l->newlines = 0;
-  if (l->at - begin > MAX_TOKEN_LENGTH)
-    diag_error(l->diags, DIAG_token_too_long, span_at(l, begin, begin + 1),
-               "this token has %d bytes; the limit is %d", l->at - begin, MAX_TOKEN_LENGTH);
 }
 
 /// Length of the valid UTF-8 sequence at text[at], 0 when there is none.

@@ -136,11 +136,7 @@ static expr *parse_contract(parser *p, const token *t) {
              "`%.*s` is part of the language but not available yet, and it is a statement: it has "
              "no value", STR_FMT(token_text(&p->list, t)));
   p->failed = true;
-  int open = 0;
-  for (bool closed = false; !closed && !begins_declaration(peek_token(p)->kind); p->at++) {
-    open += at_token(p, TOK_LBRACE) - at_token(p, TOK_RBRACE);
-    closed = !open && at_token(p, TOK_RBRACE);
-  }
+  skip_block(p);
   return parse_poison(p);
 }
 

@@ -105,12 +105,21 @@ bool enter_nesting(parser *p) {
 
 // ---- recovery
 
-bool begins_declaration(token_kind k) {
+static bool begins_declaration(token_kind k) {
   return k == TOK_FN || k == TOK_EXTERN || k == TOK_IMPORT || k == TOK_EOF;
 }
 
 static bool begins_statement(token_kind k) {
   return k == TOK_LET || k == TOK_RETURN || k == TOK_FUSE || k == TOK_CHECKPOINT;
+}
+
+void skip_block(parser *p) {
+  int open = 0;
+  for (bool closed = false; !closed && !begins_declaration(peek_token(p)->kind); p->at++) {
+    open += at_token(p, TOK_LBRACE) - at_token(p, TOK_RBRACE);
+    closed = !open && at_token(p, TOK_RBRACE);
+  }
+  p->recovering = false;
 }
 
 static void skip_to_statement(parser *p) {
@@ -304,6 +313,7 @@ static stmt *parse_statement(parser *p) {
       s->kind = STMT_CHECKPOINT;
   }
   if (enter_nesting(p)) parse_block(p, &s->body, &end);
+  else skip_block(p);  // what is in it would be as deep
   p->depth--;
   return s;
 }

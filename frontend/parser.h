@@ -26,8 +26,8 @@ bool expect_name(parser *p, const char *what, str *name, span *at);
 /// Reports once until the parser is in step again; returns null while quiet.
 diag *syntax_error(parser *p, int code, span at, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/// One of the words at which the parser is in step again, whatever came before; or the end.
-bool begins_declaration(token_kind k);
+/// Skips all up to the end of the next block in braces, or to a declaration.
+void skip_block(parser *p);
 /// Enters a nested construct; false (and reported) beyond MAX_NESTING.
 bool enter_nesting(parser *p);
 
