@@ -180,6 +180,16 @@ static void add_bad(lexer *l, int begin) {
   add(l, TOK_BAD, begin);
 }
 
+/// What to write instead, for characters that other languages have.
+static const char *hint_for(unsigned char c) {
+  switch (c) {
+    case '@': return "; a product of tensors names the axes it sums over: dot(a, b, AXIS)";
+    case '?': return "; to choose between values write where(condition, a, b)";
+    case '.': return "; functions take values in parentheses: exp(x)";
+    default: return "";
+  }
+}
+
 /// Reports a run of characters that begin nothing, as one error; the parser skips what it leaves.
 static void lex_bad(lexer *l) {
   int begin = l->at;
@@ -200,9 +210,7 @@ static void lex_bad(lexer *l) {
     return add(l, TOK_BAD, begin);
   }
   diag *d = diag_error(l->diags, DIAG_bad_character, at, "`%.*s` means nothing here%s",
-                       l->at - begin, l->text.ptr + begin,
-                       c == '@' ? "; a product of tensors names the axes it sums over: "
-                                  "dot(a, b, AXIS)" : "");
+                       l->at - begin, l->text.ptr + begin, hint_for(c));
   const char *instead = c == '&' ? "&&" : c == '|' ? "||" : c == '^' ? "**" : NULL;
   if (instead) diag_add_fixit(l->diags, d, at, "%s", instead);
   add_bad(l, begin);

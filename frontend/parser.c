@@ -122,10 +122,13 @@ void skip_block(parser *p) {
   p->recovering = false;
 }
 
+/// A block on the way is part of what is not understood: its statements are not this block's.
 static void skip_to_statement(parser *p) {
   while (!begins_declaration(peek_token(p)->kind) && !begins_statement(peek_token(p)->kind) &&
-         !at_token(p, TOK_RBRACE))
-    p->at++;
+         !at_token(p, TOK_RBRACE)) {
+    if (at_token(p, TOK_LBRACE)) skip_block(p);
+    else p->at++;
+  }
   p->recovering = false;
 }
 
@@ -320,8 +323,11 @@ static stmt *parse_statement(parser *p) {
 
 static void parse_block(parser *p, block *out, span *end) {
   if (!p->recovering) expect_token(p, TOK_LBRACE, "this");
+  if (p->recovering) {
+    skip_to_body(p);
+    take_token(p, TOK_LBRACE);
+  }
   span open = previous_span(p);
-  if (p->recovering) skip_to_statement(p);
   while (!at_token(p, TOK_RBRACE) && !begins_declaration(peek_token(p)->kind)) {
     if (begins_statement(peek_token(p)->kind)) {
       stmt *s = parse_statement(p);
