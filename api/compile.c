@@ -58,6 +58,13 @@ static codegen_options code_options(const tcf_session *s, codegen_options wanted
   return wanted;
 }
 
+/// An object that this process loads.
+static codegen_options options_here(tcf_session *s) {
+  bool named = s->target == TARGET_CPU && s->cpu.len;
+  return (codegen_options){.kind = CODE_OBJECT,
+                           .features = named ? codegen_cpu_lacks_here(&s->arena) : STR("")};
+}
+
 tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p,
                            codegen_options wanted, code *out) {
   codegen_options options = code_options(s, wanted);
@@ -78,7 +85,7 @@ str session_identity(tcf_session *s) {
   if (s->identity.len || !s->cache_wanted) return s->identity;
   str build = build_identity(&s->arena);
   if (!build.len) return build;
-  codegen_options options = code_options(s, (codegen_options){.kind = CODE_OBJECT});
+  codegen_options options = code_options(s, options_here(s));
   bool cuda = s->target == TARGET_CUDA;
   str code = (cuda ? codegen_cuda_identity : codegen_cpu_identity)(&s->arena, &options);
   str runs = cuda ? figures_identity(s) : str_printf(&s->arena, "threads %d", s->threads);
@@ -321,7 +328,7 @@ static tcf_status compile(tcf_session *s, variant *v, arena *a, const cache_key 
   variant_describe(v, p);
   if (s->target == TARGET_INTERP_TILE) return v->tiles = p, TCF_OK;
   code object;
-  status = session_codegen(s, a, p, (codegen_options){.kind = CODE_OBJECT}, &object);
+  status = session_codegen(s, a, p, options_here(s), &object);
   if (status) return status;
   if (key) {
     strbuf text = sb_new(a);
@@ -329,6 +336,15 @@ static tcf_status compile(tcf_session *s, variant *v, arena *a, const cache_key 
     cache_store(session_cache(s), key, text.data, (size_t)text.len, object.data, object.size);
   }
   return load_object(s, v, object.data, object.size);
+}
+
+/// An instruction that the machine does not have would end the process.
+static tcf_status check_machine(tcf_session *s) {
+  str lacks;
+  if (s->target != TARGET_CPU || !s->cpu.len || codegen_cpu_runs_here(&s->arena, s->cpu, &lacks))
+    return TCF_OK;
+  return session_fail(s, TCF_UNAVAILABLE, "this machine cannot run code for cpu:%.*s: it lacks %.*s",
+                      STR_FMT(s->cpu), STR_FMT(lacks));
 }
 
 typedef struct build_args {
@@ -373,6 +389,7 @@ static tcf_status build(void *args_) {
   }
   const target_info *info;
   tcf_status status = session_target(s, &info);
+  if (!status) status = check_machine(s);
   if (!status) status = check_cache(s);
   if (status) return status;
   if (f->graph)

@@ -24,7 +24,7 @@ typedef struct code {
 
 typedef struct codegen_options {
   str cpu;       // LLVM CPU name; empty: the host
-  str features;  // "+avx512f,..."; empty: those of the CPU
+  str features;  // "+avx512f,-xop,..." on top of those of the CPU
   code_kind kind;
   bool fast_math;
   const library_spec *library;  // the object of a library; null: one of codegen/abi.h
@@ -38,6 +38,12 @@ bool codegen_cpu(arena *a, const program *p, const codegen_options *options, cod
 
 /// The host's, or a named CPU's, figures for the cost model; measured constants documented there.
 bool codegen_cpu_target(arena *a, str cpu, target_info *out, str *error);
+/// This machine has the vector extensions that code for the named CPU uses; false with those that it
+/// lacks.
+bool codegen_cpu_runs_here(arena *a, str cpu, str *lacks);
+/// "-xop,-fma4,...": the features that this machine does not have. With them, code for a named CPU
+/// that runs here keeps to instructions that both have.
+str codegen_cpu_lacks_here(arena *a);
 /// Row i of the CPUs known by name: "cpu:haswell" and what code for it uses; false behind the last.
 bool codegen_cpu_row(int i, const char **target, const char **summary);
 /// Text naming LLVM's version, CPU and features: part of every cache key.

@@ -149,6 +149,34 @@ static bool choose_cpu(arena *a, str cpu, str features, cpu_choice *out, str *er
   return true;
 }
 
+bool codegen_cpu_runs_here(arena *a, str cpu, str *lacks) {
+  static const struct { int has; const char *name; } extensions[] = {
+      {HAS_F16C, "F16C"}, {HAS_AVX2, "AVX2"}, {HAS_AVX512, "AVX-512"},
+      {HAS_BF16, "AVX512-BF16"}, {HAS_FP16, "AVX512-FP16"}};
+  cpu_choice host, named;
+  strbuf out = sb_new(a);
+  if (!choose_cpu(a, (str){0}, (str){0}, &host, lacks)) return false;
+  if (!choose_cpu(a, cpu, (str){0}, &named, lacks)) return false;
+  for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++)
+    if (extensions[i].has & named.has & ~host.has)
+      sb_printf(&out, "%s%s", out.len ? ", " : "", extensions[i].name);
+  *lacks = sb_str(&out);
+  return !out.len;
+}
+
+str codegen_cpu_lacks_here(arena *a) {
+  str host = owned(a, LLVMGetHostCPUFeatures());
+  strbuf out = sb_new(a);
+  for (int at = 0; at < host.len;) {
+    int end = at;
+    while (end < host.len && host.ptr[end] != ',') end++;
+    if (host.ptr[at] == '-')
+      sb_printf(&out, "%s%.*s", out.len ? "," : "", end - at, host.ptr + at);
+    at = end + 1;
+  }
+  return sb_str(&out);
+}
+
 // ---- target machines
 
 static void register_x86(void) {

@@ -162,6 +162,18 @@ expect 2 'there is no target interp-tiles; did you mean interp-tile?' run add.td
 expect 2 'there is no target cpu:' explain add.tdsl --target cpu:
 expect 0 'vfmadd' opt cpus.tdsl --to=asm --target cpu:x86-64-v3
 expect 0 'cpu:znver4' list targets
+# code for another CPU runs, or is refused: no instruction ends the process
+cat >narrow.tdsl <<'EOF'
+fn main(x: f16[N], y: bf16[N], z: i8[N]) -> (f16[N], bf16[N], i32) {
+  return (f16(f32(x) * 2 + 1), bf16(exp(f32(y))), dot(z, z, N))
+}
+EOF
+for target in cpu:{x86-64,x86-64-v4,silvermont,btver2,bdver4,znver5,alderlake,sapphirerapids}; do
+  "$tool" run narrow.tdsl --dim N=100 --target "$target" --no-cache >out.txt 2>err.txt
+  status=$?
+  holds "code for $target runs or is refused" \
+    eval "[ $status = 0 ] || { [ $status = 3 ] && grep -q 'cannot run code for $target: it lacks' err.txt; }"
+done
 expect 2 'there is no target gpu' run add.tdsl --target gpu --dim N=1 --dim M=1
 expect 2 'number of threads' run add.tdsl --threads 0 --dim N=1 --dim M=1
 expect 2 'a tensor of 40000000000000 bytes is beyond the limit of 512 GiB' run add.tdsl \
