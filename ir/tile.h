@@ -200,6 +200,8 @@ typedef struct grid_axis {
   int axis, extent;
 } grid_axis;
 
+enum { MOST_VEC_LANES = 64 };
+
 typedef struct kernel {
   arena *arena;
   str name;
@@ -209,7 +211,7 @@ typedef struct kernel {
   int nargs;
   vec(grid_axis) grid;  // outermost first; the same axis at most once
   int vec_axis;         // lanes run along it; -1 scalar code
-  int vec_lanes;
+  int vec_lanes;        // a power of two, at most MOST_VEC_LANES
   int threads;          // of a block, without producers; 0: not for a GPU
   vec(thread_layout) layouts;  // [0] is the kernel's
   int producer_warps;   // further warps that run the stage loops of loops with stages

@@ -520,8 +520,9 @@ static void verify_head(verifier *v) {
       bad(v, NULL, "two axes are called %s", axis_z(v, i));
   }
   if (k->vec_axis < -1 || k->vec_axis >= k->axes.len) bad(v, NULL, "unknown vector axis");
-  if (k->vec_lanes < 1 || (k->vec_lanes & (k->vec_lanes - 1)))
-    bad(v, NULL, "%d vector lanes", k->vec_lanes);
+  if (k->vec_lanes < 1 || k->vec_lanes > MOST_VEC_LANES || (k->vec_lanes & (k->vec_lanes - 1)))
+    bad(v, NULL, "%d vector lanes: they are a power of two up to %d", k->vec_lanes,
+        MOST_VEC_LANES);
   for (int i = 0; i < k->grid.len; i++) {
     grid_axis g = k->grid.data[i];
     if (!is_axis(v, g.axis) || g.extent < 1)

@@ -251,8 +251,7 @@ bool ix_fits_i32(kgen *g, ix e) {
 }
 
 static lval lane_numbers(kgen *g, LLVMTypeRef element) {
-  lval numbers[64];
-  check(g->lanes <= 64);
+  lval numbers[MOST_VEC_LANES];
   for (int i = 0; i < g->lanes; i++) numbers[i] = emit_int(element, i);
   return LLVMConstVector(numbers, (unsigned)g->lanes);
 }

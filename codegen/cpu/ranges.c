@@ -58,7 +58,7 @@ bool rows_alive(kgen *g, const shape *s, lval *ok) {
 /// lane < count - first, for a constant count.
 static lval constant_mask(kgen *g, int64_t count) {
   if (count >= g->lanes) return NULL;
-  lval bits[64];
+  lval bits[MOST_VEC_LANES];
   for (int l = 0; l < g->lanes; l++) bits[l] = emit_int(g->e->i1, l < count);
   return LLVMConstVector(bits, (unsigned)g->lanes);
 }
@@ -66,7 +66,7 @@ static lval constant_mask(kgen *g, int64_t count) {
 static lval asked_mask(kgen *g, range *r, int v) {
   if (r->masks[v]) return r->masks[v];
   LLVMBuilderRef b = level_builder(g, r->level);
-  lval numbers[64];
+  lval numbers[MOST_VEC_LANES];
   for (int l = 0; l < g->lanes; l++) numbers[l] = emit_int(g->e->i32, (int64_t)v * g->lanes + l);
   lval lane = LLVMConstVector(numbers, (unsigned)g->lanes);
   LLVMTypeRef type = LLVMTypeOf(lane);

@@ -262,6 +262,7 @@ static void axis_size(kernel *k) { k->axes.data[2].size = ix_axis(&k->ix, 0); }
 static void grid_twice(kernel *k) { k->grid.data[1].axis = 0; }
 static void grid_step(kernel *k) { k->grid.data[1].extent = 0; }
 static void vector_axis(kernel *k) { k->vec_axis = 5; }
+static void many_lanes(kernel *k) { k->vec_lanes = 128; }
 static void lanes(kernel *k) { k->vec_lanes = 3; }
 static void two_buffers(kernel *k) { k->bufs.data[1].name = k->bufs.data[0].name; }
 static void misplaced(kernel *k) { k->bufs.data[0].local = true; }
@@ -358,7 +359,8 @@ Test(tile_verify, broken_structures) {
       {grid_twice, "axis N is twice in the grid"},
       {grid_step, "grid axis 1 is malformed"},
       {vector_axis, "unknown vector axis"},
-      {lanes, "3 vector lanes"},
+      {lanes, "3 vector lanes: they are a power of two up to 64"},
+      {many_lanes, "128 vector lanes: they are a power of two up to 64"},
       {two_buffers, "two buffers are called x"},
       {misplaced, "x is not in its place"},
       {unmarked, "out is stored, but marked otherwise"},
