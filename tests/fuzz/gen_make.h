@@ -1,4 +1,4 @@
-// Shared by gen.c and the makers of statements in gen_make.c.
+// Shared by gen.c and the makers of statements in gen_map.c, gen_reduce.c, gen_view.c.
 #pragma once
 #include "tests/fuzz/gen.h"
 
@@ -31,5 +31,40 @@ bool finish_value(maker *m, gen_value *v);
 int new_axis(maker *m, int size, bool symbolic);
 bool unite_axes(const gen_value *a, const gen_value *b, gen_value *out);
 
-/// Adds one statement or a small group; false when the draw did not fit.
+/// A new value of the type over up to three operands (-1: none); its axes are still to be set.
+gen_value *start_value(maker *m, gen_type t, const char *text, int a, int b, int c);
+void copy_axes(gen_value *v, const gen_value *from);
+/// A value to go with a in one operation, or -1.
+int pick_partner(maker *m, int a, bool (*fits)(const gen_value *));
+/// v gets the axes of x but one; false when x does not have that one.
+bool without_axis(const gen_value *x, int axis, gen_value *v);
+
+// Makers: one statement or a small group each; false when the draw did not fit.
+// gen_map.c
+bool make_unary(maker *m);
+bool make_binary(maker *m);
+bool make_square(maker *m);
+bool make_integer(maker *m);
+bool make_compare(maker *m);
+bool make_logic(maker *m);
+bool make_where(maker *m);
+bool make_index_mask(maker *m);
+bool make_cast(maker *m);
+bool make_index(maker *m);
+// gen_reduce.c
+bool make_reduce(maker *m);
+bool make_bool_reduce(maker *m);
+bool make_arg(maker *m);
+bool make_softmax(maker *m);
+bool make_norm(maker *m);
+bool make_dot(maker *m);
+bool make_cumsum(maker *m);
+// gen_view.c
+bool make_view(maker *m);
+bool make_gather(maker *m);
+bool make_pad(maker *m);
+bool make_concat(maker *m);
+bool make_reorder(maker *m);
+
+/// One of them by chance.
 bool make_statement(maker *m);

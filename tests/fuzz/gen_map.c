@@ -1,0 +1,222 @@
+// Statements of one element each: arithmetic, comparisons, casts, coordinates.
+//
+// Notation below: ea, ma are error and magnitude bounds of operand a; eps one rounding.
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/fuzz/gen_make.h"
+
+/// |f(x) - f(y)| <= slope |x - y|; where slope is 0 f jumps and needs an exact operand.
+typedef struct unary {
+  const char *text;
+  double slope;
+  double bound;  // of the result; 0: that of the operand plus one, negative: times -bound
+} unary;
+
+static const unary unaries[] = {
+    {"exp(min($0, 3.0))", 20.1, 20.1}, {"exp(-abs($0))", 1, 1},
+    {"tanh($0)", 1, 1},                {"sigmoid($0)", 1, 1},
+    {"erf($0)", 1.13, 1},              {"gelu($0)", 1.2, 0},
+    {"silu($0)", 1.2, 0},              {"relu($0)", 1, 0},
+    {"sqrt(abs($0) + 0.25)", 1, 0},    {"rsqrt($0 * $0 + 0.5)", 1.6, 1.42},
+    {"rsqrt(abs($0) + 0.1)", 15.9, 3.2}, {"log(abs($0) + 0.5)", 2, 0},
+    {"log1p(abs($0))", 1, 0},          {"expm1(min($0, 2.0))", 7.4, 6.4},
+    {"sin($0)", 1, 1},                 {"cos($0)", 1, 1},
+    {"1.0 / (abs($0) + 0.5)", 4, 2},   {"$0 * 0.25 + 1.0", 1, 0},
+    {"2.0 - $0", 1, -3},               {"clamp($0, -1.0, 2.0)", 1, 2},
+    {"-$0", 1, -1},                    {"abs($0)", 1, -1},
+    {"min($0, 0.5)", 1, 0},            {"max($0, -0.25)", 1, 0},
+    {"floor($0)", 0, 0},               {"ceil($0)", 0, 0},
+    {"round($0)", 0, 0},               {"sign($0)", 0, 1},
+};
+
+bool make_unary(maker *m) {
+  const unary *u = &unaries[pick(m, (int)(sizeof unaries / sizeof *unaries))];
+  int a = pick_where(m, u->slope == 0 ? is_exact_float : is_arith_float);
+  if (a < 0) return false;
+  const gen_value *x = &m->p->values[a];
+  gen_value *v = start_value(m, x->type, u->text, a, -1, -1);
+  copy_axes(v, x);
+  v->magnitude = u->bound > 0 ? u->bound : u->bound < 0 ? -u->bound * (x->magnitude + 1)
+                                                        : x->magnitude + 1.5;
+  // 16 roundings cover the documented bounds of the functions (a few ulp) and of the arithmetic
+  // around them; sin and cos of the operand add nothing, their argument is exact in both.
+  v->error = u->slope == 0 ? 0
+                           : u->slope * x->error +
+                                 16 * type_eps(x->type) * (v->magnitude + u->slope * x->magnitude);
+  static const char *exact[] = {"-$0", "abs($0)", "min($0, 0.5)", "max($0, -0.25)", "relu($0)",
+                                "clamp($0, -1.0, 2.0)"};
+  for (int i = 0; i < 6; i++)
+    if (!strcmp(u->text, exact[i])) v->error = x->error;
+  return finish_value(m, v);
+}
+
+bool make_square(maker *m) {
+  int a = pick_where(m, is_arith_float);
+  if (a < 0 || m->p->values[a].magnitude > 80) return false;
+  const gen_value *x = &m->p->values[a];
+  gen_value *v = start_value(m, x->type, chance(m, 50) ? "$0 * $0" : "$0 ** 2", a, -1, -1);
+  copy_axes(v, x);
+  v->magnitude = x->magnitude * x->magnitude;
+  v->error = (2 * x->magnitude + x->error) * x->error + type_eps(x->type) * 4 * v->magnitude;
+  return finish_value(m, v);
+}
+
+int pick_partner(maker *m, int a, bool (*fits)(const gen_value *)) {
+  for (int tries = 0; tries < 16; tries++) {
+    int b = pick_value(m);
+    if (fits(&m->p->values[b]) && m->p->values[b].type == m->p->values[a].type) return b;
+  }
+  return -1;
+}
+
+bool make_binary(maker *m) {
+  static const char *texts[] = {"$0 + $1", "$0 - $1", "$0 * $1", "$0 / (abs($1) + 0.5)",
+                                "min($0, $1)", "max($0, $1)", "$0 + $1 * 0.5"};
+  int which = pick(m, 7), a = pick_where(m, is_arith_float);
+  int b = a < 0 ? -1 : pick_partner(m, a, is_arith_float);
+  if (b < 0) return false;
+  const gen_value *x = &m->p->values[a], *y = &m->p->values[b];
+  gen_value *v = start_value(m, x->type, texts[which], a, b, -1);
+  if (!unite_axes(x, y, v)) return false;
+  double eps = type_eps(x->type);
+  switch (which) {
+    case 2:
+      v->magnitude = x->magnitude * y->magnitude;
+      v->error = x->error * y->magnitude + y->error * x->magnitude + x->error * y->error +
+                 eps * 2 * v->magnitude;
+      break;
+    case 3:
+      v->magnitude = 2 * x->magnitude;
+      v->error = 2 * x->error + 4 * x->magnitude * y->error +
+                 eps * (8 * v->magnitude + 4 * x->magnitude * (y->magnitude + 1));
+      break;
+    case 4:
+    case 5:
+      v->magnitude = fmax(x->magnitude, y->magnitude);
+      v->error = fmax(x->error, y->error);
+      break;
+    default:
+      v->magnitude = x->magnitude + y->magnitude;
+      v->error = x->error + y->error + eps * 2 * v->magnitude;
+  }
+  return finish_value(m, v);
+}
+
+bool make_integer(maker *m) {
+  static const char *texts[] = {"$0 + $1", "$0 - $1", "$0 * $1", "$0 / $1", "$0 % $1",
+                                "min($0, $1)", "max($0, $1)", "$0 * 3 + 1", "$0 % 7", "$0 / 3"};
+  int which = pick(m, 10), a = pick_where(m, is_integer);
+  int b = a < 0 ? -1 : which >= 7 ? a : pick_partner(m, a, is_integer);
+  if (b < 0) return false;
+  const gen_value *x = &m->p->values[a], *y = &m->p->values[b];
+  gen_value *v = start_value(m, x->type, texts[which], a, b, -1);
+  if (!unite_axes(x, y, v)) return false;
+  if (which == 2) v->magnitude = x->magnitude * y->magnitude;
+  else if (which == 7) v->magnitude = x->magnitude * 3 + 1;
+  else v->magnitude = x->magnitude + y->magnitude + 1;
+  if (which == 8 && x->limit) v->limit = 7;
+  return finish_value(m, v);
+}
+
+bool make_compare(maker *m) {
+  static const char *texts[] = {"$0 < $1", "$0 <= $1", "$0 > $1", "$0 >= $1", "$0 == $1",
+                                "$0 != $1"};
+  bool (*fits)(const gen_value *) = chance(m, 50) ? is_exact_float : is_integer;
+  int a = pick_where(m, fits), b = a < 0 ? -1 : pick_partner(m, a, fits);
+  if (b < 0) return false;
+  gen_value *v = start_value(m, GEN_BOOL, texts[pick(m, 6)], a, b, -1);
+  if (!unite_axes(&m->p->values[a], &m->p->values[b], v)) return false;
+  v->magnitude = 1;
+  return finish_value(m, v);
+}
+
+bool make_logic(maker *m) {
+  static const char *texts[] = {"$0 && $1", "$0 || !$1", "!$0 && $1"};
+  int a = pick_where(m, is_bool), b = pick_where(m, is_bool);
+  if (a < 0 || b < 0) return false;
+  gen_value *v = start_value(m, GEN_BOOL, texts[pick(m, 3)], a, b, -1);
+  if (!unite_axes(&m->p->values[a], &m->p->values[b], v)) return false;
+  v->magnitude = 1;
+  return finish_value(m, v);
+}
+
+bool make_where(maker *m) {
+  int c = pick_where(m, is_bool), a = pick_where(m, chance(m, 80) ? is_arith_float : is_integer);
+  if (c < 0 || a < 0) return false;
+  int b = pick_partner(m, a, is_any);
+  if (b < 0) return false;
+  const gen_value *x = &m->p->values[a], *y = &m->p->values[b];
+  gen_value *v = start_value(m, x->type, "where($0, $1, $2)", c, a, b);
+  gen_value both;
+  if (!unite_axes(&m->p->values[c], x, &both) || !unite_axes(&both, y, v)) return false;
+  v->magnitude = fmax(x->magnitude, y->magnitude);
+  v->error = fmax(x->error, y->error);
+  return finish_value(m, v);
+}
+
+/// A mask made of coordinates, as in causal attention.
+bool make_index_mask(maker *m) {
+  int a = pick_where(m, is_arith_float);
+  if (a < 0 || m->p->values[a].rank == 0) return false;
+  const gen_value *x = &m->p->values[a];
+  const char *one = m->p->axes[x->axes[pick(m, x->rank)]].name;
+  const char *other = m->p->axes[x->axes[pick(m, x->rank)]].name;
+  static const char *tests[] = {"index(%s) <= index(%s)", "index(%s) + index(%s) < 20",
+                                "index(%s) > 2 * index(%s)", "index(%s) %% 3 != index(%s)"};
+  char condition[80], text[128];
+  // NOLINTNEXTLINE: the formats are those above
+  snprintf(condition, sizeof condition, tests[pick(m, 4)], one, other);
+  snprintf(text, sizeof text, "where(%s, $0, %s)", condition, chance(m, 50) ? "0" : "-3.5");
+  gen_value *v = start_value(m, x->type, text, a, -1, -1);
+  copy_axes(v, x);
+  v->magnitude = fmax(x->magnitude, 3.5);
+  v->error = x->error;
+  return finish_value(m, v);
+}
+
+bool make_cast(maker *m) {
+  int a = pick_where(m, is_any);
+  if (a < 0) return false;
+  const gen_value *x = &m->p->values[a];
+  static const gen_type all[] = {GEN_F32, GEN_F32, GEN_F32, GEN_F64, GEN_F16, GEN_BF16,
+                                 GEN_I32, GEN_I64, GEN_I8, GEN_U8, GEN_I16};
+  gen_type t = all[pick(m, 11)];
+  // Work goes on in f32: what is not yet a number to calculate with becomes one more often.
+  if (!gen_is_float(x->type) || x->type == GEN_F16 || x->type == GEN_BF16)
+    t = chance(m, 70) ? GEN_F32 : t;
+  if (t == x->type || (!gen_is_float(t) && x->error != 0)) return false;
+  char text[32];
+  snprintf(text, sizeof text, "%s($0)", gen_type_name(t));
+  gen_value *v = start_value(m, t, text, a, -1, -1);
+  copy_axes(v, x);
+  v->magnitude = x->magnitude;
+  v->error = x->error;
+  double width = t == GEN_F64 ? 0x1p53 : t == GEN_F32 ? 0x1p24 : t == GEN_F16 ? 0x1p11 : 0x1p8;
+  if (!gen_is_float(t)) {
+    v->limit = x->limit && x->limit <= 128 ? x->limit : 0;
+  } else if (x->error != 0 || x->magnitude >= width) {
+    // Values that differ a little may round to neighbours: one unit in the last place.
+    if (!(x->error == 0 && (t == GEN_F16 || t == GEN_BF16)))
+      v->error += 4 * x->magnitude / width;
+    else v->error = 0;
+  }
+  return finish_value(m, v);
+}
+
+bool make_index(maker *m) {
+  int a = pick_where(m, has_axes);
+  if (a < 0) return false;
+  const gen_value *x = &m->p->values[a];
+  int axis = x->axes[pick(m, x->rank)];
+  char text[64];
+  snprintf(text, sizeof text, "index(%s)", m->p->axes[axis].name);
+  // The operand only says that the axis is in scope; it is named so that shrinking keeps it.
+  gen_value *v = start_value(m, GEN_I32, text, a, -1, -1);
+  v->rank = 1;
+  v->axes[0] = axis;
+  v->magnitude = m->p->axes[axis].size;
+  v->limit = m->p->axes[axis].size;
+  return finish_value(m, v);
+}

@@ -1,0 +1,202 @@
+// Statements along axes: reductions, normalisations, products, running sums.
+//
+// Notation below: ea, ma are error and magnitude bounds of operand a; eps one rounding.
+#include <math.h>
+#include <stdio.h>
+
+#include "tests/fuzz/gen_make.h"
+
+bool without_axis(const gen_value *x, int axis, gen_value *v) {
+  v->rank = 0;
+  for (int i = 0; i < x->rank; i++)
+    if (x->axes[i] != axis) v->axes[v->rank++] = x->axes[i];
+  return v->rank < x->rank;
+}
+
+bool make_reduce(maker *m) {
+  static const char *names[] = {"sum", "mean", "max", "min", "logsumexp", "prod", "sum", "max"};
+  int which = pick(m, 8);
+  bool ints = chance(m, 20);
+  int a = pick_where(m, ints ? is_integer : is_arith_float);
+  if (a < 0 || m->p->values[a].rank == 0) return false;
+  if (ints && (which == 1 || which == 4)) return false;
+  const gen_value *x = &m->p->values[a];
+  int axis = x->axes[pick(m, x->rank)], second = x->axes[pick(m, x->rank)];
+  if (second != axis && !chance(m, 25)) second = axis;
+  double n = m->p->axes[axis].size;
+  if (second != axis) n *= m->p->axes[second].size;
+  if (n == 0 && !(which == 0 || which == 5 || which == 6)) return false;
+  if (which == 5 && !ints && (n > 6 || x->magnitude > 4)) return false;
+  char text[64];
+  if (second != axis)
+    snprintf(text, sizeof text, "%s($0, %s, %s)", names[which], m->p->axes[axis].name,
+             m->p->axes[second].name);
+  else snprintf(text, sizeof text, "%s($0, %s)", names[which], m->p->axes[axis].name);
+  gen_value *v = start_value(m, x->type, text, a, -1, -1);
+  without_axis(x, axis, v);
+  if (second != axis) {
+    gen_value once = *v;
+    without_axis(&once, second, v);
+  }
+  double eps = type_eps(x->type), ea = x->error, ma = x->magnitude;
+  switch (which) {
+    case 0: case 6: v->magnitude = n * ma, v->error = n * ea + n * eps * n * ma; break;
+    case 1: v->magnitude = ma, v->error = ea + (n + 2) * eps * ma; break;
+    case 2: case 3: case 7: v->magnitude = ma, v->error = ea; break;
+    case 4:
+      v->magnitude = ma + log(n + 1);
+      v->error = ea + (n + 16) * eps * (v->magnitude + 1);
+      break;
+    case 5:
+      v->magnitude = n == 0 ? 1 : pow(fmax(ma, 1), n);
+      v->error = n * pow(fmax(ma, 1) + ea, n - 1) * ea + n * eps * v->magnitude;
+      break;
+  }
+  if (ints) v->magnitude = which == 5 ? integer_limit(v->type) : (n + 1) * ma, v->error = 0;
+  return finish_value(m, v);
+}
+
+bool make_bool_reduce(maker *m) {
+  int a = pick_where(m, is_bool);
+  if (a < 0 || m->p->values[a].rank == 0) return false;
+  const gen_value *x = &m->p->values[a];
+  int axis = x->axes[pick(m, x->rank)];
+  char text[64];
+  snprintf(text, sizeof text, "%s($0, %s)", chance(m, 50) ? "any" : "all", m->p->axes[axis].name);
+  gen_value *v = start_value(m, GEN_BOOL, text, a, -1, -1);
+  without_axis(x, axis, v);
+  v->magnitude = 1;
+  return finish_value(m, v);
+}
+
+bool make_arg(maker *m) {
+  int a = pick_where(m, chance(m, 60) ? is_exact_float : is_integer);
+  if (a < 0 || m->p->values[a].rank == 0) return false;
+  const gen_value *x = &m->p->values[a];
+  int axis = x->axes[pick(m, x->rank)];
+  if (m->p->axes[axis].size == 0) return false;
+  char text[64];
+  snprintf(text, sizeof text, "%s($0, %s)", chance(m, 50) ? "argmax" : "argmin",
+           m->p->axes[axis].name);
+  gen_value *v = start_value(m, GEN_I32, text, a, -1, -1);
+  without_axis(x, axis, v);
+  v->limit = m->p->axes[axis].size;
+  v->magnitude = v->limit;
+  return finish_value(m, v);
+}
+
+bool make_softmax(maker *m) {
+  int a = pick_where(m, is_arith_float);
+  if (a < 0 || m->p->values[a].rank == 0 || m->p->values[a].magnitude > 1000) return false;
+  const gen_value *x = &m->p->values[a];
+  int axis = x->axes[pick(m, x->rank)], n = m->p->axes[axis].size;
+  if (n == 0) return false;
+  char text[128];
+  const char *name = m->p->axes[axis].name;
+  if (chance(m, 50)) snprintf(text, sizeof text, "softmax($0, %s)", name);
+  else
+    snprintf(text, sizeof text, "exp($0 - max($0, %s)) / sum(exp($0 - max($0, %s)), %s)", name,
+             name, name);
+  gen_value *v = start_value(m, x->type, text, a, -1, -1);
+  copy_axes(v, x);
+  v->magnitude = 1;
+  v->error = 4 * x->error + (2 * x->magnitude + n + 24) * 2 * type_eps(x->type);
+  return finish_value(m, v);
+}
+
+/// Statement by statement, so that shrinking can cut inside: mean, difference, variance, scale.
+bool make_norm(maker *m) {
+  int a = pick_where(m, is_arith_float);
+  if (a < 0 || m->p->values[a].rank == 0 || m->p->nvalues + 6 > GEN_VALUES) return false;
+  gen_value x = m->p->values[a];
+  if (x.magnitude > 20) return false;
+  int axis = x.axes[pick(m, x.rank)];
+  double n = m->p->axes[axis].size, eps = type_eps(x.type);
+  if (n == 0) return false;
+  char text[64];
+  int first = m->p->nvalues;
+  snprintf(text, sizeof text, "mean($0, %s)", m->p->axes[axis].name);
+  gen_value *v = start_value(m, x.type, text, a, -1, -1);
+  without_axis(&x, axis, v);
+  v->magnitude = x.magnitude, v->error = x.error + (n + 2) * eps * x.magnitude;
+  double e = x.error + v->error + 4 * eps * x.magnitude, d = 2 * x.magnitude;
+  if (!finish_value(m, v)) return false;
+  v = start_value(m, x.type, "$0 - $1", a, first, -1);
+  copy_axes(v, &x), v->magnitude = d, v->error = e;
+  if (!finish_value(m, v)) return false;
+  snprintf(text, sizeof text, "mean($0 * $0, %s)", m->p->axes[axis].name);
+  v = start_value(m, x.type, text, first + 1, -1, -1);
+  without_axis(&x, axis, v);
+  v->magnitude = d * d, v->error = 2 * d * e + e * e + (n + 4) * eps * d * d;
+  double variance_error = v->error;
+  if (!finish_value(m, v)) return false;
+  v = start_value(m, x.type, "$0 * rsqrt(abs($1) + 0.1)", first + 1, first + 2, -1);
+  copy_axes(v, &x);
+  v->magnitude = d * 3.2;
+  v->error = 3.2 * e + d * (15.9 * variance_error + 16 * eps * (3.2 + 15.9 * d * d));
+  return finish_value(m, v);
+}
+
+/// Two values of one type that share an axis: all shared ones in `shared`.
+static bool pick_contraction(maker *m, int *a, int *b, int *shared, int *nshared) {
+  for (int tries = 0; tries < 20; tries++) {
+    *a = pick_where(m, is_small_float);
+    *b = pick_where(m, is_small_float);
+    if (*a < 0 || *b < 0) continue;
+    const gen_value *x = &m->p->values[*a], *y = &m->p->values[*b];
+    if (x->type != y->type || (*a == *b && tries < 10)) continue;
+    *nshared = 0;
+    for (int i = 0; i < x->rank; i++)
+      if (value_has_axis(y, x->axes[i])) shared[(*nshared)++] = x->axes[i];
+    if (*nshared > 0) return true;
+  }
+  return false;
+}
+
+bool make_dot(maker *m) {
+  int shared[GEN_RANK], nshared = 0, a, b;
+  if (!pick_contraction(m, &a, &b, shared, &nshared)) return false;
+  const gen_value *x = &m->p->values[a], *y = &m->p->values[b];
+  int axis = shared[pick(m, nshared)], second = shared[pick(m, nshared)];
+  if (!chance(m, 20)) second = axis;
+  double n = m->p->axes[axis].size;
+  char text[64];
+  const char *name = m->p->axes[axis].name;
+  bool spelled = x->type == GEN_F32 && chance(m, 25);  // sum(a * b) is the same contraction
+  if (second != axis) {
+    n *= m->p->axes[second].size;
+    snprintf(text, sizeof text, "dot($0, $1, %s, %s)", name, m->p->axes[second].name);
+  } else {
+    snprintf(text, sizeof text, spelled ? "sum($0 * $1, %s)" : "dot($0, $1, %s)", name);
+  }
+  gen_type t = x->type == GEN_F64 ? GEN_F64 : GEN_F32;
+  gen_value *v = start_value(m, t, text, a, b, -1);
+  gen_value both;
+  if (!unite_axes(x, y, &both)) return false;
+  if (gen_elements(m->p, &both) > 40 * GEN_ELEMENTS) return false;
+  without_axis(&both, axis, v);
+  if (second != axis) {
+    gen_value once = *v;
+    without_axis(&once, second, v);
+  }
+  v->magnitude = n * x->magnitude * y->magnitude;
+  v->error = n * (x->error * y->magnitude + y->error * x->magnitude + x->error * y->error) +
+             (n + 2) * type_eps(t) * v->magnitude;
+  return finish_value(m, v);
+}
+
+bool make_cumsum(maker *m) {
+  int a = pick_where(m, chance(m, 70) ? is_arith_float : is_integer);
+  if (a < 0 || m->p->values[a].rank == 0) return false;
+  const gen_value *x = &m->p->values[a];
+  int axis = x->axes[pick(m, x->rank)];
+  double n = m->p->axes[axis].size;
+  char text[64];
+  snprintf(text, sizeof text, "cumsum($0, %s)", m->p->axes[axis].name);
+  gen_value *v = start_value(m, x->type, text, a, -1, -1);
+  copy_axes(v, x);
+  v->magnitude = n * x->magnitude;
+  if (gen_is_float(x->type))
+    v->error = n * x->error + n * type_eps(x->type) * n * x->magnitude;
+  return finish_value(m, v);
+}
