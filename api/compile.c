@@ -136,69 +136,80 @@ static bool given_size(void *ctx, str name, int64_t *v) {
   return i >= 0 && (*v = k->sizes[i]) >= 0;
 }
 
-/// No axis inside of the function gets a negative size: a window may not fit. Sizes that are not
-/// known count as 1 in bound[], which is by axis.
-static bool axes_fit(const tcf_function *f, arena *a, const int64_t *sizes, int64_t *bound,
-                     str *why) {
-  ix_pool pool;
-  ix_init(&pool, a);
-  known_sizes known = {f, sizes};
-  const graph *g = f->graph;
-  for (int i = 0; i < g->axes.len; i++) {
-    ix size = ix_bind(&pool, &g->ix, g->axes.data[i].size, given_size, &known);
-    if (pool.overflow) {
-      *why = str_printf(a, "the size of the axis %.*s would not fit 64 bits",
-                        STR_FMT(g->axes.data[i].name));
-      return false;
-    }
-    if (!ix_is_const(&pool, size, &bound[i])) bound[i] = 1;
-    if (bound[i] >= 0) continue;
-    strbuf form = sb_new(a);
-    ix_print(&g->ix, g->axes.data[i].size, NULL, NULL, &form);
-    *why = str_printf(a, "the axis %.*s would have the size %s = %lld",
-                      STR_FMT(g->axes.data[i].name), form.data, (long long)bound[i]);
+/// The check of the sizes that a call would give a function.
+typedef struct fitting {
+  known_sizes known;
+  const ix_pool *from;
+  ix_pool pool;  // sizes under `known`
+  arena *arena;
+  int64_t elements;  // of the values so far
+  str why;
+} fitting;
+
+/// No size is negative (a window may not fit) or beyond 64 bits. One that is not known counts as 1.
+static bool size_fits(fitting *t, str axis, ix size, int64_t *out) {
+  ix bound = ix_bind(&t->pool, t->from, size, given_size, &t->known);
+  if (t->pool.overflow) {
+    t->why = str_printf(t->arena, "the size of the axis %.*s would not fit 64 bits", STR_FMT(axis));
     return false;
   }
-  return true;
-}
-
-/// Adds the elements of a value, empty axes counted as 1: extents are computed from all of them.
-static bool add_elements(const node *n, const int64_t *bound, int64_t *total) {
-  int64_t elements = 1;
-  for (int k = 0; k < n->naxes; k++)
-    if (bound[n->axes[k]] && __builtin_mul_overflow(elements, bound[n->axes[k]], &elements))
-      return false;
-  return !__builtin_add_overflow(*total, elements, total) && *total <= MAX_FUNCTION_ELEMENTS;
+  if (!ix_is_const(&t->pool, bound, out)) *out = 1;
+  if (*out >= 0) return true;
+  strbuf form = sb_new(t->arena);
+  ix_print(t->from, size, NULL, NULL, &form);
+  t->why = str_printf(t->arena, "the axis %.*s would have the size %s = %lld", STR_FMT(axis),
+                      form.data, (long long)*out);
+  return false;
 }
 
 /// All values of the function together have so few elements that no position or size in memory
-/// that is computed from them overflows, whichever of them are stored.
-static bool values_fit(const tcf_function *f, arena *a, const int64_t *bound, str *why) {
-  const graph *g = f->graph;
-  int64_t total = 0;
-  for (int i = 0; i < g->nodes.len; i++) {
-    if (add_elements(g->nodes.data[i], bound, &total)) continue;
-    *why = str_printf(a, "at these sizes its values have more than %lld elements together",
+/// that is computed from them overflows, whichever of them are stored. Empty axes count as 1:
+/// strides are computed from all of them.
+static bool value_fits(fitting *t, const int64_t *dims, int rank) {
+  int64_t elements = 1;
+  bool fits = true;
+  for (int k = 0; k < rank; k++)
+    if (dims[k]) fits = fits && !__builtin_mul_overflow(elements, dims[k], &elements);
+  fits = fits && !__builtin_add_overflow(t->elements, elements, &t->elements);
+  if (fits && t->elements <= MAX_FUNCTION_ELEMENTS) return true;
+  t->why = str_printf(t->arena, "at these sizes its values have more than %lld elements together",
                       (long long)MAX_FUNCTION_ELEMENTS);
-    return false;
+  return false;
+}
+
+static bool graph_fits(fitting *t, const graph *g) {
+  int64_t *sizes = arena_array(t->arena, int64_t, g->axes.len);
+  for (int i = 0; i < g->axes.len; i++)
+    if (!size_fits(t, g->axes.data[i].name, g->axes.data[i].size, &sizes[i])) return false;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    int64_t dims[MAX_AXES];
+    for (int k = 0; k < n->naxes; k++) dims[k] = sizes[n->axes[k]];
+    if (!value_fits(t, dims, n->naxes)) return false;
   }
   return true;
 }
 
-static bool sizes_fit(const tcf_function *f, arena *a, const int64_t *sizes, str *why) {
-  if (!signature_keeps_facts(&f->sig, sizes, a, why)) return false;
-  if (!f->graph) return true;
-  int64_t *bound = arena_array(a, int64_t, f->graph->axes.len);
-  return axes_fit(f, a, sizes, bound, why) && values_fit(f, a, bound, why);
+static bool buffers_fit(fitting *t, const struct program *p) {
+  for (int i = 0; i < p->buffers.len; i++) {
+    const buffer *b = &p->buffers.data[i];
+    int64_t dims[MAX_AXES];
+    for (int k = 0; k < b->rank; k++)
+      if (!size_fits(t, b->axis_names[k], b->dims[k], &dims[k])) return false;
+    if (!value_fits(t, dims, b->rank)) return false;
+  }
+  return true;
 }
 
 tcf_status function_check_sizes(const tcf_function *f, const int64_t *sizes) {
   arena scratch = {0};
-  str why = STR("");
-  bool fits = sizes_fit(f, &scratch, sizes, &why);
+  fitting t = {.known = {f, sizes}, .from = f->sig.ix, .arena = &scratch, .why = STR("")};
+  ix_init(&t.pool, &scratch);
+  bool fits = signature_keeps_facts(&f->sig, sizes, &scratch, &t.why) &&
+              (f->graph ? graph_fits(&t, f->graph) : buffers_fit(&t, f->tile));
   tcf_status status = TCF_OK;
   if (!fits)
-    status = session_fail(f->program->session, TCF_WRONG_USE, "%s: %.*s", f->name, STR_FMT(why));
+    status = session_fail(f->program->session, TCF_WRONG_USE, "%s: %.*s", f->name, STR_FMT(t.why));
   arena_free(&scratch);
   return status;
 }

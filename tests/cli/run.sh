@@ -183,6 +183,8 @@ expect 2 'more than 72057594037927936 elements together' run add.tdsl --dim N=40
 echo 'fn f(x: f32[N], y: f32[M]) -> f32[Q] { return (x * y)[(N, M) -> Q] }' >merged.tdsl
 expect 2 'the size of the axis Q would not fit 64 bits' explain merged.tdsl --dim N=4000000000 \
   --dim M=4000000000
+"$tool" opt merged.tdsl --to=tile >merged.ir
+expect 2 'the size of the axis Q would not fit 64 bits' run merged.ir --dim N=4000000000 --dim M=4000000000
 echo 'fn main(x: f32[N]) -> f32[N, M = 1099511627776] { return x + 0 * f32(index(M)) }' >vast.tdsl
 for command in 'run' 'run --target interp' 'opt --to=tile' explain; do
   # shellcheck disable=SC2086
