@@ -97,6 +97,7 @@ typedef struct walk {
   vec(span) call_at;  // of the callees
 } walk;
 
+/// Its value is poison: the rest of the function is still checked.
 static void unknown_function(walk *w, const expr *e) {
   program *p = w->p;
   vec(str) names = {0};
@@ -114,7 +115,6 @@ static void unknown_function(walk *w, const expr *e) {
   if (local)
     diag_add_note(p->diags, d, local->at, "`%.*s` is a value; views of it take brackets: %.*s[...]",
                   STR_FMT(e->name), STR_FMT(e->name));
-  w->f->state = FUNC_FAILED;
 }
 
 static void walk_expr(walk *w, expr *e) {
@@ -226,11 +226,9 @@ static void walk_func(walk *w) {
   for (int i = 0; i < f->nresults; i++) walk_type(w, &f->results[i]);
   for (int i = 0; i < f->facts.len; i++) walk_expr(w, f->facts.data[i]);
   walk_block(w, &f->body);
-  if (!f->is_extern && !f->bad_syntax && !block_returns(&f->body)) {
+  if (!f->is_extern && !f->bad_syntax && !block_returns(&f->body))
     diag_error(w->p->diags, DIAG_missing_return, f->end_at, "`%.*s` ends without `return`",
                STR_FMT(f->name));
-    f->state = FUNC_FAILED;
-  }
   if (!f->prelude) note_unused(w);
 }
 
