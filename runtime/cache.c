@@ -154,10 +154,12 @@ static sweep_item *list_entries(DIR *dir, size_t *count, uint64_t *total) {
   struct stat st, now;
   bool clock = !fstat(dirfd(dir), &now);
   for (struct dirent *d; (d = readdir(dir));) {
+    bool temporary = !strncmp(d->d_name, FILE_TEMPORARY, sizeof FILE_TEMPORARY - 1);
     const char *end = strstr(d->d_name, suffix);
-    if (!end || strlen(d->d_name) >= sizeof items->name) continue;
+    bool entry = end && !end[sizeof suffix - 1] && strlen(d->d_name) < sizeof items->name;
+    if (!temporary && !entry) continue;
     if (fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) continue;
-    if (end[sizeof suffix - 1]) {
+    if (temporary) {
       if (clock && st.st_mtime + 3600 < now.st_mtime) unlinkat(dirfd(dir), d->d_name, 0);
       continue;
     }

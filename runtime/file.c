@@ -181,7 +181,9 @@ bool file_create(output_file *f, const char *path, error *e) {
   }
   f->target = file_target(path, e);
   if (!f->target) return false;
-  if (asprintf(&f->temporary, "%s.XXXXXX", f->target) < 0) f->temporary = NULL, errno = ENOMEM;
+  int folder = (int)(strrchr(f->target, '/') + 1 - f->target);
+  if (asprintf(&f->temporary, "%.*s" FILE_TEMPORARY "XXXXXX", folder, f->target) < 0)
+    f->temporary = NULL, errno = ENOMEM;
   f->fd = f->temporary ? mkostemp(f->temporary, O_CLOEXEC) : -1;
   // mkstemp makes private files; the result should be as if it had been opened plainly.
   if (f->fd >= 0 && !fchmod(f->fd, there ? st.st_mode & 07777 : 0666 & ~file_mask())) return true;

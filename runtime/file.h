@@ -32,6 +32,9 @@ char *file_read(const char *path, size_t limit, size_t *size, error *e);
 /// not there yet. Malloc'd; null with *e, when the folder does not exist for instance.
 char *file_target(const char *path, error *e);
 
+/// What the names of temporary files begin with.
+#define FILE_TEMPORARY ".tcc-fuse-"
+
 /// An output file: written under a temporary name beside the target, renamed by
 /// file_commit(). "-" is standard output. Without commit, file_abandon() leaves nothing.
 /// A symbolic link stays: the file it points at is replaced, or made. A file that is replaced gives

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "runtime/cache.h"
@@ -85,6 +86,36 @@ Test(runtime_cache, ignores_and_replaces_damaged_entries) {
   cr_assert(cache_load(c, &key, &entry));
   free(entry.block);
   free(whole);
+  cache_close(c);
+}
+
+static void make_file(const char *path, time_t age) {
+  FILE *f = fopen(path, "w");
+  cr_assert(f);
+  fclose(f);
+  struct timespec times[2] = {{.tv_sec = time(NULL) - age}, {.tv_sec = time(NULL) - age}};
+  utimensat(AT_FDCWD, path, times, 0);
+}
+
+Test(runtime_cache, removes_temporary_files_that_were_left) {
+  enum { STORES = 70 };  // some of them sweep
+  char old[300], fresh[300], other[300];
+  snprintf(old, sizeof old, "%s/%sabcdef", folder, FILE_TEMPORARY);
+  snprintf(fresh, sizeof fresh, "%s/%sghijkl", folder, FILE_TEMPORARY);
+  snprintf(other, sizeof other, "%s/notes", folder);
+  make_file(old, 7200);
+  make_file(fresh, 60);
+  make_file(other, 7200);
+  cache *c = cache_open(folder, 0);
+  for (int i = 0; i < STORES; i++) {
+    char name[16];
+    snprintf(name, sizeof name, "p%d", i);
+    cache_key key = key_of(name);
+    cr_assert(cache_store(c, &key, "", 0, "x", 1));
+  }
+  cr_expect(access(old, F_OK), "left two hours ago");
+  cr_expect(!access(fresh, F_OK), "somebody may be writing it");
+  cr_expect(!access(other, F_OK), "not ours");
   cache_close(c);
 }
 
