@@ -100,7 +100,8 @@ static int load(tcf_session *s, archives *opened, const char *text, const char *
     if (!status && !key) key = member_for(a, parameter);
     if (!status && !key && tcf_archive_count(a) == 1) key = tcf_archive_name(a, 0);
     if (!status && !key) {
-      complain("%s has several arrays and none named %s: write %s:KEY", path, parameter, path);
+      complain("%s has %zu arrays, none named %s: write %s:KEY", path, tcf_archive_count(a), parameter,
+               path);
       free(path);
       return EXIT_USAGE;
     }

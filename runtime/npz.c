@@ -114,7 +114,10 @@ static bool add_member(zip_t *zip, const char *name, const tensor *t, error *e) 
   free(header);
   free(file_name);
   free(data);
-  return ok || error_set(e, ERROR_MEMORY, "%s: out of memory or not a member name", name);
+  if (source && at < 0)
+    return error_set(e, ERROR_USAGE, "'%s' cannot be the name of an array: %s", name,
+                     zip_strerror(zip));
+  return ok || error_set(e, ERROR_MEMORY, "%s: out of memory", name);
 }
 
 static bool npz_write(output_file *f, const char *const *names, const tensor *const *tensors,

@@ -124,28 +124,38 @@ static void safetensors_close(archive *a) {
   if (a->fd >= 0) close(a->fd);
 }
 
-static json_t *header_of(const char *const *names, const tensor *const *tensors, int n) {
+static json_t *entry_of(const tensor *t, json_int_t at) {
+  json_t *shape = json_array();
+  for (int k = 0; k < t->rank; k++) json_array_append_new(shape, json_integer(t->dims[k]));
+  return json_pack("{s:s, s:o, s:[I, I]}", "dtype", type_names[t->type], "shape", shape,
+                   "data_offsets", at, at + (json_int_t)tensor_bytes(t));
+}
+
+/// The text of the header, malloc'd. Null with *e.
+static char *header_of(const char *path, const char *const *names, const tensor *const *tensors,
+                       int n, error *e) {
   json_t *root = json_object();
   json_int_t at = 0;
-  for (int i = 0; i < n; i++) {
-    json_t *shape = json_array();
-    for (int k = 0; k < tensors[i]->rank; k++)
-      json_array_append_new(shape, json_integer(tensors[i]->dims[k]));
-    json_int_t end = at + tensor_bytes(tensors[i]);
-    json_object_set_new(root, names[i],
-                        json_pack("{s:s, s:o, s:[I, I]}", "dtype", type_names[tensors[i]->type],
-                                  "shape", shape, "data_offsets", at, end));
-    at = end;
+  char *text = NULL;
+  const char *wrong = NULL;
+  for (int i = 0; !wrong && i < n; i++) {
+    if (!strcmp(names[i], "__metadata__")) wrong = "reserved";
+    else if (json_object_set_new(root, names[i], entry_of(tensors[i], at))) wrong = "not UTF-8";
+    if (wrong)
+      error_set(e, ERROR_USAGE, "%s: '%s' cannot be the name of an array: it is %s", path, names[i],
+                wrong);
+    at += tensor_bytes(tensors[i]);
   }
-  return root;
+  if (!wrong && !(text = json_dumps(root, JSON_COMPACT)))
+    error_set(e, ERROR_MEMORY, "%s: out of memory", path);
+  json_decref(root);
+  return text;
 }
 
 static bool safetensors_write(output_file *f, const char *const *names,
                               const tensor *const *tensors, int n, error *e) {
-  json_t *root = header_of(names, tensors, n);
-  char *text = json_dumps(root, JSON_COMPACT);
-  json_decref(root);
-  if (!text) return error_set(e, ERROR_MEMORY, "%s: out of memory, or a name not UTF-8", f->path);
+  char *text = header_of(f->path, names, tensors, n, e);
+  if (!text) return false;
   size_t length = strlen(text), padded = (length + 7) / 8 * 8;
   unsigned char head[8];
   for (int i = 0; i < 8; i++) head[i] = (unsigned char)((uint64_t)padded >> (8 * i));

@@ -430,6 +430,12 @@ done
 # ---- where results go
 both=(run several.tdsl -e both --dim N=4)
 expect 2 'the key is missing' "${both[@]}" --out out0=q.npz:
+expect 2 'cannot be the name of an array' "${both[@]}" --out out0="q.npz:"$'\xff'
+expect 2 'cannot be the name of an array: it is not UTF-8' "${both[@]}" \
+  --out out0="q.safetensors:"$'\xff'
+expect 2 'cannot be the name of an array: it is reserved' "${both[@]}" \
+  --out out0=q.safetensors:__metadata__
+holds 'and nothing is written' eval '! ls q.*'
 for option in --check --bench; do
   expect 2 'prints on standard output' "${both[@]}" --out out0=- $option
 done
