@@ -73,29 +73,37 @@ static tcf_status emit_text(const build_options *o, tcf_program *p, tcf_function
   return status;
 }
 
-static int write_code(const build_options *o, tcf_session *s, tcf_program *p, tcf_function *f,
-                      const tcf_size *dims, size_t ndims) {
-  char *data;
-  size_t size;
-  if (is_library(o)) return write_library(o, s, f, dims, ndims);
-  tcf_status status = o->kind == OUT_OBJECT  ? tcf_function_object(f, dims, ndims, &data, &size)
-                      : o->kind == OUT_CUBIN ? tcf_function_cubin(f, dims, ndims, &data, &size)
-                                             : emit_text(o, p, f, dims, ndims, &data, &size);
-  if (status) return report(s, status);
-  bool ok = write_text(o->out, data, size);
-  tcf_text_free(data);
-  return ok ? EXIT_DONE : EXIT_ENVIRONMENT;
+static tcf_status make_code(const build_options *o, tcf_program *p, tcf_function *f,
+                            const tcf_size *dims, size_t ndims, char **data, size_t *size) {
+  return o->kind == OUT_OBJECT  ? tcf_function_object(f, dims, ndims, data, size)
+         : o->kind == OUT_CUBIN ? tcf_function_cubin(f, dims, ndims, data, size)
+                                : emit_text(o, p, f, dims, ndims, data, size);
 }
 
-static int write_header(const build_options *o, tcf_session *s, tcf_function *f,
-                        const tcf_size *dims, size_t ndims) {
-  char *text;
-  tcf_status status =
-      (is_library(o) ? tcf_function_library_header : tcf_function_header)(f, dims, ndims, &text);
-  if (status) return report(s, status);
-  bool ok = write_text(o->header, text, strlen(text));
-  tcf_text_free(text);
-  return ok ? EXIT_DONE : EXIT_ENVIRONMENT;
+/// The code and the header appear together or not at all; a library is linked in its place before
+/// its header is written.
+static int write_files(const build_options *o, tcf_session *s, tcf_program *p, tcf_function *f,
+                       const tcf_size *dims, size_t ndims) {
+  tcf_output files[2];
+  size_t count = 0, size;
+  char *code = NULL, *header = NULL;
+  tcf_status status = TCF_OK;
+  if (o->header)
+    status = (is_library(o) ? tcf_function_library_header : tcf_function_header)(f, dims, ndims,
+                                                                                &header);
+  if (header)
+    files[count++] = (tcf_output){.path = o->header, .data = header, .size = strlen(header)};
+  int result = EXIT_DONE;
+  if (!status && is_library(o)) {
+    result = write_library(o, s, f, dims, ndims);
+  } else if (!status) {
+    status = make_code(o, p, f, dims, ndims, &code, &size);
+    if (!status) files[count++] = (tcf_output){.path = o->out, .data = code, .size = size};
+  }
+  if (!status && !result) status = tcf_save(s, files, count);
+  tcf_text_free(code);
+  tcf_text_free(header);
+  return status ? report(s, status) : result;
 }
 
 static int build(build_options *o, const char *file, tcf_session **s, const tcf_size *dims,
@@ -107,9 +115,7 @@ static int build(build_options *o, const char *file, tcf_session **s, const tcf_
   if (status) return report(*s, status);
   tcf_function *f = choose_function(p, o->common.function);
   if (!f || !dims_are_known(p, f, dims, ndims)) return EXIT_USAGE;
-  result = write_code(o, *s, p, f, dims, ndims);
-  if (!result && o->header) result = write_header(o, *s, f, dims, ndims);
-  return result;
+  return write_files(o, *s, p, f, dims, ndims);
 }
 
 int build_command(int argc, char **argv) {

@@ -98,8 +98,6 @@ void free_dims(tcf_size *sizes, size_t count);
 bool dims_are_known(tcf_program *p, const tcf_function *only, const tcf_size *sizes, size_t count);
 /// The function -e names, else the only one, else `main`. Null: said on stderr.
 tcf_function *choose_function(tcf_program *p, const char *name);
-/// Writes text to a path whole or not at all, "-": standard output. False: said.
-bool write_text(const char *path, const char *text, size_t size);
 /// All of a file or standard input, malloc'd. Null: said.
 char *read_text(const char *path, size_t *size);
 bool stderr_color(void);

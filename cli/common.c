@@ -1,12 +1,9 @@
 // Sessions, messages and text files, as every command needs them.
-#define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -209,51 +206,4 @@ char *read_text(const char *path, size_t *size) {
   if (f && f != stdin) fclose(f);
   *size = len;
   return text;
-}
-
-static bool write_all(int fd, const char *text, size_t size) {
-  while (size) {
-    ssize_t put = write(fd, text, size);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return false;
-    text += put;
-    size -= (size_t)put;
-  }
-  return true;
-}
-
-/// Replaces a regular file, or makes one; rewriting in place keeps its mode.
-static bool replace_file(const char *path, mode_t mode, const char *text, size_t size) {
-  char *temporary = NULL;
-  int fd = asprintf(&temporary, "%s.XXXXXX", path) < 0 ? -1 : mkostemp(temporary, O_CLOEXEC);
-  bool ok = fd >= 0 && write_all(fd, text, size) && !fchmod(fd, mode);
-  if (fd >= 0 && close(fd)) ok = false;
-  ok = ok && !rename(temporary, path);
-  int reason = errno;
-  if (!ok && fd >= 0) unlink(temporary);
-  free(temporary);
-  errno = reason;
-  return ok;
-}
-
-bool write_text(const char *path, const char *text, size_t size) {
-  if (!strcmp(path, "-")) {
-    if (fwrite(text, 1, size, stdout) == size && !fflush(stdout)) return true;
-    complain("standard output: %s", strerror(errno));
-    return false;
-  }
-  struct stat st;
-  bool there = !stat(path, &st), ok;
-  if (there ? !S_ISREG(st.st_mode) : !lstat(path, &st)) {
-    // Devices, FIFOs and links to nothing yet are written, not replaced.
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    ok = fd >= 0 && write_all(fd, text, size);
-    if (fd >= 0 && close(fd)) ok = false;
-  } else {
-    char *target = there ? realpath(path, NULL) : NULL;
-    ok = replace_file(target ? target : path, there ? st.st_mode & 07777 : 0644, text, size);
-    free(target);
-  }
-  if (!ok) complain("%s: cannot be written: %s", path, strerror(errno));
-  return ok;
 }

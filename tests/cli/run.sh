@@ -52,6 +52,14 @@ expect 2 'run takes one file' run
 expect 2 'build writes OUT' build add.tdsl
 expect 2 'ends in .o, .a, .so, .s, .ll, .ptx or .cubin' build add.tdsl -o add.exe
 expect 0 '' build add.tdsl -o add.o --header add.h
+cp add.o kept.o
+for header in none/add.h .; do
+  expect 3 "$header: cannot be written" build add.tdsl --dim N=4 -o add.o --header $header
+  expect 3 "$header: cannot be written" build add.tdsl -o new.o --header $header
+done
+holds 'an object stays when its header cannot be written' cmp -s add.o kept.o
+holds 'and none is made' test ! -e new.o
+expect 2 'two outputs go to ./add.o' build add.tdsl -o add.o --header ./add.o
 holds 'the object has its entry' grep -q 'ELF' add.o
 cat >call.c <<'C'
 #include "add.h"
