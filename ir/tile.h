@@ -99,9 +99,13 @@ typedef enum tile_op {
 
 /// What multiplies. All units give sums of products in the accumulator's type; with a tensor core
 /// unit (GPUs) a and b are widening casts of loads from on-chip buffers, or loads of f32, which the
-/// unit rounds to tf32; acc is f32, and the layouts
-/// of its two axes are those of the unit's accumulator.
-typedef enum dot_unit { DOT_FMA, DOT_MMA, DOT_WGMMA } dot_unit;
+/// unit rounds to tf32; acc is f32, and the layouts of its two axes are those of the unit's
+/// accumulator. Pairs (CPUs): a and b are widening casts of bf16 values, acc is f32, and the last
+/// contracted axis has an even extent: its elements are multiplied and added two by two, in an
+/// order that is the CPU's.
+typedef enum dot_unit { DOT_FMA, DOT_MMA, DOT_WGMMA, DOT_PAIRS } dot_unit;
+/// "mma", "pairs", ...
+const char *dot_unit_name(dot_unit u);
 
 typedef enum tile_cond {
   COND_FIRST,  // the current range of `axis` is the first, in walking order, of the innermost
@@ -177,6 +181,10 @@ typedef struct tile_buf {
   // i ^ (r % 8). Panels are 128 bytes wide then.
   bool swizzle;
   int pad;  // row-major: elements by which each row of the last dimension is longer in memory
+  // CPUs: elements 2i and 2i + 1 along dimension pair_dim, which is neither the panel's nor the
+  // last, lie side by side: [.. dim / 2 ..][last][2]; the last pair is full in memory.
+  bool pairs;
+  int pair_dim;
 } tile_buf;
 
 /// One digit of a position along an axis; see Threads above.

@@ -225,6 +225,14 @@ static void read_check(parser *p, tstmt *s) {
   if (s->site >= p->k->nsites) p->k->nsites = s->site + 1;
 }
 
+static void read_pairs(parser *p, tile_buf *b) {
+  int along = read_axis(p);
+  b->pairs = true;
+  b->pair_dim = -1;
+  for (int d = 0; d < b->rank; d++)
+    if (b->local_axes[d] == along) b->pair_dim = d;
+}
+
 /// "local row : f32[T, D:64] panel D:16"
 static void read_local(parser *p, tstmt *s) {
   kernel *k = p->k;
@@ -257,6 +265,7 @@ static void read_local(parser *p, tstmt *s) {
       if (b.local_axes[d] == along) b.panel_dim = d;
     b.swizzle = text_accept_word(p->c, "swizzle");
   }
+  if (text_accept_word(p->c, "pairs")) read_pairs(p, &b);
   if (text_accept_word(p->c, "pad")) b.pad = (int)text_int(p->c, 1, MOST_EXTENT);
   s->buf = k->bufs.len;
   b.name = str_dup(k->arena, b.name);
@@ -363,10 +372,8 @@ static void read_if(parser *p, tstmt *s, const name_list *results) {
 
 static void read_operands(parser *p, tstmt *s) {
   tval_list in = {0};
-  if (s->kind == TILE_DOT)
-    s->unit = text_accept_word(p->c, "mma")     ? DOT_MMA
-              : text_accept_word(p->c, "wgmma") ? DOT_WGMMA
-                                                : DOT_FMA;
+  for (dot_unit u = DOT_MMA; s->kind == TILE_DOT && u <= DOT_PAIRS; u++)
+    if (text_accept_word(p->c, dot_unit_name(u))) s->unit = u;
   read_values(p, &in);
   set_inputs(p, s, &in);
   if (s->kind == TILE_REDUCE || s->kind == TILE_ARG_REDUCE || s->kind == TILE_DOT) read_over(p, s);

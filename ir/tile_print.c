@@ -184,6 +184,11 @@ static void put_local(printer *p, const tstmt *s) {
     sb_printf(p->out, ":%d", b->panel);
   }
   if (b->swizzle) sb_puts(p->out, " swizzle");
+  if (b->pairs) {
+    bool known = b->pair_dim >= 0 && b->pair_dim < b->rank;
+    sb_puts(p->out, " pairs ");
+    sb_put(p->out, known ? axis_text(k, b->local_axes[b->pair_dim]) : STR("?"));
+  }
   if (b->pad) sb_printf(p->out, " pad %d", b->pad);
 }
 
@@ -222,6 +227,12 @@ static void put_if(printer *p, const tstmt *s) {
   if (!s->other) return;
   sb_puts(p->out, " else ");
   put_region(p, s->other);
+}
+
+const char *dot_unit_name(dot_unit u) {
+  static const char *const names[] = {
+      [DOT_FMA] = "fma", [DOT_MMA] = "mma", [DOT_WGMMA] = "wgmma", [DOT_PAIRS] = "pairs"};
+  return names[u];
 }
 
 const char *tile_op_word(tile_op kind) {
@@ -286,8 +297,7 @@ static void put_operands(printer *p, const tstmt *s) {
     case TILE_ARG:
     case TILE_ARG_REDUCE:
     case TILE_DOT:
-      if (s->kind == TILE_DOT && s->unit != DOT_FMA)
-        sb_puts(out, s->unit == DOT_MMA ? " mma" : " wgmma");
+      if (s->kind == TILE_DOT && s->unit != DOT_FMA) sb_printf(out, " %s", dot_unit_name(s->unit));
       if (s->nin) sb_putc(out, ' ');
       put_values(p, s->in, s->nin);
       if (s->naxes) put_axes(p, s);

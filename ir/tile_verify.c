@@ -212,6 +212,11 @@ static void verify_local_dims(verifier *v, const tstmt *s, const tile_buf *b) {
   if (b->panel < 0) bad(v, s, "negative panel");
   if (b->panel && (b->panel_dim < 0 || b->panel_dim >= b->rank))
     bad(v, s, "the panel has no dimension");
+  if (!b->pairs) return;
+  if (b->pair_dim < 0 || b->pair_dim >= b->rank) bad(v, s, "the pairs have no dimension");
+  if (b->pair_dim == b->rank - 1 || (b->panel && b->pair_dim == b->panel_dim))
+    bad(v, s, "pairs run along another dimension than the last and the panel's");
+  if (b->swizzle || b->pad) bad(v, s, "pairs are not swizzled or padded");
 }
 
 static void verify_local(verifier *v, const tstmt *s) {

@@ -1,4 +1,4 @@
-// The rules about threads, layouts, staging and tensor cores. Walks a kernel that is sound
+// The rules about threads, layouts, staging, and units of dots. Walks a kernel that is sound
 // otherwise, with the open ranges and the layout in force.
 //
 // - Digits multiply to their extent; those of threads are powers of two below the thread count.
@@ -6,6 +6,7 @@
 //   then has its own elements, or all of them alike.
 // - A value is used only where its axes lie as they did where it was made.
 // - Operands of tensor cores come from on-chip buffers, their accumulators lie as the unit wants.
+// - Operands of pairs are widened bf16 values of an even depth; threads have no pairs.
 #include <stdarg.h>
 
 #include "ir/tile_verify.h"
@@ -84,6 +85,8 @@ static void verify_local(walker *w, const tile_buf *b) {
     bad(w, NULL, "%.*s is swizzled, but its panels are not 128 bytes wide", STR_FMT(b->name));
   if (b->pad && (b->panel || !w->k->threads))
     bad(w, NULL, "%.*s is padded: only rows without panels are, for threads", STR_FMT(b->name));
+  if (b->pairs && w->k->threads)
+    bad(w, NULL, "%.*s has pairs, which threads do not read", STR_FMT(b->name));
 }
 
 static void verify_head(walker *w) {
@@ -153,10 +156,16 @@ static void define(walker *w, const tstmt *s, tval *const *values, int n) {
   }
 }
 
+/// The value that v is a cast of; null when v is something else.
+static const tval *cast_from(const walker *w, const tval *v) {
+  const tstmt *cast = w->maker[v->id];
+  return cast && cast->kind == TILE_MAP && cast->op == OP_cast ? cast->in[0] : NULL;
+}
+
 /// The load of an on-chip buffer that the value is or widens; null when it is something else.
 static const tstmt *widened_load(const walker *w, const tval *v) {
-  const tstmt *load = w->maker[v->id];
-  if (load && load->kind == TILE_MAP && load->op == OP_cast) load = w->maker[load->in[0]->id];
+  const tval *narrow = cast_from(w, v);
+  const tstmt *load = w->maker[narrow ? narrow->id : v->id];
   if (!load || load->kind != TILE_LOAD || load->buf < w->k->nargs || load->guard || load->nin)
     return NULL;
   dtype t = load->out[0]->type;
@@ -205,6 +214,24 @@ static void verify_tensor_dot(walker *w, const tstmt *s) {
     if (ln->digits[i].stride) bad(w, s, "columns of a warpgroup are in its registers");
 }
 
+static void verify_pair_dot(walker *w, const tstmt *s) {
+  if (w->k->threads) return bad(w, s, "threads have no dots of pairs");
+  if (s->in[2]->type != DT_f32) bad(w, s, "pairs are summed in f32");
+  for (int i = 0; i < 2; i++) {
+    const tval *narrow = cast_from(w, s->in[i]);
+    if (!narrow || narrow->type != DT_bf16)
+      return bad(w, s, "operands of pairs are widened bf16 values");
+    int last = s->axes[s->naxes - 1], extent = tval_extent(narrow, last);
+    if (extent == 0 || extent % 2)
+      bad(w, s, "an operand of pairs has %d elements along %s", extent, axis_z(w, last));
+  }
+}
+
+static void verify_unit(walker *w, const tstmt *s) {
+  if (s->unit == DOT_PAIRS) verify_pair_dot(w, s);
+  else if (s->unit != DOT_FMA) verify_tensor_dot(w, s);
+}
+
 static void walk_region(walker *w, const tregion *r);
 
 static void walk_loop(walker *w, const tstmt *s) {
@@ -229,7 +256,7 @@ static void walk_region(walker *w, const tregion *r) {
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     verify_operands(w, s);
-    if (s->kind == TILE_DOT && s->unit != DOT_FMA) verify_tensor_dot(w, s);
+    if (s->kind == TILE_DOT) verify_unit(w, s);
     if (s->kind == TILE_LOOP) {
       walk_loop(w, s);
       continue;

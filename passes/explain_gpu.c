@@ -42,10 +42,9 @@ static int64_t grid_tiles(const kernel *k) {
 }
 
 static const char *dot_unit_of(const tregion *r) {
-  static const char *const names[] = {"fma", "mma", "wgmma"};
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    if (s->kind == TILE_DOT) return names[s->unit];
+    if (s->kind == TILE_DOT) return dot_unit_name(s->unit);
     const char *below = s->body ? dot_unit_of(s->body) : NULL;
     if (below) return below;
   }

@@ -103,6 +103,21 @@ Test(tile_threads, every_rule_fires) {
               " %fa = const 1.0 : f32[N:16, E:16]\n %fb = const 1.0 : f32[E:16, D:8]\n" DOT("mma")),
        "operands of tensor cores are widened loads of on-chip buffers, alike in type"},
       {KERNEL("", "", "N:16, D:8", PANELS PRODUCT DOT("mma")), "a tensor core needs threads"},
+      {KERNEL("threads 32", ACC, "N:16, D:8", PANELS PRODUCT DOT("pairs")),
+       "threads have no dots of pairs"},
+      {KERNEL("threads 32", ACC, "N:16, D:8", " local s : bf16[N:16, D:8] pairs N"),
+       "s has pairs, which threads do not read"},
+      {KERNEL("", "", "N:16, D:8",
+              PANELS " %fa = const 1.0 : f32[N:16, E:16]\n %fb = const 1.0 : f32[E:16, D:8]\n" DOT(
+                  "pairs")),
+       "operands of pairs are widened bf16 values"},
+      {KERNEL(
+           "", "", "N:16, D:8",
+           " %c = const 0.0 : f32[N:16, D:8]\n %d = loop E:3 carry %s = %c {\n"
+           " local a : bf16[N:16, E:3]\n local b : bf16[E:3, D:8]\n"
+           " %pa = load a[N, E] : bf16[N:16, E:3]\n %fa = cast %pa : f32[N:16, E:3]\n"
+           " %pb = load b[E, D] : bf16[E:3, D:8]\n %fb = cast %pb : f32[E:3, D:8]\n" DOT("pairs")),
+       "an operand of pairs has 3 elements along E"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     expect_note(cases[i].text, cases[i].note);

@@ -137,7 +137,13 @@ CASES(local_buffers,
       {PROGRAM(" local l : f32[N]"), "N is open with extent 2, the dimension differs"},
       {PROGRAM(" local l : f32[E:4]"), "E is closed, but the dimension is not its size"},
       {PROGRAM(" local l : f32[E, E]"), "dimension 1 does not follow an axis of its own"},
-      {PROGRAM(" local l : f32[E] panel N:4"), "the panel has no dimension"})
+      {PROGRAM(" local l : f32[E] panel N:4"), "the panel has no dimension"},
+      {PROGRAM(" local l : f32[E, D:8] pairs N"), "the pairs have no dimension"},
+      {PROGRAM(" local l : f32[D:8, E] pairs E"),
+       "pairs run along another dimension than the last and the panel's"},
+      {PROGRAM(" local l : f32[E, D:8] panel E:4 pairs E"),
+       "pairs run along another dimension than the last and the panel's"},
+      {PROGRAM(" local l : f32[E, D:8] pairs E pad 2"), "pairs are not swizzled or padded"})
 
 CASES(combining,
       {PROGRAM(LOAD " %b = accum sub %a, %a : f32[N:2, D:8]"),
