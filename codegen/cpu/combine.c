@@ -299,6 +299,7 @@ void gen_dot(kgen *g, const tstmt *s) {
   shape sh = tile_shape(g, s->out[0]), inner = contracted_shape(g, s);
   lval *out = tile_define(g, s->out[0]), *acc = g->regs[s->in[2]->id];
   for (int i = 0; i < shape_regs(&sh); i++) out[i] = acc[i];
+  if (gen_dot_pairs(g, s, &inner, out)) return;
   for (int row = 0; inner.vecs && row < sh.rows; row++) {
     shape_enter(g, &sh, row);
     if (out[row] && !reg_dead(g, &sh, 0)) out[row] = dot_lanes(g, s, &inner, out[row]);

@@ -107,6 +107,11 @@ typedef struct kgen {
   local_place *locals;
   ix scratch_top;  // bytes in use by the locals declared so far
   ix_list peaks;   // every value of scratch_top, for the size function
+  // pairs.c, by value id
+  const tval **narrow;  // the bf16 value that this operand of a dot of pairs is a cast of
+  bool *unread;         // nothing else reads the cast
+  int *pair_axis;       // of a load that is only read as pairs along it; -1 otherwise
+  lval **pairs;         // registers of pairs, numbered like regs; null where there are none
   int tails;       // partial steps around the code being made
   bool nontemporal;
 } kgen;
@@ -128,6 +133,8 @@ int shape_regs(const shape *s);
 void shape_enter(kgen *g, const shape *s, int row);
 /// Fresh (null) registers for a value.
 lval *tile_define(kgen *g, const tval *t);
+/// Its number, and whether it is a vector, of the register of t at g->coord, vector v.
+int reg_number(const kgen *g, const tval *t, int v, bool *vector);
 /// The register of t at g->coord, vector v, null when dead; splat to a vector when asked to.
 lval tile_at(kgen *g, const tval *t, int v, bool vector);
 lval splat(kgen *g, lval scalar);
@@ -194,8 +201,15 @@ access access_of(kgen *g, const tstmt *s);
 ix placed(kgen *g, ix e, int along, int block, bool clamp);
 /// coef * lane + rest.
 bool lane_affine(kgen *g, ix e, ix *coef, ix *rest);
+/// The axes of a store: those its index uses, by the current ranges, and those of its value and
+/// indirect coordinates.
+shape store_shape(kgen *g, const tstmt *s, const access *a);
+/// The mask of vector v, or none when the invalid lanes may be touched.
+lval needed_mask(const access *a, int v, lval mask);
 lval from_memory(kgen *g, dtype t, lval x);
 lval to_memory(kgen *g, dtype t, lval x);
+/// Zeros outside the mask.
+lval load_masked(kgen *g, LLVMTypeRef type, lval pointer, lval mask, int alignment);
 lval load_vector(kgen *g, dtype t, lval pointer, lval mask);
 void store_vector(kgen *g, dtype t, lval x, lval pointer, lval mask);
 void gen_load(kgen *g, const tstmt *s);
@@ -205,6 +219,8 @@ void gen_prefetch(kgen *g, const tstmt *s);
 /// them in registers.
 bool gen_load_transposed(kgen *g, const tstmt *s, const access *a);
 bool gen_store_transposed(kgen *g, const tstmt *s, const access *a);
+/// The same for pairs along `axis`, which are 32-bit elements here.
+bool gen_load_pairs_transposed(kgen *g, const tstmt *s, const access *a, int axis);
 /// Runs the code that follows only where `ok`; close with guard_end. Null: always.
 LLVMBasicBlockRef guard_begin(kgen *g, lval ok);
 void guard_end(kgen *g, LLVMBasicBlockRef after);
@@ -218,6 +234,14 @@ void gen_dot(kgen *g, const tstmt *s);
 /// The i1 of an any/all condition.
 lval gen_condition(kgen *g, const tstmt *s);
 void gen_check(kgen *g, const tstmt *s);
+
+// ---- pairs.c: bf16 pairs
+/// Finds out which values are read as pairs.
+void pairs_open(kgen *g);
+/// True when the statement was done with pairs; of a dot, `out` holds the sums and is updated.
+bool gen_load_pairs(kgen *g, const tstmt *s, const access *a);
+bool gen_store_pairs(kgen *g, const tstmt *s, const access *a);
+bool gen_dot_pairs(kgen *g, const tstmt *s, const shape *inner, lval *out);
 
 // ---- local.c
 void gen_local(kgen *g, const tstmt *s);

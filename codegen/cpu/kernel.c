@@ -251,6 +251,7 @@ lval gen_kernel(emit *e, arena *a, const program *p, const kernel *k, ix_pool *s
   lval function = function_new(e, str_z(a, k->name), type, false);
   kgen g = kgen_open(e, a, p, k, function);
   g.scratch_top = ix_const(&g.ix, 0);
+  pairs_open(&g);
   load_arguments(&g);
   gen_tiles(&g);
   if (g.nontemporal) emit_intrinsic(e, "llvm.x86.sse.sfence", NULL, 0, NULL, 0);

@@ -2,6 +2,7 @@
 //
 //   row-major   [M][N rounded up to whole vectors]
 //   panel N:64  [N / 64][M][64]
+//   pairs M     [M / 2][N][2], with panels [N / 64][M / 2][64][2]
 //
 // Buffers of one region lie one after the other; a region gives its part back when it ends.
 #include "base/fault.h"
@@ -22,23 +23,26 @@ static bool rows_are_padded(const kgen *g, const tile_buf *b) {
   return !ix_is_const(&g->k->ix, b->dims[b->rank - 1], &size) || size >= g->lanes;
 }
 
-/// The size of a dimension in memory.
+/// The size of a dimension in memory, in steps of its stride.
 static ix dim_room(kgen *g, const tile_buf *b, int d) {
   ix size = b->dims[d];
+  if (b->pairs && d == b->pair_dim)
+    return ix_div(&g->ix, ix_add(&g->ix, size, ix_const(&g->ix, 1)), ix_const(&g->ix, 2));
   if (b->panel && d == b->panel_dim) return round_up(g, size, b->panel);
   return d == b->rank - 1 && rows_are_padded(g, b) ? round_up(g, size, g->lanes) : size;
 }
 
 /// Fills in the strides; gives the number of elements.
 static ix lay_out(kgen *g, const tile_buf *b, local_place *place) {
-  ix stride = ix_const(&g->ix, b->panel ? b->panel : 1);
+  int unit = b->pairs ? 2 : 1;
+  ix stride = ix_const(&g->ix, b->panel ? unit * b->panel : unit);
   for (int d = b->rank - 1; d >= 0; d--) {
     if (b->panel && d == b->panel_dim) continue;
     place->strides[d] = stride;
     stride = ix_mul(&g->ix, stride, dim_room(g, b, d));
   }
   if (!b->panel) return stride;
-  place->strides[b->panel_dim] = ix_const(&g->ix, 1);
+  place->strides[b->panel_dim] = ix_const(&g->ix, unit);
   place->panel_stride = stride;
   ix panels = ix_div(&g->ix, dim_room(g, b, b->panel_dim), ix_const(&g->ix, b->panel));
   return ix_mul(&g->ix, stride, panels);
@@ -75,6 +79,11 @@ ix local_offset(kgen *g, int buf, const ix *coords) {
       ix outer = ix_mul(&g->ix, ix_div(&g->ix, at, panel), place->panel_stride);
       offset = ix_add(&g->ix, offset, outer);
       at = ix_mod(&g->ix, at, panel);
+    }
+    if (b->pairs && d == b->pair_dim) {
+      ix two = ix_const(&g->ix, 2);
+      offset = ix_add(&g->ix, offset, ix_mod(&g->ix, at, two));
+      at = ix_div(&g->ix, at, two);
     }
     offset = ix_add(&g->ix, offset, ix_mul(&g->ix, at, place->strides[d]));
   }

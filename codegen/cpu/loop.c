@@ -214,7 +214,8 @@ static void tail_step(kgen *g, walk *w, lval full) {
   ix turn = root_new(g, full, s->extent, at, w->steps);
   range *r = range_open(g, s->axis, s->extent,
                         ix_add(&g->ix, w->base, ix_scale(&g->ix, turn, s->extent)));
-  r->valid = VALID_ASK;
+  r->valid = s->extent == 2 ? VALID_FIRST : VALID_ASK;  // part of two is one
+  r->count = 1;
   r->limit = LLVMBuildNSWSub(level_builder(g, at), w->end, full, "");
   r->multiple = common_divisor(w->multiple, s->extent);
   r->position = full;
@@ -302,6 +303,16 @@ static walk walk_of(kgen *g, const tstmt *s) {
   return w;
 }
 
+/// A dot in the region itself sums over the axis.
+static bool contracts(const tregion *r, int axis) {
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    for (int k = 0; s->kind == TILE_DOT && k < s->naxes; k++)
+      if (s->axes[k] == axis) return true;
+  }
+  return false;
+}
+
 void gen_loop(kgen *g, const tstmt *s) {
   walk w = walk_of(g, s);
   int outer_vec_axis = g->vec_axis;
@@ -312,7 +323,9 @@ void gen_loop(kgen *g, const tstmt *s) {
   bool exact = w.multiple % s->extent == 0;
   bool short_walk = w.known && w.total <= s->extent;
   bool only_cuts = !region_works_along(g->k, s->body, s->axis, s->extent);
-  bool long_body = one_version(g, s->body, s->axis) || (s->stage && g->tails);
+  // Of the innermost loop of a contraction a part is cheap, and a test in every step is not.
+  bool shared = one_version(g, s->body, s->axis) && !contracts(s->body, s->axis);
+  bool long_body = shared || (s->stage && g->tails);
   bool one = only_cuts || (!w.known && long_body);
   if (!exact && !short_walk && one && !s->reverse) walk_ranges(g, &w);
   else if (w.known) walk_known(g, &w);

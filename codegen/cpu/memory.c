@@ -37,18 +37,19 @@ static void align_argument(kgen *g, lval call, unsigned argument, int bytes) {
                            LLVMCreateEnumAttribute(g->e->context, kind, (uint64_t)bytes));
 }
 
+lval load_masked(kgen *g, LLVMTypeRef type, lval pointer, lval mask, int alignment) {
+  LLVMTypeRef types[] = {type, g->e->ptr};
+  lval args[] = {pointer, mask, LLVMConstNull(type)};
+  lval x = emit_intrinsic(g->e, "llvm.masked.load", types, 2, args, 3);
+  align_argument(g, x, 1, alignment);
+  return x;
+}
+
 lval load_vector(kgen *g, dtype t, lval pointer, lval mask) {
   LLVMTypeRef type = memory_type(g, t, g->lanes);
-  lval x;
-  if (mask) {
-    LLVMTypeRef types[] = {type, g->e->ptr};
-    lval args[] = {pointer, mask, LLVMConstNull(type)};
-    x = emit_intrinsic(g->e, "llvm.masked.load", types, 2, args, 3);
-    align_argument(g, x, 1, dtype_bytes(t));
-  } else {
-    x = LLVMBuildLoad2(g->e->builder, type, pointer, "");
-    LLVMSetAlignment(x, (unsigned)dtype_bytes(t));
-  }
+  if (mask) return from_memory(g, t, load_masked(g, type, pointer, mask, dtype_bytes(t)));
+  lval x = LLVMBuildLoad2(g->e->builder, type, pointer, "");
+  LLVMSetAlignment(x, (unsigned)dtype_bytes(t));
   return from_memory(g, t, x);
 }
 
@@ -138,8 +139,7 @@ bool lane_affine(kgen *g, ix e, ix *coef, ix *rest) {
          !ix_uses_axis(&g->ix, *coef, g->lane_axis);
 }
 
-/// The mask of vector v, or none when the invalid lanes may be touched.
-static lval needed_mask(const access *a, int v, lval mask) {
+lval needed_mask(const access *a, int v, lval mask) {
   bool some_valid = v == 0 || (mask && LLVMIsConstant(mask));
   bool free = a->room == ROOM_STEP || (a->room == ROOM_VECTOR && some_valid);
   return free ? NULL : mask;
@@ -361,7 +361,7 @@ void gen_load(kgen *g, const tstmt *s) {
   access a = access_of(g, s);
   shape sh = tile_shape(g, s->out[0]);
   lval *out = tile_define(g, s->out[0]);
-  if (gen_load_transposed(g, s, &a)) return;
+  if (gen_load_pairs(g, s, &a) || gen_load_transposed(g, s, &a)) return;
   int vecs = sh.vecs ? sh.vecs : 1;
   for (int row = 0; row < sh.rows; row++) {
     lval ok, mask = NULL;
@@ -423,9 +423,7 @@ static void store_reg(kgen *g, const tstmt *s, const access *a, lval x, int v, b
   }
 }
 
-/// The axes of a store: those its index uses, by the current ranges, and those of its value and
-/// indirect coordinates.
-static shape store_shape(kgen *g, const tstmt *s, const access *a) {
+shape store_shape(kgen *g, const tstmt *s, const access *a) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
   for (int axis = 0; axis < g->k->axes.len; axis++) {
     int extent = 0;
@@ -499,7 +497,7 @@ static int open_questions(kgen *g, const shape *sh, range **asked) {
 void gen_store(kgen *g, const tstmt *s) {
   LLVMBuilderRef b = g->e->builder;
   access a = access_of(g, s);
-  if (gen_store_transposed(g, s, &a)) return;
+  if (gen_store_pairs(g, s, &a) || gen_store_transposed(g, s, &a)) return;
   shape sh = store_shape(g, s, &a);
   range *asked[MAX_AXES + 1];
   int n = open_questions(g, &sh, asked);

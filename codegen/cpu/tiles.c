@@ -36,19 +36,26 @@ void shape_enter(kgen *g, const shape *s, int row) {
 
 lval *tile_define(kgen *g, const tval *t) {
   shape s = tile_shape(g, t);
+  g->pairs[t->id] = NULL;
   return g->regs[t->id] = arena_array(g->arena, lval, shape_regs(&s));
 }
 
 lval splat(kgen *g, lval scalar) { return emit_splat(g->e, scalar, g->lanes); }
 
-lval tile_at(kgen *g, const tval *t, int v, bool vector) {
+int reg_number(const kgen *g, const tval *t, int v, bool *vector) {
   int row = 0, vecs = 0;
   for (int a = 0; a < t->naxes; a++) {
     if (t->axes[a] == g->vec_axis) vecs = (t->extents[a] + g->lanes - 1) / g->lanes;
     else row = row * t->extents[a] + g->coord[t->axes[a]];
   }
-  lval reg = g->regs[t->id][vecs ? row * vecs + v : row];
-  return reg && vector && !vecs ? splat(g, reg) : reg;
+  *vector = vecs > 0;
+  return vecs ? row * vecs + v : row;
+}
+
+lval tile_at(kgen *g, const tval *t, int v, bool vector) {
+  bool has_lanes;
+  lval reg = g->regs[t->id][reg_number(g, t, v, &has_lanes)];
+  return reg && vector && !has_lanes ? splat(g, reg) : reg;
 }
 
 LLVMTypeRef reg_type(kgen *g, const tval *t) {
@@ -126,6 +133,7 @@ static lval map_reg(kgen *g, const tstmt *s, dtype operand, int v, bool vector) 
 void gen_map(kgen *g, const tstmt *s) {
   shape sh = tile_shape(g, s->out[0]);
   lval *out = tile_define(g, s->out[0]);
+  if (g->unread[s->out[0]->id]) return;
   dtype operand = s->in[s->op == OP_where ? 1 : 0]->type;
   int vecs = sh.vecs ? sh.vecs : 1;
   for (int row = 0; row < sh.rows; row++) {
