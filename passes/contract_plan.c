@@ -1,5 +1,7 @@
 // Decides how a contraction runs: which operand carries the lanes, register blocks by the cycles of
 // all their edges, blocks of K, packing, and grid tiles by predicted time.
+#include <math.h>
+
 #include "base/fault.h"
 #include "passes/lower_contract.h"
 
@@ -77,10 +79,12 @@ int64_t contract_size(const kbuild *b, int kernel_axis) {
   return size > 0 ? size : 1;
 }
 
-/// Cycles of one step of K for a block of mr rows and nv vectors: two fmas or loads a cycle, and
-/// at least the latency of an fma; a block has its own loop and edges.
-static double block_cycles(int mr, int nv) {
-  double latency = 4, fmas = mr * nv / 2.0, loads = (mr + nv) / 2.0;
+/// Cycles of one step of K (or pair of steps) for a block of mr rows and nv vectors: two fmas or
+/// loads a cycle, and at least the latency of an fma; a block has its own loop and edges.
+/// Interleaving the rows of b makes each vector two loads and a shuffle.
+static double block_cycles(int mr, int nv, bool interleave) {
+  int more = interleave ? nv : 0;
+  double latency = 4, fmas = (mr * nv + more) / 2.0, loads = (mr + nv + more) / 2.0;
   double cycles = fmas > loads ? fmas : loads;
   // Many rows read in place are as many streams that compete for the first-level cache.
   double streams = mr > 8 ? 1 + 0.012 * (mr - 8) : 1;
@@ -88,13 +92,14 @@ static double block_cycles(int mr, int nv) {
 }
 
 /// Cycles of one step of K over all of m rows and `vectors` vectors, edges included.
-static double sweep_cycles(int64_t m, int64_t vectors, int mr, int nv) {
+static double sweep_cycles(int64_t m, int64_t vectors, int mr, int nv, bool interleave) {
   double cycles = 0;
   int rows[] = {mr, (int)(m % mr)}, columns[] = {nv, (int)(vectors % nv)};
   int64_t row_times[] = {m / mr, m % mr > 0}, column_times[] = {vectors / nv, vectors % nv > 0};
   for (int i = 0; i < 2; i++)
     for (int k = 0; k < 2; k++)
-      cycles += block_cycles(rows[i], columns[k]) * (double)row_times[i] * (double)column_times[k];
+      cycles += block_cycles(rows[i], columns[k], interleave) * (double)row_times[i] *
+                (double)column_times[k];
   // Edges are code of their own, entered anew for every panel.
   return cycles +
          2 * (double)((row_times[1] > 0) * column_times[0] + (column_times[1] > 0) * row_times[0]);
@@ -113,7 +118,7 @@ static void choose_block(const kbuild *b, contract_plan *p) {
   for (int i = 0; i < count; i++) {
     int mr = list[i][0] < m ? list[i][0] : (int)m,
         nv = list[i][1] < vectors ? list[i][1] : (int)vectors;
-    double cycles = sweep_cycles(m, vectors, mr, nv);
+    double cycles = sweep_cycles(m, vectors, mr, nv, p->interleave_b);
     if (best > 0 && cycles >= best * 0.995) continue;
     best = cycles;
     p->mr = mr;
@@ -149,6 +154,10 @@ enum {
   LATE_PERCENT = 20,   // of a tile: what is waited for when a thread starts late or is interrupted
 };
 
+static double flops_per_second(const target_info *t, const contract_plan *p) {
+  return p->pairs && t->pair_flops_per_second > 0 ? t->pair_flops_per_second : t->flops_per_second;
+}
+
 /// Predicted seconds of the whole contraction with grid tiles of mt x nt.
 static double tiling_seconds(const kbuild *b, const contract_plan *p, int64_t mt, int64_t nt,
                              int64_t outer) {
@@ -156,21 +165,22 @@ static double tiling_seconds(const kbuild *b, const contract_plan *p, int64_t mt
   int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes),
           k = contract_product(b, p->kk, p->nkk);
   int64_t block = p->kc && p->kc < k ? p->kc : k, cores = t->cores > 0 ? t->cores : 1;
+  int bytes = dtype_bytes(p->type);
   double kd = (double)k, area = (double)(mt < m ? mt : m) * (double)(nt < n ? nt : n);
-  double seconds = 2 * area * kd / t->flops_per_second + 1e-9 * TILE_NS;
+  double seconds = 2 * area * kd / flops_per_second(t, p) + 1e-9 * TILE_NS;
   // Packing moves an element about as fast as the second-level cache gives it; transposing and
   // converting take longer.
   double pack_rate = t->l2_bytes_per_second / 4 / (p->transposes_b ? 4 : 2);
   if (p->pack_b) seconds += (double)nt * kd / pack_rate;
   if (p->stream_b) {
-    double reading = (double)nt * kd * 4 * (double)cores / t->bytes_per_second;
+    double reading = (double)nt * kd * bytes * (double)cores / t->bytes_per_second;
     if (reading > seconds) seconds = reading;
     seconds += kd * 1e-9 * STREAM_ROW_NS;
   }
   if (p->pack_a) seconds += (double)mt * kd / pack_rate;
-  else seconds += (double)mt * kd * 4 / t->l2_bytes_per_second;
+  else seconds += (double)mt * kd * bytes / t->l2_bytes_per_second;
   // The block of b stays in the second-level cache while rows pass by, or comes again each time.
-  if (p->pack_b && nt * block * 4 > t->l2_bytes / 2) seconds *= 1.15;
+  if (p->pack_b && nt * block * bytes > t->l2_bytes / 2) seconds *= 1.15;
   // Partial sums beside it.
   if (p->kc && !p->partial_in_output && mt * nt * 4 > t->l2_bytes / 4) seconds *= 1.15;
   int64_t tiles = outer * ((m + mt - 1) / mt) * ((n + nt - 1) / nt);
@@ -210,7 +220,7 @@ static void choose_tiles(const kbuild *b, contract_plan *p) {
 /// Small products of a batch share a grid tile, so that handing it out is worth while.
 static void choose_batch_tiles(const kbuild *b, contract_plan *p) {
   double flops = 2.0 * p->mt * p->nt * (double)contract_product(b, p->kk, p->nkk);
-  double seconds = flops / b->l->target->flops_per_second + 1e-9 * ENTRY_NS;
+  double seconds = flops / flops_per_second(b->l->target, p) + 1e-9 * ENTRY_NS;
   int64_t together = (int64_t)(2e-9 * FORK_NS / seconds);
   for (int i = p->nkbatch - 1; i >= 0; i--) {
     int64_t size = contract_size(b, p->kbatch[i]);
@@ -225,9 +235,16 @@ static bool steps_alias(const kbuild *b, const contract_plan *p, const access *i
   for (int i = 0; i < p->nk; i++) {
     int64_t step_elements;
     if (in_b->coef[p->k[i]] && ix_is_const(&b->k->ix, in_b->coef[p->k[i]], &step_elements) &&
-        step_elements * dtype_bytes(p->dot->type) % PAGE == 0)
+        step_elements * dtype_bytes(p->type) % PAGE == 0)
       return true;
   }
+  return false;
+}
+
+/// The lanes of b lie side by side in memory.
+static bool lanes_in_order(const kbuild *b, const contract_plan *p, const access *in_b) {
+  for (int i = 0; in_b && i < p->nn; i++)
+    if (b->kaxis[p->n[i]] == p->lanes && kb_unit_stride(in_b, b, p->n[i])) return true;
   return false;
 }
 
@@ -238,23 +255,22 @@ static void choose_blocking(const kbuild *b, contract_plan *p) {
   int64_t n = contract_size(b, p->lanes);
   int64_t k = contract_product(b, p->kk, p->nkk);
   const access *in_b = contract_access(b, bo);
-  int lane_graph = -1;
-  for (int i = 0; i < p->nn; i++)
-    if (b->kaxis[p->n[i]] == p->lanes && in_b && kb_unit_stride(in_b, b, p->n[i]))
-      lane_graph = p->n[i];
-  bool direct_b = contract_plain(b, bo, p->dot->type) && lane_graph >= 0;
-  bool big_b = n * k * 4 >= t->l2_bytes / 2;
-  p->stream_b = direct_b && m <= 32 && big_b;
+  bool in_order = lanes_in_order(b, p, in_b), direct_b = contract_plain(b, bo, p->type) && in_order;
+  bool big_b = n * k * dtype_bytes(p->type) >= t->l2_bytes / 2;
+  p->stream_b = direct_b && big_b && (p->pairs ? p->interleave_b : m <= 32);
   bool reused = !p->stream_b && m > 4 * p->mr;
-  p->pack_b = !direct_b || (reused && (big_b || steps_alias(b, p, in_b)));
-  p->transposes_b = p->pack_b && lane_graph < 0;
-  p->pack_a = !contract_plain(b, a, p->dot->type);
+  p->pack_b =
+      !direct_b || (p->pairs ? !p->interleave_b : reused && (big_b || steps_alias(b, p, in_b)));
+  p->transposes_b = p->pack_b && !in_order;
+  p->pack_a = !contract_plain(b, a, p->type) || (p->pairs && !contract_along_k(b, p, a));
   const group *g = b->group;
   p->partial_in_output = g->outputs.len == 1 && g->outputs.data[0]->type == p->dot->type &&
                          b->l->outputs_of[g->outputs.data[0]->id].len <= 1;
   int64_t inner = k / contract_size(b, p->nkk ? p->kk[0] : -1);
   p->kc = 0;
-  int64_t limit = p->stream_b ? 32 : 512;
+  // Measured: 2 kB of a column, and where b is streamed, what its columns leave of the few
+  // sets of the caches that they share. Rows of bf16 are half as far apart there.
+  int64_t limit = p->stream_b ? (p->pairs ? 96 : 32) : p->pairs ? 1024 : 512;
   if (k > limit * 2 || (p->stream_b && k > limit)) {
     p->kc = (int)(limit / (inner > 0 ? inner : 1));
     if (p->kc < 1) p->kc = 1;
@@ -319,6 +335,32 @@ static void choose_inner_tiles(const kbuild *b, contract_plan *p) {
   p->pack_b = false;
 }
 
+/// Dots of bf16 pairs, where the CPU has fast ones, both operands have the axis of the pairs, and
+/// an odd size of it does not waste what they gain.
+static void choose_unit(const kbuild *b, contract_plan *p) {
+  const target_info *t = b->l->target;
+  const node *x = p->dot->in[0], *y = p->dot->in[1];
+  p->type = p->dot->type;
+  if (p->dot->type != DT_f32 || x->type != DT_bf16 || y->type != DT_bf16) return;
+  if (p->lanes < 0 || !p->nkk) return;
+  int inner = p->kk[p->nkk - 1];
+  bool in_both = true;
+  for (int i = 0; i < p->nk; i++)
+    if (b->kaxis[p->k[i]] == inner)
+      in_both &= node_has_axis(x, p->k[i]) && node_has_axis(y, p->k[i]);
+  double size = (double)contract_size(b, inner), used = size / (2 * ceil(size / 2));
+  bool faster = used * t->pair_flops_per_second > t->flops_per_second;
+  if (!in_both || !schedule_option(b->l, "pairs", faster)) return;
+  p->pairs = true;
+  p->type = DT_bf16;
+  // Interleaving b for some blocks of rows costs what packing it costs.
+  enum { INTERLEAVE_ROWS = 24 };
+  const node *bo = p->dot->in[p->b];
+  p->interleave_b = contract_plain(b, bo, DT_bf16) &&
+                    lanes_in_order(b, p, contract_access(b, bo)) &&
+                    contract_product(b, p->km, p->nkm) <= INTERLEAVE_ROWS;
+}
+
 contract_form contract_choose(kbuild *b, contract_plan *p) {
   const node *dot = b->group->anchor;
   *p = (contract_plan){.a = 0, .b = 1, .a_buf = -1, .b_buf = -1, .c_buf = -1};
@@ -347,6 +389,7 @@ contract_form contract_choose(kbuild *b, contract_plan *p) {
     choose_batch_tiles(b, p);
     return CONTRACT_INNER;
   }
+  choose_unit(b, p);
   choose_block(b, p);
   choose_blocking(b, p);
   choose_tiles(b, p);

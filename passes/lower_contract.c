@@ -18,6 +18,29 @@
 
 #include "base/fault.h"
 #include "passes/lower_reduce.h"
+
+static tval *as_type(kbuild *b, tval *v, dtype t) {
+  return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
+}
+
+/// The axis along which packing moves vectors: where b is contiguous along K, square tiles let the
+/// backend transpose them in registers. -1: b along its lanes, a by element.
+static int vector_run(const kbuild *b, const contract_plan *p, int which) {
+  int inner_k = p->nkk ? p->kk[p->nkk - 1] : -1;
+  if (contract_along_k(b, p, p->dot->in[which]) && kb_kernel_size(b, inner_k) >= b->lanes)
+    return inner_k;
+  return -1;
+}
+
+/// How much of the axis packing takes at a time.
+static int pack_step(const kbuild *b, const contract_plan *p, bool is_b, int axis, int run) {
+  int inner_k = p->nkk ? p->kk[p->nkk - 1] : -1, pair = is_b && p->pairs ? 2 : 1;
+  if (is_b && axis == p->lanes) return run < 0 ? p->nr : b->lanes;
+  if (run < 0 || (axis != run && axis != inner_k)) return axis == inner_k ? pair : 1;
+  bool square = is_b || run != inner_k;
+  return b->lanes * (square ? pair : 2);
+}
+
 /// Copies operand `which` into a local buffer over the current ranges of its axes.
 static int pack(kbuild *b, const contract_plan *p, int which, const char *name) {
   const node *x = p->dot->in[which];
@@ -29,41 +52,34 @@ static int pack(kbuild *b, const contract_plan *p, int which, const char *name) 
   for (int i = 0; !is_b && i < p->nkm; i++) axes[naxes++] = p->km[i];
   for (int i = 0; i < p->nkk; i++) axes[naxes++] = p->kk[i];
   if (is_b && p->lanes >= 0) axes[naxes++] = p->lanes;
-  int buf = kb_local(b, name, p->dot->type, axes, naxes);
+  int buf = kb_local(b, name, p->type, axes, naxes);
   if (is_b && p->lanes >= 0) {
     b->k->bufs.data[buf].panel_dim = naxes - 1;
     b->k->bufs.data[buf].panel = p->nr;
+    b->k->bufs.data[buf].pairs = p->pairs;
+    b->k->bufs.data[buf].pair_dim = naxes - 2;
   }
-  // Where the operand is contiguous along K, square tiles let the backend transpose b in
-  // registers, and a is converted with its lanes along K.
-  int inner_k = p->nkk ? p->kk[p->nkk - 1] : -1;
-  bool along_k = contract_along_k(b, p, x) && kb_kernel_size(b, inner_k) >= b->lanes;
-  int opened = 0;
+  int run = vector_run(b, p, which), opened = 0;
   for (int i = 0; i < naxes; i++) {
     // b panel by panel: its lanes outermost.
     int loop_axis = !is_b || p->lanes < 0 ? axes[i] : i ? axes[i - 1] : p->lanes;
     if (b->extent[loop_axis] == 1) continue;
-    int by = is_b && loop_axis == p->lanes     ? (along_k ? b->lanes : p->nr)
-             : loop_axis == inner_k && along_k ? b->lanes * (is_b ? 1 : 2)
-                                               : 1;
+    int by = pack_step(b, p, is_b, loop_axis, run);
     tstmt *loop = kb_loop(b, loop_axis, by, NULL, 0);
     loop->stage = true;
-    loop->vec = !is_b && loop_axis == inner_k && along_k;
-    if (by == 1 && i + 1 == naxes) loop->unroll = 4;
+    loop->vec = !is_b && run >= 0 && loop_axis == run;
+    if (by <= 2 && i + 1 == naxes) loop->unroll = 4;
     opened++;
   }
-  tval *v = kb_value_here(b, x);
-  if (v->type != p->dot->type) v = kb_map(b, OP_cast, p->dot->type, v, NULL, NULL);
-  kb_store_local(b, buf, v);
+  kb_store_local(b, buf, as_type(b, kb_value_here(b, x), p->type));
   while (opened--) kb_end_loop(b, NULL, 0);
   return buf;
 }
 
 static tval *operand(kbuild *b, const contract_plan *p, int which) {
   int buf = which == p->b ? p->b_buf : p->a_buf;
-  if (buf >= 0) return kb_load_local(b, buf);
-  tval *v = kb_value_here(b, p->dot->in[which]);
-  return v->type == p->dot->type ? v : kb_map(b, OP_cast, p->dot->type, v, NULL, NULL);
+  tval *v = buf >= 0 ? kb_load_local(b, buf) : kb_value_here(b, p->dot->in[which]);
+  return as_type(b, v, p->dot->type);
 }
 
 tval *contract_zero(kbuild *b, const contract_plan *p) {
@@ -80,7 +96,7 @@ tval *contract_zero(kbuild *b, const contract_plan *p) {
 static tval *dot_step(kbuild *b, const contract_plan *p, tval *sum) {
   tval *in[] = {operand(b, p, p->a), operand(b, p, p->b), sum};
   tstmt *st = arena_new(b->l->a, tstmt);
-  *st = (tstmt){.kind = TILE_DOT, .nin = 3, .nout = 1};
+  *st = (tstmt){.kind = TILE_DOT, .nin = 3, .nout = 1, .unit = p->pairs ? DOT_PAIRS : DOT_FMA};
   st->in = arena_copy(b->l->a, in, sizeof in);
   st->axes = arena_copy(b->l->a, p->kk, sizeof(int) * (size_t)p->nkk);
   st->naxes = p->nkk;
@@ -95,21 +111,22 @@ static tval *dot_step(kbuild *b, const contract_plan *p, tval *sum) {
 /// from a large buffer, its next rows are fetched line by line meanwhile; where b is read once, its
 /// next columns.
 static tval *contract(kbuild *b, const contract_plan *p, tval *start) {
+  enum { LINE_BYTES = 64 };
   if (!p->nkk) {  // an outer product
     tval *x = operand(b, p, p->a), *y = operand(b, p, p->b);
     if (dtype_is_float(start->type)) return kb_map(b, OP_fma, start->type, x, y, start);
     return kb_map(b, OP_add, start->type, kb_map(b, OP_mul, start->type, x, y, NULL), start, NULL);
   }
-  enum { LINE = 16 };
-  int inner = p->kk[p->nkk - 1];
-  bool whole_lines = !p->kc || inner != p->kk[0] || p->kc % LINE == 0;
-  bool fetch = p->rows >= 0 && p->a_buf < 0 && whole_lines && kb_kernel_size(b, inner) >= 4 * LINE;
+  int inner = p->kk[p->nkk - 1], line = LINE_BYTES / dtype_bytes(p->type);
+  bool whole_lines = !p->kc || inner != p->kk[0] || p->kc % line == 0;
+  bool fetch = p->rows >= 0 && p->a_buf < 0 && whole_lines && kb_kernel_size(b, inner) >= 4 * line;
   int opened = 0;
   tval *sum = start;
   for (int i = 0; i < p->nkk + fetch; i++) {
-    bool by_line = fetch && i + 1 == p->nkk;
-    tstmt *loop = kb_loop(b, i < p->nkk ? p->kk[i] : inner, by_line ? LINE : 1, &sum, 1);
-    if (i + 1 == p->nkk + fetch) loop->unroll = 4;
+    bool last = i + 1 == p->nkk + fetch;
+    int by = last ? (p->pairs ? 2 : 1) : fetch && i + 1 == p->nkk ? line : 1;
+    tstmt *loop = kb_loop(b, i < p->nkk ? p->kk[i] : inner, by, &sum, 1);
+    if (last) loop->unroll = 4;
     sum = loop->body->params[0];
     opened++;
   }

@@ -26,6 +26,9 @@ typedef struct contract_plan {
   int mc;            // rows of a packed at a time; 0: a is read in place
   bool pack_a, pack_b, transposes_b;
   bool stream_b;     // b is read once in order: N outside M
+  bool pairs;        // dots of bf16 pairs along the last of kk
+  bool interleave_b;  // ... made of two rows of b wherever they are used
+  dtype type;         // of the operands' elements in on-chip buffers
   bool partial_in_output;
   int a_buf, b_buf, c_buf;  // on-chip buffers, -1 none
 } contract_plan;

@@ -11,6 +11,8 @@ typedef struct target_info {
   int64_t l1_bytes, l2_bytes, l3_bytes;  // l1, l2 per core
   int cores;
   double flops_per_second;     // f32 fma peak of one core, 2 per fma
+  // dots of bf16 pairs with f32 sums, one core; 0: the CPU has none, or none worth using
+  double pair_flops_per_second;
   double bytes_per_second;     // from memory, all cores together
   double l2_bytes_per_second;  // one core
   // GPUs. A "core" above is a multiprocessor, l1 its shared memory, l2 the device's.

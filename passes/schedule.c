@@ -27,7 +27,8 @@
   KEY(mt, 1, 1 << 24, NULL, "CPU: rows of a grid tile of a product")                         \
   KEY(nt, 1, 1 << 24, NULL, "CPU: columns of a grid tile of a product")                      \
   KEY(pack_b, 0, 1, NULL, "CPU: copy the operand of the columns into panels")                \
-  KEY(inner, 0, 1, NULL, "CPU: sum products along the contracted axis in lanes")
+  KEY(inner, 0, 1, NULL, "CPU: sum products along the contracted axis in lanes")             \
+  KEY(pairs, 0, 1, NULL, "CPU: multiply bf16 elements two by two")
 
 static const struct schedule_key {
   const char *name;

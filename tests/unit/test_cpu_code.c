@@ -97,6 +97,22 @@ Test(cpu_code, named_cpus_have_their_vectors) {
   }
 }
 
+Test(cpu_code, cpus_where_pairs_are_faster) {
+  static const struct {
+    const char *cpu;
+    bool faster;
+  } cases[] = {{"znver5", true},          {"znver4", true},      {"znver3", false},
+               {"sapphirerapids", false}, {"cooperlake", false}, {"skylake-avx512", false}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena a = {0};
+    target_info t;
+    str error;
+    cr_assert(codegen_cpu_target(&a, str_from(cases[i].cpu), &t, &error));
+    cr_expect_eq(t.pair_flops_per_second > t.flops_per_second, cases[i].faster, "%s", cases[i].cpu);
+    arena_free(&a);
+  }
+}
+
 Test(cpu_code, the_same_program_gives_the_same_bytes) {
   tile_fixture f = {0};
   tile_fixture_load(&f, "matmul_packed.tile");

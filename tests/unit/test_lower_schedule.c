@@ -13,10 +13,9 @@ static target_info machine(int cores) {
       .flops_per_second = 170e9, .bytes_per_second = 25e9, .l2_bytes_per_second = 100e9};
 }
 
-/// The tile IR of the graph for that many cores; lives in the arena.
-static program *lowered(arena *a, const char *text, int cores) {
-  target_info target = machine(cores);
-  pass_options options = {.target = &target};
+/// The tile IR of the graph; lives in the arena.
+static program *lowered_for(arena *a, const char *text, const target_info *target) {
+  pass_options options = {.target = target};
   arena scratch = {0};
   diag_list diags = {.arena = a};
   module m;
@@ -29,6 +28,12 @@ static program *lowered(arena *a, const char *text, int cores) {
   cr_assert(program_verify(p, a, &report), "%.*s", STR_FMT(report));
   arena_free(&scratch);
   return p;
+}
+
+/// The same for that many cores.
+static program *lowered(arena *a, const char *text, int cores) {
+  target_info target = machine(cores);
+  return lowered_for(a, text, &target);
 }
 
 static int64_t tiles(const program *p) {
@@ -107,6 +112,33 @@ Test(lower_schedule, weights_read_once_are_fetched_ahead) {
   cr_assert_leq(tiles(p), 4, "long stretches of the rows");
   cr_assert_geq(tiles(p), 2);
   arena_free(&a);
+}
+
+/// A product of the type on a CPU that sums bf16 pairs `speed` times as fast as it does fmas.
+static bool sums_pairs(const char *type, int k, double speed) {
+  arena a = {0};
+  strbuf out = sb_new(&a);
+  sb_printf(&out,
+            "graph @f(%%x: %s[M, K], %%w: %s[K, N]) {\n  axis M = 100\n  axis K = %d\n"
+            "  axis N = 200\n  %%2 = dot %%x, %%w over K : f32[M, N]\n  return %%2\n}\n",
+            type, type, k);
+  target_info target = machine(2);
+  target.pair_flops_per_second = speed * target.flops_per_second;
+  program *p = lowered_for(&a, sb_str(&out).ptr, &target);
+  bool panel = mentions(&a, p, " pairs K\n"), dot = mentions(&a, p, "dot pairs");
+  cr_expect_eq(panel, dot);
+  arena_free(&a);
+  return dot;
+}
+
+Test(lower_schedule, pairs_where_they_are_faster) {
+  cr_expect(sums_pairs("bf16", 256, 2));
+  cr_expect(sums_pairs("bf16", 77, 2));
+  cr_expect(!sums_pairs("bf16", 256, 0), "no such instruction");
+  cr_expect(!sums_pairs("bf16", 256, 0.5), "a slow one");
+  cr_expect(!sums_pairs("bf16", 1, 2), "half of every pair is nothing");
+  cr_expect(!sums_pairs("f16", 256, 2));
+  cr_expect(!sums_pairs("f32", 256, 2));
 }
 
 static program *transposed(arena *a, int rows, int columns) {
