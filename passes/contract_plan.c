@@ -189,6 +189,16 @@ static double tiling_seconds(const kbuild *b, const contract_plan *p, int64_t mt
   return seconds * rounds + 1e-9 * FORK_NS;
 }
 
+static int least_common_multiple(int a, int b) {
+  int x = a, y = b;
+  while (y) {
+    int rest = x % y;
+    x = y;
+    y = rest;
+  }
+  return a / x * b;
+}
+
 /// Grid tiles: enough to balance the cores, large enough to repay packing.
 static void choose_tiles(const kbuild *b, contract_plan *p) {
   int64_t m = contract_size(b, p->rows), n = contract_size(b, p->lanes);
@@ -210,9 +220,10 @@ static void choose_tiles(const kbuild *b, contract_plan *p) {
       best_mt = mt;
       best_nt = nt;
     }
-  // A block of a divides the grid tile.
+  // A block of a divides the grid tile, and is packed in whole vectors.
   int64_t mc = best_mt < 192 ? best_mt : 192;
-  p->mc = p->pack_a ? option_round(b, "mc", contract_round(mc, p->mr), p->mr) : 0;
+  int step = contract_along_rows(b, p) ? least_common_multiple(p->mr, b->lanes) : p->mr;
+  p->mc = p->pack_a ? option_round(b, "mc", contract_round(mc, step), step) : 0;
   p->mt = option_round(b, "mt", best_mt, p->mc ? p->mc : p->mr);
   p->nt = option_round(b, "nt", best_nt, p->nr);
 }
@@ -279,6 +290,15 @@ static void choose_blocking(const kbuild *b, contract_plan *p) {
   p->pack_b = schedule_option(b->l, "pack_b", p->pack_b) != 0;
 }
 
+bool contract_along_rows(const kbuild *b, const contract_plan *p) {
+  const access *in_a = contract_access(b, p->dot->in[p->a]);
+  if (!in_a || p->rows < 0 || !p->nkk || kb_kernel_size(b, p->rows) < b->lanes) return false;
+  if (kb_kernel_size(b, p->kk[p->nkk - 1]) < b->lanes) return false;
+  for (int i = 0; i < p->nm; i++)
+    if (b->kaxis[p->m[i]] == p->rows && kb_unit_stride(in_a, b, p->m[i])) return true;
+  return false;
+}
+
 bool contract_along_k(const kbuild *b, const contract_plan *p, const node *x) {
   const access *m = contract_access(b, x);
   if (!m || !p->nkk) return false;  // all contracted axes may have size 1
@@ -311,16 +331,6 @@ static bool reduction_is_better(const kbuild *b, const contract_plan *p) {
   for (int i = 0; i < p->nk; i++)
     along_k |= in_a && in_b && kb_unit_stride(in_a, b, p->k[i]) && kb_unit_stride(in_b, b, p->k[i]);
   return (m == 1 || n == 1) && along_k;
-}
-
-static int least_common_multiple(int a, int b) {
-  int x = a, y = b;
-  while (y) {
-    int rest = x % y;
-    x = y;
-    y = rest;
-  }
-  return a / x * b;
 }
 
 static void choose_inner_tiles(const kbuild *b, contract_plan *p) {

@@ -23,13 +23,13 @@ static tval *as_type(kbuild *b, tval *v, dtype t) {
   return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
 }
 
-/// The axis along which packing moves vectors: where b is contiguous along K, square tiles let the
-/// backend transpose them in registers. -1: b along its lanes, a by element.
+/// The axis along which packing moves vectors: where b is contiguous along K, or a along its rows,
+/// square tiles let the backend transpose them in registers. -1: b along its lanes, a by element.
 static int vector_run(const kbuild *b, const contract_plan *p, int which) {
   int inner_k = p->nkk ? p->kk[p->nkk - 1] : -1;
   if (contract_along_k(b, p, p->dot->in[which]) && kb_kernel_size(b, inner_k) >= b->lanes)
     return inner_k;
-  return -1;
+  return which == p->a && contract_along_rows(b, p) ? p->rows : -1;
 }
 
 /// How much of the axis packing takes at a time.

@@ -58,5 +58,7 @@ bool contract_has(const int *axes, int n, int axis);
 int64_t contract_size(const kbuild *b, int kernel_axis);
 /// v up to a multiple of step, at least step, at most 2^24.
 int contract_round(int64_t v, int step);
+/// Vectors of a run along its rows in memory, and both these and K are long enough for them.
+bool contract_along_rows(const kbuild *b, const contract_plan *p);
 /// The operand can be read along K with unit stride.
 bool contract_along_k(const kbuild *b, const contract_plan *p, const node *x);

@@ -141,6 +141,17 @@ Test(lower_schedule, pairs_where_they_are_faster) {
   cr_expect(!sums_pairs("f32", 256, 2));
 }
 
+Test(lower_schedule, rows_across_memory_are_packed_by_squares) {
+  arena a = {0};
+  const char *text =
+      "graph @f(%x: bf16[K, M], %w: bf16[K, N]) {\n  axis K = 300\n  axis M = 100\n"
+      "  axis N = 200\n  %2 = dot %x, %w over K : f32[M, N]\n  return %2\n}\n";
+  program *p = lowered(&a, text, 2);
+  cr_expect(mentions(&a, p, "loop M:16 vec stage"));
+  cr_expect(mentions(&a, p, "load a0[K, M] : bf16[M:16, K:16]"));
+  arena_free(&a);
+}
+
 static program *transposed(arena *a, int rows, int columns) {
   strbuf out = sb_new(a);
   sb_printf(&out,
