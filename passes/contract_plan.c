@@ -309,7 +309,7 @@ bool contract_along_k(const kbuild *b, const contract_plan *p, const node *x) {
 
 // Per result, combining the lanes of an inner product costs about 5 cycles; per element of b,
 // transposing costs about one, shared by the rows.
-enum { COMBINE = 5 };
+enum { COMBINE = 5, PAIR_ROWS = 32 };
 
 static bool inner_product_is_better(const kbuild *b, const contract_plan *p) {
   const node *x = p->dot->in[p->a], *y = p->dot->in[p->b];
@@ -320,6 +320,25 @@ static bool inner_product_is_better(const kbuild *b, const contract_plan *p) {
   bool better = contract_size(b, p->rows) * COMBINE < contract_product(b, p->kk, p->nkk) &&
                 contract_size(b, p->kk[p->nkk - 1]) >= 2 * b->lanes;
   return schedule_option(b->l, "inner", better) != 0;
+}
+
+/// The same by pairs, in whole vectors of them. Transposing 32-bit pairs costs a third as much an
+/// element, and many rows repay it whatever the size of K.
+static bool inner_pairs_are_better(const kbuild *b, const contract_plan *p) {
+  const node *x = p->dot->in[0], *y = p->dot->in[1];
+  const target_info *t = b->l->target;
+  int64_t k;
+  if (p->rows < 0 || p->lanes < 0 || p->nkm != 1 || p->nkn != 1 || p->nk != 1) return false;
+  if (p->dot->type != DT_f32 || t->pair_flops_per_second <= t->flops_per_second) return false;
+  if (!contract_plain(b, x, DT_bf16) || !contract_plain(b, y, DT_bf16)) return false;
+  if (!ix_is_const(&b->l->g->ix, graph_axis_size(b->l->g, p->k[0]), &k)) return false;
+  const access *in_x = contract_access(b, x), *in_y = contract_access(b, y);
+  if (!in_x || !kb_unit_stride(in_x, b, p->k[0])) return false;
+  if (!in_y || !kb_unit_stride(in_y, b, p->k[0])) return false;
+  bool whole = k > 0 && k % (2 * b->lanes) == 0;
+  int64_t rows = contract_size(b, p->rows);
+  bool better = rows < PAIR_ROWS && rows * 3 * COMBINE < k;
+  return whole && schedule_option(b->l, "inner", better) != 0;
 }
 
 /// Without reuse of either operand there is nothing to block: a reduction of products.
@@ -373,7 +392,8 @@ static void choose_unit(const kbuild *b, contract_plan *p) {
 
 contract_form contract_choose(kbuild *b, contract_plan *p) {
   const node *dot = b->group->anchor;
-  *p = (contract_plan){.a = 0, .b = 1, .a_buf = -1, .b_buf = -1, .c_buf = -1};
+  *p = (contract_plan){
+      .a = 0, .b = 1, .a_buf = -1, .b_buf = -1, .c_buf = -1, .rows = -1, .pair = -1};
   kb_survey(b);
   contract_classify(p, dot);
   if (reduction_is_better(b, p)) return CONTRACT_REDUCTION;
@@ -388,13 +408,18 @@ contract_form contract_choose(kbuild *b, contract_plan *p) {
   p->nkbatch = kb_collapse(b, p->batch, p->nbatch, p->kbatch);
   p->nkm = kb_collapse(b, p->m, p->nm, p->km);
   p->nkn = kb_collapse(b, p->n, p->nn, p->kn);
-  p->nkk = kb_collapse(b, p->k, p->nk, p->kk);
   p->lanes = lane_b < 0 ? -1 : b->kaxis[lane_b];
-  p->rows = -1;
   for (int i = 0; i < p->nkm; i++)
     if (p->rows < 0 || kb_kernel_size(b, p->km[i]) >= kb_kernel_size(b, p->rows))
       p->rows = p->km[i];
-  if (inner_product_is_better(b, p)) {
+  if (inner_pairs_are_better(b, p)) {
+    p->nkk = 1;
+    p->kk[0] = kb_pair_axis(b, p->k[0], &p->pair);
+    p->pairs = true;
+  } else {
+    p->nkk = kb_collapse(b, p->k, p->nk, p->kk);
+  }
+  if (p->pair >= 0 || inner_product_is_better(b, p)) {
     choose_inner_tiles(b, p);
     choose_batch_tiles(b, p);
     return CONTRACT_INNER;

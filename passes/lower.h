@@ -81,6 +81,9 @@ void kb_begin(kbuild *b);  // opens the top scope, after axes and grid are settl
 int kb_axis(kbuild *b, str name, ix size);
 /// Maps a graph axis to a kernel axis of its own.
 int kb_own_axis(kbuild *b, int graph_axis);
+/// The same for an axis of even size whose elements are walked two by two: the kernel axis of the
+/// pairs, and in *element that of the elements of a pair.
+int kb_pair_axis(kbuild *b, int graph_axis, int *element);
 /// sigma of n from the graph-wide mapping (identity on what was mapped).
 void kb_identity(const kbuild *b, const node *n, ix *sigma);
 bool kb_is_identity(const kbuild *b, const node *n, const ix *sigma);

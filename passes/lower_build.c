@@ -280,6 +280,19 @@ int kb_own_axis(kbuild *b, int graph_axis) {
   return axis;
 }
 
+int kb_pair_axis(kbuild *b, int graph_axis, int *element) {
+  ix_pool *pool = &b->k->ix;
+  ix two = ix_const(pool, 2);
+  int axis = kb_own_axis(b, graph_axis);
+  *element = kb_axis(b, STR("pair"), two);
+  ix half = ix_div(pool, b->k->axes.data[axis].size, two);
+  b->k->axes.data[axis].size = half;
+  ix_set_axis(pool, axis, half);
+  b->sigma[graph_axis] =
+      ix_add(pool, ix_scale(pool, b->sigma[graph_axis], 2), ix_axis(pool, *element));
+  return axis;
+}
+
 int kb_arg(kbuild *b, int buffer) {
   for (int i = 0; i < b->arg_buffers.len; i++)
     if (b->arg_buffers.data[i] == buffer) return i;

@@ -93,13 +93,14 @@ tval *contract_zero(kbuild *b, const contract_plan *p) {
   return kb_fill(b, p->dot->type, zero, axes, extents, n);
 }
 
-static tval *dot_step(kbuild *b, const contract_plan *p, tval *sum) {
+/// sum and the products over these axes.
+static tval *dot_step(kbuild *b, const contract_plan *p, tval *sum, const int *over, int nover) {
   tval *in[] = {operand(b, p, p->a), operand(b, p, p->b), sum};
   tstmt *st = arena_new(b->l->a, tstmt);
   *st = (tstmt){.kind = TILE_DOT, .nin = 3, .nout = 1, .unit = p->pairs ? DOT_PAIRS : DOT_FMA};
   st->in = arena_copy(b->l->a, in, sizeof in);
-  st->axes = arena_copy(b->l->a, p->kk, sizeof(int) * (size_t)p->nkk);
-  st->naxes = p->nkk;
+  st->axes = arena_copy(b->l->a, over, sizeof(int) * (size_t)nover);
+  st->naxes = nover;
   st->out = arena_array(b->l->a, tval *, 1);
   st->out[0] = tile_value(b->k, sum->type, sum->axes, sum->extents, sum->naxes);
   st->at = p->dot->at;
@@ -131,7 +132,7 @@ static tval *contract(kbuild *b, const contract_plan *p, tval *start) {
     opened++;
   }
   const tregion *loads = b->scope->region;
-  sum = dot_step(b, p, sum);
+  sum = dot_step(b, p, sum, p->kk, p->nkk);
   // Rows of b far apart are too many streams for the processor to follow.
   if (p->stream_b) kb_prefetch_next(b, loads, p->lanes, 2 * (int64_t)p->nr, 2, 0);
   for (; opened; opened--) {
@@ -291,6 +292,8 @@ static void make_grid(kbuild *b, const contract_plan *p) {
 //   grid N:NT { local sum[M, N]
 //     loop N:NR { loop M:MR { loop K:16 { acc[M, N, K] += a[M, K] * b[N, K] }; sum = reduce acc } }
 //     loop M:1 { loop N:64 vec { epilogue(sum) } } }
+//
+// Of bf16 pairs, K numbers the pairs, a lane holds one, and what is added is a dot over an axis of 2.
 
 static void sum_block(kbuild *b, const contract_plan *p, int buf) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0, inner = p->kk[p->nkk - 1];
@@ -308,11 +311,17 @@ static void sum_block(kbuild *b, const contract_plan *p, int buf) {
     tstmt *loop = kb_loop(b, p->kk[i], p->kk[i] == inner ? b->lanes : 1, &sum, 1);
     sum = loop->body->params[0];
   }
+  if (p->pair >= 0) sum = kb_loop(b, p->pair, 2, &sum, 1)->body->params[0];
   const tregion *loads = b->scope->region;
-  tval *in[] = {sum, operand(b, p, p->a), operand(b, p, p->b)};
-  sum = kb_accumulate(b, OP_fma, in, 3);
+  if (p->pair >= 0) {
+    sum = dot_step(b, p, sum, &p->pair, 1);
+  } else {
+    tval *in[] = {sum, operand(b, p, p->a), operand(b, p, p->b)};
+    sum = kb_accumulate(b, OP_fma, in, 3);
+  }
   // Few rows: the time goes into reading b, whose next rows arrive meanwhile.
   kb_prefetch_next(b, loads, p->lanes, p->nr, 2, b->l->target->l2_bytes / 8);
+  if (p->pair >= 0) sum = kb_end_loop(b, &sum, 1)[0];
   for (int i = 0; i < p->nkk; i++) sum = kb_end_loop(b, &sum, 1)[0];
   kb_store_local(b, buf, kb_reduce_tile(b, OP_add, sum, p->kk, p->nkk));
 }

@@ -19,6 +19,7 @@ typedef struct contract_plan {
   // kernel axes after collapsing; -1 none
   int kbatch[MAX_AXES], nkbatch, km[MAX_AXES], nkm, kn[MAX_AXES], nkn, kk[MAX_AXES], nkk;
   int rows, lanes;   // the axes of the register block
+  int pair;          // kk[0] walks pairs, this axis the elements of one; -1: kk walks elements
   int mr, nr;        // its extents
   int kc;            // block of kk[0]; 0: not blocked
   int mt, nt;        // grid tile

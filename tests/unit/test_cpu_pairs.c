@@ -119,6 +119,27 @@ Test(cpu_pairs, a_transposed_while_packing) {
       "  loop M:4 {\n" SUMS(FROM("b[K, N]")) "  }\n }\n}\n");
 }
 
+Test(cpu_pairs, lanes_that_hold_pairs) {
+  static const cpu_case cases[] = {
+      {.sizes = {4, 6}}, {.sizes = {1, 1}}, {.sizes = {5, 9}}, {.sizes = {0, 4}}};
+  cpu_compare_text(
+      "program @p(M, N) {\n buffer %a : bf16[M, K = 96] param 0\n"
+      " buffer %b : bf16[N, K = 96] param 1\n buffer %out : f32[M, N] output 0\n"
+      " call @k(%a, %b, %out)\n}\n"
+      "kernel @k(a: bf16[M, 96], b: bf16[N, 96], out: f32[M, N]) vec K:16 {\n"
+      " axes M, N, K = 48, pair = 2\n grid M:4 {\n  loop N:6 {\n"
+      "   %0 = const 0.0 : f32[M:4, N:6, K:16]\n   %1 = loop K:16 carry %2 = %0 {\n"
+      "    %3 = loop pair:2 carry %4 = %2 {\n"
+      "     %x = load a[M, K*2 + pair] : bf16[M:4, K:16, pair:2]\n"
+      "     %wx = cast %x : f32[M:4, K:16, pair:2]\n"
+      "     %y = load b[N, K*2 + pair] : bf16[N:6, K:16, pair:2]\n"
+      "     %wy = cast %y : f32[N:6, K:16, pair:2]\n"
+      "     %5 = dot pairs %wx, %wy, %4 over pair : f32[M:4, N:6, K:16]\n     yield %5\n    }\n"
+      "    yield %3\n   }\n   %6 = reduce add %1 over K : f32[M:4, N:6]\n"
+      "   store out[M, N], %6\n  }\n }\n}\n",
+      cases, 4);
+}
+
 // ---- the code
 
 static int count(const char *text, const char *word) {

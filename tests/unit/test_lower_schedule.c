@@ -141,6 +141,30 @@ Test(lower_schedule, pairs_where_they_are_faster) {
   cr_expect(!sums_pairs("f32", 256, 2));
 }
 
+/// Few rows, both operands contiguous along K, which has k elements.
+static bool sums_pairs_in_lanes(int m, int k, double speed) {
+  arena a = {0};
+  strbuf out = sb_new(&a);
+  sb_printf(&out,
+            "graph @f(%%x: bf16[M, K], %%w: bf16[N, K]) {\n  axis M = %d\n  axis K = %d\n"
+            "  axis N = 200\n  %%2 = dot %%x, %%w over K : f32[M, N]\n  return %%2\n}\n",
+            m, k);
+  target_info target = machine(2);
+  target.pair_flops_per_second = speed * target.flops_per_second;
+  bool found = mentions(&a, lowered_for(&a, sb_str(&out).ptr, &target), "over pair : ");
+  arena_free(&a);
+  return found;
+}
+
+Test(lower_schedule, few_rows_sum_pairs_in_lanes) {
+  cr_expect(sums_pairs_in_lanes(8, 768, 2));
+  cr_expect(sums_pairs_in_lanes(2, 32, 2));
+  cr_expect(!sums_pairs_in_lanes(8, 768, 0.5));
+  cr_expect(!sums_pairs_in_lanes(64, 768, 2), "many rows repay a panel");
+  cr_expect(!sums_pairs_in_lanes(8, 96, 2), "combining lanes is most of the work");
+  cr_expect(!sums_pairs_in_lanes(2, 769, 2), "the last vector is not whole");
+}
+
 Test(lower_schedule, rows_across_memory_are_packed_by_squares) {
   arena a = {0};
   const char *text =
