@@ -3,16 +3,26 @@
 #pragma once
 #include <stdbool.h>
 
-typedef enum product_kind { PRODUCT_F32, PRODUCT_BIAS_GELU, PRODUCT_BF16 } product_kind;
+typedef enum product_kind {
+  PRODUCT_F32,
+  PRODUCT_BIAS_GELU,
+  PRODUCT_BF16,
+  PRODUCT_BF16_BIAS_GELU,
+} product_kind;
 
 typedef struct product {
   product_kind kind;
   int m, n, k;
-  const void *a, *b;  // f32, or bf16 for PRODUCT_BF16
-  const float *bias;  // [n], PRODUCT_BIAS_GELU
+  const void *a, *b;  // f32 or bf16
+  const float *bias;  // [n], with bias and gelu
   float *c;
   int threads;
 } product;
+
+static inline bool product_is_bf16(const product *p) { return p->kind >= PRODUCT_BF16; }
+static inline bool product_has_gelu(const product *p) {
+  return p->kind == PRODUCT_BIAS_GELU || p->kind == PRODUCT_BF16_BIAS_GELU;
+}
 
 typedef struct contender {
   const char *name;

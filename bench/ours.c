@@ -35,7 +35,8 @@ static tcf_tensor *borrow(ours *o, tcf_dtype type, int rows, int cols, const voi
 }
 
 int ours_prepare(const product *p, contender *list) {
-  static const char *const names[] = {"product", "product_bias_gelu", "product_bf16"};
+  static const char *const names[] = {"product", "product_bias_gelu", "product_bf16",
+                                      "product_bf16_bias_gelu"};
   ours *o = calloc(1, sizeof *o);
   tcf_options options = {.size = sizeof options, .threads = p->threads, .cache_dir = "",
                          .schedule = getenv("TCF_SCHEDULE")};
@@ -43,10 +44,10 @@ int ours_prepare(const product *p, contender *list) {
   if (tcf_program_load_file(o->session, TCF_SOURCE_DIR "/bench/products.tdsl", &o->program))
     fail(o, "products.tdsl");
   o->function = tcf_program_function(o->program, names[p->kind]);
-  tcf_dtype type = p->kind == PRODUCT_BF16 ? TCF_BF16 : TCF_F32;
+  tcf_dtype type = product_is_bf16(p) ? TCF_BF16 : TCF_F32;
   o->args[o->nargs++] = borrow(o, type, p->m, p->k, p->a);
   o->args[o->nargs++] = borrow(o, type, p->k, p->n, p->b);
-  if (p->kind == PRODUCT_BIAS_GELU) o->args[o->nargs++] = borrow(o, TCF_F32, 0, p->n, p->bias);
+  if (product_has_gelu(p)) o->args[o->nargs++] = borrow(o, TCF_F32, 0, p->n, p->bias);
   o->result = borrow(o, TCF_F32, p->m, p->n, p->c);
   list[0] = (contender){"tcc-fuse", false, call, o};
   return 1;

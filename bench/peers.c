@@ -89,12 +89,12 @@ static dnnl_memory_t packed(dnnl_primitive_desc_t pd, dnnl_memory_t b,
 }
 
 static matmul *matmul_new(const product *p, bool pack) {
-  dnnl_data_type_t type = p->kind == PRODUCT_BF16 ? dnnl_bf16 : dnnl_f32;
+  dnnl_data_type_t type = product_is_bf16(p) ? dnnl_bf16 : dnnl_f32;
   dnnl_memory_desc_t a = matrix(p->m, p->k, type, dnnl_ab), b = matrix(p->k, p->n, type, dnnl_ab);
   dnnl_memory_desc_t c = matrix(p->m, p->n, dnnl_f32, dnnl_ab);
   dnnl_memory_desc_t bias = matrix(1, p->n, dnnl_f32, dnnl_ab);
   dnnl_memory_desc_t any = matrix(p->k, p->n, type, dnnl_format_tag_any);
-  bool epilogue = p->kind == PRODUCT_BIAS_GELU;
+  bool epilogue = product_has_gelu(p);
   dnnl_matmul_desc_t desc;
   expect(dnnl_matmul_desc_init(&desc, &a, pack ? &any : &b, epilogue ? &bias : NULL, &c),
          "matmul description");

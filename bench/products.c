@@ -1,6 +1,6 @@
 // Matrix products against OpenBLAS and oneDNN, interleaved in one process.
 //
-// usage: bench-products THREADS [f32|gelu|bf16|small]...
+// usage: bench-products THREADS [f32|small|gelu|bf16|bf16-small|bf16-gelu]...
 //
 // Prints a markdown table of GFLOP/s: the median over the turns and, in parentheses, the best. The
 // ratio is the best counted peer's median time over ours. Every result is checked against sums in
@@ -65,7 +65,7 @@ static void *random_array(int64_t n, bool bf16) {
 }
 
 static double element(const product *p, const void *data, int64_t i) {
-  if (p->kind != PRODUCT_BF16) return ((const float *)data)[i];
+  if (!product_is_bf16(p)) return ((const float *)data)[i];
   uint32_t bits = (uint32_t)((const uint16_t *)data)[i] << 16;
   float f;
   memcpy(&f, &bits, 4);
@@ -84,7 +84,7 @@ static double check_product(const product *p) {
       sum += v;
       size += fabs(v);
     }
-    if (p->kind == PRODUCT_BIAS_GELU) {
+    if (product_has_gelu(p)) {
       double x = sum + p->bias[j];
       sum = x / 2 * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
     }
@@ -170,7 +170,7 @@ static double report(const product *p, const contender *list, const timing *timi
 
 static double run_shape(product_kind kind, shape s, int threads, bool header) {
   product p = {kind, s.m, s.n, s.k, .threads = threads};
-  bool bf16 = kind == PRODUCT_BF16;
+  bool bf16 = product_is_bf16(&p);
   p.a = random_array((int64_t)s.m * s.k, bf16);
   p.b = random_array((int64_t)s.k * s.n, bf16);
   p.bias = random_array(s.n, false);
@@ -199,35 +199,42 @@ static double run_shape(product_kind kind, shape s, int threads, bool header) {
   return ratio;
 }
 
-static void run_table(const char *title, product_kind kind, const shape *shapes, int n,
-                      int threads) {
-  printf("\n### %s, %d thread%s (GFLOP/s)\n\n", title, threads, threads > 1 ? "s" : "");
+static const struct table {
+  const char *name, *title;
+  product_kind kind;
+  const shape *shapes;
+  int n;
+} tables[] = {
+#define SHAPES(list) list, (int)(sizeof(list) / sizeof *(list))
+    {"f32", "f32 products", PRODUCT_F32, SHAPES(large)},
+    {"small", "small f32 products", PRODUCT_F32, SHAPES(small)},
+    {"gelu", "f32 products + bias + gelu (tanh)", PRODUCT_BIAS_GELU, SHAPES(large)},
+    {"bf16", "bf16 products", PRODUCT_BF16, SHAPES(large)},
+    {"bf16-small", "small bf16 products", PRODUCT_BF16, SHAPES(small)},
+    {"bf16-gelu", "bf16 products + bias + gelu (tanh)", PRODUCT_BF16_BIAS_GELU, SHAPES(large)},
+#undef SHAPES
+};
+
+static void run_table(const struct table *t, int threads) {
+  printf("\n### %s, %d thread%s (GFLOP/s)\n\n", t->title, threads, threads > 1 ? "s" : "");
   double sum = 0, worst = INFINITY;
-  for (int i = 0; i < n; i++) {
-    double ratio = run_shape(kind, shapes[i], threads, i == 0);
+  for (int i = 0; i < t->n; i++) {
+    double ratio = run_shape(t->kind, t->shapes[i], threads, i == 0);
     sum += log(ratio);
     worst = fmin(worst, ratio);
   }
-  if (worst > 0) printf("\ngeometric mean %.2f, worst %.2f\n", exp(sum / n), worst);
+  if (worst > 0) printf("\ngeometric mean %.2f, worst %.2f\n", exp(sum / t->n), worst);
 }
 
 int main(int argc, char **argv) {
   int threads = argc > 1 ? atoi(argv[1]) : 0;
   if (threads < 1) {
-    fprintf(stderr, "usage: bench-products THREADS [f32|gelu|bf16|small]...\n");
+    fprintf(stderr,
+            "usage: bench-products THREADS [f32|small|gelu|bf16|bf16-small|bf16-gelu]...\n");
     return 2;
   }
-  int nlarge = sizeof large / sizeof *large, nsmall = sizeof small / sizeof *small;
-  for (int i = 2; i < argc || i == 2; i++) {
-    const char *which = i < argc ? argv[i] : "";
-    if (!*which || !strcmp(which, "f32"))
-      run_table("f32 products", PRODUCT_F32, large, nlarge, threads);
-    if (!*which || !strcmp(which, "small"))
-      run_table("small f32 products", PRODUCT_F32, small, nsmall, threads);
-    if (!*which || !strcmp(which, "gelu"))
-      run_table("f32 products + bias + gelu (tanh)", PRODUCT_BIAS_GELU, large, nlarge, threads);
-    if (!*which || !strcmp(which, "bf16"))
-      run_table("bf16 products", PRODUCT_BF16, large, nlarge, threads);
-  }
+  for (int i = 2; i < argc || i == 2; i++)
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+      if (i >= argc || !strcmp(argv[i], tables[t].name)) run_table(&tables[t], threads);
   return 0;
 }
