@@ -100,12 +100,9 @@ static double needed_flops(const explainer *x, const group *grp) {
   return total;
 }
 
-/// Products run on tensor cores where these take them.
 static double peak_of(const target_info *t, const group *grp) {
-  double plain = t->flops_per_second * t->cores;
-  const node *dot = grp->kind == GROUP_CONTRACT ? grp->anchor : NULL;
-  double tensor = dot ? target_tensor_flops(t, dot->in[0]->type, dot->in[1]->type) : 0;
-  return tensor > 0 ? tensor : plain;
+  return grp->kind == GROUP_CONTRACT ? fuse_contract_peak(t, grp->anchor)
+                                     : t->flops_per_second * t->cores;
 }
 
 static void add_cost(explainer *x, explain_kernel *k, const group *grp) {

@@ -57,6 +57,8 @@ typedef struct cost {
   double seconds;  // max(memory, compute) + launch
 } cost;
 const target_info *target_or_default(const pass_options *options);
+/// Flops per second of the whole target with what multiplies the operands of this contraction.
+double fuse_contract_peak(const target_info *t, const node *dot);
 cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s);
 /// Bytes read of each node outside the set, by node id; at most its size. In s->touched.
 const double *fuse_input_bytes(const candidate *c, fuse_scratch *s);

@@ -189,10 +189,17 @@ double target_tensor_flops(const target_info *t, dtype a, dtype b) {
   return a == DT_f32 && t->tf32 ? t->tensor_flops_per_second / 2 : 0;
 }
 
-/// Work of a contraction's flop: tensor cores do several in the time of one.
+double fuse_contract_peak(const target_info *t, const node *dot) {
+  dtype a = dot->in[0]->type, b = dot->in[1]->type;
+  double plain = t->flops_per_second * t->cores, tensor = target_tensor_flops(t, a, b);
+  if (tensor > 0) return tensor;
+  bool pairs = a == DT_bf16 && b == DT_bf16;
+  return pairs ? fmax(plain, t->pair_flops_per_second * t->cores) : plain;
+}
+
+/// Work of a contraction's flop: tensor cores and dots of pairs do several in the time of one.
 static double contract_share(const target_info *t, const node *dot) {
-  double tensor = target_tensor_flops(t, dot->in[0]->type, dot->in[1]->type);
-  return tensor > 0 ? t->flops_per_second * t->cores / tensor : 1;
+  return t->flops_per_second * t->cores / fuse_contract_peak(t, dot);
 }
 
 /// Operands whose rows begin anywhere pass the registers of the threads that compute.

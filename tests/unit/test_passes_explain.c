@@ -147,6 +147,39 @@ Test(passes_explain, registers_limit_the_resident_blocks) {
   arena_free(&scratch);
 }
 
+static double product_seconds(double pair_flops_per_second) {
+  diag_list files = {.arena = &A};
+  module m = {.arena = &A};
+  str text =
+      STR("graph @f(%x: bf16[M, K], %w: bf16[K, N]) {\n  axis M = 512\n  axis K = 512\n"
+          "  axis N = 512\n  %2 = dot %x, %w over K : f32[M, N]\n  return %2\n}\n");
+  cr_assert(module_parse(&A, &files, diag_add_file(&files, STR("f.ir"), text), &m));
+  target_info target = {.name = STR("test"),
+                        .vector_bytes = 64,
+                        .vector_registers = 32,
+                        .l1_bytes = 48 << 10,
+                        .l2_bytes = 2 << 20,
+                        .l3_bytes = 32 << 20,
+                        .cores = 2,
+                        .flops_per_second = 100e9,
+                        .pair_flops_per_second = pair_flops_per_second,
+                        .bytes_per_second = 25e9,
+                        .l2_bytes_per_second = 100e9};
+  arena scratch = {0};
+  pass_options options = {.target = &target};
+  pass_ctx ctx = {m.graphs.data[0], &scratch, &options, &files};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  double seconds = graph_explain(&A, ctx.graph, &options, NULL, NULL)->kernels.data[0].compute_seconds;
+  arena_free(&scratch);
+  return seconds;
+}
+
+Test(passes_explain, pairs_of_bf16_raise_the_roof) {
+  double plain = product_seconds(0);
+  cr_expect_float_eq(product_seconds(200e9), plain / 2, plain * 1e-9);
+  cr_expect_eq(product_seconds(50e9), plain);
+}
+
 Test(passes_explain, a_cpu_has_no_threads_in_blocks) {
   diag_list files = {0};
   explanation *e = explain(&files, mlp_text);
