@@ -29,6 +29,13 @@ void print_time(const char *label, double seconds) {
     printf("%s %.3f s", label, seconds);
 }
 
+bool has_params_of(const tcf_function *f, tcf_dtype type) {
+  tcf_value_info v;
+  for (size_t i = 0; i < tcf_function_params(f); i++)
+    if (!tcf_function_param(f, i, &v) && v.dtype == type) return true;
+  return false;
+}
+
 int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **results, int threads,
           const ready_times *ready) {
   size_t n = tcf_function_results(f);
@@ -52,7 +59,7 @@ int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **result
   }
   qsort(times, (size_t)runs, sizeof *times, by_value);
   double median = times[runs / 2], bytes = cost.bytes_read + cost.bytes_written;
-  roofline roof = measure_roofline(bytes, threads);
+  roofline roof = measure_roofline(bytes, threads, has_params_of(f, TCF_BF16));
   double memory = bytes / roof.bytes_per_second, compute = cost.flops / roof.flops_per_second;
   double bound = memory > compute ? memory : compute;
   printf("bench %s: ", tcf_function_name(f));
@@ -64,9 +71,8 @@ int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **result
   printf("  %.4g GB/s (%.4g MB moved), %.4g GFLOP/s (%.4g Mflop)\n", bytes / median * 1e-9,
          bytes * 1e-6, cost.flops / median * 1e-9, cost.flops * 1e-6);
   printf(
-      "  roofline: copy %.4g GB/s at this footprint, f32 FMA %.4g GFLOP/s; %.0f %% of it, bound by "
-      "%s\n",
-      roof.bytes_per_second * 1e-9, roof.flops_per_second * 1e-9, bound / median * 100,
+      "  roofline: copy %.4g GB/s at this footprint, %s %.4g GFLOP/s; %.0f %% of it, bound by %s\n",
+      roof.bytes_per_second * 1e-9, roof.unit, roof.flops_per_second * 1e-9, bound / median * 100,
       memory > compute ? "memory" : "arithmetic");
   free(times);
   return EXIT_DONE;

@@ -72,13 +72,6 @@ static tcf_status host_time(device_bench *b, double *seconds) {
   return status ? status : tcf_synchronize(b->session);
 }
 
-static bool has_small_floats(const tcf_function *f) {
-  tcf_value_info v;
-  for (size_t i = 0; i < tcf_function_params(f); i++)
-    if (!tcf_function_param(f, i, &v) && (v.dtype == TCF_F16 || v.dtype == TCF_BF16)) return true;
-  return false;
-}
-
 static void print_kernels(device_bench *b) {
   tcf_kernel_usage k;
   const tcf_tensor *const *args = (const tcf_tensor *const *)b->args;
@@ -105,7 +98,7 @@ static tcf_status measure(device_bench *b, const tcf_device_info *d, const ready
   if (!status) status = tcf_device_copy_rate(b->session, (int64_t)bytes, 0, &copied);
   if (!status) status = tcf_device_copy_rate(b->session, (int64_t)bytes, 1, &copied_cold);
   if (status) return status;
-  bool small = has_small_floats(b->function);
+  bool small = has_params_of(b->function, TCF_F16) || has_params_of(b->function, TCF_BF16);
   double peak = small ? d->tensor_flops_per_second : d->flops_per_second;
   double median = warm[runs / 2], memory = bytes / copied, compute = cost.flops / peak;
   printf("bench %s: ", tcf_function_name(b->function));

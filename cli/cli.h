@@ -144,10 +144,14 @@ int bench_device(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor *
 void print_time(const char *label, double seconds);
 typedef struct roofline {
   double bytes_per_second;  // copying, read and written bytes counted, at the footprint given
-  double flops_per_second;  // f32 multiply-adds, 2 each
+  double flops_per_second;  // multiply-adds, 2 each
+  const char *unit;         // what multiplies: "f32 FMA", "bf16 pairs"
 } roofline;
-/// Measured with all threads at once, for about a tenth of a second each.
-roofline measure_roofline(double footprint_bytes, int threads);
+/// Measured with all threads at once, for about a tenth of a second each. With bf16, dots of bf16
+/// pairs count where the CPU has faster ones than f32 multiply-adds.
+roofline measure_roofline(double footprint_bytes, int threads, bool bf16);
+/// Some parameter has this type.
+bool has_params_of(const tcf_function *f, tcf_dtype type);
 double now_seconds(void);
 
 // ---- commands

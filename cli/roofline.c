@@ -76,6 +76,18 @@ static inline __m128 mul_add(__m128 a, __m128 b, __m128 c) {
   return _mm_add_ps(_mm_mul_ps(a, b), c);
 }
 FMA_LOOP(fma_128, "sse2", __m128, _mm_set1_ps, mul_add, _mm_cvtss_f32)
+
+/// The same of bf16 pairs, two multiply-adds a lane.
+__attribute__((target("avx512f,avx512bf16"))) static float pairs_512(int64_t n) {
+  __m512bh a = (__m512bh)_mm512_set1_epi16(0x3a83);  // 0.001
+  __m512 c[CHAINS];
+  for (int k = 0; k < CHAINS; k++) c[k] = _mm512_set1_ps((float)k);
+  for (int64_t i = 0; i < n; i++) {
+    _Pragma("GCC unroll 12") for (int k = 0; k < CHAINS; k++) c[k] = _mm512_dpbf16_ps(c[k], a, a);
+  }
+  for (int k = 1; k < CHAINS; k++) c[0] = _mm512_add_ps(c[k], c[0]);
+  return _mm512_cvtss_f32(c[0]);
+}
 #else
 static float fma_scalar(int64_t n) {
   float a = 0.999f, b = 0.001f, c[CHAINS] = {0};
@@ -85,6 +97,20 @@ static float fma_scalar(int64_t n) {
   return c[0];
 }
 #endif
+
+/// Runs a loop of multiply-adds, `lanes` in each of its chains.
+static void measure_flops(probe *p, float (*loop)(int64_t), int lanes) {
+  enum { ROUNDS = 1 << 16 };
+  volatile int64_t rounds = ROUNDS;  // unknown, or one call would do for all
+  volatile float sink = loop(rounds);
+  double begin = now_seconds(), end, flops = 0;
+  do {
+    sink = sink + loop(rounds);
+    flops += 2. * CHAINS * lanes * ROUNDS;
+    end = now_seconds();
+  } while (end - begin < SECONDS);
+  p->rate = flops / (end - begin);
+}
 
 static void probe_fma(probe *p) {
   float (*loop)(int64_t);
@@ -99,15 +125,12 @@ static void probe_fma(probe *p) {
 #else
   loop = fma_scalar, lanes = 1;
 #endif
-  volatile float sink = loop(1 << 16);
-  double begin = now_seconds(), end, flops = 0;
-  do {
-    sink = sink + loop(1 << 16);
-    flops += 2. * CHAINS * lanes * (1 << 16);
-    end = now_seconds();
-  } while (end - begin < SECONDS);
-  p->rate = flops / (end - begin);
+  measure_flops(p, loop, lanes);
 }
+
+#if defined(__x86_64__)
+static void probe_pairs(probe *p) { measure_flops(p, pairs_512, 32); }
+#endif
 
 static void *probe_main(void *argument) {
   probe *p = argument;
@@ -146,7 +169,7 @@ static double run_probes(void (*run)(probe *), int threads, size_t bytes) {
   return total;
 }
 
-roofline measure_roofline(double footprint_bytes, int threads) {
+roofline measure_roofline(double footprint_bytes, int threads, bool bf16) {
   if (threads < 1) threads = 1;
   if (threads > MAX_THREADS) threads = MAX_THREADS;
   // Read and written halves, divided over the threads; from 4 KB to 128 MB each.
@@ -160,5 +183,13 @@ roofline measure_roofline(double footprint_bytes, int threads) {
   double streamed = run_probes(probe_streaming, threads, bytes);
   if (streamed > copied) copied = streamed;
 #endif
-  return (roofline){copied, run_probes(probe_fma, threads, 0)};
+  roofline r = {copied, run_probes(probe_fma, threads, 0), "f32 FMA"};
+#if defined(__x86_64__)
+  bool pairs = bf16 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16");
+  double paired = pairs ? run_probes(probe_pairs, threads, 0) : 0;
+  if (paired > r.flops_per_second) r = (roofline){copied, paired, "bf16 pairs"};
+#else
+  (void)bf16;
+#endif
+  return r;
 }
