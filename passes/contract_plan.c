@@ -287,6 +287,7 @@ static void choose_blocking(const kbuild *b, contract_plan *p) {
     if (p->kc < 1) p->kc = 1;
   }
   p->kc = (int)schedule_option(b->l, "kc", p->kc);
+  if (p->pairs && p->nkk == 1) p->kc += p->kc % 2;
   p->pack_b = schedule_option(b->l, "pack_b", p->pack_b) != 0;
 }
 

@@ -27,6 +27,8 @@ static tval *as_type(kbuild *b, tval *v, dtype t) {
 /// square tiles let the backend transpose them in registers. -1: b along its lanes, a by element.
 static int vector_run(const kbuild *b, const contract_plan *p, int which) {
   int inner_k = p->nkk ? p->kk[p->nkk - 1] : -1;
+  bool whole = !p->kc || inner_k != p->kk[0] || p->kc % (2 * b->lanes) == 0;
+  if (!whole) return -1;
   if (contract_along_k(b, p, p->dot->in[which]) && kb_kernel_size(b, inner_k) >= b->lanes)
     return inner_k;
   return which == p->a && contract_along_rows(b, p) ? p->rows : -1;

@@ -424,6 +424,10 @@ echo 'fn mm(a: f32[M, K], b: f32[K, N]) -> f32[M, N] { return dot(a, b, K) }' >m
 for schedule in nt=160 mt=5 kc=3 nr=7,mr=5 mc=7,mt=9,nt=5,kc=17,pack_b=1 inner=1,mt=3,nt=3,kc=5; do
   expect 0 ': ok' run mm.tdsl --dim M=200 --dim K=256 --dim N=300 --schedule=$schedule --check
 done
+echo 'fn mm(a: bf16[K, M], b: bf16[N, K]) -> f32[M, N] { return dot(a, b, K) }' >pairs.tdsl
+for schedule in pairs=0 pairs=1 pairs=1,kc=33,nr=32 pairs=1,kc=64,mc=7 pairs=1,pack_b=0; do
+  expect 0 ': ok' run pairs.tdsl --dim M=50 --dim K=101 --dim N=70 --schedule=$schedule --check
+done
 # ---- schedules by trial
 expect 0 "autotune softmax: 0: " run several.tdsl -e softmax --dim N=64 --dim T=512 --autotune --check
 holds 'trials are told' grep -qE 'autotune softmax: 1: 0\..*=.*(slower|taken) \(best' err.txt
