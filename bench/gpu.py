@@ -61,7 +61,7 @@ class Ours:
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
         call, check = self.c.tcf_call_on_stream, self.check
 
-        def run():
+        def run(borrowed=inputs):  # whose memory must not be used for others meanwhile
             check(call(f, args, nargs, results, nresults, stream))
             return outputs
         return run

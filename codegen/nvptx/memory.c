@@ -447,7 +447,8 @@ bool access_alive(ngen *g, const access *a, lval *some, lval *all) {
 }
 
 /// A vector that is valid in part is read whole, since what lies beside it is in the same buffer;
-/// only behind the last element there may be nothing.
+/// only behind the last element, and, of a walk that starts early, before the first one of a buffer
+/// without such rows, there may be nothing.
 static lval vector_in_buffer(ngen *g, const access *a) {
   const tile_buf *t = &g->k->bufs.data[a->buf];
   ix elements = ix_const(&g->ix, 1);
@@ -456,8 +457,12 @@ static lval vector_in_buffer(ngen *g, const access *a) {
   if (divisor % a->width == 0 && !a->unaligned) return NULL;
   // One that begins anywhere reaches into the aligned vector behind it.
   int reach = a->unaligned ? 2 * a->width : a->width;
-  ix end = ix_add(&g->ix, placed(g, a->offset), ix_const(&g->ix, reach));
-  return LLVMBuildICmp(g->e->builder, LLVMIntSLE, gpu_ix64(g, end), gpu_ix64(g, elements), "");
+  LLVMBuilderRef b = g->e->builder;
+  ix begin = placed(g, a->offset), end = ix_add(&g->ix, begin, ix_const(&g->ix, reach));
+  lval before_end = LLVMBuildICmp(b, LLVMIntSLE, gpu_ix64(g, end), gpu_ix64(g, elements), "");
+  if (!a->unaligned || ix_bounds(&g->ix, begin).min >= 0) return before_end;
+  lval behind_start = LLVMBuildICmp(b, LLVMIntSGE, gpu_ix64(g, begin), i64_of(g, 0), "");
+  return LLVMBuildAnd(b, behind_start, before_end, "");
 }
 
 void access_load_singly(ngen *g, const access *a, lval *out) {
