@@ -113,7 +113,8 @@ static bool fit(const kbuild *b, gpu_rows *g, int64_t size, double staged, doubl
 /// The fewest blocks with which a row is copied ahead; two rather than one where then two rows are.
 /// What more blocks exchange takes longer than what it brings (measured).
 static bool plan_cluster(const kbuild *b, gpu_rows *g, int64_t size, double staged, double kept) {
-  int most = b->l->target->sm >= 90 ? 8 : 1;
+  // Clusters of sm_90 and its successors in data centres.
+  int most = b->l->target->sm >= 90 && b->l->target->sm < 120 ? 8 : 1;
   int cluster = (int)schedule_option(b->l, "cluster", 0);
   g->ring.resident = (int)schedule_option(b->l, "blocks_per_sm", 1);
   gpu_ring best = {0};

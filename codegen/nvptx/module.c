@@ -3,6 +3,7 @@
 #include "codegen/codegen.h"
 #include "codegen/nvptx/host.h"
 #include "codegen/nvptx/nvptx.h"
+#include "codegen/nvptx/ptx.h"
 
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Target.h>
@@ -186,11 +187,23 @@ static bool print_ptx(device_gen *d, arena *a, code *out, str *error) {
   return true;
 }
 
-static bool generate(device_gen *d, arena *a, const program *p, const codegen_options *options,
-                     code *out, str *error) {
+/// Whether the architecture has what a kernel that was read from text asks for.
+static bool fits(device_gen *d, const kernel *k, const char *arch, str *error) {
+  const char *lacks = NULL;
+  if (k->cluster && !ptx_has(&d->e, PTX_TMA)) lacks = "clusters of blocks";
+  if (region_has_tensor_dot(&k->body, DOT_WGMMA) && !ptx_has(&d->e, PTX_WGMMA)) lacks = "wgmma";
+  if (!lacks) return true;
+  *error = str_printf(d->e.arena, "kernel %.*s needs %s, which %s has not", STR_FMT(k->name), lacks, arch);
+  return false;
+}
+
+static bool generate(device_gen *d, arena *a, const program *p, const struct arch *r,
+                     const codegen_options *options, code *out, str *error) {
   int n = p->kernels.len;
   tcf_kernel_info *infos = arena_alloc(d->e.arena, sizeof *infos * (size_t)(n + 1));
   kernel_maps *maps = arena_alloc(d->e.arena, sizeof *maps * (size_t)(n + 1));
+  for (int i = 0; i < n; i++)
+    if (!fits(d, p->kernels.data[i], r->name, error)) return false;
   for (int i = 0; i < n; i++)
     gpu_kernel(&d->e, d->e.arena, p, p->kernels.data[i], &infos[i], &maps[i]);
   verify(d, p->name);
@@ -221,7 +234,7 @@ bool codegen_cuda(arena *a, const program *p, const codegen_options *options, co
   fault_frame frame;
   if (fault_try(&frame)) {
     if (open_module(&d, p, r, options->kind == CODE_LLVM_IR, error))
-      done = generate(&d, a, p, options, out, error);
+      done = generate(&d, a, p, r, options, out, error);
     if (!done) *error = str_dup(a, *error);
   }
   fault_pop(&frame);

@@ -58,6 +58,17 @@ Test(nvptx_rows, clusters_exchange_and_copy_ahead) {
   lowered_free(&r.l);
 }
 
+Test(nvptx_rows, clusters_are_refused_where_there_are_none) {
+  lowered l;
+  lowered_make(&l, SOFTMAX("8192", "50257"));
+  codegen_options o = {.cpu = STR("sm_80"), .kind = CODE_ASSEMBLY};
+  code out;
+  str error;
+  cr_assert(!codegen_cuda(&l.test.arena, l.p, &o, &out, &error));
+  cr_expect(strstr(error.ptr, "needs clusters of blocks, which sm_80 has not"), "%s", error.ptr);
+  lowered_free(&l);
+}
+
 Test(nvptx_rows, rings_need_no_clusters) {
   const char *source = SOFTMAX("4096", "32768");
   rows r;
