@@ -1,6 +1,5 @@
-// Loads and stores of tiles: global memory in vectors of up to 16 bytes where the layout's innermost
-// register digit runs along the unit stride, on-chip buffers in shared memory, and the barriers
-// between writing and reading those.
+// Loads and stores of tiles, in vectors of up to 16 bytes where the layout's innermost register digit
+// runs along the unit stride.
 #include "base/fault.h"
 #include "codegen/nvptx/access.h"
 
@@ -11,100 +10,6 @@ static LLVMTypeRef memory_type(ngen *g, dtype t) {
 }
 
 lval gpu_zero(ngen *g, dtype t) { return LLVMConstNull(emit_type(g->e, t, 0)); }
-
-// ---- on-chip buffers
-
-void local_layout(ngen *g, int buf, local_place *out) {
-  const tile_buf *t = &g->k->bufs.data[buf];
-  *out = (local_place){0};
-  int64_t elements = 1;
-  for (int i = 0; i < t->rank; i++) {
-    if (!ix_is_const(&g->ix, t->dims[i], &out->dims[i]))
-      panic("on-chip buffer %.*s has no constant size", STR_FMT(t->name));
-    const range *r = g->ranges[t->local_axes[i]];
-    out->base[i] = r ? r->base : ix_const(&g->ix, 0);
-    if (r) out->dims[i] /= gpu_blocks_along(g, t->local_axes[i], r->extent);
-  }
-  bool panels = t->panel > 0;
-  int64_t step = panels ? t->panel : 1;
-  for (int i = t->rank - 1; i >= 0; i--) {
-    if (panels && i == t->panel_dim) continue;
-    out->strides[i] = step;
-    step *= out->dims[i];
-    if (i == t->rank - 1) step += t->pad;
-  }
-  elements = step;
-  if (panels) {
-    out->panel_stride = step;
-    elements *= (out->dims[t->panel_dim] + t->panel - 1) / t->panel;
-  }
-  out->bytes = elements * dtype_bytes(t->type);
-}
-
-void local_place_at_top(ngen *g, int buf, int copies) {
-  local_place *p = &g->locals[buf];
-  local_layout(g, buf, p);
-  int64_t align = g->k->bufs.data[buf].swizzle ? 1024 : 128;
-  p->bytes = (p->bytes + align - 1) / align * align;
-  g->shared_top = (g->shared_top + align - 1) / align * align;
-  p->offset = g->shared_top;
-  g->shared_top += p->bytes * copies;
-  if (g->shared_top > g->shared_peak) g->shared_peak = g->shared_top;
-}
-
-void gpu_local(ngen *g, const tstmt *s) { local_place_at_top(g, s->buf, 1); }
-
-void gpu_barrier(ngen *g) {
-  if (g->fence_locals) ptx_fence_async(g->e);
-  if (g->specialised) ptx_barrier(g->e, CONSUMERS_BARRIER, g->k->threads);
-  else ptx_barrier(g->e, 0, 0);
-  for (int i = 0; i < g->k->bufs.len; i++) g->locals[i].written = g->locals[i].read = false;
-}
-
-void gpu_before_local(ngen *g, int buf, bool store) {
-  local_place *p = &g->locals[buf];
-  if (store ? p->read : p->written) gpu_barrier(g);
-  if (store) p->written = true;
-  else p->read = true;
-}
-
-static lval shared_pointer(ngen *g, lval bytes) {
-  return LLVMBuildGEP2(g->e->builder, g->e->i8, g->smem, &bytes, 1, "");
-}
-
-static lval local_pointer(ngen *g, int buf, const ix *coords) {
-  LLVMBuilderRef b = g->e->builder;
-  const tile_buf *t = &g->k->bufs.data[buf];
-  const local_place *p = &g->locals[buf];
-  int bytes = dtype_bytes(t->type);
-  ix rows = ix_const(&g->ix, 0), column = rows;
-  for (int i = 0; i < t->rank; i++) {
-    ix c = ix_sub(&g->ix, coords[i], p->base[i]);
-    if (t->panel > 0 && i == t->panel_dim) column = c;
-    else rows = ix_add(&g->ix, rows, ix_scale(&g->ix, c, p->strides[i]));
-  }
-  ix offset = rows;
-  if (t->panel > 0) {
-    ix panel = ix_const(&g->ix, t->panel);
-    ix which = ix_div(&g->ix, column, panel);
-    column = ix_mod(&g->ix, column, panel);
-    offset = ix_add(&g->ix, offset, ix_scale(&g->ix, which, p->panel_stride));
-  }
-  lval at;
-  if (t->swizzle) {
-    lval in_row = gpu_ix32(g, ix_scale(&g->ix, column, bytes));
-    int64_t panel = t->panel;
-    lval row = gpu_ix32(g, ix_div(&g->ix, rows, ix_const(&g->ix, panel)));
-    lval turn = LLVMBuildShl(b, LLVMBuildAnd(b, row, i32_of(g, 7), ""), i32_of(g, 4), "");
-    at = LLVMBuildAdd(b, gpu_ix32(g, ix_scale(&g->ix, offset, bytes)),
-                      LLVMBuildXor(b, in_row, turn, ""), "");
-  } else {
-    at = gpu_ix32(g, ix_scale(&g->ix, ix_add(&g->ix, offset, column), bytes));
-  }
-  at = LLVMBuildAdd(b, at, i32_of(g, p->offset), "");
-  if (p->copy) at = LLVMBuildAdd(b, at, p->copy, "");
-  return shared_pointer(g, at);
-}
 
 // ---- accesses
 
@@ -223,7 +128,7 @@ lval access_pointer(ngen *g, const access *a) {
   if (a->local) {
     ix coords[MAX_AXES];
     for (int i = 0; i < t->rank; i++) coords[i] = placed_local(g, t->local_axes[i], s->ix[i]);
-    return local_pointer(g, a->buf, coords);
+    return gpu_local_pointer(g, a->buf, coords);
   }
   ix e = placed(g, a->offset), rest = e;
   int64_t displacement = 0;

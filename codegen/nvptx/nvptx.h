@@ -242,6 +242,8 @@ void gpu_map(ngen *g, const tstmt *s);
 lval gpu_zero(ngen *g, dtype t);
 void gpu_load(ngen *g, const tstmt *s);
 void gpu_store(ngen *g, const tstmt *s);
+
+// ---- shared.c
 void gpu_local(ngen *g, const tstmt *s);
 /// Bytes of one copy of a local, and how its elements lie.
 void local_layout(ngen *g, int buf, local_place *out);
@@ -251,6 +253,8 @@ void local_place_at_top(ngen *g, int buf, int copies);
 void gpu_before_local(ngen *g, int buf, bool store);
 /// A gpu_barrier of the threads that run statements; all that was written before is seen after.
 void gpu_barrier(ngen *g);
+/// Of the element at these coordinates.
+lval gpu_local_pointer(ngen *g, int buf, const ix *coords);
 
 // ---- combine.c
 void gpu_accum(ngen *g, const tstmt *s);
