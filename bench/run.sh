@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the benchmarks and writes bench/results/NAME.md. `./dev bench` calls it.
 #
-# usage: bench/run.sh [elementwise|products|minilm|startup]... [--quick]
+# usage: bench/run.sh [elementwise|products|minilm|startup]... [--case=PATTERN]
 #
 # The peers come from PyPI into build/bench-venv (torch for the CPU, JAX, ONNX Runtime, about
 # 1.5 GB) and from Debian (OpenBLAS, oneDNN). Nothing else should run on the machine meanwhile.

@@ -436,6 +436,7 @@ void print_result(const tcf_function *f, size_t i, const tcf_tensor *t) {
     printf("%s%s = %lld", k ? ", " : "[", info.axes[k], (long long)tcf_tensor_dims(t)[k]);
   fputs(info.rank ? "]" : "", stdout);
   int64_t n = tcf_tensor_elements(t);
-  for (int64_t k = 0; k < n && k < SHOWN; k++) printf(" %.6g", tcf_tensor_get(t, k));
+  int digits = info.dtype <= TCF_BF16 ? 6 : 17;  // integers are printed whole
+  for (int64_t k = 0; k < n && k < SHOWN; k++) printf(" %.*g", digits, tcf_tensor_get(t, k));
   fputs(n > SHOWN ? " ...\n" : "\n", stdout);
 }

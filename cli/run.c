@@ -149,10 +149,10 @@ static int run(run_state *r) {
            EXIT_USAGE;
   int status = prepare(r);
   if (!status) status = call(r);
+  if (!status && o->check && !is_interp(r)) status = check(r);  // before anything is written
   if (!status && o->out.count) status = write_results(r->session, r->function, r->results, &o->out);
   for (size_t i = 0; !status && !o->out.count && !o->bench && !o->check && i < r->nresults; i++)
     print_result(r->function, i, r->results[i]);
-  if (!status && o->check && !is_interp(r)) status = check(r);
   tcf_device_info device = {.size = sizeof device};
   if (!status && o->bench && !tcf_session_device(r->session, &device)) {
     status = bench_device(r->session, r->function, &r->in, r->results, &device, &r->ready);

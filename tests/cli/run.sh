@@ -207,6 +207,8 @@ done
 expect 0 ': ok' run add.tdsl --dim N=30 --dim M=17 --check
 expect 0 ': ok' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --deterministic
 expect 4 'FAILED' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --tolerance 0
+expect 4 'FAILED' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --tolerance 0 --out unchecked.npy
+holds 'nothing is written when a check fails' test ! -e unchecked.npy
 expect 0 'GB/s' run add.tdsl --dim N=300 --dim M=170 --bench --threads 1
 "$tool" run add.tdsl --dim N=9 --dim M=9 --out a.npy --seed 1 && "$tool" run add.tdsl --dim N=9 \
   --dim M=9 --out out=b.npy --seed 1 --threads 1 && "$tool" run add.tdsl --dim N=9 --dim M=9 \
