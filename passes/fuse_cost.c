@@ -214,6 +214,25 @@ static double unaligned_seconds(const estimate *e) {
   return elements / (unaligned_per_second * e->t->cores);
 }
 
+/// The part of a GPU that is busy: outputs with axes that are neither rows nor reduced wait for long
+/// reductions in the blocks of their rows, of which there may be few.
+static double busy_share(const candidate *c, const target_info *t, const fuse_scratch *s,
+                         const node *reduction) {
+  if (!t->sm || !reduction) return 1;
+  double rows = count_of(c, s, reduction);
+  if (rows >= t->cores) return 1;
+  double reduced = 1;
+  for (int i = 0; i < reduction->nattr_axes; i++)
+    reduced *= (double)ix_estimate(&c->g->ix, graph_axis_size(c->g, reduction->attr_axes[i]));
+  for (int i = 0; i < c->n && reduced > GROUP_REDUCED_AGAIN; i++) {
+    const node *n = c->nodes[i];
+    for (int k = 0; k < n->naxes && c->stored[n->id]; k++)
+      if (!node_has_axis(reduction, n->axes[k]) && !node_has_axis(reduction->in[0], n->axes[k]))
+        return fmax(rows, 1) / t->cores;
+  }
+  return 1;
+}
+
 cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
   cost r = {0};
   const double *touched = fuse_input_bytes(c, s);
@@ -234,6 +253,7 @@ cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
   r.memory_seconds = bytes / bandwidth;
   r.compute_seconds = work / (t->flops_per_second * t->cores) + unaligned_seconds(&e);
   r.launch_seconds = t->sm ? gpu_launch_seconds : launch_seconds;
-  r.seconds = fmax(r.memory_seconds, r.compute_seconds) + r.launch_seconds;
+  double share = busy_share(c, t, s, e.reduction);
+  r.seconds = fmax(r.memory_seconds, r.compute_seconds) / share + r.launch_seconds;
   return r;
 }

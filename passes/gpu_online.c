@@ -91,10 +91,10 @@ static tval *as_type(kbuild *b, tval *v, dtype t) {
 }
 
 /// v for every row that is open.
-static tval *row_fill(kbuild *b, dtype t, double v) {
+static tval *row_fill(kbuild *b, const row_plan *p, dtype t, double v) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
   for (int axis = 0; axis < b->k->axes.len; axis++) {
-    if (!b->extent[axis]) continue;
+    if (!b->extent[axis] || p->beside[axis]) continue;
     axes[n] = axis;
     extents[n++] = b->extent[axis];
   }
@@ -145,9 +145,9 @@ static void online_finish(kbuild *b, const row_plan *p, const online *o, tval **
 
 void online_walk(kbuild *b, const row_plan *p, const online *o) {
   tval *carried[2 * MAX_REDUCTIONS + 2];
-  carried[0] = row_fill(b, o->max->type, -INFINITY);
-  carried[1] = row_fill(b, o->max->type, 0);
-  for (int i = 0; i < o->nsums; i++) carried[2 + i] = row_fill(b, o->sums[i]->type, 0);
+  carried[0] = row_fill(b, p, o->max->type, -INFINITY);
+  carried[1] = row_fill(b, p, o->max->type, 0);
+  for (int i = 0; i < o->nsums; i++) carried[2 + i] = row_fill(b, p, o->sums[i]->type, 0);
   running r = {.n = o->nothers};
   for (int i = 0; i < o->nothers; i++) r.reductions[i] = o->others[i];
   reduce_start(b, p, &r);

@@ -12,6 +12,12 @@
 // where a maximum and sums of exponentials below it take one walk together (passes/gpu_online.c), or
 // they are brought on chip ahead of use (passes/gpu_ring.c).
 // Threads run along R where that is contiguous, else along the rows, with more of them along R.
+//
+// Where outputs are larger than what is reduced, they are dealt out as maps are, and every block
+// computes the few reductions that it needs:
+//
+//   layout { C:8 = r8, N:1, T:1024 = r4 t256@1 }
+//   grid N:1, T:1024 { s = sum x[N, C] over C; store y[N, T] / s }
 #include "base/fault.h"
 #include "passes/gpu_rows.h"
 
@@ -238,6 +244,53 @@ static void lay_out_further(kbuild *b, gpu_rows *g, bool with_reduced) {
   }
 }
 
+static void walk_levels(kbuild *b, gpu_rows *g) {
+  if (g->online_ok) online_walk(b, &g->p, &g->online);
+  for (int pass = g->online_ok ? 2 : 0; pass < g->p.passes; pass++) reduce_run_pass(b, &g->p, pass);
+}
+
+// ---- outputs that are larger than what is reduced
+
+/// All outputs have all further axes and none of R; there is little to reduce.
+static bool outputs_dominate(const kbuild *b, const gpu_rows *g) {
+  const group *grp = b->group;
+  for (int i = 0; i < grp->outputs.len; i++)
+    for (int k = 0; k < g->nfurther; k++) {
+      bool carried = false;
+      for (int j = 0; j < grp->outputs.data[i]->naxes; j++)
+        carried |= ix_uses_axis(&b->k->ix, b->sigma[grp->outputs.data[i]->axes[j]], g->further[k]);
+      if (!carried) return false;
+    }
+  int64_t further = contract_product(b, g->further, g->nfurther), reduced = reduced_size(b, g);
+  return g->nfurther && !outputs_along(b, g) && further >= reduced && reduced <= GROUP_REDUCED_AGAIN;
+}
+
+static void run_beside_outputs(kbuild *b, gpu_rows *g) {
+  enum { REDUCED = 16 };  // elements of R at a time
+  const node *like = b->group->outputs.data[0];
+  int lanes = kb_best_lanes(b, like->axes, like->naxes), axes[2 * MAX_AXES], n = 0, stride = 1;
+  int vec = lanes < 0 ? -1 : b->kaxis[lanes];
+  for (int i = 0; i < g->nrows; i++) axes[n++] = g->rows[i];
+  for (int i = 0; i < g->nfurther; i++) axes[n++] = g->further[i];
+  gpu_share shares[2 * MAX_AXES];
+  gpu_spread(b, axes, n, vec, g->vector, schedule_power(b->l, "threads", GPU_BLOCK), g->vector, shares);
+  for (int pass = 0; pass < 2; pass++)  // neighbouring threads along the lanes
+    for (int i = n - 1; i >= 0; i--)
+      if ((axes[i] == vec) != pass) gpu_lay(b, 0, axes[i], shares[i], &stride);
+  gpu_set_threads(b, stride);
+  for (int i = 0; i < n; i++) kernel_set_grid(b->k, axes[i], gpu_extent(shares[i]));
+  deal_reduced(b, g, 1);
+  cut_repeats(g, REDUCED);
+  for (int i = 0; i < g->p.nkr; i++) {
+    gpu_lay(b, 0, g->p.kr[i], g->r_share[i], &stride);
+    g->p.step[g->p.kr[i]] = gpu_extent(g->r_share[i]);
+  }
+  for (int i = 0; i < g->nfurther; i++) g->p.beside[g->further[i]] = true;
+  kb_begin(b);
+  walk_levels(b, g);
+  reduce_store_outputs(b, &g->p, g->row, NULL, 0);
+}
+
 // ---- statements
 
 static bool has_axes(const tval *v, const int *axes, int n) {
@@ -283,12 +336,7 @@ static void run_walks(kbuild *b, gpu_rows *g) {
   for (int i = 0; i < g->nfurther; i++) more[nmore++] = g->further[i];
   for (int i = 0; i < g->p.nkr; i++)
     if (reduce_outputs_use(b, g->p.kr[i])) more[nmore++] = g->p.kr[i];
-  int pass = 0;
-  if (g->online_ok) {
-    online_walk(b, &g->p, &g->online);
-    pass = 2;
-  }
-  for (; pass < g->p.passes; pass++) reduce_run_pass(b, &g->p, pass);
+  walk_levels(b, g);
   reduce_store_outputs(b, &g->p, g->row, more, nmore);
 }
 
@@ -324,6 +372,10 @@ void gpu_reduce_group(kbuild *b) {
       gpu_ring_rows(b, &g);
       return;
     }
+  }
+  if (outputs_dominate(b, &g)) {
+    run_beside_outputs(b, &g);
+    return;
   }
   if (g.along) plan_along(b, &g, constant);
   else plan_across(b, &g, constant);

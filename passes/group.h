@@ -34,6 +34,10 @@
 #pragma once
 #include "ir/graph.h"
 
+/// Elements of a reduction up to which every block of a GPU computes it again, so that outputs with
+/// axes of their own are dealt out to all blocks. Others stay with the block of their rows.
+enum { GROUP_REDUCED_AGAIN = 64 };
+
 typedef enum group_kind {
   GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACT, GROUP_SCAN, GROUP_SCATTER, GROUP_OPAQUE
 } group_kind;

@@ -103,7 +103,7 @@ void reduce_start(kbuild *b, const row_plan *p, running *r) {
   for (int axis = 0; axis < b->k->axes.len; axis++) {
     int extent = b->extent[axis];
     if (reduce_contains(p->kr, p->nkr, axis)) extent = p->step[axis];
-    if (!extent) continue;
+    if (!extent || p->beside[axis]) continue;
     axes[n] = axis;
     extents[n++] = extent;
   }

@@ -14,6 +14,8 @@ typedef struct row_plan {
   int kr[MAX_AXES], nkr;      // kernel axes of R
   int step[MAX_KERNEL_AXES];  // loop extents by kernel axis
   int next_row;               // the innermost row axis when lanes run along the rows, else -1
+  bool beside[MAX_KERNEL_AXES];  // axes of outputs alone that are open all the while: the reductions
+                                 // are the same along them
 } row_plan;
 
 /// The running values of the reductions of one pass: one tile each, two for arg*.
