@@ -41,6 +41,8 @@ typedef struct explain_schedule {
   int threads;           // of a block; 0: not a GPU's kernel
   int producer_threads;  // further ones, which copy operands
   int64_t tiles;         // of the grid
+  int cluster;           // blocks that share a tile, 1: none do
+  int ring_stages;       // tiles or steps that are on their way on chip at once, 1: none ahead
   int64_t shared_bytes;  // on-chip buffers of a block
   int resident;  // blocks on a multiprocessor, by threads, on-chip memory, and registers if known
   bool persistent;       // blocks stay and walk the tiles

@@ -1,8 +1,8 @@
 // How kernels run on a GPU: their blocks, what of a multiprocessor these take, and the time that
 // follows, by a model of the device:
 //
-// - memory is at full speed when enough threads are resident to keep the bytes in flight that
-//   bandwidth times latency asks for;
+// - memory is at full speed when enough threads are resident, or bytes copied ahead by rings of
+//   stages, to keep the bytes in flight that bandwidth times latency asks for;
 // - arithmetic is at full speed when the blocks fill the multiprocessors evenly.
 #include <math.h>
 
@@ -39,6 +39,18 @@ static int64_t grid_tiles(const kernel *k) {
     tiles *= (size + k->grid.data[i].extent - 1) / k->grid.data[i].extent;
   }
   return tiles > 0 ? tiles : 1;
+}
+
+/// Stages of the rings in the region, the most of any; 1: nothing is copied ahead.
+static int ring_stages(const tregion *r) {
+  int most = 1;
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->kind == TILE_LOOP && s->stages > most) most = s->stages;
+    int below = s->body ? ring_stages(s->body) : 1;
+    if (below > most) most = below;
+  }
+  return most;
 }
 
 static const char *dot_unit_of(const tregion *r) {
@@ -91,7 +103,9 @@ explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target
                                          const explain_usage *usage) {
   explain_schedule s = {.threads = k->threads, .producer_threads = 32 * k->producer_warps};
   s.tiles = grid_tiles(k);
-  s.shared_bytes = shared_bytes(k, &k->body, 1);
+  s.cluster = k->cluster ? k->cluster : 1;
+  s.ring_stages = ring_stages(&k->body);
+  s.shared_bytes = shared_bytes(k, &k->body, 1) / s.cluster;
   if (usage) s.usage = *usage;
   if (s.usage.source.len) s.shared_bytes = s.usage.shared_bytes;
   s.resident = resident_blocks(t, &s);
@@ -106,21 +120,25 @@ explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target
 double explain_gpu_seconds(const target_info *t, const explain_schedule *s, double memory,
                            double compute, double launch) {
   enum { LATENCY_NS = 700, BYTES_OF_THREAD = 32 };
-  double room = (double)t->cores * s->resident, blocks = fmin((double)s->tiles, room);
-  double in_flight = blocks * s->threads * BYTES_OF_THREAD;
-  double wanted = t->bytes_per_second * 1e-9 * LATENCY_NS;
-  bool copies = s->unit && s->producer_threads;  // rings of whole stages are in flight
-  double share = copies ? fmin(1, blocks / t->cores) : fmin(1, in_flight / wanted);
-  double rounds = ceil((double)s->tiles / t->cores) * t->cores;
-  return fmax(memory / share, compute * rounds / (double)s->tiles) + launch;
+  double room = (double)t->cores * s->resident, all = (double)s->tiles * s->cluster;
+  double blocks = fmin(all, room), of_block = (double)s->threads * BYTES_OF_THREAD;
+  if (s->ring_stages > 1) {  // all stages but the one in use
+    double ahead = (double)s->shared_bytes * (s->ring_stages - 1) / s->ring_stages;
+    of_block = fmax(of_block, ahead);
+  }
+  double share = fmin(1, blocks * of_block / (t->bytes_per_second * 1e-9 * LATENCY_NS));
+  double rounds = ceil(all / t->cores) * t->cores;
+  return fmax(memory / share, compute * rounds / all) + launch;
 }
 
 void explain_put_schedule(strbuf *out, const explain_schedule *s) {
-  sb_printf(out, "%lld %s of %d threads", (long long)s->tiles,
-            s->persistent   ? "tiles for resident blocks"
-            : s->tiles == 1 ? "block"
-                            : "blocks",
+  long long blocks = s->tiles * s->cluster;
+  sb_printf(out, "%lld %s of %d threads", s->persistent ? (long long)s->tiles : blocks,
+            s->persistent ? "tiles for resident blocks"
+            : blocks == 1 ? "block"
+                          : "blocks",
             s->threads);
+  if (s->cluster > 1) sb_printf(out, " in clusters of %d", s->cluster);
   if (s->producer_threads) sb_printf(out, " and %d that copy", s->producer_threads);
   sb_printf(out, ", %d on a multiprocessor (%.0f%% of its threads)", s->resident,
             100 * s->occupancy);
@@ -128,6 +146,7 @@ void explain_put_schedule(strbuf *out, const explain_schedule *s) {
     sb_puts(out, ", ");
     explain_put_scaled(out, (double)s->shared_bytes, "B");
     sb_puts(out, " on chip");
+    if (s->ring_stages > 1) sb_printf(out, " in %d stages", s->ring_stages);
   }
   if (s->unit) sb_printf(out, ", %s", s->unit);
 }

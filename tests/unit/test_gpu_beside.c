@@ -6,8 +6,9 @@
 
 #include "gpu_fixture.h"
 
-#define SCALED(y)                                         \
-  "fn f(s: f32[N = 3, C = 6], y: f32[" y "]) -> f32[" y "] {" \
+#define SCALED(y)                                       \
+  "fn f(s: f32[N = 3, C = 6], y: f32[" y "]) -> f32[" y \
+  "] {"                                                 \
   " return y / (sum(s * s, C) + max(s, C)) }"
 #define FEW_ROWS "fn f(x: f16[N = 8, T = 128256]) -> f16[N, T] { return f16(softmax(x, T)) }"
 
@@ -28,25 +29,30 @@ Test(gpu_beside, it_fires) {
 
 Test(gpu_beside, it_does_not_fire) {
   // An output of rows alone; one along what is reduced; less to store than to reduce.
-  expect("fn f(s: f32[N = 3, C = 6], y: f32[N, T = 5000]) -> (f32[N, T], f32[N]) {"
-         " let t = sum(s * s, C)\n return (y / t, t) }",
-         "grid N:1, T:", false);
-  expect("fn f(s: f32[N = 3, C = 6], y: f32[N, C, T = 5000]) -> f32[N, C, T] {"
-         " return y * s / sum(s * s, C) }",
-         "grid N:1, T:", false);
-  expect("fn f(s: f32[N = 3000, C = 60], y: f32[N, T = 50]) -> f32[N, T] {"
-         " return y / sum(s * s, C) }",
-         "T:64 {", false);
+  expect(
+      "fn f(s: f32[N = 3, C = 6], y: f32[N, T = 5000]) -> (f32[N, T], f32[N]) {"
+      " let t = sum(s * s, C)\n return (y / t, t) }",
+      "grid N:1, T:", false);
+  expect(
+      "fn f(s: f32[N = 3, C = 6], y: f32[N, C, T = 5000]) -> f32[N, C, T] {"
+      " return y * s / sum(s * s, C) }",
+      "grid N:1, T:", false);
+  expect(
+      "fn f(s: f32[N = 3000, C = 60], y: f32[N, T = 50]) -> f32[N, T] {"
+      " return y / sum(s * s, C) }",
+      "T:64 {", false);
 }
 
 /// More than a block should repeat is a kernel of its own where the rows would leave the device idle.
 Test(gpu_beside, long_reductions_of_few_rows_stay_apart) {
-  expect("fn f(s: f32[N = 3, C = 600], y: f32[N, T = 900000]) -> f32[N, T] {"
-         " return y / sum(s * s, C) }",
-         "call @f.1", true);
-  expect("fn f(s: f32[N = 3000, C = 600], y: f32[N, T = 900000]) -> f32[N, T] {"
-         " return y / sum(s * s, C) }",
-         "call @f.1", false);
+  expect(
+      "fn f(s: f32[N = 3, C = 600], y: f32[N, T = 900000]) -> f32[N, T] {"
+      " return y / sum(s * s, C) }",
+      "call @f.1", true);
+  expect(
+      "fn f(s: f32[N = 3000, C = 600], y: f32[N, T = 900000]) -> f32[N, T] {"
+      " return y / sum(s * s, C) }",
+      "call @f.1", false);
 }
 
 static interp_tensor values(arena *a, dtype type, int rank, const int64_t *dims) {
@@ -74,14 +80,15 @@ Test(gpu_beside, the_numbers_stay) {
   compare(SCALED("N, T = 5000"), "grid N:1, T:1024 {", 6, 3, 5000);
   compare(SCALED("T = 1001, N"), "grid N:4, T:", 6, 1001, 3);
   // Reductions in one walk.
-  compare("fn f(s: f32[N = 3, C = 50], y: f32[N, T = 5000]) -> f32[N, T] {"
-          " let m = max(s, C)\n return y * sum(exp(s - m), C) }",
-          "grid N:1, T:1024 {", 50, 3, 5000);
+  compare(
+      "fn f(s: f32[N = 3, C = 50], y: f32[N, T = 5000]) -> f32[N, T] {"
+      " let m = max(s, C)\n return y * sum(exp(s - m), C) }",
+      "grid N:1, T:1024 {", 50, 3, 5000);
   lowered l;
   target_info small = gpu_target;
   small.cores = 8;
-  lowered_make_for(
-      &l, "fn f(x: f32[N = 2, T = 66000]) -> f32[N, T] { return softmax(x, T) }", &small);
+  lowered_make_for(&l, "fn f(x: f32[N = 2, T = 66000]) -> f32[N, T] { return softmax(x, T) }",
+                   &small);
   cr_assert(strstr(l.text.ptr, "grid N:1, T:1024 {"), "%s", l.text.ptr);
   interp_tensor x = values(&l.test.arena, DT_f32, 2, (int64_t[]){2, 66000});
   lowered_compare(&l, &x, 1e-4);

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "gpu_fixture.h"
+#include "passes/explain_format.h"
 
 #define SOFTMAX(n, t) \
   "fn f(x: bf16[N = " n ", T = " t "]) -> bf16[N, T] { return bf16(softmax(x, T)) }"
@@ -35,6 +36,27 @@ Test(gpu_ring, rows_that_are_left_are_a_second_part) {
   expect(SOFTMAX("8191", "50257"), &gpu_target, "axes N = 127, T = 50257, N_2 = 64", true);
   expect(SOFTMAX("8191", "50257"), &gpu_target, "load a0[N + 8128, T]", true);
   expect(SOFTMAX("8191", "32768"), &gpu_target, "axes N = 8191, T = 32768", true);
+}
+
+Test(gpu_ring, explain_counts_clusters_and_what_is_on_its_way) {
+  lowered l;
+  lowered_make(&l, SOFTMAX("8192", "50257"));
+  explain_schedule s =
+      explain_kernel_schedule(&l.test.arena, l.p->kernels.data[0], &gpu_target, NULL);
+  cr_expect_eq(s.tiles, 64);
+  cr_expect_eq(s.cluster, 2);
+  cr_expect_eq(s.ring_stages, 4);
+  cr_expect(s.shared_bytes > 1 << 17 && s.shared_bytes <= gpu_target.shared_per_block);
+  strbuf out = sb_new(&l.test.arena);
+  explain_put_schedule(&out, &s);
+  cr_expect(strstr(out.data, "128 blocks of 512 threads in clusters of 2"), "%s", out.data);
+  cr_expect(strstr(out.data, "in 4 stages"), "%s", out.data);
+  // Enough bytes are on their way for the whole bandwidth; with the threads alone they are not.
+  double memory = 400e-6, full = explain_gpu_seconds(&gpu_target, &s, memory, 0, 0);
+  cr_expect_float_eq(full, memory, 1e-9);
+  s.ring_stages = 1;
+  cr_expect_gt(explain_gpu_seconds(&gpu_target, &s, memory, 0, 0), 1.2 * memory);
+  lowered_free(&l);
 }
 
 Test(gpu_ring, older_devices_have_no_clusters) {
