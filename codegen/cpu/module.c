@@ -162,8 +162,20 @@ bool module_compile(arena *a, const program *p, const codegen_options *options, 
   return done;
 }
 
+/// Whether the kernels, which may have been read from text, are a CPU's.
+static bool suits(arena *a, const program *p, str *error) {
+  for (int i = 0; i < p->kernels.len; i++) {
+    const kernel *k = p->kernels.data[i];
+    if (!k->threads) continue;
+    *error = str_printf(a, "kernel %.*s has threads: it was lowered for a GPU", STR_FMT(k->name));
+    return false;
+  }
+  return true;
+}
+
 bool codegen_cpu(arena *a, const program *p, const codegen_options *options, code *out,
                  str *error) {
+  if (!suits(a, p, error)) return false;
   codegen_options once = *options;
   return module_compile(a, p, options, fill_with_tasks, &once, out, error);
 }

@@ -190,6 +190,10 @@ static bool print_ptx(device_gen *d, arena *a, code *out, str *error) {
 /// Whether the architecture has what a kernel that was read from text asks for.
 static bool fits(device_gen *d, const kernel *k, const char *arch, str *error) {
   const char *lacks = NULL;
+  if (!k->threads) {
+    *error = str_printf(d->e.arena, "kernel %.*s has no threads: it was lowered for a CPU", STR_FMT(k->name));
+    return false;
+  }
   if (k->cluster && !ptx_has(&d->e, PTX_TMA)) lacks = "clusters of blocks";
   if (region_has_tensor_dot(&k->body, DOT_WGMMA) && !ptx_has(&d->e, PTX_WGMMA)) lacks = "wgmma";
   if (!lacks) return true;

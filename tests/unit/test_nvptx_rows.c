@@ -69,6 +69,26 @@ Test(nvptx_rows, clusters_are_refused_where_there_are_none) {
   lowered_free(&l);
 }
 
+Test(nvptx_rows, kernels_of_the_other_kind_are_refused) {
+  target_info cpu;
+  lowered l;
+  code out;
+  str error;
+  codegen_options o = {.cpu = STR("x86-64"), .kind = CODE_ASSEMBLY};
+  lowered_make(&l, SOFTMAX("128", "512"));
+  cr_assert(!codegen_cpu(&l.test.arena, l.p, &o, &out, &error));
+  cr_expect(strstr(error.ptr, "has threads: it was lowered for a GPU"), "%s", error.ptr);
+  lowered_free(&l);
+  arena scratch = {0};
+  cr_assert(codegen_cpu_target(&scratch, o.cpu, &cpu, &error));
+  lowered_make_for(&l, SOFTMAX("128", "512"), &cpu);
+  o.cpu = STR("sm_90a");
+  cr_assert(!codegen_cuda(&l.test.arena, l.p, &o, &out, &error));
+  cr_expect(strstr(error.ptr, "has no threads: it was lowered for a CPU"), "%s", error.ptr);
+  lowered_free(&l);
+  arena_free(&scratch);
+}
+
 Test(nvptx_rows, rings_need_no_clusters) {
   const char *source = SOFTMAX("4096", "32768");
   rows r;
