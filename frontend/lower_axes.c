@@ -422,6 +422,13 @@ static value lower_scatter_add(scope *s, const expr *e, const builtin *b) {
                 dtype_name(indices->type));
     return poison_at(e->at);
   }
+  if (node_has_axis(indices, axis)) {
+    diag *d = scope_error(s, DIAG_axes_mismatch, at.at,
+                          "the indices have the axis %.*s, along which they point",
+                          STR_FMT(axis_text(s, axis)));
+    scope_note(s, d, at.at, "the indices are %.*s", STR_FMT(node_text(s, indices)));
+    return poison_at(e->at);
+  }
   for (int i = 0; i < updates->naxes; i++) {
     int one = updates->axes[i];
     if (one != axis && (node_has_axis(indices, one) || node_has_axis(n, one))) continue;

@@ -100,6 +100,27 @@ static bool infer_leaf(const graph *g, const node *n, arena *a, axis_list *axes,
   }
 }
 
+/// An update belongs to one index and one place among the base's other axes: it can have the axes of
+/// these only. The scattered axis is where the indices point, so that no operand but the base is
+/// walked along it.
+static bool needs_scatter_axes(const graph *g, const node *n, arena *a, str *why) {
+  const node *base = n->in[0], *indices = n->in[1], *updates = n->in[2];
+  int along = n->attr_axes[0];
+  if (node_has_axis(indices, along) || node_has_axis(updates, along))
+    return refuse(why, str_printf(a, "scatter_add: the %s have the scattered axis %.*s",
+                                  node_has_axis(indices, along) ? "indices" : "updates",
+                                  STR_FMT(axis_name(g, along))));
+  for (int k = 0; k < updates->naxes; k++) {
+    int one = updates->axes[k];
+    if (node_has_axis(indices, one) || node_has_axis(base, one)) continue;
+    return refuse(why, str_printf(a,
+                                  "scatter_add: the updates have the axis %.*s, which neither the "
+                                  "indices nor the base have",
+                                  STR_FMT(axis_name(g, one))));
+  }
+  return true;
+}
+
 /// The result has the base's axes; but all axes of the operands are walked together.
 static bool infer_scatter(const graph *g, const node *n, arena *a, axis_list *axes, str *why) {
   axis_list walked = {.n = 0};
@@ -108,7 +129,8 @@ static bool infer_scatter(const graph *g, const node *n, arena *a, axis_list *ax
     return refuse(why, str_printf(a, "scatter_add would walk %d axes; the limit is %d", walked.n,
                                   MAX_AXES));
   list_add(axes, n->in[0]->axes, n->in[0]->naxes);
-  return needs_count(n, 1, 1, a, why) && needs_axes(g, n, n->in[0], a, why);
+  return needs_count(n, 1, 1, a, why) && needs_axes(g, n, n->in[0], a, why) &&
+         needs_scatter_axes(g, n, a, why);
 }
 
 static bool infer_axes(const graph *g, const node *n, arena *a, axis_list *axes, str *why) {

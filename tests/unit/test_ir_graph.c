@@ -91,6 +91,17 @@ static void too_many_axes(fixture *f) {
 static void view_of_foreign_axis(fixture *f) {
   graph_view(f->g, f->m, (ix[]){ix_axis(&f->g->ix, f->t)}, &f->n, 1);
 }
+/// x[N, T] and what has the axis `updates`, added where what has the axis `indices` points along N.
+static void scatter(fixture *f, int indices, int updates) {
+  node *at = graph_index(f->g, DT_i64, indices);
+  node *more = graph_cast(f->g, graph_index(f->g, DT_i32, updates), DT_f32);
+  graph_scatter_add(f->g, f->x, f->n, at, more);
+}
+static void scatter_of_foreign_axis(fixture *f) {
+  scatter(f, f->t, graph_add_axis(f->g, STR("B"), ix_const(&f->g->ix, 4)));
+}
+static void scatter_of_its_axis(fixture *f) { scatter(f, f->t, f->n); }
+static void scatter_by_its_axis(fixture *f) { scatter(f, f->n, f->t); }
 
 Test(ir_graph, builders_refuse_what_does_not_fit) {
   fixture f;
@@ -101,6 +112,11 @@ Test(ir_graph, builders_refuse_what_does_not_fit) {
   cr_expect(panics(&f, dot_one_sided, "dot: the operand has no axis T"));
   cr_expect(panics(&f, too_many_axes, "add would have 17 axes; the limit is 16"));
   cr_expect(panics(&f, view_of_foreign_axis, "view uses axis T, which the result lacks"));
+  cr_expect(panics(&f, scatter_of_foreign_axis,
+                   "scatter_add: the updates have the axis B, which "
+                   "neither the indices nor the base have"));
+  cr_expect(panics(&f, scatter_of_its_axis, "scatter_add: the updates have the scattered axis N"));
+  cr_expect(panics(&f, scatter_by_its_axis, "scatter_add: the indices have the scattered axis N"));
   arena_free(&f.arena);
 }
 

@@ -76,8 +76,9 @@ static node *make_indirect(maker *m, node *a) {
   node *at = graph_index(g, DT_i32, m->axes[draw(m, 3)]);
   node *size = graph_size(g, DT_i32, graph_axis_size(g, along));
   at = graph_binary(g, OP_rem, at, size);
-  node *n = draw(m, 2) ? graph_gather(g, a, along, at)
-                       : graph_scatter_add(g, a, along, at, graph_const_float(g, DT_f32, 0.1));
+  node *n = draw(m, 2) || node_has_axis(at, along)
+                ? graph_gather(g, a, along, at)
+                : graph_scatter_add(g, a, along, at, graph_const_float(g, DT_f32, 0.1));
   if (draw(m, 2)) n->flags |= NODE_UNCHECKED;
   return n;
 }

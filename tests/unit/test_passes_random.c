@@ -97,7 +97,7 @@ static node *gen_indirect(gen *x) {
   if (rng_below(&x->r, 3) == 0) return graph_scan(x->g, OP_cumsum, a, axis, 0);
   if (size_of(x, axis) < 4) return a;
   node *rows = graph_gather(x->g, a, axis, i);
-  if (rng_below(&x->r, 3)) return rows;
+  if (rng_below(&x->r, 3) || node_has_axis(i, axis)) return rows;
   return graph_scatter_add(x->g, a, axis, i, graph_unary(x->g, OP_tanh, rows));
 }
 
