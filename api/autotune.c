@@ -360,7 +360,7 @@ tcf_status autotune(call *c) {
               .function = c->function,
               .session = c->function->program->session,
               .schedule = STR("")};
-  tcf_status status = session_guard(t.session, tune, &t);
+  tcf_status status = session_compile_guard(t.session, tune, &t);
   finish(&t);
   return status;
 }

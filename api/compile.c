@@ -430,7 +430,7 @@ static tcf_status make_variant(tcf_function *f, const tensor *const *args, const
   if (!v) return session_fail(s, TCF_NO_MEMORY, "out of memory");
   v->function = f;
   build_args b = {s, v, args, sizes, schedule, keep, {0}};
-  tcf_status status = session_guard(s, build, &b);
+  tcf_status status = session_compile_guard(s, build, &b);
   arena_free(&b.work);
   if (status) variant_free(s, v);
   else *out = v;

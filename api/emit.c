@@ -147,7 +147,7 @@ static tcf_status emit(void *args) {
 }
 
 static tcf_status run_emission(emission *e) {
-  tcf_status status = session_guard(e->program->session, emit, e);
+  tcf_status status = session_compile_guard(e->program->session, emit, e);
   arena_free(&e->arena);
   arena_free(&e->scratch);
   return status;
@@ -204,7 +204,7 @@ static tcf_status format(void *args_) {
 tcf_status tcf_format_source(tcf_session *s, const char *name, const char *text, size_t size,
                              char **formatted) {
   format_args args = {s, name, text, size, {0}, NULL};
-  tcf_status status = session_guard(s, format, &args);
+  tcf_status status = session_compile_guard(s, format, &args);
   arena_free(&args.arena);
   if (!status) *formatted = args.out;
   return status;

@@ -94,7 +94,7 @@ static tcf_status tolerance(void *args) {
 tcf_status tcf_function_tolerance(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
                                   size_t result, double *out) {
   estimate_args e = {.function = f, .args = args, .nargs = nargs, .result = result};
-  tcf_status status = session_guard(f->program->session, tolerance, &e);
+  tcf_status status = session_compile_guard(f->program->session, tolerance, &e);
   arena_free(&e.arena);
   if (!status) *out = e.tolerance;
   return status;

@@ -60,7 +60,7 @@ tcf_status tcf_program_explain(tcf_program *p, const char *function, const tcf_s
                                size_t nsizes, tcf_format format, char **text) {
   explain_args x = {
       .program = p, .function = function, .sizes = sizes, .nsizes = nsizes, .format = format};
-  tcf_status status = session_guard(p->session, explain, &x);
+  tcf_status status = session_compile_guard(p->session, explain, &x);
   arena_free(&x.arena);
   arena_free(&x.scratch);
   if (!status) *text = x.text;
@@ -102,7 +102,7 @@ tcf_status tcf_function_cost(tcf_function *f, const tcf_tensor *const *args, siz
                              tcf_cost *out) {
   if (!f) return TCF_WRONG_USE;
   cost_args e = {.function = f, .args = args, .nargs = nargs};
-  tcf_status status = session_guard(f->program->session, cost, &e);
+  tcf_status status = session_compile_guard(f->program->session, cost, &e);
   arena_free(&e.arena);
   arena_free(&e.scratch);
   if (!status) *out = e.cost;

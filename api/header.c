@@ -194,7 +194,7 @@ static tcf_status library_header(void *h) { return finish(h, make_library_header
 
 static tcf_status write_header(header *h, tcf_status (*work)(void *), char **text) {
   if (!h->function) return TCF_WRONG_USE;
-  tcf_status status = session_guard(h->function->program->session, work, h);
+  tcf_status status = session_compile_guard(h->function->program->session, work, h);
   arena_free(&h->arena);
   if (!status) *text = h->text;
   return status;

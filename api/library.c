@@ -208,7 +208,7 @@ static bool is_library(const char *path) {
 static tcf_status run_guarded(library_args *l, tcf_status (*work)(void *)) {
   tcf_session *s = l->function->program->session;
   tcf_status status = s->target <= TARGET_CUDA
-                          ? session_guard(s, work, l)
+                          ? session_compile_guard(s, work, l)
                           : session_fail(s, TCF_WRONG_USE, "interpreters have no code to write");
   arena_free(&l->arena);
   ptxas_free(&l->assembled);

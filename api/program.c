@@ -166,7 +166,7 @@ tcf_status tcf_program_load(tcf_session *s, const char *name, const char *text, 
   p->next = s->programs;
   s->programs = p;
   load_args args = {s, name, text, size, p};
-  tcf_status status = session_guard(s, load, &args);
+  tcf_status status = session_compile_guard(s, load, &args);
   if (status)
     tcf_program_free(p);
   else

@@ -172,7 +172,8 @@ static tcf_status set_options(void *args_) {
     if (args->options->size < sizeof o.size) return TCF_WRONG_USE;
     memcpy(&o, args->options, args->options->size < sizeof o ? args->options->size : sizeof o);
   }
-  if (!parse_target(s, o.target) || !cpu_is_known(s)) return TCF_WRONG_USE;
+  if (!parse_target(s, o.target)) return TCF_WRONG_USE;
+  if (!cpu_is_known(s)) return TCF_WRONG_USE;
   s->flags = o.flags;
   s->threads = o.threads > 0 ? o.threads : pool_cpus();
   s->parallel_for = o.parallel_for;

@@ -154,6 +154,14 @@ tcf_status session_data_error(tcf_program *p, span at, str text);
 /// malloc'd copy for the caller; null raises.
 char *text_for_caller(str text);
 
+// ---- room.c
+
+enum { COMPILE_STACK = 1 << 20 };  // documented in tcc_fuse.h
+
+/// session_guard for work that parses or compiles, which recurses as the program nests:
+/// TCF_NO_MEMORY when the calling thread has less than COMPILE_STACK left.
+tcf_status session_compile_guard(tcf_session *s, tcf_status (*work)(void *), void *args);
+
 // ---- host.c
 
 typedef struct host_entry {

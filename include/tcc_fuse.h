@@ -22,6 +22,9 @@
  *     matching `_free`. Free functions take NULL. Strings returned as `const char *` belong to the
  *     object asked and live as long as it does, unless said otherwise.
  *   - Sizes are numbers of elements, strides are bytes, both int64_t.
+ *   - What parses or compiles (loading, formatting, emitting, explaining, building, the first call
+ *     for new sizes) needs 1 MB of stack, and is TCF_NO_MEMORY on a thread that has less left.
+ *     Calls of what is compiled do not.
  */
 #ifndef TCC_FUSE_H
 #define TCC_FUSE_H
@@ -54,9 +57,9 @@ typedef enum tcf_status {
   TCF_WRONG_DATA,    /* found while running: an index out of range, a failed host function */
   TCF_NO_FILE,       /* a file or directory is missing, unreadable or unwritable */
   TCF_BAD_FILE,      /* a file is damaged or not of its format */
-  TCF_NO_MEMORY,
-  TCF_UNAVAILABLE, /* a target or feature that this build or machine does not have */
-  TCF_INTERNAL     /* a bug in tcc-fuse; the message says where */
+  TCF_NO_MEMORY,     /* or too little stack to compile on */
+  TCF_UNAVAILABLE,   /* a target or feature that this build or machine does not have */
+  TCF_INTERNAL       /* a bug in tcc-fuse; the message says where */
 } tcf_status;
 
 /** "wrong program", "out of memory", ... Static. */
