@@ -11,6 +11,8 @@
 
 static tcf_status cpu_figures(tcf_session *s, target_info *info) {
   str why = STR("");
+  tcf_status status = session_llvm_room(s);
+  if (status) return status;
   if (!codegen_cpu_target(&s->arena, s->cpu, info, &why))
     return session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
   // Plans are for the threads that will run, not for all that the machine has.
@@ -69,6 +71,8 @@ tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p,
                            codegen_options wanted, code *out) {
   codegen_options options = code_options(s, wanted);
   str why = STR("");
+  tcf_status status = session_llvm_room(s);
+  if (status) return status;
   bool ok = s->target == TARGET_CUDA ? codegen_cuda(a, p, &options, out, &why)
                                      : codegen_cpu(a, p, &options, out, &why);
   return ok ? TCF_OK : session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
@@ -294,6 +298,8 @@ static tcf_status load_object(tcf_session *s, variant *v, const void *object, si
   str why = STR("");
   const char *name = v->function->name;
   arena *a = &v->arena;
+  tcf_status status = session_llvm_room(s);
+  if (status) return status;
   if (!s->jit) s->jit = jit_new(&why, &s->arena);
   if (s->jit) v->object = jit_load(s->jit, object, size, a, &why);
   if (v->object) {

@@ -114,12 +114,14 @@ static tcf_status find_code(tcf_session *s, arena *a, str function, device_code 
 
 tcf_status device_code_open(tcf_session *s, arena *a, str function, code object, device_code *out) {
   str why = STR("");
+  tcf_status status = session_llvm_room(s);
+  if (status) return status;
   if (!s->jit) s->jit = jit_new(&why, &s->arena);
   out->object = s->jit ? jit_load(s->jit, object.data, object.size, a, &why) : NULL;
   if (!out->object)
     return session_fail(s, TCF_INTERNAL, "the compiled code of %.*s cannot be loaded: %.*s",
                         STR_FMT(function), STR_FMT(why));
-  tcf_status status = find_code(s, a, function, out);
+  status = find_code(s, a, function, out);
   if (status) device_code_close(s, out);
   return status;
 }

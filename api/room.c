@@ -1,7 +1,9 @@
-// What compiling needs of the host before it starts, because it cannot be reported once it lacks:
-// stack of the calling thread, whose end is a fault of the process.
+// What compiling needs of the host before it starts, because neither can be reported once it lacks:
+// stack of the calling thread (its end is a fault of the process), and memory for LLVM (which ends
+// the process when an allocation fails).
 #define _GNU_SOURCE  // pthread_getattr_np
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include "api/session.h"
 
@@ -25,4 +27,15 @@ tcf_status session_compile_guard(tcf_session *s, tcf_status (*work)(void *), voi
                       "the calling thread has %zu KB of stack left; what parses or compiles needs "
                       "%d KB",
                       left >> 10, COMPILE_STACK >> 10);
+}
+
+tcf_status session_llvm_room(tcf_session *s) {
+  // Not touched, so that it costs a few microseconds and counts where address space or promised
+  // memory is limited.
+  void *room = mmap(NULL, LLVM_ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED)
+    return session_fail(s, TCF_NO_MEMORY, "out of memory (%d MB for the code generator)",
+                        LLVM_ROOM >> 20);
+  munmap(room, LLVM_ROOM);
+  return TCF_OK;
 }

@@ -173,6 +173,7 @@ static tcf_status set_options(void *args_) {
     memcpy(&o, args->options, args->options->size < sizeof o ? args->options->size : sizeof o);
   }
   if (!parse_target(s, o.target)) return TCF_WRONG_USE;
+  if (s->cpu.len && session_llvm_room(s)) return TCF_NO_MEMORY;
   if (!cpu_is_known(s)) return TCF_WRONG_USE;
   s->flags = o.flags;
   s->threads = o.threads > 0 ? o.threads : pool_cpus();

@@ -156,11 +156,13 @@ char *text_for_caller(str text);
 
 // ---- room.c
 
-enum { COMPILE_STACK = 1 << 20 };  // documented in tcc_fuse.h
+enum { COMPILE_STACK = 1 << 20, LLVM_ROOM = 96 << 20 };  // documented in tcc_fuse.h
 
 /// session_guard for work that parses or compiles, which recurses as the program nests:
 /// TCF_NO_MEMORY when the calling thread has less than COMPILE_STACK left.
 tcf_status session_compile_guard(tcf_session *s, tcf_status (*work)(void *), void *args);
+/// Before LLVM is entered: TCF_NO_MEMORY unless LLVM_ROOM can be had.
+tcf_status session_llvm_room(tcf_session *s);
 
 // ---- host.c
 

@@ -25,6 +25,10 @@
  *   - What parses or compiles (loading, formatting, emitting, explaining, building, the first call
  *     for new sizes) needs 1 MB of stack, and is TCF_NO_MEMORY on a thread that has less left.
  *     Calls of what is compiled do not.
+ *   - Running out of memory is TCF_NO_MEMORY, with one exception: LLVM, which makes the code, ends
+ *     the process when an allocation inside of it fails. Before it is entered 96 MB are asked for
+ *     and given back, so that a limit on address space or strict accounting is TCF_NO_MEMORY for
+ *     code that needs no more; very large programs need more.
  */
 #ifndef TCC_FUSE_H
 #define TCC_FUSE_H

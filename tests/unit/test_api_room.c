@@ -1,14 +1,16 @@
-// What compiling needs of the host: stack of the calling thread. Too little is a status, and the
-// session works on.
+// What compiling needs of the host: stack of the calling thread, and memory for LLVM. Too little of
+// either is a status, and the session works on.
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "tcc_fuse.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SANITIZED = 1 };  // frames are larger
+enum { SANITIZED = 1 };  // frames are larger, and address space cannot be limited
 #else
 enum { SANITIZED = 0 };
 #endif
@@ -117,4 +119,44 @@ Test(api_room, two_megabytes_of_stack_are_enough) {
   cr_expect_eq(c.prepare, TCF_OK);
   cr_expect_eq(c.call, TCF_OK);
   tcf_session_free(c.s);
+}
+
+// ---- memory
+
+/// The soft limit on address space becomes what is mapped now and `more`.
+static void leave_room(rlim_t more) {
+  unsigned long pages = 0;
+  struct rlimit limit;
+  FILE *f = fopen("/proc/self/statm", "r");
+  cr_assert(f && fscanf(f, "%lu", &pages) == 1);
+  fclose(f);
+  getrlimit(RLIMIT_AS, &limit);
+  rlim_t mapped = pages * (rlim_t)sysconf(_SC_PAGESIZE);
+  limit.rlim_cur = more == RLIM_INFINITY ? limit.rlim_max : mapped + more;
+  cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+}
+
+static void no_room(const char *target) {
+  static const char text[] = "fn f(x: f32[N]) -> f32[N] {\n  return exp(x) + 1\n}\n";
+  tcf_options o = {.size = sizeof o, .cache_dir = "", .target = target, .threads = 1};
+  tcf_session *s = NULL;
+  tcf_program *p = NULL;
+  char *made = NULL;
+  cr_assert_eq(tcf_session_new(&o, &s), TCF_OK);
+  cr_assert_eq(tcf_program_load(s, "f.tdsl", text, sizeof text - 1, &p), TCF_OK);
+  tcf_emit_options emit = {.size = sizeof emit, .stage = TCF_STAGE_ASM};
+  leave_room(64 << 20);
+  cr_expect_eq(tcf_program_emit(p, &emit, &made), TCF_NO_MEMORY, "%s", target);
+  cr_expect_str_eq(tcf_session_message(s), "out of memory (96 MB for the code generator)");
+  leave_room(RLIM_INFINITY);
+  cr_expect_eq(tcf_program_emit(p, &emit, &made), TCF_OK, "%s: %s", target, tcf_session_message(s));
+  tcf_text_free(made);
+  tcf_session_free(s);
+}
+
+Test(api_room, no_room_for_llvm_is_a_status) {
+  if (SANITIZED) return;
+  no_room("cpu");
+  no_room("cpu:haswell");
+  no_room("cuda:sm_80");
 }
