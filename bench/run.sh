@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the benchmarks and writes bench/results/NAME.md. `./dev bench` calls it.
+# Runs the benchmarks and writes bench/results/NAME.md (TCF_BENCH_RESULTS: another folder).
+# `./dev bench` calls it.
 #
 # usage: bench/run.sh [elementwise|products|minilm|startup]... [--case=PATTERN]
 #
@@ -9,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${TCF_BENCH_VENV:-$PWD/build/bench-venv}
 python=$venv/bin/python
-results=bench/results
+results=${TCF_BENCH_RESULTS:-bench/results}
 tests=()
 pattern=''
 for argument in "$@"; do
