@@ -27,7 +27,8 @@ long_stages=(threads fuzz math)
 while [ $# -gt 0 ]; do
   case "$1" in
     --all) all=1 ;;
-    --only) only=$2; shift ;;
+    --only) [ $# -gt 1 ] || { echo "tests/run.sh: --only needs STAGE,..." >&2; exit 2; }
+            only=$2; shift ;;
     --rewrite) rewrite=--rewrite ;;
     --list) echo "${stages[@]}" "${long_stages[@]}"; exit 0 ;;
     *) echo "tests/run.sh: unknown argument $1" >&2; exit 2 ;;
@@ -130,7 +131,12 @@ run_stage() {
 }
 
 mkdir -p $logs
-if [ -n "$only" ]; then IFS=, read -ra stages <<<"$only"
+if [ -n "$only" ]; then
+  known=" ${stages[*]} ${long_stages[*]} "
+  IFS=, read -ra stages <<<"$only"
+  for stage in "${stages[@]}"; do
+    [[ $known == *" $stage "* ]] || { echo "there is no stage $stage; there are$known" >&2; exit 2; }
+  done
 elif [ $all = 1 ]; then stages+=("${long_stages[@]}")
 fi
 if [ -n "$rewrite" ]; then
