@@ -102,8 +102,8 @@ static tcf_status choose_result(call *c, int i) {
 static tcf_status choose_results(call *c) {
   const tcf_function *f = c->function;
   if (c->nresults != (size_t)f->sig.nresults)
-    return session_fail(f->program->session, TCF_WRONG_USE, "%s has %d results, not %zu", f->name,
-                        f->sig.nresults, c->nresults);
+    return session_fail(f->program->session, TCF_WRONG_USE, "%s has %d result%s, not %zu", f->name,
+                        f->sig.nresults, f->sig.nresults == 1 ? "" : "s", c->nresults);
   c->targets = arena_array(&c->arena, tensor *, f->sig.nresults);
   c->made = arena_array(&c->arena, tensor *, f->sig.nresults);
   c->fresh = arena_array(&c->arena, tensor *, f->sig.nresults);

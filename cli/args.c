@@ -86,7 +86,13 @@ static bool unknown_option(const command *c, const option *options, const char *
   snprintf(name, sizeof name, "%.*s", (int)n, word);
   const char *names[64];
   int count = 0;
-  for (const option *o = options; o->name && count < 64; o++) names[count++] = o->name;
+  bool sizes = false;
+  for (const option *o = options; o->name && count < 64; o++) {
+    names[count++] = o->name;
+    sizes |= !strcmp(o->name, "--dim");
+  }
+  if (sizes && !strncmp(name, "--in", 4) && (!name[4] || !strcmp(name, "--in-all")))
+    return complain("%s takes sizes only, no arrays: --dim N=4096, not %s", c->name, name), false;
   const char *near = nearest(name, names, count);
   complain("%s has no option %s%s%s%s", c->name, name, near ? "; did you mean " : "",
            near ? near : "", near ? "?" : "");

@@ -63,6 +63,7 @@ typedef struct source {
   origin origin;
   uint64_t seed;
   double low, high;  // FROM_NUMBER: low
+  bool given;        // by --in or --in-all
 } source;
 
 static bool parse_number(const char *text, double *out) {
@@ -110,7 +111,8 @@ static int load(tcf_session *s, archives *opened, const char *text, const char *
   } else {
     status = tcf_npy_load(s, text, out);
   }
-  return status ? report(s, status) : EXIT_DONE;
+  if (status) complain("--in %s: %s", parameter, tcf_session_message(s));
+  return exit_of(status);
 }
 
 static void fill(tcf_tensor *t, const source *from) {
@@ -216,6 +218,7 @@ static int apply_in(making *m, const strings *in) {
     if (parse_generated(equals + 1, m->sources[i].seed, &m->sources[i])) {
       status = check_generated(&m->sources[i], equals + 1, &info);
       if (status) return status;
+      m->sources[i].given = true;
       continue;
     }
     status = load(m->session, &m->out->archives, equals + 1, info.name, &m->out->tensors[i]);
@@ -246,6 +249,52 @@ static const tcf_size *size_named(const making *m, const char *name) {
   return NULL;
 }
 
+/// "f32[9, 9]": what a file has, or "f32[N, D]": what the parameter takes.
+static const char *array_text(const tcf_tensor *t, const tcf_value_info *info, char text[512]) {
+  int rank = t ? tcf_tensor_rank(t) : info->rank;
+  int n = snprintf(text, 512, "%s", tcf_dtype_name(t ? tcf_tensor_dtype(t) : info->dtype));
+  for (int k = 0; k < rank && n < 480; k++) {
+    n += snprintf(text + n, 512 - (size_t)n, k ? ", " : "[");
+    n += t ? snprintf(text + n, 512 - (size_t)n, "%lld", (long long)tcf_tensor_dims(t)[k])
+           : snprintf(text + n, 512 - (size_t)n, "%.60s", info->axes[k]);
+  }
+  if (rank && n < 510) strcpy(text + n, "]");
+  return text;
+}
+
+static int check_array(const tcf_tensor *t, const tcf_value_info *info) {
+  static const char *const numpy[] = {
+      [TCF_F64] = "float64", [TCF_F32] = "float32", [TCF_F16] = "float16", [TCF_BF16] = "bfloat16",
+      [TCF_I64] = "int64",   [TCF_I32] = "int32",   [TCF_I16] = "int16",   [TCF_I8] = "int8",
+      [TCF_U8] = "uint8",    [TCF_BOOL] = "bool"};
+  char got[512], wanted[512];
+  bool rank = tcf_tensor_rank(t) == info->rank, type = tcf_tensor_dtype(t) == info->dtype;
+  if (rank && type) return EXIT_DONE;
+  array_text(t, info, got);
+  array_text(NULL, info, wanted);
+  if (type) complain("--in %s: the array is %s, the parameter %s", info->name, got, wanted);
+  else
+    complain("--in %s: the array is %s, the parameter %s; nothing is converted: save it as %s",
+             info->name, got, wanted, numpy[info->dtype]);
+  return EXIT_USAGE;
+}
+
+/// "note: gain, w and b are random": some arguments were given, and these may have been forgotten.
+static void note_random(const making *m) {
+  size_t left = 0;
+  tcf_value_info info;
+  for (size_t i = 0; i < m->out->count; i++) left += !m->out->tensors[i] && !m->sources[i].given;
+  if (!left) return;
+  fflush(stdout);
+  for (size_t i = 0, said = 0; i < m->out->count; i++) {
+    if (m->out->tensors[i] || m->sources[i].given) continue;
+    tcf_function_param(m->function, i, &info);
+    fprintf(stderr, "%s%s", !said ? "note: " : said + 1 == left ? " and " : ", ", info.name);
+    said++;
+  }
+  fprintf(stderr, " %s random\n", left == 1 ? "is" : "are");
+}
+
 /// Axes of loaded arrays whose size is a symbol give its value; --dim must not say otherwise.
 static int sizes_from_files(making *m) {
   size_t given = m->nsizes;
@@ -254,11 +303,7 @@ static int sizes_from_files(making *m) {
     tcf_value_info info;
     tcf_function_param(m->function, i, &info);
     if (!t) continue;
-    if (tcf_tensor_rank(t) != info.rank) {
-      complain("--in %s: the array has %d axes, the parameter %d", info.name, tcf_tensor_rank(t),
-               info.rank);
-      return EXIT_USAGE;
-    }
+    if (check_array(t, &info)) return EXIT_USAGE;
     for (int k = 0; k < info.rank; k++) {
       bool symbol = false;
       for (size_t j = 0; j < tcf_function_symbols(m->function); j++)
@@ -356,6 +401,7 @@ int make_inputs(tcf_session *s, tcf_function *f, const strings *in, const char *
     if (!status) status = apply_in(&m, in);
     if (!status) status = sizes_from_files(&m);
     if (!status) status = all_sizes_known(&m);
+    if (!status && (in->count || in_all)) note_random(&m);
     if (!status) status = generate(&m);
   }
   free(m.sources);

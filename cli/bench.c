@@ -71,9 +71,11 @@ int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **result
   printf("  %.4g GB/s (%.4g MB moved), %.4g GFLOP/s (%.4g Mflop)\n", bytes / median * 1e-9,
          bytes * 1e-6, cost.flops / median * 1e-9, cost.flops * 1e-6);
   printf(
-      "  roofline: copy %.4g GB/s at this footprint, %s %.4g GFLOP/s; %.0f %% of it, bound by %s\n",
+      "  roofline: copy %.4g GB/s at this footprint, %s %.4g GFLOP/s; %.0f %% of it, bound by "
+      "%s%s\n",
       roof.bytes_per_second * 1e-9, roof.unit, roof.flops_per_second * 1e-9, bound / median * 100,
-      memory > compute ? "memory" : "arithmetic");
+      memory > compute ? "memory" : "arithmetic",
+      bound > 1.05 * median ? " (measured too low: the machine was busy)" : "");
   free(times);
   return EXIT_DONE;
 }

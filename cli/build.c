@@ -19,7 +19,7 @@ typedef struct build_options {
   common common;
   const char *out, *header;
   output_kind kind;
-  char target[64];
+  target_name target;
 } build_options;
 
 static bool choose_kind(build_options *o) {
@@ -31,19 +31,16 @@ static bool choose_kind(build_options *o) {
   return false;
 }
 
-/// "sm_90a" is short for "cuda:sm_90a".
 static bool choose_target(build_options *o) {
-  const char *t = o->common.target ? o->common.target : getenv("TCF_TARGET");
-  if (!t || !*t) t = "cpu";
-  snprintf(o->target, sizeof o->target, "%s%s", strncmp(t, "sm_", 3) ? "" : "cuda:", t);
-  bool gpu = !strncmp(o->target, "cuda", 4), wanted = o->kind >= OUT_PTX;
+  o->target = target_of(&o->common);
+  bool gpu = !strncmp(o->target.text, "cuda", 4), wanted = o->kind >= OUT_PTX;
   if (wanted && !gpu)
     return complain("%s is of an NVIDIA architecture: give one with --target, e.g. sm_90a",
                     o->kind == OUT_PTX ? "PTX" : "a cubin"),
            false;
   if (!wanted && gpu && o->kind == OUT_ASSEMBLY)
     return complain("the assembly of an NVIDIA architecture is PTX: -o OUT.ptx"), false;
-  if (strncmp(o->target, "interp", 6)) return true;
+  if (strncmp(o->target.text, "interp", 6)) return true;
   return complain("interpreters have no code to write"), false;
 }
 
@@ -109,13 +106,21 @@ static int write_files(const build_options *o, tcf_session *s, tcf_program *p, t
 static int build(build_options *o, const char *file, tcf_session **s, const tcf_size *dims,
                  size_t ndims) {
   tcf_program *p;
-  int result = open_session(&o->common, o->target, s);
+  int result = open_session(&o->common, NULL, s);
   if (result) return result;
   tcf_status status = tcf_program_load_file(*s, file, &p);
   if (status) return report(*s, status);
   tcf_function *f = choose_function(p, o->common.function);
   if (!f || !dims_are_known(p, f, dims, ndims)) return EXIT_USAGE;
   return write_files(o, *s, p, f, dims, ndims);
+}
+
+/// "cuda" is this machine's device; without one the architecture must be said.
+static void hint_architecture(const build_options *o, tcf_session *s) {
+  tcf_device_info device = {.size = sizeof device};
+  bool of_device = !strncmp(o->target.text, "cuda", 4) && !strstr(o->target.text, "sm_");
+  if (of_device && (!s || tcf_session_device(s, &device) == TCF_UNAVAILABLE))
+    complain("without a device, name an architecture: --target cuda:sm_90a");
 }
 
 int build_command(int argc, char **argv) {
@@ -125,7 +130,9 @@ int build_command(int argc, char **argv) {
        &o.common.function},
       {"--output", 'o', OPTION_VALUE, "OUT", "what is written; the ending says what", &o.out},
       {"--header", 0, OPTION_VALUE, "OUT.h", "the C declarations", &o.header},
-      COMMON_OPTIONS(o.common),
+      {"--target", 0, OPTION_VALUE, "TARGET", "cpu[:NAME], [cuda:]sm_NN, cuda[:N]",
+       &o.common.target},
+      COMMON_OPTIONS_BUT_TARGET(o.common),
       {0}};
   const command *c = find_command("build");
   strings files = {0};
@@ -142,6 +149,7 @@ int build_command(int argc, char **argv) {
       status = EXIT_USAGE;
     } else {
       status = build(&o, files.items[0], &s, dims, ndims);
+      if (status == EXIT_ENVIRONMENT) hint_architecture(&o, s);
     }
   }
   tcf_session_free(s);

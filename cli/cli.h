@@ -68,8 +68,10 @@ typedef struct common {
 
 // clang-format off
 #define COMMON_OPTIONS(c)                                                                        \
-  {"--target", 0, OPTION_VALUE, "TARGET", "cpu[:NAME], cuda[:N], cuda:sm_NN, interp, interp-tile",\
-   &(c).target},                                                                                 \
+  {"--target", 0, OPTION_VALUE, "TARGET",                                                        \
+   "cpu[:NAME], cuda[:N], [cuda:]sm_NN, interp, interp-tile", &(c).target},                      \
+  COMMON_OPTIONS_BUT_TARGET(c)
+#define COMMON_OPTIONS_BUT_TARGET(c)                                                             \
   {"--dim", 0, OPTION_LIST, "N=4096", "gives a size symbol its value", &(c).dims},               \
   {"--deterministic", 0, OPTION_FLAG, NULL, "results do not depend on the number of threads",    \
    &(c).deterministic},                                                                          \
@@ -88,6 +90,12 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int report(tcf_session *s, tcf_status status);
 int exit_of(tcf_status status);
 
+/// The target that counts, of the option, else the environment, else "cpu"; "sm_90a" is written out as
+/// "cuda:sm_90a".
+typedef struct target_name {
+  char text[64];
+} target_name;
+target_name target_of(const common *c);
 /// A session that prints diagnostics to stderr. EXIT_DONE or an exit status. `target` null: from
 /// the options or the environment.
 int open_session(const common *c, const char *target, tcf_session **s);

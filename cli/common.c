@@ -88,14 +88,23 @@ static void unknown_target(const char *target) {
     complain("there is no target %s; `tcc-fuse list targets` shows them", target);
 }
 
+target_name target_of(const common *c) {
+  const char *t = c->target ? c->target : getenv("TCF_TARGET");
+  target_name name;
+  if (!t || !*t) t = "cpu";
+  snprintf(name.text, sizeof name.text, "%s%s", strncmp(t, "sm_", 3) ? "" : "cuda:", t);
+  return name;
+}
+
 int open_session(const common *c, const char *target, tcf_session **s) {
   tcf_options o = {.size = sizeof o};
+  target_name chosen = target_of(c);
   const char *threads = c->threads ? c->threads : getenv("TCF_THREADS");
   if (threads && *threads && !parse_threads(threads, &o.threads)) {
     complain("the number of threads is a whole number from 1 to 4096, not '%s'", threads);
     return EXIT_USAGE;
   }
-  o.target = target ? target : c->target ? c->target : getenv("TCF_TARGET");
+  o.target = target ? target : chosen.text;
   o.cache_dir = c->no_cache ? "" : c->cache_dir ? c->cache_dir : getenv("TCF_CACHE_DIR");
   o.schedule = c->schedule;
   o.flags = (c->deterministic ? TCF_DETERMINISTIC : 0) | (c->fast_math ? TCF_FAST_MATH : 0) |
@@ -164,6 +173,15 @@ bool dims_are_known(tcf_program *p, const tcf_function *only, const tcf_size *si
   return true;
 }
 
+static const char *nearest_function(tcf_program *p, const char *name) {
+  enum { MOST = 256 };
+  const char *names[MOST];
+  size_t n = tcf_program_count(p);
+  if (n > MOST) n = MOST;
+  for (size_t i = 0; i < n; i++) names[i] = tcf_function_name(tcf_program_at(p, i));
+  return nearest(name, names, (int)n);
+}
+
 tcf_function *choose_function(tcf_program *p, const char *name) {
   size_t n = tcf_program_count(p);
   tcf_function *f = name     ? tcf_program_function(p, name)
@@ -171,15 +189,16 @@ tcf_function *choose_function(tcf_program *p, const char *name) {
                              : tcf_program_function(p, "main");
   if (f) return f;
   fflush(stdout);
-  if (!n)
-    fputs("tcc-fuse: the program has no function with a concrete signature\n", stderr);
-  else if (name)
-    fprintf(stderr, "tcc-fuse: there is no function %s; there are", name);
+  if (!n) return complain("the program has no function with a concrete signature"), NULL;
+  const char *near = name ? nearest_function(p, name) : NULL;
+  if (near) return complain("there is no function %s; did you mean %s?", name, near), NULL;
+  if (name)
+    fprintf(stderr, "tcc-fuse: there is no function %s; there %s", name, n == 1 ? "is" : "are");
   else
     fputs("tcc-fuse: which function? Name one with -e:", stderr);
   for (size_t i = 0; i < n; i++)
     fprintf(stderr, "%s %s", i ? "," : "", tcf_function_name(tcf_program_at(p, i)));
-  if (n) fputc('\n', stderr);
+  fputc('\n', stderr);
   return NULL;
 }
 

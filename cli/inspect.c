@@ -118,7 +118,7 @@ static int explain(const common *c, const char *file, const char *format, const 
   tcf_program *p;
   tcf_status status = tcf_program_load_file(s, file, &p);
   if (status) return report(s, status);
-  if (c->function && !choose_function(p, c->function)) return EXIT_USAGE;
+  if ((c->function || !tcf_program_count(p)) && !choose_function(p, c->function)) return EXIT_USAGE;
   if (!dims_are_known(p, NULL, dims, ndims)) return EXIT_USAGE;
   char *text;
   status = tcf_program_explain(p, c->function, dims, ndims, (tcf_format)f, &text);

@@ -11,6 +11,7 @@
 
 enum { MAX_THREADS = 256, CHAINS = 12 };
 static const double SECONDS = 0.06;
+enum { BURSTS = 8 };  // of multiply-adds, all threads together, in that time
 
 typedef struct probe {
   void (*run)(struct probe *);
@@ -108,7 +109,7 @@ static void measure_flops(probe *p, float (*loop)(int64_t), int lanes) {
     sink = sink + loop(rounds);
     flops += 2. * CHAINS * lanes * ROUNDS;
     end = now_seconds();
-  } while (end - begin < SECONDS);
+  } while (end - begin < SECONDS / BURSTS);
   p->rate = flops / (end - begin);
 }
 
@@ -169,6 +170,16 @@ static double run_probes(void (*run)(probe *), int threads, size_t bytes) {
   return total;
 }
 
+/// The best of several bursts: what else the machine does lowers a few of them, not the ceiling.
+static double best_burst(void (*run)(probe *), int threads) {
+  double best = 0;
+  for (int i = 0; i < BURSTS; i++) {
+    double rate = run_probes(run, threads, 0);
+    if (rate > best) best = rate;
+  }
+  return best;
+}
+
 roofline measure_roofline(double footprint_bytes, int threads, bool bf16) {
   if (threads < 1) threads = 1;
   if (threads > MAX_THREADS) threads = MAX_THREADS;
@@ -183,10 +194,10 @@ roofline measure_roofline(double footprint_bytes, int threads, bool bf16) {
   double streamed = run_probes(probe_streaming, threads, bytes);
   if (streamed > copied) copied = streamed;
 #endif
-  roofline r = {copied, run_probes(probe_fma, threads, 0), "f32 FMA"};
+  roofline r = {copied, best_burst(probe_fma, threads), "f32 FMA"};
 #if defined(__x86_64__)
   bool pairs = bf16 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16");
-  double paired = pairs ? run_probes(probe_pairs, threads, 0) : 0;
+  double paired = pairs ? best_burst(probe_pairs, threads) : 0;
   if (paired > r.flops_per_second) r = (roofline){copied, paired, "bf16 pairs"};
 #else
   (void)bf16;

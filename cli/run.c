@@ -31,8 +31,7 @@ typedef struct run_state {
 } run_state;
 
 static bool is_interp(const run_state *r) {
-  const char *t = r->options->common.target ? r->options->common.target : getenv("TCF_TARGET");
-  return t && !strcmp(t, "interp");
+  return !strcmp(target_of(&r->options->common).text, "interp");
 }
 
 static int prepare(run_state *r) {

@@ -458,7 +458,9 @@ static bool verify_outline(verifier *v, const tstmt *s) {
   if (s->nin < r->min_in || (r->max_in >= 0 && s->nin > r->max_in))
     return bad(v, s, "%s cannot take %d values", tile_op_word(s->kind), s->nin), false;
   if (r->nout >= 0 && s->nout != r->nout)
-    return bad(v, s, "%s has %d results, not %d", tile_op_word(s->kind), r->nout, s->nout), false;
+    return bad(v, s, "%s has %d result%s, not %d", tile_op_word(s->kind), r->nout,
+               r->nout == 1 ? "" : "s", s->nout),
+           false;
   if (r->op_is_used && (s->op < 0 || s->op >= OP_COUNT)) return bad(v, s, "unknown op"), false;
   bool sane = true;
   for (int i = 0; i < s->nin; i++) {

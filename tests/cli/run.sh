@@ -80,6 +80,15 @@ expect 0 '' build add.tdsl -o add.ptx --target sm_90a --dim N=4096
 holds 'PTX of the architecture' grep -q 'target sm_90a' add.ptx
 expect 0 '' build add.tdsl -o gpu.o --target cuda:sm_80 --header gpu.h
 holds 'the header lists kernels' grep -q 'add_kernels\[0\]' gpu.h
+for command in explain 'opt --to=ptx'; do
+  # shellcheck disable=SC2086
+  expect 0 'add' $command add.tdsl --target sm_90a
+  # shellcheck disable=SC2086
+  TCF_TARGET=sm_90a expect 0 'add' $command add.tdsl
+done
+expect 0 '[cuda:]sm_NN' build --help
+TCF_CUDA_LIBRARY=/none/libcuda.so expect 3 'name an architecture: --target cuda:sm_90a' \
+  build add.tdsl -o none.so --target cuda
 expect 2 'PTX is of an NVIDIA architecture' build add.tdsl -o add.ptx
 expect 3 'unknown GPU architecture' build add.tdsl -o add.ptx --target sm_91x
 if command -v ptxas >/dev/null || [ -x /usr/local/cuda/bin/ptxas ]; then
@@ -136,7 +145,12 @@ holds 'blocks that are nested too deep are one error' \
 expect 3 'directory' check .
 expect 1 'wrong.tdsl:2:14' run wrong.tdsl
 expect 2 'which function? Name one with -e: softmax, pick' run several.tdsl --dim N=2
-expect 2 'there is no function softmaxx; there are softmax, pick' run several.tdsl -e softmaxx
+expect 2 'there is no function zork; there are softmax, pick' run several.tdsl -e zork
+expect 2 'there is no function zork; there is add' run add.tdsl -e zork
+: >empty.tdsl
+expect 2 'no function' run empty.tdsl
+expect 2 'no function' explain empty.tdsl
+expect 2 'there is no function softmaxx; did you mean softmax?' run several.tdsl -e softmaxx
 
 # ---- imports, relative to the importing file
 mkdir -p lib/deep
@@ -232,16 +246,16 @@ expect 3 'cannot be written' run add.tdsl --dim N=2 --dim M=2 --out out=none/x.n
 head -c 100 a.npy >short.npy
 expect 3 'short.npy: truncated' run add.tdsl --in x=short.npy --in y=zeros
 printf 'not numpy at all' >junk.npy
-expect 3 'junk.npy: not a .npy file' run add.tdsl --in x=junk.npy --in y=zeros
+expect 3 '--in x: junk.npy: not a .npy file' run add.tdsl --in x=junk.npy --in y=zeros
 expect 3 'junk.npz' run add.tdsl --in x=junk.npz:a --in y=zeros
 cp junk.npy junk.safetensors
 expect 3 'junk.safetensors: the header claims' run add.tdsl --in x=junk.safetensors:a --in y=zeros
 expect 2 'x has N = 9, but y has N = 4' run several.tdsl -e same --in x=a.npy --in y=b.safetensors:x
-expect 2 '--in ids: the array has 2 axes, the parameter 1' run several.tdsl -e pick --in ids=a.npy \
+expect 2 '--in ids: the array is f32[9, 9], the parameter i32[N]' run several.tdsl -e pick --in ids=a.npy \
   --dim V=2 --dim D=2
 echo 'fn main(x: i32[N, T]) -> i32[N, T] { return x + 1 }' >ints.tdsl
 expect 0 '' run ints.tdsl --dim N=2 --dim T=2 --out i32.npy
-expect 2 'argument z must be f32, but is i32' run several.tdsl -e softmax --in z=i32.npy
+expect 2 'the array is i32[2, 2], the parameter f32[N, T]; nothing is converted: save it as float32' run several.tdsl -e softmax --in z=i32.npy
 "$tool" run add.tdsl --in x=a.npy --in y=zeros --out - >piped.npy
 holds 'an array goes through a pipe' cmp -s a.npy piped.npy
 "$tool" run add.tdsl --in x=- --in y=zeros --out again.npy <a.npy
@@ -393,6 +407,30 @@ holds 'the example of docs/embedding.md compiles' cc -std=c11 -Wall -Werror -I"$
   host.c "$(dirname "$tool")/libtccfuse.a" -ljansson -lzip -lffi $(llvm-config-22 --ldflags --libs) \
   -lpthread -lm -o host
 holds 'and prints what it says' test "$(./host)" = '0.0900306 0.244728 0.665241'
+cp host.c host.cpp
+holds 'and is C++' g++ -Wall -Werror -fsyntax-only -I"$here/../../include" host.cpp
+# and the one ahead of time
+fenced() { awk -v fence="\`\`\`$1" -v n="$2" '$0 == fence { p = ++i == n; next } /^```$/ { p = 0 } p' \
+  "$here/../../docs/embedding.md"; }
+mkdir -p ahead
+fenced tdsl 1 >ahead/softmax.tdsl
+fenced c 2 >ahead/main.c
+expect 0 '' build ahead/softmax.tdsl -o ahead/softmax.so --header ahead/softmax.h
+holds 'the library of docs/embedding.md links' sh -c \
+  "cd ahead && cc -Wall -Werror main.c softmax.so -Wl,-rpath,'\$ORIGIN' -o main"
+holds 'and prints what it says' test "$(ahead/main)" = '0.0900306 0.244728 0.665241'
+
+# ---- scripts: a mistyped argument is said before anything is done
+refused() { # refused TEXT COMMAND...: status 2
+  local text=$1
+  shift
+  "$@" >out.txt 2>err.txt </dev/null
+  [ $? = 2 ] && grep -qF -- "$text" err.txt
+}
+holds 'minilm refuses unknown arguments' refused 'unknown argument --nobench' \
+  "$here/../../examples/minilm/run.sh" --nobench
+holds 'test names its stages' refused 'there is no stage nope; there are layers build' \
+  "$here/../run.sh" --only layers,nope
 
 # ---- arguments that make no sense
 echo 'fn main(x: i16[N]) -> i16[N] { return x + x }' >short.tdsl
@@ -402,6 +440,13 @@ expect 0 '' run add.tdsl --in x=a.npy --in y=zeros --dim N=9
 expect 2 '--in-all is given twice' run add.tdsl --in-all s.npz --in-all s.npz
 expect 2 '--in gives x twice' run add.tdsl --in x=ones --in x=zeros --dim N=2 --dim M=2
 expect 2 'standard input can be used once' run add.tdsl --in x=- --in y=-
+expect 0 'note: y is random' run add.tdsl --in x=ones --dim N=2 --dim M=2
+for given in '' '--in x=ones --in y=random'; do
+  # shellcheck disable=SC2086
+  expect 0 '' run add.tdsl $given --dim N=2 --dim M=2
+  holds 'no note when all are random or given' test ! -s err.txt
+done
+expect 2 'explain takes sizes only' explain add.tdsl --in x=ones
 expect 2 'the value is missing' run add.tdsl --in x= --dim N=2 --dim M=2
 for wrong in random:abc random:-1 uniform:1 uniform:a:b uniform:1:2:x; do
   expect 2 'write random, random:SEED' run add.tdsl --in x=$wrong --dim N=2 --dim M=2

@@ -94,7 +94,7 @@ CASES(shapes_and_types_of_maps,
       {PROGRAM(LOAD " %b = exp %a : f64[N:2, D:8]"), "the result has type f64, not f32"},
       {PROGRAM(LOAD " %b = add %a : f32[N:2, D:8]"), "add takes 2 values"},
       {PROGRAM(LOAD " %b = add %a, %a, %a, %a : f32[N:2, D:8]"), "map cannot take 4 values"},
-      {PROGRAM(LOAD " %b, %c = neg %a : f32[N:2, D:8], f32"), "map has 1 results, not 2"},
+      {PROGRAM(LOAD " %b, %c = neg %a : f32[N:2, D:8], f32"), "map has 1 result, not 2"},
       {PROGRAM(" %a = const 1.0 : f32[E:4, E:4]"), "result 0 has a malformed shape"},
       {PROGRAM(" %a = const 1.0 : f32[E:8192, N:8192]"), "result 0 has a malformed shape"})
 
