@@ -75,7 +75,7 @@ int bench(tcf_session *s, tcf_function *f, const inputs *in, tcf_tensor **result
       "%s%s\n",
       roof.bytes_per_second * 1e-9, roof.unit, roof.flops_per_second * 1e-9, bound / median * 100,
       memory > compute ? "memory" : "arithmetic",
-      bound > 1.05 * median ? " (measured too low: the machine was busy)" : "");
+      bound > 1.05 * median ? " (that peak was measured too low: the machine was busy)" : "");
   free(times);
   return EXIT_DONE;
 }
