@@ -107,6 +107,16 @@ done
 options=()
 rm -r "$cache"
 
+# Timing: a share of what the device was measured to reach.
+for line in 'softmax_rows N=16384 D=4096' 'product_bf16 N=4096 D=4096 K=4096' 'softmax_rows N=8 D=128256'; do
+  dims=()
+  for size in ${line#* }; do dims+=(--dim "$size"); done
+  out=$("$tools/tcc-fuse" run "$here/cases.tdsl" -e "${line%% *}" --target cuda "${dims[@]}" --bench 2>&1)
+  grep -q '% of it' <<<"$out"
+  note $? "bench $line"
+  echo "$out" | sed 's/^/  /' | head -${TCF_LINES:-4}
+done
+
 # Libraries ahead of time: those of the bundle, which needs no cc here, or of the source tree.
 arch=$("$tools/tcc-fuse" explain "$here/cases.tdsl" -e pick --target cuda |
   sed -n 's/^fn .* on cuda:\(sm_[0-9a-z]*\).*/\1/p')
