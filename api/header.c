@@ -41,6 +41,58 @@ static void put_value(strbuf *out, const sig_value *v) {
   sb_puts(out, "], row-major\n");
 }
 
+static void put_fact(strbuf *out, int *facts, const char *symbol, const char *relation,
+                     int64_t bound) {
+  sb_printf(out, "%s%s %s %lld", (*facts)++ ? ", " : "//   where ", symbol, relation,
+            (long long)bound);
+}
+
+/// "// where T % 4 == 0, T <= 128": what calls are tested for, of the sizes that are parameters.
+static void put_facts(const header *h, strbuf *out) {
+  const signature *sig = &h->function->sig;
+  int facts = 0;
+  for (int k = 0; k < sig->nsymbols; k++) {
+    const char *symbol = sig->symbols[k];
+    const ix_fact *fact = ix_find_fact(sig->ix, str_from(symbol));
+    if (h->known[k] >= 0 || !fact) continue;
+    if (fact->multiple_of > 1) {
+      const char *relation = str_printf(out->arena, "%% %lld ==", (long long)fact->multiple_of).ptr;
+      put_fact(out, &facts, symbol, relation, 0);
+    }
+    if (fact->min > 0) put_fact(out, &facts, symbol, ">=", fact->min);
+    if (fact->max < INT64_MAX) put_fact(out, &facts, symbol, "<=", fact->max);
+  }
+  if (facts) sb_puts(out, "\n");
+}
+
+/// The node is a gather or scatter by a parameter, and none before it has the same indices.
+static bool has_new_indices(const graph *g, int number) {
+  const node *n = g->nodes.data[number];
+  if ((n->op != OP_gather && n->op != OP_scatter_add) || n->in[1]->op != OP_param) return false;
+  ix size = graph_axis_size(g, n->attr_axes[0]);
+  for (int i = 0; i < number; i++) {
+    const node *other = g->nodes.data[i];
+    bool same = (other->op == OP_gather || other->op == OP_scatter_add) &&
+                other->in[1] == n->in[1] && graph_axis_size(g, other->attr_axes[0]) == size;
+    if (same) return false;
+  }
+  return true;
+}
+
+/// "// 0 <= ids < V, else TCF_CALL_INDEX": parameters that are indices of gathers and scatters.
+static void put_indices(const header *h, strbuf *out) {
+  const graph *g = h->function->graph;
+  bool unchecked = h->function->program->session->flags & TCF_UNCHECKED;
+  for (int i = 0; g && i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (!has_new_indices(g, i)) continue;
+    strbuf size = sb_new(out->arena);
+    ix_print(&g->ix, graph_axis_size(g, n->attr_axes[0]), NULL, NULL, &size);
+    sb_printf(out, "//   0 <= %.*s < %s%s\n", STR_FMT(n->in[1]->name), size.data,
+              unchecked ? ", which is not tested" : ", else TCF_CALL_INDEX");
+  }
+}
+
 /// What the function takes, and the beginning of its declaration up to the last size.
 static void put_parameters(const header *h, strbuf *out) {
   const tcf_function *f = h->function;
@@ -55,6 +107,8 @@ static void put_parameters(const header *h, strbuf *out) {
   sb_puts(out, "\n");
   for (int i = 0; i < sig->nparams; i++) put_value(out, &sig->params[i]);
   for (int i = 0; i < sig->nresults; i++) put_value(out, &sig->results[i]);
+  put_facts(h, out);
+  put_indices(h, out);
   sb_printf(out, "int32_t %s(", f->name);
   for (int i = 0; i < sig->nparams; i++)
     sb_printf(out, "const %s *%s, ", c_type(sig->params[i].type), sig->params[i].name);
@@ -114,14 +168,13 @@ static tcf_status put_kernels(header *h, strbuf *out) {
 // ---- libraries
 
 /// Of codegen/abi.h; a program may include the headers of several functions.
-static void put_statuses(strbuf *out) {
+static void put_statuses(bool cuda, strbuf *out) {
   static const struct {
     int value;
     const char *name, *meaning;
   } rows[] = {
-      {TCF_CALL_OK, "OK", "done, or started on the stream"},
+      {TCF_CALL_OK, "OK", "done, or, on a device, started on the stream"},
       {TCF_CALL_INDEX, "INDEX", "an index out of range"},
-      {TCF_CALL_LAUNCH, "LAUNCH", "the device or its driver failed"},
       {TCF_CALL_ARGUMENTS, "ARGUMENTS", "sizes or addresses that do not suit"},
       {TCF_CALL_MEMORY, "MEMORY", "out of memory"},
   };
@@ -129,6 +182,20 @@ static void put_statuses(strbuf *out) {
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
     sb_printf(out, "  TCF_CALL_%s = %d, /* %s */\n", rows[i].name, rows[i].value, rows[i].meaning);
   sb_puts(out, "};\n#endif\n");
+  if (!cuda) return;
+  sb_puts(out, "#ifndef TCF_CALL_STATUS_DEVICE\n#define TCF_CALL_STATUS_DEVICE\n");
+  sb_printf(out, "enum { TCF_CALL_LAUNCH = %d }; /* the device or its driver failed */\n#endif\n",
+            TCF_CALL_LAUNCH);
+}
+
+/// Of the pointers; runtime/library.c tests it.
+static void put_contract(bool cuda, strbuf *out) {
+  sb_printf(out,
+            "\n/* Pointers are %s; null only where the array\n"
+            "   has no elements. The memory of a result is shared with no parameter and no other result.\n"
+            "   Else, and when sizes are not as demanded below: TCF_CALL_ARGUMENTS. */",
+            cuda ? "addresses of the device, at multiples of 16 bytes"
+                 : "at multiples of the size of their elements");
 }
 
 static void put_library(header *h, strbuf *out) {
@@ -141,28 +208,29 @@ static void put_library(header *h, strbuf *out) {
           cuda ? "/* Of the device with that number. " : "/* threads 0: all CPUs of the process. ");
   sb_puts(out,
           "Functions return 0, or a status of those above, which\n"
-          "   the message then explains. When opening fails *context is set all the same, or null\n"
-          "   without memory: ask it for the message, and close it. */\n");
+          "   the message then explains: it is that of the last call with the context, and empty after\n"
+          "   one that returned 0. When opening fails *context is set all the same, or null without\n"
+          "   memory: ask it for the message, and close it. */\n");
   sb_printf(out, "int32_t %s_open(int32_t %s, %s_context **context);\n", name,
             cuda ? "device" : "threads", name);
   sb_printf(out, "const char *%s_message(const %s_context *context);\n", name, name);
   sb_printf(out, "void %s_close(%s_context *context);\n", name, name);
+  put_contract(cuda, out);
   put_parameters(h, out);
   sb_printf(out, "%s_context *%s", name, further(h, "context"));
   if (!cuda) return sb_puts(out, ");\n");
   sb_printf(out, ", void *%s);\n", further(h, "stream"));
   sb_puts(
       out,
-      "/* Pointers are addresses of the device, at multiples of 16 bytes. stream: a CUstream or\n"
-      "   cudaStream_t; null: the legacy default stream. A call is started in its order and not\n"
-      "   waited for. This waits for the calls of the context; TCF_CALL_INDEX when a check failed\n"
-      "   in one. */\n");
+      "/* stream: a CUstream or cudaStream_t; null: the legacy default stream. A call is started\n"
+      "   in its order and not waited for. This waits for the calls of the context; TCF_CALL_INDEX\n"
+      "   when a check failed in one. */\n");
   sb_printf(out, "int32_t %s_wait(%s_context *context);\n", name, name);
 }
 
 static tcf_status make_library_header(header *h, strbuf *out) {
   sb_puts(out, "#pragma once\n#include <stdint.h>\n\n");
-  put_statuses(out);
+  put_statuses(h->function->program->session->target == TARGET_CUDA, out);
   sb_puts(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
   put_library(h, out);
   return TCF_OK;

@@ -68,6 +68,18 @@ static const char *place_text(library_args *l, span at) {
       .ptr;
 }
 
+static void describe_pointers(library_args *l, library_spec *spec) {
+  const signature *sig = &l->function->sig;
+  int n = sig->nparams + sig->nresults;
+  tcf_library_pointer *pointers = arena_array(&l->arena, tcf_library_pointer, n);
+  for (int i = 0; i < n; i++) {
+    bool result = i >= sig->nparams;
+    const sig_value *v = result ? &sig->results[i - sig->nparams] : &sig->params[i];
+    pointers[i] = (tcf_library_pointer){v->name, dtype_bytes(v->type), result};
+  }
+  spec->pointers = pointers;
+}
+
 static void describe_symbols(library_args *l, const struct program *p, library_spec *spec) {
   const ix_pool *ix = l->function->sig.ix;
   tcf_library_symbol *symbols = arena_array(&l->arena, tcf_library_symbol, p->symbols.len);
@@ -109,6 +121,7 @@ static void describe_steps(library_args *l, const struct program *p, graph *g, l
   variant v = {.function = l->function, .specialised = g};
   variant_describe(&v, p);
   tcf_library_site *sites = arena_array(a, tcf_library_site, v.sites.len);
+  ix *sizes = arena_array(a, ix, v.sites.len);
   const char **places = arena_array(a, const char *, v.steps.len);
   for (int i = 0; i < v.sites.len; i++) {
     const site *at = &v.sites.data[i];
@@ -118,9 +131,11 @@ static void describe_steps(library_args *l, const struct program *p, graph *g, l
     sites[i] =
         (tcf_library_site){(int64_t)at->step << 16 | at->number, place ? place : l->function->name,
                            known ? str_z(a, g->axes.data[axis].name) : NULL};
+    if (known) sizes[i] = graph_axis_size(g, axis);
   }
   for (int i = 0; i < v.steps.len; i++) places[i] = place_text(l, v.steps.data[i].at);
   spec->sites = sites;
+  spec->site_sizes = sizes;
   spec->nsites = v.sites.len;
   spec->places = places;
   arena_free(&v.arena);
@@ -149,7 +164,7 @@ static bool link_library(library_args *l, code object, error *e) {
   exported[1] = name;  // instead of "f_call"
   link_object objects[] = {
       {str_printf(a, "%.48s.o", name).ptr, object.data, object.size, exported},
-      {cuda ? "tcf_library1_cuda.o" : "tcf_library1_cpu.o",
+      {cuda ? "tcf_library2_cuda.o" : "tcf_library2_cpu.o",
        cuda ? tcf_library_runtime_cuda : tcf_library_runtime_cpu,
        (size_t)(cuda ? tcf_library_runtime_cuda_len : tcf_library_runtime_cpu_len),
        names_of(a, cuda ? LIBRARY_CUDA : LIBRARY_CPU, cuda)}};
@@ -188,6 +203,7 @@ static tcf_status make_library(void *args) {
                         "%s calls host functions, which a library has no way to; an object (.o) "
                         "gets them in its frame",
                         f->name);
+  describe_pointers(l, &spec);
   describe_symbols(l, p, &spec);
   describe_lengths(l, g, &spec);
   describe_steps(l, p, g, &spec);

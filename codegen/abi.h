@@ -46,14 +46,17 @@ typedef struct tcf_frame {
 #define TCF_CALL_STATUS
 enum {
   TCF_CALL_OK = 0,
-  TCF_CALL_INDEX = 1,   // an index out of range
-  TCF_CALL_HOST = 2,    // a host function failed
-  TCF_CALL_LAUNCH = 3,  // the device or its driver failed
+  TCF_CALL_INDEX = 1,  // an index out of range
   // Of libraries:
   TCF_CALL_ARGUMENTS = 4,  // sizes or addresses that do not suit
   TCF_CALL_MEMORY = 5
 };
 #endif
+#ifndef TCF_CALL_STATUS_DEVICE
+#define TCF_CALL_STATUS_DEVICE
+enum { TCF_CALL_LAUNCH = 3 };  // the device or its driver failed
+#endif
+enum { TCF_CALL_HOST = 2 };  // a host function failed
 
 // Beside each function f, the object exports
 //   int64_t f_arena_size(const int64_t *symbols);    bytes for frame->arena

@@ -7,8 +7,10 @@ typedef enum code_kind { CODE_OBJECT, CODE_ASSEMBLY, CODE_LLVM_IR } code_kind;
 
 /// What a library knows of its function besides the code: see codegen/library.h.
 typedef struct library_spec {
-  const struct tcf_library_symbol *symbols;  // by symbol of the program
+  const struct tcf_library_pointer *pointers;  // parameters, results
+  const struct tcf_library_symbol *symbols;    // by symbol of the program
   const struct tcf_library_site *sites;
+  const ix *site_sizes;  // of the axes that are indexed, over ix; 0: unknown
   int nsites;
   const char *const *places;  // by step of the program
   const ix_pool *ix;

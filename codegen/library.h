@@ -17,15 +17,22 @@
 #pragma once
 #include "codegen/abi.h"
 
-#define LIBRARY_CPU "tcf_library1_cpu_"
-#define LIBRARY_CUDA "tcf_library1_cuda_"
-#define LIBRARY_NAME(suffix) tcf_library1_##suffix
+#define LIBRARY_CPU "tcf_library2_cpu_"
+#define LIBRARY_CUDA "tcf_library2_cuda_"
+#define LIBRARY_NAME(suffix) tcf_library2_##suffix
 
 /// What is demanded of a size.
 typedef struct tcf_library_symbol {
   const char *name;
   int64_t least, most, multiple_of;
 } tcf_library_symbol;
+
+/// A parameter or result. Sizes of these in bytes: tcf_library.bytes.
+typedef struct tcf_library_pointer {
+  const char *name;
+  int64_t alignment;  // of its elements
+  int64_t is_result;
+} tcf_library_pointer;
 
 /// A check site: its position ("norms.tdsl:3:10") and the axis that is indexed, null where unknown.
 typedef struct tcf_library_site {
@@ -35,12 +42,17 @@ typedef struct tcf_library_site {
 
 typedef struct tcf_library {
   int64_t npointers, nsymbols, nsites, nsteps, nlengths;
+  const tcf_library_pointer *pointers;
   const tcf_library_symbol *symbols;
   const tcf_library_site *sites;
   const char *const *places;   // by step
   const char *const *lengths;  // "the axis W of size N - 4"
   /// A length that is negative, else -1.
   int32_t (*negative)(const int64_t *symbols);
+  /// bytes[i]: of the memory at pointer i.
+  void (*bytes)(const int64_t *symbols, int64_t *bytes);
+  /// Of the axis that sites[number] indexes; -1: unknown.
+  int64_t (*axis_size)(const int64_t *symbols, int64_t number);
   int64_t (*arena_size)(const int64_t *symbols);
   int64_t (*scratch_size)(const int64_t *symbols);
   /// Calls f of codegen/abi.h: params and outputs, symbols.

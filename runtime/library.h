@@ -8,8 +8,11 @@
 #include "runtime/error.h"
 
 /// TCF_CALL_OK, or TCF_CALL_ARGUMENTS with *e: sizes that the function does not take, or a pointer
-/// that is not at a multiple of `alignment`.
+/// that is null, not at a multiple of `alignment` and of its elements, or of a result that shares
+/// memory with another. bytes: room for one number per pointer.
 int32_t library_check(const tcf_library *l, void *const *pointers, const int64_t *symbols,
-                      size_t alignment, error *e);
-/// TCF_CALL_INDEX with *e. site: as tcf_frame.error_site.
-int32_t library_index_error(const tcf_library *l, int64_t site, int64_t index, error *e);
+                      int64_t alignment, int64_t *bytes, error *e);
+/// TCF_CALL_INDEX with *e. site: as tcf_frame.error_site. symbols: of the call, or null when they are
+/// not known any more.
+int32_t library_index_error(const tcf_library *l, int64_t site, int64_t index,
+                            const int64_t *symbols, error *e);

@@ -9,6 +9,7 @@ struct tcf_context {
   const tcf_library *library;
   pool *pool;
   call_memory memory, scratch;
+  int64_t *bytes;  // by pointer, during a call
   error error;
 };
 
@@ -21,15 +22,18 @@ int32_t LIBRARY_NAME(cpu_open)(const tcf_library *l, int32_t threads, tcf_contex
   tcf_context *c = *out = calloc(1, sizeof *c);
   if (!c) return TCF_CALL_MEMORY;
   c->library = l;
-  c->pool = pool_new(threads > 0 ? threads : pool_cpus());
+  c->bytes = calloc((size_t)l->npointers + 1, sizeof *c->bytes);
+  if (c->bytes) c->pool = pool_new(threads > 0 ? threads : pool_cpus());
   if (c->pool) return TCF_CALL_OK;
   error_set(&c->error, ERROR_MEMORY, "out of memory");
   return TCF_CALL_MEMORY;
 }
 
 int32_t LIBRARY_NAME(cpu_call)(tcf_context *c, void *const *pointers, const int64_t *symbols) {
+  if (!c || !c->pool) return TCF_CALL_MEMORY;  // it could not be opened
   const tcf_library *l = c->library;
-  int32_t status = library_check(l, pointers, symbols, 1, &c->error);
+  c->error.text[0] = 0;
+  int32_t status = library_check(l, pointers, symbols, 1, c->bytes, &c->error);
   if (status) return status;
   tcf_frame frame = {.pool = c->pool, .parallel_for = pool_run, .workers = pool_workers(c->pool)};
   if (!call_memory_reserve(&c->memory, l->arena_size(symbols), &c->error) ||
@@ -39,7 +43,7 @@ int32_t LIBRARY_NAME(cpu_call)(tcf_context *c, void *const *pointers, const int6
   frame.scratch = c->scratch.data;
   status = l->run(pointers, symbols, &frame);
   if (status != TCF_CALL_INDEX) return status;
-  return library_index_error(l, frame.error_site, frame.error_index, &c->error);
+  return library_index_error(l, frame.error_site, frame.error_index, symbols, &c->error);
 }
 
 const char *LIBRARY_NAME(cpu_message)(const tcf_context *c) {
@@ -49,6 +53,7 @@ const char *LIBRARY_NAME(cpu_message)(const tcf_context *c) {
 void LIBRARY_NAME(cpu_close)(tcf_context *c) {
   if (!c) return;
   pool_free(c->pool);
+  free(c->bytes);
   call_memory_release(&c->memory);
   call_memory_release(&c->scratch);
   free(c);

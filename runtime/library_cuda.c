@@ -12,6 +12,7 @@ struct tcf_context {
   cuda_device *device;
   cuda_module *module;
   tcf_device_error *errors;  // null: the kernels have no checks
+  int64_t *bytes;            // by pointer, during a call
   error error;
 };
 
@@ -36,6 +37,8 @@ static cuda_module *load(const tcf_library *l, cuda_device *d, error *e) {
 static bool prepare(tcf_context *c, int32_t ordinal) {
   const tcf_library *l = c->library;
   error *e = &c->error;
+  c->bytes = calloc((size_t)l->npointers + 1, sizeof *c->bytes);
+  if (!c->bytes) return error_set(e, ERROR_MEMORY, "out of memory");
   if (!(c->device = cuda_open(ordinal, e))) return false;
   if (!(c->module = load(l, c->device, e))) return false;
   return !l->nsites || (c->errors = cuda_error_word(c->device, e));
@@ -74,9 +77,11 @@ static int32_t launch_error(tcf_context *c, const cuda_call *call) {
 
 int32_t LIBRARY_NAME(cuda_call)(tcf_context *c, void *const *pointers, const int64_t *symbols,
                                 void *stream) {
+  if (!c) return TCF_CALL_MEMORY;
   const tcf_library *l = c->library;
   if (!c->module) return failed(&c->error);  // it could not be opened
-  int32_t status = library_check(l, pointers, symbols, ALIGNMENT, &c->error);
+  c->error.text[0] = 0;
+  int32_t status = library_check(l, pointers, symbols, ALIGNMENT, c->bytes, &c->error);
   if (status) return status;
   cuda_call call = {.module = c->module, .errors = c->errors};
   started s = {l, pointers, symbols, {.device = &call, .launch = cuda_launch}};
@@ -85,12 +90,14 @@ int32_t LIBRARY_NAME(cuda_call)(tcf_context *c, void *const *pointers, const int
 }
 
 int32_t LIBRARY_NAME(cuda_wait)(tcf_context *c) {
+  if (!c) return TCF_CALL_MEMORY;
   if (!c->module) return failed(&c->error);
+  c->error.text[0] = 0;
   if (!cuda_wait(c->device, &c->error)) return failed(&c->error);
   if (!c->errors || !c->errors->site) return TCF_CALL_OK;
   tcf_device_error found = *c->errors;
   *c->errors = (tcf_device_error){0};
-  return library_index_error(c->library, found.site, found.index, &c->error);
+  return library_index_error(c->library, found.site, found.index, NULL, &c->error);
 }
 
 const char *LIBRARY_NAME(cuda_message)(const tcf_context *c) {
@@ -103,5 +110,6 @@ void LIBRARY_NAME(cuda_close)(tcf_context *c) {
   cuda_module_free(c->module);
   if (c->device) cuda_error_word_free(c->device, c->errors);
   cuda_close(c->device);
+  free(c->bytes);
   free(c);
 }

@@ -1,8 +1,8 @@
 // The functions of a library (codegen/library.h), around an entry and sizes that become private:
 //
 //   f(x, out, N, context)     pointers = { x, out }; symbols = { N };
-//                             return tcf_library1_cpu_call(context, pointers, symbols)
-//   f_open(number, context)   return tcf_library1_cpu_open(&{ description of f }, number, context)
+//                             return tcf_library2_cpu_call(context, pointers, symbols)
+//   f_open(number, context)   return tcf_library2_cpu_open(&{ description of f }, number, context)
 //
 // The runtime comes back through the description, whose `run` spreads pointers and symbols again:
 // so it needs no signature, and the exported function no runtime in its code.
@@ -81,6 +81,17 @@ static lval symbols_constant(library_gen *l) {
   return array_constant(l, n ? LLVMTypeOf(items[0]) : NULL, items, n);
 }
 
+static lval pointers_constant(library_gen *l) {
+  int n = l->p->nparams + l->p->noutputs;
+  lval *items = arena_array(l->a, lval, n);
+  for (int i = 0; i < n; i++) {
+    const tcf_library_pointer *p = &l->spec->pointers[i];
+    lval fields[] = {constant_text(l->e, p->name), word(l, p->alignment), word(l, p->is_result)};
+    items[i] = LLVMConstStructInContext(l->e->context, fields, 3, 0);
+  }
+  return array_constant(l, n ? LLVMTypeOf(items[0]) : NULL, items, n);
+}
+
 static lval sites_constant(library_gen *l) {
   int n = l->spec->nsites;
   lval *items = arena_array(l->a, lval, n);
@@ -115,6 +126,50 @@ static lval negative_function(library_gen *l) {
   return f;
 }
 
+/// void bytes(const int64_t *symbols, int64_t *bytes)
+static lval bytes_function(library_gen *l) {
+  emit *e = l->e;
+  LLVMTypeRef params[] = {e->ptr, e->ptr};
+  LLVMTypeRef type = LLVMFunctionType(e->void_, params, 2, 0);
+  lval f = function_new(e, own_name(l, ".bytes").ptr, type, false);
+  kgen g = kgen_open(e, l->a, l->p, NULL, f);
+  load_symbols(&g, LLVMGetParam(f, 0));
+  for (int i = 0; i < l->p->buffers.len; i++) {
+    const buffer *b = &l->p->buffers.data[i];
+    if (b->kind != BUFFER_PARAM && b->kind != BUFFER_OUTPUT) continue;
+    lval bytes = int64(&g, dtype_bytes(b->type));
+    for (int k = 0; k < b->rank; k++) {
+      lval size = ix_value(&g, ix_substitute(&g.ix, &l->p->ix, b->dims[k], NULL, 0));
+      bytes = LLVMBuildMul(e->builder, bytes, size, "");
+    }
+    int at = b->number + (b->kind == BUFFER_OUTPUT ? l->p->nparams : 0);
+    LLVMBuildStore(e->builder, bytes, element(l, LLVMGetParam(f, 1), at));
+  }
+  LLVMBuildRetVoid(e->builder);
+  kgen_close(&g);
+  return f;
+}
+
+/// int64_t axis_size(const int64_t *symbols, int64_t number)
+static lval axis_size_function(library_gen *l) {
+  emit *e = l->e;
+  LLVMTypeRef params[] = {e->ptr, e->i64};
+  LLVMTypeRef type = LLVMFunctionType(e->i64, params, 2, 0);
+  lval f = function_new(e, own_name(l, ".axis_size").ptr, type, false);
+  kgen g = kgen_open(e, l->a, l->p, NULL, f);
+  load_symbols(&g, LLVMGetParam(f, 0));
+  lval size = int64(&g, -1);
+  for (int i = 0; i < l->spec->nsites; i++) {
+    if (!l->spec->site_sizes[i]) continue;
+    lval own = ix_value(&g, ix_substitute(&g.ix, l->spec->ix, l->spec->site_sizes[i], NULL, 0));
+    lval this = LLVMBuildICmp(e->builder, LLVMIntEQ, LLVMGetParam(f, 1), int64(&g, i), "");
+    size = LLVMBuildSelect(e->builder, this, own, size, "");
+  }
+  LLVMBuildRet(e->builder, size);
+  kgen_close(&g);
+  return f;
+}
+
 /// int32_t run(void *const *pointers, const int64_t *symbols, tcf_frame *frame)
 static lval run_function(library_gen *l, lval entry) {
   emit *e = l->e;
@@ -135,7 +190,7 @@ static lval run_function(library_gen *l, lval entry) {
 
 /// The fields of tcf_library in its order.
 static lval description(library_gen *l) {
-  _Static_assert(sizeof(tcf_library) == 8 * 18, "description follows tcf_library");
+  _Static_assert(sizeof(tcf_library) == 8 * 21, "description follows tcf_library");
   const library_spec *s = l->spec;
   library_images none = {.kernels = LLVMConstNull(l->e->ptr)};
   const library_images *images = l->images ? l->images : &none;
@@ -146,11 +201,14 @@ static lval description(library_gen *l) {
       word(l, s->nsites),
       word(l, nsteps),
       word(l, s->nlengths),
+      pointers_constant(l),
       symbols_constant(l),
       sites_constant(l),
       texts_constant(l, s->places, nsteps),
       texts_constant(l, s->length_names, s->nlengths),
       negative_function(l),
+      bytes_function(l),
+      axis_size_function(l),
       take(l, "_arena_size", ".arena_size"),
       take(l, "_scratch_size", ".scratch_size"),
       run_function(l, take(l, "", ".entry")),

@@ -31,6 +31,8 @@ static void rows_are_scaled(void) {
   expect(scaled(x, out, -1, 4, c) == TCF_CALL_ARGUMENTS &&
              strstr(scaled_message(c), "N = -1, but the function demands N >= 0"),
          "a negative size", scaled_message(c));
+  expect(!scaled(x, out, N, T, c) && !*scaled_message(c), "a call after an error",
+         scaled_message(c));
   scaled_close(c);
 }
 
@@ -42,7 +44,7 @@ static void bad_indices_are_reported(void) {
   expect(!pick(table, ids, out, 3, 2, 2, c) && out[0] == 5 && out[1] == 6 && out[2] == 1, "pick",
          pick_message(c));
   expect(pick(table, bad, out, 3, 2, 2, c) == TCF_CALL_INDEX &&
-             strstr(pick_message(c), "library.tdsl:7:16: index 7 is outside of axis V"),
+             strstr(pick_message(c), "library.tdsl:7:16: index 7 is outside of axis V of size 3"),
          "a bad index", pick_message(c));
   expect(!pick(table, ids, out, 3, 2, 2, c), "a call after an error", pick_message(c));
   pick_close(c);
@@ -59,10 +61,38 @@ static void windows_have_to_fit(void) {
   windows_close(c);
 }
 
+static void pointers_are_tested(void) {
+  float table[] = {1, 2, 3, 4, 5, 6}, out[4];
+  int32_t ids[] = {2, 0};
+  pick_context *c;
+  expect(!pick_open(1, &c), "open", pick_message(c));
+  expect(pick(NULL, ids, out, 3, 2, 2, c) == TCF_CALL_ARGUMENTS &&
+             strstr(pick_message(c), "argument table is missing"),
+         "no table", pick_message(c));
+  expect(pick(table, ids, NULL, 3, 2, 2, c) == TCF_CALL_ARGUMENTS &&
+             strstr(pick_message(c), "result out is missing"),
+         "no result", pick_message(c));
+  expect(!pick(table, NULL, NULL, 3, 2, 0, c) && !*pick_message(c), "arrays without elements",
+         pick_message(c));
+  expect(pick((float *)((char *)table + 2), ids, out, 2, 2, 2, c) == TCF_CALL_ARGUMENTS &&
+             strstr(pick_message(c), "argument table is not at a multiple of 4 bytes"),
+         "an address between elements", pick_message(c));
+  expect(pick(table, ids, table + 5, 3, 2, 2, c) == TCF_CALL_ARGUMENTS &&
+             strstr(pick_message(c), "result out shares memory with argument table"),
+         "a result in an argument", pick_message(c));
+  expect(!pick(table, ids, table + 4, 2, 2, 0, c), "an empty one in it", pick_message(c));
+  ids[0] = 1;
+  expect(!pick(table, ids, table + 4, 2, 2, 1, c) && table[4] == 3, "a result behind an argument",
+         pick_message(c));
+  expect(pick(table, ids, out, 3, 2, 2, NULL) == TCF_CALL_MEMORY, "no context", "");
+  pick_close(c);
+}
+
 int main(void) {
   rows_are_scaled();
   bad_indices_are_reported();
   windows_have_to_fit();
+  pointers_are_tested();
   scaled_close(NULL);
   return failed != 0;
 }

@@ -62,14 +62,21 @@ static void calls_run_on_the_stream(void) {
   expect(!twice_wait(c), "wait", twice_message(c));
   expect(strstr(fake->log(), "cuLaunchKernel twice") != NULL, "a launch", fake->log());
   expect(twice(x + 1, out, 4, c, NULL) == TCF_CALL_ARGUMENTS &&
-             strstr(twice_message(c), "argument 1 is not at a multiple of 16 bytes"),
+             strstr(twice_message(c), "argument x is not at a multiple of 16 bytes"),
          "an address that does not suit", twice_message(c));
+  expect(twice(NULL, out, 5, c, NULL) == TCF_CALL_ARGUMENTS &&
+             strstr(twice_message(c), "argument x is missing"),
+         "no argument", twice_message(c));
+  expect(twice(x, x, 5, c, NULL) == TCF_CALL_ARGUMENTS &&
+             strstr(twice_message(c), "result out shares memory with argument x"),
+         "a result in an argument", twice_message(c));
   fake->fail("cuLaunchKernel", 1, 700);
   expect(twice(x, out, 5, c, NULL) == TCF_CALL_LAUNCH &&
              strstr(twice_message(c), "library.tdsl:11:10: kernel twice") &&
              strstr(twice_message(c), "CUDA_ERROR_ILLEGAL_ADDRESS"),
          "an error of the driver", twice_message(c));
   expect(!twice(x, out, 5, c, NULL), "a call after an error", twice_message(c));
+  expect(!*twice_message(c), "its message", twice_message(c));
   twice_close(c);
 }
 

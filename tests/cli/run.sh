@@ -107,6 +107,15 @@ build_libraries() { # build_libraries ENDING TARGET FUNCTION...
 }
 compile=(gcc -Wall -Wextra -Werror -I. "-I$here/../..")
 build_libraries so cpu scaled pick windows
+holds 'the header has what is demanded of sizes' grep -qx '//   where T % 4 == 0' scaled.h
+holds 'and of indices' grep -qx '//   0 <= ids < V, else TCF_CALL_INDEX' pick.h
+printf 'fn both(a: f32[V], b: f32[V, D], ids: i32[N]) -> (f32[N], f32[N, D]) where V >= 2, D <= 64 {
+  return (a[V = ids], b[V = ids])
+}' >both.tdsl
+expect 0 '' build both.tdsl -o both.so --header both.h --dim D=8
+holds 'each once, without the sizes that are known' test "$(grep -E '^//   (where|0)' both.h)" = \
+  $'//   where V >= 2\n//   0 <= ids < V, else TCF_CALL_INDEX'
+holds 'and no status of devices' test "$(grep -c LAUNCH scaled.h)" = 0
 holds 'shared libraries link' "${compile[@]}" "$here/library_cpu.c" ./scaled.so ./pick.so ./windows.so \
   -Wl,-rpath,"$dir" -o library_cpu
 holds 'and run' ./library_cpu
