@@ -55,20 +55,21 @@ str str_printf(arena *a, const char *format, ...) {
 int str_distance(str a, str b) {
   enum { LONGEST = 64 };
   if (a.len > LONGEST || b.len > LONGEST) return LONGEST;
-  int row[LONGEST + 1];
-  for (int j = 0; j <= b.len; j++) row[j] = j;
+  int rows[3][LONGEST + 1];  // of i - 2, i - 1 and i, in turn
+  for (int j = 0; j <= b.len; j++) rows[0][j] = j;
   for (int i = 1; i <= a.len; i++) {
-    int diagonal = row[0];
+    int *row = rows[i % 3], *before = rows[(i + 2) % 3], *earlier = rows[(i + 1) % 3];
     row[0] = i;
     for (int j = 1; j <= b.len; j++) {
-      int best = diagonal + (a.ptr[i - 1] != b.ptr[j - 1]);
-      if (row[j] + 1 < best) best = row[j] + 1;
+      int best = before[j - 1] + (a.ptr[i - 1] != b.ptr[j - 1]);
+      if (before[j] + 1 < best) best = before[j] + 1;
       if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-      diagonal = row[j];
+      bool swapped = i > 1 && j > 1 && a.ptr[i - 1] == b.ptr[j - 2] && a.ptr[i - 2] == b.ptr[j - 1];
+      if (swapped && earlier[j - 2] + 1 < best) best = earlier[j - 2] + 1;
       row[j] = best;
     }
   }
-  return row[b.len];
+  return rows[a.len % 3][b.len];
 }
 
 strbuf sb_new(arena *a) {

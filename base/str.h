@@ -26,7 +26,8 @@ str str_dup(arena *a, str s);
 char *str_z(arena *a, str s);
 str str_printf(arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 str str_vprintf(arena *a, const char *format, va_list args);
-/// Edit distance (Levenshtein), for "did you mean"; strings over 64 bytes count as far apart.
+/// Edit distance, for "did you mean": letters left out, put in, changed, or two neighbours swapped
+/// (optimal string alignment). Strings over 64 bytes count as far apart.
 int str_distance(str a, str b);
 
 /// Text being written. The text is always null-terminated.

@@ -114,6 +114,19 @@ static value lower_arg(scope *s, const expr *e, const builtin *b) {
   return node_value(graph_reduce(s->l->g, b->op, widen(s, n), axes.axes, 1), e->at);
 }
 
+/// The narrower operand is widened; but an f32 that meets a float of 16 bits is narrowed, as products
+/// of those are summed in f32 all the same, and faster.
+static void fix_dot_types(scope *s, diag *d, dtype ta, span a, dtype tb, span b) {
+  bool left = dtype_bytes(ta) < dtype_bytes(tb);
+  dtype narrow = left ? ta : tb, wide = left ? tb : ta;
+  span narrow_at = left ? a : b, wide_at = left ? b : a;
+  bool half = dtype_is_float(narrow) && dtype_bytes(narrow) == 2 && wide == DT_f32;
+  scope_fix_wrap(s, d, half ? wide_at : narrow_at, dtype_name(half ? narrow : wide));
+  if (half)
+    scope_note(s, d, narrow_at, "%s(...) of this makes it a product of %s instead",
+               dtype_name(wide), dtype_name(wide));
+}
+
 /// dot takes f16 and bf16 as they are; the types of both must be equal.
 static bool dot_operands(scope *s, const expr *e, node **a, node **b, value *va, value *vb) {
   *va = lower_expr(s, e->args[0]);
@@ -126,8 +139,7 @@ static bool dot_operands(scope *s, const expr *e, node **a, node **b, value *va,
   diag *d = scope_error(s, DIAG_type_mismatch, e->at,
                         "`dot` needs operands of one type, not %s and %s",
                         dtype_name((*a)->type), dtype_name((*b)->type));
-  bool left = dtype_bytes((*a)->type) < dtype_bytes((*b)->type);
-  scope_fix_wrap(s, d, left ? va->at : vb->at, dtype_name(left ? (*b)->type : (*a)->type));
+  fix_dot_types(s, d, (*a)->type, va->at, (*b)->type, vb->at);
   return false;
 }
 

@@ -459,6 +459,14 @@ static void parse_import(parser *p, unit *out) {
     vec_push(p->arena, &out->imports, import);
 }
 
+/// `def f(x):`, `function f(x)`: a word and a name.
+static void no_declaration(parser *p) {
+  const token *t = peek_token(p);
+  bool function = t->kind == TOK_NAME && t[1].kind == TOK_NAME;
+  syntax_error(p, DIAG_expected, token_span(p, t), "expected a function or an import, not %s%s",
+               token_describe(t->kind), function ? "; functions begin with `fn`" : "");
+}
+
 bool parse_unit(arena *a, diag_list *diags, uint32_t file, unit *out) {
   *out = (unit){.file = file};
   parser p = {.arena = a, .diags = diags};
@@ -473,9 +481,7 @@ bool parse_unit(arena *a, diag_list *diags, uint32_t file, unit *out) {
     } else if (take_semicolon(&p)) {
       continue;
     } else {
-      syntax_error(&p, DIAG_expected, token_span(&p, peek_token(&p)),
-                   "expected a function or an import, not %s",
-                   token_describe(peek_token(&p)->kind));
+      no_declaration(&p);
     }
     if (p.recovering) {
       while (!begins_declaration(peek_token(&p)->kind)) p.at++;
