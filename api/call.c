@@ -28,8 +28,8 @@ static tcf_status bind(call *c) {
   tcf_session *s = f->program->session;
   const signature *sig = &f->sig;
   if (c->nargs != (size_t)sig->nparams)
-    return session_fail(s, TCF_WRONG_USE, "%s takes %d arguments, not %zu", f->name, sig->nparams,
-                        c->nargs);
+    return session_fail(s, TCF_WRONG_USE, "%s takes %d argument%s, not %zu", f->name, sig->nparams,
+                        sig->nparams == 1 ? "" : "s", c->nargs);
   for (int i = 0; i < sig->nparams; i++) {
     tcf_status status = call_check_value(c, "argument", &sig->params[i], c->args[i]);
     if (status) return status;

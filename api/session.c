@@ -152,10 +152,21 @@ static bool parse_target(tcf_session *s, const char *target) {
   return str_eqz(t, "cpu");
 }
 
-static bool cpu_is_known(tcf_session *s) {
+static bool cpu_is_known(tcf_session *s, str *why) {
   target_info unused;
-  str why;
-  return !s->cpu.len || s->target != TARGET_CPU || codegen_cpu_target(&s->arena, s->cpu, &unused, &why);
+  return !s->cpu.len || s->target != TARGET_CPU ||
+         codegen_cpu_target(&s->arena, s->cpu, &unused, why);
+}
+
+/// There is no session to ask for the message, so the callback gets it.
+static tcf_status unknown_target(tcf_session *s, const tcf_options *o, str why) {
+  if (!o->diagnostic) return TCF_WRONG_USE;
+  str text = str_printf(&s->arena, "there is no target \"%s\"%s%.*s", o->target,
+                        why.len ? ": " : "", STR_FMT(why));
+  str full = str_printf(&s->arena, "error: %.*s\n", STR_FMT(text));
+  tcf_diagnostic d = {.severity = TCF_ERROR, .message = text.ptr, .text = full.ptr};
+  o->diagnostic(o->diagnostic_user, &d);
+  return TCF_WRONG_USE;
 }
 
 typedef struct new_args {
@@ -172,9 +183,10 @@ static tcf_status set_options(void *args_) {
     if (args->options->size < sizeof o.size) return TCF_WRONG_USE;
     memcpy(&o, args->options, args->options->size < sizeof o ? args->options->size : sizeof o);
   }
-  if (!parse_target(s, o.target)) return TCF_WRONG_USE;
+  str why = STR("it is cpu, cpu:NAME, cuda, cuda:N, cuda:sm_N, interp or interp-tile");
+  if (!parse_target(s, o.target)) return unknown_target(s, &o, why);
   if (s->cpu.len && session_llvm_room(s)) return TCF_NO_MEMORY;
-  if (!cpu_is_known(s)) return TCF_WRONG_USE;
+  if (!cpu_is_known(s, &why)) return unknown_target(s, &o, why);
   s->flags = o.flags;
   s->threads = o.threads > 0 ? o.threads : pool_cpus();
   s->parallel_for = o.parallel_for;

@@ -47,6 +47,7 @@ int report(tcf_session *s, tcf_status status) {
 
 static void show_diagnostic(void *user, const tcf_diagnostic *d) {
   (void)user;
+  if (!d->code) return;  // of a target: unknown_target() knows more
   if (d->severity == TCF_ERROR) errors_shown++;
   fflush(stdout);
   fputs(d->text, stderr);

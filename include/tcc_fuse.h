@@ -157,7 +157,8 @@ typedef struct tcf_options {
 } tcf_options;
 
 /** options NULL: all defaults. On failure (no memory, a bad target name or size field) *session is
- *  not set and there is no message. */
+ *  not set, so there is nothing to ask for the message: of a bad target the `diagnostic` callback of
+ *  the options says what is wrong with it, without position and code. */
 TCF_API tcf_status tcf_session_new(const tcf_options *options, tcf_session **session);
 /** Frees the session and all its programs; tensors are independent and stay. */
 TCF_API void tcf_session_free(tcf_session *session);
@@ -513,6 +514,7 @@ TCF_API tcf_status tcf_function_header(tcf_function *function, const tcf_size *s
 /** A library of one function that is ready to be called, and the header that declares it: no frame,
  *  but a context that has threads and memory, or the kernels in a device and calls on the caller's
  *  streams. It needs libc, libm and threads, and on a device its driver; nothing of tcc-fuse.
+ *  Unlike with tcf_call, memory of results must not be that of parameters: the library tests it.
  *  path: FILE.so, linked by the system's cc, or FILE.a. With a CUDA target it carries PTX, and a cubin
  *  too where NVIDIA's ptxas is found. *summary (may be NULL) says what the code is for, to be freed with
  *  tcf_text_free. TCF_UNAVAILABLE: no cc, or a program that failed; TCF_NO_FILE: path cannot be written.

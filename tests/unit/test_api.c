@@ -54,6 +54,25 @@ static void expect_close(const tcf_tensor *got, const tcf_tensor *wanted, double
 
 static const char *const targets[] = {"cpu", "interp", "interp-tile"};
 
+static void keep_message(void *user, const tcf_diagnostic *d) {
+  cr_assert(d->severity == TCF_ERROR && !d->file && !d->code);
+  snprintf(user, 300, "%s", d->message);
+}
+
+Test(api, a_bad_target_is_told_to_the_callback) {
+  char message[300] = "";
+  tcf_session *s = NULL;
+  tcf_options o = {.size = sizeof o, .target = "gpu"};
+  o.diagnostic = keep_message;
+  o.diagnostic_user = message;
+  cr_assert_eq(tcf_session_new(&o, &s), TCF_WRONG_USE);
+  cr_assert(strstr(message, "there is no target \"gpu\": it is cpu, cpu:NAME, cuda"), "%s", message);
+  o.target = "cpu:hasbeen";
+  cr_assert_eq(tcf_session_new(&o, &s), TCF_WRONG_USE);
+  cr_assert(strstr(message, "there is no target \"cpu:hasbeen\": "), "%s", message);
+  cr_assert_null(s);
+}
+
 Test(api, options) {
   tcf_session *s = NULL;
   tcf_options o = {.size = sizeof o, .target = "gpu"};
@@ -198,6 +217,10 @@ Test(api, wrong_arguments_are_named) {
                  "N = 6, but the function demands a multiple of 4");
     tcf_tensor *y6 = random_of(TCF_F32, 2, (int64_t[]){6, 7}, 3), *bad[2] = {y, NULL};
     expect_wrong(f, s, (const tcf_tensor *[]){x, y6}, 2, none, 1, "two has 2 results, not 1");
+    tcf_tensor *x4 = random_of(TCF_F32, 1, (int64_t[]){4}, 2);
+    expect_wrong(even, s, (const tcf_tensor *[]){x4}, 1, none, 0, "even has 1 result, not 0");
+    expect_wrong(even, s, NULL, 0, none, 1, "even takes 1 argument, not 0");
+    tcf_tensor_free(x4);
     expect_wrong(f, s, (const tcf_tensor *[]){x, y6}, 2, bad, 2,
                  "axis N of result out0 must have size 6, but has 5");
     tcf_tensor *all[] = {x, y, z, y6};
