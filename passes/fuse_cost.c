@@ -219,6 +219,8 @@ static double unaligned_seconds(const estimate *e) {
 static double busy_share(const candidate *c, const target_info *t, const fuse_scratch *s,
                          const node *reduction) {
   if (!t->sm || !reduction) return 1;
+  for (int i = 0; i < c->n; i++)
+    if (c->nodes[i]->op == OP_dot) return 1;  // a contraction deals out its results otherwise
   double rows = count_of(c, s, reduction);
   if (rows >= t->cores) return 1;
   double reduced = 1;
