@@ -116,10 +116,11 @@ static void wait_until_quiet(void) {
 
 static void one_turn(contender *c, timing *t) {
   wait_until_quiet();
-  // Wakes this one's threads and lets them settle.
+  // Wakes this one's threads and lets them settle: woken ones may share a CPU until the scheduler
+  // moves them, which takes it some ticks.
   double begin = now();
   do c->call(c);
-  while (now() < begin + 0.002);
+  while (now() < begin + 0.02);
   begin = now();
   for (int i = 0; i < t->calls; i++) c->call(c);
   t->times[t->turns++] = (now() - begin) / t->calls;

@@ -73,7 +73,8 @@ bench_products() {
     header "Matrix products"
     echo "Peers: $(dpkg-query -W -f='${Package} ${Version}, ' libopenblas0 libdnnl2 2>/dev/null)" \
          "OPENBLAS_CORETYPE=${OPENBLAS_CORETYPE:-set by CPU}. \"b packed before\": the weights were" \
-         "brought into the library's own layout outside of the measurement; not counted as a peer."
+         "brought into the library's own layout outside of the measurement; not counted as a peer." \
+         "Every turn begins after 20 ms of the same calls."
   } >$results/products.md
   for t in "${threads[@]}"; do
     taskset -c "$(list "$t")" build/bench-products "$t" | tee -a $results/products.md
