@@ -2,6 +2,7 @@
 #include "gpu_fixture.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 
 #include "random_graph.h"
 
@@ -46,4 +47,16 @@ void lowered_compare(lowered *l, const interp_tensor *in, double tolerance) {
     double d = tensor_distance(&got[i], &want[i]);
     cr_expect(d < tolerance, "output %d: distance %g\n%s", i, d, l->text.ptr);
   }
+}
+
+interp_tensor lowered_values(arena *a, dtype type, int rank, const int64_t *dims) {
+  interp_tensor t = {.type = type, .rank = rank};
+  int64_t n = 1;
+  for (int i = 0; i < rank; i++) n *= t.dims[i] = dims[i];
+  t.data = arena_array(a, scalar, n);
+  for (int64_t i = 0; i < n; i++) {
+    scalar v = {.f = sin(12.9898 * (double)i + (double)n)};
+    t.data[i] = type == DT_i32 ? (scalar){.i = i % 3} : scalar_cast(v, DT_f64, type);
+  }
+  return t;
 }

@@ -17,3 +17,5 @@ void lowered_free(lowered *l);
 int lowered_count(const lowered *l, const char *what);
 /// The tile IR computes what the graph says of these inputs.
 void lowered_compare(lowered *l, const interp_tensor *in, double tolerance);
+/// Values in [-1, 1], of an i32 0 to 2.
+interp_tensor lowered_values(arena *a, dtype type, int rank, const int64_t *dims);

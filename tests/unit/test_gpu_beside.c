@@ -55,23 +55,13 @@ Test(gpu_beside, long_reductions_of_few_rows_stay_apart) {
       "call @f.1", false);
 }
 
-static interp_tensor values(arena *a, dtype type, int rank, const int64_t *dims) {
-  interp_tensor t = {.type = type, .rank = rank};
-  int64_t n = 1;
-  for (int i = 0; i < rank; i++) n *= t.dims[i] = dims[i];
-  t.data = arena_array(a, scalar, n);
-  for (int64_t i = 0; i < n; i++)
-    t.data[i] = scalar_cast((scalar){.f = sin(12.9898 * (double)i + (double)n)}, DT_f64, type);
-  return t;
-}
-
 static void compare(const char *source, const char *text, int64_t reduced, int64_t first,
                     int64_t second) {
   lowered l;
   lowered_make(&l, source);
   cr_assert(strstr(l.text.ptr, text), "no \"%s\" in\n%s", text, l.text.ptr);
-  interp_tensor in[] = {values(&l.test.arena, DT_f32, 2, (int64_t[]){3, reduced}),
-                        values(&l.test.arena, DT_f32, 2, (int64_t[]){first, second})};
+  interp_tensor in[] = {lowered_values(&l.test.arena, DT_f32, 2, (int64_t[]){3, reduced}),
+                        lowered_values(&l.test.arena, DT_f32, 2, (int64_t[]){first, second})};
   lowered_compare(&l, in, 1e-4);
   lowered_free(&l);
 }
@@ -90,7 +80,7 @@ Test(gpu_beside, the_numbers_stay) {
   lowered_make_for(&l, "fn f(x: f32[N = 2, T = 66000]) -> f32[N, T] { return softmax(x, T) }",
                    &small);
   cr_assert(strstr(l.text.ptr, "grid N:1, T:1024 {"), "%s", l.text.ptr);
-  interp_tensor x = values(&l.test.arena, DT_f32, 2, (int64_t[]){2, 66000});
+  interp_tensor x = lowered_values(&l.test.arena, DT_f32, 2, (int64_t[]){2, 66000});
   lowered_compare(&l, &x, 1e-4);
   lowered_free(&l);
 }

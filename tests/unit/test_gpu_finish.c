@@ -93,32 +93,20 @@ Test(gpu_finish, two_blocks_take_turns_where_finishing_takes_long) {
               ") threads 256 {");
 }
 
-static interp_tensor values(arena *a, dtype type, int rank, const int64_t *dims) {
-  interp_tensor t = {.type = type, .rank = rank};
-  int64_t n = 1;
-  for (int i = 0; i < rank; i++) n *= t.dims[i] = dims[i];
-  t.data = arena_array(a, scalar, n);
-  for (int64_t i = 0; i < n; i++) {
-    scalar v = {.f = sin(12.9898 * (double)i + (double)n)};
-    t.data[i] = type == DT_i32 ? (scalar){.i = i % 3} : scalar_cast(v, DT_f64, type);
-  }
-  return t;
-}
-
 Test(gpu_finish, numbers_stay) {
   lowered l;
   lowered_make(&l, SCORES);
   arena *a = &l.test.arena;
-  interp_tensor scores[] = {values(a, DT_f16, 3, (int64_t[]){8, 200, 64}),
-                            values(a, DT_f16, 3, (int64_t[]){8, 150, 64}),
-                            values(a, DT_i32, 2, (int64_t[]){8, 150})};
+  interp_tensor scores[] = {lowered_values(a, DT_f16, 3, (int64_t[]){8, 200, 64}),
+                            lowered_values(a, DT_f16, 3, (int64_t[]){8, 150, 64}),
+                            lowered_values(a, DT_i32, 2, (int64_t[]){8, 150})};
   lowered_compare(&l, scores, 1e-3);
   lowered_free(&l);
   lowered_make(&l, NORM);
   a = &l.test.arena;
-  interp_tensor norm[] = {values(a, DT_f32, 2, (int64_t[]){300, 40}),
-                          values(a, DT_f32, 2, (int64_t[]){40, 70}),
-                          values(a, DT_f32, 1, (int64_t[]){70})};
+  interp_tensor norm[] = {lowered_values(a, DT_f32, 2, (int64_t[]){300, 40}),
+                          lowered_values(a, DT_f32, 2, (int64_t[]){40, 70}),
+                          lowered_values(a, DT_f32, 1, (int64_t[]){70})};
   lowered_compare(&l, norm, 1e-4);
   lowered_free(&l);
 }
@@ -172,8 +160,8 @@ Test(gpu_finish, numbers_of_attention_stay) {
   lowered_make(&l, ATTENTION);
   arena *a = &l.test.arena;
   interp_tensor in[] = {
-      values(a, DT_f16, 3, (int64_t[]){3, 130, 64}), values(a, DT_f16, 3, (int64_t[]){3, 90, 64}),
-      values(a, DT_f16, 3, (int64_t[]){3, 90, 40}), values(a, DT_i32, 2, (int64_t[]){3, 90})};
+      lowered_values(a, DT_f16, 3, (int64_t[]){3, 130, 64}), lowered_values(a, DT_f16, 3, (int64_t[]){3, 90, 64}),
+      lowered_values(a, DT_f16, 3, (int64_t[]){3, 90, 40}), lowered_values(a, DT_i32, 2, (int64_t[]){3, 90})};
   lowered_compare(&l, in, 2e-3);
   lowered_free(&l);
 }
