@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "api/session.h"
-#include "passes/explain.h"
+#include "passes/explain/explain.h"
 
 enum { MOST_TRIALS = 80, FEWEST_RUNS = 7, MOST_RUNS = 51 };
 static const double RUN_SECONDS = 0.02, BETTER = 0.98, HOPELESS = 2;

@@ -53,7 +53,7 @@ static double error_of(const graph *g, const node *n, const double *errors, bool
     case CLASS_reduce:
       if (n->op != OP_sum && n->op != OP_prod) return e;
       return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
-    case CLASS_contract:
+    case CLASS_contraction:
       if (tf32 && n->in[0]->type == DT_f32) e += 0x1p-9;
       return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
     case CLASS_scan:

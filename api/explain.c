@@ -1,6 +1,6 @@
 // `explain`: the decisions of the fuse pass for every function, as text, JSON or HTML; and what
 // a call costs.
-#include "passes/explain.h"
+#include "passes/explain/explain.h"
 
 #include "api/session.h"
 

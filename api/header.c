@@ -189,7 +189,7 @@ static void put_statuses(bool cuda, strbuf *out) {
 }
 
 /// Of the pointers; runtime/library.c tests it.
-static void put_contract(bool cuda, strbuf *out) {
+static void put_contraction(bool cuda, strbuf *out) {
   sb_printf(out,
             "\n/* Pointers are %s; null only where the array\n"
             "   has no elements. The memory of a result is shared with no parameter and no other result.\n"
@@ -215,7 +215,7 @@ static void put_library(header *h, strbuf *out) {
             cuda ? "device" : "threads", name);
   sb_printf(out, "const char *%s_message(const %s_context *context);\n", name, name);
   sb_printf(out, "void %s_close(%s_context *context);\n", name, name);
-  put_contract(cuda, out);
+  put_contraction(cuda, out);
   put_parameters(h, out);
   sb_printf(out, "%s_context *%s", name, further(h, "context"));
   if (!cuda) return sb_puts(out, ");\n");

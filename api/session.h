@@ -325,7 +325,7 @@ tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, s
 // ---- usage.c
 
 struct explain_usage;
-/// An explain_ask (passes/explain.h); the context is the session.
+/// An explain_ask (passes/explain/explain.h); the context is the session.
 void usage_of_kernels(void *session, arena *a, const struct program *p, struct explain_usage *out);
 
 // ---- saved.c

@@ -1,7 +1,7 @@
 // What the device's compiler makes of kernels, for `explain`: asked of the driver where there is a
 // device, else of ptxas where that is found.
 #include "api/session.h"
-#include "passes/explain.h"
+#include "passes/explain/explain.h"
 #include "runtime/tool.h"
 
 typedef struct usage_args {

@@ -23,7 +23,7 @@ typedef struct emit {
   bool sm_specific;  // sm_90a and its kin
   bool fast_math;
   bool coarse;    // GPUs: short functions that lose a few ulp of f32
-  bool contract;  // GPUs: a product and a sum may become one multiply-add
+  bool fused_multiply_add;  // GPUs: a product and a sum may become one multiply-add
   LLVMTypeRef i1, i8, i16, i32, i64, f16, bf16, f32, f64, ptr, void_;
 } emit;
 

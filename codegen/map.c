@@ -159,7 +159,8 @@ static val float_sign(emit *e, val x) {
 }
 
 static val contractable(const emit *e, val v) {
-  if (e->contract && LLVMIsAInstruction(v)) LLVMSetFastMathFlags(v, LLVMFastMathAllowContract);
+  if (e->fused_multiply_add && LLVMIsAInstruction(v))
+    LLVMSetFastMathFlags(v, LLVMFastMathAllowContract);
   return v;
 }
 

@@ -34,6 +34,22 @@ bool dtype_parse(str name, dtype *out) {
 }
 
 bool dtype_is_float(dtype t) { return infos[t].class == 'F'; }
+
+bool dtype_cast_is_exact(dtype from, dtype to) {
+  if (from == to) return true;
+  if (to == DT_bool) return false;
+  if (from == DT_bool) return true;
+  if (dtype_is_float(from)) {
+    if (!dtype_is_float(to)) return false;
+    return to == DT_f64 || (to == DT_f32 && from != DT_f64);
+  }
+  int magnitude = 8 * dtype_bytes(from) - (from == DT_u8 ? 0 : 1);  // bits
+  if (dtype_is_float(to))
+    return magnitude <= (to == DT_f64 ? 53 : to == DT_f32 ? 24 : to == DT_f16 ? 11 : 8);
+  if (from == DT_u8) return dtype_bytes(to) > 1;
+  return to != DT_u8 && dtype_bytes(to) > dtype_bytes(from);
+}
+
 bool dtype_is_int(dtype t) { return infos[t].class == 'I' || infos[t].class == 'U'; }
 bool dtype_is_storage(dtype t) { return t == DT_f16 || t == DT_bf16; }
 

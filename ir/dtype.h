@@ -28,6 +28,8 @@ int dtype_bytes(dtype t);
 const char *dtype_name(dtype t);
 bool dtype_parse(str name, dtype *out);
 bool dtype_is_float(dtype t);    // f64 f32 f16 bf16
+/// A cast that loses nothing of any value: f32 to f64, bf16 to f32, i16 to f32, bool to any...
+bool dtype_cast_is_exact(dtype from, dtype to);
 bool dtype_is_int(dtype t);      // i64 i32 i16 i8 u8
 bool dtype_is_storage(dtype t);  // f16 bf16: loaded, stored, cast and contracted, never added
 

@@ -146,7 +146,7 @@ static bool infer_axes(const graph *g, const node *n, arena *a, axis_list *axes,
       list_remove(axes, n->attr_axes, n->nattr_axes);
       return needs_count(n, 1, arg ? 1 : MAX_AXES, a, why) && needs_axes(g, n, in[0], a, why);
     }
-    case CLASS_contract:
+    case CLASS_contraction:
       list_add(axes, in[0]->axes, in[0]->naxes);
       list_add(axes, in[1]->axes, in[1]->naxes);
       list_remove(axes, n->attr_axes, n->nattr_axes);

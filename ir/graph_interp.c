@@ -94,7 +94,7 @@ typedef bool interp_fn(run *r, const node *n, value *out);
 
 static interp_fn *const interpreters[] = {
     [CLASS_leaf] = interp_leaf, [CLASS_map] = interp_map,       [CLASS_reduce] = interp_reduce,
-    [CLASS_contract] = interp_dot, [CLASS_scan] = interp_scan,  [CLASS_view] = interp_view,
+    [CLASS_contraction] = interp_dot, [CLASS_scan] = interp_scan,  [CLASS_view] = interp_view,
     [CLASS_gather] = interp_gather, [CLASS_scatter] = interp_scatter, [CLASS_opaque] = interp_call,
 };
 

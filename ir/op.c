@@ -19,7 +19,7 @@ static const op_info infos[OP_COUNT] = {
 const op_info *op_get(op o) { return &infos[o]; }
 
 const char *op_class_name(op_class c) {
-  static const char *const names[] = {"leaf", "map",    "reduce",  "contract", "scan",
+  static const char *const names[] = {"leaf", "map",    "reduce",  "contraction", "scan",
                                       "view", "gather", "scatter", "opaque"};
   return names[c];
 }
@@ -166,7 +166,7 @@ static double float_fma(dtype t, double a, double b, double c) {
 #define NO_CASE(...)
 #define SELECT_leaf NO_CASE
 #define SELECT_reduce NO_CASE
-#define SELECT_contract NO_CASE
+#define SELECT_contraction NO_CASE
 #define SELECT_scan NO_CASE
 #define SELECT_view NO_CASE
 #define SELECT_gather NO_CASE

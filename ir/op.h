@@ -10,7 +10,7 @@ typedef enum op {
 } op;
 
 typedef enum op_class {
-  CLASS_leaf, CLASS_map, CLASS_reduce, CLASS_contract, CLASS_scan,
+  CLASS_leaf, CLASS_map, CLASS_reduce, CLASS_contraction, CLASS_scan,
   CLASS_view, CLASS_gather, CLASS_scatter, CLASS_opaque
 } op_class;
 

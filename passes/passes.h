@@ -95,4 +95,4 @@ str schedule_with(arena *a, str schedule, const schedule_choices *c,
 /// not produce.
 program *lower_to_tiles(arena *a, const graph *g, const pass_options *options);
 
-/// Which groups lower_to_tiles takes; the fuse pass builds only these. See passes/group.h.
+/// Which groups lower_to_tiles takes; the fuse pass builds only these. See passes/fusion/group.h.

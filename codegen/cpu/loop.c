@@ -304,7 +304,7 @@ static walk walk_of(kgen *g, const tstmt *s) {
 }
 
 /// A dot in the region itself sums over the axis.
-static bool contracts(const tregion *r, int axis) {
+static bool reduces_along(const tregion *r, int axis) {
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     for (int k = 0; s->kind == TILE_DOT && k < s->naxes; k++)
@@ -324,7 +324,7 @@ void gen_loop(kgen *g, const tstmt *s) {
   bool short_walk = w.known && w.total <= s->extent;
   bool only_cuts = !region_works_along(g->k, s->body, s->axis, s->extent);
   // Of the innermost loop of a contraction a part is cheap, and a test in every step is not.
-  bool shared = one_version(g, s->body, s->axis) && !contracts(s->body, s->axis);
+  bool shared = one_version(g, s->body, s->axis) && !reduces_along(s->body, s->axis);
   bool long_body = shared || (s->stage && g->tails);
   bool one = only_cuts || (!w.known && long_body);
   if (!exact && !short_walk && one && !s->reverse) walk_ranges(g, &w);

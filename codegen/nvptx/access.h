@@ -45,4 +45,4 @@ bool unaligned_pays(const access *a, int natural);
 void load_unaligned(ngen *g, const access *a, lval pointer, lval inside, lval *out);
 
 /// Two 16-bit elements to a word. A vector of halves, so that two conversions become one.
-lval gpu_pack_pair(ngen *g, dtype t, lval low, lval high);
+lval nv_pack_pair(ngen *g, dtype t, lval low, lval high);

@@ -23,8 +23,8 @@ static void add_exchange(ngen *g, const tstmt *s) {
     for (int k = 0; k < s->nin && !extent; k++) extent = tval_extent(s->in[k], s->axes[i]);
     if (extent) bits |= spread_of(g, s->axes[i], extent)->threads;
   }
-  if (!(bits & gpu_bits_of_blocks(g))) return;
-  exchange x = {.reduction = s, .words = gpu_shape_of(g, s->out[0]).nregs * s->nout};
+  if (!(bits & nv_bits_of_blocks(g))) return;
+  exchange x = {.reduction = s, .words = nv_shape_of(g, s->out[0]).nregs * s->nout};
   x.offset = g->shared_top;
   x.count = LLVMBuildAlloca(g->e->builder, g->e->i32, "");
   LLVMBuildStore(g->e->builder, i32_of(g, 0), x.count);
@@ -61,12 +61,12 @@ void cluster_open(ngen *g) {
   scan(g, &g->k->body);
   if (g->shared_top > g->shared_peak) g->shared_peak = g->shared_top;
   lval first = LLVMBuildICmp(g->e->builder, LLVMIntEQ, g->tid_local, i32_of(g, 0), "");
-  guard w = gpu_guard(g, first);
+  guard w = nv_guard(g, first);
   for (int i = 0; i < g->exchanges.len; i++)
     for (int slot = 0; slot < SLOTS; slot++)
       ptx_mbarrier_init(g->e, barrier_of(g, &g->exchanges.data[i], i32_of(g, slot)), 1);
   ptx_mbarrier_init_fence(g->e);
-  gpu_guard_end(g, w);
+  nv_guard_end(g, w);
   ptx_barrier_cluster(g->e);
 }
 
@@ -84,14 +84,14 @@ static exchange *exchange_of(ngen *g, const tstmt *reduction) {
 static void send(ngen *g, const exchange *x, lval slot_at, lval barrier, const lval *words) {
   LLVMBuilderRef b = g->e->builder;
   lval rank = ptx_cluster_rank(g->e);
-  guard w = gpu_guard(g, LLVMBuildICmp(b, LLVMIntULT, g->tid_local, i32_of(g, g->k->cluster), ""));
+  guard w = nv_guard(g, LLVMBuildICmp(b, LLVMIntULT, g->tid_local, i32_of(g, g->k->cluster), ""));
   lval theirs = ptx_in_block(g->e, barrier, g->tid_local);
   for (int i = 0; i < x->words; i++) {
     lval at = LLVMBuildMul(b, rank, i32_of(g, x->words * WORD), "");
     at = LLVMBuildAdd(b, at, LLVMBuildAdd(b, slot_at, i32_of(g, i * WORD), ""), "");
     ptx_store_async(g->e, ptx_in_block(g->e, at, g->tid_local), words[i], theirs);
   }
-  gpu_guard_end(g, w);
+  nv_guard_end(g, w);
 }
 
 void cluster_exchange(ngen *g, const tstmt *reduction, const lval *words, int n, unsigned mask,
@@ -106,14 +106,14 @@ void cluster_exchange(ngen *g, const tstmt *reduction, const lval *words, int n,
   lval slot_at = LLVMBuildMul(b, slot, i32_of(g, slot_bytes(g, x)), "");
   slot_at = address(g, LLVMBuildAdd(b, slot_at, i32_of(g, x->offset), ""));
   lval barrier = barrier_of(g, x, slot);
-  guard w = gpu_guard(g, LLVMBuildICmp(b, LLVMIntEQ, g->tid_local, i32_of(g, 0), ""));
+  guard w = nv_guard(g, LLVMBuildICmp(b, LLVMIntEQ, g->tid_local, i32_of(g, 0), ""));
   ptx_mbarrier_expect(g->e, barrier, i32_of(g, slot_bytes(g, x)));
-  gpu_guard_end(g, w);
+  nv_guard_end(g, w);
   send(g, x, slot_at, barrier, words);
   ptx_mbarrier_wait(g->e, barrier, parity);
   lval others = LLVMBuildAnd(b, ptx_cluster_rank(g->e), i32_of(g, (int64_t)~mask), "");
   for (int j = 0; j < 1 << __builtin_popcount(mask); j++) {
-    lval block = LLVMBuildOr(b, others, i32_of(g, gpu_deposit(mask, (unsigned)j)), "");
+    lval block = LLVMBuildOr(b, others, i32_of(g, nv_deposit(mask, (unsigned)j)), "");
     for (int i = 0; i < n; i++) {
       lval at = LLVMBuildMul(b, block, i32_of(g, n * WORD), "");
       at = LLVMBuildAdd(b, at, LLVMBuildAdd(b, slot_at, i32_of(g, i * WORD), ""), "");

@@ -166,7 +166,7 @@ static lval get_word(ngen *g, dtype t, lval pointer) {
   return from_words(g, t, &word);
 }
 
-unsigned gpu_deposit(unsigned mask, unsigned i) {
+unsigned nv_deposit(unsigned mask, unsigned i) {
   unsigned r = 0;
   for (unsigned bit = 1; mask; bit <<= 1)
     if (mask & bit) {
@@ -188,20 +188,20 @@ static void combine_warps(ngen *g, const tstmt *s, bundle *x, int n, unsigned ac
   lval mine = compact ? LLVMBuildUDiv(b, g->tid_local, warp, "") : g->tid_local;
   lval writer = compact ? LLVMBuildICmp(b, LLVMIntEQ, lane, i32_of(g, 0), "") : NULL;
   check((int64_t)n * slots * 8 * s->nout <= g->scratch_bytes);
-  guard w = gpu_guard(g, writer);
+  guard w = nv_guard(g, writer);
   for (int r = 0; r < n; r++)
     for (int i = 0; i < s->nout; i++) {
       lval slot = LLVMBuildAdd(b, mine, i32_of(g, r * slots), "");
       put_word(g, s->out[i]->type, x[r].v[i], scratch_pointer(g, i, n * slots, s->out[i]->type, slot));
     }
-  gpu_guard_end(g, w);
-  gpu_barrier(g);
+  nv_guard_end(g, w);
+  nv_barrier(g);
   lval base = LLVMBuildAnd(b, mine, i32_of(g, (int64_t)~mask), "");
   for (int r = 0; r < n; r++) {
     bundle *part = arena_array(g->arena, bundle, partials);
     for (int j = 0; j < partials; j++)
       for (int i = 0; i < s->nout; i++) {
-        lval slot = LLVMBuildAdd(b, base, i32_of(g, r * slots + gpu_deposit(mask, (unsigned)j)), "");
+        lval slot = LLVMBuildAdd(b, base, i32_of(g, r * slots + nv_deposit(mask, (unsigned)j)), "");
         part[j].v[i] =
             get_word(g, s->out[i]->type, scratch_pointer(g, i, n * slots, s->out[i]->type, slot));
       }
@@ -211,7 +211,7 @@ static void combine_warps(ngen *g, const tstmt *s, bundle *x, int n, unsigned ac
   g->scratch_used = true;
 }
 
-lval gpu_to_word(ngen *g, dtype t, lval x) {
+lval nv_to_word(ngen *g, dtype t, lval x) {
   lval words[2];
   int n = to_words(g, t, x, words);
   lval low = LLVMBuildZExt(g->e->builder, words[0], g->e->i64, "");
@@ -220,7 +220,7 @@ lval gpu_to_word(ngen *g, dtype t, lval x) {
   return LLVMBuildOr(g->e->builder, low, LLVMBuildShl(g->e->builder, high, i64_of(g, 32), ""), "");
 }
 
-lval gpu_from_word(ngen *g, dtype t, lval word) {
+lval nv_from_word(ngen *g, dtype t, lval word) {
   lval words[2] = {LLVMBuildTrunc(g->e->builder, word, g->e->i32, "")};
   lval high = LLVMBuildLShr(g->e->builder, word, i64_of(g, 32), "");
   words[1] = LLVMBuildTrunc(g->e->builder, high, g->e->i32, "");
@@ -233,13 +233,13 @@ static void combine_blocks(ngen *g, const tstmt *s, bundle *x, int n, unsigned m
   lval *mine = arena_array(g->arena, lval, words), *all = arena_array(g->arena, lval, words * parts);
   for (int r = 0; r < n; r++)
     for (int i = 0; i < s->nout; i++)
-      mine[r * s->nout + i] = gpu_to_word(g, s->out[i]->type, x[r].v[i]);
+      mine[r * s->nout + i] = nv_to_word(g, s->out[i]->type, x[r].v[i]);
   cluster_exchange(g, s, mine, words, mask, all);
   bundle *part = arena_array(g->arena, bundle, parts);
   for (int r = 0; r < n; r++) {
     for (int j = 0; j < parts; j++)
       for (int i = 0; i < s->nout; i++)
-        part[j].v[i] = gpu_from_word(g, s->out[i]->type, all[j * words + r * s->nout + i]);
+        part[j].v[i] = nv_from_word(g, s->out[i]->type, all[j * words + r * s->nout + i]);
     x[r] = combine_tree(g, s, part, parts);
   }
 }
@@ -247,7 +247,7 @@ static void combine_blocks(ngen *g, const tstmt *s, bundle *x, int n, unsigned m
 /// Over the threads that differ in the bits `across` of their numbers; `compact`: as combine_warps.
 static void combine_threads(ngen *g, const tstmt *s, bundle *x, int n, unsigned across,
                             bool compact) {
-  unsigned lanes = across & (WARP - 1), blocks = across & gpu_bits_of_blocks(g);
+  unsigned lanes = across & (WARP - 1), blocks = across & nv_bits_of_blocks(g);
   unsigned warps = across & ~lanes & ~blocks;
   for (int r = 0; r < n && lanes; r++) x[r] = butterfly(g, s, x[r], lanes);
   if (warps) combine_warps(g, s, x, n, warps, compact);
@@ -261,7 +261,7 @@ static shape reduced_shape(ngen *g, const tstmt *s, const tval *t) {
     axes[n] = s->axes[i];
     extents[n++] = tval_extent(t, s->axes[i]);
   }
-  return gpu_shape_of_axes(g, axes, extents, n);
+  return nv_shape_of_axes(g, axes, extents, n);
 }
 
 static bundle identity_bundle(ngen *g, const tstmt *s) {
@@ -307,9 +307,9 @@ static lval extreme_of_pairs(ngen *g, const tstmt *s, const tval *narrow, const 
   for (int i = 0; i <= inner->nregs; i++) {
     lval ok = NULL, v = NULL;
     if (i < inner->nregs) {
-      gpu_enter(g, inner, i);
-      if (!gpu_alive(g, inner, &ok) || !(v = gpu_at(g, narrow))) continue;
-      v = gpu_blend(g, ok, LLVMBuildBitCast(b, v, g->e->i16, ""), none);
+      nv_enter(g, inner, i);
+      if (!nv_alive(g, inner, &ok) || !(v = nv_at(g, narrow))) continue;
+      v = nv_blend(g, ok, LLVMBuildBitCast(b, v, g->e->i16, ""), none);
     }
     if (!waiting || !v) {
       if (!waiting || i < inner->nregs) waiting = v;
@@ -338,13 +338,13 @@ static bundle reduce_registers(ngen *g, const tstmt *s, const shape *inner, bund
   bundle none = identity_bundle(g, s);
   for (int i = 0; i < inner->nregs; i++) {
     lval ok = NULL;
-    gpu_enter(g, inner, i);
-    if (!gpu_alive(g, inner, &ok)) continue;
+    nv_enter(g, inner, i);
+    if (!nv_alive(g, inner, &ok)) continue;
     bundle v = {{0}};
     bool known = true;
-    for (int k = 0; k < s->nout; k++) known &= (v.v[k] = gpu_at(g, s->in[k])) != NULL;
+    for (int k = 0; k < s->nout; k++) known &= (v.v[k] = nv_at(g, s->in[k])) != NULL;
     if (!known) continue;
-    for (int k = 0; k < s->nout; k++) v.v[k] = gpu_blend(g, ok, v.v[k], none.v[k]);
+    for (int k = 0; k < s->nout; k++) v.v[k] = nv_blend(g, ok, v.v[k], none.v[k]);
     bundle *to = &part[n++ % most];
     *to = n > most ? combine(g, s, *to, v) : v;
   }
@@ -352,25 +352,25 @@ static bundle reduce_registers(ngen *g, const tstmt *s, const shape *inner, bund
 }
 
 static void reduce(ngen *g, const tstmt *s) {
-  shape outer = gpu_shape_of(g, s->out[0]), inner = reduced_shape(g, s, s->in[0]);
+  shape outer = nv_shape_of(g, s->out[0]), inner = reduced_shape(g, s, s->in[0]);
   bundle *x = arena_array(g->arena, bundle, outer.nregs);
   bundle *part = arena_array(g->arena, bundle, inner.nregs);
   const tval *narrow = widened_from(g, s);
   for (int r = 0; r < outer.nregs; r++) {
-    gpu_enter(g, &outer, r);
+    nv_enter(g, &outer, r);
     lval extreme = narrow && inner.nregs > 2 ? extreme_of_pairs(g, s, narrow, &inner) : NULL;
     x[r] = extreme ? (bundle){{extreme}} : reduce_registers(g, s, &inner, part);
   }
   bool compact = !(shape_threads(&outer) & (WARP - 1));
   combine_threads(g, s, x, outer.nregs, shape_threads(&inner), compact);
   for (int k = 0; k < s->nout; k++) {
-    lval *out = gpu_define(g, s->out[k]);
+    lval *out = nv_define(g, s->out[k]);
     for (int r = 0; r < outer.nregs; r++) out[r] = x[r].v[k];
   }
 }
 
-void gpu_reduce(ngen *g, const tstmt *s) { reduce(g, s); }
-void gpu_arg_reduce(ngen *g, const tstmt *s) { reduce(g, s); }
+void nv_reduce(ngen *g, const tstmt *s) { reduce(g, s); }
+void nv_arg_reduce(ngen *g, const tstmt *s) { reduce(g, s); }
 
 // ---- accumulators
 
@@ -382,35 +382,35 @@ static lval multiply_add(ngen *g, dtype t, lval a, lval b, lval acc) {
   return emit_map(g->e, OP_add, t, t, (lval[]){product, acc}, 2);
 }
 
-void gpu_accum(ngen *g, const tstmt *s) {
-  shape sh = gpu_shape_of(g, s->out[0]);
-  lval *out = gpu_define(g, s->out[0]);
+void nv_accum(ngen *g, const tstmt *s) {
+  shape sh = nv_shape_of(g, s->out[0]);
+  lval *out = nv_define(g, s->out[0]);
   dtype t = s->out[0]->type;
   for (int r = 0; r < sh.nregs; r++) {
     lval ok = NULL;
-    gpu_enter(g, &sh, r);
-    lval acc = out[r] = gpu_at(g, s->in[0]);
-    if (!acc || !gpu_alive(g, &sh, &ok)) continue;
-    lval x = gpu_at(g, s->in[1]), y = s->nin > 2 ? gpu_at(g, s->in[2]) : NULL;
+    nv_enter(g, &sh, r);
+    lval acc = out[r] = nv_at(g, s->in[0]);
+    if (!acc || !nv_alive(g, &sh, &ok)) continue;
+    lval x = nv_at(g, s->in[1]), y = s->nin > 2 ? nv_at(g, s->in[2]) : NULL;
     if (!x || (s->nin > 2 && !y)) continue;
     lval sum = s->op == OP_fma ? multiply_add(g, t, x, y, acc) : emit_combine(g->e, s->op, t, acc, x);
-    out[r] = gpu_blend(g, ok, sum, acc);
+    out[r] = nv_blend(g, ok, sum, acc);
   }
 }
 
-void gpu_arg(ngen *g, const tstmt *s) {
-  shape sh = gpu_shape_of(g, s->out[0]);
-  lval *out = gpu_define(g, s->out[0]), *outi = gpu_define(g, s->out[1]);
+void nv_arg(ngen *g, const tstmt *s) {
+  shape sh = nv_shape_of(g, s->out[0]);
+  lval *out = nv_define(g, s->out[0]), *outi = nv_define(g, s->out[1]);
   for (int r = 0; r < sh.nregs; r++) {
     lval ok = NULL;
-    gpu_enter(g, &sh, r);
-    bundle best = {{gpu_at(g, s->in[0]), gpu_at(g, s->in[1])}};
+    nv_enter(g, &sh, r);
+    bundle best = {{nv_at(g, s->in[0]), nv_at(g, s->in[1])}};
     out[r] = best.v[0];
     outi[r] = best.v[1];
-    if (!best.v[0] || !gpu_alive(g, &sh, &ok)) continue;
-    bundle x = {{gpu_at(g, s->in[2]), gpu_at(g, s->in[3])}};
+    if (!best.v[0] || !nv_alive(g, &sh, &ok)) continue;
+    bundle x = {{nv_at(g, s->in[2]), nv_at(g, s->in[3])}};
     if (!x.v[0] || !x.v[1]) continue;
-    lval first = gpu_both(g, ok, beats(g, s->op, s->out[0]->type, x, best));
+    lval first = nv_both(g, ok, beats(g, s->op, s->out[0]->type, x, best));
     best = choose(g, first, x, best);
     out[r] = best.v[0];
     outi[r] = best.v[1];
@@ -425,36 +425,36 @@ static shape contracted_shape(ngen *g, const tstmt *s) {
     extents[i] = tval_extent(s->in[0], s->axes[i]);
     if (!extents[i]) extents[i] = tval_extent(s->in[1], s->axes[i]);
   }
-  return gpu_shape_of_axes(g, s->axes, extents, s->naxes);
+  return nv_shape_of_axes(g, s->axes, extents, s->naxes);
 }
 
 /// Sums of products in registers. Where the contracted axes lie on threads too, each thread sums
 /// its part from zero, and the parts and the accumulator are added last.
-void gpu_dot(ngen *g, const tstmt *s) {
-  shape sh = gpu_shape_of(g, s->out[0]), inner = contracted_shape(g, s);
+void nv_dot(ngen *g, const tstmt *s) {
+  shape sh = nv_shape_of(g, s->out[0]), inner = contracted_shape(g, s);
   dtype t = s->out[0]->type;
   unsigned across = shape_threads(&inner);
   lval *acc = g->regs[s->in[2]->id], *sum = arena_array(g->arena, lval, sh.nregs);
-  for (int r = 0; r < sh.nregs; r++) sum[r] = across ? gpu_zero(g, t) : acc[r];
+  for (int r = 0; r < sh.nregs; r++) sum[r] = across ? nv_zero(g, t) : acc[r];
   for (int i = 0; i < inner.nregs; i++) {
     lval ok = NULL;
-    gpu_enter(g, &inner, i);
-    if (!gpu_alive(g, &inner, &ok)) continue;
+    nv_enter(g, &inner, i);
+    if (!nv_alive(g, &inner, &ok)) continue;
     for (int r = 0; r < sh.nregs; r++) {
-      gpu_enter(g, &sh, r);
-      lval a = gpu_at(g, s->in[0]), b = gpu_at(g, s->in[1]);
+      nv_enter(g, &sh, r);
+      lval a = nv_at(g, s->in[0]), b = nv_at(g, s->in[1]);
       if (!a || !b || !sum[r]) continue;
-      sum[r] = gpu_blend(g, ok, multiply_add(g, t, a, b, sum[r]), sum[r]);
+      sum[r] = nv_blend(g, ok, multiply_add(g, t, a, b, sum[r]), sum[r]);
     }
   }
-  lval *out = gpu_define(g, s->out[0]);
+  lval *out = nv_define(g, s->out[0]);
   if (!across) {
     memcpy(out, sum, sizeof(lval) * (size_t)sh.nregs);
     return;
   }
   tstmt add = {.kind = TILE_REDUCE, .op = OP_add, .nout = 1, .out = s->out};
   bundle *x = arena_array(g->arena, bundle, sh.nregs);
-  for (int r = 0; r < sh.nregs; r++) x[r].v[0] = sum[r] ? sum[r] : gpu_zero(g, t);
+  for (int r = 0; r < sh.nregs; r++) x[r].v[0] = sum[r] ? sum[r] : nv_zero(g, t);
   combine_threads(g, &add, x, sh.nregs, across, !(shape_threads(&sh) & (WARP - 1)));
   for (int r = 0; r < sh.nregs; r++)
     out[r] = acc[r] ? emit_combine(g->e, OP_add, t, acc[r], x[r].v[0]) : NULL;
@@ -462,18 +462,18 @@ void gpu_dot(ngen *g, const tstmt *s) {
 
 // ---- conditions and checks
 
-lval gpu_condition(ngen *g, const tstmt *s) {
+lval nv_condition(ngen *g, const tstmt *s) {
   LLVMBuilderRef b = g->e->builder;
   bool all = s->cond == COND_ALL;
-  shape sh = gpu_shape_of(g, s->in[0]);
+  shape sh = nv_shape_of(g, s->in[0]);
   lval sum = emit_int(g->e->i1, all);
   for (int r = 0; r < sh.nregs; r++) {
     lval ok = NULL;
-    gpu_enter(g, &sh, r);
-    if (!gpu_alive(g, &sh, &ok)) continue;
-    lval v = gpu_at(g, s->in[0]);
+    nv_enter(g, &sh, r);
+    if (!nv_alive(g, &sh, &ok)) continue;
+    lval v = nv_at(g, s->in[0]);
     if (!v) continue;
-    v = gpu_blend(g, ok, v, emit_int(g->e->i1, all));
+    v = nv_blend(g, ok, v, emit_int(g->e->i1, all));
     sum = all ? LLVMBuildAnd(b, sum, v, "") : LLVMBuildOr(b, sum, v, "");
   }
   // All threads of the block must agree, whatever they hold.
@@ -488,30 +488,30 @@ static void report(ngen *g, const tstmt *s, lval index) {
   lval code = LLVMBuildAdd(e->builder, g->site, i64_of(g, s->site + 1), "");
   lval old = LLVMBuildAtomicCmpXchg(e->builder, g->error, i64_of(g, 0), code,
                                     LLVMAtomicOrderingMonotonic, LLVMAtomicOrderingMonotonic, 0);
-  guard first = gpu_guard(g, LLVMBuildExtractValue(e->builder, old, 1, ""));
+  guard first = nv_guard(g, LLVMBuildExtractValue(e->builder, old, 1, ""));
   lval at = i64_of(g, offsetof(tcf_device_error, index));
   LLVMBuildStore(e->builder, index, LLVMBuildGEP2(e->builder, e->i8, g->error, &at, 1, ""));
-  gpu_guard_end(g, first);
+  nv_guard_end(g, first);
 }
 
 /// The first failure is noted; the bad index counts as 0 from here on, so that nothing is read or
 /// written outside, and the call fails when the kernel has ended.
-void gpu_check(ngen *g, const tstmt *s) {
+void nv_check(ngen *g, const tstmt *s) {
   LLVMBuilderRef b = g->e->builder;
   const tval *t = s->in[0];
-  lval size = gpu_ix64(g, s->ix[0]), *regs = g->regs[t->id];
-  shape sh = gpu_shape_of(g, t);
+  lval size = nv_ix64(g, s->ix[0]), *regs = g->regs[t->id];
+  shape sh = nv_shape_of(g, t);
   for (int r = 0; r < sh.nregs; r++) {
     lval ok = NULL;
-    gpu_enter(g, &sh, r);
-    if (!regs[r] || !gpu_alive(g, &sh, &ok)) continue;
+    nv_enter(g, &sh, r);
+    if (!regs[r] || !nv_alive(g, &sh, &ok)) continue;
     lval x = t->type == DT_i64  ? regs[r]
              : t->type == DT_u8 ? LLVMBuildZExt(b, regs[r], g->e->i64, "")
                                 : LLVMBuildSExt(b, regs[r], g->e->i64, "");
     lval bad = LLVMBuildICmp(b, LLVMIntUGE, x, size, "");
-    guard w = gpu_guard(g, gpu_both(g, ok, bad));
+    guard w = nv_guard(g, nv_both(g, ok, bad));
     report(g, s, x);
-    gpu_guard_end(g, w);
+    nv_guard_end(g, w);
     regs[r] = LLVMBuildSelect(b, bad, LLVMConstNull(LLVMTypeOf(regs[r])), regs[r], "");
   }
 }

@@ -30,18 +30,18 @@ static bool valid_bytes(ngen *g, const access *a, lval *out) {
   *out = NULL;
   if (!access_alive(g, a, &some, &all)) return false;
   if (a->partial) {
-    ix left = ix_sub(&g->ix, g->k->axes.data[a->along].size, gpu_coordinate(g, a->along));
+    ix left = ix_sub(&g->ix, g->k->axes.data[a->along].size, nv_coordinate(g, a->along));
     if (ix_bounds(&g->ix, left).min < a->width) {
-      lval n = LLVMBuildMul(b, gpu_ix32(g, left), i32_of(g, bytes), "");
+      lval n = LLVMBuildMul(b, nv_ix32(g, left), i32_of(g, bytes), "");
       lval less = LLVMBuildICmp(b, LLVMIntSLT, n, size, "");
       size = LLVMBuildSelect(b, less, n, size, "");
     }
   }
-  if (some || !LLVMIsConstant(size)) *out = gpu_blend(g, some, size, i32_of(g, 0));
+  if (some || !LLVMIsConstant(size)) *out = nv_blend(g, some, size, i32_of(g, 0));
   return true;
 }
 
-bool gpu_copy_async(ngen *g, const tregion *r, bool ask) {
+bool nv_copy_async(ngen *g, const tregion *r, bool ask) {
   enum { LEAST = 4, MOST = 16 };
   LLVMBuilderRef b = g->e->builder;
   if (!ptx_has(g->e, PTX_CP_ASYNC) || !copy_is_pure(g->k, r)) return false;
@@ -50,7 +50,7 @@ bool gpu_copy_async(ngen *g, const tregion *r, bool ask) {
   if (!uses_same_axes(g, store, load->out[0])) return false;
   access from = {.s = load, .buf = load->buf, .type = t, .direct = true};
   access to = {.s = store, .buf = store->buf, .local = true, .type = t};
-  from.shape = to.shape = gpu_shape_of(g, load->out[0]);
+  from.shape = to.shape = nv_shape_of(g, load->out[0]);
   from.offset = access_offset(g, load, load->buf);
   to.offset = access_offset(g, store, store->buf);
   access_vectors(g, &from);
@@ -61,10 +61,10 @@ bool gpu_copy_async(ngen *g, const tregion *r, bool ask) {
   if (width == 1) from.partial = false;
   if ((width > 1 && from.along != to.along) || bytes < LEAST || bytes > MOST) return false;
   if (ask) return true;
-  unsigned covered = shape_threads(&from.shape) | gpu_bits_of_blocks(g);
-  guard replica = gpu_guard(g, is_first_replica(g, covered));
+  unsigned covered = shape_threads(&from.shape) | nv_bits_of_blocks(g);
+  guard replica = nv_guard(g, is_first_replica(g, covered));
   for (int reg = 0; reg < from.shape.nregs; reg++) {
-    gpu_enter(g, &from.shape, reg);
+    nv_enter(g, &from.shape, reg);
     if (width > 1 && g->at[from.along] % width) continue;
     lval size;
     bool alive = valid_bytes(g, &from, &size);
@@ -72,6 +72,6 @@ bool gpu_copy_async(ngen *g, const tregion *r, bool ask) {
     lval here = alive ? access_pointer(g, &from) : g->bufs[from.buf];
     ptx_cp_async(g->e, there, here, bytes, alive ? size : i32_of(g, 0));
   }
-  gpu_guard_end(g, replica);
+  nv_guard_end(g, replica);
   return true;
 }

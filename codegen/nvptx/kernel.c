@@ -15,36 +15,36 @@ enum { WARP = 32, KERNEL_CONVENTION = 71, SHARED = 3, GLOBAL = 1 };
 static void follow_region(ngen *g, const tregion *r) {
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    if (pipeline_of(g, s) || pipeline_inside(g, s->body)) gpu_loop(g, s);
+    if (pipeline_of(g, s) || pipeline_inside(g, s->body)) nv_loop(g, s);
   }
 }
 
-void gpu_region(ngen *g, const tregion *r) {
+void nv_region(ngen *g, const tregion *r) {
   if (g->producing) {
     follow_region(g, r);
     return;
   }
-  if (g->filling && gpu_copy_async(g, r, false)) return;
+  if (g->filling && nv_copy_async(g, r, false)) return;
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     if (tensor_reads_in_place(g, s)) continue;
     if (lazy_defer(g, s, r)) continue;
     switch (s->kind) {
-      case TILE_MAP: gpu_map(g, s); break;
-      case TILE_CONST: gpu_const(g, s); break;
-      case TILE_SIZE: gpu_size(g, s); break;
-      case TILE_INDEX: gpu_index(g, s); break;
-      case TILE_LOAD: gpu_load(g, s); break;
-      case TILE_STORE: writeback_store(g, s) ? (void)0 : gpu_store(g, s); break;
-      case TILE_ACCUM: gpu_accum(g, s); break;
-      case TILE_REDUCE: gpu_reduce(g, s); break;
-      case TILE_ARG: gpu_arg(g, s); break;
-      case TILE_ARG_REDUCE: gpu_arg_reduce(g, s); break;
-      case TILE_DOT: s->unit == DOT_FMA ? gpu_dot(g, s) : tensor_dot(g, s); break;
-      case TILE_LOOP: gpu_loop(g, s); break;
-      case TILE_IF: gpu_if(g, s); break;
-      case TILE_LOCAL: gpu_local(g, s); break;
-      case TILE_CHECK: gpu_check(g, s); break;
+      case TILE_MAP: nv_map(g, s); break;
+      case TILE_CONST: nv_const(g, s); break;
+      case TILE_SIZE: nv_size(g, s); break;
+      case TILE_INDEX: nv_index(g, s); break;
+      case TILE_LOAD: nv_load(g, s); break;
+      case TILE_STORE: writeback_store(g, s) ? (void)0 : nv_store(g, s); break;
+      case TILE_ACCUM: nv_accum(g, s); break;
+      case TILE_REDUCE: nv_reduce(g, s); break;
+      case TILE_ARG: nv_arg(g, s); break;
+      case TILE_ARG_REDUCE: nv_arg_reduce(g, s); break;
+      case TILE_DOT: s->unit == DOT_FMA ? nv_dot(g, s) : tensor_dot(g, s); break;
+      case TILE_LOOP: nv_loop(g, s); break;
+      case TILE_IF: nv_if(g, s); break;
+      case TILE_LOCAL: nv_local(g, s); break;
+      case TILE_CHECK: nv_check(g, s); break;
       case TILE_PREFETCH:  // the threads of other blocks hide the latency
       case TILE_YIELD: break;
     }
@@ -55,7 +55,7 @@ void gpu_region(ngen *g, const tregion *r) {
 // ---- shared memory of reductions
 
 static int64_t scratch_of(ngen *g, const tstmt *s) {
-  shape outer = gpu_shape_of(g, s->out[0]);
+  shape outer = nv_shape_of(g, s->out[0]);
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
   for (int i = 0; i < s->naxes; i++) {
     int extent = 0;
@@ -64,7 +64,7 @@ static int64_t scratch_of(ngen *g, const tstmt *s) {
     axes[n] = s->axes[i];
     extents[n++] = extent;
   }
-  shape inner = gpu_shape_of_axes(g, axes, extents, n);
+  shape inner = nv_shape_of_axes(g, axes, extents, n);
   if (!(shape_threads(&inner) & ~(unsigned)(WARP - 1))) return 0;
   bool compact = !(shape_threads(&outer) & (WARP - 1));
   int slots = compact ? (g->k->threads + WARP - 1) / WARP : g->k->threads;
@@ -128,7 +128,7 @@ static lval tiles_along(ngen *g, const grid_axis *a, ix *count) {
   ix size = g->k->axes.data[a->axis].size, extent = ix_const(&g->ix, a->extent);
   *count = ix_div(&g->ix, ix_add(&g->ix, size, ix_const(&g->ix, a->extent - 1)), extent);
   int64_t n;
-  lval v = gpu_ix32(g, *count);
+  lval v = nv_ix32(g, *count);
   if (ix_is_const(&g->ix, *count, &n)) return i32_of(g, n > 0 ? n : 1);
   lval none = LLVMBuildICmp(g->e->builder, LLVMIntSLT, v, i32_of(g, 1), "");
   return LLVMBuildSelect(g->e->builder, none, i32_of(g, 1), v, "");
@@ -140,7 +140,7 @@ static void open_axis(ngen *g, grid_range *gr, const grid_axis *a, lval index, l
   *gr = (grid_range){.r = {.axis = a->axis, .extent = a->extent, .base = ix_const(&g->ix, 0)}};
   int64_t n, divisor = ix_divisor(&g->ix, size);
   if (!ix_is_const(&g->ix, count, &n) || n > 1) {
-    gr->r.base = ix_scale(&g->ix, gpu_root(g, index, 1, count), a->extent);
+    gr->r.base = ix_scale(&g->ix, nv_root(g, index, 1, count), a->extent);
     gr->r.index = index;
     gr->r.count = counts;
   }
@@ -208,14 +208,14 @@ static void gen_versions(ngen *g, grid_range *ranges) {
     partial = true;
     ix left = ix_sub(&g->ix, k->axes.data[r->axis].size, r->base);
     if (ix_bounds(&g->ix, left).max < r->extent) single = true;
-    lval v = gpu_ix(g, left);
-    whole = gpu_both(g, whole, LLVMBuildICmp(b, LLVMIntSGE, v, emit_int(LLVMTypeOf(v), r->extent), ""));
+    lval v = nv_ix(g, left);
+    whole = nv_both(g, whole, LLVMBuildICmp(b, LLVMIntSGE, v, emit_int(LLVMTypeOf(v), r->extent), ""));
   }
   if (!partial || single || region_has_dot(&k->body) || count_statements(&k->body) > LONG) {
-    gpu_region(g, &k->body);
+    nv_region(g, &k->body);
     return;
   }
-  LLVMBasicBlockRef yes = gpu_block(g), no = gpu_block(g), after = gpu_block(g);
+  LLVMBasicBlockRef yes = nv_block(g), no = nv_block(g), after = nv_block(g);
   LLVMBuildCondBr(b, whole, yes, no);
   for (int version = 0; version < 2; version++) {
     LLVMPositionBuilderAtEnd(b, version ? no : yes);
@@ -225,7 +225,7 @@ static void gen_versions(ngen *g, grid_range *ranges) {
       were[i] = ranges[i].r.whole;
       if (!version) ranges[i].r.whole = true;
     }
-    gpu_region(g, &k->body);
+    nv_region(g, &k->body);
     for (int i = 0; i < k->grid.len; i++) ranges[i].r.whole = were[i];
     scope_close(g, mark);
     LLVMBuildBr(b, after);
@@ -264,7 +264,7 @@ static void gen_resident(ngen *g) {
   lval block = cluster_number(g, "llvm.nvvm.read.ptx.sreg.ctaid.x");
   lval blocks = cluster_number(g, "llvm.nvvm.read.ptx.sreg.nctaid.x");
   lval tiles = LLVMBuildTrunc(b, g->tiles, g->e->i32, "");
-  LLVMBasicBlockRef before = LLVMGetInsertBlock(b), header = gpu_block(g), after = gpu_block(g);
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(b), header = nv_block(g), after = nv_block(g);
   LLVMBuildBr(b, header);
   LLVMPositionBuilderAtEnd(b, header);
   int mark = scope_open(g);
@@ -272,7 +272,7 @@ static void gen_resident(ngen *g) {
   LLVMAddIncoming(tile, &block, &before, 1);
   mark_accesses(g, &g->k->body);
   gen_tile(g, tile);
-  if (leaves_shared(g)) gpu_barrier(g);
+  if (leaves_shared(g)) nv_barrier(g);
   lval next = LLVMBuildAdd(b, tile, blocks, "");
   LLVMBasicBlockRef latch = LLVMGetInsertBlock(b);
   LLVMAddIncoming(tile, &next, &latch, 1);
@@ -348,7 +348,7 @@ static lval shared_memory(emit *e) {
   return v;
 }
 
-void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info,
+void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info,
                 kernel_maps *maps) {
   check(k->threads > 0 && k->threads % WARP == 0);
   str name = plain_name(a, k->name);
@@ -365,7 +365,7 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   memset(g.locals, 0, sizeof *g.locals * (size_t)(k->bufs.len + 1));
   pipeline_scan(&g);
   g.function = kernel_function(&g, name);
-  LLVMPositionBuilderAtEnd(e->builder, gpu_block(&g));
+  LLVMPositionBuilderAtEnd(e->builder, nv_block(&g));
   g.error = LLVMGetParam(g.function, KERNEL_ERROR);
   g.site = LLVMGetParam(g.function, KERNEL_SITE);
   g.tiles = LLVMGetParam(g.function, KERNEL_TILES);
@@ -387,7 +387,7 @@ void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel
   g.uses = arena_array(a, unsigned, k->nvals + 1);
   for (int i = 0; i < k->nvals; i++) g.uses[i] = USE_NARROWED | USE_SUMMED;
   mark_uses(&g, &k->body);
-  e->contract = g.narrow_results = results_are_narrow(k, &k->body);
+  e->fused_multiply_add = g.narrow_results = results_are_narrow(k, &k->body);
   g.zero_locals = region_has_dot(&k->body);
   g.scratch_bytes = (scratch_needed(&g, &k->body) + 127) / 128 * 128;
   g.shared_top = g.shared_peak = 2 * g.scratch_bytes;

@@ -29,7 +29,7 @@ enum {
 
 // ---- which values
 
-static int registers(ngen *g, const tval *t) { return gpu_shape_of(g, t).nregs; }
+static int registers(ngen *g, const tval *t) { return nv_shape_of(g, t).nregs; }
 
 static bool reads_by_element(const tstmt *s, int operand) {
   switch (s->kind) {
@@ -185,7 +185,7 @@ bool lazy_defer(ngen *g, const tstmt *s, const tregion *r) {
   if (!v->passing && (v->leaves || !region_reduces_many(g, r))) return false;
   if (g->planned != r) plan_kept(g, r);
   g->planned = r;
-  gpu_define(g, s->out[0]);
+  nv_define(g, s->out[0]);
   v->def = s;
   v->forgotten = s->kind == TILE_LOAD || is_forgotten(g, s->out[0]);
   return true;
@@ -206,7 +206,7 @@ void lazy_after(ngen *g, const tstmt *s) {
     if (v->home != g->lazy[s->out[0]->id].home || !v->def || !v->forgotten || !g->regs[i]) continue;
     const tval *t = v->def->out[0];
     if (v->def->kind == TILE_LOAD && !on_chip(g, v->def) && !v->words) v->words = g->regs[i];
-    gpu_define(g, t);
+    nv_define(g, t);
   }
 }
 
@@ -234,7 +234,7 @@ static lval word_of(ngen *g, const lval *regs, int r) {
 
 /// The axis along which registers 2 i and 2 i + 1 are neighbours; -1: there is none.
 static int pair_axis(ngen *g, const tval *t) {
-  shape sh = gpu_shape_of(g, t);
+  shape sh = nv_shape_of(g, t);
   int last = sh.naxes - 1;
   while (last >= 0 && sh.on[last]->nregs == 1) last--;
   return last >= 0 && sh.on[last]->nregs % 2 == 0 ? sh.axes[last] : -1;
@@ -290,18 +290,18 @@ static void read_again(ngen *g, const tval *t) {
 /// known both.
 static bool narrow_pair(ngen *g, const tval *t, lval out[2]) {
   const tstmt *s = g->lazy[t->id].def;
-  int axis = gpu_narrows(s) ? pair_axis(g, t) : -1;
+  int axis = nv_narrows(s) ? pair_axis(g, t) : -1;
   lval x[2];
   if (axis < 0) return false;
   int at = g->at[axis];
   for (int i = 0; i < 2; i++) {
     g->at[axis] = (at & ~1) + i;
     lval ok = NULL;
-    shape sh = gpu_shape_of(g, t);
-    x[i] = gpu_alive(g, &sh, &ok) ? gpu_at(g, s->in[0]) : NULL;
+    shape sh = nv_shape_of(g, t);
+    x[i] = nv_alive(g, &sh, &ok) ? nv_at(g, s->in[0]) : NULL;
   }
   g->at[axis] = at;
-  return x[0] && x[1] && gpu_narrow(g, s, x, out);
+  return x[0] && x[1] && nv_narrow(g, s, x, out);
 }
 
 static lval make(ngen *g, const tval *t, int r) {
@@ -317,14 +317,14 @@ static lval make(ngen *g, const tval *t, int r) {
     if (!g->guards) regs[r ^ 1] = pair[!(r % 2)];
     return pair[r % 2];
   }
-  return gpu_map_at(g, v->def);
+  return nv_map_at(g, v->def);
 }
 
 lval lazy_at(ngen *g, const tval *t, int r) {
   const lazy *v = &g->lazy[t->id];
   lval ok = NULL, *regs = g->regs[t->id];
-  shape sh = gpu_shape_of(g, t);
-  if (!v->def || (v->def->kind == TILE_LOAD && !v->forgotten) || !gpu_alive(g, &sh, &ok)) return NULL;
+  shape sh = nv_shape_of(g, t);
+  if (!v->def || (v->def->kind == TILE_LOAD && !v->forgotten) || !nv_alive(g, &sh, &ok)) return NULL;
   lval y = make(g, t, r);
   // What is made behind a branch, or in a loop inside, is not known after it.
   regs[r] = g->guards || v->passing ? NULL : y;

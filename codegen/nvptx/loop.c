@@ -46,7 +46,7 @@ void mark_accesses(ngen *g, const tregion *r) {
 
 // ---- carried values
 
-static int regs_of(ngen *g, const tval *t) { return gpu_shape_of(g, t).nregs; }
+static int regs_of(ngen *g, const tval *t) { return nv_shape_of(g, t).nregs; }
 
 static int count_regs(ngen *g, tval *const *values, int n) {
   int total = 0;
@@ -66,7 +66,7 @@ static void carry_set(ngen *g, lval *carry, tval *const *values, int n) {
 static void carry_get(ngen *g, const lval *carry, tval *const *values, int n) {
   int at = 0;
   for (int i = 0; i < n; i++) {
-    lval *regs = gpu_define(g, values[i]);
+    lval *regs = nv_define(g, values[i]);
     for (int r = 0; r < regs_of(g, values[i]); r++) regs[r] = carry[at++];
   }
 }
@@ -99,7 +99,7 @@ static void close_pipe(ngen *g, walk *w) {
 
 /// Scratch of reductions may be read until here and written by whoever comes next.
 static void settle_scratch(ngen *g) {
-  if (g->scratch_used) gpu_barrier(g);
+  if (g->scratch_used) nv_barrier(g);
   g->scratch_used = false;
 }
 
@@ -119,7 +119,7 @@ static void run_in_range(ngen *g, walk *w, range *r) {
   if (s->layout) g->layout = s->layout;
   if (!g->producing) carry_get(g, w->carry, s->body->params, s->body->nparams);
   if (w->pipe) pipeline_step(g, w->pipe, r->index);
-  else gpu_region(g, s->body);
+  else nv_region(g, s->body);
   tval *const *yields = tregion_yields(s->body, &n);
   check(n == s->nin);
   if (!g->producing) carry_set(g, w->carry, yields, n);
@@ -150,12 +150,12 @@ typedef struct counted {
 
 static void counted_loop(ngen *g, walk *w, counted c) {
   LLVMBuilderRef b = g->e->builder;
-  LLVMBasicBlockRef skip = NULL, before = LLVMGetInsertBlock(b), header = gpu_block(g);
+  LLVMBasicBlockRef skip = NULL, before = LLVMGetInsertBlock(b), header = nv_block(g);
   lval *inits = arena_copy(g->arena, w->carry, sizeof(lval) * (size_t)w->ncarry);
   LLVMBasicBlockRef entry = before;
   if (c.maybe_none) {
-    LLVMBasicBlockRef some = gpu_block(g);
-    skip = gpu_block(g);
+    LLVMBasicBlockRef some = nv_block(g);
+    skip = nv_block(g);
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, c.n, i32_of(g, 0), ""), some, skip);
     LLVMPositionBuilderAtEnd(b, some);
     entry = some;
@@ -181,10 +181,10 @@ static void counted_loop(ngen *g, walk *w, counted c) {
     lval index = copy ? LLVMBuildNSWAdd(b, i, i32_of(g, copy), "") : i;
     ix root;
     if (w->s->reverse) {
-      root = gpu_root(g, LLVMBuildNSWSub(b, c.last, index, ""), 1, ix_const(&g->ix, w->most));
+      root = nv_root(g, LLVMBuildNSWSub(b, c.last, index, ""), 1, ix_const(&g->ix, w->most));
     } else {
-      root = copy ? ix_add(&g->ix, gpu_root(g, i, 1, ix_const(&g->ix, w->most)), ix_const(&g->ix, copy))
-                  : gpu_root(g, i, 1, ix_const(&g->ix, w->most));
+      root = copy ? ix_add(&g->ix, nv_root(g, i, 1, ix_const(&g->ix, w->most)), ix_const(&g->ix, copy))
+                  : nv_root(g, i, 1, ix_const(&g->ix, w->most));
     }
     ix base = ix_add(&g->ix, w->start, ix_scale(&g->ix, root, w->s->extent));
     run_step(g, w, base, c.whole, index, c.count);
@@ -193,7 +193,7 @@ static void counted_loop(ngen *g, walk *w, counted c) {
   g->hidden_zero = zero_outside;
   g->in_loop = was_in_loop;
   lval next = LLVMBuildNSWAdd(b, i, i32_of(g, c.copies), "");
-  LLVMBasicBlockRef latch = LLVMGetInsertBlock(b), after = gpu_block(g);
+  LLVMBasicBlockRef latch = LLVMGetInsertBlock(b), after = nv_block(g);
   LLVMAddIncoming(i, &next, &latch, 1);
   for (int k = 0; k < w->ncarry; k++) LLVMAddIncoming(phis[k], &w->carry[k], &latch, 1);
   LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, next, c.n, ""), header, after);
@@ -283,7 +283,7 @@ static ix early_start(ngen *g, const tstmt *s, int64_t length) {
     }
     if (!g->ranges[axis] || spread_of(g, axis, g->ranges[axis]->extent)->nregs != 1) return 0;
     g->at[axis] = 0;
-    by[axis] = gpu_coordinate(g, axis);
+    by[axis] = nv_coordinate(g, axis);
   }
   row = ix_substitute(&g->ix, &g->ix, row, by, n);
   int64_t divisor = ix_divisor(&g->ix, row);
@@ -333,14 +333,14 @@ static void dynamic_walk(ngen *g, walk *w) {
   lval left = LLVMBuildICmp(b, LLVMIntSGT, LLVMBuildSRem(b, w->dynamic, e, ""), none, "");
   lval *before = arena_copy(g->arena, w->carry, sizeof(lval) * (size_t)w->ncarry);
   LLVMBasicBlockRef from = LLVMGetInsertBlock(b);
-  guard t = gpu_guard(g, left);
+  guard t = nv_guard(g, left);
   mark_accesses(g, s->body);
   settle_scratch(g);
-  ix root = gpu_root(g, full, 1, ix_const(&g->ix, w->most));
+  ix root = nv_root(g, full, 1, ix_const(&g->ix, w->most));
   run_step(g, w, ix_add(&g->ix, w->start, ix_scale(&g->ix, root, s->extent)), false, full, steps);
   settle_scratch(g);
   LLVMBasicBlockRef end = LLVMGetInsertBlock(b);
-  gpu_guard_end(g, t);
+  nv_guard_end(g, t);
   merge(g, w->carry, w->ncarry, before, end, from);
 }
 
@@ -354,7 +354,7 @@ static void run_whole_range(ngen *g, walk *w) {
   run_in_range(g, w, &r);
 }
 
-void gpu_loop(ngen *g, const tstmt *s) {
+void nv_loop(ngen *g, const tstmt *s) {
   LLVMBuilderRef b = g->e->builder;
   const range *outer = g->ranges[s->axis];
   ix size = g->k->axes.data[s->axis].size;
@@ -381,7 +381,7 @@ void gpu_loop(ngen *g, const tstmt *s) {
     else known_walk(g, &w);
   } else {
     int64_t most = bounds.max > INT32_MAX ? INT32_MAX : bounds.max;
-    w.dynamic = gpu_ix32(g, left);
+    w.dynamic = nv_ix32(g, left);
     if (outer) {
       lval extent = i32_of(g, outer->extent);
       lval less = LLVMBuildICmp(b, LLVMIntSLT, w.dynamic, extent, "");
@@ -398,7 +398,7 @@ void gpu_loop(ngen *g, const tstmt *s) {
 
 static lval condition(ngen *g, const tstmt *s) {
   LLVMBuilderRef b = g->e->builder;
-  if (s->cond == COND_ANY || s->cond == COND_ALL) return gpu_condition(g, s);
+  if (s->cond == COND_ANY || s->cond == COND_ALL) return nv_condition(g, s);
   const range *r = g->ranges[s->axis];
   check(r);
   if (!r->index) return emit_int(g->e->i1, 1);
@@ -409,7 +409,7 @@ static lval condition(ngen *g, const tstmt *s) {
 
 static lval *run_arm(ngen *g, const tregion *r, int n, int nregs) {
   int mark = scope_open(g), found;
-  gpu_region(g, r);
+  nv_region(g, r);
   tval *const *yields = tregion_yields(r, &found);
   check(found == n);
   lval *carry = arena_array(g->arena, lval, nregs);
@@ -419,7 +419,7 @@ static lval *run_arm(ngen *g, const tregion *r, int n, int nregs) {
   return carry;
 }
 
-void gpu_if(ngen *g, const tstmt *s) {
+void nv_if(ngen *g, const tstmt *s) {
   LLVMBuilderRef b = g->e->builder;
   lval yes = condition(g, s);
   int nregs = count_regs(g, s->out, s->nout);
@@ -430,7 +430,7 @@ void gpu_if(ngen *g, const tstmt *s) {
     return;
   }
   settle_scratch(g);
-  LLVMBasicBlockRef then = gpu_block(g), other = gpu_block(g), after = gpu_block(g);
+  LLVMBasicBlockRef then = nv_block(g), other = nv_block(g), after = nv_block(g);
   LLVMBuildCondBr(b, yes, then, other);
   // What either arm accesses counts at the start of both, and after them.
   mark_accesses(g, s->body);

@@ -9,7 +9,7 @@ static LLVMTypeRef memory_type(ngen *g, dtype t) {
   return t == DT_bool ? g->e->i8 : emit_type(g->e, t, 0);
 }
 
-lval gpu_zero(ngen *g, dtype t) { return LLVMConstNull(emit_type(g->e, t, 0)); }
+lval nv_zero(ngen *g, dtype t) { return LLVMConstNull(emit_type(g->e, t, 0)); }
 
 // ---- accesses
 
@@ -19,15 +19,15 @@ static ix placed(ngen *g, ix e) {
   int n = g->k->axes.len;
   ix *by = arena_array(g->arena, ix, n + 1);
   for (int axis = 0; axis < n; axis++)
-    if (g->ranges[axis] && ix_uses_axis(&g->ix, e, axis)) by[axis] = gpu_coordinate(g, axis);
+    if (g->ranges[axis] && ix_uses_axis(&g->ix, e, axis)) by[axis] = nv_coordinate(g, axis);
   return ix_substitute(&g->ix, &g->ix, e, by, n);
 }
 
 /// Along an axis that a cluster shares a block keeps its part alone.
 static ix placed_local(ngen *g, int axis, ix e) {
   const range *r = g->ranges[axis];
-  bool shared = r && gpu_blocks_along(g, axis, r->extent) > 1;
-  return shared ? gpu_local_coordinate(g, axis) : placed(g, e);
+  bool shared = r && nv_blocks_along(g, axis, r->extent) > 1;
+  return shared ? nv_local_coordinate(g, axis) : placed(g, e);
 }
 
 ix access_offset(ngen *g, const tstmt *s, int buf) {
@@ -69,7 +69,7 @@ static int vector_width(ngen *g, const access *a, int axis) {
   int64_t d = ix_divisor(&g->ix, placed(g, a->offset));
   // Other registers differ by the steps of the other axes.
   for (int reg = 0; reg < a->shape.nregs; reg += 1) {
-    gpu_enter(g, &a->shape, reg);
+    nv_enter(g, &a->shape, reg);
     if (g->at[axis] % width) continue;
     d = common_divisor(d, ix_divisor(&g->ix, placed(g, a->offset)));
   }
@@ -115,7 +115,7 @@ void access_vectors(ngen *g, access *a) {
 }
 
 static lval indirect_value(ngen *g, const tval *t) {
-  lval v = gpu_at(g, t);
+  lval v = nv_at(g, t);
   return t->type == DT_i64 ? v
          : t->type == DT_u8 ? LLVMBuildZExt(g->e->builder, v, g->e->i64, "")
                             : LLVMBuildSExt(g->e->builder, v, g->e->i64, "");
@@ -128,7 +128,7 @@ lval access_pointer(ngen *g, const access *a) {
   if (a->local) {
     ix coords[MAX_AXES];
     for (int i = 0; i < t->rank; i++) coords[i] = placed_local(g, t->local_axes[i], s->ix[i]);
-    return gpu_local_pointer(g, a->buf, coords);
+    return nv_local_pointer(g, a->buf, coords);
   }
   ix e = placed(g, a->offset), rest = e;
   int64_t displacement = 0;
@@ -136,11 +136,11 @@ lval access_pointer(ngen *g, const access *a) {
   if (n.kind == IX_CONST) displacement = n.value;
   if (n.kind == IX_SUM && n.terms[n.nterms - 1].natoms == 0) displacement = n.terms[n.nterms - 1].coef;
   rest = ix_sub(&g->ix, e, ix_const(&g->ix, displacement));
-  lval at = gpu_ix64(g, rest);
+  lval at = nv_ix64(g, rest);
   for (int i = 0; i < t->rank; i++)
     if (s->indirect && s->indirect[i] >= 0) {
       lval v = indirect_value(g, s->in[s->indirect[i]]);
-      at = LLVMBuildAdd(b, at, LLVMBuildMul(b, v, gpu_ix64(g, t->strides[i]), ""), "");
+      at = LLVMBuildAdd(b, at, LLVMBuildMul(b, v, nv_ix64(g, t->strides[i]), ""), "");
     }
   LLVMTypeRef type = memory_type(g, a->type);
   lval p = LLVMBuildGEP2(b, type, g->bufs[a->buf], &at, 1, "");
@@ -215,7 +215,7 @@ static void load_elements(ngen *g, const access *a, lval pointer, lval *out) {
   access_unpack(g, a, x, out);
 }
 
-lval gpu_pack_pair(ngen *g, dtype t, lval low, lval high) {
+lval nv_pack_pair(ngen *g, dtype t, lval low, lval high) {
   LLVMBuilderRef b = g->e->builder;
   LLVMTypeRef element = t == DT_bf16 ? LLVMBFloatTypeInContext(g->e->context)
                         : t == DT_f16 ? LLVMHalfTypeInContext(g->e->context) : g->e->i16;
@@ -240,7 +240,7 @@ lval access_pack(ngen *g, dtype t, const lval *in, int n) {
     for (int w = 0; w < words; w++) {
       lval word = NULL;
       if (bytes == 2 && n - w * per >= 2) {
-        word = gpu_pack_pair(g, t, in[w * 2], in[w * 2 + 1]);
+        word = nv_pack_pair(g, t, in[w * 2], in[w * 2 + 1]);
       } else {
         for (int i = 0; i < per && w * per + i < n; i++) {
           lval part = LLVMBuildZExt(b, to_bits(g, t, in[w * per + i]), g->e->i32, "");
@@ -274,9 +274,9 @@ static void inside_buffer(ngen *g, const access *a, lval *ok) {
     ix_range below = ix_bounds(&g->ix, c);
     ix_range left = ix_bounds(&g->ix, ix_sub(&g->ix, t->dims[i], c));
     if (!indirect && below.min >= 0 && left.min > 0) continue;
-    lval v = gpu_ix64(g, c);
+    lval v = nv_ix64(g, c);
     if (indirect) v = LLVMBuildAdd(b, v, indirect_value(g, a->s->in[a->s->indirect[i]]), "");
-    *ok = gpu_both(g, *ok, LLVMBuildICmp(b, LLVMIntULT, v, gpu_ix64(g, t->dims[i]), ""));
+    *ok = nv_both(g, *ok, LLVMBuildICmp(b, LLVMIntULT, v, nv_ix64(g, t->dims[i]), ""));
   }
 }
 
@@ -285,8 +285,8 @@ static void not_empty(ngen *g, const access *a, lval *ok) {
   const tile_buf *t = &g->k->bufs.data[a->buf];
   for (int i = 0; i < t->rank; i++) {
     if (!a->s->indirect || a->s->indirect[i] < 0 || ix_bounds(&g->ix, t->dims[i]).min > 0) continue;
-    lval size = gpu_ix64(g, t->dims[i]);
-    *ok = gpu_both(g, *ok, LLVMBuildICmp(g->e->builder, LLVMIntSGT, size, i64_of(g, 0), ""));
+    lval size = nv_ix64(g, t->dims[i]);
+    *ok = nv_both(g, *ok, LLVMBuildICmp(g->e->builder, LLVMIntSGT, size, i64_of(g, 0), ""));
   }
 }
 
@@ -306,7 +306,7 @@ static bool may_be_empty(ngen *g, int buf) {
 /// Loads behind a branch: where the buffer may have no element at all.
 static void load_guarded(ngen *g, const access *a, lval ok, lval pointer, lval *out) {
   LLVMBuilderRef b = g->e->builder;
-  LLVMBasicBlockRef before = LLVMGetInsertBlock(b), inside = gpu_block(g), after = gpu_block(g);
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(b), inside = nv_block(g), after = nv_block(g);
   LLVMBuildCondBr(b, ok, inside, after);
   LLVMPositionBuilderAtEnd(b, inside);
   load_elements(g, a, pointer, out);
@@ -334,12 +334,12 @@ static int enter_element(ngen *g, const access *a, int first, int i) {
 bool access_alive(ngen *g, const access *a, lval *some, lval *all) {
   int first = a->along >= 0 ? g->at[a->along] : 0;
   lval head = NULL, tail = NULL;
-  bool head_alive = gpu_alive(g, &a->shape, &head), tail_alive = head_alive;
+  bool head_alive = nv_alive(g, &a->shape, &head), tail_alive = head_alive;
   if (a->partial) {
     enter_element(g, a, first, a->width - 1);
-    tail_alive = gpu_alive(g, &a->shape, &tail);
+    tail_alive = nv_alive(g, &a->shape, &tail);
     enter_element(g, a, first, 0);
-    *all = head_alive && tail_alive ? gpu_both(g, head, tail) : emit_int(g->e->i1, 0);
+    *all = head_alive && tail_alive ? nv_both(g, head, tail) : emit_int(g->e->i1, 0);
     // Rows are not shorter than a vector, or else hardly worth it: one end is valid, or both.
     if (head_alive && tail_alive)
       *some = head && tail ? LLVMBuildOr(g->e->builder, head, tail, "") : NULL;
@@ -364,9 +364,9 @@ static lval vector_in_buffer(ngen *g, const access *a) {
   int reach = a->unaligned ? 2 * a->width : a->width;
   LLVMBuilderRef b = g->e->builder;
   ix begin = placed(g, a->offset), end = ix_add(&g->ix, begin, ix_const(&g->ix, reach));
-  lval before_end = LLVMBuildICmp(b, LLVMIntSLE, gpu_ix64(g, end), gpu_ix64(g, elements), "");
+  lval before_end = LLVMBuildICmp(b, LLVMIntSLE, nv_ix64(g, end), nv_ix64(g, elements), "");
   if (!a->unaligned || ix_bounds(&g->ix, begin).min >= 0) return before_end;
-  lval behind_start = LLVMBuildICmp(b, LLVMIntSGE, gpu_ix64(g, begin), i64_of(g, 0), "");
+  lval behind_start = LLVMBuildICmp(b, LLVMIntSGE, nv_ix64(g, begin), i64_of(g, 0), "");
   return LLVMBuildAnd(b, behind_start, before_end, "");
 }
 
@@ -377,7 +377,7 @@ void access_load_singly(ngen *g, const access *a, lval *out) {
   for (int i = 0; i < a->width; i++) {
     lval ok = NULL;
     enter_element(g, a, first, i);
-    if (!gpu_alive(g, &a->shape, &ok)) out[i] = gpu_zero(g, a->type);
+    if (!nv_alive(g, &a->shape, &ok)) out[i] = nv_zero(g, a->type);
     else load_elements(g, &one, load_anywhere(g, a, ok, access_pointer(g, &one)), &out[i]);
   }
   enter_element(g, a, first, 0);
@@ -395,7 +395,7 @@ static void load_partial(ngen *g, const access *a, lval some, lval *out) {
     load_elements(g, a, a->local ? pointer : load_anywhere(g, a, some, pointer), out);
     return;
   }
-  LLVMBasicBlockRef whole = gpu_block(g), single = gpu_block(g), after = gpu_block(g);
+  LLVMBasicBlockRef whole = nv_block(g), single = nv_block(g), after = nv_block(g);
   lval parts[VECTOR_BYTES];
   LLVMBuildCondBr(b, inside, whole, single);
   LLVMPositionBuilderAtEnd(b, whole);
@@ -419,7 +419,7 @@ static void load_partial(ngen *g, const access *a, lval some, lval *out) {
 access access_of_load(ngen *g, const tstmt *s) {
   const tval *t = s->out[0];
   access a = {.s = s, .buf = s->buf, .local = g->k->bufs.data[s->buf].local, .type = t->type};
-  a.shape = gpu_shape_of(g, t);
+  a.shape = nv_shape_of(g, t);
   a.offset = access_offset(g, s, s->buf);
   a.empty = !a.local && may_be_empty(g, s->buf);
   access_vectors(g, &a);
@@ -434,7 +434,7 @@ void access_load(ngen *g, const access *a, lval *regs) {
   lval some = NULL, all = NULL, in = NULL, loaded[VECTOR_BYTES];
   if (!access_alive(g, a, &some, &all)) return;
   if (s->guard) inside_buffer(g, a, &in);
-  lval may = gpu_both(g, some, in);
+  lval may = nv_both(g, some, in);
   not_empty(g, a, &may);
   if (a->partial || a->unaligned) {
     load_partial(g, a, some, loaded);
@@ -443,18 +443,18 @@ void access_load(ngen *g, const access *a, lval *regs) {
     if (a->empty && may) load_guarded(g, a, may, pointer, loaded);
     else load_elements(g, a, a->local ? pointer : load_anywhere(g, a, may, pointer), loaded);
   }
-  if (in) loaded[0] = LLVMBuildSelect(g->e->builder, in, loaded[0], gpu_at(g, fill), "");
+  if (in) loaded[0] = LLVMBuildSelect(g->e->builder, in, loaded[0], nv_at(g, fill), "");
   int first = a->along >= 0 ? g->at[a->along] : 0;
   for (int i = 0; i < a->width; i++) regs[enter_element(g, a, first, i)] = loaded[i];
   enter_element(g, a, first, 0);
 }
 
-void gpu_load(ngen *g, const tstmt *s) {
+void nv_load(ngen *g, const tstmt *s) {
   access a = access_of_load(g, s);
-  if (a.local) gpu_before_local(g, s->buf, false);
-  lval *regs = gpu_define(g, s->out[0]);
+  if (a.local) nv_before_local(g, s->buf, false);
+  lval *regs = nv_define(g, s->out[0]);
   for (int r = 0; r < a.shape.nregs; r++) {
-    gpu_enter(g, &a.shape, r);
+    nv_enter(g, &a.shape, r);
     if (regs[r] || (a.along >= 0 && g->at[a.along] % a.width)) continue;
     access_load(g, &a, regs);
   }
@@ -481,7 +481,7 @@ static shape store_shape(ngen *g, const tstmt *s, const tile_buf *t) {
     axes[n] = axis;
     extents[n++] = extent;
   }
-  return gpu_shape_of_axes(g, axes, extents, n);
+  return nv_shape_of_axes(g, axes, extents, n);
 }
 
 /// Whole where all elements are valid, else those that are.
@@ -490,7 +490,7 @@ static void store_partial(ngen *g, const access *a, lval all, const lval *values
   access one = *a;
   one.width = 1;
   int first = g->at[a->along];
-  LLVMBasicBlockRef whole = gpu_block(g), single = gpu_block(g), after = gpu_block(g);
+  LLVMBasicBlockRef whole = nv_block(g), single = nv_block(g), after = nv_block(g);
   lval pointer = access_pointer(g, a);
   LLVMBuildCondBr(b, all, whole, single);
   LLVMPositionBuilderAtEnd(b, whole);
@@ -501,11 +501,11 @@ static void store_partial(ngen *g, const access *a, lval all, const lval *values
   for (int i = 0; i < a->width; i++) {
     lval ok = NULL;
     enter_element(g, a, first, i);
-    if (!gpu_alive(g, &a->shape, &ok)) continue;
+    if (!nv_alive(g, &a->shape, &ok)) continue;
     not_empty(g, a, &ok);
-    guard w = gpu_guard(g, ok);
+    guard w = nv_guard(g, ok);
     store_elements(g, &one, access_pointer(g, &one), &values[i]);
-    gpu_guard_end(g, w);
+    nv_guard_end(g, w);
   }
   scope_close(g, mark);
   LLVMBuildBr(b, after);
@@ -513,19 +513,19 @@ static void store_partial(ngen *g, const access *a, lval all, const lval *values
   enter_element(g, a, first, 0);
 }
 
-void gpu_store(ngen *g, const tstmt *s) {
+void nv_store(ngen *g, const tstmt *s) {
   const tile_buf *t = &g->k->bufs.data[s->buf];
   access a = {.s = s, .buf = s->buf, .local = t->local, .type = t->type};
   a.shape = store_shape(g, s, t);
   a.offset = access_offset(g, s, s->buf);
   access_vectors(g, &a);
-  if (a.local) gpu_before_local(g, s->buf, true);
+  if (a.local) nv_before_local(g, s->buf, true);
   bool zero = a.local && g->zero_locals;
   unsigned covered = shape_threads(&a.shape);
-  if (a.local) covered |= gpu_bits_of_blocks(g);  // each block has its own
-  guard replica = gpu_guard(g, is_first_replica(g, covered));
+  if (a.local) covered |= nv_bits_of_blocks(g);  // each block has its own
+  guard replica = nv_guard(g, is_first_replica(g, covered));
   for (int r = 0; r < a.shape.nregs; r++) {
-    gpu_enter(g, &a.shape, r);
+    nv_enter(g, &a.shape, r);
     if (a.along >= 0 && g->at[a.along] % a.width) continue;
     lval some = NULL, all = NULL, values[VECTOR_BYTES];
     bool alive = access_alive(g, &a, &some, &all);
@@ -535,18 +535,18 @@ void gpu_store(ngen *g, const tstmt *s) {
     for (int i = 0; i < a.width; i++) {
       lval ok = NULL;
       enter_element(g, &a, first, i);
-      values[i] = alive && gpu_alive(g, &a.shape, &ok) ? gpu_at(g, s->in[0]) : NULL;
-      if (!values[i]) values[i] = gpu_zero(g, a.type);
-      if (zero) values[i] = gpu_blend(g, ok, values[i], gpu_zero(g, a.type));
+      values[i] = alive && nv_alive(g, &a.shape, &ok) ? nv_at(g, s->in[0]) : NULL;
+      if (!values[i]) values[i] = nv_zero(g, a.type);
+      if (zero) values[i] = nv_blend(g, ok, values[i], nv_zero(g, a.type));
     }
     enter_element(g, &a, first, 0);
     if (a.partial && all && !zero) {
       store_partial(g, &a, all, values);
       continue;
     }
-    guard w = gpu_guard(g, zero ? NULL : all);
+    guard w = nv_guard(g, zero ? NULL : all);
     store_elements(g, &a, access_pointer(g, &a), values);
-    gpu_guard_end(g, w);
+    nv_guard_end(g, w);
   }
-  gpu_guard_end(g, replica);
+  nv_guard_end(g, replica);
 }

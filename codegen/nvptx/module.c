@@ -209,7 +209,7 @@ static bool generate(device_gen *d, arena *a, const program *p, const struct arc
   for (int i = 0; i < n; i++)
     if (!fits(d, p->kernels.data[i], r->name, error)) return false;
   for (int i = 0; i < n; i++)
-    gpu_kernel(&d->e, d->e.arena, p, p->kernels.data[i], &infos[i], &maps[i]);
+    nv_kernel(&d->e, d->e.arena, p, p->kernels.data[i], &infos[i], &maps[i]);
   verify(d, p->name);
   if (!optimise(d, error)) return false;
   if (options->kind == CODE_LLVM_IR) {

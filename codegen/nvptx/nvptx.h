@@ -43,7 +43,7 @@ typedef struct spread {
 typedef struct range {
   struct range *outer;
   int axis, extent;
-  ix base;           // gpu_coordinate of position 0, over roots
+  ix base;           // nv_coordinate of position 0, over roots
   bool whole;        // all positions are valid
   lval index, count;  // of the step that opened it and of how many, i32; null: one step
   bool early;         // base is known to be in [least, most], which the expression does not show
@@ -57,9 +57,9 @@ typedef struct local_place {
   int64_t dims[MAX_AXES];
   int64_t strides[MAX_AXES];  // elements; of the row-major form, or of rows of a panel
   int64_t panel_stride;
-  ix base[MAX_AXES];      // gpu_coordinate of the first element
+  ix base[MAX_AXES];      // nv_coordinate of the first element
   lval copy;              // byte offset of the current copy of a ring, i32; null: one copy
-  bool written, read;     // since the last gpu_barrier
+  bool written, read;     // since the last nv_barrier
 } local_place;
 
 /// A value computed from a pool expression, known where `depth` scopes are open.
@@ -139,7 +139,7 @@ typedef struct ngen {
   int layout;      // in force
   range **ranges;  // by axis; null: closed
   lval **regs;     // by value id
-  int *at;         // by axis: register along it, for gpu_at
+  int *at;         // by axis: register along it, for nv_at
   lval *symbols, *bufs;
   lval error, site, tiles, smem;
   lval tid;        // of the grid tile: numbered through a cluster
@@ -158,7 +158,7 @@ typedef struct ngen {
   vec(exchange) exchanges;  // reductions over the blocks of a cluster
   int64_t scratch_bytes;   // of one half; reductions alternate between two halves
   int scratch_half;
-  bool scratch_used;       // since the last gpu_barrier that all loops agree on
+  bool scratch_used;       // since the last nv_barrier that all loops agree on
   // dots on tensor cores, see tensor.c
   const tstmt **in_place;  // by value: the load that is not executed, its buffer being read
   lval warp;               // of the block, i32
@@ -187,33 +187,33 @@ typedef struct shape {
 // ---- place.c: layouts, roots, expressions
 void ngen_open(ngen *g);
 const spread *spread_of(ngen *g, int axis, int extent);
-shape gpu_shape_of(ngen *g, const tval *t);
-shape gpu_shape_of_axes(ngen *g, const int *axes, const int *extents, int naxes);
+shape nv_shape_of(ngen *g, const tval *t);
+shape nv_shape_of_axes(ngen *g, const int *axes, const int *extents, int naxes);
 /// Sets g->at to register r of the shape.
-void gpu_enter(ngen *g, const shape *s, int r);
-lval *gpu_define(ngen *g, const tval *t);
+void nv_enter(ngen *g, const shape *s, int r);
+lval *nv_define(ngen *g, const tval *t);
 /// The register of t at g->at; null when nothing valid is there.
-lval gpu_at(ngen *g, const tval *t);
-ix gpu_root(ngen *g, lval value, int64_t scale, ix size);
+lval nv_at(ngen *g, const tval *t);
+ix nv_root(ngen *g, lval value, int64_t scale, ix size);
 /// i32 where the range of the expression is known to fit, else i64.
-lval gpu_ix(ngen *g, ix e);
-lval gpu_ix64(ngen *g, ix e);
-lval gpu_ix32(ngen *g, ix e);
+lval nv_ix(ngen *g, ix e);
+lval nv_ix64(ngen *g, ix e);
+lval nv_ix32(ngen *g, ix e);
 /// Code that follows is in a block of its own: what is memoised in it is forgotten at the end.
 int scope_open(ngen *g);
 void scope_close(ngen *g, int mark);
 /// Coordinate of the register at g->at along an axis.
-ix gpu_coordinate(ngen *g, int axis);
+ix nv_coordinate(ngen *g, int axis);
 /// The same among the elements that the block itself has.
-ix gpu_local_coordinate(ngen *g, int axis);
+ix nv_local_coordinate(ngen *g, int axis);
 /// Blocks that an axis at an extent is spread over.
-int gpu_blocks_along(const ngen *g, int axis, int extent);
+int nv_blocks_along(const ngen *g, int axis, int extent);
 /// The bits of the thread number that say which block of the cluster it is in.
-unsigned gpu_bits_of_blocks(const ngen *g);
+unsigned nv_bits_of_blocks(const ngen *g);
 /// False when the register at g->at along the axis is known to be invalid; else *ok is narrowed
 /// by the test to make (null: valid).
-bool gpu_axis_alive(ngen *g, int axis, int extent, lval *ok);
-bool gpu_alive(ngen *g, const shape *s, lval *ok);
+bool nv_axis_alive(ngen *g, int axis, int extent, lval *ok);
+bool nv_alive(ngen *g, const shape *s, lval *ok);
 /// Thread bits that the shape's digits cover.
 unsigned shape_threads(const shape *s);
 /// Whether this thread is the one that acts for a tile lying on `threads`; null: all are.
@@ -221,53 +221,53 @@ lval is_first_replica(ngen *g, unsigned threads);
 
 lval i32_of(ngen *g, int64_t v);
 lval i64_of(ngen *g, int64_t v);
-lval gpu_both(ngen *g, lval a, lval b);  // either may be null: true
-lval gpu_blend(ngen *g, lval ok, lval yes, lval no);
-LLVMBasicBlockRef gpu_block(ngen *g);
-/// Runs what follows where ok; null: always. Closed by gpu_guard_end.
+lval nv_both(ngen *g, lval a, lval b);  // either may be null: true
+lval nv_blend(ngen *g, lval ok, lval yes, lval no);
+LLVMBasicBlockRef nv_block(ngen *g);
+/// Runs what follows where ok; null: always. Closed by nv_guard_end.
 typedef struct guard {
   LLVMBasicBlockRef after;
   int mark;
 } guard;
-guard gpu_guard(ngen *g, lval ok);
-void gpu_guard_end(ngen *g, guard w);
+guard nv_guard(ngen *g, lval ok);
+void nv_guard_end(ngen *g, guard w);
 
 // ---- values.c
-void gpu_const(ngen *g, const tstmt *s);
-void gpu_size(ngen *g, const tstmt *s);
-void gpu_index(ngen *g, const tstmt *s);
-void gpu_map(ngen *g, const tstmt *s);
+void nv_const(ngen *g, const tstmt *s);
+void nv_size(ngen *g, const tstmt *s);
+void nv_index(ngen *g, const tstmt *s);
+void nv_map(ngen *g, const tstmt *s);
 
 // ---- memory.c
-lval gpu_zero(ngen *g, dtype t);
-void gpu_load(ngen *g, const tstmt *s);
-void gpu_store(ngen *g, const tstmt *s);
+lval nv_zero(ngen *g, dtype t);
+void nv_load(ngen *g, const tstmt *s);
+void nv_store(ngen *g, const tstmt *s);
 
 // ---- shared.c
-void gpu_local(ngen *g, const tstmt *s);
+void nv_local(ngen *g, const tstmt *s);
 /// Bytes of one copy of a local, and how its elements lie.
 void local_layout(ngen *g, int buf, local_place *out);
 /// Reserves shared memory for so many copies of a local.
 void local_place_at_top(ngen *g, int buf, int copies);
 /// Puts a barrier where this access to a local needs one.
-void gpu_before_local(ngen *g, int buf, bool store);
-/// A gpu_barrier of the threads that run statements; all that was written before is seen after.
-void gpu_barrier(ngen *g);
+void nv_before_local(ngen *g, int buf, bool store);
+/// A nv_barrier of the threads that run statements; all that was written before is seen after.
+void nv_barrier(ngen *g);
 /// Of the element at these coordinates.
-lval gpu_local_pointer(ngen *g, int buf, const ix *coords);
+lval nv_local_pointer(ngen *g, int buf, const ix *coords);
 
 // ---- combine.c
-void gpu_accum(ngen *g, const tstmt *s);
-void gpu_reduce(ngen *g, const tstmt *s);
-void gpu_arg(ngen *g, const tstmt *s);
-void gpu_arg_reduce(ngen *g, const tstmt *s);
-void gpu_dot(ngen *g, const tstmt *s);
-lval gpu_condition(ngen *g, const tstmt *s);
-void gpu_check(ngen *g, const tstmt *s);
+void nv_accum(ngen *g, const tstmt *s);
+void nv_reduce(ngen *g, const tstmt *s);
+void nv_arg(ngen *g, const tstmt *s);
+void nv_arg_reduce(ngen *g, const tstmt *s);
+void nv_dot(ngen *g, const tstmt *s);
+lval nv_condition(ngen *g, const tstmt *s);
+void nv_check(ngen *g, const tstmt *s);
 
 /// The value as an i64, and back.
-lval gpu_to_word(ngen *g, dtype t, lval x);
-lval gpu_from_word(ngen *g, dtype t, lval word);
+lval nv_to_word(ngen *g, dtype t, lval x);
+lval nv_from_word(ngen *g, dtype t, lval word);
 
 // ---- cluster.c
 /// Before the body is made: room for the exchanges of its reductions, and that all blocks are ready.
@@ -279,12 +279,12 @@ void cluster_close(ngen *g);
 void cluster_exchange(ngen *g, const tstmt *reduction, const lval *words, int n, unsigned mask,
                       lval *out);
 /// The i-th of the numbers that differ from 0 in the bits of mask only.
-unsigned gpu_deposit(unsigned mask, unsigned i);
+unsigned nv_deposit(unsigned mask, unsigned i);
 
 // ---- tensor.c
 void tensor_open(ngen *g);
 /// The expression at position 0 of all ranges.
-ix gpu_at_bases(ngen *g, ix e);
+ix nv_at_bases(ngen *g, ix e);
 bool region_has_tensor_dot(const tregion *r, dot_unit unit);
 /// A statement whose result only dots on tensor cores use, and read in place.
 bool tensor_reads_in_place(ngen *g, const tstmt *s);
@@ -298,13 +298,13 @@ bool tensor_reads_plainly(ngen *g, const tstmt *dot);
 // ---- copy.c
 /// The body of a stage loop that is one load and one store, as asynchronous copies; false: it is
 /// not, or the pieces are too small. ask: makes no code.
-bool gpu_copy_async(ngen *g, const tregion *r, bool ask);
+bool nv_copy_async(ngen *g, const tregion *r, bool ask);
 
 /// The map's register at g->at; null: unknown.
-lval gpu_map_at(ngen *g, const tstmt *s);
+lval nv_map_at(ngen *g, const tstmt *s);
 /// Casts from f32 to 16-bit floats, which go in pairs.
-bool gpu_narrows(const tstmt *s);
-bool gpu_narrow(ngen *g, const tstmt *s, const lval x[2], lval out[2]);
+bool nv_narrows(const tstmt *s);
+bool nv_narrow(ngen *g, const tstmt *s, const lval x[2], lval out[2]);
 
 // ---- lazy.c
 void lazy_open(ngen *g);
@@ -318,15 +318,15 @@ lval lazy_at(ngen *g, const tval *t, int r);
 int lazy_registers(const ngen *g);
 
 // ---- kernel.c
-void gpu_region(ngen *g, const tregion *r);
+void nv_region(ngen *g, const tregion *r);
 // ---- loop.c
-void gpu_loop(ngen *g, const tstmt *s);
-void gpu_if(ngen *g, const tstmt *s);
+void nv_loop(ngen *g, const tstmt *s);
+void nv_if(ngen *g, const tstmt *s);
 /// Statements on tensor cores, or filling ahead: their code is not made twice.
 bool region_has_dot(const tregion *r);
 /// What r reads and writes on chip counts as accessed: for the start of a loop body.
 void mark_accesses(ngen *g, const tregion *r);
 
 /// Makes the kernel function and says how to start it.
-void gpu_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info,
+void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info,
                 kernel_maps *maps);

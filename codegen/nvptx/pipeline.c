@@ -142,7 +142,7 @@ typedef struct ahead {
 static void ahead_open(ngen *g, pipe *p, lval index, ahead *a) {
   LLVMBuilderRef b = g->e->builder;
   const tstmt *s = p->loop;
-  a->exists = gpu_guard(g, LLVMBuildICmp(b, LLVMIntSLT, index, p->steps, ""));
+  a->exists = nv_guard(g, LLVMBuildICmp(b, LLVMIntSLT, index, p->steps, ""));
   lval number = index;
   if (s->reverse) {
     lval last = LLVMBuildNSWSub(b, p->steps, i32_of(g, 1), "");
@@ -150,7 +150,7 @@ static void ahead_open(ngen *g, pipe *p, lval index, ahead *a) {
   }
   ix size = g->k->axes.data[s->axis].size;
   ix most = ix_add(&g->ix, ix_div(&g->ix, size, ix_const(&g->ix, s->extent)), ix_const(&g->ix, 1));
-  ix step = gpu_root(g, number, 1, most);
+  ix step = nv_root(g, number, 1, most);
   ix base = ix_add(&g->ix, p->start, ix_scale(&g->ix, step, s->extent));
   a->r = (range){g->ranges[s->axis], s->axis, s->extent, base, p->whole, index, p->steps};
   g->ranges[s->axis] = &a->r;
@@ -159,7 +159,7 @@ static void ahead_open(ngen *g, pipe *p, lval index, ahead *a) {
 
 static void ahead_close(ngen *g, pipe *p, ahead *a) {
   g->ranges[p->loop->axis] = a->r.outer;
-  gpu_guard_end(g, a->exists);
+  nv_guard_end(g, a->exists);
 }
 
 /// A stage loop of one step that loads, computes and stores, without control flow.
@@ -205,8 +205,8 @@ static void choose_late(ngen *g, pipe *p, bool late) {
     int outside = enter_layout(g, f), n = 0;
     tregion loads = part_of(g, f, true);
     for (int k = 0; k < loads.stmts.len; k++)
-      n += gpu_shape_of(g, loads.stmts.data[k]->out[0]).nregs;
-    p->late[i] = used + n <= MOST_REGISTERS && !gpu_copy_async(g, f->body, true);
+      n += nv_shape_of(g, loads.stmts.data[k]->out[0]).nregs;
+    p->late[i] = used + n <= MOST_REGISTERS && !nv_copy_async(g, f->body, true);
     if (p->late[i]) used += n;
     g->layout = outside;
   }
@@ -215,7 +215,7 @@ static void choose_late(ngen *g, pipe *p, bool late) {
 /// Registers that were made inside of the guard, known after it.
 static void carry_out(ngen *g, const tval *v, LLVMBasicBlockRef before, LLVMBasicBlockRef inside) {
   lval *regs = g->regs[v->id];
-  for (int r = 0; r < gpu_shape_of(g, v).nregs; r++) {
+  for (int r = 0; r < nv_shape_of(g, v).nregs; r++) {
     if (!regs[r] || LLVMIsConstant(regs[r])) continue;
     lval phi = LLVMBuildPhi(g->e->builder, LLVMTypeOf(regs[r]), "");
     lval values[] = {LLVMGetPoison(LLVMTypeOf(regs[r])), regs[r]};
@@ -232,13 +232,13 @@ static void fill(ngen *g, pipe *p, lval index, bool late) {
   choose_late(g, p, late);
   g->filling = true;
   for (int i = 0; i < p->nfills; i++)
-    if (!p->late[i]) gpu_loop(g, p->fills[i]);
+    if (!p->late[i]) nv_loop(g, p->fills[i]);
   g->filling = false;
   for (int i = 0; i < p->nfills; i++) {
     if (!p->late[i]) continue;
     int outside = enter_layout(g, p->fills[i]);
     tregion loads = part_of(g, p->fills[i], true);
-    gpu_region(g, &loads);
+    nv_region(g, &loads);
     g->layout = outside;
   }
   LLVMBasicBlockRef inside = LLVMGetInsertBlock(g->e->builder);
@@ -263,7 +263,7 @@ static void finish_late(ngen *g, pipe *p, lval index) {
     if (!p->late[i]) continue;
     int outside = enter_layout(g, p->fills[i]);
     tregion rest = part_of(g, p->fills[i], false);
-    gpu_region(g, &rest);
+    nv_region(g, &rest);
     g->layout = outside;
   }
   ahead_close(g, p, &a);
@@ -284,7 +284,7 @@ void pipeline_open(ngen *g, pipe *p) {
   }
   for (int i = 0; i < p->nlocals; i++)
     if (g->locals[p->locals[i]].read || g->locals[p->locals[i]].written) {
-      gpu_barrier(g);
+      nv_barrier(g);
       break;
     }
   for (int i = 0; i < p->loop->stages - 1; i++) {
@@ -304,7 +304,7 @@ void pipeline_step(ngen *g, pipe *p, lval index) {
     producer_wait(g, p, index);
   } else {
     ptx_cp_async_wait(g->e, s->stages - 2);
-    gpu_barrier(g);
+    nv_barrier(g);
     fill(g, p, ahead_of, true);
     ptx_cp_async_commit(g->e);
   }
@@ -312,7 +312,7 @@ void pipeline_step(ngen *g, pipe *p, lval index) {
   tregion rest = *s->body;
   rest.stmts.data += p->first;
   rest.stmts.len -= p->first;
-  gpu_region(g, &rest);
+  nv_region(g, &rest);
   if (g->specialised) producer_release(g, p, index);
   else finish_late(g, p, ahead_of);
 }

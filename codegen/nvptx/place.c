@@ -5,16 +5,16 @@
 lval i32_of(ngen *g, int64_t v) { return emit_int(g->e->i32, v); }
 lval i64_of(ngen *g, int64_t v) { return emit_int(g->e->i64, v); }
 
-LLVMBasicBlockRef gpu_block(ngen *g) {
+LLVMBasicBlockRef nv_block(ngen *g) {
   return LLVMAppendBasicBlockInContext(g->e->context, g->function, "");
 }
 
-lval gpu_both(ngen *g, lval a, lval b) {
+lval nv_both(ngen *g, lval a, lval b) {
   if (!a || !b) return a ? a : b;
   return LLVMBuildAnd(g->e->builder, a, b, "");
 }
 
-lval gpu_blend(ngen *g, lval ok, lval yes, lval no) {
+lval nv_blend(ngen *g, lval ok, lval yes, lval no) {
   return ok ? LLVMBuildSelect(g->e->builder, ok, yes, no, "") : yes;
 }
 
@@ -26,18 +26,18 @@ void scope_close(ngen *g, int mark) {
   while (g->memos.len > mark) g->memo_of.data[g->memos.data[--g->memos.len].e] = 0;
 }
 
-guard gpu_guard(ngen *g, lval ok) {
+guard nv_guard(ngen *g, lval ok) {
   guard w = {.mark = scope_open(g)};
   if (!ok) return w;
-  LLVMBasicBlockRef inside = gpu_block(g);
+  LLVMBasicBlockRef inside = nv_block(g);
   g->guards++;
-  w.after = gpu_block(g);
+  w.after = nv_block(g);
   LLVMBuildCondBr(g->e->builder, ok, inside, w.after);
   LLVMPositionBuilderAtEnd(g->e->builder, inside);
   return w;
 }
 
-void gpu_guard_end(ngen *g, guard w) {
+void nv_guard_end(ngen *g, guard w) {
   if (!w.after) return;
   g->guards--;
   LLVMBuildBr(g->e->builder, w.after);
@@ -47,7 +47,7 @@ void gpu_guard_end(ngen *g, guard w) {
 
 // ---- roots and expressions
 
-ix gpu_root(ngen *g, lval value, int64_t scale, ix size) {
+ix nv_root(ngen *g, lval value, int64_t scale, ix size) {
   vec_push(g->arena, &g->roots, (root){value, scale});
   int axis = g->first_root + g->roots.len - 1;
   ix_set_axis(&g->ix, axis, size);
@@ -68,7 +68,7 @@ static lval as_type(ngen *g, lval v, LLVMTypeRef type) {
 
 static lval build_value(ngen *g, ix e, LLVMTypeRef type);
 
-static lval value_as(ngen *g, ix e, LLVMTypeRef type) { return as_type(g, gpu_ix(g, e), type); }
+static lval value_as(ngen *g, ix e, LLVMTypeRef type) { return as_type(g, nv_ix(g, e), type); }
 
 static lval symbol_value(ngen *g, str name) {
   for (int i = 0; i < g->program->symbols.len; i++)
@@ -165,7 +165,7 @@ static bool narrow(ngen *g, ix e) {
   return true;
 }
 
-lval gpu_ix(ngen *g, ix e) {
+lval nv_ix(ngen *g, ix e) {
   while (g->memo_of.len <= (int)e) vec_push(g->arena, &g->memo_of, 0);
   if (g->memo_of.data[e]) return g->memos.data[g->memo_of.data[e] - 1].value;
   lval v = build_value(g, e, narrow(g, e) ? g->e->i32 : g->e->i64);
@@ -176,8 +176,8 @@ lval gpu_ix(ngen *g, ix e) {
   return v;
 }
 
-lval gpu_ix64(ngen *g, ix e) { return as_type(g, gpu_ix(g, e), g->e->i64); }
-lval gpu_ix32(ngen *g, ix e) { return as_type(g, gpu_ix(g, e), g->e->i32); }
+lval nv_ix64(ngen *g, ix e) { return as_type(g, nv_ix(g, e), g->e->i64); }
+lval nv_ix32(ngen *g, ix e) { return as_type(g, nv_ix(g, e), g->e->i32); }
 
 // ---- layouts
 
@@ -225,7 +225,7 @@ static ix spread_digits(ngen *g, spread *s, int **pos, bool local) {
   }
   check(local || weight == s->extent);
   if (!sum) return ix_const(&g->ix, 0);
-  return gpu_root(g, sum, scale, ix_const(&g->ix, most / scale + 1));
+  return nv_root(g, sum, scale, ix_const(&g->ix, most / scale + 1));
 }
 
 static spread *spread_new(ngen *g, int axis, int extent, const axis_layout *l) {
@@ -269,7 +269,7 @@ const spread *spread_of(ngen *g, int axis, int extent) {
   return s;
 }
 
-shape gpu_shape_of_axes(ngen *g, const int *axes, const int *extents, int naxes) {
+shape nv_shape_of_axes(ngen *g, const int *axes, const int *extents, int naxes) {
   shape s = {.naxes = naxes, .nregs = 1};
   for (int i = 0; i < naxes; i++) {
     s.axes[i] = axes[i];
@@ -279,21 +279,21 @@ shape gpu_shape_of_axes(ngen *g, const int *axes, const int *extents, int naxes)
   return s;
 }
 
-shape gpu_shape_of(ngen *g, const tval *t) { return gpu_shape_of_axes(g, t->axes, t->extents, t->naxes); }
+shape nv_shape_of(ngen *g, const tval *t) { return nv_shape_of_axes(g, t->axes, t->extents, t->naxes); }
 
-void gpu_enter(ngen *g, const shape *s, int r) {
+void nv_enter(ngen *g, const shape *s, int r) {
   for (int i = s->naxes - 1; i >= 0; i--) {
     g->at[s->axes[i]] = r % s->on[i]->nregs;
     r /= s->on[i]->nregs;
   }
 }
 
-lval *gpu_define(ngen *g, const tval *t) {
-  shape s = gpu_shape_of(g, t);
+lval *nv_define(ngen *g, const tval *t) {
+  shape s = nv_shape_of(g, t);
   return g->regs[t->id] = arena_array(g->arena, lval, s.nregs);
 }
 
-lval gpu_at(ngen *g, const tval *t) {
+lval nv_at(ngen *g, const tval *t) {
   check(g->regs[t->id]);
   int r = 0;
   for (int i = 0; i < t->naxes; i++)
@@ -302,7 +302,7 @@ lval gpu_at(ngen *g, const tval *t) {
   return v ? v : lazy_at(g, t, r);
 }
 
-ix gpu_coordinate(ngen *g, int axis) {
+ix nv_coordinate(ngen *g, int axis) {
   const range *r = g->ranges[axis];
   check(r);
   const spread *s = spread_of(g, axis, r->extent);
@@ -310,7 +310,7 @@ ix gpu_coordinate(ngen *g, int axis) {
   return ix_add(&g->ix, r->base, inside);
 }
 
-ix gpu_local_coordinate(ngen *g, int axis) {
+ix nv_local_coordinate(ngen *g, int axis) {
   const range *r = g->ranges[axis];
   check(r);
   const spread *s = spread_of(g, axis, r->extent);
@@ -318,21 +318,21 @@ ix gpu_local_coordinate(ngen *g, int axis) {
   return ix_add(&g->ix, r->base, inside);
 }
 
-int gpu_blocks_along(const ngen *g, int axis, int extent) {
+int nv_blocks_along(const ngen *g, int axis, int extent) {
   if (!g->k->cluster) return 1;
   const axis_layout *l = thread_layout_find(&g->k->layouts.data[g->layout], axis, extent);
   return l ? blocks_of(g, l) : 1;
 }
 
-unsigned gpu_bits_of_blocks(const ngen *g) {
+unsigned nv_bits_of_blocks(const ngen *g) {
   return g->k->cluster ? (unsigned)((g->k->cluster - 1) * g->k->threads) : 0;
 }
 
-bool gpu_axis_alive(ngen *g, int axis, int extent, lval *ok) {
+bool nv_axis_alive(ngen *g, int axis, int extent, lval *ok) {
   LLVMBuilderRef b = g->e->builder;
   const range *r = g->ranges[axis];
   if (!r || r->extent != extent || r->whole) return true;
-  ix c = gpu_coordinate(g, axis), left = ix_sub(&g->ix, g->k->axes.data[axis].size, c);
+  ix c = nv_coordinate(g, axis), left = ix_sub(&g->ix, g->k->axes.data[axis].size, c);
   ix_range above = ix_bounds(&g->ix, left), below = ix_bounds(&g->ix, c);
   int64_t size;
   if (r->early && ix_is_const(&g->ix, g->k->axes.data[axis].size, &size)) {
@@ -343,21 +343,21 @@ bool gpu_axis_alive(ngen *g, int axis, int extent, lval *ok) {
   if (above.max <= 0 || below.max < 0) return false;
   // Tests that a loop inside would keep in registers are rather made anew in every step.
   if (above.min <= 0) {
-    lval v = gpu_ix(g, left);
+    lval v = nv_ix(g, left);
     if (r->hidden && LLVMTypeOf(v) == g->e->i32) v = LLVMBuildNSWAdd(b, v, r->hidden, "");
-    *ok = gpu_both(g, *ok, LLVMBuildICmp(b, LLVMIntSGT, v, LLVMConstNull(LLVMTypeOf(v)), ""));
+    *ok = nv_both(g, *ok, LLVMBuildICmp(b, LLVMIntSGT, v, LLVMConstNull(LLVMTypeOf(v)), ""));
   }
   if (below.min < 0) {  // a range that starts early, see loop.c
-    lval v = gpu_ix(g, c);
+    lval v = nv_ix(g, c);
     if (r->hidden && LLVMTypeOf(v) == g->e->i32) v = LLVMBuildNSWAdd(b, v, r->hidden, "");
-    *ok = gpu_both(g, *ok, LLVMBuildICmp(b, LLVMIntSGE, v, LLVMConstNull(LLVMTypeOf(v)), ""));
+    *ok = nv_both(g, *ok, LLVMBuildICmp(b, LLVMIntSGE, v, LLVMConstNull(LLVMTypeOf(v)), ""));
   }
   return true;
 }
 
-bool gpu_alive(ngen *g, const shape *s, lval *ok) {
+bool nv_alive(ngen *g, const shape *s, lval *ok) {
   for (int i = 0; i < s->naxes; i++)
-    if (!gpu_axis_alive(g, s->axes[i], s->on[i]->extent, ok)) return false;
+    if (!nv_axis_alive(g, s->axes[i], s->on[i]->extent, ok)) return false;
   return true;
 }
 

@@ -138,7 +138,7 @@ static lval barrier_at(ngen *g, const pipe *p, lval slot, bool empty) {
 
 static void init_barriers(ngen *g) {
   emit *e = g->e;
-  guard w = gpu_guard(g, LLVMBuildICmp(e->builder, LLVMIntEQ, g->tid, i32_of(g, 0), ""));
+  guard w = nv_guard(g, LLVMBuildICmp(e->builder, LLVMIntEQ, g->tid, i32_of(g, 0), ""));
   for (int i = 0; i < g->pipes.len; i++) {
     pipe *p = g->pipes.data[i];
     for (int s = 0; s < p->loop->stages; s++) {
@@ -148,7 +148,7 @@ static void init_barriers(ngen *g) {
     }
   }
   ptx_mbarrier_init_fence(e);
-  gpu_guard_end(g, w);
+  nv_guard_end(g, w);
   ptx_barrier(e, 0, 0);
 }
 
@@ -199,13 +199,13 @@ static void give_registers(ngen *g, bool producer) {
 static void produce(ngen *g, void (*walk)(ngen *g)) {
   LLVMBuilderRef b = g->e->builder;
   lval first = i32_of(g, g->k->threads / WARP);
-  guard one_warp = gpu_guard(g, LLVMBuildICmp(b, LLVMIntEQ, g->warp, first, ""));
-  guard one_lane = gpu_guard(g, ptx_elect(g->e));
+  guard one_warp = nv_guard(g, LLVMBuildICmp(b, LLVMIntEQ, g->warp, first, ""));
+  guard one_lane = nv_guard(g, ptx_elect(g->e));
   g->producing = true;
   walk(g);
   g->producing = false;
-  gpu_guard_end(g, one_lane);
-  gpu_guard_end(g, one_warp);
+  nv_guard_end(g, one_lane);
+  nv_guard_end(g, one_warp);
 }
 
 void producer_split(ngen *g, void (*walk)(ngen *g)) {
@@ -221,7 +221,7 @@ void producer_split(ngen *g, void (*walk)(ngen *g)) {
   }
   writeback_open(g);
   init_barriers(g);
-  LLVMBasicBlockRef compute = gpu_block(g), copy = gpu_block(g), end = gpu_block(g);
+  LLVMBasicBlockRef compute = nv_block(g), copy = nv_block(g), end = nv_block(g);
   lval first = i32_of(g, g->k->threads / WARP);
   LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntULT, g->warp, first, ""), compute, copy);
   for (int producer = 0; producer < 2; producer++) {
@@ -253,9 +253,9 @@ void producer_release(ngen *g, pipe *p, lval index) {
     ptx_barrier_warp(g->e);
   }
   lval lane = LLVMBuildAnd(b, g->tid, i32_of(g, WARP - 1), "");
-  guard w = gpu_guard(g, LLVMBuildICmp(b, LLVMIntEQ, lane, i32_of(g, 0), ""));
+  guard w = nv_guard(g, LLVMBuildICmp(b, LLVMIntEQ, lane, i32_of(g, 0), ""));
   ptx_mbarrier_arrive(g->e, barrier_at(g, p, t.slot, true));
-  gpu_guard_end(g, w);
+  nv_guard_end(g, w);
 }
 
 static void start_copy(ngen *g, const pipe *p, const tma_copy *c, turn t) {
@@ -269,9 +269,9 @@ static void start_copy(ngen *g, const pipe *p, const tma_copy *c, turn t) {
   for (int panel = 0; panel < c->panels; panel++) {
     lval at[5];
     for (int i = 0; i < c->walk.rank; i++) {
-      ix first = gpu_at_bases(g, c->walk.at[i]);
+      ix first = nv_at_bases(g, c->walk.at[i]);
       if (i == 0) first = ix_add(&g->ix, first, ix_const(&g->ix, panel * inner));
-      at[i] = gpu_ix32(g, first);
+      at[i] = nv_ix32(g, first);
     }
     lval to = LLVMBuildAdd(b, there, i32_of(g, panel * c->panel_bytes), "");
     ptx_tma_load(g->e, to, barrier_at(g, p, t.slot, false), map, at, c->walk.rank,

@@ -17,7 +17,7 @@ void local_layout(ngen *g, int buf, local_place *out) {
       panic("on-chip buffer %.*s has no constant size", STR_FMT(t->name));
     const range *r = g->ranges[t->local_axes[i]];
     out->base[i] = r ? r->base : ix_const(&g->ix, 0);
-    if (r) out->dims[i] /= gpu_blocks_along(g, t->local_axes[i], r->extent);
+    if (r) out->dims[i] /= nv_blocks_along(g, t->local_axes[i], r->extent);
   }
   bool panels = t->panel > 0;
   int64_t step = panels ? t->panel : 1;
@@ -46,18 +46,18 @@ void local_place_at_top(ngen *g, int buf, int copies) {
   if (g->shared_top > g->shared_peak) g->shared_peak = g->shared_top;
 }
 
-void gpu_local(ngen *g, const tstmt *s) { local_place_at_top(g, s->buf, 1); }
+void nv_local(ngen *g, const tstmt *s) { local_place_at_top(g, s->buf, 1); }
 
-void gpu_barrier(ngen *g) {
+void nv_barrier(ngen *g) {
   if (g->fence_locals) ptx_fence_async(g->e);
   if (g->specialised) ptx_barrier(g->e, CONSUMERS_BARRIER, g->k->threads);
   else ptx_barrier(g->e, 0, 0);
   for (int i = 0; i < g->k->bufs.len; i++) g->locals[i].written = g->locals[i].read = false;
 }
 
-void gpu_before_local(ngen *g, int buf, bool store) {
+void nv_before_local(ngen *g, int buf, bool store) {
   local_place *p = &g->locals[buf];
-  if (store ? p->read : p->written) gpu_barrier(g);
+  if (store ? p->read : p->written) nv_barrier(g);
   if (store) p->written = true;
   else p->read = true;
 }
@@ -66,7 +66,7 @@ static lval shared_pointer(ngen *g, lval bytes) {
   return LLVMBuildGEP2(g->e->builder, g->e->i8, g->smem, &bytes, 1, "");
 }
 
-lval gpu_local_pointer(ngen *g, int buf, const ix *coords) {
+lval nv_local_pointer(ngen *g, int buf, const ix *coords) {
   LLVMBuilderRef b = g->e->builder;
   const tile_buf *t = &g->k->bufs.data[buf];
   const local_place *p = &g->locals[buf];
@@ -86,14 +86,14 @@ lval gpu_local_pointer(ngen *g, int buf, const ix *coords) {
   }
   lval at;
   if (t->swizzle) {
-    lval in_row = gpu_ix32(g, ix_scale(&g->ix, column, bytes));
+    lval in_row = nv_ix32(g, ix_scale(&g->ix, column, bytes));
     int64_t panel = t->panel;
-    lval row = gpu_ix32(g, ix_div(&g->ix, rows, ix_const(&g->ix, panel)));
+    lval row = nv_ix32(g, ix_div(&g->ix, rows, ix_const(&g->ix, panel)));
     lval turn = LLVMBuildShl(b, LLVMBuildAnd(b, row, i32_of(g, 7), ""), i32_of(g, 4), "");
-    at = LLVMBuildAdd(b, gpu_ix32(g, ix_scale(&g->ix, offset, bytes)),
+    at = LLVMBuildAdd(b, nv_ix32(g, ix_scale(&g->ix, offset, bytes)),
                       LLVMBuildXor(b, in_row, turn, ""), "");
   } else {
-    at = gpu_ix32(g, ix_scale(&g->ix, ix_add(&g->ix, offset, column), bytes));
+    at = nv_ix32(g, ix_scale(&g->ix, ix_add(&g->ix, offset, column), bytes));
   }
   at = LLVMBuildAdd(b, at, i32_of(g, p->offset), "");
   if (p->copy) at = LLVMBuildAdd(b, at, p->copy, "");

@@ -68,7 +68,7 @@ bool tensor_reads_in_place(ngen *g, const tstmt *s) {
 
 // ---- operands
 
-ix gpu_at_bases(ngen *g, ix e) {
+ix nv_at_bases(ngen *g, ix e) {
   int n = g->k->axes.len;
   ix *by = arena_array(g->arena, ix, n + 1);
   for (int axis = 0; axis < n; axis++)
@@ -78,7 +78,7 @@ ix gpu_at_bases(ngen *g, ix e) {
 
 /// Coordinate along dimension d of the load's first element, from the start of the buffer.
 static ix first_coordinate(ngen *g, const tstmt *load, int d) {
-  return ix_sub(&g->ix, gpu_at_bases(g, load->ix[d]), g->locals[load->buf].base[d]);
+  return ix_sub(&g->ix, nv_at_bases(g, load->ix[d]), g->locals[load->buf].base[d]);
 }
 
 static int operand_dimension(ngen *g, const tstmt *load, int axis) {
@@ -122,7 +122,7 @@ static mma_operand operand_of(ngen *g, const tval *v, int axis_i, int axis_k) {
   o.base = LLVMBuildPtrToInt(b, g->smem, g->e->i32, "");
   o.base = LLVMBuildAdd(b, o.base, i32_of(g, p->offset), "");
   if (p->copy) o.base = LLVMBuildAdd(b, o.base, p->copy, "");
-  if (divisor) o.base = LLVMBuildAdd(b, o.base, gpu_ix32(g, offset), "");
+  if (divisor) o.base = LLVMBuildAdd(b, o.base, nv_ix32(g, offset), "");
   return o;
 }
 
@@ -201,14 +201,14 @@ bool tensor_reads_plainly(ngen *g, const tstmt *dot) {
 }
 
 void tensor_dot(ngen *g, const tstmt *s) {
-  shape sh = gpu_shape_of(g, s->out[0]);
+  shape sh = nv_shape_of(g, s->out[0]);
   int m, n, k = depth_axis(g, s);
   check(s->out[0]->type == DT_f32);
   find_sides(g, s, &sh, &m, &n);
   const tval *a = s->in[0], *b = s->in[1];
   if (!tval_extent(a, sh.axes[m])) a = s->in[1], b = s->in[0];
-  gpu_before_local(g, operand_load(g, a)->buf, false);
-  gpu_before_local(g, operand_load(g, b)->buf, false);
+  nv_before_local(g, operand_load(g, a)->buf, false);
+  nv_before_local(g, operand_load(g, b)->buf, false);
   mma_product p = {
       .a = operand_of(g, a, sh.axes[m], k),
       .b = operand_of(g, b, sh.axes[n], k),
@@ -219,10 +219,10 @@ void tensor_dot(ngen *g, const tstmt *s) {
       .acc_m = step_along(&sh, m),
       .acc_n = step_along(&sh, n),
   };
-  p.acc = gpu_define(g, s->out[0]);
+  p.acc = nv_define(g, s->out[0]);
   for (int r = 0; r < sh.nregs; r++) {
     lval v = g->regs[s->in[2]->id][r];
-    p.acc[r] = v ? v : gpu_zero(g, DT_f32);
+    p.acc[r] = v ? v : nv_zero(g, DT_f32);
   }
   const char *no = s->unit == DOT_WGMMA ? wgmma_refuses(&p) : mma_refuses(&p);
   if (no) panic("a dot in %.*s cannot be done on tensor cores: %s", STR_FMT(g->k->name), no);

@@ -66,7 +66,7 @@ static lval pack_words(ngen *g, const lval *words) {
 /// once.
 void load_unaligned(ngen *g, const access *a, lval pointer, lval inside, lval *out) {
   LLVMBuilderRef b = g->e->builder;
-  LLVMBasicBlockRef whole = gpu_block(g), single = gpu_block(g), after = gpu_block(g);
+  LLVMBasicBlockRef whole = nv_block(g), single = nv_block(g), after = nv_block(g);
   lval words[2 * WORDS], parts[VECTOR];
   lval address = LLVMBuildPtrToInt(b, pointer, g->e->i64, "");
   lval shift = LLVMBuildTrunc(b, address, g->e->i32, "");

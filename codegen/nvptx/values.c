@@ -13,32 +13,32 @@ static lval constant(ngen *g, dtype t, scalar v) {
   return dtype_is_float(t) ? emit_float(type, v.f) : emit_int(type, v.i);
 }
 
-void gpu_const(ngen *g, const tstmt *s) {
-  shape sh = gpu_shape_of(g, s->out[0]);
-  lval *out = gpu_define(g, s->out[0]), v = constant(g, s->out[0]->type, s->value);
+void nv_const(ngen *g, const tstmt *s) {
+  shape sh = nv_shape_of(g, s->out[0]);
+  lval *out = nv_define(g, s->out[0]), v = constant(g, s->out[0]->type, s->value);
   for (int r = 0; r < sh.nregs; r++) out[r] = v;
 }
 
-void gpu_size(ngen *g, const tstmt *s) {
+void nv_size(ngen *g, const tstmt *s) {
   const tval *t = s->out[0];
-  lval size = gpu_ix64(g, s->ix[0]);
+  lval size = nv_ix64(g, s->ix[0]);
   if (t->type != DT_i64) size = emit_map(g->e, OP_cast, DT_i64, t->type, &size, 1);
-  shape sh = gpu_shape_of(g, t);
-  lval *out = gpu_define(g, t);
+  shape sh = nv_shape_of(g, t);
+  lval *out = nv_define(g, t);
   for (int r = 0; r < sh.nregs; r++) out[r] = size;
 }
 
-void gpu_index(ngen *g, const tstmt *s) {
+void nv_index(ngen *g, const tstmt *s) {
   const tval *t = s->out[0];
   check(t->type == DT_i32 || t->type == DT_i64);
-  shape sh = gpu_shape_of(g, t);
-  lval *out = gpu_define(g, t);
+  shape sh = nv_shape_of(g, t);
+  lval *out = nv_define(g, t);
   for (int r = 0; r < sh.nregs; r++) {
     lval ok = NULL;
-    gpu_enter(g, &sh, r);
-    if (!gpu_alive(g, &sh, &ok)) continue;
-    ix at = gpu_coordinate(g, s->axis);
-    out[r] = t->type == DT_i64 ? gpu_ix64(g, at) : gpu_ix32(g, at);
+    nv_enter(g, &sh, r);
+    if (!nv_alive(g, &sh, &ok)) continue;
+    ix at = nv_coordinate(g, s->axis);
+    out[r] = t->type == DT_i64 ? nv_ix64(g, at) : nv_ix32(g, at);
   }
 }
 
@@ -75,8 +75,8 @@ static void map_many(ngen *g, const tstmt *s, const shape *sh) {
   int at[GROUP], n = 0;
   for (int r = 0; r < sh->nregs; r++) {
     lval ok = NULL;
-    gpu_enter(g, sh, r);
-    if (gpu_alive(g, sh, &ok) && (in[n] = gpu_at(g, s->in[0]))) at[n++] = r;
+    nv_enter(g, sh, r);
+    if (nv_alive(g, sh, &ok) && (in[n] = nv_at(g, s->in[0]))) at[n++] = r;
     if (n < GROUP && (r + 1 < sh->nregs || !n)) continue;
     emit_math_many(g->e, s->op, s->in[0]->type, in, y, n);
     for (int i = 0; i < n; i++) out[at[i]] = y[i];
@@ -84,11 +84,11 @@ static void map_many(ngen *g, const tstmt *s, const shape *sh) {
   }
 }
 
-bool gpu_narrows(const tstmt *s) {
+bool nv_narrows(const tstmt *s) {
   return s->op == OP_cast && s->in[0]->type == DT_f32 && dtype_is_storage(s->out[0]->type);
 }
 
-bool gpu_narrow(ngen *g, const tstmt *s, const lval x[2], lval out[2]) {
+bool nv_narrow(ngen *g, const tstmt *s, const lval x[2], lval out[2]) {
   LLVMBuilderRef b = g->e->builder;
   if (LLVMIsConstant(x[0]) || LLVMIsConstant(x[1])) return false;
   lval pair = LLVMGetPoison(emit_vec(g->e->f32, 2));
@@ -102,34 +102,34 @@ bool gpu_narrow(ngen *g, const tstmt *s, const lval x[2], lval out[2]) {
 static bool narrow_pair(ngen *g, const tstmt *s, const shape *sh, int r) {
   lval x[2], ok = NULL;
   for (int i = 0; i < 2; i++) {
-    gpu_enter(g, sh, r + i);
-    x[i] = gpu_alive(g, sh, &ok) ? gpu_at(g, s->in[0]) : NULL;
+    nv_enter(g, sh, r + i);
+    x[i] = nv_alive(g, sh, &ok) ? nv_at(g, s->in[0]) : NULL;
   }
-  return x[0] && x[1] && gpu_narrow(g, s, x, &g->regs[s->out[0]->id][r]);
+  return x[0] && x[1] && nv_narrow(g, s, x, &g->regs[s->out[0]->id][r]);
 }
 
-lval gpu_map_at(ngen *g, const tstmt *s) {
+lval nv_map_at(ngen *g, const tstmt *s) {
   enum { MOST_OPERANDS = 3 };
   lval in[MOST_OPERANDS];
   check(s->nin <= MOST_OPERANDS);
   for (int i = 0; i < s->nin; i++)
-    if (!(in[i] = gpu_at(g, s->in[i]))) return NULL;
+    if (!(in[i] = nv_at(g, s->in[i]))) return NULL;
   return map_reg(g, s, s->in[s->op == OP_where ? 1 : 0]->type, in);
 }
 
-void gpu_map(ngen *g, const tstmt *s) {
-  shape sh = gpu_shape_of(g, s->out[0]);
-  lval *out = gpu_define(g, s->out[0]);
+void nv_map(ngen *g, const tstmt *s) {
+  shape sh = nv_shape_of(g, s->out[0]);
+  lval *out = nv_define(g, s->out[0]);
   if (emit_math_many(g->e, s->op, s->in[0]->type, NULL, NULL, 0)) {
     map_many(g, s, &sh);
     return;
   }
   for (int r = 0; r < sh.nregs; r++) {
     lval ok = NULL;
-    gpu_enter(g, &sh, r);
-    if (out[r] || !gpu_alive(g, &sh, &ok)) continue;
-    if (gpu_narrows(s) && r + 1 < sh.nregs && narrow_pair(g, s, &sh, r)) continue;
-    gpu_enter(g, &sh, r);
-    out[r] = gpu_map_at(g, s);
+    nv_enter(g, &sh, r);
+    if (out[r] || !nv_alive(g, &sh, &ok)) continue;
+    if (nv_narrows(s) && r + 1 < sh.nregs && narrow_pair(g, s, &sh, r)) continue;
+    nv_enter(g, &sh, r);
+    out[r] = nv_map_at(g, s);
   }
 }

@@ -144,7 +144,7 @@ static lval sum_at(ngen *g, const shape *sh, const writer *x, int block, int hal
     at = at * sh->on[i]->nregs + reg;
   }
   lval v = g->regs[x->w->store->in[0]->id][at];
-  return v ? v : gpu_zero(g, x->w->store->in[0]->type);
+  return v ? v : nv_zero(g, x->w->store->in[0]->type);
 }
 
 /// 64 rows by 64 columns, 16 columns an instruction: lane l gives row l % 16 of the warp's, and of
@@ -157,7 +157,7 @@ static void fill_block(ngen *g, const shape *sh, const writer *x, lval place, in
     lval words[4];
     for (int i = 0; i < 4; i++) {
       int j = chunk * 8 + pair * 2 + i / 2;
-      words[i] = gpu_pack_pair(g, t, sum_at(g, sh, x, block, i % 2, j, 0),
+      words[i] = nv_pack_pair(g, t, sum_at(g, sh, x, block, i % 2, j, 0),
                                sum_at(g, sh, x, block, i % 2, j, 1));
     }
     lval piece = LLVMBuildAdd(b, x->half, i32_of(g, 2 * pair), "");
@@ -172,17 +172,17 @@ static void store_block(ngen *g, const writer *x, lval place, lval row, int colu
   const map_walk *walk = &x->w->walk;
   int words = KERNEL_SYMBOLS + g->program->symbols.len + g->k->nargs;
   int along_rows = map_walk_along(walk, x->w->store->in[0]->axes[x->w->m]);
-  guard one = gpu_guard(g, x->first);
+  guard one = nv_guard(g, x->first);
   lval at[5], map = LLVMGetParam(g->function, (unsigned)(words + x->w->map));
   for (int i = 0; i < walk->rank; i++) {
-    ix first = gpu_at_bases(g, walk->at[i]);
+    ix first = nv_at_bases(g, walk->at[i]);
     if (i == 0) first = ix_add(&g->ix, first, ix_const(&g->ix, column));
-    at[i] = gpu_ix32(g, first);
+    at[i] = nv_ix32(g, first);
     if (i == along_rows) at[i] = LLVMBuildAdd(g->e->builder, at[i], row, "");
   }
   ptx_tma_store(g->e, place, map, at, walk->rank);
   ptx_bulk_commit(g->e);
-  gpu_guard_end(g, one);
+  nv_guard_end(g, one);
 }
 
 // ---- rows that begin anywhere
@@ -223,11 +223,11 @@ static row_part read_row(ngen *g, const writer *x, lval block, lval row, lval of
 }
 
 static void store_where(ngen *g, lval ok, lval value, lval place, lval element) {
-  guard w = gpu_guard(g, ok);
+  guard w = nv_guard(g, ok);
   lval at = LLVMBuildGEP2(g->e->builder, g->e->i16, place, &element, 1, "");
   unsigned bytes = LLVMTypeOf(value) == g->e->i16 ? 2 : 4;
   LLVMSetAlignment(LLVMBuildStore(g->e->builder, value, at), bytes);
-  gpu_guard_end(g, w);
+  nv_guard_end(g, w);
 }
 
 static lval half_of(ngen *g, lval word, bool high) {
@@ -257,7 +257,7 @@ static void write_row(ngen *g, const row_part *p) {
 static lval elements_left(ngen *g, int axis, lval at) {
   LLVMBuilderRef b = g->e->builder;
   ix left = ix_sub(&g->ix, g->k->axes.data[axis].size, g->ranges[axis]->base);
-  lval n = LLVMBuildSub(b, gpu_ix32(g, left), at, "");
+  lval n = LLVMBuildSub(b, nv_ix32(g, left), at, "");
   lval none = LLVMBuildICmp(b, LLVMIntSLT, n, i32_of(g, 0), "");
   return LLVMBuildSelect(b, none, i32_of(g, 0), n, "");
 }
@@ -293,13 +293,13 @@ static void store_rows(ngen *g, const writer *x, lval block, lval first_row, int
   const tval *v = s->in[0];
   ix step;
   check(step_along(g, s, v->axes[x->w->m], &step));
-  block_rows r = {.place = block, .first = first_row, .pitch = gpu_ix64(g, step)};
+  block_rows r = {.place = block, .first = first_row, .pitch = nv_ix64(g, step)};
   r.rows = elements_left(g, v->axes[x->w->m], first_row);
   r.columns = elements_left(g, v->axes[x->w->n], i32_of(g, column));
-  r.origin = gpu_ix64(g, gpu_at_bases(g, access_offset(g, s, s->buf)));
+  r.origin = nv_ix64(g, nv_at_bases(g, access_offset(g, s, s->buf)));
   r.origin = LLVMBuildAdd(b, r.origin, i64_of(g, column), "");
   lval warp = LLVMBuildAnd(b, g->warp, i32_of(g, ROW_WARPS - 1), "");
-  LLVMBasicBlockRef before = LLVMGetInsertBlock(b), body = gpu_block(g), after = gpu_block(g);
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(b), body = nv_block(g), after = nv_block(g);
   LLVMBuildBr(b, body);
   LLVMPositionBuilderAtEnd(b, body);
   lval row = LLVMBuildPhi(b, g->e->i32, "");
@@ -331,7 +331,7 @@ bool writeback_store(ngen *g, const tstmt *s) {
     if (g->writebacks.data[i].store == s) w = &g->writebacks.data[i];
   if (!w) return false;
   LLVMBuilderRef b = g->e->builder;
-  shape sh = gpu_shape_of(g, s->in[0]);
+  shape sh = nv_shape_of(g, s->in[0]);
   writer x = writer_new(g, w);
   const spread *rows = sh.on[w->m];
   int turn = 0;
@@ -341,9 +341,9 @@ bool writeback_store(ngen *g, const tstmt *s) {
       lval place = LLVMBuildAdd(b, x.staging, offset, "");
       turn = (turn + 1) % g->staging_blocks;
       if (uses_engine(g)) {
-        guard one = gpu_guard(g, x.first);
+        guard one = nv_guard(g, x.first);
         ptx_bulk_wait(g->e, g->staging_blocks - 1, true);
-        gpu_guard_end(g, one);
+        nv_guard_end(g, one);
       }
       group_barrier(g, &x);
       fill_block(g, &sh, &x, place, block, chunk);
@@ -360,7 +360,7 @@ bool writeback_store(ngen *g, const tstmt *s) {
 void writeback_close(ngen *g) {
   if (!uses_engine(g)) return;
   lval thread = LLVMBuildAnd(g->e->builder, g->tid, i32_of(g, WARPGROUP - 1), "");
-  guard one = gpu_guard(g, LLVMBuildICmp(g->e->builder, LLVMIntEQ, thread, i32_of(g, 0), ""));
+  guard one = nv_guard(g, LLVMBuildICmp(g->e->builder, LLVMIntEQ, thread, i32_of(g, 0), ""));
   ptx_bulk_wait(g->e, 0, false);
-  gpu_guard_end(g, one);
+  nv_guard_end(g, one);
 }

@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "gpu_fixture.h"
-#include "passes/explain_format.h"
+#include "passes/explain/explain_format.h"
 
 #define SOFTMAX(n, t) \
   "fn f(x: bf16[N = " n ", T = " t "]) -> bf16[N, T] { return bf16(softmax(x, T)) }"

@@ -1,7 +1,7 @@
 // The explanation: its figures, its edges, and both renderings.
 #include <jansson.h>
 
-#include "passes/explain.h"
+#include "passes/explain/explain.h"
 #include "gpu_target.h"
 #include "passes_support.h"
 
@@ -32,7 +32,7 @@ Test(passes_explain, bytes_and_flops_are_those_of_the_kernels) {
   explanation *e = explain(&files, mlp_text);
   cr_assert_eq(e->kernels.len, 2);
   const explain_kernel *dot = &e->kernels.data[0], *rows = &e->kernels.data[1];
-  cr_assert_eq(dot->kind, GROUP_CONTRACT);
+  cr_assert_eq(dot->kind, GROUP_CONTRACTION);
   cr_assert_eq(dot->bytes_read, 4.0 * (128 * 256 + 256 * 512 + 512));
   cr_assert_eq(dot->bytes_written, 4.0 * 128 * 512);
   cr_assert_eq(dot->flops, 2.0 * 128 * 256 * 512 + 128 * 512);
@@ -68,7 +68,7 @@ Test(passes_explain, text_names_kernels_positions_and_limits) {
   strbuf out = sb_new(&A);
   explain_text(e, &files, &out);
   cr_assert(strstr(out.data, "fn mlp on cpu: 2 kernels"));
-  cr_assert(strstr(out.data, "kernel 0, contract: dot, add  [mlp.ir:5:"));
+  cr_assert(strstr(out.data, "kernel 0, contraction: dot, add  [mlp.ir:5:"));
   cr_assert(strstr(out.data, "not fused  add %4 (kernel 0) -> reduce_max %5: "));
   cr_assert(strstr(out.data, "  limits     "));
 }

@@ -3,7 +3,7 @@
 #include <time.h>
 
 #include "base/fault.h"
-#include "passes/group.h"
+#include "passes/fusion/group.h"
 #include "passes/passes.h"
 
 typedef struct fixture {
@@ -112,7 +112,7 @@ Test(passes_fuse, bias_activation_and_rounding_are_the_epilogue) {
   group *groups = fuse(f, &n);
   cr_assert_eq(n, 2);
   for (int i = 0; i < 2; i++) {
-    cr_assert_eq(groups[i].kind, GROUP_CONTRACT);
+    cr_assert_eq(groups[i].kind, GROUP_CONTRACTION);
     cr_assert_eq(groups[i].outputs.len, 1);
     cr_assert_eq(groups[i].outputs.data[0]->type, DT_bf16);
   }

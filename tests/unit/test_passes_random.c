@@ -1,5 +1,5 @@
 // Random graphs through the whole pipeline: it must build legal groups, and the numbers must stay.
-#include "passes/group.h"
+#include "passes/fusion/group.h"
 #include "passes_support.h"
 
 enum { GRAPHS = 4000, AXES = 6 };

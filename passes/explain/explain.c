@@ -1,0 +1,309 @@
+// Builds the explanation of a fused graph: groups, their costs, the decisions, and the limits.
+#include "passes/explain/explain.h"
+
+#include <math.h>
+
+#include "base/fault.h"
+#include "passes/fusion/fuse.h"
+
+typedef struct explainer {
+  arena *a;
+  const graph *g;
+  const target_info *t;
+  explanation *e;
+  uint8_t *stored;       // by node id
+  fuse_scratch scratch;
+  double *param_bytes;   // by node id: the most any kernel reads of it
+} explainer;
+
+typedef struct lowered_kernel {
+  const kernel *kernel;  // null: none, or a CPU's
+  const explain_usage *usage;
+} lowered_kernel;
+
+const char *group_kind_name(group_kind k) {
+  static const char *const names[] = {"map", "reduce", "contraction", "scan", "scatter", "host"};
+  return names[k];
+}
+
+// ---- names
+
+static str node_label(arena *a, const node *n) {
+  if (n->op == OP_param) return n->name;
+  return str_printf(a, "%s %%%d", op_get(n->op)->name, n->id);
+}
+
+static str type_text(const explainer *x, const node *n) {
+  strbuf b = sb_new(x->a);
+  sb_puts(&b, dtype_name(n->type));
+  for (int i = 0; i < n->naxes; i++) {
+    sb_puts(&b, i ? ", " : "[");
+    sb_put(&b, x->g->axes.data[n->axes[i]].name);
+  }
+  if (n->naxes) sb_putc(&b, ']');
+  return sb_str(&b);
+}
+
+static explain_buffer buffer_of(const explainer *x, const node *n) {
+  explain_buffer b = {.value = n, .type = type_text(x, n), .role = ROLE_TEMP};
+  b.bytes = (int64_t)node_bytes(x->g, n);
+  b.name = str_printf(x->a, "%%%d", n->id);
+  if (n->op == OP_param) b.role = ROLE_PARAM, b.name = n->name;
+  for (int i = x->g->outputs.len - 1; i >= 0; i--)
+    if (x->g->outputs.data[i].value == n) b.role = ROLE_OUTPUT, b.name = x->g->outputs.data[i].name;
+  return b;
+}
+
+static bool counts_as_operator(const node *n) {
+  op_class c = op_get(n->op)->class;
+  return c != CLASS_leaf && c != CLASS_view;
+}
+
+static str list_ops(arena *a, const group *grp) {
+  strbuf b = sb_new(a);
+  for (int i = 0; i < grp->nodes.len; i++) {
+    if (!counts_as_operator(grp->nodes.data[i])) continue;
+    if (b.len) sb_puts(&b, ", ");
+    sb_puts(&b, op_get(grp->nodes.data[i]->op)->name);
+  }
+  if (!b.len) sb_puts(&b, "copy");
+  return sb_str(&b);
+}
+
+static void add_span(arena *a, explain_kernel *k, span at) {
+  if (!at.file) return;
+  for (int i = 0; i < k->spans.len; i++)
+    if (k->spans.data[i].begin == at.begin && k->spans.data[i].end == at.end) return;
+  vec_push(a, &k->spans, at);
+}
+
+// ---- costs
+
+static candidate as_candidate(const explainer *x, const group *grp) {
+  uint8_t *member = arena_array(x->a, uint8_t, x->g->nodes.len);
+  for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
+  return (candidate){x->g, grp->nodes.data, grp->nodes.len, member, x->stored};
+}
+
+/// The work of the group's operators if each element were computed once.
+static double needed_flops(const explainer *x, const group *grp) {
+  double total = 0;
+  for (int i = 0; i < grp->nodes.len; i++) {
+    const node *n = grp->nodes.data[i];
+    double count = node_count(x->g, n);
+    op_class c = op_get(n->op)->class;
+    if (c == CLASS_reduce || c == CLASS_contraction)
+      for (int k = 0; k < n->nattr_axes; k++)
+        count *= (double)ix_estimate(&x->g->ix, graph_axis_size(x->g, n->attr_axes[k]));
+    total += count * op_get(n->op)->cost;
+  }
+  return total;
+}
+
+static double peak_of(const target_info *t, const group *grp) {
+  return grp->kind == GROUP_CONTRACTION ? fuse_contraction_peak(t, grp->anchor)
+                                     : t->flops_per_second * t->cores;
+}
+
+static void add_cost(explainer *x, explain_kernel *k, const group *grp) {
+  candidate c = as_candidate(x, grp);
+  cost r = fuse_cost(&c, x->t, &x->scratch);
+  const double *touched = fuse_input_bytes(&c, &x->scratch);
+  for (int i = 0; i < k->inputs.len; i++) {
+    int id = k->inputs.data[i].value->id;
+    k->inputs.data[i].bytes = (int64_t)touched[id];
+    x->param_bytes[id] = fmax(x->param_bytes[id], touched[id]);
+  }
+  double bandwidth = x->t->bytes_per_second, peak = peak_of(x->t, grp);
+  k->bytes_read = r.bytes_read;
+  k->bytes_written = r.bytes_written;
+  k->flops = r.flops;
+  k->seconds = r.seconds;
+  k->memory_seconds = r.memory_seconds;
+  k->compute_seconds = r.compute_seconds;
+  k->needed_flops = fmin(r.flops, needed_flops(x, grp));
+  k->needed_bytes = r.bytes_read + r.bytes_written;
+  for (int i = 0; i < k->inputs.len; i++)
+    if (k->inputs.data[i].role == ROLE_TEMP) k->needed_bytes -= (double)k->inputs.data[i].bytes;
+  for (int i = 0; i < k->outputs.len; i++)
+    if (k->outputs.data[i].role == ROLE_TEMP) k->needed_bytes -= (double)k->outputs.data[i].bytes;
+  k->needed_bytes = fmax(0, k->needed_bytes);
+  double bytes = r.bytes_read + r.bytes_written;
+  k->intensity = bytes > 0 ? r.flops / bytes : 0;
+  k->attainable = fmin(peak, k->intensity * bandwidth);
+  k->roof_seconds = fmax(r.memory_seconds,
+                         r.compute_seconds * (r.flops > 0 ? k->needed_flops / r.flops : 0));
+  k->roof_share = k->seconds > 0 ? k->roof_seconds / k->seconds : 0;
+  k->bound = r.memory_seconds > r.compute_seconds ? BOUND_MEMORY : BOUND_COMPUTE;
+  if (r.launch_seconds > fmax(r.memory_seconds, r.compute_seconds)) k->bound = BOUND_LAUNCH;
+}
+
+/// With its schedule on a GPU, the kernel's prediction takes the blocks into account.
+static void add_schedule(const explainer *x, explain_kernel *k, const lowered_kernel *lowered) {
+  double launch = k->seconds - fmax(k->memory_seconds, k->compute_seconds);
+  k->schedule = explain_kernel_schedule(x->a, lowered->kernel, x->t, lowered->usage);
+  k->seconds = explain_gpu_seconds(x->t, &k->schedule, k->memory_seconds, k->compute_seconds, launch);
+  k->roof_share = k->seconds > 0 ? k->roof_seconds / k->seconds : 0;
+}
+
+// ---- limits
+
+static str percent(const explainer *x, double part, double whole) {
+  return str_printf(x->a, "%.0f%%", whole > 0 ? 100 * part / whole : 0);
+}
+
+/// An intermediate result read here: the reason why it is in memory is that of the cut edge.
+static const explain_edge *cut_of(const explain_kernel *k, const node *value) {
+  for (int i = 0; i < k->edges.len; i++)
+    if (!k->edges.data[i].why.fused && k->edges.data[i].why.producer == value->id)
+      return &k->edges.data[i];
+  return NULL;
+}
+
+static void limit_by_traffic(const explainer *x, explain_kernel *k) {
+  double bytes = k->bytes_read + k->bytes_written;
+  for (int i = 0; i < k->inputs.len; i++) {
+    const explain_buffer *b = &k->inputs.data[i];
+    if (b->role == ROLE_PARAM) continue;
+    const explain_edge *cut = cut_of(k, b->value);
+    vec_push(x->a, &k->limits,
+             str_printf(x->a, "reading %.*s back is %.*s of the traffic; keeping it on chip needs "
+                        "one kernel with its producer: %s", STR_FMT(b->name),
+                        STR_FMT(percent(x, (double)b->bytes, bytes)),
+                        cut ? reason_text(cut->why.why) : "it is read through a view"));
+  }
+  for (int i = 0; i < k->outputs.len; i++) {
+    const explain_buffer *b = &k->outputs.data[i];
+    if (b->role != ROLE_TEMP) continue;
+    vec_push(x->a, &k->limits,
+             str_printf(x->a, "writing %.*s for a later kernel is %.*s of the traffic",
+                        STR_FMT(b->name), STR_FMT(percent(x, (double)b->bytes, bytes))));
+  }
+}
+
+static void add_limits(const explainer *x, explain_kernel *k) {
+  limit_by_traffic(x, k);
+  if (k->needed_flops < 0.95 * k->flops)
+    vec_push(x->a, &k->limits,
+             str_printf(x->a, "%.*s of the work is recomputation; removing it needs the repeated "
+                        "values in memory", STR_FMT(percent(x, k->flops - k->needed_flops,
+                                                            k->flops))));
+  if (k->bound == BOUND_LAUNCH)
+    vec_push(x->a, &k->limits,
+             STR("starting the kernel takes longer than its work; larger sizes or fewer kernels "
+                 "would use the machine"));
+  if (k->bound == BOUND_MEMORY && k->intensity > 0)
+    vec_push(x->a, &k->limits,
+             str_printf(x->a, "memory bound: its %.2g flops per byte are below the %.2g at which "
+                        "arithmetic would limit; only fewer or smaller bytes make it faster",
+                        k->intensity, x->t->flops_per_second * x->t->cores /
+                                          x->t->bytes_per_second));
+  if (k->bound == BOUND_COMPUTE)
+    vec_push(x->a, &k->limits,
+             k->kind == GROUP_CONTRACTION
+                 ? STR("compute bound: the multiply-adds of the contraction; only a faster core, "
+                       "more cores or fewer operations make it faster")
+                 : STR("compute bound: the functions it evaluates cost more than its traffic; "
+                       "--fast-math or cheaper functions would help"));
+}
+
+// ---- kernels and edges
+
+static void add_buffers(const explainer *x, explain_kernel *k, const group *grp) {
+  for (int i = 0; i < grp->inputs.len; i++)
+    vec_push(x->a, &k->inputs, buffer_of(x, grp->inputs.data[i]));
+  for (int i = 0; i < grp->outputs.len; i++)
+    vec_push(x->a, &k->outputs, buffer_of(x, grp->outputs.data[i]));
+}
+
+static void add_edges(const explainer *x, explain_kernel *k) {
+  const graph *g = x->g;
+  for (int i = 0; i < g->decisions.len; i++) {
+    const decision *d = &g->decisions.data[i];
+    if (d->consumer < 0 || g->nodes.data[d->consumer]->kernel != k->number) continue;
+    explain_edge edge = {.why = *d, .other_kernel = -1};
+    edge.consumer = node_label(x->a, g->nodes.data[d->consumer]);
+    if (d->producer >= 0) {
+      const node *producer = g->nodes.data[d->producer];
+      edge.producer = node_label(x->a, producer);
+      if (!d->fused) edge.other_kernel = producer->kernel;
+    }
+    if (d->shared) edge.shared = buffer_of(x, g->nodes.data[d->shared - 1]).name;
+    vec_push(x->a, &k->edges, edge);
+  }
+}
+
+static void add_kernel(explainer *x, const group *grp, const lowered_kernel *lowered) {
+  explain_kernel k = {.number = grp->kernel, .kind = grp->kind, .what = list_ops(x->a, grp)};
+  const node *center = grp->anchor           ? grp->anchor
+                       : grp->reductions.len ? grp->reductions.data[0]
+                                             : grp->outputs.data[0];
+  k.at = center->at;
+  for (int i = 0; i < grp->nodes.len; i++) {
+    const node *n = grp->nodes.data[i];
+    if (!counts_as_operator(n)) continue;
+    k.operators++;
+    add_span(x->a, &k, n->at);
+    x->e->unfused_bytes += node_bytes(x->g, n);
+    for (int j = 0; j < n->nin; j++) x->e->unfused_bytes += node_bytes(x->g, n->in[j]);
+  }
+  add_buffers(x, &k, grp);
+  add_edges(x, &k);
+  add_cost(x, &k, grp);
+  if (lowered->kernel) add_schedule(x, &k, lowered);
+  add_limits(x, &k);
+  x->e->bytes += k.bytes_read + k.bytes_written;
+  x->e->flops += k.flops;
+  x->e->seconds += k.seconds;
+  vec_push(x->a, &x->e->kernels, k);
+}
+
+static void add_assumptions(const explainer *x) {
+  for (int i = 0; i < x->g->symbols.len; i++) {
+    str name = x->g->symbols.data[i];
+    const ix_fact *fact = ix_find_fact(&x->g->ix, name);
+    int64_t size = fact && fact->estimate ? fact->estimate : 1024;
+    vec_push(x->a, &x->e->assumed,
+             str_printf(x->a, "%.*s = %lld", STR_FMT(name), (long long)size));
+  }
+}
+
+/// On a GPU, the kernel of each group; without one it has none.
+static lowered_kernel *lowered_kernels(const explainer *x, const group *groups, int count,
+                                       const pass_options *options, explain_ask *ask, void *ctx) {
+  lowered_kernel *kernels = arena_array(x->a, lowered_kernel, count);
+  if (!x->t->sm) return kernels;
+  const program *p = lower_to_tiles(x->a, x->g, options);
+  explain_usage *usages = arena_array(x->a, explain_usage, p->kernels.len);
+  if (ask) ask(ctx, x->a, p, usages);
+  for (int i = 0, step = 0; i < count; i++) {
+    if (group_is_empty(x->g, &groups[i])) continue;
+    const struct step *s = &p->steps.data[step];
+    if (s->kind == STEP_KERNEL)
+      kernels[i] = (lowered_kernel){p->kernels.data[s->kernel], &usages[s->kernel]};
+    do step++;
+    while (step < p->steps.len && p->steps.data[step].part);
+  }
+  return kernels;
+}
+
+explanation *graph_explain(arena *a, const graph *g, const pass_options *options, explain_ask *ask,
+                           void *ctx) {
+  explanation *e = arena_new(a, explanation);
+  *e = (explanation){.function = g->name, .target = target_or_default(options)};
+  explainer x = {.a = a, .g = g, .t = e->target, .e = e};
+  int count;
+  group *groups = graph_groups(g, a, &count);
+  x.stored = arena_array(a, uint8_t, g->nodes.len);
+  for (int i = 0; i < count; i++)
+    for (int k = 0; k < groups[i].outputs.len; k++) x.stored[groups[i].outputs.data[k]->id] = 1;
+  x.scratch = fuse_scratch_new(a, g->nodes.len);
+  x.param_bytes = arena_array(a, double, g->nodes.len);
+  add_assumptions(&x);
+  for (int i = 0; i < g->outputs.len; i++)
+    e->needed_bytes += node_bytes(g, g->outputs.data[i].value);
+  const lowered_kernel *lowered = lowered_kernels(&x, groups, count, options, ask, ctx);
+  for (int i = 0; i < count; i++) add_kernel(&x, &groups[i], &lowered[i]);
+  for (int i = 0; i < g->nparams; i++) e->needed_bytes += x.param_bytes[i];
+  return e;
+}

@@ -1,0 +1,48 @@
+// How explanations write quantities and positions: shared by the text and the HTML form.
+#include "passes/explain/explain_format.h"
+
+void explain_put_scaled(strbuf *out, double v, const char *unit) {
+  static const char *const prefix[] = {"", "k", "M", "G", "T", "P"};
+  int p = 0;
+  while (v >= 999.5 && p < 5) {
+    v /= 1000;
+    p++;
+  }
+  bool digits = p && v < 99.5;
+  sb_printf(out, digits ? "%.1f %s%s" : "%.0f %s%s", v, prefix[p], unit);
+}
+
+void explain_put_seconds(strbuf *out, double s) {
+  if (s < 1e-6) sb_printf(out, "%.0f ns", s * 1e9);
+  else if (s < 1e-3) sb_printf(out, "%.3g us", s * 1e6);
+  else if (s < 1) sb_printf(out, "%.3g ms", s * 1e3);
+  else sb_printf(out, "%.3g s", s);
+}
+
+void explain_put_position(strbuf *out, const diag_list *files, span at, bool with_file) {
+  if (!files || !at.file || (int)at.file > files->files.len) return;
+  line_col lc = diag_line_col(files, at);
+  if (with_file) sb_printf(out, "%.*s:", STR_FMT(files->files.data[at.file - 1].path));
+  sb_printf(out, "%d:%d", lc.line, lc.col);
+}
+
+const char *explain_role_note(explain_role role) {
+  return role == ROLE_TEMP ? " (intermediate)" : role == ROLE_OUTPUT ? " (returned)" : "";
+}
+
+const char *explain_bound_text(explain_bound b) {
+  return b == BOUND_MEMORY ? "memory bound" : b == BOUND_COMPUTE ? "compute bound"
+                                                                 : "bound by its launch";
+}
+
+void explain_put_totals(strbuf *out, const explanation *e) {
+  explain_put_scaled(out, e->bytes, "B");
+  sb_puts(out, " moved (");
+  explain_put_scaled(out, e->unfused_bytes, "B");
+  sb_puts(out, " without fusion, ");
+  explain_put_scaled(out, e->needed_bytes, "B");
+  sb_puts(out, " at least), ");
+  explain_put_scaled(out, e->flops, "FLOP");
+  sb_puts(out, ", predicted ");
+  explain_put_seconds(out, e->seconds);
+}

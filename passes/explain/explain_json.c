@@ -1,0 +1,127 @@
+// The explanation as one JSON object; byte counts are integers, times are seconds.
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "base/fault.h"
+#include "passes/explain/explain.h"
+
+/// A path may hold bytes that are not UTF-8.
+static json_t *text(str s) {
+  json_t *t = json_stringn(s.ptr ? s.ptr : "", (size_t)s.len);
+  return t ? t : json_string("?");
+}
+
+static json_t *position(const diag_list *files, span at) {
+  if (!files || !at.file || (int)at.file > files->files.len) return json_null();
+  line_col lc = diag_line_col(files, at);
+  return json_pack("{s:o, s:i, s:i, s:i, s:i}", "file",
+                   text(files->files.data[at.file - 1].path), "line", lc.line, "column", lc.col,
+                   "begin", (int)at.begin, "end", (int)at.end);
+}
+
+static json_t *buffers(const explain_buffer *b, int n) {
+  static const char *const roles[] = {"param", "output", "intermediate"};
+  json_t *list = json_array();
+  for (int i = 0; i < n; i++)
+    json_array_append_new(list, json_pack("{s:o, s:o, s:s, s:I}", "name", text(b[i].name), "type",
+                                          text(b[i].type), "role", roles[b[i].role], "bytes",
+                                          (json_int_t)b[i].bytes));
+  return list;
+}
+
+static json_t *edge(const explain_edge *e, const diag_list *files) {
+  const decision *d = &e->why;
+  json_t *o = json_pack("{s:b, s:s, s:s}", "fused", d->fused, "reason", reason_name(d->why),
+                        "explanation", reason_text(d->why));
+  json_object_set_new(o, "producer", e->producer.len ? text(e->producer) : json_null());
+  json_object_set_new(o, "consumer", text(e->consumer));
+  json_object_set_new(o, "producer_kernel",
+                      e->other_kernel >= 0 ? json_integer(e->other_kernel) : json_null());
+  json_object_set_new(o, "shared", e->shared.len ? text(e->shared) : json_null());
+  json_object_set_new(o, "bytes", json_integer((json_int_t)d->bytes));
+  json_object_set_new(o, "flops", json_integer((json_int_t)d->flops));
+  json_object_set_new(o, "producer_at", position(files, d->producer_at));
+  json_object_set_new(o, "consumer_at", position(files, d->consumer_at));
+  return o;
+}
+
+static void set_costs(json_t *o, const explain_kernel *k) {
+  static const char *const bounds[] = {"memory", "compute", "launch"};
+  json_object_set_new(o, "bytes_read", json_integer((json_int_t)k->bytes_read));
+  json_object_set_new(o, "bytes_written", json_integer((json_int_t)k->bytes_written));
+  json_object_set_new(o, "flops", json_integer((json_int_t)k->flops));
+  json_object_set_new(o, "needed_flops", json_integer((json_int_t)k->needed_flops));
+  json_object_set_new(o, "needed_bytes", json_integer((json_int_t)k->needed_bytes));
+  json_object_set_new(o, "intensity", json_real(k->intensity));
+  json_object_set_new(o, "attainable_flops_per_second", json_real(k->attainable));
+  json_object_set_new(o, "bound", json_string(bounds[k->bound]));
+  json_object_set_new(o, "predicted_seconds", json_real(k->seconds));
+  json_object_set_new(o, "roofline_seconds", json_real(k->roof_seconds));
+  json_object_set_new(o, "roofline_share", json_real(k->roof_share));
+  json_object_set_new(o, "measured_seconds",
+                      k->measured_seconds > 0 ? json_real(k->measured_seconds) : json_null());
+}
+
+static void set_usage(json_t *o, const explain_usage *u) {
+  bool known = u->source.len;
+  json_object_set_new(o, "registers", known ? json_integer(u->registers) : json_null());
+  json_object_set_new(o, "spilled_bytes", known ? json_integer(u->spilled_bytes) : json_null());
+  json_object_set_new(o, "registers_by", known ? text(u->source) : json_null());
+  json_object_set_new(o, "registers_unknown", u->unknown.len ? text(u->unknown) : json_null());
+}
+
+static json_t *schedule(const explain_schedule *s) {
+  if (!s->threads) return json_null();
+  json_t *o = json_pack("{s:i, s:i, s:I, s:i, s:i, s:b, s:I, s:i, s:f, s:o, s:o}", "threads",
+                        s->threads, "producer_threads", s->producer_threads, "tiles",
+                        (json_int_t)s->tiles, "cluster", s->cluster, "ring_stages", s->ring_stages,
+                        "persistent", s->persistent, "shared_bytes", (json_int_t)s->shared_bytes,
+                        "resident_blocks", s->resident, "occupancy", s->occupancy, "unit",
+                        s->unit ? json_string(s->unit) : json_null(), "layout", text(s->layout));
+  set_usage(o, &s->usage);
+  return o;
+}
+
+static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {
+  json_t *o = json_pack("{s:i, s:s, s:o, s:i}", "kernel", k->number, "kind",
+                        group_kind_name(k->kind), "what", text(k->what), "operators",
+                        k->operators);
+  json_object_set_new(o, "at", position(files, k->at));
+  json_t *spans = json_array(), *edges = json_array(), *limits = json_array();
+  for (int i = 0; i < k->spans.len; i++)
+    json_array_append_new(spans, position(files, k->spans.data[i]));
+  for (int i = 0; i < k->edges.len; i++)
+    json_array_append_new(edges, edge(&k->edges.data[i], files));
+  for (int i = 0; i < k->limits.len; i++) json_array_append_new(limits, text(k->limits.data[i]));
+  json_object_set_new(o, "spans", spans);
+  json_object_set_new(o, "inputs", buffers(k->inputs.data, k->inputs.len));
+  json_object_set_new(o, "outputs", buffers(k->outputs.data, k->outputs.len));
+  set_costs(o, k);
+  json_object_set_new(o, "schedule", schedule(&k->schedule));
+  json_object_set_new(o, "edges", edges);
+  json_object_set_new(o, "limits", limits);
+  return o;
+}
+
+void explain_json(const explanation *e, const diag_list *files, strbuf *out) {
+  json_t *root = json_pack("{s:o, s:o}", "function", text(e->function), "target",
+                           text(e->target->name));
+  json_t *assumed = json_array(), *kernels = json_array();
+  for (int i = 0; i < e->assumed.len; i++)
+    json_array_append_new(assumed, text(e->assumed.data[i]));
+  for (int i = 0; i < e->kernels.len; i++)
+    json_array_append_new(kernels, kernel_object(&e->kernels.data[i], files));
+  json_object_set_new(root, "assumed_sizes", assumed);
+  json_object_set_new(root, "bytes", json_integer((json_int_t)e->bytes));
+  json_object_set_new(root, "unfused_bytes", json_integer((json_int_t)e->unfused_bytes));
+  json_object_set_new(root, "needed_bytes", json_integer((json_int_t)e->needed_bytes));
+  json_object_set_new(root, "flops", json_integer((json_int_t)e->flops));
+  json_object_set_new(root, "predicted_seconds", json_real(e->seconds));
+  json_object_set_new(root, "kernels", kernels);
+  char *dumped = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+  json_decref(root);
+  if (!dumped) fault_raise(FAULT_NOMEM, "out of memory for the JSON text of an explanation");
+  sb_puts(out, dumped);
+  sb_putc(out, '\n');
+  free(dumped);
+}

@@ -1,0 +1,141 @@
+// Inside the fuse pass: units, clusters, and the two questions asked about a set of nodes.
+//
+// A *unit* is a node that is computed in one place unless the cost model says otherwise: maps,
+// reductions, contractions, gathers... *Free* nodes (constants, sizes, indices, views, pads,
+// widening casts, numbers made of sizes) cost next to nothing: each kernel that uses one gets its own clone. A *cluster*
+// is a set of units that becomes one kernel; a unit in several clusters is recomputed there.
+#pragma once
+#include "passes/fusion/group.h"
+#include "passes/passes.h"
+
+typedef vec(int) ints;
+
+/// A set of nodes looked at as one kernel.
+typedef struct candidate {
+  const graph *g;
+  node **nodes;  // in topological order, free nodes included
+  int n;
+  const uint8_t *member;  // by node id: in `nodes`
+  const uint8_t *stored;  // by node id: a member that goes to memory
+} candidate;
+
+/// Work space for questions about candidates of one graph, by node id; each question clears what
+/// it uses, or what the last one did. Thousands are asked, so it is allocated once.
+typedef struct fuse_scratch {
+  arena *arena;
+  int n;
+  uint8_t *after, *before, *seen, *panel;
+  double *direct, *viewed, *touched;
+  double *count;  // 1 + elements, 0 unknown: kept over questions
+  ints inputs;    // ids with bytes in touched
+} fuse_scratch;
+fuse_scratch fuse_scratch_new(arena *a, int n);
+
+typedef struct verdict {
+  bool ok;
+  reason why;  // when not ok
+  int node;    // the offending node's id, -1 none
+} verdict;
+
+/// Columns that a block tile of a contraction has at most, with a warpgroup's instructions.
+enum { FUSE_TILE_COLUMNS = 256 };
+/// And of what its rows are multiplied with in the same kernel.
+enum { FUSE_SIDE_COLUMNS = 128, FUSE_BOTH_COLUMNS = 256 };
+
+// ---- fuse_legality.c
+/// May these nodes be one kernel by the rules of passes/fusion/group.h? Says nothing about cycles
+/// between kernels, which depend on the rest of the graph. `kind` may be null.
+verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind);
+
+// ---- fuse_cost.c
+typedef struct cost {
+  double bytes_read, bytes_written;  // between memory and the kernel, each buffer once
+  double flops;                      // with recomputation; a fused multiply-add is 2
+  double memory_seconds, compute_seconds, launch_seconds;
+  double seconds;  // max(memory, compute) + launch
+} cost;
+const target_info *target_or_default(const pass_options *options);
+/// Flops per second of the whole target with what multiplies the operands of this contraction.
+double fuse_contraction_peak(const target_info *t, const node *dot);
+cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s);
+/// Bytes read of each node outside the set, by node id; at most its size. In s->touched.
+const double *fuse_input_bytes(const candidate *c, fuse_scratch *s);
+double node_bytes(const graph *g, const node *n);  // by the estimates of size symbols
+double node_count(const graph *g, const node *n);
+
+// ---- fuse_align.c
+/// The param that operand k of a product on tensor cores lies in, when its rows begin anywhere in
+/// memory; null: it is another value, or its rows begin at multiples of 16 bytes. Views in between
+/// are those of `member` (by node id; null: all).
+const node *fuse_unaligned_operand(const graph *g, const target_info *t, const node *dot, int k,
+                                   const uint8_t *member);
+/// Puts a copy before each of these: an identity view, which step 3 makes a kernel of its own or
+/// part of the product.
+void fuse_copy_operands(graph *g, const target_info *t, arena *a);
+/// A view that changes nothing: somebody wants a copy.
+bool node_is_copy(const graph *g, const node *n);
+
+// ---- fuse_units.c
+/// Answers about one cluster, kept until something changes them: long programs ask the same of
+/// large clusters again for every unit that may join them.
+typedef struct cluster_facts {
+  op_class anchor;
+  double seconds;
+  bool has_anchor;
+  int seconds_at;  // the epoch in which `seconds` was found; 0 never
+} cluster_facts;
+
+typedef struct fusion {
+  graph *g;
+  arena *a;  // scratch of the pass
+  const target_info *target;
+  int n;           // nodes of the graph the pass started with
+  node **nodes;    // these, by id
+  bool *live;      // reaches an output
+  bool *returned;  // by node id
+  bool *free;      // cloned into each kernel that uses it
+  ints *deps;      // unit: the units it reads, through free nodes
+  ints *users;     // unit: the units that read it
+  int *rows;       // unit: the reduction whose finished rows it maps, -1 none
+  ints *homes;     // unit: the clusters that compute it; the first one stores it if any does
+  ints *clusters;  // the units of each cluster, ascending; empty: gone
+  int nclusters;
+  cluster_facts *facts;  // by cluster
+  int epoch;             // begins anew when a change may concern clusters that it does not touch
+  double union_seconds;  // of the last two clusters asked about, while `asked` names them
+  bool shared;           // a unit has been in several clusters
+  int *over;             // by unit: clusters with units below it and units not below it
+  uint8_t *member, *stored;  // of the last candidate
+  ints marked;               // ids set in member
+  node **candidate;          // its nodes
+  int asked[2];              // its clusters; -2: none, or they changed
+  fuse_scratch scratch;
+} fusion;
+
+void ints_sort_unique(ints *v);
+void fusion_init(fusion *f, pass_ctx *ctx);
+bool is_unit(const fusion *f, int id);
+bool in_cluster(const fusion *f, int unit, int cluster);
+/// Whether the unit must be in memory: returned, or read by a cluster that does not compute it.
+/// Clusters a and b count as one (-1: none).
+bool unit_is_stored(const fusion *f, int unit, int a, int b);
+/// The union of two clusters (b may be -1) as a candidate; valid until the next one.
+candidate fusion_candidate(fusion *f, int a, int b);
+verdict clusters_legal(fusion *f, int a, int b, group_kind *kind);
+double clusters_seconds(fusion *f, int a, int b);
+/// Whether the union would wait for itself through other clusters.
+bool clusters_cyclic(fusion *f, int a, int b);
+/// What a cluster is built around: contraction, scan, scatter, opaque, reduce, or map for none.
+op_class cluster_anchor(fusion *f, int cluster);
+/// Moves the units of b into a.
+void clusters_merge(fusion *f, int a, int b);
+void cluster_add(fusion *f, int cluster, int unit);
+void cluster_remove(fusion *f, int cluster, int unit);
+/// Puts other units in the place of those of the cluster; their homes are the caller's.
+void cluster_restore(fusion *f, int cluster, ints units);
+/// Clusters other than those computing the unit that read it, ascending.
+ints unit_reading_clusters(fusion *f, int unit);
+
+// ---- fuse_emit.c
+/// Rebuilds the graph in kernel order with clones, kernel numbers and the decisions.
+void fusion_emit(fusion *f);

@@ -1,0 +1,406 @@
+// The end of the fuse pass: clusters in an order in which each finds its inputs stored, cloned
+// into the graph one kernel after the other, and one decision per edge between units.
+#include "base/fault.h"
+#include "passes/fusion/fuse.h"
+
+typedef struct emitter {
+  fusion *f;
+  node **stored_at;  // by unit: the node that is in memory
+  node **local;      // by old id: the clone in the current kernel
+  ints *clones;      // by cluster: pairs old id, new id
+} emitter;
+
+// ---- order
+
+static bool ready(const fusion *f, int cluster, const bool *done) {
+  const ints *units = &f->clusters[cluster];
+  for (int i = 0; i < units->len; i++) {
+    const ints *deps = &f->deps[units->data[i]];
+    for (int k = 0; k < deps->len; k++)
+      if (!in_cluster(f, deps->data[k], cluster) && !done[f->homes[deps->data[k]].data[0]])
+        return false;
+  }
+  return true;
+}
+
+/// The cluster to run next: of those that can, the one that begins first in the program.
+static int next_cluster(const fusion *f, const bool *done) {
+  int best = -1;
+  for (int c = 0; c < f->nclusters; c++) {
+    if (done[c] || !f->clusters[c].len) continue;
+    if (best >= 0 && f->clusters[c].data[0] >= f->clusters[best].data[0]) continue;
+    if (ready(f, c, done)) best = c;
+  }
+  return best;
+}
+
+// ---- decisions
+
+static int new_id(const emitter *e, int cluster, int old) {
+  const ints *pairs = &e->clones[cluster];  // ascending
+  int low = 0, high = pairs->len / 2;
+  while (low < high) {
+    int middle = (low + high) / 2;
+    if (pairs->data[2 * middle] < old) low = middle + 1;
+    else high = middle;
+  }
+  return 2 * low < pairs->len && pairs->data[2 * low] == old ? pairs->data[2 * low + 1] : -1;
+}
+
+static bool through_view(const fusion *f, const node *consumer, int producer) {
+  for (int k = 0; k < consumer->nin; k++) {
+    const node *in = consumer->in[k];
+    if (!f->free[in->id] || op_get(in->op)->class != CLASS_view) continue;
+    const ints *deps = &f->deps[in->id];
+    for (int i = 0; i < deps->len; i++)
+      if (deps->data[i] == producer) return true;
+  }
+  return false;
+}
+
+/// `after`: the units that the anchor or a reduction of the kernel leads to.
+static reason fused_reason(const fusion *f, const uint8_t *after, group_kind kind, int p, int c) {
+  op_class consumer = op_get(f->nodes[c]->op)->class;
+  if (node_is_copy(f->g, f->nodes[p])) return REASON_read_unaligned;
+  if (f->homes[p].len > 1) return REASON_recomputed;
+  if (kind == GROUP_CONTRACTION && after[p])
+    return consumer == CLASS_reduce     ? REASON_finished_rows
+           : consumer == CLASS_contraction ? REASON_rows_multiplied
+                                        : REASON_epilogue;
+  if (consumer == CLASS_contraction) return REASON_prologue;
+  if (kind == GROUP_REDUCE && after[p]) return consumer == CLASS_reduce ? REASON_same_rows
+                                                                      : REASON_row_epilogue;
+  if (consumer == CLASS_reduce) return REASON_reduce_input;
+  return through_view(f, f->nodes[c], p) ? REASON_view_folded : REASON_map_into_consumer;
+}
+
+static reason cut_reason(fusion *f, int from, int cluster, int p, int c) {
+  verdict v = clusters_legal(f, from, cluster, NULL);
+  if (!v.ok) return v.why;
+  if (clusters_cyclic(f, from, cluster)) return REASON_cycle;
+  if (f->returned[p]) return REASON_is_returned;
+  if (node_is_copy(f->g, f->nodes[p])) return REASON_aligned_copy;
+  if (op_get(f->nodes[c]->op)->class == CLASS_contraction) return REASON_operand_reused;
+  return REASON_several_consumers;
+}
+
+static void decide_edge(emitter *e, int cluster, const uint8_t *after, group_kind kind, int p,
+                        int c) {
+  fusion *f = e->f;
+  graph *g = f->g;
+  const node *producer = f->nodes[p], *consumer = f->nodes[c];
+  int owner = f->homes[p].data[0];
+  bool fused = in_cluster(f, p, cluster), stored = unit_is_stored(f, p, -1, -1);
+  double bytes = node_bytes(g, producer);
+  decision d = {.fused = fused, .producer_at = producer->at, .consumer_at = consumer->at};
+  d.consumer = new_id(e, cluster, c);
+  if (fused) {
+    d.why = fused_reason(f, after, kind, p, c);
+    d.producer = new_id(e, cluster, p);
+    d.bytes = (int64_t)(stored ? bytes : 2 * bytes);
+    if (owner != cluster)
+      d.flops = (int64_t)(node_count(g, producer) * op_get(producer->op)->cost);
+  } else {
+    d.why = cut_reason(f, owner, cluster, p, c);
+    d.producer = e->stored_at[p]->id;
+    d.bytes = (int64_t)(f->returned[p] ? bytes : 2 * bytes);
+  }
+  vec_push(g->arena, &g->decisions, d);
+}
+
+/// Views that are folded into the loads of a buffer.
+static void decide_view(emitter *e, const node *old, const node *new) {
+  fusion *f = e->f;
+  if (op_get(old->op)->class != CLASS_view || !f->free[old->id]) return;
+  decision d = {.why = REASON_view_folded, .fused = true, .producer = new->in[0]->id,
+                .consumer = new->id, .producer_at = new->in[0]->at, .consumer_at = new->at};
+  if (new->in[0]->kernel == new->kernel) return;
+  d.bytes = (int64_t)(2 * node_bytes(f->g, new));
+  vec_push(f->g->arena, &f->g->decisions, d);
+}
+
+static int stored_id(const emitter *e, int buffer) {
+  const node *n = e->f->nodes[buffer];
+  return n->op == OP_param ? n->id : e->stored_at[buffer]->id;
+}
+
+/// Marks by `bit` what the unit reads from memory, through the other nodes of its cluster.
+static void mark_reads(const fusion *f, const candidate *c, const node *n, uint8_t bit,
+                       uint8_t *seen) {
+  if (seen[n->id] & bit) return;
+  seen[n->id] |= bit;
+  for (int k = 0; c->member[n->id] && k < n->nin; k++) mark_reads(f, c, n->in[k], bit, seen);
+}
+
+/// The largest buffer that both units of a cluster read; -1 none.
+static int common_buffer(const emitter *e, int cluster, const node *a, const node *b) {
+  fusion *f = e->f;
+  candidate c = fusion_candidate(f, cluster, -1);
+  uint8_t *seen = arena_array(f->a, uint8_t, f->n);
+  mark_reads(f, &c, a, 1, seen);
+  mark_reads(f, &c, b, 2, seen);
+  int best = -1;
+  for (int id = 0; id < f->n; id++) {
+    if (seen[id] != 3 || c.member[id]) continue;
+    if (best < 0 || node_bytes(f->g, f->nodes[id]) > node_bytes(f->g, f->nodes[best])) best = id;
+  }
+  return best;
+}
+
+/// Outputs of one kernel that do not depend on one another are there for the data they share.
+static void decide_siblings(emitter *e, int cluster) {
+  fusion *f = e->f;
+  const ints *units = &f->clusters[cluster];
+  ints root = {0};  // by position in units: the first unit of the connected part
+  for (int i = 0; i < units->len; i++) {
+    vec_push(f->a, &root, i);
+    for (int k = 0; k < i; k++) {
+      bool linked = false;
+      const ints *deps = &f->deps[units->data[i]];
+      for (int d = 0; d < deps->len; d++) linked |= deps->data[d] == units->data[k];
+      if (!linked || root.data[k] == root.data[i]) continue;
+      int from = root.data[k] > root.data[i] ? root.data[k] : root.data[i];
+      int to = root.data[k] > root.data[i] ? root.data[i] : root.data[k];
+      for (int j = 0; j <= i; j++)
+        if (root.data[j] == from) root.data[j] = to;
+    }
+  }
+  for (int i = 1; i < units->len; i++) {
+    if (root.data[i] != i) continue;
+    const node *first = f->nodes[units->data[0]], *other = f->nodes[units->data[i]];
+    decision d = {.why = REASON_siblings, .fused = true, .producer = new_id(e, cluster, first->id),
+                  .consumer = new_id(e, cluster, other->id), .producer_at = first->at,
+                  .consumer_at = other->at};
+    int buffer = common_buffer(e, cluster, first, other);
+    if (buffer >= 0) d.shared = 1 + stored_id(e, buffer);
+    vec_push(f->g->arena, &f->g->decisions, d);
+  }
+}
+
+static void decide_cluster(emitter *e, int cluster) {
+  fusion *f = e->f;
+  group_kind kind;
+  verdict v = clusters_legal(f, cluster, -1, &kind);
+  if (!v.ok)
+    panic("fuse: illegal group in @%.*s: %s at node %d", STR_FMT(f->g->name), reason_name(v.why),
+          v.node);
+  const uint8_t *after = arena_copy(f->a, f->scratch.after, (size_t)f->n);
+  const ints *units = &f->clusters[cluster];
+  for (int i = 0; i < units->len; i++) {
+    const ints *deps = &f->deps[units->data[i]];
+    for (int k = 0; k < deps->len; k++)
+      decide_edge(e, cluster, after, kind, deps->data[k], units->data[i]);
+  }
+  decide_siblings(e, cluster);
+}
+
+/// The first unit of the cluster that reads the buffer (a param or a stored unit), through free
+/// nodes too; -1 none.
+static int reading_unit(const fusion *f, int cluster, int buffer) {
+  for (int i = 0; i < f->clusters[cluster].len; i++) {
+    int unit = f->clusters[cluster].data[i];
+    for (int k = 0; k < f->nodes[unit]->nin; k++) {
+      const node *in = f->nodes[unit]->in[k];
+      while (f->free[in->id] && in->nin) in = in->in[0];
+      if (in->id == buffer) return unit;
+    }
+  }
+  return -1;
+}
+
+/// Two kernels read the buffer: why they are not one, when it is a good part of what the second
+/// one moves.
+static void decide_shared(emitter *e, int buffer, int first, int second) {
+  fusion *f = e->f;
+  candidate c = fusion_candidate(f, second, -1);
+  cost moved = fuse_cost(&c, f->target, &f->scratch);
+  double bytes = fuse_input_bytes(&c, &f->scratch)[buffer];
+  if (bytes <= 0 || 16 * bytes < moved.bytes_read + moved.bytes_written) return;
+  verdict v = clusters_legal(f, first, second, NULL);
+  int p = reading_unit(f, first, buffer), q = reading_unit(f, second, buffer);
+  decision d = {.why = REASON_read_twice_is_faster, .bytes = (int64_t)bytes,
+                .producer = new_id(e, first, p), .consumer = new_id(e, second, q),
+                .producer_at = f->nodes[p]->at, .consumer_at = f->nodes[q]->at,
+                .shared = 1 + stored_id(e, buffer)};
+  if (!v.ok) d.why = v.why;
+  else if (clusters_cyclic(f, first, second)) d.why = REASON_cycle;
+  vec_push(f->g->arena, &f->g->decisions, d);
+}
+
+/// Kernels one after the other that read the same buffer and do not compute it.
+static void decide_readers(emitter *e, const ints *order) {
+  fusion *f = e->f;
+  int *last = arena_array(f->a, int, f->n);  // by buffer: 1 + the last cluster that read it
+  for (int i = 0; i < order->len; i++) {
+    int cluster = order->data[i];
+    candidate c = fusion_candidate(f, cluster, -1);
+    ints buffers = {0};
+    for (int k = 0; k < c.n; k++)
+      for (int j = 0; j < c.nodes[k]->nin; j++)
+        if (!c.member[c.nodes[k]->in[j]->id]) vec_push(f->a, &buffers, c.nodes[k]->in[j]->id);
+    ints_sort_unique(&buffers);
+    for (int k = 0; k < buffers.len; k++) {
+      int buffer = buffers.data[k];
+      if (reading_unit(f, cluster, buffer) < 0) continue;
+      if (last[buffer]) decide_shared(e, buffer, last[buffer] - 1, cluster);
+      last[buffer] = cluster + 1;
+    }
+  }
+}
+
+// ---- storage order
+
+/// Coordinates of a view follow the order of its operand's axes, which may have changed.
+static void match_index(node *clone, const node *old) {
+  if (op_get(clone->op)->class != CLASS_view) return;
+  const node *now = clone->in[0], *then = old->in[0];
+  for (int i = 0; i < now->naxes; i++)
+    for (int k = 0; k < then->naxes; k++)
+      if (then->axes[k] == now->axes[i]) clone->index[i] = old->index[k];
+}
+
+/// The value whose order of axes the results of a kernel should have: the product of a
+/// contraction, whose last axis is that of the lanes, or the first buffer with all axes.
+static const node *order_model(const candidate *c, const node *n) {
+  for (int i = c->n - 1; i >= 0; i--)
+    if (op_get(c->nodes[i]->op)->class == CLASS_contraction) return c->nodes[i];
+  for (int i = 0; i < c->n; i++)
+    for (int k = 0; k < c->nodes[i]->nin; k++) {
+      const node *in = c->nodes[i]->in[k];
+      if (!c->member[in->id] && node_same_axis_set(in, n) && op_is_map(c->nodes[i]->op)) return in;
+    }
+  return NULL;
+}
+
+/// Where a coordinate lies in the axis that a view makes of several: X, X / 32, X / 4 % 8. False: it
+/// is something else.
+static bool part_of_axis(const graph *g, ix e, int *axis, int64_t *divisor) {
+  for (*divisor = 1; !ix_is_axis(&g->ix, e, axis);) {
+    const ix_node *n = ix_get(&g->ix, e);
+    int64_t by;
+    if ((n->kind != IX_DIV && n->kind != IX_MOD) || !ix_is_const(&g->ix, n->b, &by)) return false;
+    if (n->kind == IX_DIV) *divisor *= by;
+    e = n->a;
+  }
+  return true;
+}
+
+static int position(const node *n, int axis) {
+  int at = 0;
+  while (at < n->naxes && n->axes[at] != axis) at++;
+  return at;
+}
+
+/// The order in which a view that makes axes of the value one finds them neighbours in memory: each
+/// such group where the last of its axes is in the order of `model`. False: it makes none one.
+static bool order_of_merge(const graph *g, const node *view, const node *model, int *order) {
+  const node *x = view->in[0];
+  int group[MAX_AXES], last[MAX_AXES] = {0};
+  int64_t divisor[MAX_AXES];
+  bool merges = false;
+  for (int k = 0; k < x->naxes; k++) {
+    int axis;
+    if (!part_of_axis(g, view->index[k], &axis, &divisor[k])) return false;
+    group[k] = position(view, axis);
+    if (group[k] == view->naxes) return false;
+    merges |= divisor[k] > 1;
+    int at = position(model, x->axes[k]);
+    if (at > last[group[k]]) last[group[k]] = at;
+  }
+  bool taken[MAX_AXES] = {0};
+  for (int i = 0; i < x->naxes; i++) {
+    int best = -1;
+    for (int k = 0; k < x->naxes; k++) {
+      if (taken[k]) continue;
+      int ahead = best < 0 ? 1 : last[group[best]] - last[group[k]];
+      if (ahead > 0 || (ahead == 0 && divisor[k] > divisor[best])) best = k;
+    }
+    taken[best] = true;
+    order[i] = x->axes[best];
+  }
+  return merges;
+}
+
+/// Products that are read through such a view are stored as it wants them: split again, they would be
+/// gathered in pieces.
+static bool merged_order(const fusion *f, const node *model, const node *old, int *order) {
+  if (op_get(model->op)->class != CLASS_contraction) return false;
+  for (int id = old->id + 1; id < f->n; id++) {
+    const node *view = f->nodes[id];
+    if (view->op == OP_view && f->live[id] && view->in[0] == old &&
+        order_of_merge(f->g, view, model, order))
+      return true;
+  }
+  return false;
+}
+
+/// An intermediate result may be stored in any order; the program's is that of its operands as
+/// written, which says nothing about memory.
+static void choose_order(const emitter *e, const candidate *c, const node *old, node *clone) {
+  const fusion *f = e->f;
+  op_class class = op_get(old->op)->class;
+  if (f->returned[old->id] || class == CLASS_scatter || class == CLASS_opaque) return;
+  for (int i = 0; i < f->users[old->id].len; i++) {
+    // A host function sees the order of its operands; a scatter's result has that of its base.
+    const node *user = f->nodes[f->users[old->id].data[i]];
+    if (user->op == OP_call || (user->op == OP_scatter_add && user->in[0] == old)) return;
+  }
+  const node *model = order_model(c, old);
+  if (!model || !node_same_axis_set(model, clone)) return;
+  if (merged_order(f, model, old, clone->axes)) return;
+  if (!c->member[model->id] && model->op != OP_param) model = e->stored_at[model->id];
+  memcpy(clone->axes, model->axes, sizeof(int) * (size_t)clone->naxes);
+}
+
+// ---- clones
+
+static void emit_cluster(emitter *e, int cluster, int kernel) {
+  fusion *f = e->f;
+  candidate c = fusion_candidate(f, cluster, -1);
+  for (int i = 0; i < c.n; i++) {
+    node *old = c.nodes[i];
+    node **in = arena_array(f->a, node *, old->nin);
+    for (int k = 0; k < old->nin; k++) {
+      node *from = old->in[k];
+      in[k] = c.member[from->id] ? e->local[from->id]
+              : from->op == OP_param ? from : e->stored_at[from->id];
+      check(in[k]);
+    }
+    node *clone = graph_clone_node(f->g, old, in);
+    clone->kernel = kernel;
+    match_index(clone, old);
+    e->local[old->id] = clone;
+    if (c.stored[old->id]) {
+      choose_order(e, &c, old, clone);
+      e->stored_at[old->id] = clone;
+    }
+    vec_push(f->a, &e->clones[cluster], old->id);
+    vec_push(f->a, &e->clones[cluster], clone->id);
+    decide_view(e, old, clone);
+  }
+}
+
+void fusion_emit(fusion *f) {
+  graph *g = f->g;
+  emitter e = {.f = f};
+  e.stored_at = arena_array(f->a, node *, f->n);
+  e.local = arena_array(f->a, node *, f->n);
+  e.clones = arena_array(f->a, ints, f->nclusters);
+  bool *done = arena_array(f->a, bool, f->nclusters);
+  ints order = {0};
+  for (int c = next_cluster(f, done); c >= 0; c = next_cluster(f, done)) {
+    done[c] = true;
+    vec_push(f->a, &order, c);
+  }
+  for (int c = 0; c < f->nclusters; c++) check(done[c] || !f->clusters[c].len);
+  g->decisions.len = 0;
+  g->nodes.len = g->nparams;
+  for (int i = 0; i < g->nparams; i++) g->nodes.data[i]->kernel = -1;
+  for (int i = 0; i < order.len; i++) emit_cluster(&e, order.data[i], i);
+  for (int i = 0; i < g->outputs.len; i++)
+    g->outputs.data[i].value = e.stored_at[g->outputs.data[i].value->id];
+  g->fused = true;
+  g->nkernels = order.len;
+  for (int i = 0; i < order.len; i++) decide_cluster(&e, order.data[i]);
+  decide_readers(&e, &order);
+}

@@ -1,0 +1,353 @@
+// Which sets of nodes may be one kernel: the rules of passes/fusion/group.h, with the reason when not.
+//
+// Used twice: the fuse pass asks before it merges, and graph_groups checks what came out. The
+// profit of a merge is another question (fuse_cost.c).
+#include "base/fault.h"
+#include "passes/fusion/fuse.h"
+
+enum { MAX_GROUP_NODES = 1500, MAX_GROUP_OUTPUTS = 24, MAX_GROUP_INPUTS = 64 };
+
+typedef struct legality {
+  const candidate *c;
+  group_kind kind;
+  node *anchor;     // the dot, scan, scatter or call
+  node *reduction;  // the first one
+  node *finish;     // the first reduction of what a contraction gave
+  node *second;     // a contraction over rows of the first
+  uint8_t *after;   // by node id: depends on the anchor or on a reduction
+  uint8_t *before;  // by node id: the anchor or a reduction depends on it
+} legality;
+
+static verdict good(void) { return (verdict){.ok = true, .node = -1}; }
+static verdict bad(reason why, const node *n) { return (verdict){false, why, n ? n->id : -1}; }
+
+static op_class class_of(const node *n) { return op_get(n->op)->class; }
+
+static bool axis_in(const int *axes, int n, int axis) {
+  for (int i = 0; i < n; i++)
+    if (axes[i] == axis) return true;
+  return false;
+}
+
+static bool same_set(const int *a, int na, const int *b, int nb) {
+  if (na != nb) return false;
+  for (int i = 0; i < na; i++)
+    if (!axis_in(b, nb, a[i])) return false;
+  return true;
+}
+
+// ---- the anchor
+
+/// Why a reduction and this anchor are not one kernel.
+static reason reduction_beside(op_class anchor) {
+  return anchor == CLASS_scan      ? REASON_reduction_and_scan
+         : anchor == CLASS_scatter ? REASON_scatter_order
+         : anchor == CLASS_opaque  ? REASON_opaque
+                                   : REASON_reduction_and_contraction;
+}
+
+static verdict find_anchor(legality *l) {
+  const candidate *c = l->c;
+  for (int i = 0; i < c->n; i++) {
+    node *n = c->nodes[i];
+    group_kind kind;
+    reason clash;
+    switch (class_of(n)) {
+      case CLASS_contraction: kind = GROUP_CONTRACTION, clash = REASON_second_contraction; break;
+      case CLASS_scan: kind = GROUP_SCAN, clash = REASON_scan_order; break;
+      case CLASS_scatter: kind = GROUP_SCATTER, clash = REASON_scatter_order; break;
+      case CLASS_opaque: kind = GROUP_OPAQUE, clash = REASON_opaque; break;
+      case CLASS_reduce:
+        if (l->anchor && l->kind == GROUP_CONTRACTION) {
+          if (!l->finish) l->finish = n;
+          continue;
+        }
+        if (l->anchor) return bad(reduction_beside(class_of(l->anchor)), n);
+        if (!l->reduction) l->reduction = n;
+        l->kind = GROUP_REDUCE;
+        continue;
+      default: continue;
+    }
+    if (l->reduction) return bad(reduction_beside(class_of(n)), n);
+    if (l->anchor && kind == GROUP_CONTRACTION && l->kind == GROUP_CONTRACTION && !l->second) {
+      l->second = n;
+      continue;
+    }
+    if (l->anchor) {
+      op_class first = class_of(l->anchor);
+      if (first == CLASS_opaque) clash = REASON_opaque;
+      else if (first == CLASS_scatter) clash = REASON_scatter_order;
+      else if (first == CLASS_scan) clash = REASON_scan_order;
+      return bad(clash, n);
+    }
+    l->anchor = n;
+    l->kind = kind;
+  }
+  if (l->kind == GROUP_OPAQUE && c->n > 1) return bad(REASON_opaque, l->anchor);
+  return good();
+}
+
+static verdict check_rows(const legality *l) {
+  const node *first = l->reduction;
+  for (int i = 0; i < l->c->n; i++) {
+    const node *n = l->c->nodes[i];
+    if (class_of(n) != CLASS_reduce) continue;
+    if (!same_set(n->axes, n->naxes, first->axes, first->naxes) ||
+        !same_set(n->attr_axes, n->nattr_axes, first->attr_axes, first->nattr_axes))
+      return bad(REASON_different_rows, n);
+  }
+  return good();
+}
+
+/// What the others come before or after.
+static bool is_center(const legality *l, const node *n) {
+  return n == l->anchor || (class_of(n) == CLASS_reduce && !l->finish);
+}
+
+static void mark_order(legality *l) {
+  const candidate *c = l->c;
+  for (int i = 0; i < c->n; i++) {
+    const node *n = c->nodes[i];
+    bool on = is_center(l, n);
+    for (int k = 0; k < n->nin && !on; k++) on = c->member[n->in[k]->id] && l->after[n->in[k]->id];
+    l->after[n->id] = on;
+  }
+  for (int i = c->n - 1; i >= 0; i--) {
+    const node *n = c->nodes[i];
+    bool on = is_center(l, n) || l->before[n->id];
+    for (int k = 0; k < n->nin && on; k++)
+      if (c->member[n->in[k]->id]) l->before[n->in[k]->id] = 1;
+  }
+}
+
+// ---- rows that a contraction finishes
+
+static int64_t estimate_of(const graph *g, int axis) {
+  return ix_estimate(&g->ix, graph_axis_size(g, axis));
+}
+
+/// An axis of one operand only, of a known size that a block tile can have, beside rows.
+static bool is_row_axis(const graph *g, const node *dot, int axis) {
+  int64_t size, others = 1;
+  bool in_a = node_has_axis(dot->in[0], axis), in_b = node_has_axis(dot->in[1], axis);
+  if (!node_has_axis(dot, axis) || in_a == in_b) return false;
+  const node *other = dot->in[in_a];
+  for (int i = 0; i < other->naxes; i++)
+    if (node_has_axis(dot, other->axes[i]) && !node_has_axis(dot->in[!in_a], other->axes[i]))
+      others *= estimate_of(g, other->axes[i]);
+  return others > 1 && ix_is_const(&g->ix, graph_axis_size(g, axis), &size) && size > 1 &&
+         size <= FUSE_TILE_COLUMNS;
+}
+
+static bool is_plain_reduction(op o) {
+  return o == OP_sum || o == OP_prod || o == OP_reduce_min || o == OP_reduce_max;
+}
+
+static verdict check_finished_rows(const legality *l) {
+  const node *first = l->finish, *dot = l->anchor;
+  if (first->nattr_axes != 1 || !is_row_axis(l->c->g, dot, first->attr_axes[0]))
+    return bad(REASON_reduction_and_contraction, first);
+  for (int i = 0; i < l->c->n; i++) {
+    const node *n = l->c->nodes[i];
+    if (class_of(n) != CLASS_reduce) continue;
+    bool same = n->nattr_axes == 1 && n->attr_axes[0] == first->attr_axes[0];
+    const node *of = n->in[0];
+    if (!same) return bad(REASON_different_rows, n);
+    if (!is_plain_reduction(n->op) || !l->c->member[of->id] || !l->after[of->id] ||
+        !same_set(of->axes, of->naxes, dot->axes, dot->naxes))
+      return bad(REASON_reduction_and_contraction, n);
+  }
+  return good();
+}
+
+/// Axes of the operand besides the contracted one and those that both sides of the first have: one,
+/// of a size that a block tile can have, beside the rows in registers.
+static bool is_side_operand(const graph *g, const node *first, const node *x, int over) {
+  int own = 0;
+  for (int i = 0; i < x->naxes; i++) {
+    int axis = x->axes[i];
+    bool batch = node_has_axis(first->in[0], axis) && node_has_axis(first->in[1], axis) &&
+                 node_has_axis(first, axis);
+    int64_t size;
+    if (axis == over || batch) continue;
+    if (own++ || node_has_axis(first, axis)) return false;
+    if (!ix_is_const(&g->ix, graph_axis_size(g, axis), &size) || size < 2 ||
+        size > FUSE_SIDE_COLUMNS || size + estimate_of(g, over) > FUSE_BOTH_COLUMNS)
+      return false;
+  }
+  return own == 1 && node_has_axis(x, over);
+}
+
+static bool is_half(const node *n) { return n->type == DT_f16 || n->type == DT_bf16; }
+
+/// The second contraction takes the rows that the first one finished, over their axis.
+static verdict check_second(const legality *l) {
+  const node *first = l->anchor, *n = l->second;
+  const graph *g = l->c->g;
+  verdict no = bad(REASON_second_contraction, n);
+  int rows = -1, over = n->attr_axes[0];
+  for (int k = 0; k < 2; k++)
+    if (l->c->member[n->in[k]->id] && l->after[n->in[k]->id]) rows = rows < 0 ? k : 2;
+  if (rows != 0 && rows != 1) return no;
+  const node *row = n->in[rows], *side = n->in[1 - rows];
+  if (n->nattr_axes != 1 || !is_row_axis(g, first, over) || !op_is_map(row->op)) return no;
+  if (l->finish && l->finish->attr_axes[0] != over) return no;
+  if (!same_set(row->axes, row->naxes, first->axes, first->naxes)) return no;
+  if (!is_half(row) || side->type != row->type || !is_half(first->in[0]) ||
+      first->in[0]->type != first->in[1]->type)
+    return no;
+  return is_side_operand(g, first, side, over) ? good() : no;
+}
+
+// ---- values that leave the anchor
+
+/// The view reads its operand at unchanged coordinates along the fixed axes and uses these for
+/// nothing else.
+static bool view_keeps(const graph *g, const node *view, const int *fixed, int nfixed) {
+  const node *from = view->in[0];
+  for (int k = 0; k < from->naxes; k++) {
+    int axis;
+    bool is_fixed = axis_in(fixed, nfixed, from->axes[k]);
+    if (is_fixed) {
+      if (!ix_is_axis(&g->ix, view->index[k], &axis) || axis != from->axes[k]) return false;
+      continue;
+    }
+    for (int i = 0; i < nfixed; i++)
+      if (ix_uses_axis(&g->ix, view->index[k], fixed[i])) return false;
+  }
+  return true;
+}
+
+/// A node that uses a value computed after the anchor.
+static verdict check_after(const legality *l, const node *n) {
+  const graph *g = l->c->g;
+  switch (class_of(n)) {
+    case CLASS_reduce: return good();
+    case CLASS_contraction: return n == l->second ? good() : bad(REASON_second_contraction, n);
+    case CLASS_map:
+      if (l->second && same_set(n->axes, n->naxes, l->second->axes, l->second->naxes))
+        return good();
+      if (l->finish && same_set(n->axes, n->naxes, l->finish->axes, l->finish->naxes))
+        return good();
+      if (l->kind == GROUP_CONTRACTION || l->kind == GROUP_SCAN)
+        if (!same_set(n->axes, n->naxes, l->anchor->axes, l->anchor->naxes))
+          return bad(REASON_no_common_space, n);
+      return l->kind == GROUP_SCATTER ? bad(REASON_scatter_order, n) : good();
+    case CLASS_view: {
+      const node *fixed = l->kind == GROUP_REDUCE ? l->reduction : l->anchor;
+      bool keeps = view_keeps(g, n, fixed->axes, fixed->naxes);
+      // A pad of a finished value would need it where it does not exist.
+      if (n->op == OP_pad && l->kind != GROUP_REDUCE) keeps = false;
+      return keeps ? good() : bad(REASON_view_of_reduction, n);
+    }
+    case CLASS_gather: return bad(REASON_indirect, n);
+    default: return bad(REASON_reduction_and_contraction, n);
+  }
+}
+
+static verdict check_flow(const legality *l) {
+  const candidate *c = l->c;
+  for (int i = 0; i < c->n; i++) {
+    const node *n = c->nodes[i];
+    for (int k = 0; k < n->nin; k++) {
+      const node *in = n->in[k];
+      if (!c->member[in->id] || !l->after[in->id]) continue;
+      verdict v = check_after(l, n);
+      if (!v.ok) return v;
+    }
+  }
+  return good();
+}
+
+/// Gathered operands are buffers, possibly through views; a scatter's base and a call's inputs
+/// are buffers as they are.
+static verdict check_buffers(const candidate *c) {
+  for (int i = 0; i < c->n; i++) {
+    const node *n = c->nodes[i];
+    if (n->op == OP_gather) {
+      const node *from = n->in[0];
+      while (c->member[from->id] && from->op == OP_view && !c->stored[from->id]) from = from->in[0];
+      if (c->member[from->id]) return bad(REASON_indirect, n);
+    }
+    if (n->op == OP_scatter_add && c->member[n->in[0]->id]) return bad(REASON_scatter_order, n);
+    if (n->op == OP_call)
+      for (int k = 0; k < n->nin; k++)
+        if (c->member[n->in[k]->id]) return bad(REASON_opaque, n);
+  }
+  return good();
+}
+
+// ---- outputs
+
+static bool contains_rows(const node *n, const node *reduction) {
+  for (int i = 0; i < reduction->naxes; i++)
+    if (!node_has_axis(n, reduction->axes[i])) return false;
+  return true;
+}
+
+static verdict check_output(const legality *l, const node *n, const node **space) {
+  const node *want = NULL;
+  switch (l->kind) {
+    case GROUP_MAP: want = *space ? *space : (*space = n); break;
+    case GROUP_REDUCE:
+      if (!contains_rows(n, l->reduction)) return bad(REASON_no_common_space, n);
+      if (n->naxes == l->reduction->naxes) return good();
+      want = *space ? *space : (*space = n);
+      break;
+    case GROUP_CONTRACTION:
+    case GROUP_SCAN:
+      if (l->before[n->id] && n != l->anchor) return bad(REASON_operand_is_output, n);
+      want = l->second ? l->second : l->anchor;
+      break;
+    case GROUP_SCATTER:
+    case GROUP_OPAQUE:
+      return n == l->anchor ? good() : bad(REASON_scatter_order, n);
+  }
+  return same_set(n->axes, n->naxes, want->axes, want->naxes) ? good()
+                                                              : bad(REASON_no_common_space, n);
+}
+
+static verdict check_outputs(const legality *l) {
+  const candidate *c = l->c;
+  const node *space = NULL;
+  int outputs = 0;
+  for (int i = 0; i < c->n; i++) {
+    if (!c->stored[c->nodes[i]->id]) continue;
+    verdict v = check_output(l, c->nodes[i], &space);
+    if (!v.ok) return v;
+    outputs++;
+  }
+  return outputs <= MAX_GROUP_OUTPUTS ? good() : bad(REASON_too_large, NULL);
+}
+
+static verdict check_size(const candidate *c, uint8_t *seen) {
+  if (c->n > MAX_GROUP_NODES) return bad(REASON_too_large, NULL);
+  int inputs = 0;
+  for (int i = 0; i < c->n; i++)
+    for (int k = 0; k < c->nodes[i]->nin; k++) {
+      int id = c->nodes[i]->in[k]->id;
+      if (c->member[id] || seen[id]) continue;
+      seen[id] = 1;
+      inputs++;
+    }
+  return inputs <= MAX_GROUP_INPUTS ? good() : bad(REASON_too_large, NULL);
+}
+
+verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
+  legality l = {.c = c, .kind = GROUP_MAP, .after = s->after, .before = s->before};
+  verdict v = find_anchor(&l);
+  if (kind) *kind = l.kind;
+  if (v.ok && l.reduction) v = check_rows(&l);
+  if (!v.ok) return v;
+  memset(s->after, 0, (size_t)s->n);
+  memset(s->before, 0, (size_t)s->n);
+  memset(s->seen, 0, (size_t)s->n);
+  mark_order(&l);
+  if (l.finish) v = check_finished_rows(&l);
+  if (v.ok && l.second) v = check_second(&l);
+  if (v.ok) v = check_buffers(c);
+  if (v.ok) v = check_flow(&l);
+  if (v.ok) v = check_outputs(&l);
+  if (v.ok) v = check_size(c, s->seen);
+  return v;
+}

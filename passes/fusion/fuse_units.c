@@ -1,0 +1,403 @@
+// Units and clusters of the fuse pass: who reads whom, which cluster computes what, and whether
+// two clusters could be one.
+#include <stdlib.h>
+
+#include "base/fault.h"
+#include "passes/fusion/fuse.h"
+
+static op_class class_of(const node *n) { return op_get(n->op)->class; }
+
+static void push_unique(arena *a, ints *v, int x) {
+  for (int i = 0; i < v->len; i++)
+    if (v->data[i] == x) return;
+  vec_push(a, v, x);
+}
+
+static void insert_sorted(arena *a, ints *v, int x) {
+  vec_push(a, v, x);
+  for (int i = v->len - 1; i > 0 && v->data[i - 1] > v->data[i]; i--) {
+    int t = v->data[i];
+    v->data[i] = v->data[i - 1];
+    v->data[i - 1] = t;
+  }
+}
+
+static void drop(ints *v, int x) {
+  int k = 0;
+  for (int i = 0; i < v->len; i++)
+    if (v->data[i] != x) v->data[k++] = v->data[i];
+  v->len = k;
+}
+
+static int by_number(const void *a, const void *b) {
+  int x = *(const int *)a, y = *(const int *)b;
+  return (x > y) - (x < y);
+}
+
+void ints_sort_unique(ints *v) {
+  if (v->len) qsort(v->data, (size_t)v->len, sizeof(int), by_number);
+  int n = 0;
+  for (int i = 0; i < v->len; i++)
+    if (!n || v->data[n - 1] != v->data[i]) v->data[n++] = v->data[i];
+  v->len = n;
+}
+
+// ---- setting up
+
+/// A number that follows from sizes and constants alone, such as rsqrt(D).
+static bool is_number_of_sizes(const fusion *f, const node *n) {
+  if (!op_is_map(n->op) || n->naxes) return false;
+  for (int k = 0; k < n->nin; k++)
+    if (!f->free[n->in[k]->id]) return false;
+  return true;
+}
+
+static bool can_be_free(const fusion *f, const node *n) {
+  switch (class_of(n)) {
+    case CLASS_view: return !node_is_copy(f->g, n);
+    case CLASS_leaf: return n->op != OP_param;
+    default: break;
+  }
+  if (is_number_of_sizes(f, n)) return true;
+  return n->op == OP_cast && dtype_cast_is_exact(n->in[0]->type, n->type) &&
+         dtype_bytes(n->type) > dtype_bytes(n->in[0]->type);
+}
+
+/// Operands that must be buffers as they are.
+static void force_buffers(fusion *f, const node *n) {
+  if (n->op == OP_call)
+    for (int k = 0; k < n->nin; k++) f->free[n->in[k]->id] = false;
+  if (n->op == OP_scatter_add) f->free[n->in[0]->id] = false;
+  if (n->op == OP_gather) {
+    const node *from = n->in[0];
+    while (from->op == OP_view && f->free[from->id]) from = from->in[0];
+    f->free[from->id] = false;
+  }
+}
+
+static void find_live(fusion *f) {
+  for (int i = 0; i < f->g->outputs.len; i++) {
+    f->live[f->g->outputs.data[i].value->id] = true;
+    f->returned[f->g->outputs.data[i].value->id] = true;
+  }
+  for (int id = f->n - 1; id >= 0; id--)
+    for (int k = 0; f->live[id] && k < f->nodes[id]->nin; k++)
+      f->live[f->nodes[id]->in[k]->id] = true;
+}
+
+bool is_unit(const fusion *f, int id) {
+  return f->live[id] && !f->free[id] && f->nodes[id]->op != OP_param;
+}
+
+static void find_deps(fusion *f, const node *n, ints *deps) {
+  for (int k = 0; k < n->nin; k++) {
+    const node *in = n->in[k];
+    if (f->free[in->id]) {
+      ints *through = &f->deps[in->id];
+      for (int i = 0; i < through->len; i++) push_unique(f->a, deps, through->data[i]);
+    } else if (in->op != OP_param) {
+      push_unique(f->a, deps, in->id);
+    }
+  }
+}
+
+/// A map of finished rows has their axes: it is best computed where the rows are.
+static int row_source(const fusion *f, int id) {
+  const node *n = f->nodes[id];
+  if (op_is_reduce(n->op)) return id;
+  if (!op_is_map(n->op)) return -1;
+  for (int i = 0; i < f->deps[id].len; i++) {
+    int dep = f->deps[id].data[i];
+    if (f->rows[dep] >= 0 && node_same_axis_set(f->nodes[dep], n)) return f->rows[dep];
+  }
+  return -1;
+}
+
+void fusion_init(fusion *f, pass_ctx *ctx) {
+  graph *g = ctx->graph;
+  *f = (fusion){.g = g, .a = ctx->scratch, .target = target_or_default(ctx->options)};
+  f->n = g->nodes.len;
+  f->nodes = arena_copy(f->a, g->nodes.data, sizeof(node *) * (size_t)f->n);
+  f->live = arena_array(f->a, bool, f->n);
+  f->returned = arena_array(f->a, bool, f->n);
+  f->free = arena_array(f->a, bool, f->n);
+  f->deps = arena_array(f->a, ints, f->n);
+  f->users = arena_array(f->a, ints, f->n);
+  f->homes = arena_array(f->a, ints, f->n);
+  f->clusters = arena_array(f->a, ints, f->n);
+  f->rows = arena_array(f->a, int, f->n);
+  f->over = arena_array(f->a, int, f->n + 1);
+  f->facts = arena_array(f->a, cluster_facts, f->n);
+  f->epoch = 1;
+  f->asked[0] = f->asked[1] = -2;
+  f->member = arena_array(f->a, uint8_t, f->n);
+  f->stored = arena_array(f->a, uint8_t, f->n);
+  f->candidate = arena_array(f->a, node *, f->n);
+  f->scratch = fuse_scratch_new(f->a, f->n);
+  find_live(f);
+  for (int id = 0; id < f->n; id++) f->free[id] = can_be_free(f, f->nodes[id]) && !f->returned[id];
+  for (int id = f->n - 1; id >= 0; id--)
+    if (f->live[id]) force_buffers(f, f->nodes[id]);
+  for (int id = 0; id < f->n; id++) {
+    if (!f->live[id] || f->nodes[id]->op == OP_param) continue;
+    find_deps(f, f->nodes[id], &f->deps[id]);
+    if (f->free[id]) continue;
+    f->rows[id] = row_source(f, id);
+    for (int i = 0; i < f->deps[id].len; i++)
+      vec_push(f->a, &f->users[f->deps[id].data[i]], id);
+    int cluster = f->nclusters++;
+    vec_push(f->a, &f->clusters[cluster], id);
+    vec_push(f->a, &f->homes[id], cluster);
+  }
+}
+
+// ---- questions
+
+bool in_cluster(const fusion *f, int unit, int cluster) {
+  for (int i = 0; i < f->homes[unit].len; i++)
+    if (f->homes[unit].data[i] == cluster) return true;
+  return false;
+}
+
+bool unit_is_stored(const fusion *f, int unit, int a, int b) {
+  if (f->returned[unit]) return true;
+  bool joined = in_cluster(f, unit, a) || in_cluster(f, unit, b);
+  for (int i = 0; i < f->users[unit].len; i++) {
+    const ints *homes = &f->homes[f->users[unit].data[i]];
+    for (int k = 0; k < homes->len; k++) {
+      int home = homes->data[k];
+      if (joined && (home == a || home == b)) continue;
+      if (!in_cluster(f, unit, home)) return true;
+    }
+  }
+  return false;
+}
+
+static void mark(fusion *f, int id) {
+  if (f->member[id]) return;
+  f->member[id] = 1;
+  vec_push(f->a, &f->marked, id);
+  const node *n = f->nodes[id];
+  for (int k = 0; k < n->nin; k++)
+    if (f->free[n->in[k]->id]) mark(f, n->in[k]->id);
+}
+
+/// In order; where the ids lie close together a walk over all of them is faster than sorting.
+static void sort_marked(fusion *f) {
+  ints *marked = &f->marked;
+  int low = f->n, high = -1, n = 0;
+  for (int i = 0; i < marked->len; i++) {
+    if (marked->data[i] < low) low = marked->data[i];
+    if (marked->data[i] > high) high = marked->data[i];
+  }
+  if (marked->len < (high - low) / 16) {
+    qsort(marked->data, (size_t)marked->len, sizeof(int), by_number);
+    return;
+  }
+  for (int id = low; id <= high; id++)
+    if (f->member[id]) marked->data[n++] = id;
+}
+
+static void find_candidate(fusion *f, int a, int b) {
+  for (int i = 0; i < f->marked.len; i++)
+    f->member[f->marked.data[i]] = f->stored[f->marked.data[i]] = 0;
+  f->marked.len = 0;
+  const int pair[2] = {a, b};
+  for (int i = 0; i < 2; i++) {
+    if (pair[i] < 0) continue;
+    const ints *units = &f->clusters[pair[i]];
+    for (int k = 0; k < units->len; k++) {
+      int u = units->data[k], owner = f->homes[u].data[0];
+      mark(f, u);
+      if ((owner == a || owner == b) && unit_is_stored(f, u, a, b)) f->stored[u] = 1;
+    }
+  }
+  sort_marked(f);
+  for (int i = 0; i < f->marked.len; i++) f->candidate[i] = f->nodes[f->marked.data[i]];
+}
+
+candidate fusion_candidate(fusion *f, int a, int b) {
+  if (f->asked[0] != a || f->asked[1] != b) {
+    find_candidate(f, a, b);
+    f->union_seconds = -1;
+  }
+  f->asked[0] = a, f->asked[1] = b;
+  return (candidate){.g = f->g, .n = f->marked.len, .nodes = f->candidate, .member = f->member,
+                     .stored = f->stored};
+}
+
+op_class cluster_anchor(fusion *f, int cluster) {
+  cluster_facts *facts = &f->facts[cluster];
+  if (facts->has_anchor) return facts->anchor;
+  facts->has_anchor = true;
+  facts->anchor = CLASS_map;
+  for (int i = 0; i < f->clusters[cluster].len; i++) {
+    op_class c = class_of(f->nodes[f->clusters[cluster].data[i]]);
+    if (c == CLASS_contraction || c == CLASS_scan || c == CLASS_scatter || c == CLASS_opaque)
+      return facts->anchor = c;
+    if (c == CLASS_reduce) facts->anchor = c;
+  }
+  return facts->anchor;
+}
+
+/// Columns of a contraction's block tile on the target; 0: blocks of CPUs do not hold whole rows.
+static int64_t tile_columns(const target_info *t) {
+  enum { WITH_MMA = 128 };
+  return !t->sm ? 0 : t->sm == 90 && t->sm_specific ? FUSE_TILE_COLUMNS : WITH_MMA;
+}
+
+/// Reductions of what a contraction gave, and a second one over its rows, are for targets whose
+/// blocks hold the rows.
+static verdict rows_fit(const fusion *f, const candidate *c) {
+  int64_t size;
+  bool any = false;
+  for (int i = 0; i < c->n; i++) {
+    const node *n = c->nodes[i];
+    bool first = class_of(n) == CLASS_contraction && !any;
+    any |= first;
+    if (first || (class_of(n) != CLASS_reduce && class_of(n) != CLASS_contraction)) continue;
+    if (!ix_is_const(&f->g->ix, graph_axis_size(f->g, n->attr_axes[0]), &size) ||
+        size > tile_columns(f->target))
+      return (verdict){false,
+                       class_of(n) == CLASS_reduce ? REASON_reduction_and_contraction
+                                                   : REASON_second_contraction,
+                       n->id};
+  }
+  return (verdict){.ok = true, .node = -1};
+}
+
+verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
+  candidate c = fusion_candidate(f, a, b);
+  group_kind found;
+  verdict v = fuse_legal(&c, &f->scratch, &found);
+  if (kind) *kind = found;
+  return v.ok && found == GROUP_CONTRACTION ? rows_fit(f, &c) : v;
+}
+
+double clusters_seconds(fusion *f, int a, int b) {
+  if (!f->clusters[a].len && (b < 0 || !f->clusters[b].len)) return 0;
+  cluster_facts *facts = &f->facts[a];
+  if (b < 0 && facts->seconds_at == f->epoch) return facts->seconds;
+  candidate c = fusion_candidate(f, a, b);
+  if (b >= 0 && f->union_seconds >= 0) return f->union_seconds;
+  double seconds = fuse_cost(&c, f->target, &f->scratch).seconds;
+  if (b >= 0) f->union_seconds = seconds;
+  if (b < 0) facts->seconds = seconds, facts->seconds_at = f->epoch;
+  return seconds;
+}
+
+/// What the search for a cycle through the clusters a and b knows.
+typedef struct cycle_search {
+  int a, b;
+  int floor;  // units below it wait for units below it only, and a and b have none of them
+  uint8_t *seen;
+} cycle_search;
+
+/// Visits the clusters that `cluster` waits for; true when one of them is a or b.
+static bool waits_for(fusion *f, int cluster, const cycle_search *s) {
+  const ints *units = &f->clusters[cluster];
+  for (int i = 0; i < units->len; i++) {
+    const ints *deps = &f->deps[units->data[i]];
+    for (int k = 0; k < deps->len; k++) {
+      int dep = deps->data[k], from = f->homes[dep].data[0];
+      if (dep < s->floor || in_cluster(f, dep, cluster)) continue;
+      bool inside = cluster == s->a || cluster == s->b;
+      if (inside && (in_cluster(f, dep, s->a) || in_cluster(f, dep, s->b))) continue;
+      if (from == s->a || from == s->b) return true;
+      if (s->seen[from]) continue;
+      s->seen[from] = 1;
+      if (waits_for(f, from, s)) return true;
+    }
+  }
+  return false;
+}
+
+bool clusters_cyclic(fusion *f, int a, int b) {
+  cycle_search s = {.a = a, .b = b, .floor = f->n, .seen = f->scratch.seen};
+  if (f->clusters[a].len) s.floor = f->clusters[a].data[0];
+  if (b >= 0 && f->clusters[b].len && f->clusters[b].data[0] < s.floor)
+    s.floor = f->clusters[b].data[0];
+  while (s.floor > 0 && f->over[s.floor]) s.floor--;
+  memset(s.seen, 0, (size_t)f->nclusters);
+  return waits_for(f, a, &s) || (b >= 0 && waits_for(f, b, &s));
+}
+
+ints unit_reading_clusters(fusion *f, int unit) {
+  ints found = {0};
+  for (int i = 0; i < f->users[unit].len; i++) {
+    const ints *homes = &f->homes[f->users[unit].data[i]];
+    for (int k = 0; k < homes->len; k++)
+      if (!in_cluster(f, unit, homes->data[k])) push_unique(f->a, &found, homes->data[k]);
+  }
+  if (found.len) qsort(found.data, (size_t)found.len, sizeof(int), by_number);
+  return found;
+}
+
+// ---- changes
+
+/// Counts the cluster in `over` (by 1), or takes it out (by -1).
+static void span_over(fusion *f, int cluster, int by) {
+  const ints *units = &f->clusters[cluster];
+  if (!units->len) return;
+  int first = units->data[0], last = units->data[units->len - 1];
+  for (int id = first + 1; id <= last; id++) f->over[id] += by;
+}
+
+/// While every unit is in one cluster, what a kernel stores does not depend on how the others are
+/// divided; afterwards any change may.
+static void begin_change(fusion *f, int cluster) {
+  f->asked[0] = f->asked[1] = -2;
+  f->facts[cluster] = (cluster_facts){0};
+  if (f->shared) f->epoch++;
+  span_over(f, cluster, -1);
+}
+
+static void end_change(fusion *f, int cluster) { span_over(f, cluster, 1); }
+
+void cluster_add(fusion *f, int cluster, int unit) {
+  if (in_cluster(f, unit, cluster)) return;
+  f->shared = true;
+  begin_change(f, cluster);
+  insert_sorted(f->a, &f->clusters[cluster], unit);
+  vec_push(f->a, &f->homes[unit], cluster);
+  end_change(f, cluster);
+}
+
+void cluster_remove(fusion *f, int cluster, int unit) {
+  f->shared = true;
+  begin_change(f, cluster);
+  drop(&f->clusters[cluster], unit);
+  drop(&f->homes[unit], cluster);
+  end_change(f, cluster);
+}
+
+void cluster_restore(fusion *f, int cluster, ints units) {
+  begin_change(f, cluster);
+  f->clusters[cluster] = units;
+  end_change(f, cluster);
+}
+
+void clusters_merge(fusion *f, int a, int b) {
+  op_class kind = cluster_anchor(f, a), other = cluster_anchor(f, b);
+  bool costed = !f->shared && f->asked[0] == a && f->asked[1] == b && f->union_seconds >= 0;
+  begin_change(f, a);
+  begin_change(f, b);
+  if (kind == CLASS_map || other == CLASS_map)
+    f->facts[a] = (cluster_facts){.has_anchor = true, .anchor = kind == CLASS_map ? other : kind};
+  if (costed) f->facts[a].seconds = f->union_seconds, f->facts[a].seconds_at = f->epoch;
+  ints moved = f->clusters[b];
+  f->clusters[b] = (ints){0};
+  for (int i = 0; i < moved.len; i++) {
+    int u = moved.data[i];
+    ints *homes = &f->homes[u];
+    if (in_cluster(f, u, a)) {
+      drop(homes, b);
+      continue;
+    }
+    for (int k = 0; k < homes->len; k++)
+      if (homes->data[k] == b) homes->data[k] = a;
+    insert_sorted(f->a, &f->clusters[a], u);
+  }
+  end_change(f, a);
+  end_change(f, b);
+}

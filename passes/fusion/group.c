@@ -1,0 +1,86 @@
+// The kernels of a fused graph as groups, checked against the rules of passes/fusion/group.h.
+#include "passes/fusion/group.h"
+
+#include "base/fault.h"
+#include "passes/fusion/fuse.h"
+
+static void set_uses(const graph *g, uint8_t *stored) {
+  for (int i = 0; i < g->outputs.len; i++) stored[g->outputs.data[i].value->id] = 1;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    for (int k = 0; k < n->nin; k++)
+      if (n->in[k]->kernel != n->kernel) stored[n->in[k]->id] = 1;
+  }
+}
+
+static void push_once(arena *a, group *grp, node *n) {
+  for (int i = 0; i < grp->inputs.len; i++)
+    if (grp->inputs.data[i] == n) return;
+  vec_push(a, &grp->inputs, n);
+}
+
+static void add_node(arena *a, group *grp, node *n, bool stored) {
+  vec_push(a, &grp->nodes, n);
+  for (int k = 0; k < n->nin; k++)
+    if (n->in[k]->kernel != n->kernel) push_once(a, grp, n->in[k]);
+  if (stored) vec_push(a, &grp->outputs, n);
+  switch (op_get(n->op)->class) {
+    case CLASS_reduce: vec_push(a, &grp->reductions, n); break;
+    case CLASS_contraction:
+      if (grp->anchor) grp->second = n;
+      else grp->anchor = n;
+      break;
+    case CLASS_scan:
+    case CLASS_scatter:
+    case CLASS_opaque: grp->anchor = n; break;
+    default: break;
+  }
+}
+
+static void check_group(const graph *g, group *grp, const uint8_t *stored, uint8_t *member,
+                        fuse_scratch *s) {
+  for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
+  candidate c = {g, grp->nodes.data, grp->nodes.len, member, stored};
+  verdict v = fuse_legal(&c, s, &grp->kind);
+  for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 0;
+  if (!v.ok)
+    panic("kernel %d of @%.*s is not a legal group: %s (node %d)", grp->kernel, STR_FMT(g->name),
+          reason_text(v.why), v.node);
+}
+
+static bool is_empty(const graph *g, const node *n) {
+  for (int i = 0; i < n->naxes; i++) {
+    int64_t size;
+    if (ix_is_const(&g->ix, graph_axis_size(g, n->axes[i]), &size) && size == 0) return true;
+  }
+  return false;
+}
+
+bool group_is_empty(const graph *g, const group *grp) {
+  if (grp->kind == GROUP_OPAQUE) return false;
+  for (int i = 0; i < grp->outputs.len; i++)
+    if (!is_empty(g, grp->outputs.data[i])) return false;
+  return true;
+}
+
+group *graph_groups(const graph *g, arena *a, int *count) {
+  check(g->fused);
+  group *groups = arena_array(a, group, g->nkernels);
+  uint8_t *stored = arena_array(a, uint8_t, g->nodes.len);
+  set_uses(g, stored);
+  int last = -1;
+  for (int i = g->nparams; i < g->nodes.len; i++) {
+    node *n = g->nodes.data[i];
+    check(n->kernel == last || n->kernel == last + 1);
+    check(n->kernel < g->nkernels);
+    last = n->kernel;
+    groups[last].kernel = last;
+    add_node(a, &groups[last], n, stored[n->id]);
+  }
+  check(last == g->nkernels - 1);
+  uint8_t *member = arena_array(a, uint8_t, g->nodes.len);
+  fuse_scratch s = fuse_scratch_new(a, g->nodes.len);
+  for (int i = 0; i < g->nkernels; i++) check_group(g, &groups[i], stored, member, &s);
+  *count = g->nkernels;
+  return groups;
+}

@@ -1,0 +1,60 @@
+// What one kernel may hold. The fuse pass asks, the lowering relies on it.
+//
+// A group is a set of nodes with at most one *anchor kind*:
+//   GROUP_MAP      maps, views, gathers of buffers, leaves. All outputs have the same axis set.
+//   GROUP_REDUCE   at least one reduction. All reductions reduce over the same axis set R (by
+//                  axis number). Let P be the axes of the reductions' results (one set P for all
+//                  reductions of the group). Outputs have axes P, or contain P and other axes
+//                  (then all such outputs have one axis set, usually P + R). A path from
+//                  a reduction to another node of the group passes no view, pad or gather that
+//                  touches an axis of P: the value is used at identical P coordinates.
+//                  Reductions may depend on each other (levels), on maps, views, and gathers of
+//                  buffers. argmin/argmax included.
+//                  Values that reductions depend on may be outputs too (a residual sum).
+//   GROUP_CONTRACTION exactly one dot. Producers of its operands inside the group (prologue) are
+//                  maps, views, pads, gathers of buffers, leaves. Consumers (epilogue) are maps
+//                  that take the dot's value at identical coordinates, with the other
+//                  operands of any allowed prologue kind. All outputs have exactly the axis set
+//                  of the dot, and none is something the dot depends on. GPUs: reductions of what
+//                  the dot gave, along one axis of one operand that a block tile holds whole, and
+//                  maps of these rows (a softmax of scores); then a second dot, over that axis, of
+//                  what was made of them with a value that does not depend on them (attention).
+//                  Outputs have the axes of the second dot then.
+//   GROUP_SCAN     one scan; maps, views... before it; maps after it at identical coordinates.
+//                  Outputs as for GROUP_CONTRACTION.
+//   GROUP_SCATTER  one scatter_add; maps... producing indices and updates; its base operand and
+//                  its result are buffers of one storage order; nothing after it.
+//   GROUP_OPAQUE   one call; inputs and result are buffers, in the storage order they had when the
+//                  graph was built.
+// Gathered operands (in[0] of gather) and inputs of opaque calls are buffers: params or outputs
+// of other kernels, possibly through views (composed into the access).
+// A node that belongs to several kernels has been cloned: every node is in one kernel.
+// Params belong to none (kernel = -1). Views, consts, sizes and index nodes are cloned into each
+// kernel that uses them; a view of a param that is returned is a GROUP_MAP kernel (a copy).
+#pragma once
+#include "ir/graph.h"
+
+/// Elements of a reduction up to which every block of a GPU computes it again, so that outputs with
+/// axes of their own are dealt out to all blocks. Others stay with the block of their rows.
+enum { GROUP_REDUCED_AGAIN = 64 };
+
+typedef enum group_kind {
+  GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACTION, GROUP_SCAN, GROUP_SCATTER, GROUP_OPAQUE
+} group_kind;
+
+typedef struct group {
+  group_kind kind;
+  int kernel;
+  vec(node *) nodes;      // in order
+  vec(node *) inputs;     // buffers read: params and other kernels' outputs, each once
+  vec(node *) outputs;    // nodes stored
+  node *anchor;           // the (first) dot, scan, scatter or call
+  node *second;           // the dot over rows of the first; null
+  vec(node *) reductions;
+} group;
+
+/// Nothing it makes has elements: no kernel is needed. Never so of calls.
+bool group_is_empty(const graph *g, const group *grp);
+
+/// The groups of a fused graph in order; check()s the rules above.
+group *graph_groups(const graph *g, arena *a, int *count);

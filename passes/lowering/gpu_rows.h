@@ -1,0 +1,39 @@
+// What the lowerings of rows for GPUs share: gpu_reduce.c, and gpu_ring.c for long ones.
+#pragma once
+#include "passes/lowering/gpu.h"
+#include "passes/lowering/gpu_online.h"
+
+/// Rows that are brought on chip ahead of use, see gpu_ring.c.
+typedef struct gpu_ring {
+  int threads, cluster, repeat, stages, resident;  // resident: blocks on a multiprocessor
+  int rows;   // at a time: they share what all rows share, and the waits of reductions
+  int phase;  // rows a multiple of it apart begin alike in a line of memory
+  int nstaged;
+  const node *staged[MAX_AXES];  // what comes with each row
+} gpu_ring;
+
+typedef struct gpu_rows {
+  row_plan p;
+  const node *row;
+  int rows[MAX_AXES], nrows;  // kernel axes
+  int further[MAX_AXES], nfurther;
+  int vec;     // kernel axis of the lanes, -1 none
+  bool along;  // lanes run along R
+  bool resident;
+  int vector;
+  double held;  // registers per element of R that is kept
+  bool online_ok;
+  online online;
+  gpu_ring ring;
+  gpu_share row_share[MAX_AXES], r_share[MAX_AXES], further_share[MAX_AXES];
+} gpu_rows;
+
+int64_t gpu_row_count(const kbuild *b, const gpu_rows *g);
+/// The reductions and stores of a row whose ranges are open and which is held in registers.
+void gpu_resident_row(kbuild *b, gpu_rows *g);
+/// Whether rows are long and many, and alike enough; plans the ring. *left: the last rows, fewer than
+/// a phase, which are for another kernel.
+bool gpu_ring_applies(const kbuild *b, gpu_rows *g, int64_t *left);
+/// The kernel walks `count` rows from row `from` on.
+void gpu_take_rows(kbuild *b, const gpu_rows *g, int64_t from, int64_t count);
+void gpu_ring_rows(kbuild *b, gpu_rows *g);

@@ -1,0 +1,298 @@
+// Fused graph to tile IR: buffers, one kernel per group, shared kernels, the arena.
+#include "base/fault.h"
+#include "passes/lowering/gpu.h"
+
+/// Row-major strides for the buffer's dimensions, or the param's own. Rows take a multiple of
+/// `row` elements.
+static void set_strides(lower *l, struct buffer *buf, const node *n, int row) {
+  ix_pool *pool = &l->p->ix;
+  ix step = ix_const(pool, 1), unit = ix_const(pool, row);
+  for (int i = n->naxes - 1; i >= 0; i--) {
+    buf->strides[i] = n->strides ? ix_const(pool, n->strides[i]) : step;
+    step = ix_mul(pool, step, buf->dims[i]);
+    if (i + 1 < n->naxes || ix_divisor(pool, step) % row == 0) continue;
+    step = ix_add(pool, step, ix_const(pool, row - 1));
+    step = ix_mul(pool, ix_div(pool, step, unit), unit);
+  }
+}
+
+/// The operand lies in the value, seen through views.
+static bool lies_in(const node *operand, const node *value) {
+  while (operand->op == OP_view && operand != value) operand = operand->in[0];
+  return operand == value;
+}
+
+/// Elements that rows of a temporary take a multiple of: products on tensor cores read rows that
+/// begin at multiples of 16 bytes several times as fast, and those that begin with a cache line
+/// touch no part of another. Not where they would be much longer, nor for host functions and
+/// scatters, which know no strides.
+static int row_unit(const lower *l, const group *groups, int ngroups, const node *n) {
+  enum { ROW_ALIGNMENT = 16, LINE = 128, SHARE = 8 };
+  bool wanted = false;
+  if (n->naxes < 2 || target_tensor_flops(l->target, n->type, n->type) <= 0) return 1;
+  int64_t row = ix_estimate(&l->g->ix, graph_axis_size(l->g, n->axes[n->naxes - 1]));
+  int unit = LINE / dtype_bytes(n->type);
+  if (row < SHARE * unit) unit = ROW_ALIGNMENT / dtype_bytes(n->type);
+  if (row < SHARE * unit) return 1;
+  for (int i = 0; i < ngroups; i++) {
+    const node *anchor = groups[i].anchor;
+    for (int k = 0; anchor && k < anchor->nin; k++) {
+      if (!lies_in(anchor->in[k], n)) continue;
+      if (groups[i].kind != GROUP_CONTRACTION) return 1;
+      wanted = true;
+    }
+    if (anchor == n && groups[i].kind != GROUP_CONTRACTION && groups[i].kind != GROUP_SCAN) return 1;
+  }
+  return wanted ? unit : 1;
+}
+
+static int add_buffer(lower *l, const node *n, str name, buffer_kind kind, int number, int row) {
+  struct buffer buf = {.name = name, .kind = kind, .number = number, .type = n->type};
+  buf.rank = n->naxes;
+  for (int i = 0; i < n->naxes; i++) {
+    buf.axis_names[i] = l->g->axes.data[n->axes[i]].name;
+    buf.dims[i] = ix_substitute(&l->p->ix, &l->g->ix, graph_axis_size(l->g, n->axes[i]), NULL, 0);
+  }
+  set_strides(l, &buf, n, row);
+  vec_push(l->a, &l->p->buffers, buf);
+  return l->p->buffers.len - 1;
+}
+
+static void add_buffers(lower *l, const group *groups, int ngroups) {
+  const graph *g = l->g;
+  for (int i = 0; i < g->nparams; i++)
+    l->buffer_of[g->nodes.data[i]->id] =
+        add_buffer(l, g->nodes.data[i], g->nodes.data[i]->name, BUFFER_PARAM, i, 1);
+  for (int i = 0; i < g->outputs.len; i++) {
+    const node *n = g->outputs.data[i].value;
+    check(n->op != OP_param);
+    int buf = add_buffer(l, n, g->outputs.data[i].name, BUFFER_OUTPUT, i, 1);
+    vec_push(l->a, &l->outputs_of[n->id], buf);
+    if (l->buffer_of[n->id] < 0) l->buffer_of[n->id] = buf;
+  }
+  for (int i = 0; i < ngroups; i++)
+    for (int k = 0; k < groups[i].outputs.len; k++) {
+      const node *n = groups[i].outputs.data[k];
+      if (l->buffer_of[n->id] >= 0) continue;
+      int row = row_unit(l, groups, ngroups, n);
+      l->buffer_of[n->id] = add_buffer(l, n, str_printf(l->a, "t%d", n->id), BUFFER_TEMP, 0, row);
+    }
+}
+
+/// "reduce_max, exp, sum, div": the ops a group computes, views and leaves left out.
+static str label(lower *l, const group *grp) {
+  strbuf out = sb_new(l->a);
+  for (int i = 0; i < grp->nodes.len; i++) {
+    const op_info *info = op_get(grp->nodes.data[i]->op);
+    if (info->class == CLASS_leaf || info->class == CLASS_view) continue;
+    if (out.len > 80) {
+      sb_puts(&out, ", ...");
+      break;
+    }
+    if (out.len) sb_puts(&out, ", ");
+    sb_puts(&out, info->name);
+  }
+  if (!out.len) sb_puts(&out, "copy");
+  return sb_str(&out);
+}
+
+static span group_span(const group *grp) {
+  if (grp->anchor) return grp->anchor->at;
+  if (grp->reductions.len) return grp->reductions.data[0]->at;
+  return grp->outputs.data[0]->at;
+}
+
+static void build_gpu_kernel(kbuild *b, const group *grp) {
+  switch (grp->kind) {
+    case GROUP_MAP: gpu_map_group(b); return;
+    case GROUP_REDUCE: gpu_reduce_group(b); return;
+    case GROUP_CONTRACTION: gpu_contraction_group(b); return;
+    case GROUP_SCAN: gpu_scan_group(b); return;
+    case GROUP_SCATTER: gpu_scatter_group(b); return;
+    case GROUP_OPAQUE: break;
+  }
+  panic("no kernel for a group of kind %d", grp->kind);
+}
+
+static void build_kernel(kbuild *b, const group *grp) {
+  switch (grp->kind) {
+    case GROUP_MAP: lower_map_group(b); return;
+    case GROUP_REDUCE: lower_reduce_group(b); return;
+    case GROUP_CONTRACTION: lower_contraction_group(b); return;
+    case GROUP_SCAN: lower_scan_group(b); return;
+    case GROUP_SCATTER: lower_scatter_group(b); return;
+    case GROUP_OPAQUE: break;
+  }
+  panic("no kernel for a group of kind %d", grp->kind);
+}
+
+static void add_host_step(lower *l, const group *grp) {
+  const node *call = grp->anchor;
+  step s = {.kind = STEP_HOST, .host_name = call->name, .at = call->at, .nbufs = call->nin + 1};
+  s.what = str_printf(l->a, "call %.*s", STR_FMT(call->name));
+  s.bufs = arena_array(l->a, int, s.nbufs);
+  for (int i = 0; i < call->nin; i++) s.bufs[i] = l->buffer_of[call->in[i]->id];
+  s.bufs[call->nin] = l->buffer_of[call->id];
+  vec_push(l->a, &l->p->steps, s);
+}
+
+/// The number of a kernel with this text, adding the kernel when it is the first.
+static int share_kernel(lower *l, kernel *k) {
+  strbuf text = sb_new(l->a);
+  k->name = STR("");
+  kernel_print(k, &text);
+  intptr_t known = (intptr_t)map_get(&l->kernels, sb_str(&text));
+  if (known) return (int)known - 1;
+  k->name = str_printf(l->a, "%.*s.%d", STR_FMT(l->g->name), l->p->kernels.len);
+  vec_push(l->a, &l->p->kernels, k);
+  map_put(l->a, &l->kernels, sb_str(&text), (void *)(intptr_t)l->p->kernels.len);
+  return l->p->kernels.len - 1;
+}
+
+bool lower_is_empty(const lower *l, const node *n) {
+  for (int i = 0; i < n->naxes; i++) {
+    int64_t size;
+    if (ix_is_const(&l->g->ix, graph_axis_size(l->g, n->axes[i]), &size) && size == 0) return true;
+  }
+  return false;
+}
+
+/// For schedule_choices: the alternatives that follow are of this kernel. Gives their first.
+static int note_kernel(lower *l, const group *grp) {
+  schedule_choices *c = l->options->choices;
+  l->number = grp->kernel;
+  return c ? c->alternatives.len : 0;
+}
+
+/// Equal kernels are tried together: alternatives of the first are kept. Those of further parts of a
+/// group are few rows', and not tried.
+static void note_equal(lower *l, int kernel, int offered, int part) {
+  schedule_choices *c = l->options->choices;
+  if (!c) return;
+  if (part) {
+    c->alternatives.len = offered;
+    return;
+  }
+  int first = l->number;
+  for (int i = 0; i < c->kernels.len; i++)
+    if (c->shared.data[i] == kernel) first = c->same_as.data[i];
+  if (first != l->number) c->alternatives.len = offered;
+  vec_push(l->a, &c->shared, kernel);
+  vec_push(l->a, &c->kernels, l->number);
+  vec_push(l->a, &c->same_as, first);
+}
+
+/// True: there is another part.
+static bool add_kernel_part(lower *l, const group *grp, int part) {
+  kbuild b;
+  int offered = note_kernel(l, grp);
+  kb_init(&b, l, grp, "");
+  b.part = part;
+  if (l->target->sm)
+    build_gpu_kernel(&b, grp);
+  else
+    build_kernel(&b, grp);
+  step s = {.kind = STEP_KERNEL, .at = group_span(grp), .what = label(l, grp), .part = part};
+  s.nbufs = b.arg_buffers.len;
+  s.bufs = b.arg_buffers.data;
+  s.nsites = b.sites.len;
+  s.sites = b.sites.data;
+  s.site_axes = b.site_axes.data;
+  s.kernel = share_kernel(l, b.k);
+  note_equal(l, s.kernel, offered, part);
+  vec_push(l->a, &l->p->steps, s);
+  return b.more;
+}
+
+static void add_kernel_steps(lower *l, const group *grp) {
+  if (group_is_empty(l->g, grp)) return;
+  for (int part = 0; add_kernel_part(l, grp, part);) part++;
+}
+
+// ---- arena
+
+typedef struct slot {
+  ix bytes;  // rounded up to the alignment
+  int free_from;  // the first step that may reuse it
+} slot;
+
+enum { ALIGN = 64 };
+
+static ix buffer_bytes(program *p, const struct buffer *buf) {
+  ix n = ix_const(&p->ix, dtype_bytes(buf->type));
+  if (buf->rank) n = ix_mul(&p->ix, n, ix_mul(&p->ix, buf->dims[0], buf->strides[0]));
+  ix up = ix_add(&p->ix, n, ix_const(&p->ix, ALIGN - 1));
+  ix align = ix_const(&p->ix, ALIGN);
+  return ix_mul(&p->ix, ix_div(&p->ix, up, align), align);
+}
+
+static void last_uses(const program *p, int *last) {
+  for (int i = 0; i < p->steps.len; i++)
+    for (int k = 0; k < p->steps.data[i].nbufs; k++) last[p->steps.data[i].bufs[k]] = i;
+}
+
+/// The free slot that fits best: the smallest that is large enough; -1 none.
+static int find_slot(program *p, const slot *slots, int n, ix bytes, int step_number) {
+  int best = -1;
+  for (int i = 0; i < n; i++) {
+    if (slots[i].free_from > step_number) continue;
+    if (!ix_known_le(&p->ix, bytes, slots[i].bytes)) continue;
+    if (best < 0 || ix_known_le(&p->ix, slots[i].bytes, slots[best].bytes)) best = i;
+  }
+  return best;
+}
+
+/// Places temps: linear scan over the steps, first the dead buffers of a fitting size.
+static void plan_arena(lower *l) {
+  program *p = l->p;
+  int *last = arena_array(l->a, int, p->buffers.len);
+  int *slot_of = arena_array(l->a, int, p->buffers.len);
+  bool *placed = arena_array(l->a, bool, p->buffers.len);
+  last_uses(p, last);
+  vec(slot) slots = {0};
+  for (int i = 0; i < p->steps.len; i++)
+    for (int k = 0; k < p->steps.data[i].nbufs; k++) {
+      int number = p->steps.data[i].bufs[k];
+      if (p->buffers.data[number].kind != BUFFER_TEMP || placed[number]) continue;
+      placed[number] = true;
+      ix bytes = buffer_bytes(p, &p->buffers.data[number]);
+      int s = find_slot(p, slots.data, slots.len, bytes, i);
+      if (s < 0) {
+        vec_push(l->a, &slots, (slot){.bytes = bytes});
+        s = slots.len - 1;
+      }
+      slots.data[s].free_from = last[number] + 1;
+      slot_of[number] = s;
+    }
+  ix *start = arena_array(l->a, ix, slots.len + 1);
+  start[0] = ix_const(&p->ix, 0);
+  for (int i = 0; i < slots.len; i++) start[i + 1] = ix_add(&p->ix, start[i], slots.data[i].bytes);
+  for (int i = 0; i < p->buffers.len; i++)
+    if (p->buffers.data[i].kind == BUFFER_TEMP) p->buffers.data[i].offset = start[slot_of[i]];
+  p->arena_bytes = start[slots.len];
+}
+
+program *lower_to_tiles(arena *a, const graph *g, const pass_options *options) {
+  check(g->fused);
+  lower l = {.a = a, .g = g, .options = options, .target = options->target};
+  program *p = l.p = arena_new(a, program);
+  p->arena = a;
+  p->name = g->name;
+  ix_init(&p->ix, a);
+  p->ix.facts = g->ix.facts;
+  for (int i = 0; i < g->symbols.len; i++) vec_push(a, &p->symbols, g->symbols.data[i]);
+  p->nparams = g->nparams;
+  p->noutputs = g->outputs.len;
+  l.buffer_of = arena_array(a, int, g->nodes.len + 1);
+  for (int i = 0; i <= g->nodes.len; i++) l.buffer_of[i] = -1;
+  l.outputs_of = arena_alloc(a, sizeof *l.outputs_of * (size_t)(g->nodes.len + 1));
+  int ngroups;
+  group *groups = graph_groups(g, a, &ngroups);
+  add_buffers(&l, groups, ngroups);
+  for (int i = 0; i < ngroups; i++) {
+    if (groups[i].kind == GROUP_OPAQUE) add_host_step(&l, &groups[i]);
+    else add_kernel_steps(&l, &groups[i]);
+  }
+  plan_arena(&l);
+  return p;
+}

@@ -1,0 +1,167 @@
+// Inside the lowering from fused graphs to tile IR (lower*.c only).
+//
+// One kernel is built at a time by a kbuild. Values are computed by demand: kb_value(n, sigma)
+// gives the tile of node n at coordinates sigma (one index expression over kernel axes per axis
+// of n) in the current ranges. Views only rewrite sigma, so they cost nothing; a node used
+// through two different views is computed twice. A statement is placed in the outermost scope
+// that opens all axes it depends on, so row-level work stays out of the loops.
+#pragma once
+#include "passes/fusion/group.h"
+#include "passes/passes.h"
+
+enum { MAX_KERNEL_AXES = 48, PSEUDO_AXIS = 1 << 16 };
+
+typedef vec(int) int_vec;
+
+typedef struct lower {
+  arena *a;
+  const graph *g;
+  const pass_options *options;
+  const target_info *target;
+  program *p;
+  int number;            // of the kernel that is built, as in `explain`
+  int *buffer_of;        // node id -> its first buffer, -1 none
+  int_vec *outputs_of;  // node id -> output buffers it is returned in
+  map kernels;           // text without the name -> kernel number + 1
+} lower;
+
+/// A region under construction: the kernel body, a loop body, or an arm of an if.
+typedef struct scope {
+  struct scope *outer;
+  tregion *region;
+  tstmt *stmt;  // the loop that owns the region; appended to outer when it ends
+  int depth;
+  int axis, extent;  // the axis a loop scope opens, -1 none
+  map memo;          // (node, guarded, sigma) -> tval
+} scope;
+
+/// How one access moves through memory with each graph axis (element units).
+typedef struct access {
+  int buffer;  // program buffer
+  bool store;
+  double elements;   // estimate of the accesses one walk of the kernel makes
+  ix *coef;          // graph axis -> step per coordinate; 0 does not move
+  bool *irregular;   // graph axis -> moves, but not by a fixed step
+} access;
+
+typedef struct kbuild {
+  lower *l;
+  const group *group;
+  kernel *k;
+  vec(int) arg_buffers;  // program buffer of each kernel argument
+  vec(span) sites;
+  vec(str) site_axes;
+  scope *top, *scope;
+  int extent[MAX_KERNEL_AXES];  // current extent of a kernel axis; 0 closed
+  ix_pool *pool;                // of sigma: the survey's (axes are graph axes), then k->ix
+  ix *sigma;                    // graph axis -> coordinate, 0 not mapped
+  int *kaxis;                   // graph axis -> the kernel axis it is part of, -1 none
+  tval **done;                  // node id -> value of a finished reduction, dot, or scan step
+  int *local_of;                // node id -> on-chip buffer holding its values, -1
+  bool *local_ready;            // ... written in an earlier pass
+  int guarded;                  // inside a pad: loads are guarded
+  int part;                     // of the group's rows, when one kernel does not walk them all
+  bool more;                    // there are further parts
+  map consts;     // (type, value) -> tval
+  int npseudo;
+  tval *pseudo[MAX_KERNEL_AXES];  // value of indirect coordinate PSEUDO_AXIS + i
+  vec(int) val_depth;             // scope depth by value id
+  // from kb_survey
+  vec(access) accesses;
+  bool *pinned;  // graph axis -> its coordinate itself is used (index, pad)
+  int lanes;     // vector lanes that suit the element types
+} kbuild;
+
+/// Known to have no elements.
+bool lower_is_empty(const lower *l, const node *n);
+
+// lower_build.c, lower_value.c: building blocks
+void kb_init(kbuild *b, lower *l, const group *grp, const char *label);
+void kb_begin(kbuild *b);  // opens the top scope, after axes and grid are settled
+int kb_axis(kbuild *b, str name, ix size);
+/// Maps a graph axis to a kernel axis of its own.
+int kb_own_axis(kbuild *b, int graph_axis);
+/// The same for an axis of even size whose elements are walked two by two: the kernel axis of the
+/// pairs, and in *element that of the elements of a pair.
+int kb_pair_axis(kbuild *b, int graph_axis, int *element);
+/// sigma of n from the graph-wide mapping (identity on what was mapped).
+void kb_identity(const kbuild *b, const node *n, ix *sigma);
+bool kb_is_identity(const kbuild *b, const node *n, const ix *sigma);
+/// sigma of operand i of n when n is at sigma.
+void kb_operand_sigma(kbuild *b, const node *n, int i, const ix *sigma, ix *out);
+bool kb_in_group(const kbuild *b, const node *n);
+int kb_arg(kbuild *b, int buffer);
+/// The tile of n at sigma in the current ranges.
+tval *kb_value(kbuild *b, const node *n, const ix *sigma);
+tval *kb_value_here(kbuild *b, const node *n);  // at the identity
+/// An index expression as a tile of integers.
+tval *kb_index_value(kbuild *b, ix e, dtype t);
+tval *kb_map(kbuild *b, op o, dtype result, tval *x, tval *y, tval *z);
+tval *kb_const(kbuild *b, dtype t, scalar v);
+/// All elements v over these axes at their given extents.
+tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents, int naxes);
+/// A TILE_ACCUM on in[0].
+tval *kb_accumulate(kbuild *b, op o, tval *const *in, int nin);
+tval *kb_reduce_tile(kbuild *b, op o, tval *v, const int *axes, int naxes);
+/// Loop over axis in steps of extent; inits may be null. Returns the loop statement; the carried
+/// values inside are stmt->body->params, the results after kb_end_loop stmt->out.
+tstmt *kb_loop(kbuild *b, int axis, int extent, tval *const *inits, int ninits);
+tval **kb_end_loop(kbuild *b, tval *const *yields, int nyields);
+tstmt *kb_if(kbuild *b, tile_cond cond, int axis, tval *on);
+void kb_else(kbuild *b, tval *const *yields, int nyields);  // ends the first arm
+tval **kb_end_if(kbuild *b, tval *const *yields, int nyields);
+int kb_local(kbuild *b, const char *name, dtype t, const int *axes, int naxes);
+tval *kb_load_local(kbuild *b, int buf);
+/// What was stored to the node's (first) buffer, at the identity.
+tval *kb_load_buffer(kbuild *b, const node *n);
+tstmt *kb_store(kbuild *b, int buf, tval *v, const ix *index, int rank);
+void kb_store_local(kbuild *b, int buf, tval *v);
+/// Stores the node's value to every buffer it owns.
+void kb_store_node(kbuild *b, const node *n, tval *v, bool nontemporal);
+/// n is a scatter_add whose buffers hold the base: adds the update at the index (checked).
+void kb_add_at(kbuild *b, const node *n, tval *index, tval *update);
+void kb_append(kbuild *b, scope *s, tstmt *st);
+
+// lower_axes.c: what the kernel touches, which axes collapse, where the lanes run. Axes are
+// graph axes unless said.
+/// Records every load and store of the group, and makes the kernel's arguments.
+void kb_survey(kbuild *b);
+/// Makes kernel axes for the given axes (outermost first): adjacent ones collapse where every
+/// access walks them as one, 1-sized ones vanish. Returns the number of kernel axes in out.
+int kb_collapse(kbuild *b, const int *axes, int n, int *out);
+/// The axis of `axes` whose lanes make the cheapest memory accesses; -1 when n is 0.
+int kb_best_lanes(const kbuild *b, const int *axes, int n);
+/// An axis other than `lanes` along which some big access has unit stride; -1 none.
+int kb_other_unit_axis(const kbuild *b, int lanes, const int *axes, int n);
+int64_t kb_estimate(const kbuild *b, int axis);
+int64_t kb_kernel_size(const kbuild *b, int kernel_axis);  // estimate
+bool kb_unit_stride(const access *m, const kbuild *b, int axis);
+/// Whether stores to this buffer should bypass the caches: much larger than they are.
+bool kb_nontemporal(const kbuild *b, int buffer);
+int64_t kb_buffer_bytes(const kbuild *b, int buffer);  // estimate
+/// Prefetches into the innermost scope what the loads of `loads` read `steps` further along the
+/// kernel axis, from buffers of more than `larger_than` bytes.
+void kb_prefetch_next(kbuild *b, const tregion *loads, int kernel_axis, int64_t steps, int level,
+                      int64_t larger_than);
+/// The same for what the stores of `stores` write later; not for those that bypass the caches.
+void kb_prefetch_stores(kbuild *b, const tregion *stores, int kernel_axis, int64_t steps, int level,
+                        int64_t larger_than);
+
+// schedule.c: sizes of tiles
+/// An integer from --schedule "key=value,...", or `otherwise`. What is near is an alternative.
+int64_t schedule_option(const lower *l, const char *key, int64_t otherwise);
+/// The same, where alternatives are offered by the caller.
+int64_t schedule_given(const lower *l, const char *key, int64_t otherwise);
+void schedule_offer(const lower *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/// The same, down to a power of two.
+int schedule_power(const lower *l, const char *key, int otherwise);
+/// Grid extents for kernel axes (outermost first) so that one grid tile has about `elements`
+/// elements; extents are multiples of step[i].
+void schedule_grid(kbuild *b, const int *axes, const int *step, int n, int64_t elements);
+
+// one lowering per kind of group
+void lower_map_group(kbuild *b);
+void lower_reduce_group(kbuild *b);
+void lower_contraction_group(kbuild *b);
+void lower_scan_group(kbuild *b);
+void lower_scatter_group(kbuild *b);

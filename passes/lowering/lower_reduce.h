@@ -1,0 +1,56 @@
+// Reductions per row: what the loops for CPUs (lower_reduce.c) and the layouts for GPUs
+// (gpu_reduce.c) have in common.
+#pragma once
+#include "passes/lowering/lower.h"
+
+enum { MAX_REDUCTIONS = 64 };
+
+typedef struct row_plan {
+  int passes;
+  int *level;                 // node id -> passes that must have finished before it can be computed
+  int *first_pass;            // node id -> the pass that computes it along R first, INT_MAX never
+  bool *along;                // node id -> carries an axis of R
+  int r_axes[MAX_AXES], nr;   // graph axes
+  int kr[MAX_AXES], nkr;      // kernel axes of R
+  int step[MAX_KERNEL_AXES];  // loop extents by kernel axis
+  int next_row;               // the innermost row axis when lanes run along the rows, else -1
+  bool beside[MAX_KERNEL_AXES];  // axes of outputs alone that are open all the while: the reductions
+                                 // are the same along them
+} row_plan;
+
+/// The running values of the reductions of one pass: one tile each, two for arg*.
+typedef struct running {
+  const node *reductions[MAX_REDUCTIONS];
+  int n;
+  tval *values[2 * MAX_REDUCTIONS];
+  int nvalues;
+} running;
+
+bool reduce_contains(const int *axes, int n, int axis);
+/// R in the storage order of what is reduced.
+void reduce_axes(const group *g, row_plan *p);
+/// Which reductions wait for which: levels and passes.
+void reduce_levels(kbuild *b, row_plan *p);
+/// Axes of the outputs that are neither rows nor reduced.
+int reduce_further_axes(const kbuild *b, const row_plan *p, const node *row, int *axes);
+/// Whether the output has axes that rows lack.
+bool reduce_carries_more(const node *out, const node *row);
+bool reduce_outputs_use(const kbuild *b, int kernel_axis);
+bool reduce_is_arg(const node *n);
+op reduce_combine(op o);
+tstmt *reduce_statement(kbuild *b, tile_op kind, op o, tval *const *in, int nin, int nout);
+
+/// Identities of the reductions r->reductions over the open axes and the steps along R.
+void reduce_start(kbuild *b, const row_plan *p, running *r);
+/// One step of a reduction: from[] are its running values, to[] the next ones.
+void reduce_accumulate(kbuild *b, const node *red, tval **from, tval **to);
+/// Combines lanes and gives the row value of a finished reduction.
+void reduce_finish(kbuild *b, const row_plan *p, const node *red, tval **values);
+/// Loops over R with the reductions of the pass.
+void reduce_run_pass(kbuild *b, const row_plan *p, int pass);
+/// Outputs over rows here, the others in loops over the kernel axes `more`.
+void reduce_store_outputs(kbuild *b, row_plan *p, const node *row, const int *more, int nmore);
+/// Opens loops over kernel axes, the lanes innermost; the carried values pass through all.
+void reduce_open_loops(kbuild *b, const int *axes, const int *step, int n, tval **carried,
+                       int ncarried, int unroll);
+void reduce_close_loops(kbuild *b, int n, tval **carried, int ncarried);

@@ -1,0 +1,20 @@
+// The ordered walks of scans and scatters, shared by the loops for CPUs (lower_scan.c) and the
+// layouts for GPUs (gpu_scan.c).
+#pragma once
+#include "passes/lowering/lower.h"
+
+/// What a scan combines with.
+op scan_combine(op o);
+/// Walks kernel axis `axis` step by step with the other kernel axes open, and stores the outputs.
+void scan_walk(kbuild *b, const int *axes, int n, int axis);
+
+typedef struct scatter_axes {
+  int own[MAX_AXES], nown;        // graph axes of the result besides the scattered one
+  int walked[MAX_AXES], nwalked;  // those of indices and updates
+  int kown[MAX_AXES], kwalked[MAX_AXES], target;  // kernel axes
+} scatter_axes;
+
+void scatter_find_axes(const kbuild *b, scatter_axes *s);
+void scatter_make_axes(kbuild *b, scatter_axes *s);
+/// Copies the base `rows` rows at a time, then adds the updates one after the other.
+void scatter_walk(kbuild *b, const scatter_axes *s, int rows);

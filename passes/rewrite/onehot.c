@@ -1,0 +1,51 @@
+// A sum that a comparison with an index leaves one element of is that element.
+//
+//   %i = index V                                %t' = clamp %t to [0, V)
+//   %c = eq %i, %t                              %g = gather %x along V at %t' unchecked
+//   %p = where %c, %x, 0                  ──▶   %s = where %t is inside, %g + 0, 0
+//   %s = sum %p over V
+//
+// Targets outside of the axis select nothing, as before. The added zero makes -0 the +0 that the sum
+// gave, for which the axis must have another element.
+#include "passes/rewrite/rewrite.h"
+
+static bool is_index_along(const node *n, int axis) {
+  return n->op == OP_index && n->attr_axes[0] == axis;
+}
+
+/// What the index along the axis is compared with; null: it is something else.
+static node *target_of(const node *condition, int axis) {
+  if (condition->op != OP_eq) return NULL;
+  for (int k = 0; k < 2; k++) {
+    node *target = condition->in[1 - k];
+    if (is_index_along(condition->in[k], axis) && !node_has_axis(target, axis)) return target;
+  }
+  return NULL;
+}
+
+static node *element_at(graph *g, node *x, int axis, node *target, node *zero) {
+  node *none = graph_const_float(g, target->type, 0);
+  node *size = graph_size(g, target->type, graph_axis_size(g, axis));
+  node *last = graph_binary(g, OP_sub, size, graph_const_float(g, target->type, 1));
+  node *inside = graph_binary(g, OP_and, graph_binary(g, OP_ge, target, none),
+                              graph_binary(g, OP_lt, target, size));
+  node *at = graph_binary(g, OP_min, graph_binary(g, OP_max, target, none), last);
+  node *element = graph_gather(g, x, axis, at);
+  element->flags |= NODE_UNCHECKED;
+  if (dtype_is_float(x->type)) element = graph_binary(g, OP_add, element, zero);
+  return graph_where(g, inside, element, zero);
+}
+
+static node *select_one(const rewrite *r, node *sum) {
+  if (sum->op != OP_sum || sum->nattr_axes != 1) return sum;
+  const node *choice = sum->in[0];
+  if (choice->op != OP_where) return sum;
+  int axis = sum->attr_axes[0];
+  node *x = choice->in[1], *zero = choice->in[2], *target = target_of(choice->in[0], axis);
+  bool has_two = ix_bounds(&r->g->ix, graph_axis_size(r->g, axis)).min >= 2;
+  if (!target || !node_is_value(zero, 0) || !node_has_axis(x, axis) || !has_two) return sum;
+  node *to = element_at(r->g, x, axis, target, zero);
+  return node_same_axis_set(to, sum) && to->type == sum->type ? to : sum;
+}
+
+bool pass_onehot(pass_ctx *ctx) { return rewrite_graph(ctx, select_one, NULL); }

@@ -1,0 +1,6 @@
+// Between the files of the simplification pass.
+#pragma once
+#include "passes/rewrite/rewrite.h"
+
+/// Rules that hold for real numbers but not for their roundings; null when none applies.
+node *simplify_fast(const rewrite *r, const node *n);

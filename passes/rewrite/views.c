@@ -1,0 +1,145 @@
+// Views: composed, dropped where they change nothing, and moved out of the way of fusion.
+//
+//   x[N -> (A, B)][(A, B) -> M]          ──▶  x[N -> M] or x
+//   exp(dot(x, w)[E -> (H, K)])          ──▶  exp(dot(x, w))[E -> (H, K)]     exp is an epilogue
+//   f32(table)[V = tokens]               ──▶  f32(table[V = tokens])         table is a buffer
+//   x + b[.. -> N] (x has N)             ──▶  x + b                          maps broadcast anyway
+//
+// A view is an index map, so composing two is substituting coordinates; the normal form of index
+// expressions does the rest.
+#include "passes/rewrite/rewrite.h"
+
+/// Coordinates of inner's operand in terms of outer's axes.
+static ix *compose(graph *g, const node *outer, const node *inner) {
+  ix *by = arena_array(g->arena, ix, g->axes.len);
+  for (int k = 0; k < inner->naxes; k++) by[inner->axes[k]] = outer->index[k];
+  const node *from = inner->in[0];
+  ix *index = arena_array(g->arena, ix, from->naxes);
+  for (int k = 0; k < from->naxes; k++)
+    index[k] = ix_substitute(&g->ix, &g->ix, inner->index[k], by, g->axes.len);
+  return index;
+}
+
+/// A pad tests the coordinates of its own operand, so it composes only with a change of order.
+static node *view_of_view(graph *g, const node *n) {
+  const node *inner = n->in[0];
+  if (n->op == OP_pad && view_is_reorder(g, inner))
+    return graph_pad(g, inner->in[0], n->in[1], compose(g, n, inner), n->axes, n->naxes);
+  if (n->op == OP_pad) return NULL;
+  if (inner->op == OP_view)
+    return graph_view(g, inner->in[0], compose(g, n, inner), n->axes, n->naxes);
+  if (inner->op == OP_pad)
+    return graph_pad(g, inner->in[0], inner->in[1], compose(g, n, inner), n->axes, n->naxes);
+  return NULL;
+}
+
+static node *drop_identity(graph *g, const node *n) {
+  const node *a = n->in[0];
+  if (!view_is_reorder(g, n)) return NULL;
+  for (int k = 0; k < n->naxes; k++)
+    if (n->axes[k] != a->axes[k]) return NULL;
+  return n->in[0];
+}
+
+/// A pad that never leaves its operand is a view.
+static node *pad_inside(graph *g, const node *n) {
+  const node *a = n->in[0];
+  for (int k = 0; k < a->naxes; k++) {
+    ix size = graph_axis_size(g, a->axes[k]);
+    if (ix_bounds(&g->ix, n->index[k]).min < 0) return NULL;
+    if (!ix_known_le(&g->ix, ix_add(&g->ix, n->index[k], ix_const(&g->ix, 1)), size)) return NULL;
+  }
+  return graph_view(g, n->in[0], n->index, n->axes, n->naxes);
+}
+
+// ---- maps and views
+
+/// The view only repeats its operand along new axes.
+static bool is_broadcast(const graph *g, const node *view) {
+  if (view->op != OP_view || view->naxes == view->in[0]->naxes) return false;
+  for (int k = 0; k < view->in[0]->naxes; k++) {
+    int axis;
+    if (!ix_is_axis(&g->ix, view->index[k], &axis) || axis != view->in[0]->axes[k]) return false;
+  }
+  return true;
+}
+
+static node *with_operand(graph *g, const node *n, int k, node *operand) {
+  node *in[3];
+  for (int i = 0; i < n->nin; i++) in[i] = i == k ? operand : n->in[i];
+  return graph_map(g, n->op, in, n->nin, n->type);
+}
+
+/// Maps broadcast by themselves where another operand has the axes.
+static node *drop_broadcast(graph *g, const node *n) {
+  for (int k = 0; k < n->nin; k++) {
+    const node *view = n->in[k];
+    if (!is_broadcast(g, view) && !view_is_reorder(g, view)) continue;
+    bool covered = true;
+    for (int i = 0; i < n->naxes && covered; i++) {
+      covered = node_has_axis(view->in[0], n->axes[i]);
+      for (int j = 0; j < n->nin && !covered; j++)
+        covered = j != k && node_has_axis(n->in[j], n->axes[i]);
+    }
+    if (covered) return with_operand(g, n, k, view->in[0]);
+  }
+  return NULL;
+}
+
+static bool same_index(const node *a, const node *b) {
+  if (b->op != OP_view || a->in[0]->naxes != b->in[0]->naxes || !node_same_axis_set(a, b))
+    return false;
+  for (int k = 0; k < a->in[0]->naxes; k++)
+    if (a->in[0]->axes[k] != b->in[0]->axes[k] || a->index[k] != b->index[k]) return false;
+  return true;
+}
+
+/// A map of views of one kind is computed before the view: there it can be the epilogue of a
+/// contraction, and equal maps of differently renamed values are one. Not where the view leaves
+/// elements out or repeats them.
+static node *map_before_view(const rewrite *r, const node *n) {
+  graph *g = r->g;
+  node *view = NULL, *in[3];
+  for (int k = 0; k < n->nin; k++) {
+    node *a = n->in[k];
+    in[k] = a;
+    if (!a->naxes) continue;
+    if (a->op != OP_view || a->naxes != n->naxes || !rewrite_used_once(r, a)) return NULL;
+    if (view && !same_index(view, a)) return NULL;
+    view = a;
+    in[k] = a->in[0];
+  }
+  if (!view) return NULL;
+  if (node_elements(g, view) != node_elements(g, view->in[0])) return NULL;
+  return graph_view(g, graph_map(g, n->op, in, n->nin, n->type), view->index, n->axes, n->naxes);
+}
+
+/// Gathered operands are buffers, so a cast of one moves behind the gather.
+static node *gather_before_cast(graph *g, const node *n) {
+  const node *cast = n->in[0];
+  if (cast->op != OP_cast) return NULL;
+  node *rows = graph_gather(g, cast->in[0], n->attr_axes[0], n->in[1]);
+  rows->flags = n->flags;
+  return graph_cast(g, rows, n->type);
+}
+
+static node *views(const rewrite *r, node *n) {
+  graph *g = r->g;
+  node *to = NULL;
+  switch (op_get(n->op)->class) {
+    case CLASS_view:
+      to = view_of_view(g, n);
+      if (!to && n->op == OP_view) to = drop_identity(g, n);
+      if (!to && n->op == OP_pad) to = pad_inside(g, n);
+      break;
+    case CLASS_map:
+      to = drop_broadcast(g, n);
+      if (!to) to = map_before_view(r, n);
+      break;
+    case CLASS_gather: to = gather_before_cast(g, n); break;
+    default: break;
+  }
+  return to ? to : n;
+}
+
+bool pass_views(pass_ctx *ctx) { return rewrite_graph(ctx, views, NULL); }

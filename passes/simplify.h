@@ -1,6 +1,0 @@
-// Between the files of the simplification pass.
-#pragma once
-#include "passes/rewrite.h"
-
-/// Rules that hold for real numbers but not for their roundings; null when none applies.
-node *simplify_fast(const rewrite *r, const node *n);
