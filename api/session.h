@@ -310,10 +310,10 @@ pass_options session_pass_options(tcf_session *s, str schedule);
 tcf_status session_target(tcf_session *s, const target_info **out);
 /// lower_to_tiles, verified: panics with the report when the lowering broke a rule.
 struct program *verified_tiles(arena *a, const graph *g, const pass_options *options);
-/// Specialises on the sizes that are not kept symbolic.
 /// The sizes given (entries < 0 are unknown) suit the function: its facts, and no axis inside of it
 /// gets a negative size.
 tcf_status function_check_sizes(const tcf_function *f, const int64_t *sizes);
+/// Specialised on the sizes that are not kept symbolic.
 graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes);
 /// Specialised on sizes, and on strides that are not row-major (args null: on none).
 graph *variant_graph(const tcf_function *f, arena *a, const tensor *const *args,

@@ -56,7 +56,7 @@ typedef struct pass_ctx {
   diag_list *diags;
 } pass_ctx;
 
-/// Changes ctx->graph; true when it changed something.
+/// Changes ctx->graph; true when it may have changed something (TCF_ROUNDTRIP builds compare).
 typedef bool pass_fn(pass_ctx *ctx);
 
 // The passes: pass_dce, pass_fuse, ...
@@ -80,7 +80,7 @@ typedef void pass_observer(void *ctx, const pass_info *pass, graph *g);
 /// Runs the named passes (null: the whole pipeline), verifying after each; panics with the pass'
 /// name on a violation. In TCF_ROUNDTRIP builds the graph is printed, re-parsed and continued on
 /// the copy.
-bool passes_run(pass_ctx *ctx, const pass_info *const *list, int n, pass_observer *observe,
+void passes_run(pass_ctx *ctx, const pass_info *const *list, int n, pass_observer *observe,
                 void *observer_ctx);
 
 /// Whether "key=value,..." names keys that lower_to_tiles knows with values that it takes; else
@@ -94,5 +94,3 @@ str schedule_with(arena *a, str schedule, const schedule_choices *c,
 /// equal kernels shared, temps placed in the arena. Panics on a graph that the fuse pass did
 /// not produce.
 program *lower_to_tiles(arena *a, const graph *g, const pass_options *options);
-
-/// Which groups lower_to_tiles takes; the fuse pass builds only these. See passes/fusion/group.h.

@@ -460,22 +460,15 @@ void nv_load(ngen *g, const tstmt *s) {
   }
 }
 
-typedef struct axes_used {
-  bool used[64];
-} axes_used;
-
-static void see_axis(void *ctx, int axis) {
-  axes_used *u = ctx;
-  if (axis < 64) u->used[axis] = true;
-}
+static void see_axis(void *ctx, int axis) { ((bool *)ctx)[axis] = true; }
 
 /// The axes of the index and of the operands.
 static shape store_shape(ngen *g, const tstmt *s, const tile_buf *t) {
-  axes_used u = {0};
-  for (int i = 0; i < t->rank; i++) ix_axes(&g->k->ix, s->ix[i], see_axis, &u);
+  bool *used = arena_array(g->arena, bool, g->k->axes.len + 1);
+  for (int i = 0; i < t->rank; i++) ix_axes(&g->k->ix, s->ix[i], see_axis, used);
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
   for (int axis = 0; axis < g->k->axes.len; axis++) {
-    int extent = u.used[axis] ? g->ranges[axis]->extent : 0;
+    int extent = used[axis] ? g->ranges[axis]->extent : 0;
     for (int i = 0; i < s->nin && !extent; i++) extent = tval_extent(s->in[i], axis);
     if (!extent) continue;
     axes[n] = axis;

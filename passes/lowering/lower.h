@@ -32,6 +32,7 @@ typedef struct scope {
   tstmt *stmt;  // the loop that owns the region; appended to outer when it ends
   int depth;
   int axis, extent;  // the axis a loop scope opens, -1 none
+  int extent_outside;  // of that axis around the loop
   map memo;          // (node, guarded, sigma) -> tval
 } scope;
 

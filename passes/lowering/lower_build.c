@@ -213,7 +213,7 @@ tstmt *kb_loop(kbuild *b, int axis, int extent, tval *const *inits, int ninits) 
   st->body->nparams = ninits;
   st->body->params = carried_values(b, inits, ninits, b->scope->depth);
   // The extent outside comes back when the loop ends.
-  st->value.i = b->extent[axis];
+  b->scope->extent_outside = b->extent[axis];
   b->extent[axis] = extent;
   return st;
 }
@@ -221,8 +221,7 @@ tstmt *kb_loop(kbuild *b, int axis, int extent, tval *const *inits, int ninits) 
 tval **kb_end_loop(kbuild *b, tval *const *yields, int nyields) {
   scope *s = b->scope;
   add_yield(b, yields, nyields);
-  b->extent[s->axis] = (int)s->stmt->value.i;
-  s->stmt->value.i = 0;
+  b->extent[s->axis] = s->extent_outside;
   b->scope = s->outer;
   kb_append(b, b->scope, s->stmt);
   return s->stmt->out;

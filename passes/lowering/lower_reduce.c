@@ -31,6 +31,7 @@ void reduce_levels(kbuild *b, row_plan *p) {
   p->level = arena_array(a, int, nodes);
   p->first_pass = arena_array(a, int, nodes);
   p->along = arena_array(a, bool, nodes);
+  p->saved = arena_array(a, bool, nodes);
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
     p->first_pass[n->id] = INT_MAX;
@@ -52,10 +53,10 @@ static int cost_along(const kbuild *b, const row_plan *p, const node *n) {
 
 /// Marks what pass `pass` computes; dear values that an earlier pass computed become cached.
 static void plan_cache(kbuild *b, row_plan *p, const node *n, int pass) {
-  if (!kb_in_group(b, n) || !p->along[n->id] || b->local_of[n->id] == INT_MAX) return;
+  if (!kb_in_group(b, n) || !p->along[n->id] || p->saved[n->id]) return;
   op_class class = op_get(n->op)->class;
   if (class == CLASS_map && p->first_pass[n->id] < pass && cost_along(b, p, n) >= DEAR) {
-    b->local_of[n->id] = INT_MAX;  // a buffer is declared when the row is open
+    p->saved[n->id] = true;  // its buffer is declared when the row is open
     return;
   }
   if (p->first_pass[n->id] > pass) p->first_pass[n->id] = pass;
@@ -217,7 +218,7 @@ void reduce_close_loops(kbuild *b, int n, tval **carried, int ncarried) {
 static void declare_caches(kbuild *b, const row_plan *p, int pass) {
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
-    if (b->local_of[n->id] != INT_MAX || p->first_pass[n->id] != pass) continue;
+    if (!p->saved[n->id] || b->local_of[n->id] >= 0 || p->first_pass[n->id] != pass) continue;
     int axes[MAX_KERNEL_AXES], naxes = 0;
     for (int axis = 0; axis < b->k->axes.len; axis++) {
       bool used = false;

@@ -10,6 +10,7 @@ typedef struct row_plan {
   int *level;                 // node id -> passes that must have finished before it can be computed
   int *first_pass;            // node id -> the pass that computes it along R first, INT_MAX never
   bool *along;                // node id -> carries an axis of R
+  bool *saved;                // node id -> later passes read it from a row buffer
   int r_axes[MAX_AXES], nr;   // graph axes
   int kr[MAX_AXES], nkr;      // kernel axes of R
   int step[MAX_KERNEL_AXES];  // loop extents by kernel axis

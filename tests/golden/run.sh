@@ -8,8 +8,8 @@ if [ "${2:-}" = --rewrite ]; then
   TCF_REWRITE_GOLDEN=1 "$tests" --filter '*golden*/*' >/dev/null 2>&1
   TCF_REWRITE_GOLDEN=1 "$tests" --filter '*/*golden*' >/dev/null 2>&1
 fi
-inputs=$(find tests/golden/passes -name '*.ir' | wc -l)
-if out=$("$tests" --filter 'passes_golden/*' 2>&1); then echo "$inputs passed, 0 failed"
+inputs=$(find tests/golden -name '*.ir' -o -name '*.tdsl' | wc -l)
+if out=$("$tests" --filter '@(passes|lower)_golden/*' 2>&1); then echo "$inputs passed, 0 failed"
 else
   printf '%s\n' "$out"
   failed=$(grep -c ' gave$' <<<"$out")

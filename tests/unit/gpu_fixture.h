@@ -1,7 +1,7 @@
 // A function lowered for a GPU, to be looked at and run by the tile interpreter.
 #pragma once
 #include "frontend_fixture.h"
-#include "gpu_target.h"
+#include "lower_targets.h"
 
 typedef struct lowered {
   program_test test;

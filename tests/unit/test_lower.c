@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/fault.h"
-#include "gpu_target.h"
+#include "lower_targets.h"
 #include "passes/passes.h"
 #include "random_graph.h"
 

@@ -2,7 +2,7 @@
 #include <jansson.h>
 
 #include "passes/explain/explain.h"
-#include "gpu_target.h"
+#include "lower_targets.h"
 #include "passes_support.h"
 
 static arena A;

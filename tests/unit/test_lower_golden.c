@@ -1,19 +1,20 @@
-// Schedules for a GPU: tests/golden/gpu/NAME.tdsl is lowered and compared with NAME.tile.
+// Schedules: tests/golden/TARGET/NAME.tdsl is lowered and compared with NAME.tile.
 // TCF_REWRITE_GOLDEN=1 writes the expectations. Besides, what --schedule changes.
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
 #include "base/fault.h"
 #include "frontend_fixture.h"
-#include "gpu_target.h"
+#include "lower_targets.h"
 
-static const char folder[] = TCF_SOURCE_DIR "/tests/golden/gpu";
+static const char golden[] = TCF_SOURCE_DIR "/tests/golden";
 
-static void lower_all(program_test *t, str path, const char *schedule, strbuf *out) {
+static void lower_all(program_test *t, str path, const target_info *target, const char *schedule,
+                      strbuf *out) {
   bool found;
   program_test_run(t, path.ptr, read_whole_file(&t->arena, path.ptr, &found));
   cr_assert(t->ok, "%.*s: %.*s", STR_FMT(path), STR_FMT(program_test_messages(t)));
-  pass_options options = {.target = &gpu_target, .schedule = str_from(schedule)};
+  pass_options options = {.target = target, .schedule = str_from(schedule)};
   for (int i = 0; i < t->graphs.graphs.len; i++) {
     arena scratch = {0};
     pass_ctx ctx = {t->graphs.graphs.data[i], &scratch, &options, &t->diags};
@@ -27,16 +28,16 @@ static void lower_all(program_test *t, str path, const char *schedule, strbuf *o
   }
 }
 
-Test(gpu_golden, schedules_are_the_expected_ones) {
+static void compare_folder(const char *name, const target_info *target) {
   arena a = {0};
   str *names;
-  int n = list_files(&a, folder, ".tdsl", &names);
-  cr_assert_geq(n, 7);
+  int n = list_files(&a, str_printf(&a, "%s/%s", golden, name).ptr, ".tdsl", &names);
+  cr_assert_geq(n, 1, "nothing in %s", name);
   for (int i = 0; i < n; i++) {
     program_test t = {0};
     strbuf out = sb_new(&a);
     bool found;
-    lower_all(&t, names[i], "", &out);
+    lower_all(&t, names[i], target, "", &out);
     str path = str_printf(&a, "%.*s.tile", names[i].len - 5, names[i].ptr);
     if (getenv("TCF_REWRITE_GOLDEN")) write_whole_file(path.ptr, sb_str(&out));
     else
@@ -47,18 +48,30 @@ Test(gpu_golden, schedules_are_the_expected_ones) {
   arena_free(&a);
 }
 
+Test(lower_golden, schedules_for_gpus) {
+  target_info sm_80 = sm_80_target();
+  compare_folder("gpu", &gpu_target);
+  compare_folder("sm_80", &sm_80);
+}
+
+Test(lower_golden, schedules_for_cpus) {
+  target_info avx512 = cpu_pairs_target(4, 2), avx2 = avx2_target(4);
+  compare_folder("cpu", &avx512);
+  compare_folder("avx2", &avx2);
+}
+
 /// The tile IR of a golden program under a schedule has this text.
 static void expect_text(const char *name, const char *schedule, const char *text) {
   program_test t = {0};
   arena a = {0};
   strbuf out = sb_new(&a);
-  lower_all(&t, str_printf(&a, "%s/%s", folder, name), schedule, &out);
+  lower_all(&t, str_printf(&a, "%s/gpu/%s", golden, name), &gpu_target, schedule, &out);
   cr_expect(strstr(out.data, text), "%s: no \"%s\" in\n%s", schedule, text, out.data);
   program_test_free(&t);
   arena_free(&a);
 }
 
-Test(gpu_golden, schedules_can_be_overridden) {
+Test(lower_golden, schedules_can_be_overridden) {
   expect_text("map.tdsl", "threads=128", "layout { N_D:2048 = r4 t128@1 r4 }");
   expect_text("map.tdsl", "vector=2", "r2 t256@1");
   expect_text("softmax_rows.tdsl", "threads=128", "threads 128");
@@ -72,7 +85,7 @@ Test(gpu_golden, schedules_can_be_overridden) {
   expect_text("product_f32.tdsl", "k=8", "loop K:8 stages=2");
 }
 
-Test(gpu_golden, schedules_are_checked) {
+Test(lower_golden, schedules_are_checked) {
   static const char *const good[] = {"", "threads=256", "unit=wgmma,m=64", "unit=1",
                                      "vectors=2,kc=0"};
   static const struct {
