@@ -150,7 +150,7 @@ struct tstmt {
                      // loop carries nothing
   bool reverse;      // LOOP: walks from the last step to the first
   int unroll;        // LOOP: 0 or 1 none
-  int stages;        // LOOP: copies of the buffers that its body declares and its stage loops fill,
+  int stages;        // LOOP: pipeline stages: copies of the buffers that its stage loops fill,
                      // so that filling runs ahead of use; 0 or 1: one
   int layout;        // LOOP: layout inside; 0: as outside
   dot_unit unit;     // DOT

@@ -15,7 +15,7 @@ typedef struct access {
   int width;     // elements
   bool partial;  // vectors may be valid in part
   bool empty;    // the argument may have no elements
-  bool unaligned;  // loads: vectors begin anywhere, see unaligned.c
+  bool unaligned;  // loads: vectors are unaligned, see unaligned.c
   bool direct;     // does not pass registers, where vectors could be shifted
 } access;
 

@@ -24,7 +24,7 @@ enum {
   MANY = 24,  // registers of a value that are worth it
   MOST = 48,  // registers of a value that small blocks keep: they find room beside others
   WIDE = 512, // threads of blocks that do not
-  DEAR = 40,  // cost of the operations (ir/ops.def) that are not repeated
+  EXPENSIVE = 40,  // cost of the operations (ir/ops.def) that are not repeated
 };
 
 // ---- which values
@@ -88,14 +88,14 @@ static bool is_row(ngen *g, const tstmt *load) {
   return dtype_bytes(load->out[0]->type) == 2 || on_chip(g, load);
 }
 
-/// Cost of making v again from rows and small values; DEAR when that cannot be done.
+/// Cost of making v again from rows and small values; EXPENSIVE when that cannot be done.
 static int cost_again(ngen *g, const tval *v) {
   const tstmt *def = g->lazy[v->id].def;
   if (registers(g, v) < MANY) return 0;
-  if (!def) return DEAR;
-  if (def->kind == TILE_LOAD) return is_row(g, def) ? 1 : DEAR;
+  if (!def) return EXPENSIVE;
+  if (def->kind == TILE_LOAD) return is_row(g, def) ? 1 : EXPENSIVE;
   int cost = op_get(def->op)->cost;
-  for (int i = 0; i < def->nin && cost < DEAR; i++) cost += cost_again(g, def->in[i]);
+  for (int i = 0; i < def->nin && cost < EXPENSIVE; i++) cost += cost_again(g, def->in[i]);
   return cost;
 }
 
@@ -148,7 +148,7 @@ static void plan_kept(ngen *g, const tregion *r) {
 /// Too many registers for being remembered over reductions.
 static bool is_forgotten(ngen *g, const tval *v) {
   if (g->lazy[v->id].kept) return false;
-  return (g->k->threads >= WIDE || registers(g, v) >= MOST) && cost_again(g, v) < DEAR;
+  return (g->k->threads >= WIDE || registers(g, v) >= MOST) && cost_again(g, v) < EXPENSIVE;
 }
 
 /// A 16-bit load, widened outside of the loop that uses it.

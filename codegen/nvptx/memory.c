@@ -360,7 +360,7 @@ static lval vector_in_buffer(ngen *g, const access *a) {
   for (int i = 0; i < t->rank; i++) elements = ix_mul(&g->ix, elements, t->dims[i]);
   int64_t divisor = ix_divisor(&g->ix, elements);
   if (divisor % a->width == 0 && !a->unaligned) return NULL;
-  // One that begins anywhere reaches into the aligned vector behind it.
+  // An unaligned one reaches into the aligned vector behind it.
   int reach = a->unaligned ? 2 * a->width : a->width;
   LLVMBuilderRef b = g->e->builder;
   ix begin = placed(g, a->offset), end = ix_add(&g->ix, begin, ix_const(&g->ix, reach));

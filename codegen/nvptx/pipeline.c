@@ -99,7 +99,7 @@ pipe *pipeline_of(ngen *g, const tstmt *s) {
   return NULL;
 }
 
-// ---- copies of the buffers
+// ---- pipeline stages
 
 bool pipeline_read_plainly(ngen *g, const pipe *p, const tregion *r, int first) {
   for (int i = first; r && i < r->stmts.len; i++) {

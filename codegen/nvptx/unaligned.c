@@ -1,4 +1,4 @@
-// Vectors of 16 bytes that begin anywhere: the two aligned vectors in which they lie, shifted.
+// Unaligned vectors of 16 bytes: the two aligned vectors in which they lie, shifted.
 //
 //   memory    | . . . a b c d e | f g h . . . . . |     8 elements of 16 bits
 //   loaded            a b c d e   f g h

@@ -1,6 +1,6 @@
 // Results in the layout of wgmma's accumulators, written through shared memory: a warpgroup puts
 // blocks of 64 x 64 16-bit elements there (stmatrix, swizzled), and the copy engine stores them, or,
-// where rows begin anywhere in memory, the warps do, row by row. Two blocks take turns, so that one
+// where rows are unaligned, the warps do, row by row. Two blocks take turns, so that one
 // is filled while the engine reads the other. The engine clips what lies outside of the tensor.
 #include "base/fault.h"
 #include "codegen/nvptx/access.h"
@@ -185,7 +185,7 @@ static void store_block(ngen *g, const writer *x, lval place, lval row, int colu
   nv_guard_end(g, one);
 }
 
-// ---- rows that begin anywhere
+// ---- unaligned rows
 
 /// What a warp stores of a row of 64 elements: words at even elements of the buffer.
 ///

@@ -64,7 +64,7 @@ double node_bytes(const graph *g, const node *n);  // by the estimates of size s
 double node_count(const graph *g, const node *n);
 
 // ---- fuse_align.c
-/// The param that operand k of a product on tensor cores lies in, when its rows begin anywhere in
+/// The param that operand k of a product on tensor cores lies in, when its rows are unaligned in
 /// memory; null: it is another value, or its rows begin at multiples of 16 bytes. Views in between
 /// are those of `member` (by node id; null: all).
 const node *fuse_unaligned_operand(const graph *g, const target_info *t, const node *dot, int k,
@@ -123,7 +123,7 @@ bool unit_is_stored(const fusion *f, int unit, int a, int b);
 candidate fusion_candidate(fusion *f, int a, int b);
 verdict clusters_legal(fusion *f, int a, int b, group_kind *kind);
 double clusters_seconds(fusion *f, int a, int b);
-/// Whether the union would wait for itself through other clusters.
+/// Whether the union would be in a cycle through other clusters.
 bool clusters_cyclic(fusion *f, int a, int b);
 /// What a cluster is built around: contraction, scan, scatter, opaque, reduce, or map for none.
 op_class cluster_anchor(fusion *f, int cluster);

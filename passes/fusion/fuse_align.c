@@ -1,4 +1,4 @@
-// Operands of products on tensor cores whose rows begin anywhere in memory: the copy engine, and
+// Operands of products on tensor cores whose rows are unaligned: the copy engine, and
 // asynchronous copies, want them at multiples of 16 bytes.
 //
 //   dot %a, %b over K   with %a: bf16[M, K = 4099]   ──▶   %c = view %a[M, K]; dot %c, %b over K

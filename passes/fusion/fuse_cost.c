@@ -202,7 +202,7 @@ static double contraction_share(const target_info *t, const node *dot) {
   return t->flops_per_second * t->cores / fuse_contraction_peak(t, dot);
 }
 
-/// Operands whose rows begin anywhere pass the registers of the threads that compute.
+/// Operands whose rows are unaligned pass the registers of the threads that compute.
 static double unaligned_seconds(const estimate *e) {
   double elements = 0;
   for (int i = 0; i < e->c->n; i++) {
@@ -220,7 +220,7 @@ static double busy_share(const candidate *c, const target_info *t, const fuse_sc
                          const node *reduction) {
   if (!t->sm || !reduction) return 1;
   for (int i = 0; i < c->n; i++)
-    if (c->nodes[i]->op == OP_dot) return 1;  // a contraction deals out its results otherwise
+    if (c->nodes[i]->op == OP_dot) return 1;  // a contraction distributes its results otherwise
   double rows = count_of(c, s, reduction);
   if (rows >= t->cores) return 1;
   double reduced = 1;

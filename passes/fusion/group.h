@@ -35,7 +35,7 @@
 #include "ir/graph.h"
 
 /// Elements of a reduction up to which every block of a GPU computes it again, so that outputs with
-/// axes of their own are dealt out to all blocks. Others stay with the block of their rows.
+/// axes of their own are distributed over all blocks. Others stay with the block of their rows.
 enum { GROUP_REDUCED_AGAIN = 64 };
 
 typedef enum group_kind {

@@ -7,7 +7,7 @@
 
 enum { GPU_WARP = 32, GPU_BLOCK = 256, GPU_MOST_THREADS = 1024 };
 
-/// An extent dealt out: pieces of `vector` neighbours, over `threads` threads, `repeat` times.
+/// An extent, distributed: pieces of `vector` neighbours, over `threads` threads, `repeat` times.
 typedef struct gpu_share {
   int vector, threads, repeat;
 } gpu_share;
@@ -20,7 +20,7 @@ int gpu_vector(const kbuild *b);
 /// Threads along pieces of an axis, a power of two up to `most`: as many as can be without an
 /// eighth of them idle, but enough for whole memory sectors.
 int gpu_threads_along(int64_t size, int vector, int most);
-/// Deals out axes (outermost first) to about `threads` threads with `elements` elements each: first
+/// Distributes axes (outermost first) to about `threads` threads with `elements` elements each: first
 /// along `lanes` (a kernel axis, -1 none) in vectors, then from the innermost outwards.
 void gpu_spread(const kbuild *b, const int *axes, int n, int lanes, int vector, int threads,
                 int elements, gpu_share *out);

@@ -13,7 +13,7 @@
 // they are brought on chip ahead of use (passes/lowering/gpu_ring.c).
 // Threads run along R where that is contiguous, else along the rows, with more of them along R.
 //
-// Where outputs are larger than what is reduced, they are dealt out as maps are, and every block
+// Where outputs are larger than what is reduced, they are distributed as maps are, and every block
 // computes the few reductions that it needs:
 //
 //   layout { C:8 = r8, N:1, T:1024 = r4 t256@1 }
@@ -81,7 +81,7 @@ static double registers_held(const kbuild *b, const gpu_rows *g) {
   return bytes > 2 ? bytes / 4 : 0.5;
 }
 
-// ---- how the axes of R are dealt out
+// ---- how the axes of R are distributed
 
 /// Threads first along the lanes, then from the innermost axis outwards; the rest in registers.
 /// Gives the elements per thread.

@@ -170,21 +170,21 @@ void contraction_epilogue(kbuild *b, const contraction_plan *p, tval *sum) {
     b->done[b->group->reductions.data[i]->id] = NULL;
 }
 
-/// Unrolled over the register block, dear functions would make much code and run out of
+/// Unrolled over the register block, expensive functions would make much code and run out of
 /// registers: their rows are walked one by one, from a buffer.
-static bool is_dear_epilogue(const kbuild *b, const contraction_plan *p) {
-  enum { DEAR = 12 };
+static bool is_expensive_epilogue(const kbuild *b, const contraction_plan *p) {
+  enum { EXPENSIVE = 12 };
   if (p->rows < 0 || p->mr < 2) return false;
   int cost = 0;
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
     if (n->id > p->dot->id && op_is_map(n->op)) cost += op_get(n->op)->cost;
   }
-  return cost >= DEAR;
+  return cost >= EXPENSIVE;
 }
 
 static void finish_block(kbuild *b, const contraction_plan *p, tval *sum) {
-  if (!is_dear_epilogue(b, p)) {
+  if (!is_expensive_epilogue(b, p)) {
     contraction_epilogue(b, p, sum);
     return;
   }

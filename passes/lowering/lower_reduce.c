@@ -7,7 +7,7 @@
 //   }                                 outputs over P are stored at row level
 //
 // Lanes run along R (partial results by lane, combined after the loop) or along P (a strip of
-// columns). Values that are dear to compute and needed in a later pass are kept in a row buffer.
+// columns). Values that are expensive to compute and needed in a later pass are kept in a row buffer.
 // A contraction without reuse (one operand has no axis of its own) is a reduction of products.
 #include <limits.h>
 #include <math.h>
@@ -15,7 +15,7 @@
 #include "base/fault.h"
 #include "passes/lowering/lower_reduce.h"
 
-enum { DEAR = 8, GRID_ELEMENTS = 16384 };
+enum { EXPENSIVE = 8, GRID_ELEMENTS = 16384 };
 
 static bool is_reduction(const node *n) { return op_is_reduce(n->op) || n->op == OP_dot; }
 
@@ -51,11 +51,11 @@ static int cost_along(const kbuild *b, const row_plan *p, const node *n) {
   return cost;
 }
 
-/// Marks what pass `pass` computes; dear values that an earlier pass computed become cached.
+/// Marks what pass `pass` computes; expensive values that an earlier pass computed become cached.
 static void plan_cache(kbuild *b, row_plan *p, const node *n, int pass) {
   if (!kb_in_group(b, n) || !p->along[n->id] || p->saved[n->id]) return;
   op_class class = op_get(n->op)->class;
-  if (class == CLASS_map && p->first_pass[n->id] < pass && cost_along(b, p, n) >= DEAR) {
+  if (class == CLASS_map && p->first_pass[n->id] < pass && cost_along(b, p, n) >= EXPENSIVE) {
     p->saved[n->id] = true;  // its buffer is declared when the row is open
     return;
   }

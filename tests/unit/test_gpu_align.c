@@ -1,4 +1,4 @@
-// Rows that begin anywhere in memory: operands of products are copied to aligned rows where that
+// Unaligned rows: operands of products are copied to aligned rows where that
 // pays, temporaries get such rows at once, loads shift two aligned vectors, and results leave through
 // shared memory.
 #include <criterion/criterion.h>

@@ -1,4 +1,4 @@
-// Outputs that are larger than what is reduced, on a GPU: they are dealt out as maps are and every
+// Outputs that are larger than what is reduced, on a GPU: they are distributed as maps are and every
 // block computes the reductions that it needs, only where that is less than what it stores, and the
 // numbers are the graph's.
 #include <criterion/criterion.h>
