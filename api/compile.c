@@ -93,7 +93,7 @@ str session_identity(tcf_session *s) {
   bool cuda = s->target == TARGET_CUDA;
   str code = (cuda ? codegen_cuda_identity : codegen_cpu_identity)(&s->arena, &options);
   str runs = cuda ? figures_identity(s) : str_printf(&s->arena, "threads %d", s->threads);
-  unsigned flags = s->flags & (TCF_DETERMINISTIC | TCF_FAST_MATH | TCF_UNCHECKED);
+  unsigned flags = s->flags & (TCF_DETERMINISTIC | TCF_FAST_MATH | TCF_UNCHECKED | TCF_TF32);
   s->identity =
       str_printf(&s->arena, "%s %.*s %.*s flags %u %.*s schedule %.*s", tcf_version(),
                  STR_FMT(build), STR_FMT(code), flags, STR_FMT(runs), STR_FMT(s->schedule));

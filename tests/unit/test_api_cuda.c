@@ -2,6 +2,7 @@
 // the driver is asked to do, and what is said when it refuses. Kernels are played in C.
 #define _GNU_SOURCE
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
@@ -476,6 +477,49 @@ Test(api_cuda, cubins_are_kept) {
   cr_assert(asprintf(&command, "rm -r %s", directory) > 0);
   cr_expect_eq(system(command), 0);
   free(command);
+}
+
+static int entries_of(const char *directory) {
+  DIR *d = opendir(directory);
+  int n = 0;
+  cr_assert(d);
+  for (const struct dirent *e; (e = readdir(d));) n += strstr(e->d_name, ".tcfo") != NULL;
+  closedir(d);
+  return n;
+}
+
+/// Runs a product of f32 in a session with these flags.
+static void product_with(const char *directory, unsigned flags) {
+  static const char source[] =
+      "fn f(a: f32[M, K], b: f32[K, N]) -> f32[M, N] { return dot(a, b, K) }";
+  rig r;
+  open_rig_in(&r, "cuda", directory);
+  tcf_session_free(r.s);
+  tcf_options o = {.size = sizeof o, .target = "cuda", .cache_dir = directory, .flags = flags};
+  cr_assert_eq(tcf_session_new(&o, &r.s), TCF_OK);
+  cr_assert_eq(tcf_program_load(r.s, "f.tdsl", source, sizeof source - 1, &r.p), TCF_OK);
+  tcf_tensor *x[2], *y = NULL;
+  for (int i = 0; i < 2; i++)
+    cr_assert_eq(tcf_tensor_new(NULL, TCF_F32, 2, (int64_t[]){256, 256}, &x[i]), TCF_OK);
+  cr_assert_eq(tcf_call(tcf_program_function(r.p, "f"), (const tcf_tensor *const *)x, 2, &y, 1),
+               TCF_OK, "%s", tcf_session_message(r.s));
+  tcf_tensor_free(x[0]);
+  tcf_tensor_free(x[1]);
+  tcf_tensor_free(y);
+  close_rig(&r);
+}
+
+Test(api_cuda, flags_have_kernels_of_their_own) {
+  static const unsigned flags[] = {0, TCF_TF32, TCF_DETERMINISTIC, TCF_FAST_MATH, TCF_UNCHECKED};
+  char directory[] = "/tmp/tcf-flags-XXXXXX", command[64];
+  cr_assert(mkdtemp(directory));
+  for (size_t i = 0, before = 0, now; i < sizeof flags / sizeof *flags; i++, before = now) {
+    product_with(directory, flags[i]);
+    now = (size_t)entries_of(directory);
+    cr_expect_gt(now, before, "with the flags %u code of others was taken", flags[i]);
+  }
+  snprintf(command, sizeof command, "rm -r %s", directory);
+  cr_assert_eq(system(command), 0);
 }
 
 // ---- products and maps
