@@ -2,13 +2,13 @@
 //
 // The tolerance follows the roundings along the worst path to the result, in the graph as written:
 //
-//   e(param) = 0
-//   e(map)   = max e(inputs) + 4 u      u: unit roundoff of the node's type
-//              exp, exp2, expm1, pow, tan: 2 max e(inputs) + 4 u
-//   e(cast)  = max e(inputs) + u
-//   e(sum, dot, scan over L elements) = max e(inputs) + (2 sqrt(L) + 8) u
+//   e(param) = 0                   otherwise by the column `error` of ir/ops.def
+//   exact    = max e(inputs)
+//   once     = max e(inputs) + u     u: unit roundoff of the node's type
+//   step     = max e(inputs) + 4 u
+//   grow     = 2 max e(inputs) + 4 u
+//   sum      = max e(inputs) + (2 sqrt(L) + 8) u for L elements combined
 //              dot of f32 under TCF_TF32: 2^-9 more, for both factors lose all but 10 bits
-//   e(view, gather, min, max) = max e(inputs)
 //
 // and is 8 e. Random inputs make rounding errors add up like a random walk, hence sqrt(L). It is
 // held against the largest value of the result (tcf_tensor_compare): cancellation in single
@@ -32,39 +32,35 @@ static double unit_roundoff(dtype t) {
   }
 }
 
-static bool amplifies(op o) {
-  return o == OP_exp || o == OP_exp2 || o == OP_expm1 || o == OP_pow || o == OP_tan;
-}
-
-static double elements_over(const graph *g, const node *n) {
+/// The elements that one element of the result combines, at most.
+static double elements_combined(const graph *g, const node *n) {
   double length = 1;
-  for (int k = 0; k < n->nattr_axes; k++)
-    length *= (double)ix_estimate(&g->ix, graph_axis_size(g, n->attr_axes[k]));
+  if (n->op != OP_scatter_add) {
+    for (int k = 0; k < n->nattr_axes; k++)
+      length *= (double)ix_estimate(&g->ix, graph_axis_size(g, n->attr_axes[k]));
+    return length;
+  }
+  const node *indices = n->in[1], *updates = n->in[2];
+  for (int k = 0; k < indices->naxes; k++)
+    length *= (double)ix_estimate(&g->ix, graph_axis_size(g, indices->axes[k]));
+  for (int k = 0; k < updates->naxes; k++)
+    if (!node_has_axis(indices, updates->axes[k]) && !node_has_axis(n, updates->axes[k]))
+      length *= (double)ix_estimate(&g->ix, graph_axis_size(g, updates->axes[k]));
   return length;
 }
 
 static double error_of(const graph *g, const node *n, const double *errors, bool tf32) {
   double e = 0, u = unit_roundoff(n->type);
   for (int i = 0; i < n->nin; i++) e = fmax(e, errors[n->in[i]->id]);
-  switch (op_get(n->op)->class) {
-    case CLASS_map:
-      if (n->op == OP_cast) return e + u;
-      return (amplifies(n->op) ? 2 * e : e) + 4 * u;
-    case CLASS_reduce:
-      if (n->op != OP_sum && n->op != OP_prod) return e;
-      return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
-    case CLASS_contraction:
-      if (tf32 && n->in[0]->type == DT_f32) e += 0x1p-9;
-      return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
-    case CLASS_scan:
-      return e + (2 * sqrt(elements_over(g, n)) + 8) * u;
-    case CLASS_scatter:
-      return e + 64 * u;
-    case CLASS_leaf:
-      return n->op == OP_param ? 0 : u;
-    default:
-      return e;
+  if (tf32 && n->op == OP_dot && n->in[0]->type == DT_f32) e += 0x1p-9;
+  switch (op_get(n->op)->error) {
+    case ERROR_exact: return e;
+    case ERROR_once: return e + u;
+    case ERROR_step: return e + 4 * u;
+    case ERROR_grow: return 2 * e + 4 * u;
+    case ERROR_sum: return e + (2 * sqrt(elements_combined(g, n)) + 8) * u;
   }
+  return e;
 }
 
 typedef struct estimate_args {

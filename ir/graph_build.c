@@ -140,12 +140,11 @@ static bool infer_axes(const graph *g, const node *n, arena *a, axis_list *axes,
     case CLASS_map:
       for (int k = 0; k < n->nin; k++) list_add(axes, in[k]->axes, in[k]->naxes);
       return true;
-    case CLASS_reduce: {
-      bool arg = n->op == OP_argmin || n->op == OP_argmax;
+    case CLASS_reduce:
       list_add(axes, in[0]->axes, in[0]->naxes);
       list_remove(axes, n->attr_axes, n->nattr_axes);
-      return needs_count(n, 1, arg ? 1 : MAX_AXES, a, why) && needs_axes(g, n, in[0], a, why);
-    }
+      return needs_count(n, 1, op_is_arg(n->op) ? 1 : MAX_AXES, a, why) &&
+             needs_axes(g, n, in[0], a, why);
     case CLASS_contraction:
       list_add(axes, in[0]->axes, in[0]->naxes);
       list_add(axes, in[1]->axes, in[1]->naxes);

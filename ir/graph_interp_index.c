@@ -210,7 +210,7 @@ bool interp_scatter(run *r, const node *n, value *out) {
       int64_t at = indices[w.offset[b] + j * w.step[b]].i;
       if (at < 0 || at >= size) return bad_index(r, n, at);
       scalar *element = &out->data[w.offset[to] + j * w.step[to] + at * stride];
-      *element = op_combine(OP_add, t, *element, updates[w.offset[c] + j * w.step[c]]);
+      *element = op_combine(n->op, t, *element, updates[w.offset[c] + j * w.step[c]]);
     }
   }
   for (int64_t j = 0; j < out->count; j++) out->data[j] = run_round(r, n, out->data[j]);

@@ -86,7 +86,7 @@ static bool interp_arg(run *r, const node *n, value *out) {
 static dtype accumulation_type(dtype t) { return dtype_is_float(t) ? DT_f64 : t; }
 
 bool interp_reduce(run *r, const node *n, value *out) {
-  if (n->op == OP_argmin || n->op == OP_argmax) return interp_arg(r, n, out);
+  if (op_is_arg(n->op)) return interp_arg(r, n, out);
   const node *a = n->in[0];
   dtype t = accumulation_type(n->type);
   scalar identity = op_identity(n->op, t);

@@ -9,9 +9,16 @@
 
 #include "base/fault.h"
 
+// The column `law` sets the fields commutes, identity, combine and splits.
+#define LAW_none false, IDENTITY_none, OP_none, false
+#define LAW_commutes true, IDENTITY_none, OP_none, false
+#define LAW_monoid(x) true, IDENTITY_##x, OP_none, false
+#define LAW_folds(op) false, IDENTITY_none, OP_##op, true
+#define LAW_walks(op) false, IDENTITY_none, OP_##op, false
+
 static const op_info infos[OP_COUNT] = {
-#define OP(name, arity, class, types, cost, ...) \
-  [OP_##name] = {#name, arity, CLASS_##class, TYPES_##types, cost},
+#define OP(name, arity, class, types, cost, law, error, ...) \
+  [OP_##name] = {#name, arity, CLASS_##class, TYPES_##types, cost, LAW_##law, ERROR_##error},
 #include "ir/ops.def"
 #undef OP
 };
@@ -35,6 +42,8 @@ bool op_parse(str name, op *out) {
 
 bool op_is_map(op o) { return infos[o].class == CLASS_map; }
 bool op_is_reduce(op o) { return infos[o].class == CLASS_reduce; }
+bool op_is_arg(op o) { return infos[o].types == TYPES_ARG; }
+bool op_is_monoid(op o) { return infos[o].identity != IDENTITY_none; }
 
 // ---- type rules
 
@@ -172,7 +181,8 @@ static double float_fma(dtype t, double a, double b, double c) {
 #define SELECT_gather NO_CASE
 #define SELECT_scatter NO_CASE
 #define SELECT_opaque NO_CASE
-#define OP(name, arity, class, types, cost, ...) SELECT_##class(types, name, __VA_ARGS__)
+#define OP(name, arity, class, types, cost, law, error, ...) \
+  SELECT_##class(types, name, __VA_ARGS__)
 
 #define FLOAT_NUM(name, ...) case OP_##name: return (scalar){.f = (__VA_ARGS__)};
 #define FLOAT_FLOAT FLOAT_NUM
@@ -290,22 +300,15 @@ scalar op_eval(op o, dtype operand, dtype result, const scalar *in) {
   return dtype_is_float(result) ? scalar_cast(v, DT_f64, result) : v;
 }
 
-op op_combiner(op o) {
-  switch (o) {
-    case OP_sum:
-    case OP_cumsum:
-    case OP_dot: return OP_add;
-    case OP_prod:
-    case OP_cumprod: return OP_mul;
-    case OP_reduce_min:
-    case OP_argmin:
-    case OP_cummin: return OP_min;
-    case OP_reduce_max:
-    case OP_argmax:
-    case OP_cummax: return OP_max;
-    case OP_any: return OP_or;
-    case OP_all: return OP_and;
-    default: return o;
+op op_combiner(op o) { return infos[o].combine == OP_none ? o : infos[o].combine; }
+
+static scalar float_identity(op_identity_kind kind) {
+  switch (kind) {
+    case IDENTITY_zero: return (scalar){.f = 0};
+    case IDENTITY_one: return (scalar){.f = 1};
+    case IDENTITY_least: return (scalar){.f = -INFINITY};
+    case IDENTITY_most: return (scalar){.f = INFINITY};
+    default: panic("no identity on floats");
   }
 }
 
@@ -315,18 +318,26 @@ static int64_t int_limit(dtype t, bool largest) {
   return largest ? (int64_t)(top - 1) : -(int64_t)(top - 1) - 1;
 }
 
-scalar op_identity(op o, dtype t) {
-  bool is_float = dtype_is_float(t);
-  switch (op_combiner(o)) {
-    case OP_add:
-    case OP_or:
-    case OP_xor: return is_float ? (scalar){.f = 0} : (scalar){.i = 0};
-    case OP_mul: return is_float ? (scalar){.f = 1} : (scalar){.i = 1};
-    case OP_and: return (scalar){.i = t == DT_bool ? 1 : -1};
-    case OP_min: return is_float ? (scalar){.f = INFINITY} : (scalar){.i = int_limit(t, true)};
-    case OP_max: return is_float ? (scalar){.f = -INFINITY} : (scalar){.i = int_limit(t, false)};
-    default: panic("%s has no identity", op_get(o)->name);
+static scalar int_identity(op_identity_kind kind, dtype t) {
+  switch (kind) {
+    case IDENTITY_zero: return (scalar){.i = 0};
+    case IDENTITY_one: return (scalar){.i = 1};
+    case IDENTITY_ones: return scalar_cast((scalar){.i = -1}, DT_i64, t);
+    case IDENTITY_least: return (scalar){.i = int_limit(t, false)};
+    case IDENTITY_most: return (scalar){.i = int_limit(t, true)};
+    default: panic("no identity on integers");
   }
+}
+
+scalar op_identity(op o, dtype t) {
+  op_identity_kind kind = infos[op_combiner(o)].identity;
+  return dtype_is_float(t) ? float_identity(kind) : int_identity(kind, t);
+}
+
+scalar op_neutral(op o, dtype t) {
+  scalar identity = op_identity(o, t);
+  if (dtype_is_float(t) && op_combiner(o) == OP_add) identity.f = -0.0;
+  return identity;
 }
 
 scalar op_combine(op o, dtype t, scalar acc, scalar v) {

@@ -3,10 +3,11 @@
 #include "ir/dtype.h"
 
 typedef enum op {
-#define OP(name, arity, class, types, cost, scalar) OP_##name,
+#define OP(name, arity, class, types, cost, law, error, scalar) OP_##name,
 #include "ir/ops.def"
 #undef OP
-  OP_COUNT
+  OP_COUNT,
+  OP_none = OP_COUNT
 } op;
 
 typedef enum op_class {
@@ -20,12 +21,24 @@ typedef enum op_types {
   TYPES_RANDOM, TYPES_ARG, TYPES_DOT, TYPES_PAD, TYPES_GATHER, TYPES_SCATTER, TYPES_CALL
 } op_types;
 
+typedef enum op_identity_kind {
+  IDENTITY_none, IDENTITY_zero, IDENTITY_one, IDENTITY_ones, IDENTITY_least, IDENTITY_most
+} op_identity_kind;
+
+/// How errors grow: see api/estimate.c.
+typedef enum op_error { ERROR_exact, ERROR_once, ERROR_step, ERROR_grow, ERROR_sum } op_error;
+
 typedef struct op_info {
   const char *name;
   int arity;  // -1: any
   op_class class;
   op_types types;
   int cost;
+  bool commutes;
+  op_identity_kind identity;  // of a map op that is a monoid
+  op combine;                 // reductions, scans...: the monoid that they combine with
+  bool splits;                // a reduction of reductions of parts is the same
+  op_error error;
 } op_info;
 
 const op_info *op_get(op o);
@@ -33,6 +46,10 @@ const char *op_class_name(op_class c);
 bool op_parse(str name, op *out);
 bool op_is_map(op o);
 bool op_is_reduce(op o);
+/// argmin, argmax: their results are places, not values.
+bool op_is_arg(op o);
+/// A map op that has an identity: what accumulators and reductions of tiles may combine with.
+bool op_is_monoid(op o);
 
 /// Checks operand types and gives the result type; cast and bitcast take `wanted`.
 /// On failure returns false and a text such as "add needs two equal number types, not f32, i32".
@@ -45,7 +62,11 @@ scalar op_eval(op o, dtype operand, dtype result, const scalar *in);
 /// The map op they combine with: sum, cumsum, dot: add; reduce_max, argmax, cummax: max; any: or...
 /// A map op stands for itself, so add, mul, min, max, and, or can be given below too.
 op op_combiner(op o);
+/// What nothing combines to.
 scalar op_identity(op o, dtype t);
+/// What changes no value it is combined with, for lanes that take no part: as the identity, but
+/// -0 for float sums, since 0 + -0 is 0.
+scalar op_neutral(op o, dtype t);
 scalar op_combine(op o, dtype t, scalar acc, scalar v);
 /// The accumulation type of dot for inputs of type t.
 dtype op_dot_type(dtype t);

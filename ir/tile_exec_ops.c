@@ -80,23 +80,6 @@ void exec_index(machine *m, const tstmt *s) {
 
 // ---- combining
 
-static scalar combine_identity(op o, dtype t) {
-  switch (o) {
-    case OP_add:
-      return op_identity(OP_sum, t);
-    case OP_mul:
-      return op_identity(OP_prod, t);
-    case OP_min:
-      return op_identity(OP_reduce_min, t);
-    case OP_max:
-      return op_identity(OP_reduce_max, t);
-    case OP_and:
-      return scalar_cast((scalar){.i = t == DT_bool ? 1 : -1}, DT_i64, t);
-    default:
-      return (scalar){.i = 0};  // or
-  }
-}
-
 void exec_accum(machine *m, const tstmt *s) {
   const tval *out = s->out[0];
   lanes *o = exec_lanes(m, out), *acc = exec_lanes(m, s->in[0]), *in[2];
@@ -132,7 +115,7 @@ void exec_accum(machine *m, const tstmt *s) {
 void exec_reduce(machine *m, const tstmt *s) {
   const tval *out = s->out[0];
   lanes *o = exec_lanes(m, out), *in = exec_lanes(m, s->in[0]);
-  exec_fill(m, out, combine_identity(s->op, out->type));
+  exec_fill(m, out, op_identity(s->op, out->type));
   tile_walk w;
   twalk_over(m, &w, s->in[0]);
   twalk_operand(&w, out);

@@ -119,9 +119,7 @@ static void require_number(verifier *v, const tstmt *s, dtype t) {
 
 /// A combining op on values of type t: add mul min max and or.
 static void require_combine(verifier *v, const tstmt *s, dtype t) {
-  bool combines = s->op == OP_add || s->op == OP_mul || s->op == OP_min || s->op == OP_max ||
-                  s->op == OP_and || s->op == OP_or;
-  if (!combines) {
+  if (!op_is_monoid(s->op)) {
     bad(v, s, "%s does not combine; add mul min max and or do", op_get(s->op)->name);
     return;
   }

@@ -4,29 +4,9 @@
 #include "codegen/abi.h"
 #include "codegen/cpu/cpu.h"
 
-#include <math.h>
 #include <stddef.h>
 
 // ---- identities and horizontal combines
-
-static int64_t int_limit(dtype t, bool least) {
-  if (t == DT_u8) return least ? 0 : UINT8_MAX;
-  int shift = 64 - 8 * dtype_bytes(t);
-  return least ? INT64_MIN >> shift : INT64_MAX >> shift;
-}
-
-static scalar identity_of(op o, dtype t) {
-  bool real = dtype_is_float(t);
-  switch (o) {
-    case OP_add: return real ? (scalar){.f = -0.0} : (scalar){.i = 0};
-    case OP_mul: return real ? (scalar){.f = 1} : (scalar){.i = 1};
-    case OP_max: return real ? (scalar){.f = -INFINITY} : (scalar){.i = int_limit(t, true)};
-    case OP_min: return real ? (scalar){.f = INFINITY} : (scalar){.i = int_limit(t, false)};
-    case OP_and: return (scalar){.i = -1};
-    case OP_or: return (scalar){.i = 0};
-    default: panic("no reduction by this op");
-  }
-}
 
 /// Pairs, then pairs of pairs: short chains and one fixed order.
 static lval combine_tree(kgen *g, op o, dtype t, lval *x, int n) {
@@ -119,7 +99,7 @@ static lval reduce_reg(kgen *g, const tstmt *s, const shape *inner, int v, bool 
   dtype t = s->out[0]->type;
   int vecs = inner->vecs ? inner->vecs : 1, n = 0;
   bool lanes = vector || inner->vecs;
-  lval identity = const_reg(g, t, identity_of(s->op, t), lanes ? g->lanes : 0);
+  lval identity = const_reg(g, t, op_neutral(s->op, t), lanes ? g->lanes : 0);
   lval *x = arena_array(g->arena, lval, inner->rows * vecs);
   for (int row = 0; row < inner->rows; row++) {
     shape_enter(g, inner, row);
@@ -214,8 +194,8 @@ static candidate arg_reduce_reg(kgen *g, const tstmt *s, const shape *inner, int
   dtype t = s->out[0]->type, ti = s->out[1]->type;
   bool lanes = vector || inner->vecs;
   int width = lanes ? g->lanes : 0, vecs = inner->vecs ? inner->vecs : 1;
-  candidate worst = {const_reg(g, t, identity_of(s->op, t), width),
-                     const_reg(g, ti, (scalar){.i = int_limit(ti, false)}, width)};
+  candidate worst = {const_reg(g, t, op_neutral(s->op, t), width),
+                     const_reg(g, ti, op_neutral(OP_min, ti), width)};
   candidate best = worst;
   bool any = false;
   for (int row = 0; row < inner->rows; row++) {

@@ -7,7 +7,6 @@
 #include "codegen/nvptx/nvptx.h"
 #include "codegen/nvptx/ptx.h"
 
-#include <math.h>
 #include <stddef.h>
 
 enum { WARP = 32 };
@@ -18,27 +17,10 @@ typedef struct bundle {
   lval v[2];
 } bundle;
 
-static int64_t int_limit(dtype t, bool least) {
-  if (t == DT_u8) return least ? 0 : UINT8_MAX;
-  int shift = 64 - 8 * dtype_bytes(t);
-  return least ? INT64_MIN >> shift : INT64_MAX >> shift;
-}
-
-static lval constant(ngen *g, dtype t, double f, int64_t i) {
+static lval neutral(ngen *g, op o, dtype t) {
   LLVMTypeRef type = emit_type(g->e, t, 0);
-  return dtype_is_float(t) ? emit_float(type, f) : emit_int(type, i);
-}
-
-static lval identity_of(ngen *g, op o, dtype t) {
-  switch (o) {
-    case OP_add: return constant(g, t, -0.0, 0);
-    case OP_mul: return constant(g, t, 1, 1);
-    case OP_max: return constant(g, t, -INFINITY, int_limit(t, true));
-    case OP_min: return constant(g, t, INFINITY, int_limit(t, false));
-    case OP_and: return LLVMConstAllOnes(emit_type(g->e, t, 0));
-    case OP_or: return LLVMConstNull(emit_type(g->e, t, 0));
-    default: panic("no reduction by this op");
-  }
+  scalar v = op_neutral(o, t);
+  return dtype_is_float(t) ? emit_float(type, v.f) : emit_int(type, v.i);
 }
 
 /// x with index xi comes before the best so far: NaN first, then by value, then the smaller index.
@@ -265,8 +247,8 @@ static shape reduced_shape(ngen *g, const tstmt *s, const tval *t) {
 }
 
 static bundle identity_bundle(ngen *g, const tstmt *s) {
-  bundle x = {{identity_of(g, s->op, s->out[0]->type)}};
-  if (s->nout > 1) x.v[1] = constant(g, s->out[1]->type, 0, int_limit(s->out[1]->type, false));
+  bundle x = {{neutral(g, s->op, s->out[0]->type)}};
+  if (s->nout > 1) x.v[1] = neutral(g, OP_min, s->out[1]->type);
   return x;
 }
 

@@ -139,8 +139,9 @@ static bool is_row_axis(const graph *g, const node *dot, int axis) {
          size <= FUSE_TILE_COLUMNS;
 }
 
+/// Of numbers, and its result is a value.
 static bool is_plain_reduction(op o) {
-  return o == OP_sum || o == OP_prod || o == OP_reduce_min || o == OP_reduce_max;
+  return op_get(o)->splits && op_get(o)->types == TYPES_NUM;
 }
 
 static verdict check_finished_rows(const legality *l) {

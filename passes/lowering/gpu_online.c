@@ -124,7 +124,7 @@ static void online_step(kbuild *b, const row_plan *p, const online *o, tval **ca
   b->done[o->max->id] = NULL;
   for (int i = 0, at = 2 + o->nsums; i < o->nothers; i++) {
     reduce_accumulate(b, o->others[i], &carried[at], &carried[at]);
-    at += reduce_is_arg(o->others[i]) ? 2 : 1;
+    at += op_is_arg(o->others[i]->op) ? 2 : 1;
   }
 }
 
@@ -139,7 +139,7 @@ static void online_finish(kbuild *b, const row_plan *p, const online *o, tval **
   }
   for (int i = 0, at = 2 + o->nsums; i < o->nothers; i++) {
     reduce_finish(b, p, o->others[i], &carried[at]);
-    at += reduce_is_arg(o->others[i]) ? 2 : 1;
+    at += op_is_arg(o->others[i]->op) ? 2 : 1;
   }
 }
 

@@ -306,7 +306,7 @@ static void reduce_resident(kbuild *b, const gpu_rows *g, const node *red) {
   tval *x = red->op == OP_dot ? NULL : kb_value_here(b, red->in[0]);
   if (x && has_axes(x, p->kr, p->nkr)) {
     r.values[0] = x;
-    if (reduce_is_arg(red)) r.values[1] = kb_index_value(b, b->sigma[red->attr_axes[0]], DT_i32);
+    if (op_is_arg(red->op)) r.values[1] = kb_index_value(b, b->sigma[red->attr_axes[0]], DT_i32);
     reduce_finish(b, p, red, r.values);
     return;
   }

@@ -168,7 +168,7 @@ void gpu_scan_group(kbuild *b) {
     if (scan->axes[i] != along) others[n++] = scan->axes[i];
   kb_survey(b);
   int lanes = kb_best_lanes(b, others, n);
-  chunks c = {.combine = scan_combine(scan->op)};
+  chunks c = {.combine = op_combiner(scan->op)};
   c.naxes = kb_collapse(b, others, n, c.axes);
   if (cut_into_chunks(b, scan, &c)) {
     lower_chunks(b, scan, &c, lanes);

@@ -153,7 +153,7 @@ void contraction_finish(kbuild *b, const contraction_plan *p, tval *sum) {
     int axis = b->kaxis[red->attr_axes[0]];
     tval *v = kb_value_here(b, red->in[0]);
     check(tval_extent(v, axis));
-    b->done[red->id] = kb_reduce_tile(b, reduce_combine(red->op), v, &axis, 1);
+    b->done[red->id] = kb_reduce_tile(b, op_combiner(red->op), v, &axis, 1);
   }
 }
 

@@ -82,23 +82,6 @@ static void plan_passes(kbuild *b, row_plan *p, const node *row) {
     if (reduce_carries_more(g->outputs.data[i], row)) plan_cache(b, p, g->outputs.data[i], p->passes);
 }
 
-op reduce_combine(op o) {
-  switch (o) {
-    case OP_sum: return OP_add;
-    case OP_prod: return OP_mul;
-    case OP_reduce_min:
-    case OP_argmin: return OP_min;
-    case OP_reduce_max:
-    case OP_argmax: return OP_max;
-    case OP_any: return OP_or;
-    case OP_all: return OP_and;
-    case OP_dot: return OP_fma;
-    default: panic("%s is not a reduction", op_get(o)->name);
-  }
-}
-
-bool reduce_is_arg(const node *n) { return n->op == OP_argmax || n->op == OP_argmin; }
-
 void reduce_start(kbuild *b, const row_plan *p, running *r) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
   for (int axis = 0; axis < b->k->axes.len; axis++) {
@@ -110,11 +93,9 @@ void reduce_start(kbuild *b, const row_plan *p, running *r) {
   }
   for (int i = 0; i < r->n; i++) {
     const node *red = r->reductions[i];
-    dtype t = reduce_is_arg(red) ? red->in[0]->type : red->type;
-    scalar identity = red->op == OP_dot ? scalar_cast((scalar){.i = 0}, DT_i64, t)
-                                        : op_identity(red->op, t);
-    r->values[r->nvalues++] = kb_fill(b, t, identity, axes, extents, n);
-    if (reduce_is_arg(red))
+    dtype t = op_is_arg(red->op) ? red->in[0]->type : red->type;
+    r->values[r->nvalues++] = kb_fill(b, t, op_identity(red->op, t), axes, extents, n);
+    if (op_is_arg(red->op))
       r->values[r->nvalues++] = kb_fill(b, DT_i32, (scalar){.i = INT32_MAX}, axes, extents, n);
   }
 }
@@ -143,10 +124,10 @@ void reduce_accumulate(kbuild *b, const node *red, tval **from, tval **to) {
     for (int k = 0; k < red->in[i]->naxes; k++) sigma[k] = b->sigma[red->in[i]->axes[k]];
     x[i] = kb_value(b, red->in[i], sigma);
   }
-  if (reduce_is_arg(red)) {
+  if (op_is_arg(red->op)) {
     ix at = b->sigma[red->attr_axes[0]];
     tval *in[] = {from[0], from[1], x[0], kb_index_value(b, at, DT_i32)};
-    tstmt *st = reduce_statement(b, TILE_ARG, reduce_combine(red->op), in, 4, 2);
+    tstmt *st = reduce_statement(b, TILE_ARG, op_combiner(red->op), in, 4, 2);
     st->out[0] = like(b, from[0]);
     st->out[1] = like(b, from[1]);
     kb_append(b, b->scope, st);
@@ -161,20 +142,19 @@ void reduce_accumulate(kbuild *b, const node *red, tval **from, tval **to) {
     to[0] = kb_accumulate(b, OP_add, in, 2);
   } else {
     tval *in[] = {from[0], x[0]};
-    to[0] = kb_accumulate(b, reduce_combine(red->op), in, 2);
+    to[0] = kb_accumulate(b, op_combiner(red->op), in, 2);
   }
 }
 
 /// Combines lanes and gives the row value of a finished reduction.
 void reduce_finish(kbuild *b, const row_plan *p, const node *red, tval **values) {
-  if (!reduce_is_arg(red)) {
-    op o = red->op == OP_dot ? OP_add : reduce_combine(red->op);
-    b->done[red->id] = kb_reduce_tile(b, o, values[0], p->kr, p->nkr);
+  if (!op_is_arg(red->op)) {
+    b->done[red->id] = kb_reduce_tile(b, op_combiner(red->op), values[0], p->kr, p->nkr);
     return;
   }
   tval *best = values[1];
   if (p->nkr) {
-    tstmt *st = reduce_statement(b, TILE_ARG_REDUCE, reduce_combine(red->op), values, 2, 2);
+    tstmt *st = reduce_statement(b, TILE_ARG_REDUCE, op_combiner(red->op), values, 2, 2);
     st->axes = arena_copy(b->l->a, p->kr, sizeof(int) * (size_t)p->nkr);
     st->naxes = p->nkr;
     int axes[MAX_AXES], extents[MAX_AXES], n = 0;
@@ -252,7 +232,7 @@ void reduce_run_pass(kbuild *b, const row_plan *p, int pass) {
   reduce_open_loops(b, p->kr, p->step, p->nkr, r.values, r.nvalues, 4);
   for (int i = 0, at = 0; i < r.n; i++) {
     reduce_accumulate(b, r.reductions[i], &r.values[at], &r.values[at]);
-    at += reduce_is_arg(r.reductions[i]) ? 2 : 1;
+    at += op_is_arg(r.reductions[i]->op) ? 2 : 1;
   }
   for (int i = 0; i < g->nodes.len; i++)
     if (caches_in(b, p, g->nodes.data[i], pass))
@@ -265,7 +245,7 @@ void reduce_run_pass(kbuild *b, const row_plan *p, int pass) {
     if (caches_in(b, p, g->nodes.data[i], pass)) b->local_ready[g->nodes.data[i]->id] = true;
   for (int i = 0, at = 0; i < r.n; i++) {
     reduce_finish(b, p, r.reductions[i], &r.values[at]);
-    at += reduce_is_arg(r.reductions[i]) ? 2 : 1;
+    at += op_is_arg(r.reductions[i]->op) ? 2 : 1;
   }
 }
 
@@ -328,7 +308,7 @@ static int largest_pass(const kbuild *b, const row_plan *p) {
     int n = 0;
     for (int i = 0; i < b->group->reductions.len; i++)
       if (p->level[b->group->reductions.data[i]->id] == pass)
-        n += reduce_is_arg(b->group->reductions.data[i]) ? 2 : 1;
+        n += op_is_arg(b->group->reductions.data[i]->op) ? 2 : 1;
     if (n > most) most = n;
   }
   return most;

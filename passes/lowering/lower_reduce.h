@@ -37,8 +37,6 @@ int reduce_further_axes(const kbuild *b, const row_plan *p, const node *row, int
 /// Whether the output has axes that rows lack.
 bool reduce_carries_more(const node *out, const node *row);
 bool reduce_outputs_use(const kbuild *b, int kernel_axis);
-bool reduce_is_arg(const node *n);
-op reduce_combine(op o);
 tstmt *reduce_statement(kbuild *b, tile_op kind, op o, tval *const *in, int nin, int nout);
 
 /// Identities of the reductions r->reductions over the open axes and the steps along R.

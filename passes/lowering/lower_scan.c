@@ -9,16 +9,6 @@
 
 enum { GRID_ELEMENTS = 16384 };
 
-op scan_combine(op o) {
-  switch (o) {
-    case OP_cumsum: return OP_add;
-    case OP_cumprod: return OP_mul;
-    case OP_cummax: return OP_max;
-    case OP_cummin: return OP_min;
-    default: panic("%s is not a scan", op_get(o)->name);
-  }
-}
-
 /// Lanes along `axis` when it is worth it; else scalar code.
 static void use_lanes(kbuild *b, int graph_axis) {
   if (graph_axis < 0 || kb_estimate(b, graph_axis) < 2) return;
@@ -43,7 +33,7 @@ void scan_walk(kbuild *b, const int *axes, int n, int axis) {
     carried_axes[i] = axes[i];
     extents[i] = b->extent[axes[i]];
   }
-  op combine = scan_combine(scan->op);
+  op combine = op_combiner(scan->op);
   tval *start = kb_fill(b, scan->type, op_identity(scan->op, scan->type), carried_axes, extents, n);
   tstmt *loop = kb_loop(b, axis, 1, &start, 1);
   loop->reverse = scan->flags & NODE_REVERSE;

@@ -3,8 +3,6 @@
 #pragma once
 #include "passes/lowering/lower.h"
 
-/// What a scan combines with.
-op scan_combine(op o);
 /// Walks kernel axis `axis` step by step with the other kernel axes open, and stores the outputs.
 void scan_walk(kbuild *b, const int *axes, int n, int axis);
 

@@ -18,21 +18,13 @@ static void put(strbuf *b, const void *data, size_t size) {
 
 static void put_int(strbuf *b, int v) { put(b, &v, sizeof v); }
 
-static bool commutes(op o) {
-  switch (o) {
-    case OP_add: case OP_mul: case OP_min: case OP_max: case OP_and: case OP_or: case OP_xor:
-    case OP_eq: case OP_ne: return true;
-    default: return false;
-  }
-}
-
 /// Everything that makes a node what it is, but its position.
 static str key_of(arena *a, const node *n) {
   strbuf b = sb_new(a);
   put_int(&b, n->op);
   put_int(&b, n->type);
   put_int(&b, (int)n->flags);
-  bool swap = commutes(n->op) && n->in[0]->id > n->in[1]->id;
+  bool swap = op_get(n->op)->commutes && n->in[0]->id > n->in[1]->id;
   for (int k = 0; k < n->nin; k++) put_int(&b, n->in[swap ? 1 - k : k]->id);
   put_int(&b, -1);
   for (int k = 0; k < n->naxes; k++) put_int(&b, n->axes[k]);

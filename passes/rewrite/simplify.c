@@ -31,11 +31,7 @@ static node *const_like(graph *g, const node *n, double v) {
 
 /// Constants and other values without axes go right.
 static node *order_operands(graph *g, const node *n) {
-  switch (n->op) {
-    case OP_add: case OP_mul: case OP_min: case OP_max: case OP_and: case OP_or: case OP_xor:
-    case OP_eq: case OP_ne: break;
-    default: return NULL;
-  }
+  if (!op_get(n->op)->commutes) return NULL;
   if (n->in[0]->op != OP_const || n->in[1]->op == OP_const) return NULL;
   return graph_binary(g, n->op, n->in[1], n->in[0]);
 }
@@ -156,7 +152,7 @@ static node *simplify_cast(graph *g, const node *n) {
 static node *reduce_of_one(const rewrite *r, const node *n) {
   graph *g = r->g;
   node *a = n->in[0];
-  if (n->op == OP_argmin || n->op == OP_argmax) return NULL;
+  if (op_is_arg(n->op)) return NULL;
   if (n->op == OP_sum && is_float(n) && !r->fast_math) return NULL;
   ix index[MAX_AXES];
   for (int k = 0; k < a->naxes; k++) index[k] = ix_axis(&g->ix, a->axes[k]);
@@ -172,7 +168,7 @@ static node *reduce_of_one(const rewrite *r, const node *n) {
 /// Associativity of the monoid: the order in which sums are taken is not specified.
 static node *reduce_of_reduce(const rewrite *r, const node *n) {
   const node *a = n->in[0];
-  if (a->op != n->op || n->op == OP_argmin || n->op == OP_argmax) return NULL;
+  if (a->op != n->op || !op_get(n->op)->splits) return NULL;
   if (!rewrite_used_once(r, a)) return NULL;
   int axes[2 * MAX_AXES], naxes = 0;
   for (int k = 0; k < a->nattr_axes; k++) axes[naxes++] = a->attr_axes[k];

@@ -22,16 +22,7 @@ enum {
 static bool is_splittable(const node *n) {
   for (int i = 0; i < n->nin; i++)
     if (n->in[i]->naxes == MAX_AXES) return false;  // chunks need one more
-  switch (n->op) {
-    case OP_sum:
-    case OP_prod:
-    case OP_reduce_min:
-    case OP_reduce_max:
-    case OP_any:
-    case OP_all:
-    case OP_dot: return true;
-    default: return false;
-  }
+  return op_get(n->op)->splits;
 }
 
 static int64_t constant_size(const graph *g, int axis_number) {
@@ -153,8 +144,7 @@ static node *chunked(graph *g, node *x, int along, int chunk, int within, op red
   int64_t size = constant_size(g, along);
   bool exact = constant_size(g, chunk) * constant_size(g, within) == size;
   if (exact) return graph_view(g, x, index, axes, naxes);
-  scalar fill = reduction == OP_dot ? scalar_cast((scalar){.i = 0}, DT_i64, x->type)
-                                    : op_identity(reduction, x->type);
+  scalar fill = op_identity(reduction, x->type);
   return graph_pad(g, x, graph_const(g, x->type, fill), index, axes, naxes);
 }
 

@@ -116,17 +116,73 @@ Test(ir_op, every_map_has_a_meaning) {
   }
 }
 
-Test(ir_op, identities_are_neutral) {
-  const op folds[] = {OP_sum, OP_prod, OP_reduce_min, OP_reduce_max, OP_cumsum,
-                      OP_cumprod, OP_cummin, OP_cummax, OP_add, OP_min};
-  for (size_t k = 0; k < sizeof folds / sizeof *folds; k++) {
-    for (int t = 0; t < DT_COUNT; t++) {
-      if (t == DT_bool || dtype_is_storage((dtype)t)) continue;
-      scalar v = dtype_is_float((dtype)t) ? (scalar){.f = -2.5} : (scalar){.i = 100};
-      scalar got = op_combine(folds[k], (dtype)t, op_identity(folds[k], (dtype)t), v);
-      cr_expect_eq(got.i, v.i, "%s of %s", op_get(folds[k])->name, dtype_name((dtype)t));
+static bool takes_pair(op o, dtype t) {
+  arena a = {0};
+  dtype out;
+  str why;
+  bool ok = op_result_type(o, (dtype[]){t, t}, 2, t, &out, &why, &a) && out == t;
+  arena_free(&a);
+  return ok;
+}
+
+/// Values of a type that an identity could change.
+static int trial_values(dtype t, scalar *out) {
+  int n = 0;
+  if (dtype_is_float(t)) {
+    const double trials[] = {-2.5, 1, 0, -0.0, INFINITY, -INFINITY};
+    for (; n < 6; n++) out[n].f = trials[n];
+  } else {
+    const int64_t trials[] = {0, 1, 100, -1, INT64_MIN, INT64_MAX};
+    for (; n < 6; n++) out[n] = scalar_cast((scalar){.i = trials[n]}, DT_i64, t);
+  }
+  return n;
+}
+
+Test(ir_op, identities_change_nothing) {
+  int monoids = 0;
+  for (int k = 0; k < OP_COUNT; k++) {
+    op o = op_combiner((op)k);
+    cr_expect_eq(op_get((op)k)->combine != OP_none, op_is_monoid(o) && !op_is_monoid((op)k));
+    if (!op_is_monoid(o)) continue;
+    monoids++;
+    for (int i = 0; i < DT_COUNT; i++) {
+      dtype t = (dtype)i;
+      scalar v[8];
+      if (!takes_pair(o, t)) continue;
+      for (int n = trial_values(t, v); n--;) {
+        scalar got = op_combine((op)k, t, op_neutral((op)k, t), v[n]);
+        cr_expect_eq(got.i, v[n].i, "neutral %s of %s", op_get((op)k)->name, dtype_name(t));
+        got = op_combine((op)k, t, op_identity((op)k, t), v[n]);
+        bool same = dtype_is_float(t) ? got.f == v[n].f : got.i == v[n].i;
+        cr_expect(same, "identity of %s of %s", op_get((op)k)->name, dtype_name(t));
+      }
     }
   }
+  cr_expect_geq(monoids, 20);
+}
+
+Test(ir_op, laws_hold) {
+  for (int k = 0; k < OP_COUNT; k++) {
+    const op_info *info = op_get((op)k);
+    cr_expect(!info->splits || info->combine != OP_none, "%s", info->name);
+    for (int i = 0; info->commutes && i < DT_COUNT; i++) {
+      dtype t = (dtype)i, result;
+      scalar v[8];
+      arena a = {0};
+      str why;
+      if (op_result_type((op)k, (dtype[]){t, t}, 2, t, &result, &why, &a))
+        for (int n = trial_values(t, v); n-- > 1;) {
+          scalar x = op_eval((op)k, t, result, (scalar[]){v[n], v[n - 1]});
+          scalar y = op_eval((op)k, t, result, (scalar[]){v[n - 1], v[n]});
+          bool nan = dtype_is_float(result) && isnan(x.f) && isnan(y.f);
+          cr_expect(nan || x.i == y.i, "%s of %s", info->name, dtype_name(t));
+        }
+      arena_free(&a);
+    }
+  }
+}
+
+Test(ir_op, identities) {
   cr_expect_eq(op_identity(OP_any, DT_bool).i, 0);
   cr_expect_eq(op_identity(OP_all, DT_bool).i, 1);
   cr_expect_eq(op_identity(OP_reduce_max, DT_i8).i, -128);
