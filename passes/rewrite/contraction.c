@@ -8,7 +8,7 @@
 //   and a dot without such axes becomes one.
 // - Summed axes that a factor lacks are spread over it, in any number.
 // - Casts of bf16 and f16 factors go: dot multiplies these exactly and adds in f32. Small integers
-//   likewise.
+//   likewise; their own sums, which wrap, are those of the dot in i32 cut off at the end.
 // - A power of two, any integer, or under --fast-math any factor without the summed axes, is
 //   multiplied afterwards.
 #include <math.h>
@@ -59,7 +59,8 @@ static node *make_dot(graph *g, node *a, node *b, const node *sum) {
   if (plain_a->type == plain_b->type) a = plain_a, b = plain_b;
   a = with_summed_axes(g, a, sum);
   b = with_summed_axes(g, b, sum);
-  return graph_dot(g, a, b, sum->attr_axes, sum->nattr_axes);
+  node *dot = graph_dot(g, a, b, sum->attr_axes, sum->nattr_axes);
+  return dot->type == sum->type ? dot : graph_cast(g, dot, sum->type);
 }
 
 /// May this factor be multiplied after the sum?

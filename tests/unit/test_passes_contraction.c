@@ -56,6 +56,22 @@ Test(passes_contraction, exact_casts_of_the_factors_go) {
   cr_assert_eq(count_op(g, OP_cast), 0);
 }
 
+Test(passes_contraction, sums_of_small_integers_are_cut_off) {
+  static const dtype small[] = {DT_i8, DT_u8, DT_i16};
+  for (int i = 0; i < 3; i++) {
+    begin(small[i]);
+    node *c = graph_const(G, small[i], (scalar){.i = 57});  // so that products and sums wrap
+    node *w = bin(OP_mul, W, c), *product = bin(OP_mul, bin(OP_mul, X, c), w);
+    graph *g = after("contraction", sum(product, D), false);
+    cr_assert_eq(count_op(g, OP_dot), 1);
+    cr_assert_eq(count_op(g, OP_cast), 1);
+    g = after("contraction", sum(graph_unary(G, OP_neg, bin(OP_mul, X, w)), D), false);
+    cr_assert_eq(count_op(g, OP_dot), 1);
+    g = after("contraction", sum(bin(OP_mul, bin(OP_mul, X, w), c), D), false);
+    cr_assert_eq(count_op(g, OP_dot), 1);
+  }
+}
+
 Test(passes_contraction, rounding_casts_stay) {
   begin(DT_f32);
   node *x = graph_cast(G, graph_cast(G, X, DT_bf16), DT_f32);
