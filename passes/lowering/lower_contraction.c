@@ -250,9 +250,33 @@ static int open_batch(kbuild *b, const contraction_plan *p) {
   return opened;
 }
 
+/// Opens loops over register blocks. Returns their number.
+static int open_blocks(kbuild *b, const contraction_plan *p) {
+  int opened = 0;
+  if (p->stream_b && p->lanes >= 0) kb_loop(b, p->lanes, p->nr, NULL, 0), opened++;
+  for (int i = 0; i < p->nkm; i++)
+    kb_loop(b, p->km[i], p->km[i] == p->rows ? p->mr : 1, NULL, 0), opened++;
+  if (!p->stream_b && p->lanes >= 0) kb_loop(b, p->lanes, p->nr, NULL, 0), opened++;
+  return opened;
+}
+
+/// Blocks of K enclose the stores, and an empty K has no block: then the sums are zero.
+static void store_empty_sums(kbuild *b, const contraction_plan *p) {
+  ix size = b->k->axes.data[p->kk[0]].size;
+  if (ix_bounds(&b->k->ix, size).min > 0) return;
+  tval *one = kb_const(b, DT_i64, (scalar){.i = 1});
+  kb_if(b, COND_ALL, 0, kb_map(b, OP_lt, DT_bool, kb_index_value(b, size, DT_i64), one, NULL));
+  int opened = open_blocks(b, p);
+  finish_block(b, p, contraction_zero(b, p));
+  while (opened--) kb_end_loop(b, NULL, 0);
+  kb_else(b, NULL, 0);
+  kb_end_if(b, NULL, 0);
+}
+
 static void emit(kbuild *b, contraction_plan *p) {
   kb_begin(b);
   int opened = open_batch(b, p);
+  if (p->kc) store_empty_sums(b, p);
   // Row axes besides the blocked one stay inside the packing of b.
   if (p->kc && !p->partial_in_output) p->c_buf = declare_partial(b, p);
   if (p->kc) kb_loop(b, p->kk[0], p->kc, NULL, 0), opened++;
@@ -261,10 +285,7 @@ static void emit(kbuild *b, contraction_plan *p) {
     if (p->rows >= 0) kb_loop(b, p->rows, p->mc, NULL, 0), opened++;
     p->a_buf = pack(b, p, p->a, "block");
   }
-  if (p->stream_b && p->lanes >= 0) kb_loop(b, p->lanes, p->nr, NULL, 0), opened++;
-  for (int i = 0; i < p->nkm; i++)
-    kb_loop(b, p->km[i], p->km[i] == p->rows ? p->mr : 1, NULL, 0), opened++;
-  if (!p->stream_b && p->lanes >= 0) kb_loop(b, p->lanes, p->nr, NULL, 0), opened++;
+  opened += open_blocks(b, p);
   block(b, p);
   while (opened--) kb_end_loop(b, NULL, 0);
 }
