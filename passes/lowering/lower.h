@@ -103,6 +103,7 @@ tval *kb_const(kbuild *b, dtype t, scalar v);
 tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents, int naxes);
 /// A TILE_ACCUM on in[0].
 tval *kb_accumulate(kbuild *b, op o, tval *const *in, int nin);
+/// v combined over the ranges of the axes. It need not vary along those that are open.
 tval *kb_reduce_tile(kbuild *b, op o, tval *v, const int *axes, int naxes);
 /// Loop over axis in steps of extent; inits may be null. Returns the loop statement; the carried
 /// values inside are stmt->body->params, the results after kb_end_loop stmt->out.

@@ -166,7 +166,23 @@ tval *kb_accumulate(kbuild *b, op o, tval *const *in, int nin) {
   return st->out[0];
 }
 
+/// v along all of the axes, those too that it does not vary along: as many elements as are valid.
+static tval *along_axes(kbuild *b, op o, tval *v, const int *axes, int naxes) {
+  axes_seen seen = {0};
+  bool lacks = false;
+  for (int i = 0; i < naxes; i++) {
+    if (tval_extent(v, axes[i]) || b->extent[axes[i]] <= 1) continue;
+    seen.used[axes[i]] = lacks = true;
+  }
+  // The least of equal values is the value, and so on: how many there are does not matter.
+  if (!lacks || (o != OP_add && o != OP_mul)) return v;
+  const tval *all = kb_union_value(b, v->type, &seen, &v, 1);
+  tval *none = kb_fill(b, v->type, op_identity(o, v->type), all->axes, all->extents, all->naxes);
+  return kb_accumulate(b, o, (tval *[]){none, v}, 2);
+}
+
 tval *kb_reduce_tile(kbuild *b, op o, tval *v, const int *axes, int naxes) {
+  v = along_axes(b, o, v, axes, naxes);
   tstmt *st = kb_stmt(b, TILE_REDUCE, &v, 1);
   st->op = o;
   st->axes = arena_array(b->l->a, int, naxes);

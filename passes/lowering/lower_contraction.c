@@ -95,14 +95,25 @@ tval *contraction_zero(kbuild *b, const contraction_plan *p) {
   return kb_fill(b, p->dot->type, zero, axes, extents, n);
 }
 
-/// sum and the products over these axes.
+/// sum and the products over these axes, of which those that no factor varies along are one element
+/// at a time.
 static tval *dot_step(kbuild *b, const contraction_plan *p, tval *sum, const int *over, int nover) {
   tval *in[] = {operand(b, p, p->a), operand(b, p, p->b), sum};
+  int axes[MAX_AXES], n = 0;
+  for (int i = 0; i < nover; i++) {
+    if (tval_extent(in[0], over[i]) || tval_extent(in[1], over[i])) axes[n++] = over[i];
+    else check(b->extent[over[i]] == 1);
+  }
+  if (!n) {
+    if (dtype_is_float(sum->type)) return kb_map(b, OP_fma, sum->type, in[0], in[1], sum);
+    tval *product = kb_map(b, OP_mul, sum->type, in[0], in[1], NULL);
+    return kb_map(b, OP_add, sum->type, product, sum, NULL);
+  }
   tstmt *st = arena_new(b->l->a, tstmt);
   *st = (tstmt){.kind = TILE_DOT, .nin = 3, .nout = 1, .unit = p->pairs ? DOT_PAIRS : DOT_FMA};
   st->in = arena_copy(b->l->a, in, sizeof in);
-  st->axes = arena_copy(b->l->a, over, sizeof(int) * (size_t)nover);
-  st->naxes = nover;
+  st->axes = arena_copy(b->l->a, axes, sizeof(int) * (size_t)n);
+  st->naxes = n;
   st->out = arena_array(b->l->a, tval *, 1);
   st->out[0] = tile_value(b->k, sum->type, sum->axes, sum->extents, sum->naxes);
   st->at = p->dot->at;
@@ -115,11 +126,7 @@ static tval *dot_step(kbuild *b, const contraction_plan *p, tval *sum, const int
 /// next columns.
 static tval *contraction(kbuild *b, const contraction_plan *p, tval *start) {
   enum { LINE_BYTES = 64 };
-  if (!p->nkk) {  // an outer product
-    tval *x = operand(b, p, p->a), *y = operand(b, p, p->b);
-    if (dtype_is_float(start->type)) return kb_map(b, OP_fma, start->type, x, y, start);
-    return kb_map(b, OP_add, start->type, kb_map(b, OP_mul, start->type, x, y, NULL), start, NULL);
-  }
+  if (!p->nkk) return dot_step(b, p, start, NULL, 0);  // an outer product
   int inner = p->kk[p->nkk - 1], line = LINE_BYTES / dtype_bytes(p->type);
   bool whole_lines = !p->kc || inner != p->kk[0] || p->kc % line == 0;
   bool fetch = p->rows >= 0 && p->a_buf < 0 && whole_lines && kb_kernel_size(b, inner) >= 4 * line;
@@ -151,9 +158,8 @@ void contraction_finish(kbuild *b, const contraction_plan *p, tval *sum) {
   for (int i = 0; i < b->group->reductions.len; i++) {
     const node *red = b->group->reductions.data[i];
     int axis = b->kaxis[red->attr_axes[0]];
-    tval *v = kb_value_here(b, red->in[0]);
-    check(tval_extent(v, axis));
-    b->done[red->id] = kb_reduce_tile(b, op_combiner(red->op), v, &axis, 1);
+    b->done[red->id] =
+        kb_reduce_tile(b, op_combiner(red->op), kb_value_here(b, red->in[0]), &axis, 1);
   }
 }
 

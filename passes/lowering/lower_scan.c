@@ -94,7 +94,12 @@ void scatter_walk(kbuild *b, const scatter_axes *s, int rows) {
   kb_store_node(b, n, kb_value_here(b, n->in[0]), false);
   kb_end_loop(b, NULL, 0);
   for (int i = 0; i < s->nwalked; i++) kb_loop(b, s->kwalked[i], 1, NULL, 0);
-  kb_add_at(b, n, kb_value_here(b, n->in[1]), kb_value_here(b, n->in[2]));
+  tval *index = kb_value_here(b, n->in[1]), *update = kb_value_here(b, n->in[2]);
+  // Updates to one place, which does not move with an axis that is walked: one by one.
+  int along[MAX_AXES], nalong = 0;
+  for (int i = 0; i < s->nwalked; i++)
+    if (!tval_extent(index, s->kwalked[i])) along[nalong++] = s->kwalked[i];
+  kb_add_at(b, n, index, kb_reduce_tile(b, OP_add, update, along, nalong));
   for (int i = 0; i < s->nwalked; i++) kb_end_loop(b, NULL, 0);
 }
 
