@@ -5,7 +5,7 @@
 
 #include "base/fault.h"
 #include "frontend_fixture.h"
-#include "gpu_target.h"
+#include "lower_targets.h"
 #include "random_graph.h"
 
 static const target_info cpu = {.name = {"test", 4}, .vector_bytes = 32, .vector_registers = 16,
