@@ -180,14 +180,21 @@ static val dispatch(const mathb *m, op o, val *in) {
     case OP_expm1: return math_expm1(m, in[0]);
     case OP_sigmoid: return math_sigmoid(m, in[0]);
     case OP_tanh: return math_tanh(m, in[0]);
+    case OP_sinh: return math_sinh(m, in[0]);
+    case OP_cosh: return math_cosh(m, in[0]);
     case OP_log: return math_log(m, in[0]);
     case OP_log2: return math_log2(m, in[0]);
+    case OP_log10: return math_log10(m, in[0]);
     case OP_log1p: return math_log1p(m, in[0]);
     case OP_erf: return math_erf(m, in[0]);
+    case OP_erfc: return math_erfc(m, in[0]);
     case OP_sin: return math_sin(m, in[0]);
     case OP_cos: return math_cos(m, in[0]);
     case OP_tan: return math_tan(m, in[0]);
+    case OP_asin: return math_asin(m, in[0]);
+    case OP_acos: return math_acos(m, in[0]);
     case OP_atan: return math_atan(m, in[0]);
+    case OP_atan2: return math_atan2(m, in[0], in[1]);
     case OP_pow: return math_pow(m, in[0], in[1]);
     case OP_fma: return math_fma(m, in[0], in[1], in[2]);
     case OP_rem: return math_fmod(m, in[0], in[1]);
@@ -227,10 +234,12 @@ typedef struct bound {
 
 /// They hold for x86 without fused multiply-add and with AVX-512 alike. GPUs: docs/gpu.md.
 static const bound bounds[] = {
-    {OP_exp, 1.2, 1.2},   {OP_exp2, 1.1, 1.1},  {OP_expm1, 1.5, 1.5}, {OP_log, 1, 1},
-    {OP_log2, 1.2, 1.2},  {OP_log1p, 1, 1},     {OP_sqrt, 0.5, 0.5},    {OP_rsqrt, 1.5, 1.5},
-    {OP_tanh, 1.5, 1.5},  {OP_erf, 1.8, 1.2},   {OP_sigmoid, 2.5, 2.5}, {OP_sin, 1.6, 1},
-    {OP_cos, 1.6, 1},     {OP_tan, 1.1, 1.1},   {OP_atan, 1.5, 1.2},      {OP_pow, 1.5, 1.5},
+    {OP_exp, 1.2, 1.2},  {OP_exp2, 1.1, 1.1}, {OP_expm1, 1.5, 1.5},   {OP_log, 1, 1},
+    {OP_log2, 1.2, 1.2}, {OP_log1p, 1, 1},    {OP_sqrt, 0.5, 0.5},    {OP_rsqrt, 1.5, 1.5},
+    {OP_tanh, 1.5, 1.5}, {OP_erf, 1.8, 1.2},  {OP_sigmoid, 2.5, 2.5}, {OP_sin, 1.6, 1},
+    {OP_cos, 1.6, 1},    {OP_tan, 1.1, 1.1},  {OP_atan, 1.5, 1.2},    {OP_pow, 1.5, 1.5},
+    {OP_asin, 1.8, 1.6}, {OP_acos, 1.3, 1.3}, {OP_atan2, 1.8, 1.5},   {OP_sinh, 1.8, 1.6},
+    {OP_cosh, 1.7, 1.5}, {OP_erfc, 4.2, 3.2}, {OP_log10, 1.8, 1.2},
 };
 
 double math_ulp_bound(op o, dtype t) {

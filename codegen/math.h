@@ -77,9 +77,12 @@ val math_exp2(const mathb *m, val x);
 val math_expm1(const mathb *m, val x);
 val math_sigmoid(const mathb *m, val x);
 val math_tanh(const mathb *m, val x);
+val math_sinh(const mathb *m, val x);
+val math_cosh(const mathb *m, val x);
 
 val math_log(const mathb *m, val x);  // math_log.c
 val math_log2(const mathb *m, val x);
+val math_log10(const mathb *m, val x);
 val math_log1p(const mathb *m, val x);
 
 /// An odd function as 32 polynomials over quarter-octaves of |x|, see math/tables.sollya.
@@ -95,6 +98,7 @@ val math_odd_by_table(const mathb *m, val x, const odd_table *table);
 void math_split_exponent(const mathb *m, val x, val *e, val *f);
 
 val math_erf(const mathb *m, val x);         // math_erf.c
+val math_erfc(const mathb *m, val x);
 val math_pow(const mathb *m, val x, val y);  // math_pow.c
 val math_fma(const mathb *m, val x, val y, val z);  // math_fma.c
 val math_fmod(const mathb *m, val x, val y);        // math_fmod.c
@@ -104,7 +108,11 @@ val math_cos(const mathb *m, val x);
 /// Sines, or cosines, of n scalars on a GPU (math_nvptx_fits).
 void math_sines(const mathb *m, const val *x, val *out, int n, bool cosine);
 val math_tan(const mathb *m, val x);
+
+val math_asin(const mathb *m, val x);  // math_arc.c
+val math_acos(const mathb *m, val x);
 val math_atan(const mathb *m, val x);
+val math_atan2(const mathb *m, val y, val x);
 
 // ---- AVX-512 (math_x86.c), only when m->wide
 val x86_scalef(const mathb *m, val x, val k);          // x * 2^floor(k)

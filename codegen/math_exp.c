@@ -1,4 +1,4 @@
-// Exponentials, and the functions made of them: exp exp2 expm1 sigmoid tanh.
+// Exponentials, and the functions made of them: exp exp2 expm1 sigmoid tanh sinh cosh.
 //
 //   e^x = 2^k e^r    k = round(x / ln 2), r = x - k ln 2 in two steps (Cody and Waite), |r| <= 0.35
 //
@@ -121,4 +121,26 @@ static val portable_tanh(const mathb *m, val x) {
 val math_tanh(const mathb *m, val x) {
   if (m->t == DT_f32 && x86_can_lookup(m)) return math_odd_by_table(m, x, &math_tanh_table);
   return portable_tanh(m, x);
+}
+
+/// e^x / 2 of x >= 0, which is finite for some x where e^x is not.
+static val half_exp(const mathb *m, val x) {
+  reduced a = reduce(m, m_at_most(m, m->t == DT_f64 ? 712 : 91, x));
+  val k = LLVMBuildSub(m->b, a.k, m_int(m, 1), "");
+  return m_scale(m, POLY(m, exp, a.r), k, m_sub(m, a.kf, m_const(m, 1)));
+}
+
+/// Near zero a polynomial, as the difference of e^x / 2 and e^-x / 2 would cancel.
+val math_sinh(const mathb *m, val x) {
+  val magnitude = m_abs(m, x), square = m_mul(m, x, x);
+  val near = m_mad(m, m_mul(m, POLY(m, sinh, square), square), magnitude, magnitude);
+  val half = half_exp(m, magnitude);
+  val far = m_sub(m, half, m_div(m, m_const(m, 0.25), half));
+  val is_near = m_cmp(m, LLVMRealOLT, magnitude, m_const(m, 1));
+  return m_copysign(m, m_select(m, is_near, near, far), x);
+}
+
+val math_cosh(const mathb *m, val x) {
+  val half = half_exp(m, m_abs(m, x));
+  return m_add(m, half, m_div(m, m_const(m, 0.25), half));
 }

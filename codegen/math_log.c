@@ -1,4 +1,4 @@
-// Logarithms: log log2 log1p.
+// Logarithms: log log2 log10 log1p.
 //
 //   x = 2^e m, m in [0.75, 1.5), f = m - 1 exactly;  log x = e ln 2 + f - f^2/2 + f^3 P(f)
 #include "codegen/math.h"
@@ -78,6 +78,25 @@ val math_log2(const mathb *m, val x) {
   m_two_sum(m, a.e, a.f, &high, &low);
   val y = m_add(m, high, m_mad(m, POLY(m, log2, a.f), a.f, low));
   return special_values(m, x, y);
+}
+
+/// e log10 2 + f / ln 10 + tail / ln 10: the leading terms in two parts each, as they cancel near
+/// x = 3/4; the upper part of log10 2 is short, so that its product is exact.
+val math_log10(const mathb *m, val x) {
+  bool is_double = m->t == DT_f64;
+  parts a = split_parts(m, x);
+  val two_high = m_const(m, is_double ? 0x1.34413509f8000p-2 : 0x1.344p-2);
+  val two_low = m_const(m, is_double ? -0x1.80433b83b532ap-44 : 0x1.3509f8p-18);
+  val ten_high = m_const(m, is_double ? 0x1.bcb7b1526e50ep-2 : 0x1.bcb7b2p-2);
+  val ten_low = m_const(m, is_double ? 0x1.95355baaafad3p-57 : -0x1.5b235ep-27);
+  val linear, linear_low, high, low;
+  m_two_prod(m, a.f, ten_high, &linear, &linear_low);
+  m_two_sum(m, m_mul(m, a.e, two_high), linear, &high, &low);
+  val tail = m_mad(m, POLY(m, log, a.f), a.f, m_const(m, -0.5));
+  val square = m_mul(m, a.f, a.f);
+  val small = m_mad(m, a.e, two_low, m_mul(m, m_mul(m, tail, square), ten_high));
+  low = m_add(m, low, m_mad(m, a.f, ten_low, linear_low));
+  return special_values(m, x, m_add(m, high, m_add(m, low, small)));
 }
 
 /// log(1 + x): u = 1 + x rounded to 2^e (1 + f), and what the rounding lost, scaled, is added to f.

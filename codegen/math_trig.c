@@ -354,16 +354,3 @@ val math_tan(const mathb *m, val x) {
   val rest = m_add(m, m_residual(m, q, d, n), m_sub(m, n_low, m_mul(m, q, d_low)));
   return keep_tiny(m, x, m_mad(m, rest, inverse, q));
 }
-
-/// atan x = pi/2 - atan(1/x) beyond 1, then one polynomial.
-val math_atan(const mathb *m, val x) {
-  val magnitude = m_abs(m, x);
-  val beyond = m_cmp(m, LLVMRealOGT, magnitude, m_const(m, 1));
-  val t = m_select(m, beyond, m_div(m, m_const(m, -1), magnitude), magnitude);
-  val z = m_mul(m, t, t), zero = m_const(m, 0);
-  double high = m->t == DT_f64 ? 0x1.921fb54442d18p0 : 0x1.921fb6p0;
-  double low = m->t == DT_f64 ? 0x1.1a62633145c07p-54 : -0x1.777a5cp-25;
-  val offset = m_select(m, beyond, m_const(m, low), zero);
-  val y = m_add(m, t, m_mad(m, m_mul(m, t, z), POLY(m, atan, z), offset));
-  return m_copysign(m, m_select(m, beyond, m_add(m, m_const(m, high), y), y), x);
-}

@@ -4,14 +4,14 @@
 #include "ir/op.h"
 
 typedef enum builtin_kind {
-  BUILTIN_UNARY,      // op of one value
-  BUILTIN_BINARY,     // op of two values
-  BUILTIN_MINMAX,     // op of two values, or the reduction op2 over axes
+  BUILTIN_UNARY,   // op of one value
+  BUILTIN_BINARY,  // op of two values
+  BUILTIN_MINMAX,  // op of two values, or the reduction op2 over axes
   BUILTIN_FMA,
   BUILTIN_CLAMP,
   BUILTIN_WHERE,
-  BUILTIN_REDUCE,     // op over one or more axes
-  BUILTIN_ARG,        // op over one axis
+  BUILTIN_REDUCE,  // op over one or more axes
+  BUILTIN_ARG,     // op over one or more axes
   BUILTIN_SCAN,
   BUILTIN_DOT,
   BUILTIN_INDEX,
@@ -21,7 +21,7 @@ typedef enum builtin_kind {
   BUILTIN_CONCAT,
   BUILTIN_PAD,
   BUILTIN_SCATTER_ADD,
-  BUILTIN_LATER,      // in the language, not in this version
+  BUILTIN_LATER,  // in the language, not in this version
 } builtin_kind;
 
 typedef struct builtin {

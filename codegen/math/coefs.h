@@ -396,3 +396,52 @@ static const double erfc_f64[] = {
     -0x1.faee22d91ae9cp-36,
     0x1.247b85fc9b37ap-40,
 };
+
+// exp(t^2) erfc(t) (1 + 2 t) in (t - c) / (t + c)
+// relative error 2^-27.2421875
+static const double erfc_far_f32[] = {
+    0x1.46e80ep0,  -0x1.7bf5eap-4, -0x1.540788p-3, 0x1.4ff9ep-3,   -0x1.bc37b2p-5, -0x1.0704fep-7,
+    0x1.1ee94cp-7, 0x1.4110bap-10, -0x1.937d9p-10, -0x1.518e3p-12, 0x1.234f5cp-12,
+};
+
+// exp(t^2) erfc(t) (1 + 2 t) in (t - c) / (t + c)
+// relative error 2^-54.5625
+static const double erfc_far_f64[] = {
+    0x1.3ba5916e9fd7fp0,    -0x1.1df1ad154a28dp-3,  0x1.f7f5df66fc797p-7,   0x1.16ecefcfa520ap-4,
+    -0x1.9ddb23c3e3444p-4,  0x1.7fee004e16e0ep-4,   -0x1.0fb06dfec3f6ep-4,  0x1.3079edf5baf94p-5,
+    -0x1.0962386e76fc7p-6,  0x1.49c672d26f90ep-8,   -0x1.8d4aae4648d8p-11,  -0x1.a1df6c91e49c5p-13,
+    0x1.3be1b670b741ep-13,  -0x1.994ea16492a12p-16, -0x1.78cc2a1def201p-17, 0x1.7ea3931b72833p-18,
+    0x1.4b38bd7892b6ep-22,  -0x1.b29ab18e2cad1p-21, 0x1.e419f027feadp-25,   0x1.82d571780d30bp-24,
+    -0x1.512538cf86ef6p-28, 0x1.eb4bfd9e7de3dp-33,  -0x1.2da02d7ebab22p-29, -0x1.b817a9b595699p-29,
+};
+
+// (asin(t) - t) / t^3 in t^2, |t| <= 1/2
+// relative error 2^-30.3046875
+static const double asin_f32[] = {
+    0x1.555554p-3, 0x1.3334cep-4, 0x1.6d3e74p-5, 0x1.ffbd92p-6, 0x1.0fec3ap-6, 0x1.1ac0e4p-5,
+};
+
+// (asin(t) - t) / t^3 in t^2, |t| <= 1/2
+// relative error 2^-58.15625
+static const double asin_f64[] = {
+    0x1.5555555555556p-3, 0x1.3333333332da2p-4, 0x1.6db6db6e48603p-5, 0x1.f1c71c11deeap-6,
+    0x1.6e8bb37521acap-6, 0x1.1c4d112ced722p-6, 0x1.c9d30ac3ce59ap-7, 0x1.780102201360cp-7,
+    0x1.532a9148f1687p-7, 0x1.5e2915e07674cp-8, 0x1.220541f36deaap-6, -0x1.f58c57c0b4471p-7,
+    0x1.dc181d63e219fp-6,
+};
+
+// (sinh(t) - t) / t^3 in t^2, |t| <= 1
+// relative error 2^-30.2265625
+static const double sinh_f32[] = {
+    0x1.555556p-3,
+    0x1.1110c6p-7,
+    0x1.a03554p-13,
+    0x1.725236p-19,
+};
+
+// (sinh(t) - t) / t^3 in t^2, |t| <= 1
+// relative error 2^-60.734375
+static const double sinh_f64[] = {
+    0x1.5555555555555p-3,  0x1.11111111111d8p-7,  0x1.a01a019ff8728p-13, 0x1.71de3a7d5ee0ep-19,
+    0x1.ae6425abe539cp-26, 0x1.6144585cbbb64p-33, 0x1.992cdcdf22c6ap-41, 0x1.d1d691490eddp-47,
+};

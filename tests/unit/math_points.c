@@ -104,6 +104,29 @@ static void put_hard(sink *s, op o, int n) {
       put_around(s, 16367173 * 0x1p72, 2);
       put_around(s, 13571605 * 0x1p-3, 2);
       break;
+    case OP_asin:
+    case OP_acos:
+      put_around(s, 0.5, 100);
+      put_uniform(s, -1, 1, 4 * n);
+      break;
+    case OP_sinh:
+    case OP_cosh: {
+      const double edges[] = {89.41598629, 88.72283905, 710.4758600739439, 709.782712893384};
+      for (int k = 0; k < 4; k++) put_around(s, edges[k], 100);
+      put_uniform(s, is_double ? -711 : -90, is_double ? 711 : 90, 2 * n);
+      put_uniform(s, -2, 2, 2 * n);
+      break;
+    }
+    case OP_erfc:
+      put_around(s, 15.0 / 32, 100);
+      put_uniform(s, -1, 1, n);
+      put_uniform(s, -6, is_double ? 28 : 10.2, 4 * n);
+      break;
+    case OP_log10:
+      for (int k = is_double ? -308 : -38; k < (is_double ? 308 : 38); k++)
+        put_around(s, pow(10, k), 2);
+      put_uniform(s, 0.5, 2, 4 * n);
+      break;
     default:
       put_uniform(s, 0.5, 2, 2 * n);
       put_uniform(s, -6, 6, 2 * n);
@@ -131,11 +154,31 @@ static void put_powers(sink *s, int operand, int n) {
   }
 }
 
+/// Pairs of atan2: all special values together, slopes of any size, both sides of the diagonals.
+static void put_slopes(sink *s, int operand, int n) {
+  const double special[] = {0,    -0.0,  1,      -1,    INFINITY, -INFINITY, NAN, 1e-40, -1e-40,
+                            3e38, -3e38, 1e-310, 1e308, -1e308,   0x1p-1074, 0.5, 2};
+  int count = (int)(sizeof special / sizeof *special);
+  for (int i = 0; i < count; i++)
+    for (int k = 0; k < count; k++) put_bits(s, bits_of(s, special[operand ? k : i]));
+  double most = s->t == DT_f64 ? 1000 : 120;
+  for (int k = 0; k < n; k++) {
+    double size = exp2(most * ((double)(next(s) >> 11) * 0x1p-52 - 1));
+    double spread = k % 4 == 0 ? 60 : k % 4 == 1 ? 4 : 0.01;
+    double ratio = exp2(spread * ((double)(next(s) >> 11) * 0x1p-52 - 1));
+    uint64_t signs = next(s);
+    double y = size * ratio * (signs & 1 ? -1 : 1), x = size * (signs & 2 ? -1 : 1);
+    put_bits(s, bits_of(s, operand ? x : y));
+  }
+}
+
 void *math_points(op o, dtype t, int operand, int per_exponent, int64_t *n) {
   sink s = {.t = t, .state = 20240607 + (uint64_t)o};
   int bulk = per_exponent * (t == DT_f64 ? 1024 : 256);
   if (o == OP_pow) {
     put_powers(&s, operand, 2 * bulk);
+  } else if (o == OP_atan2) {
+    put_slopes(&s, operand, 2 * bulk);
   } else {
     put_exponents(&s, per_exponent);
     put_hard(&s, o, bulk / 8);
@@ -172,7 +215,14 @@ long double math_exact(op o, long double x, long double y) {
     case OP_tanh: mpfr_tanh(r, a, MPFR_RNDN); break;
     case OP_erf: mpfr_erf(r, a, MPFR_RNDN); break;
     case OP_sigmoid: sigmoid(r, a); break;
+    case OP_log10: mpfr_log10(r, a, MPFR_RNDN); break;
+    case OP_sinh: mpfr_sinh(r, a, MPFR_RNDN); break;
+    case OP_cosh: mpfr_cosh(r, a, MPFR_RNDN); break;
+    case OP_erfc: mpfr_erfc(r, a, MPFR_RNDN); break;
+    case OP_asin: mpfr_asin(r, a, MPFR_RNDN); break;
+    case OP_acos: mpfr_acos(r, a, MPFR_RNDN); break;
     case OP_atan: mpfr_atan(r, a, MPFR_RNDN); break;
+    case OP_atan2: mpfr_atan2(r, a, b, MPFR_RNDN); break;
     case OP_pow: mpfr_pow(r, a, b, MPFR_RNDN); break;
     case OP_rem: mpfr_fmod(r, a, b, MPFR_RNDN); break;
     default: abort();
@@ -198,7 +248,14 @@ double math_reference(op o, double x, double y) {
     case OP_tanh: return tanh(x);
     case OP_erf: return erf(x);
     case OP_sigmoid: return 1 / (1 + exp(-x));
+    case OP_log10: return log10(x);
+    case OP_sinh: return sinh(x);
+    case OP_cosh: return cosh(x);
+    case OP_erfc: return erfc(x);
+    case OP_asin: return asin(x);
+    case OP_acos: return acos(x);
     case OP_atan: return atan(x);
+    case OP_atan2: return atan2(x, y);
     case OP_pow: return pow(x, y);
     case OP_rem: return fmod(x, y);
     default: abort();

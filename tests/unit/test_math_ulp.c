@@ -151,10 +151,12 @@ static void check_every(op o, uint32_t step) {
   math_jit_free(j);
 }
 
-#define EACH_UNARY(X) \
-  X(exp) X(exp2) X(expm1) X(log) X(log2) X(log1p) X(sqrt) X(rsqrt) X(tanh) X(erf) X(sigmoid) \
-  X(sin) X(cos) X(tan) X(atan)
-#define EACH(X) EACH_UNARY(X) X(pow)
+#define EACH_UNARY(X)                                                                              \
+  X(exp)                                                                                           \
+  X(exp2)                                                                                          \
+  X(expm1) X(log) X(log2) X(log1p) X(sqrt) X(rsqrt) X(tanh) X(erf) X(sigmoid) X(sin) X(cos) X(tan) \
+      X(atan) X(asin) X(acos) X(sinh) X(cosh) X(erfc) X(log10)
+#define EACH(X) EACH_UNARY(X) X(pow) X(atan2)
 
 #define BOUND_TEST(name)                                                   \
   Test(math_ulp, name##_f32) { check_function(OP_##name, DT_f32); }        \
