@@ -36,6 +36,7 @@ static const DLDataType types[DT_COUNT] = {
     [DT_f64] = {kDLFloat, 64, 1},   [DT_f32] = {kDLFloat, 32, 1}, [DT_f16] = {kDLFloat, 16, 1},
     [DT_bf16] = {kDLBfloat, 16, 1}, [DT_i64] = {kDLInt, 64, 1},   [DT_i32] = {kDLInt, 32, 1},
     [DT_i16] = {kDLInt, 16, 1},     [DT_i8] = {kDLInt, 8, 1},     [DT_u8] = {kDLUInt, 8, 1},
+    [DT_u64] = {kDLUInt, 64, 1},    [DT_u32] = {kDLUInt, 32, 1},  [DT_u16] = {kDLUInt, 16, 1},
     [DT_bool] = {kDLBool, 8, 1},
 };
 

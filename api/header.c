@@ -16,9 +16,10 @@ extern const int tcf_abi_header_len;
 
 static const char *c_type(dtype t) {
   static const char *const names[DT_COUNT] = {
-      [DT_f64] = "double",  [DT_f32] = "float",   [DT_f16] = "uint16_t", [DT_bf16] = "uint16_t",
-      [DT_i64] = "int64_t", [DT_i32] = "int32_t", [DT_i16] = "int16_t",  [DT_i8] = "int8_t",
-      [DT_u8] = "uint8_t",  [DT_bool] = "uint8_t"};
+      [DT_f64] = "double",  [DT_f32] = "float",    [DT_f16] = "uint16_t", [DT_bf16] = "uint16_t",
+      [DT_i64] = "int64_t", [DT_i32] = "int32_t",  [DT_i16] = "int16_t",  [DT_i8] = "int8_t",
+      [DT_u8] = "uint8_t",  [DT_bool] = "uint8_t", [DT_u64] = "uint64_t", [DT_u32] = "uint32_t",
+      [DT_u16] = "uint16_t"};
   return names[t];
 }
 

@@ -19,7 +19,10 @@ enum {
   TCF_i16 = TCF_I16,
   TCF_i8 = TCF_I8,
   TCF_u8 = TCF_U8,
-  TCF_bool = TCF_BOOL
+  TCF_bool = TCF_BOOL,
+  TCF_u64 = TCF_U64,
+  TCF_u32 = TCF_U32,
+  TCF_u16 = TCF_U16
 };
 DTYPES(X)
 #undef X
@@ -108,20 +111,29 @@ static const tensor *host_view(const tensor *t, tensor **copy, error *e) {
   return t->device ? (*copy = tensor_to_host(t, e)) : t;
 }
 
-double tcf_tensor_get(const tcf_tensor *t, int64_t i) {
-  // Of a device: the one element.
+/// Of a device the one element is copied; false when that fails.
+static bool element_at(const tensor *t, int64_t i, scalar *out) {
   char element[8];
-  if (t->device) {
-    const char *at = t->data;
-    for (int k = t->rank - 1; k >= 0; k--) {
-      at += i % t->dims[k] * t->strides[k];
-      i /= t->dims[k];
-    }
-    size_t size = (size_t)dtype_bytes(t->type);
-    if (!cuda_copy(t->device, CUDA_TO_HOST, element, at, size, NULL)) return NAN;
+  if (!t->device) return *out = tensor_at(t, i), true;
+  const char *at = t->data;
+  for (int k = t->rank - 1; k >= 0; k--) {
+    at += i % t->dims[k] * t->strides[k];
+    i /= t->dims[k];
   }
-  scalar v = t->device ? scalar_load(element, t->type) : tensor_at(t, i);
-  return dtype_is_float(t->type) ? v.f : (double)v.i;
+  size_t size = (size_t)dtype_bytes(t->type);
+  if (!cuda_copy(t->device, CUDA_TO_HOST, element, at, size, NULL)) return false;
+  *out = scalar_load(element, t->type);
+  return true;
+}
+
+double tcf_tensor_get(const tcf_tensor *t, int64_t i) {
+  scalar v;
+  return element_at(t, i, &v) ? scalar_double(v, t->type) : NAN;
+}
+
+int64_t tcf_tensor_get_integer(const tcf_tensor *t, int64_t i) {
+  scalar v;
+  return !dtype_is_float(t->type) && element_at(t, i, &v) ? v.i : 0;
 }
 
 /// A host tensor of the same shape to fill; sent to the device by filled(). Out of memory leaves

@@ -165,10 +165,12 @@ static bool is_generated(const char *text) {
 /// What a generator says must make sense for the element type.
 static int check_generated(const source *from, const char *text, const tcf_value_info *info) {
   static const double low[] = {[TCF_I64] = -0x1p63, [TCF_I32] = -0x1p31, [TCF_I16] = -0x1p15,
-                               [TCF_I8] = -0x1p7,   [TCF_U8] = 0,        [TCF_BOOL] = 0};
-  static const double high[] = {[TCF_I64] = 0x1p63 - 1024, [TCF_I32] = 0x1p31 - 1,
-                                [TCF_I16] = 0x1p15 - 1,    [TCF_I8] = 0x1p7 - 1,
-                                [TCF_U8] = 255,            [TCF_BOOL] = 1};
+                               [TCF_I8] = -0x1p7,   [TCF_U8] = 0,        [TCF_BOOL] = 0,
+                               [TCF_U64] = 0,       [TCF_U32] = 0,       [TCF_U16] = 0};
+  static const double high[] = {
+      [TCF_I64] = 0x1p63 - 1024, [TCF_I32] = 0x1p31 - 1, [TCF_I16] = 0x1p15 - 1,
+      [TCF_I8] = 0x1p7 - 1,      [TCF_U8] = 255,         [TCF_BOOL] = 1,
+      [TCF_U64] = 0x1p64 - 2048, [TCF_U32] = 0x1p32 - 1, [TCF_U16] = 0x1p16 - 1};
   if (from->origin == FROM_UNIFORM && !(from->low <= from->high)) {
     complain("--in %s=%s: the lower end is above the upper", info->name, text);
     return EXIT_USAGE;
@@ -266,7 +268,8 @@ static int check_array(const tcf_tensor *t, const tcf_value_info *info) {
   static const char *const numpy[] = {
       [TCF_F64] = "float64", [TCF_F32] = "float32", [TCF_F16] = "float16", [TCF_BF16] = "bfloat16",
       [TCF_I64] = "int64",   [TCF_I32] = "int32",   [TCF_I16] = "int16",   [TCF_I8] = "int8",
-      [TCF_U8] = "uint8",    [TCF_BOOL] = "bool"};
+      [TCF_U8] = "uint8",    [TCF_BOOL] = "bool",   [TCF_U64] = "uint64",  [TCF_U32] = "uint32",
+      [TCF_U16] = "uint16"};
   char got[512], wanted[512];
   bool rank = tcf_tensor_rank(t) == info->rank, type = tcf_tensor_dtype(t) == info->dtype;
   if (rank && type) return EXIT_DONE;
@@ -482,7 +485,10 @@ void print_result(const tcf_function *f, size_t i, const tcf_tensor *t) {
     printf("%s%s = %lld", k ? ", " : "[", info.axes[k], (long long)tcf_tensor_dims(t)[k]);
   fputs(info.rank ? "]" : "", stdout);
   int64_t n = tcf_tensor_elements(t);
-  int digits = info.dtype <= TCF_BF16 ? 6 : 17;  // integers are printed whole
-  for (int64_t k = 0; k < n && k < SHOWN; k++) printf(" %.*g", digits, tcf_tensor_get(t, k));
+  for (int64_t k = 0; k < n && k < SHOWN; k++) {
+    long long whole = (long long)tcf_tensor_get_integer(t, k);
+    if (info.dtype <= TCF_BF16) printf(" %.6g", tcf_tensor_get(t, k));
+    else printf(info.dtype == TCF_U64 ? " %llu" : " %lld", whole);
+  }
   fputs(n > SHOWN ? " ...\n" : "\n", stdout);
 }

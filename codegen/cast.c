@@ -145,13 +145,14 @@ static val float_to_float(caster *c, val x, dtype from, dtype to) {
   return to == DT_f16 ? f16_from_f32(c, x) : bf16_from_f32(c, x);
 }
 
-/// i8, u8 and i16 saturate before the conversion, where their limits are exact in any float type;
-/// for i32 and i64 the first value above the range is a power of two and tested for.
+/// The types of 8 and 16 bits saturate before the conversion, where their limits are exact in any
+/// float type; for the others the first value above the range is a power of two and tested for.
 static val float_to_int(caster *c, val x, dtype from, dtype to) {
   LLVMBuilderRef b = c->b;
   int bits = dtype_bytes(to) * 8;
-  double low = to == DT_u8 ? 0 : -(double)(1ull << (bits - 1));
-  double above = to == DT_u8 ? 256 : (double)(1ull << (bits - 1));
+  bool is_unsigned = dtype_is_unsigned(to);
+  double low = is_unsigned ? 0 : -(double)(1ull << (bits - 1));
+  double above = (is_unsigned ? 2 : 1) * (double)(1ull << (bits - 1));
   LLVMTypeRef ft = type_of(c, from);
   val zero = emit_float(ft, 0);
   val ordered = select_(c, LLVMBuildFCmp(b, LLVMRealORD, x, x, ""), x, zero);
@@ -164,8 +165,10 @@ static val float_to_int(caster *c, val x, dtype from, dtype to) {
     return LLVMBuildTrunc(b, wide, type_of(c, to), "");
   }
   val large = LLVMBuildFCmp(b, LLVMRealOGE, clamped, emit_float(ft, above), "");
-  val inside = LLVMBuildFPToSI(b, select_(c, large, zero, clamped), type_of(c, to), "");
-  return select_(c, large, int_const(c, to, (int64_t)((1ull << (bits - 1)) - 1)), inside);
+  val small = select_(c, large, zero, clamped);
+  val inside = is_unsigned ? LLVMBuildFPToUI(b, small, type_of(c, to), "")
+                           : LLVMBuildFPToSI(b, small, type_of(c, to), "");
+  return select_(c, large, int_const(c, to, scalar_limit(to, true).i), inside);
 }
 
 // ---- integers
@@ -175,33 +178,35 @@ static val int_to_int(caster *c, val x, dtype from, dtype to) {
   int have = from == DT_bool ? 1 : dtype_bytes(from) * 8, want = dtype_bytes(to) * 8;
   if (have > want) return LLVMBuildTrunc(c->b, x, type, "");
   if (have == want) return x;
-  bool is_signed = from != DT_u8 && from != DT_bool;
+  bool is_signed = !dtype_is_unsigned(from);
   return is_signed ? LLVMBuildSExt(c->b, x, type, "") : LLVMBuildZExt(c->b, x, type, "");
 }
 
 /// From 2^53 on the lowest 11 bits become one sticky bit, so that f64 holds the rest exactly.
-static val sticky_i64(caster *c, val x) {
+static val sticky_i64(caster *c, val x, bool is_unsigned) {
   LLVMBuilderRef b = c->b;
   LLVMTypeRef i64 = type_of(c, DT_i64);
   val kept = LLVMBuildAnd(b, x, int_const(c, DT_i64, ~INT64_C(2047)), "");
   val rest = LLVMBuildAnd(b, x, int_const(c, DT_i64, 2047), "");
   val lost = icmp(c, LLVMIntNE, rest, int_const(c, DT_i64, 0));
   val sticky = LLVMBuildShl(b, LLVMBuildZExt(b, lost, i64, ""), int_const(c, DT_i64, 11), "");
-  val top = LLVMBuildAShr(b, x, int_const(c, DT_i64, 53), "");
-  val small = LLVMBuildOr(b, icmp(c, LLVMIntEQ, top, int_const(c, DT_i64, 0)),
-                          icmp(c, LLVMIntEQ, top, int_const(c, DT_i64, -1)), "");
+  val by = int_const(c, DT_i64, 53), none = int_const(c, DT_i64, 0);
+  val top = is_unsigned ? LLVMBuildLShr(b, x, by, "") : LLVMBuildAShr(b, x, by, "");
+  val small = icmp(c, LLVMIntEQ, top, none);
+  if (!is_unsigned)
+    small = LLVMBuildOr(b, small, icmp(c, LLVMIntEQ, top, int_const(c, DT_i64, -1)), "");
   return select_(c, small, x, LLVMBuildOr(b, kept, sticky, ""));
 }
 
 static val int_to_float(caster *c, val x, dtype from, dtype to) {
   if (to == DT_f32 || to == DT_f64) {
-    bool is_signed = from != DT_u8 && from != DT_bool;
+    bool is_signed = !dtype_is_unsigned(from);
     return is_signed ? LLVMBuildSIToFP(c->b, x, type_of(c, to), "")
                      : LLVMBuildUIToFP(c->b, x, type_of(c, to), "");
   }
-  if (from != DT_i64 && from != DT_i32)  // exact in f32
+  if (from == DT_bool || dtype_bytes(from) < 4)  // exact in f32
     return float_to_float(c, int_to_float(c, x, from, DT_f32), DT_f32, to);
-  if (from == DT_i64) x = sticky_i64(c, x);
+  if (dtype_bytes(from) == 8) x = sticky_i64(c, x, from == DT_u64);
   return float_to_float(c, int_to_float(c, x, from, DT_f64), DT_f64, to);
 }
 

@@ -26,7 +26,8 @@ LLVMTypeRef emit_type(emit *e, dtype t, int lanes) {
   const LLVMTypeRef element[DT_COUNT] = {
       [DT_f64] = e->f64, [DT_f32] = e->f32, [DT_f16] = e->f16, [DT_bf16] = e->bf16,
       [DT_i64] = e->i64, [DT_i32] = e->i32, [DT_i16] = e->i16, [DT_i8] = e->i8,
-      [DT_u8] = e->i8,   [DT_bool] = e->i1,
+      [DT_u64] = e->i64, [DT_u32] = e->i32, [DT_u16] = e->i16, [DT_u8] = e->i8,
+      [DT_bool] = e->i1,
   };
   return emit_vec(element[t], lanes);
 }

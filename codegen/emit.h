@@ -29,7 +29,7 @@ typedef struct emit {
 
 /// Sets the types from e->context: f16 is half, bf16 its bits in an i16.
 void emit_types(emit *e);
-/// In-register element type: bool is i1, u8 is i8; lanes 0 is the scalar type.
+/// In-register element type: bool is i1, u8 is i8, u16 i16, ...; lanes 0 is the scalar type.
 LLVMTypeRef emit_type(emit *e, dtype t, int lanes);
 LLVMTypeRef emit_vec(LLVMTypeRef element, int lanes);
 int emit_lanes(LLVMTypeRef type);  // 0 for scalars

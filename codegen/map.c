@@ -53,7 +53,7 @@ static val int_div_rem(emit *e, op o, dtype t, val x, val y) {
   LLVMBuilderRef b = e->builder;
   LLVMTypeRef type = LLVMTypeOf(x);
   int lanes = emit_lanes(type), bits = dtype_bytes(t) * 8;
-  bool is_signed = t != DT_u8;
+  bool is_signed = !dtype_is_unsigned(t);
   val zero = emit_int(type, 0), one = emit_int(type, 1);
   val by_zero = LLVMBuildICmp(b, LLVMIntEQ, y, zero, "");
   val unsafe = by_zero;
@@ -90,7 +90,7 @@ static val int_sign(emit *e, bool is_signed, val x) {
 static val map_int(emit *e, op o, dtype t, val *in) {
   LLVMBuilderRef b = e->builder;
   val x = in[0], y = op_get(o)->arity > 1 ? in[1] : NULL;
-  bool is_signed = t != DT_u8;
+  bool is_signed = !dtype_is_unsigned(t);
   int bits = dtype_bytes(t) * 8;
   switch (o) {
     case OP_add: return LLVMBuildAdd(b, x, y, "");

@@ -179,7 +179,10 @@ typedef enum tcf_dtype {
   TCF_I16,
   TCF_I8,
   TCF_U8,
-  TCF_BOOL
+  TCF_BOOL,
+  TCF_U64,
+  TCF_U32,
+  TCF_U16
 } tcf_dtype;
 
 /** Bytes of an element: f16 and bf16 are 2 (as uint16_t), bool is 1 (0 or 1). */
@@ -205,8 +208,11 @@ TCF_API const int64_t *tcf_tensor_dims(const tcf_tensor *tensor);    /* rank ent
 TCF_API const int64_t *tcf_tensor_strides(const tcf_tensor *tensor); /* rank entries, bytes */
 TCF_API void *tcf_tensor_data(const tcf_tensor *tensor);
 TCF_API int64_t tcf_tensor_elements(const tcf_tensor *tensor);
-/** Element number i in row-major order, 0 <= i < elements, as a double (i64 may round). */
+/** Element number i in row-major order, 0 <= i < elements, as a double (i64 and u64 may round). */
 TCF_API double tcf_tensor_get(const tcf_tensor *tensor, int64_t i);
+/** The same of an integer or bool tensor, exactly: of u64 the int64_t with the same bits. 0 of a
+ *  float tensor. */
+TCF_API int64_t tcf_tensor_get_integer(const tcf_tensor *tensor, int64_t i);
 
 /** Standard normal for float types; integers uniform in [0, 8), bool a fair coin. The element at a
  *  position depends on the seed and the position alone. */

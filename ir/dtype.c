@@ -43,14 +43,15 @@ bool dtype_cast_is_exact(dtype from, dtype to) {
     if (!dtype_is_float(to)) return false;
     return to == DT_f64 || (to == DT_f32 && from != DT_f64);
   }
-  int magnitude = 8 * dtype_bytes(from) - (from == DT_u8 ? 0 : 1);  // bits
+  int magnitude = 8 * dtype_bytes(from) - (dtype_is_unsigned(from) ? 0 : 1);  // bits
   if (dtype_is_float(to))
     return magnitude <= (to == DT_f64 ? 53 : to == DT_f32 ? 24 : to == DT_f16 ? 11 : 8);
-  if (from == DT_u8) return dtype_bytes(to) > 1;
-  return to != DT_u8 && dtype_bytes(to) > dtype_bytes(from);
+  if (dtype_is_unsigned(to) && !dtype_is_unsigned(from)) return false;
+  return dtype_bytes(to) > dtype_bytes(from);
 }
 
 bool dtype_is_int(dtype t) { return infos[t].class == 'I' || infos[t].class == 'U'; }
+bool dtype_is_unsigned(dtype t) { return infos[t].class == 'U' || infos[t].class == 'B'; }
 bool dtype_is_storage(dtype t) { return t == DT_f16 || t == DT_bf16; }
 
 /// A 16-bit float format with the layout sign, exponent, mantissa.
@@ -121,6 +122,8 @@ static int64_t wrap_int(int64_t v, dtype to) {
     case DT_i32: return (int32_t)v;
     case DT_i16: return (int16_t)v;
     case DT_i8: return (int8_t)v;
+    case DT_u32: return (uint32_t)v;
+    case DT_u16: return (uint16_t)v;
     case DT_u8: return (uint8_t)v;
     case DT_bool: return v != 0;
     default: return v;
@@ -131,21 +134,29 @@ static int64_t saturate_float(double v, dtype to) {
   if (to == DT_bool) return v != 0;
   if (isnan(v)) return 0;
   int bits = dtype_bytes(to) * 8;
-  double low = to == DT_u8 ? 0 : -ldexp(1, bits - 1);
-  double above = to == DT_u8 ? 256 : ldexp(1, bits - 1);  // the first value too large
-  if (v <= low) return to == DT_u8 ? 0 : to == DT_i64 ? INT64_MIN : (int64_t)low;
-  if (v >= above) return to == DT_i64 ? INT64_MAX : (int64_t)above - 1;
-  return (int64_t)v;
+  bool is_unsigned = dtype_is_unsigned(to);
+  double low = is_unsigned ? 0 : -ldexp(1, bits - 1);
+  double above = ldexp(1, is_unsigned ? bits : bits - 1);  // the first value too large
+  if (v <= low) return scalar_limit(to, false).i;
+  if (v >= above) return scalar_limit(to, true).i;
+  return to == DT_u64 ? (int64_t)(uint64_t)v : (int64_t)v;
+}
+
+scalar scalar_limit(dtype t, bool largest) {
+  int unused = 64 - (t == DT_bool ? 1 : dtype_bytes(t) * 8);
+  if (dtype_is_unsigned(t)) return (scalar){.i = largest ? (int64_t)(UINT64_MAX >> unused) : 0};
+  return (scalar){.i = (largest ? INT64_MAX : INT64_MIN) >> unused};
 }
 
 /// One rounding also for the integers that double cannot hold.
-static double float_from_int(int64_t v, dtype to) {
-  if (to == DT_f64) return (double)v;
-  if (to == DT_f32) return (float)v;
+static double float_from_int(int64_t v, dtype from, dtype to) {
+  bool negative = v < 0 && from != DT_u64;
+  uint64_t magnitude = negative ? -(uint64_t)v : (uint64_t)v;
+  if (to == DT_f64) return negative ? -(double)magnitude : (double)magnitude;
+  if (to == DT_f32) return negative ? -(float)magnitude : (float)magnitude;
   // Round to odd at bit 11, so that the rounding of the double to 16 bits sees what was cut off.
-  uint64_t magnitude = v < 0 ? -(uint64_t)v : (uint64_t)v;
   if (magnitude >> 53) magnitude = (magnitude & ~UINT64_C(2047)) | (magnitude & 2047 ? 2048 : 0);
-  return round_float(v < 0 ? -(double)magnitude : (double)magnitude, to);
+  return round_float(negative ? -(double)magnitude : (double)magnitude, to);
 }
 
 scalar scalar_cast(scalar v, dtype from, dtype to) {
@@ -153,8 +164,17 @@ scalar scalar_cast(scalar v, dtype from, dtype to) {
     if (dtype_is_float(to)) return (scalar){.f = round_float(v.f, to)};
     return (scalar){.i = saturate_float(v.f, to)};
   }
-  if (dtype_is_float(to)) return (scalar){.f = float_from_int(v.i, to)};
+  if (dtype_is_float(to)) return (scalar){.f = float_from_int(v.i, from, to)};
   return (scalar){.i = wrap_int(v.i, to)};
+}
+
+bool scalar_less(scalar a, scalar b, dtype t) {
+  if (dtype_is_float(t)) return a.f < b.f;
+  return t == DT_u64 ? (uint64_t)a.i < (uint64_t)b.i : a.i < b.i;
+}
+
+double scalar_double(scalar v, dtype t) {
+  return dtype_is_float(t) ? v.f : scalar_cast(v, t, DT_f64).f;
 }
 
 scalar scalar_load(const void *p, dtype t) {
@@ -168,10 +188,13 @@ scalar scalar_load(const void *p, dtype t) {
   switch (t) {
     case DT_f64: LOAD(double, f);
     case DT_f32: LOAD(float, f);
-    case DT_i64: LOAD(int64_t, i);
+    case DT_i64:
+    case DT_u64: LOAD(int64_t, i);
     case DT_i32: LOAD(int32_t, i);
     case DT_i16: LOAD(int16_t, i);
     case DT_i8: LOAD(int8_t, i);
+    case DT_u32: LOAD(uint32_t, i);
+    case DT_u16: LOAD(uint16_t, i);
     case DT_u8: LOAD(uint8_t, i);
     case DT_bool: return (scalar){.i = *(const uint8_t *)p != 0};
     default: memcpy(&half, p, 2); return (scalar){.f = small_decode(t == DT_f16 ? F16 : BF16, half)};
@@ -190,10 +213,13 @@ void scalar_store(void *p, dtype t, scalar v) {
   switch (t) {
     case DT_f64: STORE(double, f);
     case DT_f32: STORE(float, f);
-    case DT_i64: STORE(int64_t, i);
+    case DT_i64:
+    case DT_u64: STORE(int64_t, i);
     case DT_i32: STORE(int32_t, i);
     case DT_i16: STORE(int16_t, i);
     case DT_i8: STORE(int8_t, i);
+    case DT_u32: STORE(uint32_t, i);
+    case DT_u16: STORE(uint16_t, i);
     case DT_u8: STORE(uint8_t, i);
     case DT_bool: *(uint8_t *)p = v.i != 0; return;
     default:
@@ -220,6 +246,7 @@ static void print_float(double v, dtype t, strbuf *out) {
 void scalar_print(scalar v, dtype t, strbuf *out) {
   if (dtype_is_float(t)) print_float(v.f, t, out);
   else if (t == DT_bool) sb_puts(out, v.i ? "true" : "false");
+  else if (t == DT_u64) sb_printf(out, "%llu", (unsigned long long)v.i);
   else sb_printf(out, "%lld", (long long)v.i);
 }
 
@@ -236,6 +263,10 @@ bool scalar_parse(str text, dtype t, scalar *out) {
   if (dtype_is_float(t)) {
     out->f = round_float(strtod(copy, &end), t);
     return *end == 0;
+  }
+  if (t == DT_u64) {
+    out->i = (int64_t)strtoull(copy, &end, 10);
+    return *end == 0 && errno == 0 && *copy != '-';
   }
   out->i = strtoll(copy, &end, 10);
   return *end == 0 && errno == 0 && wrap_int(out->i, t) == out->i;

@@ -56,7 +56,7 @@ static bool is_better(op o, dtype t, scalar v, scalar best) {
     if (isnan(v.f)) return true;
     return o == OP_argmax ? v.f > best.f : v.f < best.f;
   }
-  return o == OP_argmax ? v.i > best.i : v.i < best.i;
+  return o == OP_argmax ? scalar_less(best, v, t) : scalar_less(v, best, t);
 }
 
 static bool interp_arg(run *r, const node *n, value *out) {

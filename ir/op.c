@@ -64,7 +64,7 @@ static const char *const wants[] = {
     [TYPES_FCLASS] = "an f64 or f32",
     [TYPES_WHERE] = "a bool and two equal types",
     [TYPES_CAST] = "one operand",
-    [TYPES_BITCAST] = "f32 to i32, f64 to i64 or back",
+    [TYPES_BITCAST] = "f32 to i32 or u32, f64 to i64 or u64, or back",
     [TYPES_RANDOM] = "two i64 operands",
     [TYPES_ARG] = "a number type other than f16, bf16",
     [TYPES_DOT] = "two equal types other than bool",
@@ -81,8 +81,8 @@ static bool same_types(const dtype *in, int nin) {
 }
 
 static bool bitcast_ok(dtype from, dtype to) {
-  return (from == DT_f32 && to == DT_i32) || (from == DT_i32 && to == DT_f32) ||
-         (from == DT_f64 && to == DT_i64) || (from == DT_i64 && to == DT_f64);
+  bool between = dtype_is_float(from) ? dtype_is_int(to) : dtype_is_int(from) && dtype_is_float(to);
+  return between && dtype_bytes(from) == dtype_bytes(to) && dtype_bytes(from) >= 4;
 }
 
 static bool types_ok(op o, const dtype *in, int nin, dtype wanted) {
@@ -116,7 +116,8 @@ static bool types_ok(op o, const dtype *in, int nin, dtype wanted) {
 
 dtype op_dot_type(dtype t) {
   if (dtype_is_float(t)) return t == DT_f64 ? DT_f64 : DT_f32;
-  return t == DT_i64 ? DT_i64 : DT_i32;
+  if (t == DT_u16 || t == DT_u32) return DT_u32;
+  return t == DT_i64 || t == DT_u64 ? t : DT_i32;
 }
 
 bool op_result_type(op o, const dtype *in, int nin, dtype wanted, dtype *out, str *why, arena *a) {
@@ -218,22 +219,37 @@ static scalar eval_float(op o, dtype t, const scalar *in, int nin) {
 #undef SIGN
 }
 
-// Division by zero gives 0; the most negative value divided by -1 wraps to itself.
-static int64_t int_div(int64_t a, int64_t b) {
+// The values of all types but u64 are below 2^63 and ordered, divided and shifted as int64_t.
+
+/// A number that is ordered among others of it as a is among those of type t.
+static int64_t ordered(dtype t, int64_t a) { return t == DT_u64 ? a ^ INT64_MIN : a; }
+/// Division by zero gives 0; the most negative value divided by -1 wraps to itself.
+static int64_t int_div(dtype t, int64_t a, int64_t b) {
   if (b == 0) return 0;
+  if (t == DT_u64) return (int64_t)((uint64_t)a / (uint64_t)b);
   return b == -1 ? (int64_t)-(uint64_t)a : a / b;
 }
-static int64_t int_rem(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
-static int64_t int_min(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t int_max(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t int_abs(int64_t a) { return a < 0 ? (int64_t)-(uint64_t)a : a; }
-static int64_t int_sign(int64_t a) { return (a > 0) - (a < 0); }
+static int64_t int_rem(dtype t, int64_t a, int64_t b) {
+  if (t == DT_u64 && b != 0) return (int64_t)((uint64_t)a % (uint64_t)b);
+  return b == 0 || b == -1 ? 0 : a % b;
+}
+static int64_t int_min(dtype t, int64_t a, int64_t b) {
+  return ordered(t, a) < ordered(t, b) ? a : b;
+}
+static int64_t int_max(dtype t, int64_t a, int64_t b) {
+  return ordered(t, a) > ordered(t, b) ? a : b;
+}
+static int64_t int_abs(dtype t, int64_t a) {
+  return t != DT_u64 && a < 0 ? (int64_t) - (uint64_t)a : a;
+}
+static int64_t int_sign(dtype t, int64_t a) { return t == DT_u64 ? a != 0 : (a > 0) - (a < 0); }
 /// Shift amounts count modulo the width of the type.
 static int64_t int_shl(dtype t, int64_t a, int64_t b) {
   return (int64_t)((uint64_t)a << (b & (dtype_bytes(t) * 8 - 1)));
 }
 static int64_t int_shr(dtype t, int64_t a, int64_t b) {
-  return a >> (b & (dtype_bytes(t) * 8 - 1));  // u8 values are non-negative: a logical shift
+  int by = (int)(b & (dtype_bytes(t) * 8 - 1));
+  return t == DT_u64 ? (int64_t)((uint64_t)a >> by) : a >> by;
 }
 static int64_t int_not(dtype t, int64_t a) { return t == DT_bool ? !a : ~a; }
 
@@ -251,7 +267,11 @@ static int64_t int_not(dtype t, int64_t a) { return t == DT_bool ? !a : ~a; }
     return (scalar){.i = (__VA_ARGS__)}; \
   }
 #define INT_BITS INT_INT
-#define INT_CMP INT_INT
+#define INT_CMP(name, ...)                          \
+  case OP_##name: {                                 \
+    int64_t a = ordered(t, sa), b = ordered(t, sb); \
+    return (scalar){.i = (__VA_ARGS__)};            \
+  }
 #define INT_FLOAT NO_CASE
 #define INT_FCLASS NO_CASE
 #define INT_WHERE NO_CASE
@@ -262,12 +282,12 @@ static int64_t int_not(dtype t, int64_t a) { return t == DT_bool ? !a : ~a; }
 static scalar eval_int(op o, dtype t, const scalar *in, int nin) {
   int64_t sa = in[0].i, sb = nin > 1 ? in[1].i : 0;
 #define SELECT_map(types, name, ...) INT_##types(name, __VA_ARGS__)
-#define DIV(x, y) (uint64_t)int_div((int64_t)(x), (int64_t)(y))
-#define REM(x, y) (uint64_t)int_rem((int64_t)(x), (int64_t)(y))
-#define MIN(x, y) (uint64_t)int_min((int64_t)(x), (int64_t)(y))
-#define MAX(x, y) (uint64_t)int_max((int64_t)(x), (int64_t)(y))
-#define ABS(x) (uint64_t)int_abs((int64_t)(x))
-#define SIGN(x) (uint64_t)int_sign((int64_t)(x))
+#define DIV(x, y) (uint64_t) int_div(t, (int64_t)(x), (int64_t)(y))
+#define REM(x, y) (uint64_t) int_rem(t, (int64_t)(x), (int64_t)(y))
+#define MIN(x, y) (uint64_t) int_min(t, (int64_t)(x), (int64_t)(y))
+#define MAX(x, y) (uint64_t) int_max(t, (int64_t)(x), (int64_t)(y))
+#define ABS(x) (uint64_t) int_abs(t, (int64_t)(x))
+#define SIGN(x) (uint64_t) int_sign(t, (int64_t)(x))
 #define SHL(x, y) int_shl(t, x, y)
 #define SHR(x, y) int_shr(t, x, y)
 #define NOT(x) int_not(t, x)
@@ -312,19 +332,13 @@ static scalar float_identity(op_identity_kind kind) {
   }
 }
 
-static int64_t int_limit(dtype t, bool largest) {
-  if (t == DT_bool || t == DT_u8) return largest ? (t == DT_u8 ? 255 : 1) : 0;
-  uint64_t top = UINT64_C(1) << (dtype_bytes(t) * 8 - 1);
-  return largest ? (int64_t)(top - 1) : -(int64_t)(top - 1) - 1;
-}
-
 static scalar int_identity(op_identity_kind kind, dtype t) {
   switch (kind) {
     case IDENTITY_zero: return (scalar){.i = 0};
     case IDENTITY_one: return (scalar){.i = 1};
     case IDENTITY_ones: return scalar_cast((scalar){.i = -1}, DT_i64, t);
-    case IDENTITY_least: return (scalar){.i = int_limit(t, false)};
-    case IDENTITY_most: return (scalar){.i = int_limit(t, true)};
+    case IDENTITY_least: return scalar_limit(t, false);
+    case IDENTITY_most: return scalar_limit(t, true);
     default: panic("no identity on integers");
   }
 }

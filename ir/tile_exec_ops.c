@@ -137,7 +137,7 @@ static bool is_better(op o, dtype t, scalar v, scalar i, scalar best, scalar bes
     if (isnan(v.f) || isnan(best.f)) return isnan(v.f) && (!isnan(best.f) || i.i < besti.i);
     if (v.f != best.f) return o == OP_max ? v.f > best.f : v.f < best.f;
   } else if (v.i != best.i) {
-    return o == OP_max ? v.i > best.i : v.i < best.i;
+    return o == OP_max ? scalar_less(best, v, t) : scalar_less(v, best, t);
   }
   return i.i < besti.i;
 }

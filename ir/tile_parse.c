@@ -123,6 +123,9 @@ static scalar constant_of(parser *p, str text, dtype t) {
   } else if (dtype_is_float(t)) {
     v.f = strtod(z, &end);
     errno = 0;  // overflow gives inf, underflow the nearest: as written
+  } else if (t == DT_u64) {
+    v.i = (int64_t)strtoull(z, &end, 10);
+    if (*z == '-') end = z;
   } else {
     v.i = strtoll(z, &end, 10);
   }

@@ -99,7 +99,7 @@ static void put_axes(printer *p, const tstmt *s) {
 static void put_constant(strbuf *out, scalar v, dtype t) {
   if (dtype_is_float(t)) return sb_put_float(out, v.f);
   if (t == DT_bool) return sb_puts(out, v.i ? "true" : "false");
-  sb_printf(out, "%lld", (long long)v.i);
+  scalar_print(v, t, out);
 }
 
 void ix_row_major(ix_pool *p, const ix *dims, int rank, ix *strides) {

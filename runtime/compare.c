@@ -21,8 +21,6 @@ static double last_place(dtype t, double v) {
   return ldexp(1, v == 0 || exponent < least ? least : exponent);
 }
 
-static double as_double(scalar v, dtype t) { return dtype_is_float(t) ? v.f : (double)v.i; }
-
 // How far outside the tolerance: <= 0 inside.
 static double excess(double got, double wanted, double tolerance, double scale) {
   if (isnan(wanted) || isnan(got)) return isnan(wanted) && isnan(got) ? -1 : INFINITY;
@@ -33,7 +31,7 @@ static double excess(double got, double wanted, double tolerance, double scale) 
 static double largest(const tensor *t, int64_t n) {
   double scale = 0;
   for (int64_t i = 0; i < n; i++) {
-    double v = fabs(as_double(tensor_at(t, i), t->type));
+    double v = fabs(scalar_double(tensor_at(t, i), t->type));
     if (v > scale && v <= DBL_MAX) scale = v;
   }
   return scale;
@@ -46,7 +44,7 @@ tensor_difference tensor_compare(const tensor *got, const tensor *wanted, double
   double worst = 0;
   for (int64_t i = 0; i < d.elements; i++) {
     scalar gs = tensor_at(got, i), ws = tensor_at(wanted, i);
-    double g = as_double(gs, t), w = as_double(ws, t);
+    double g = scalar_double(gs, t), w = scalar_double(ws, t);
     // Integers beyond 2^53 are equal as doubles before they are equal.
     bool same = dtype_is_float(t) ? g == w || (isnan(g) && isnan(w)) : gs.i == ws.i;
     if (same) continue;

@@ -2,7 +2,7 @@
 //
 // What the element types are called in each:
 //   npy           f8 f4 f2 i8 i4 i2 i1 u1 b1 in either byte order; V2 is bf16 (as ml_dtypes writes)
-//   safetensors   F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL, little endian
+//   safetensors   F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL, little endian
 // Fortran order becomes strides. Bool bytes other than 0 become 1. Every count and offset in a file
 // is checked against the bytes that are there before memory is asked for.
 #pragma once

@@ -13,7 +13,8 @@ enum { HEADER_LIMIT = 100 << 20 };  // the format's own
 
 static const char *const type_names[] = {
     [DT_f64] = "F64", [DT_f32] = "F32", [DT_f16] = "F16", [DT_bf16] = "BF16", [DT_i64] = "I64",
-    [DT_i32] = "I32", [DT_i16] = "I16", [DT_i8] = "I8",   [DT_u8] = "U8",     [DT_bool] = "BOOL"};
+    [DT_i32] = "I32", [DT_i16] = "I16", [DT_i8] = "I8",   [DT_u8] = "U8",     [DT_bool] = "BOOL",
+    [DT_u64] = "U64", [DT_u32] = "U32", [DT_u16] = "U16"};
 
 static bool bad_member(archive *a, const char *name, const char *what, error *e) {
   return error_set(e, ERROR_FORMAT, "%s:%s: %s", a->path, name, what);

@@ -339,10 +339,7 @@ static void report(kgen *g, int site, lval index) {
   LLVMBuildRetVoid(e->builder);
 }
 
-static lval as_i64(kgen *g, dtype t, lval x) {
-  return t == DT_u8 ? LLVMBuildZExt(g->e->builder, x, g->e->i64, "")
-                    : LLVMBuildSExt(g->e->builder, x, g->e->i64, "");
-}
+static lval as_i64(kgen *g, dtype t, lval x) { return emit_map(g->e, OP_cast, t, DT_i64, &x, 1); }
 
 /// The first bad lane of a vector.
 static lval bad_index(kgen *g, dtype t, lval x, lval bad) {
@@ -357,9 +354,7 @@ static lval bad_index(kgen *g, dtype t, lval x, lval bad) {
 static lval outside(kgen *g, dtype t, lval x, lval size) {
   LLVMBuilderRef b = g->e->builder;
   int lanes = emit_lanes(LLVMTypeOf(x));
-  LLVMTypeRef wide = lanes ? emit_vec(g->e->i64, lanes) : g->e->i64;
-  if (t != DT_i64)
-    x = t == DT_u8 ? LLVMBuildZExt(b, x, wide, "") : LLVMBuildSExt(b, x, wide, "");
+  x = emit_map(g->e, OP_cast, t, DT_i64, &x, 1);
   return LLVMBuildICmp(b, LLVMIntUGE, x, lanes ? splat(g, size) : size, "");
 }
 

@@ -181,11 +181,8 @@ static lval add_lanes(kgen *g, lval a, lval b) {
   return LLVMBuildAdd(g->e->builder, widen(g, a), widen(g, b), "");
 }
 
-/// u8 indices are unsigned.
 static lval index_value(kgen *g, dtype t, lval x) {
-  int lanes = emit_lanes(LLVMTypeOf(x));
-  LLVMTypeRef to = lanes ? emit_vec(g->e->i64, lanes) : g->e->i64;
-  return t == DT_u8 ? LLVMBuildZExt(g->e->builder, x, to, "") : widen(g, x);
+  return emit_map(g->e, OP_cast, t, DT_i64, &x, 1);
 }
 
 /// Adds the indirect coordinates; false when one is dead.

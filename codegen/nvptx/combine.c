@@ -36,7 +36,7 @@ static lval beats(ngen *g, op o, dtype t, bundle x, bundle best) {
     equal = LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOEQ, x.v[0], best.v[0], ""),
                         LLVMBuildAnd(b, xn, bn, ""), "");
   } else {
-    bool is_unsigned = t == DT_u8 || t == DT_bool;
+    bool is_unsigned = dtype_is_unsigned(t);
     LLVMIntPredicate p = o == OP_max ? (is_unsigned ? LLVMIntUGT : LLVMIntSGT)
                                      : (is_unsigned ? LLVMIntULT : LLVMIntSLT);
     better = LLVMBuildICmp(b, p, x.v[0], best.v[0], "");
@@ -487,9 +487,7 @@ void nv_check(ngen *g, const tstmt *s) {
     lval ok = NULL;
     nv_enter(g, &sh, r);
     if (!regs[r] || !nv_alive(g, &sh, &ok)) continue;
-    lval x = t->type == DT_i64  ? regs[r]
-             : t->type == DT_u8 ? LLVMBuildZExt(b, regs[r], g->e->i64, "")
-                                : LLVMBuildSExt(b, regs[r], g->e->i64, "");
+    lval x = emit_map(g->e, OP_cast, t->type, DT_i64, &regs[r], 1);
     lval bad = LLVMBuildICmp(b, LLVMIntUGE, x, size, "");
     guard w = nv_guard(g, nv_both(g, ok, bad));
     report(g, s, x);

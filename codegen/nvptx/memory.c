@@ -116,9 +116,7 @@ void access_vectors(ngen *g, access *a) {
 
 static lval indirect_value(ngen *g, const tval *t) {
   lval v = nv_at(g, t);
-  return t->type == DT_i64 ? v
-         : t->type == DT_u8 ? LLVMBuildZExt(g->e->builder, v, g->e->i64, "")
-                            : LLVMBuildSExt(g->e->builder, v, g->e->i64, "");
+  return emit_map(g->e, OP_cast, t->type, DT_i64, &v, 1);
 }
 
 lval access_pointer(ngen *g, const access *a) {

@@ -183,7 +183,7 @@ static tval *load_cached(kbuild *b, const node *n) {
 static tval *checked_index(kbuild *b, const node *n, tval *raw, ix size) {
   int64_t limit;
   bool narrow = ix_is_const(&b->k->ix, size, &limit) && limit <= INT32_MAX;
-  dtype t = raw->type == DT_i64 || !narrow ? DT_i64 : DT_i32;
+  dtype t = narrow && dtype_cast_is_exact(raw->type, DT_i32) ? DT_i32 : DT_i64;
   tval *v = raw->type == t ? raw : kb_map(b, OP_cast, t, raw, NULL, NULL);
   if (n->flags & NODE_UNCHECKED) return v;
   if (!b->guarded) {

@@ -35,8 +35,8 @@ static bool is_matrix_product(const node *a, const node *b, const node *sum) {
 static node *uncast(node *a, dtype result) {
   if (a->op != OP_cast || a->type != result) return a;
   dtype from = a->in[0]->type;
-  bool exact = from == DT_bf16 || from == DT_f16 ||
-               (result == DT_i32 && (from == DT_i8 || from == DT_u8 || from == DT_i16));
+  bool exact =
+      dtype_is_storage(from) || (dtype_is_int(from) && dtype_bytes(from) < dtype_bytes(result));
   return exact && op_dot_type(from) == result ? a->in[0] : a;
 }
 

@@ -35,7 +35,7 @@ bool is_exact_float(const gen_value *v) {
   return (v->type == GEN_F32 || v->type == GEN_F64) && v->error == 0;
 }
 bool is_small_float(const gen_value *v) { return gen_is_float(v->type) && v->error <= 1e-2; }
-bool is_integer(const gen_value *v) { return v->type >= GEN_I64 && v->type <= GEN_U8; }
+bool is_integer(const gen_value *v) { return !gen_is_float(v->type) && v->type != GEN_BOOL; }
 bool is_bool(const gen_value *v) { return v->type == GEN_BOOL; }
 bool is_any(const gen_value *v) { return v->error <= 1e-2; }
 bool has_axes(const gen_value *v) { return v->rank > 0 && v->error <= 1e-2; }
@@ -52,6 +52,9 @@ double integer_limit(gen_type t) {
     case GEN_I32: return 0x1p31;
     case GEN_I16: return 0x1p15;
     case GEN_I8: return 128;
+    case GEN_U64: return 0x1p64;
+    case GEN_U32: return 0x1p32;
+    case GEN_U16: return 0x1p16;
     default: return 255;
   }
 }
@@ -106,9 +109,9 @@ static int axis_size_choice(maker *m) {
 }
 
 static void make_param(maker *m) {
-  static const gen_type types[] = {GEN_F32, GEN_F32, GEN_F32, GEN_F32, GEN_F32, GEN_F64, GEN_F16,
-                                   GEN_BF16, GEN_I32, GEN_I32, GEN_I64, GEN_I16, GEN_I8, GEN_U8,
-                                   GEN_BOOL};
+  static const gen_type types[] = {GEN_F32, GEN_F32,  GEN_F32, GEN_F32, GEN_F32, GEN_F64,
+                                   GEN_F16, GEN_BF16, GEN_I32, GEN_I32, GEN_I64, GEN_I16,
+                                   GEN_I8,  GEN_U8,   GEN_U64, GEN_U32, GEN_U16, GEN_BOOL};
   gen_value *v = add_value(m, types[pick(m, (int)(sizeof types / sizeof *types))]);
   v->param = true;
   int rank = chance(m, 10) ? 0 : 1 + pick(m, 3);
@@ -117,7 +120,8 @@ static void make_param(maker *m) {
     if (!value_has_axis(v, axis)) v->axes[v->rank++] = axis;
   }
   v->magnitude = gen_is_float(v->type) ? 4 : v->type == GEN_BOOL ? 1 : 100;
-  if (v->type == GEN_I32 && chance(m, 50)) {  // usable as indices of a base axis
+  if ((v->type == GEN_I32 || v->type == GEN_U32) &&
+      chance(m, 50)) {  // usable as indices of a base axis
     int size = m->p->axes[pick(m, m->base_axes)].size;
     v->limit = size > 0 ? size : 0;
     if (v->limit) v->magnitude = v->limit - 1;

@@ -18,7 +18,19 @@
 enum { GEN_AXES = 40, GEN_VALUES = 96, GEN_RANK = 6, GEN_INPUTS = 3, GEN_ELEMENTS = 6000 };
 
 typedef enum gen_type {
-  GEN_F64, GEN_F32, GEN_F16, GEN_BF16, GEN_I64, GEN_I32, GEN_I16, GEN_I8, GEN_U8, GEN_BOOL
+  GEN_F64,
+  GEN_F32,
+  GEN_F16,
+  GEN_BF16,
+  GEN_I64,
+  GEN_I32,
+  GEN_I16,
+  GEN_I8,
+  GEN_U8,
+  GEN_BOOL,
+  GEN_U64,
+  GEN_U32,
+  GEN_U16
 } gen_type;
 
 typedef struct gen_axis {
@@ -60,6 +72,7 @@ void gen_needed(const gen_program *p, bool *needed);
 int gen_type_bytes(gen_type t);
 const char *gen_type_name(gen_type t);
 bool gen_is_float(gen_type t);
+bool gen_is_unsigned(gen_type t);  // an integer without sign
 int64_t gen_elements(const gen_program *p, const gen_value *v);
 /// Random elements of a parameter within its magnitude (normal, or integers), in memory format.
 /// Depends on the program's seed and the value's number only.

@@ -7,12 +7,13 @@
 static const struct {
   const char *name;
   int bytes;
-} types[] = {{"f64", 8}, {"f32", 4}, {"f16", 2}, {"bf16", 2}, {"i64", 8},
-             {"i32", 4}, {"i16", 2}, {"i8", 1},  {"u8", 1},   {"bool", 1}};
+} types[] = {{"f64", 8}, {"f32", 4}, {"f16", 2},  {"bf16", 2}, {"i64", 8}, {"i32", 4}, {"i16", 2},
+             {"i8", 1},  {"u8", 1},  {"bool", 1}, {"u64", 8},  {"u32", 4}, {"u16", 2}};
 
 int gen_type_bytes(gen_type t) { return types[t].bytes; }
 const char *gen_type_name(gen_type t) { return types[t].name; }
 bool gen_is_float(gen_type t) { return t <= GEN_BF16; }
+bool gen_is_unsigned(gen_type t) { return t == GEN_U8 || t >= GEN_U64; }
 
 uint64_t gen_random(uint64_t *state) {
   uint64_t z = (*state += 0x9e3779b97f4a7c15u);
@@ -52,7 +53,7 @@ static int64_t integer(const gen_value *v, uint64_t *state) {
   if (v->type == GEN_BOOL) return gen_random(state) & 1;
   int64_t m = (int64_t)fmin(v->magnitude, 100);
   int64_t i = (int64_t)(gen_random(state) % (uint64_t)(2 * m + 1)) - m;
-  return v->type == GEN_U8 && i < 0 ? -i : i;
+  return gen_is_unsigned(v->type) && i < 0 ? -i : i;
 }
 
 void gen_fill(const gen_program *p, int value, void *data) {
@@ -68,8 +69,11 @@ void gen_fill(const gen_program *p, int value, void *data) {
       case GEN_F32: ((float *)data)[i] = (float)f; break;
       case GEN_F16: ((_Float16 *)data)[i] = (_Float16)f; break;
       case GEN_BF16: ((uint16_t *)data)[i] = to_bf16((float)f); break;
+      case GEN_U64:
       case GEN_I64: ((int64_t *)data)[i] = k; break;
+      case GEN_U32:
       case GEN_I32: ((int32_t *)data)[i] = (int32_t)k; break;
+      case GEN_U16:
       case GEN_I16: ((int16_t *)data)[i] = (int16_t)k; break;
       case GEN_I8: ((int8_t *)data)[i] = (int8_t)k; break;
       case GEN_U8:
@@ -88,6 +92,9 @@ double gen_read(gen_type t, const void *data, int64_t i) {
     case GEN_I32: return ((const int32_t *)data)[i];
     case GEN_I16: return ((const int16_t *)data)[i];
     case GEN_I8: return ((const int8_t *)data)[i];
+    case GEN_U64: return (double)((const uint64_t *)data)[i];
+    case GEN_U32: return ((const uint32_t *)data)[i];
+    case GEN_U16: return ((const uint16_t *)data)[i];
     case GEN_U8:
     case GEN_BOOL: return ((const uint8_t *)data)[i];
   }

@@ -15,20 +15,41 @@ typedef struct unary {
 } unary;
 
 static const unary unaries[] = {
-    {"exp(min($0, 3.0))", 20.1, 20.1}, {"exp(-abs($0))", 1, 1},
-    {"tanh($0)", 1, 1},                {"sigmoid($0)", 1, 1},
-    {"erf($0)", 1.13, 1},              {"gelu($0)", 1.2, 0},
-    {"silu($0)", 1.2, 0},              {"relu($0)", 1, 0},
-    {"sqrt(abs($0) + 0.25)", 1, 0},    {"rsqrt($0 * $0 + 0.5)", 1.6, 1.42},
-    {"rsqrt(abs($0) + 0.1)", 15.9, 3.2}, {"log(abs($0) + 0.5)", 2, 0},
-    {"log1p(abs($0))", 1, 0},          {"expm1(min($0, 2.0))", 7.4, 6.4},
-    {"sin($0)", 1, 1},                 {"cos($0)", 1, 1},
-    {"1.0 / (abs($0) + 0.5)", 4, 2},   {"$0 * 0.25 + 1.0", 1, 0},
-    {"2.0 - $0", 1, -3},               {"clamp($0, -1.0, 2.0)", 1, 2},
-    {"-$0", 1, -1},                    {"abs($0)", 1, -1},
-    {"min($0, 0.5)", 1, 0},            {"max($0, -0.25)", 1, 0},
-    {"floor($0)", 0, 0},               {"ceil($0)", 0, 0},
-    {"round($0)", 0, 0},               {"sign($0)", 0, 1},
+    {"exp(min($0, 3.0))", 20.1, 20.1},
+    {"exp(-abs($0))", 1, 1},
+    {"tanh($0)", 1, 1},
+    {"sigmoid($0)", 1, 1},
+    {"erf($0)", 1.13, 1},
+    {"gelu($0)", 1.2, 0},
+    {"silu($0)", 1.2, 0},
+    {"relu($0)", 1, 0},
+    {"sqrt(abs($0) + 0.25)", 1, 0},
+    {"rsqrt($0 * $0 + 0.5)", 1.6, 1.42},
+    {"rsqrt(abs($0) + 0.1)", 15.9, 3.2},
+    {"log(abs($0) + 0.5)", 2, 0},
+    {"log1p(abs($0))", 1, 0},
+    {"expm1(min($0, 2.0))", 7.4, 6.4},
+    {"sin($0)", 1, 1},
+    {"cos($0)", 1, 1},
+    {"sinh(clamp($0, -2.0, 2.0))", 3.8, 3.7},
+    {"cosh(clamp($0, -2.0, 2.0))", 3.7, 3.8},
+    {"asin(clamp($0, -0.9, 0.9))", 2.3, 1.2},
+    {"acos(clamp($0, -0.9, 0.9))", 2.3, 2.7},
+    {"erfc($0)", 1.13, 2},
+    {"log10(abs($0) + 0.5)", 0.9, 0},
+    {"atan2($0, abs($0) + 0.5)", 4, 1},
+    {"1.0 / (abs($0) + 0.5)", 4, 2},
+    {"$0 * 0.25 + 1.0", 1, 0},
+    {"2.0 - $0", 1, -3},
+    {"clamp($0, -1.0, 2.0)", 1, 2},
+    {"-$0", 1, -1},
+    {"abs($0)", 1, -1},
+    {"min($0, 0.5)", 1, 0},
+    {"max($0, -0.25)", 1, 0},
+    {"floor($0)", 0, 0},
+    {"ceil($0)", 0, 0},
+    {"round($0)", 0, 0},
+    {"sign($0)", 0, 1},
 };
 
 bool make_unary(maker *m) {
@@ -116,6 +137,7 @@ bool make_integer(maker *m) {
   if (which == 2) v->magnitude = x->magnitude * y->magnitude;
   else if (which == 7) v->magnitude = x->magnitude * 3 + 1;
   else v->magnitude = x->magnitude + y->magnitude + 1;
+  if (which == 1 && gen_is_unsigned(x->type)) v->magnitude = integer_limit(x->type);
   if (which == 8 && x->limit) v->limit = 7;
   return finish_value(m, v);
 }
@@ -180,9 +202,9 @@ bool make_cast(maker *m) {
   int a = pick_where(m, is_any);
   if (a < 0) return false;
   const gen_value *x = &m->p->values[a];
-  static const gen_type all[] = {GEN_F32, GEN_F32, GEN_F32, GEN_F64, GEN_F16, GEN_BF16,
-                                 GEN_I32, GEN_I64, GEN_I8, GEN_U8, GEN_I16};
-  gen_type t = all[pick(m, 11)];
+  static const gen_type all[] = {GEN_F32, GEN_F32, GEN_F32, GEN_F64, GEN_F16, GEN_BF16, GEN_I32,
+                                 GEN_I64, GEN_I8,  GEN_U8,  GEN_I16, GEN_U64, GEN_U32,  GEN_U16};
+  gen_type t = all[pick(m, 14)];
   // Work goes on in f32: what is not yet a number to calculate with becomes one more often.
   if (!gen_is_float(x->type) || x->type == GEN_F16 || x->type == GEN_BF16)
     t = chance(m, 70) ? GEN_F32 : t;
@@ -196,6 +218,8 @@ bool make_cast(maker *m) {
   double width = t == GEN_F64 ? 0x1p53 : t == GEN_F32 ? 0x1p24 : t == GEN_F16 ? 0x1p11 : 0x1p8;
   if (!gen_is_float(t)) {
     v->limit = x->limit && x->limit <= 128 ? x->limit : 0;
+    bool wraps = gen_is_unsigned(t) && !gen_is_unsigned(x->type) && x->type != GEN_BOOL;
+    if (wraps && !v->limit) v->magnitude = integer_limit(t);
   } else if (x->error != 0 || x->magnitude >= width) {
     // Values that differ a little may round to neighbours: one unit in the last place.
     if (!(x->error == 0 && (t == GEN_F16 || t == GEN_BF16)))

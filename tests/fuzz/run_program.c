@@ -27,8 +27,8 @@ static void on_diagnostic(void *user, const tcf_diagnostic *d) {
   if (d->severity == TCF_ERROR && !s->diagnostic) s->diagnostic = strdup(d->text);
 }
 
-static const tcf_dtype dtypes[] = {TCF_F64, TCF_F32, TCF_F16, TCF_BF16, TCF_I64,
-                                   TCF_I32, TCF_I16, TCF_I8,  TCF_U8,   TCF_BOOL};
+static const tcf_dtype dtypes[] = {TCF_F64, TCF_F32, TCF_F16,  TCF_BF16, TCF_I64, TCF_I32, TCF_I16,
+                                   TCF_I8,  TCF_U8,  TCF_BOOL, TCF_U64,  TCF_U32, TCF_U16};
 
 static int shape_of(const gen_program *p, const gen_value *v, int64_t *dims) {
   for (int i = 0; i < v->rank; i++) dims[i] = p->axes[v->axes[i]].size;

@@ -22,7 +22,8 @@ enum { LONGEST = 1 << 14 };
 // ---- element types
 
 Test(cpu_statements, maps_of_all_types) {
-  static const char *const types[] = {"f64", "f32", "i64", "i32", "i16", "i8", "u8"};
+  static const char *const types[] = {"f64", "f32", "i64", "i32", "i16",
+                                      "i8",  "u64", "u32", "u16", "u8"};
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
     char text[LONGEST];
     const char *t = types[i];
@@ -177,8 +178,8 @@ static const char gather_text[] =
     "   %%1 = load t[%%0, C] : %s[N:16, C:1]\n   store out[N, C], %%1\n  }\n }\n}\n";
 
 Test(cpu_statements, gathers_by_lane) {
-  static const char *const types[] = {"f32", "f64", "i8", "f16"};
-  static const char *const indices[] = {"i32", "i64", "u8", "i16"};
+  static const char *const types[] = {"f32", "f64", "i8", "f16", "u16", "u32", "u64"};
+  static const char *const indices[] = {"i32", "i64", "u8", "i16", "u64", "u32", "u16"};
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
     char text[LONGEST];
     const char *t = types[i], *n = indices[i];
@@ -232,6 +233,9 @@ Test(cpu_statements, reductions) {
   compare_reduce("max", "u8", "0");
   compare_reduce("min", "u8", "255");
   compare_reduce("min", "i64", "9223372036854775807");
+  compare_reduce("min", "u64", "18446744073709551615");
+  compare_reduce("max", "u32", "0");
+  compare_reduce("min", "u16", "65535");
   compare_reduce("and", "bool", "true");
   compare_reduce("or", "bool", "false");
   compare_reduce("or", "i32", "0");
@@ -255,10 +259,11 @@ Test(cpu_statements, reductions_of_lanes_in_tails) {
 
 Test(cpu_statements, arg_reductions) {
   static const char *const ops[] = {"max", "min"};
-  static const char *const types[] = {"f32", "i8"};
-  static const char *const worst[][2] = {{"-inf", "inf"}, {"-128", "127"}};
+  static const char *const types[] = {"f32", "i8", "u64", "u16"};
+  static const char *const worst[][2] = {
+      {"-inf", "inf"}, {"-128", "127"}, {"0", "18446744073709551615"}, {"0", "65535"}};
   for (int o = 0; o < 2; o++)
-    for (int t = 0; t < 2; t++) {
+    for (int t = 0; t < 4; t++) {
       char text[LONGEST];
       const char *type = types[t];
       snprintf(text, sizeof text,
@@ -292,7 +297,7 @@ static const char dot_text[] =
     "  store out[M, N], %%1\n }\n}\n";
 
 Test(cpu_statements, dots) {
-  static const char *const types[] = {"f32", "f64", "i32", "i64"};
+  static const char *const types[] = {"f32", "f64", "i32", "i64", "u32", "u64"};
   static const struct {
     const char *vec;
     int m, n, k;

@@ -85,14 +85,39 @@ Test(ir_dtype, float_to_int_truncates_and_saturates) {
     dtype to;
     int64_t want;
   } cases[] = {
-      {1.9, DT_i32, 1},         {-1.9, DT_i32, -1},       {2147483647.5, DT_i32, INT32_MAX},
-      {1e10, DT_i32, INT32_MAX}, {-1e10, DT_i32, INT32_MIN}, {NAN, DT_i32, 0},
-      {INFINITY, DT_i64, INT64_MAX}, {-INFINITY, DT_i64, INT64_MIN}, {9.3e18, DT_i64, INT64_MAX},
-      {-9.3e18, DT_i64, INT64_MIN}, {NAN, DT_i64, 0},     {300, DT_u8, 255},
-      {255.9, DT_u8, 255},      {-0.5, DT_u8, 0},         {-7, DT_u8, 0},
-      {200, DT_i8, 127},        {-200, DT_i8, -128},      {-128.9, DT_i8, -128},
-      {40000, DT_i16, 32767},   {0.5, DT_bool, 1},        {0, DT_bool, 0},
-      {-0.0, DT_bool, 0},       {NAN, DT_bool, 1},
+      {1.9, DT_i32, 1},
+      {-1.9, DT_i32, -1},
+      {2147483647.5, DT_i32, INT32_MAX},
+      {1e10, DT_i32, INT32_MAX},
+      {-1e10, DT_i32, INT32_MIN},
+      {NAN, DT_i32, 0},
+      {INFINITY, DT_i64, INT64_MAX},
+      {-INFINITY, DT_i64, INT64_MIN},
+      {9.3e18, DT_i64, INT64_MAX},
+      {-9.3e18, DT_i64, INT64_MIN},
+      {NAN, DT_i64, 0},
+      {300, DT_u8, 255},
+      {255.9, DT_u8, 255},
+      {-0.5, DT_u8, 0},
+      {-7, DT_u8, 0},
+      {200, DT_i8, 127},
+      {-200, DT_i8, -128},
+      {-128.9, DT_i8, -128},
+      {40000, DT_i16, 32767},
+      {0.5, DT_bool, 1},
+      {0, DT_bool, 0},
+      {-0.0, DT_bool, 0},
+      {NAN, DT_bool, 1},
+      {70000, DT_u16, 65535},
+      {-1, DT_u16, 0},
+      {65535.9, DT_u16, 65535},
+      {5e9, DT_u32, UINT32_MAX},
+      {-0.5, DT_u32, 0},
+      {3e9, DT_u32, 3000000000},
+      {1e20, DT_u64, -1},
+      {0x1p63, DT_u64, INT64_MIN},
+      {-1e20, DT_u64, 0},
+      {NAN, DT_u64, 0},
   };
   for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
     int64_t got = scalar_cast((scalar){.f = cases[k].from}, DT_f64, cases[k].to).i;
@@ -107,6 +132,48 @@ Test(ir_dtype, int_casts_wrap) {
   cr_expect_eq(scalar_cast((scalar){.i = INT64_C(1) << 32}, DT_i64, DT_i32).i, 0);
   cr_expect_eq(scalar_cast((scalar){.i = INT64_C(1) << 32}, DT_i64, DT_bool).i, 1);
   cr_expect_eq(scalar_cast((scalar){.i = 1}, DT_bool, DT_f32).f, 1);
+  cr_expect_eq(scalar_cast((scalar){.i = -1}, DT_i32, DT_u16).i, 65535);
+  cr_expect_eq(scalar_cast((scalar){.i = -1}, DT_i8, DT_u32).i, UINT32_MAX);
+  cr_expect_eq(scalar_cast((scalar){.i = -1}, DT_u64, DT_f64).f, 0x1p64);
+  cr_expect_eq(scalar_cast((scalar){.i = -1}, DT_u64, DT_f32).f, 0x1p64);
+  cr_expect_eq(scalar_cast((scalar){.i = -1}, DT_u64, DT_bf16).f, 0x1p64);
+  cr_expect_eq(scalar_cast((scalar){.i = UINT32_MAX}, DT_u32, DT_i32).i, -1);
+}
+
+Test(ir_dtype, limits) {
+  cr_expect_eq(scalar_limit(DT_u64, true).i, -1);
+  cr_expect_eq(scalar_limit(DT_u64, false).i, 0);
+  cr_expect_eq(scalar_limit(DT_u32, true).i, UINT32_MAX);
+  cr_expect_eq(scalar_limit(DT_u16, true).i, 65535);
+  cr_expect_eq(scalar_limit(DT_i16, false).i, -32768);
+  cr_expect_eq(scalar_limit(DT_i64, true).i, INT64_MAX);
+  cr_expect_eq(scalar_limit(DT_bool, true).i, 1);
+}
+
+/// A cast is exact when it takes all values there and back, tried on the ends of each type.
+Test(ir_dtype, exact_casts) {
+  for (int from = 0; from < DT_COUNT; from++)
+    for (int to = 0; to < DT_COUNT; to++) {
+      dtype f = (dtype)from, t = (dtype)to;
+      if (dtype_is_float(f)) continue;
+      bool exact = true;
+      for (int end = 0; end < 2; end++) {
+        scalar v = scalar_limit(f, end);
+        scalar there = scalar_cast(v, f, t);
+        exact &= scalar_cast(there, t, f).i == v.i &&
+                 (end || scalar_double(there, t) == scalar_double(v, f));
+        // The largest value of a wide type survives a float by luck of saturation.
+        if (dtype_is_float(t) && f != DT_bool && end) {
+          scalar odd = {.i = (int64_t)((uint64_t)v.i - 2)};
+          exact &= scalar_cast(scalar_cast(odd, f, t), t, f).i == odd.i;
+        }
+      }
+      if (!dtype_is_float(t)) exact &= !(dtype_is_unsigned(t) && !dtype_is_unsigned(f));
+      if (t == DT_bool) exact = f == DT_bool;
+      if (!dtype_is_float(t) && f != t && f != DT_bool && dtype_bytes(t) <= dtype_bytes(f))
+        exact = false;
+      cr_expect_eq(dtype_cast_is_exact(f, t), exact, "%s to %s", dtype_name(f), dtype_name(t));
+    }
 }
 
 Test(ir_dtype, memory_format) {
@@ -142,6 +209,14 @@ Test(ir_dtype, text_reads_back) {
   cr_expect(scalar_parse(STR("-9223372036854775808"), DT_i64, &v) && v.i == INT64_MIN);
   cr_expect_not(scalar_parse(STR("9223372036854775808"), DT_i64, &v));
   cr_expect_not(scalar_parse(STR("256"), DT_u8, &v));
+  cr_expect(scalar_parse(STR("18446744073709551615"), DT_u64, &v) && v.i == -1);
+  cr_expect_not(scalar_parse(STR("18446744073709551616"), DT_u64, &v));
+  cr_expect_not(scalar_parse(STR("-1"), DT_u64, &v));
+  cr_expect_not(scalar_parse(STR("65536"), DT_u16, &v));
+  cr_expect_not(scalar_parse(STR("-1"), DT_u32, &v));
+  strbuf largest = sb_new(&a);
+  scalar_print((scalar){.i = -1}, DT_u64, &largest);
+  cr_expect_str_eq(largest.data, "18446744073709551615");
   cr_expect_not(scalar_parse(STR("1.5"), DT_i32, &v));
   cr_expect_not(scalar_parse(STR("1"), DT_bool, &v));
   cr_expect_not(scalar_parse(STR(""), DT_f32, &v));

@@ -50,7 +50,30 @@ Test(ir_op, integers_wrap) {
   cr_expect_eq(int_op(OP_mul, DT_i64, INT64_MAX, 2), -2);
   cr_expect_eq(int_op(OP_sub, DT_u8, 3, 5), 254);
   cr_expect_eq(int_op(OP_neg, DT_i8, -128, 0), -128);
+  cr_expect_eq(int_op(OP_sub, DT_u16, 3, 5), 65534);
+  cr_expect_eq(int_op(OP_mul, DT_u32, UINT32_MAX, UINT32_MAX), 1);
+  cr_expect_eq(int_op(OP_add, DT_u64, -1, 2), 1);
   cr_expect_eq(int_op(OP_abs, DT_i64, INT64_MIN, 0), INT64_MIN);
+}
+
+/// Of u64 the values are given as the int64_t with the same bits.
+Test(ir_op, unsigned_order) {
+  const int64_t large = INT64_MIN;  // 2^63
+  cr_expect_eq(int_op(OP_div, DT_u64, -2, 2), INT64_MAX);
+  cr_expect_eq(int_op(OP_div, DT_u64, large, -1), 0);
+  cr_expect_eq(int_op(OP_rem, DT_u64, -1, 10), 5);
+  cr_expect_eq(int_op(OP_rem, DT_u64, -1, 0), 0);
+  cr_expect_eq(int_op(OP_min, DT_u64, large, 1), 1);
+  cr_expect_eq(int_op(OP_max, DT_u64, large, 1), large);
+  cr_expect_eq(int_op(OP_sign, DT_u64, large, 0), 1);
+  cr_expect_eq(int_op(OP_abs, DT_u64, large, 0), large);
+  cr_expect_eq(int_op(OP_shr, DT_u64, -1, 63), 1);
+  cr_expect_eq(int_op(OP_shr, DT_u32, UINT32_MAX, 31), 1);
+  cr_expect_eq(int_op(OP_div, DT_u32, UINT32_MAX, 2), INT32_MAX);
+  scalar in[] = {{.i = large}, {.i = 1}};
+  cr_expect_eq(op_eval(OP_gt, DT_u64, DT_bool, in).i, 1);
+  cr_expect_eq(op_eval(OP_lt, DT_u64, DT_bool, in).i, 0);
+  cr_expect_eq(op_eval(OP_ne, DT_u64, DT_bool, in).i, 1);
 }
 
 Test(ir_op, bits) {
@@ -188,6 +211,9 @@ Test(ir_op, identities) {
   cr_expect_eq(op_identity(OP_reduce_max, DT_i8).i, -128);
   cr_expect_eq(op_identity(OP_reduce_min, DT_u8).i, 255);
   cr_expect_eq(op_identity(OP_reduce_min, DT_i64).i, INT64_MAX);
+  cr_expect_eq(op_identity(OP_reduce_min, DT_u64).i, -1);
+  cr_expect_eq(op_identity(OP_reduce_max, DT_u64).i, 0);
+  cr_expect_eq(op_identity(OP_reduce_min, DT_u32).i, UINT32_MAX);
 }
 
 Test(ir_op, type_rules) {
@@ -212,6 +238,8 @@ Test(ir_op, type_rules) {
   GIVES(OP_where, 0, DT_bf16, DT_bool, DT_bf16, DT_bf16);
   GIVES(OP_dot, 0, DT_f32, DT_bf16, DT_bf16);
   GIVES(OP_dot, 0, DT_i32, DT_u8, DT_u8);
+  GIVES(OP_dot, 0, DT_u32, DT_u16, DT_u16);
+  GIVES(OP_dot, 0, DT_u64, DT_u64, DT_u64);
   GIVES(OP_argmax, 0, DT_i32, DT_f32);
   GIVES(OP_cast, DT_f16, DT_f16, DT_bool);
   GIVES(OP_gather, 0, DT_f16, DT_f16, DT_i64);
@@ -221,7 +249,8 @@ Test(ir_op, type_rules) {
   FAILS(OP_lt, 0, "lt needs two equal types other than f16, bf16 (bool: only eq and ne), not bool, bool",
         DT_bool, DT_bool);
   FAILS(OP_neg, 0, "neg takes 1 operand, not 2", DT_f32, DT_f32);
-  FAILS(OP_bitcast, DT_i64, "bitcast needs f32 to i32, f64 to i64 or back, not f32", DT_f32);
+  FAILS(OP_bitcast, DT_i64, "bitcast needs f32 to i32 or u32, f64 to i64 or u64, or back, not f32",
+        DT_f32);
   arena_free(&a);
 }
 

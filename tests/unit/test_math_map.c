@@ -28,12 +28,44 @@ static const double special_floats[] = {
     0x1.00800000001p0, 0x1.01p0, 0x1.03p0, 0x1.01000001p0,
     // limits of the integer types
     127.5, 128, -128.5, -129, 255.5, 256, 32767.9, 32768, -32769, 2147483520, 2147483647,
-    2147483648.0, -2147483648.0, -2147483649.0, 0x1p63, -0x1p63, 0x1p63 - 1024};
+    2147483648.0, -2147483648.0, -2147483649.0, 0x1p63, -0x1p63, 0x1p63 - 1024, 65535.9,
+    4294967295.0, 4294967296.0, 0x1p64, 0x1p64 - 2048, 0x1.8p63};
 
-static const int64_t special_ints[] = {
-    0, 1, -1, 2, -2, 7, 31, 32, 63, 64, 127, 128, -128, 255, 256, 32767, -32768, 65504, 65520,
-    INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, 0x1000001, 0x1008000, 0x1018001, -0x1008001,
-    INT64_C(0x20000000000001), INT64_C(0x20000000000003), -INT64_C(0x101000000000001)};
+static const int64_t special_ints[] = {0,
+                                       1,
+                                       -1,
+                                       2,
+                                       -2,
+                                       7,
+                                       31,
+                                       32,
+                                       63,
+                                       64,
+                                       127,
+                                       128,
+                                       -128,
+                                       255,
+                                       256,
+                                       32767,
+                                       -32768,
+                                       65504,
+                                       65520,
+                                       INT32_MAX,
+                                       INT32_MIN,
+                                       INT64_MAX,
+                                       INT64_MIN,
+                                       0x1000001,
+                                       0x1008000,
+                                       0x1018001,
+                                       -0x1008001,
+                                       INT64_C(0x20000000000001),
+                                       INT64_C(0x20000000000003),
+                                       -INT64_C(0x101000000000001),
+                                       65535,
+                                       65536,
+                                       UINT32_MAX,
+                                       INT64_C(0x100000000),
+                                       -INT64_C(0x7fffffffffffefff)};
 
 /// Random bits, random values of moderate size, and every pair of special values.
 static void fill(dtype t, unsigned char *out, int which, uint64_t seed) {
@@ -139,6 +171,9 @@ Test(math_map, i64) { check_int(DT_i64); }
 Test(math_map, i32) { check_int(DT_i32); }
 Test(math_map, i16) { check_int(DT_i16); }
 Test(math_map, i8) { check_int(DT_i8); }
+Test(math_map, u64) { check_int(DT_u64); }
+Test(math_map, u32) { check_int(DT_u32); }
+Test(math_map, u16) { check_int(DT_u16); }
 Test(math_map, u8) { check_int(DT_u8); }
 
 Test(math_map, booleans) {
@@ -158,6 +193,8 @@ Test(math_map, bitcasts) {
   check_op(j, OP_bitcast, DT_i32, DT_f32);
   check_op(j, OP_bitcast, DT_f64, DT_i64);
   check_op(j, OP_bitcast, DT_i64, DT_f64);
+  check_op(j, OP_bitcast, DT_f32, DT_u32);
+  check_op(j, OP_bitcast, DT_u64, DT_f64);
   math_jit_free(j);
 }
 
