@@ -37,7 +37,7 @@ struct expr {
   span op_at;
   str name;
   span name_at;
-  int64_t integer;
+  int64_t integer;  // of a literal: the bits of a uint64_t
   double number;
   dtype type;
   expr **args;

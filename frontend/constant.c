@@ -9,12 +9,12 @@
 static constant *new_constant(scope *s) { return arena_new(s->l->arena, constant); }
 
 /// Sizes beyond this are no sizes; it keeps index arithmetic away from overflow.
-static bool is_size_value(int64_t v) { return v > -((int64_t)1 << 53) && v < (int64_t)1 << 53; }
+static bool is_size_value(whole v) { return v > -((int64_t)1 << 53) && v < (int64_t)1 << 53; }
 
-constant *constant_int(scope *s, int64_t v) {
+constant *constant_int(scope *s, whole v) {
   constant *c = new_constant(s);
   *c = (constant){.known = true, .as_int = v, .as_float = (double)v, .op = OP_const};
-  if (is_size_value(v)) c->size = ix_const(&s->l->g->ix, v);
+  if (is_size_value(v)) c->size = ix_const(&s->l->g->ix, (int64_t)v);
   return c;
 }
 
@@ -59,16 +59,17 @@ static ix size_op(scope *s, op o, const constant *a, const constant *b) {
   }
 }
 
-static bool int_op(op o, int64_t a, int64_t b, int64_t *out) {
+/// Operands in range cannot leave 128 bits but in powers; what leaves 64 is seen by the caller.
+static bool int_op(op o, whole a, whole b, whole *out) {
   switch (o) {
-    case OP_add: return !__builtin_add_overflow(a, b, out);
-    case OP_sub: return !__builtin_sub_overflow(a, b, out);
+    case OP_add: return *out = a + b, true;
+    case OP_sub: return *out = a - b, true;
     case OP_mul: return !__builtin_mul_overflow(a, b, out);
-    case OP_neg: return !__builtin_sub_overflow((int64_t)0, a, out);
-    case OP_abs: return a >= 0 ? (*out = a, true) : !__builtin_sub_overflow((int64_t)0, a, out);
+    case OP_neg: return *out = -a, true;
+    case OP_abs: return *out = a >= 0 ? a : -a, true;
     case OP_sign: return *out = (a > 0) - (a < 0), true;
-    case OP_div: return *out = b ? (b == -1 ? -a : a / b) : 0, a != INT64_MIN || b != -1;
-    case OP_rem: return *out = b && b != -1 ? a % b : 0, true;
+    case OP_div: return *out = b ? a / b : 0, true;
+    case OP_rem: return *out = b ? a % b : 0, true;
     case OP_min: return *out = a < b ? a : b, true;
     case OP_max: return *out = a > b ? a : b, true;
     case OP_pow:
@@ -82,6 +83,8 @@ static bool int_op(op o, int64_t a, int64_t b, int64_t *out) {
     default: return false;
   }
 }
+
+static bool is_any_integer(whole v) { return v >= INT64_MIN && v <= (whole)UINT64_MAX; }
 
 static bool is_int_op(op o) {
   return op_get(o)->types == TYPES_NUM || o == OP_pow;
@@ -105,8 +108,10 @@ constant *constant_op(scope *s, op o, const constant *a, const constant *b) {
   if (c->known) c->as_float = op_eval(o, DT_f64, DT_f64, in).f;
   if (c->known && !c->is_float) {
     bool fits = int_op(o, a->as_int, b ? b->as_int : 0, &c->as_int);
+    fits = fits && is_any_integer(c->as_int);
     c->int_overflow = !fits || a->int_overflow || (b && b->int_overflow);
-    if (!c->int_overflow && is_size_value(c->as_int)) c->size = ix_const(&s->l->g->ix, c->as_int);
+    if (!c->int_overflow && is_size_value(c->as_int))
+      c->size = ix_const(&s->l->g->ix, (int64_t)c->as_int);
   } else if (!c->known && !c->is_float) {
     c->size = size_op(s, o, a, b);
   }
@@ -115,10 +120,9 @@ constant *constant_op(scope *s, op o, const constant *a, const constant *b) {
 
 // ---- as a node of a type
 
-static bool int_range_holds(dtype t, int64_t v) {
-  int bits = 8 * dtype_bytes(t);
-  if (t == DT_u8) return v >= 0 && v <= 255;
-  return bits == 64 || (v >= -((int64_t)1 << (bits - 1)) && v < (int64_t)1 << (bits - 1));
+static bool int_range_holds(dtype t, whole v) {
+  int64_t low = scalar_limit(t, false).i, high = scalar_limit(t, true).i;
+  return v >= low && v <= (t == DT_u64 ? (whole)UINT64_MAX : high);
 }
 
 static node *literal_error(scope *s, const constant *c, dtype t, span at) {
@@ -138,7 +142,7 @@ static node *literal_error(scope *s, const constant *c, dtype t, span at) {
 static node *known_node(scope *s, const constant *c, dtype t, span at) {
   if (!dtype_is_float(t)) {
     if (c->int_overflow || !int_range_holds(t, c->as_int)) return literal_error(s, c, t, at);
-    return graph_const(s->l->g, t, (scalar){.i = c->as_int});
+    return graph_const(s->l->g, t, (scalar){.i = (int64_t)c->as_int});
   }
   scalar rounded = scalar_cast((scalar){.f = c->as_float}, DT_f64, t);
   if (isinf(rounded.f) && isfinite(c->as_float)) return literal_error(s, c, t, at);

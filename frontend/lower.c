@@ -93,14 +93,7 @@ static bool sizes_are_possible(signature *g) {
     const axis_decl *decl = g->decls.data[i];
     const axis_name *a = decl->size ? find_axis(g->s, decl->name) : NULL;
     if (!a || a->axis < 0) continue;
-    ix size = graph_axis_size(g->s->l->g, a->axis);
-    ix_pool *p = &g->s->l->g->ix;
-    int64_t v;
-    if (!ix_is_const(p, size, &v) || (v >= 0 && v <= MAX_AXIS_SIZE)) continue;
-    scope_error(g->s, DIAG_out_of_range, decl->at,
-                "an axis cannot have size %lld; sizes are from 0 to %lld", (long long)v,
-                (long long)MAX_AXIS_SIZE);
-    fine = false;
+    fine = size_is_possible(g->s, graph_axis_size(g->s->l->g, a->axis), decl->at) && fine;
   }
   return fine;
 }

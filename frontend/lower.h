@@ -21,16 +21,19 @@ enum {
   MAX_NODES = 500000,        // of one graph
 };
 
+/// Integers of any type: from the least i64 to the largest u64.
+__extension__ typedef __int128 whole;
+
 /// A number without a type of its own: made of literals and axis sizes.
 typedef struct constant constant;
 struct constant {
   bool is_float;      // can only become a float
   bool known;         // no size symbol in it: as_float and, unless is_float, as_int are its value
-  bool int_overflow;  // as_int left 64 bits
+  bool int_overflow;  // as_int left the range of i64 and u64
   bool fixed;         // a constant passed for a parameter of type `type`: it has that type
   dtype type;
   double as_float;
-  int64_t as_int;
+  whole as_int;
   ix size;            // the same as a size expression; 0: it is none
   op op;              // how it was made, for values that are not known; OP_size: from `size`
   const constant *in[2];
@@ -72,6 +75,10 @@ typedef struct local {
 
 typedef struct lowerer lowerer;
 
+typedef struct axis_pair {
+  int axis, original;
+} axis_pair;
+
 /// One inlined copy of a function.
 typedef struct scope {
   lowerer *l;
@@ -83,6 +90,7 @@ typedef struct scope {
   map axes;       // name -> axis_name*
   map packs;      // name of an `axis R..` parameter -> axis_set*
   axis_set rest;  // what `..` stands for
+  vec(axis_pair) stand_ins;  // axes of the caller that have two names here
   value result;
 } scope;
 
@@ -137,6 +145,9 @@ str axes_text(const scope *s, const int *axes, int n);  // "N, D"; "no axes"
 str node_text(const scope *s, const node *n);           // "f32[N, D]"
 /// The axis `name` with this size: made, or found and of equal size; -1 and an error otherwise.
 int define_axis(scope *s, str name, span at, ix size);
+/// Notes where the axis comes from; where one of two sizes that should be equal is a symbol, its
+/// declaration can say so.
+void note_equal_sizes(scope *s, diag *d, const axis_name *a, ix old, ix size);
 void bind_axis(scope *s, str name, axis_name *a);
 bool define_local(scope *s, str name, span at, value v);
 /// The axes an argument names: one, those of a pack, or `..`; an error when it names none.
@@ -153,6 +164,8 @@ bool check_axis_count(scope *s, const axis_set *set, span at);
 
 // size.c
 str size_text(const scope *s, ix size);
+/// As a program has it: "2 * J" for "J*2", "J * 2 + 3" for "J*2 + 3".
+str size_formula(const scope *s, ix size);
 bool sizes_equal(scope *s, ix a, ix b);
 /// a <= b for every call: provable, or true by a fact of a size symbol that is assumed from now on.
 bool assume_le(scope *s, ix a, ix b);
@@ -160,12 +173,14 @@ bool assume_multiple(scope *s, ix a, ix by);
 /// The size that the expression stands for; an error when it is none.
 bool size_of_expr(scope *s, const expr *e, ix *out);
 bool size_of_value(scope *s, value v, ix *out);
+/// An error when the size of an axis is a constant below 0 or beyond the limit.
+bool size_is_possible(scope *s, ix size, span at);
 /// A `where` fact: assumed when it says something of symbols, else it must be provable.
 void lower_fact(scope *s, const expr *fact);
 void restore_facts(lowerer *l);
 
 // constant.c
-constant *constant_int(scope *s, int64_t v);
+constant *constant_int(scope *s, whole v);
 /// A known integer that index arithmetic cannot take.
 bool constant_beyond_sizes(const constant *c);
 constant *constant_float(scope *s, double v);

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "frontend/lower.h"
+#include "frontend/spelling.h"
 
 // ---- types that meet
 
@@ -249,9 +250,10 @@ value lower_cast(scope *s, value v, dtype t, span at) {
   if (is_poison(v)) return v;
   graph *g = s->l->g;
   if (v.kind == VALUE_CONST && v.c->known && t != DT_bool) {
-    bool whole = !v.c->is_float && !v.c->int_overflow;
-    scalar from = whole ? (scalar){.i = v.c->as_int} : (scalar){.f = v.c->as_float};
-    return node_value(graph_const(g, t, scalar_cast(from, whole ? DT_i64 : DT_f64, t)), at);
+    bool is_whole = !v.c->is_float && !v.c->int_overflow;
+    scalar from = is_whole ? (scalar){.i = (int64_t)v.c->as_int} : (scalar){.f = v.c->as_float};
+    dtype as = !is_whole ? DT_f64 : v.c->as_int > INT64_MAX ? DT_u64 : DT_i64;
+    return node_value(graph_const(g, t, scalar_cast(from, as, t)), at);
   }
   bool adapts = v.kind == VALUE_CONST && !v.c->fixed && t != DT_bool;
   if (adapts && (!v.c->is_float || dtype_is_float(t))) {
@@ -285,8 +287,9 @@ static void unknown_name(scope *s, const expr *e) {
   for (int i = 0; i < s->locals.len; i++)
     vec_push(s->l->arena, &names, s->locals.entries[i].key);
   for (int i = 0; i < s->axes.len; i++) vec_push(s->l->arena, &names, s->axes.entries[i].key);
-  diag *d = scope_error(s, DIAG_unknown_name, e->at, "there is no value or axis `%.*s`",
-                        STR_FMT(e->name));
+  const char *hint = foreign_word(e->name);
+  diag *d = scope_error(s, DIAG_unknown_name, e->at, "there is no value or axis `%.*s`%s%s",
+                        STR_FMT(e->name), hint ? "; " : "", hint ? hint : "");
   str near = nearest_name(e->name, names.data, names.len);
   if (near.len && (near.len > 1 || e->name.len > 1))
     scope_fixit(s, d, e->at, "%.*s", STR_FMT(near));
@@ -335,7 +338,7 @@ static value misplaced(scope *s, const expr *e) {
 static value lower_kind(scope *s, const expr *e) {
   switch (e->kind) {
     case EXPR_POISON: return s->l->errors++, poison_at(e->at);
-    case EXPR_INT: return const_value(constant_int(s, e->integer), e->at);
+    case EXPR_INT: return const_value(constant_int(s, (uint64_t)e->integer), e->at);
     case EXPR_FLOAT: return const_value(constant_float(s, e->number), e->at);
     case EXPR_BOOL:
       return node_value(graph_const(s->l->g, DT_bool, (scalar){.i = e->integer}), e->at);

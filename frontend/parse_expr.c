@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "frontend/parser.h"
+#include "frontend/spelling.h"
 
 static expr *new_expr(parser *p, expr_kind kind, span at) {
   expr *e = arena_new(p->arena, expr);
@@ -37,10 +38,10 @@ static expr *parse_integer(parser *p, const token *t) {
   char *text = str_z(p->arena, token_text(&p->list, t));
   bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
   errno = 0;
-  e->integer = strtoll(hex ? text + 2 : text, NULL, hex ? 16 : 10);
+  e->integer = (int64_t)strtoull(hex ? text + 2 : text, NULL, hex ? 16 : 10);
   if (errno == ERANGE)
     diag_error(p->diags, DIAG_number_too_large, e->at,
-               "this integer does not fit 64 bits; the largest is 9223372036854775807");
+               "this integer does not fit 64 bits; the largest is 18446744073709551615, of u64");
   return e;
 }
 
@@ -86,9 +87,29 @@ static expr *parse_call(parser *p, span at, str name) {
   return e;
 }
 
+/// A condition or a loop where a value stands: `if x > 0 ...`, `if (x > 0) { ... }`.
+static bool is_foreign_control(const token *t) {
+  enum { FAR = 200 };  // tokens of a condition that are looked at
+  int open = 0;
+  if (t[1].newlines) return false;
+  if (t[1].kind != TOK_LPAREN) return t[1].kind >= TOK_NAME && t[1].kind <= TOK_FLOAT;
+  const token *end = t + FAR;
+  for (t++; t->kind != TOK_EOF && t < end; t++) {
+    open += (t->kind == TOK_LPAREN) - (t->kind == TOK_RPAREN);
+    if (!open) return t[1].kind == TOK_LBRACE;
+  }
+  return false;
+}
+
 static expr *parse_name(parser *p, const token *t) {
   str name = token_text(&p->list, t);
   span at = token_span(p, t);
+  const char *hint = foreign_word(name);
+  if (hint && is_foreign_control(t)) {
+    syntax_error(p, DIAG_expected, at, "expected an expression, not `%.*s`; %s", STR_FMT(name),
+                 hint);
+    return parse_poison(p);
+  }
   if (take_token(p, TOK_LPAREN)) return parse_call(p, at, name);
   expr *e = new_expr(p, EXPR_NAME, at);
   e->name = name;
@@ -173,8 +194,12 @@ static expr *parse_primary(parser *p) {
     at = previous_span(p);
     at.begin = at.end;
   }
-  diag *d = syntax_error(p, DIAG_expected, at, "expected an expression, not %s",
-                         token_describe(t->kind));
+  bool list = t->kind == TOK_LBRACKET;
+  diag *d = syntax_error(p, DIAG_expected, at, "expected an expression, not %s%s",
+                         token_describe(t->kind),
+                         list ? "; there are no lists of numbers: give them as a parameter, make "
+                                "them of index(N), or join values by concat"
+                              : "");
   if (d && t->kind == TOK_PLUS)
     diag_add_fixit(p->diags, d, at, "%s", "");
   return parse_poison(p);

@@ -5,6 +5,8 @@
 // is certain and one mistake gives one error.
 #include "frontend/parser.h"
 
+#include "frontend/spelling.h"
+
 const token *peek_token(const parser *p) { return &p->list.tokens.data[p->at]; }
 
 bool at_token(const parser *p, token_kind kind) { return peek_token(p)->kind == kind; }
@@ -188,28 +190,22 @@ static void parse_axes(parser *p, type_ref *type) {
   type->naxes = axes.len;
 }
 
-static str nearest_type(str name) {
-  str best = {0};
-  int distance = 3;
-  for (int t = 0; t < DT_COUNT; t++) {
-    str candidate = str_from(dtype_name((dtype)t));
-    int d = str_distance(name, candidate);
-    if (d < distance) best = candidate, distance = d;
-  }
-  return best;
+/// "f64, f32, f16, ..."
+static str type_list(arena *a) {
+  strbuf b = sb_new(a);
+  for (int t = 0; t < DT_COUNT; t++) sb_printf(&b, "%s%s", t ? ", " : "", dtype_name((dtype)t));
+  return sb_str(&b);
 }
 
 static void unknown_type(parser *p, span at, str name) {
-  static const struct { const char *wrong, *right; } known[] = {
-      {"float", "f32"}, {"double", "f64"}, {"half", "f16"}, {"bfloat16", "bf16"},
-      {"int", "i32"}, {"long", "i64"}, {"float32", "f32"}, {"float64", "f64"},
-      {"float16", "f16"}, {"int32", "i32"}, {"int64", "i64"}, {"int8", "i8"}, {"uint8", "u8"}};
-  str meant = nearest_type(name);
-  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-    if (str_eqz(name, known[i].wrong)) meant = str_from(known[i].right);
-  diag *d = syntax_error(p, DIAG_unknown_type, at, "`%.*s` is not an element type; those are f64, "
-                         "f32, f16, bf16, i64, i32, i16, i8, u8, bool and, in generic functions, "
-                         "real", STR_FMT(name));
+  str names[DT_COUNT];
+  for (int t = 0; t < DT_COUNT; t++) names[t] = str_from(dtype_name((dtype)t));
+  const char *same = foreign_type(name);
+  str meant = same ? str_from(same) : nearest_name(name, names, DT_COUNT);
+  diag *d = syntax_error(p, DIAG_unknown_type, at,
+                         "`%.*s` is not an element type; those are %.*s "
+                         "and, in generic functions, real",
+                         STR_FMT(name), STR_FMT(type_list(p->arena)));
   if (d && meant.len) diag_add_fixit(p->diags, d, at, "%.*s", STR_FMT(meant));
 }
 
@@ -339,10 +335,11 @@ static void parse_block(parser *p, block *out, span *end) {
     const token *t = peek_token(p);
     if (!p->recovering && !at_token(p, TOK_RBRACE) && !begins_statement(t->kind) &&
         !begins_declaration(t->kind)) {
-      diag *d = syntax_error(p, DIAG_expected, token_span(p, t),
-                             out->len ? "expected an operator or the next statement, not %s"
-                                      : "expected a statement (let, return, fuse), not %s",
-                             token_describe(t->kind));
+      const char *hint = t->kind == TOK_NAME ? foreign_word(token_text(&p->list, t)) : NULL;
+      diag *d = syntax_error(
+          p, DIAG_expected, token_span(p, t), "expected %s, not %s%s%s",
+          out->len ? "an operator or the next statement" : "a statement (let, return, fuse)",
+          token_describe(t->kind), hint ? "; " : "", hint ? hint : "");
       const token *next = t->kind == TOK_NAME ? t + 1 : t;
       if (d && next->kind == TOK_ASSIGN)
         diag_add_fixit(p->diags, d, (span){p->list.file, t->begin, t->begin}, "let ");

@@ -2,19 +2,9 @@
 #include "frontend/program.h"
 
 #include "frontend/builtin.h"
+#include "frontend/spelling.h"
 
 enum { MAX_FILES = 1000 };
-
-str nearest_name(str name, const str *candidates, int n) {
-  str best = {0};
-  int distance = name.len <= 1 ? 1 : name.len <= 3 ? 2 : 3;
-  for (int i = 0; i < n; i++) {
-    int d = str_distance(name, candidates[i]);
-    bool length_fits = best.len && best.len != name.len && candidates[i].len == name.len;
-    if (d < distance || (d == distance && length_fits)) best = candidates[i], distance = d;
-  }
-  return best;
-}
 
 // ---- files
 
@@ -98,31 +88,6 @@ typedef struct walk {
   vec(span) call_at;  // of the callees
 } walk;
 
-/// What other frameworks call it: the function here, or how it is written.
-static const struct foreign {
-  const char *name, *function, *hint;
-} foreign_names[] = {
-    {"swish", "silu", NULL},
-    {"matmul", NULL, "a product of tensors names the axes it sums over: dot(a, b, AXIS)"},
-    {"mm", NULL, "a product of tensors names the axes it sums over: dot(a, b, AXIS)"},
-    {"bmm", NULL, "a product of tensors names the axes it sums over: dot(a, b, AXIS)"},
-    {"einsum", NULL, "a product of tensors names the axes it sums over: dot(a, b, AXIS)"},
-    {"transpose", NULL, "axes have names, and their order is that of the signature"},
-    {"permute", NULL, "axes have names, and their order is that of the signature"},
-    {"reshape", NULL, "an axis is split by x[D -> (H, K)], and axes are merged by x[(H, K) -> D]"},
-    {"view", NULL, "an axis is split by x[D -> (H, K)], and axes are merged by x[(H, K) -> D]"},
-    {"flatten", NULL, "axes are merged by x[(H, K) -> D]"},
-    {"concatenate", NULL, "values are joined by concat(a, b, (P, Q) -> D)"},
-    {"cat", NULL, "values are joined by concat(a, b, (P, Q) -> D)"},
-    {"relu6", NULL, "write clamp(x, 0, 6)"},
-};
-
-static const struct foreign *foreign_name(str name) {
-  for (size_t i = 0; i < sizeof foreign_names / sizeof *foreign_names; i++)
-    if (str_eqz(name, foreign_names[i].name)) return &foreign_names[i];
-  return NULL;
-}
-
 /// Its value is poison: the rest of the function is still checked.
 static void unknown_function(walk *w, const expr *e) {
   program *p = w->p;
@@ -134,14 +99,15 @@ static void unknown_function(walk *w, const expr *e) {
     vec_push(p->arena, &names, p->functions.entries[i].key);
   for (int i = 0; i < p->library.len; i++) vec_push(p->arena, &names, p->library.entries[i].key);
   let_name *local = map_get(&w->names, e->name);
-  const struct foreign *foreign = local ? NULL : foreign_name(e->name);
+  const foreign *foreign = local ? NULL : foreign_function(e->name);
   const char *hint = foreign ? foreign->hint : NULL;
   diag *d = diag_error(p->diags, DIAG_unknown_function, e->name_at,
                        "there is no function `%.*s`%s%s", STR_FMT(e->name), hint ? "; " : "",
                        hint ? hint : "");
+  const char *same = foreign ? foreign->function : foreign_type(e->name);
   str meant = {0};
-  if (!foreign) meant = nearest_name(e->name, names.data, names.len);
-  else if (foreign->function) meant = str_from(foreign->function);
+  if (same) meant = str_from(same);
+  else if (!foreign) meant = nearest_name(e->name, names.data, names.len);
   if (meant.len && !local) diag_add_fixit(p->diags, d, e->name_at, "%.*s", STR_FMT(meant));
   if (local)
     diag_add_note(p->diags, d, local->at, "`%.*s` is a value; views of it take brackets: %.*s[...]",

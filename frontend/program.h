@@ -19,6 +19,3 @@ bool program_load(program *p, uint32_t file);
 
 /// Warns of values that are never used; for programs without errors.
 void program_warn_unused(program *p);
-
-/// The nearest name within a small edit distance, or an empty string.
-str nearest_name(str name, const str *candidates, int n);

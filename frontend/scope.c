@@ -1,5 +1,6 @@
 // Names of one inlined function, and errors that tell how the program came there.
 #include "frontend/lower.h"
+#include "frontend/spelling.h"
 
 // ---- errors
 
@@ -149,6 +150,40 @@ static bool name_is_free(scope *s, str name, span at, const char *as) {
   return false;
 }
 
+typedef struct symbol_seen {
+  str symbol;
+  bool seen;
+} symbol_seen;
+
+static bool see_symbol(void *ctx, str name, int64_t *value) {
+  symbol_seen *s = ctx;
+  (void)value;
+  s->seen |= str_eq(name, s->symbol);
+  return false;
+}
+
+static bool mentions(const scope *s, ix size, ix symbol) {
+  symbol_seen seen = {size_text(s, symbol), false};
+  ix_bind(&s->l->g->ix, &s->l->g->ix, size, see_symbol, &seen);
+  return seen.seen;
+}
+
+void note_equal_sizes(scope *s, diag *d, const axis_name *a, ix old, ix size) {
+  ix_pool *p = &s->l->g->ix;
+  str name = a->name, as = {0}, to = {0};
+  if (ix_get(p, size)->kind == IX_SYM && ix_get(p, old)->kind == IX_SYM)
+    as = size_text(s, size), to = name;
+  else if (ix_get(p, old)->kind == IX_SYM && !mentions(s, size, old))
+    as = size_text(s, old), to = size_formula(s, size);
+  else if (ix_get(p, size)->kind == IX_SYM && !mentions(s, old, size))
+    as = size_text(s, size), to = size_formula(s, old);
+  if (!as.len) return scope_note(s, d, a->at, "%.*s is introduced here", STR_FMT(name));
+  scope_note(s, d, a->at,
+             "%.*s is introduced here; sizes that are always equal are declared so: "
+             "%.*s = %.*s",
+             STR_FMT(name), STR_FMT(as), STR_FMT(to));
+}
+
 int define_axis(scope *s, str name, span at, ix size) {
   axis_name *a = find_axis(s, name);
   if (!a) {
@@ -166,12 +201,7 @@ int define_axis(scope *s, str name, span at, ix size) {
   diag *d = scope_error(s, DIAG_size_mismatch, at,
                         "the axis %.*s has size %.*s; here it would have size %.*s", STR_FMT(name),
                         STR_FMT(size_text(s, old)), STR_FMT(size_text(s, size)));
-  ix_pool *p = &s->l->g->ix;
-  if (ix_get(p, old)->kind == IX_SYM && ix_get(p, size)->kind == IX_SYM)
-    scope_note(s, d, a->at, "%.*s is introduced here; sizes that are always equal are declared so: "
-               "%.*s = %.*s", STR_FMT(name), STR_FMT(size_text(s, size)), STR_FMT(name));
-  else
-    scope_note(s, d, a->at, "%.*s is introduced here", STR_FMT(name));
+  note_equal_sizes(s, d, a, old, size);
   return -1;
 }
 

@@ -11,6 +11,21 @@ str size_text(const scope *s, ix size) {
   return sb_str(&b);
 }
 
+str size_formula(const scope *s, ix size) {
+  str text = size_text(s, size);
+  strbuf b = sb_new(s->l->arena);
+  int last = text.len;
+  while (last > 0 && text.ptr[last - 1] >= '0' && text.ptr[last - 1] <= '9') last--;
+  bool one_term = last > 1 && last < text.len && text.ptr[last - 1] == '*';
+  for (int i = 0; i < text.len; i++) one_term = one_term && !strchr(" ()", text.ptr[i]);
+  if (one_term) {
+    sb_printf(&b, "%.*s * ", text.len - last, text.ptr + last);
+    text.len = last - 1;
+  }
+  for (int i = 0; i < text.len; i++) sb_printf(&b, text.ptr[i] == '*' ? " %c " : "%c", text.ptr[i]);
+  return sb_str(&b);
+}
+
 bool sizes_equal(scope *s, ix a, ix b) {
   ix_pool *p = &s->l->g->ix;
   int64_t difference;
@@ -88,19 +103,39 @@ bool assume_multiple(scope *s, ix a, ix by) {
 
 // ---- sizes in the program
 
+bool size_is_possible(scope *s, ix size, span at) {
+  int64_t v;
+  if (!ix_is_const(&s->l->g->ix, size, &v) || (v >= 0 && v <= MAX_AXIS_SIZE)) return true;
+  scope_error(s, DIAG_out_of_range, at, "an axis cannot have size %lld; sizes are from 0 to %lld",
+              (long long)v, (long long)MAX_AXIS_SIZE);
+  return false;
+}
+
+/// What makes an integer of the call a size: a parameter of a generic function that gets a number.
+static void suggest_constant(scope *s, diag *d, const node *n) {
+  if (n->op != OP_param || n->naxes || !dtype_is_int(n->type)) return;
+  scope_note(
+      s, d, s->f->name_at,
+      "where `%.*s` is generic (x: real[N], or with `..`) and is called with a number for it, "
+      "`%.*s` is a constant and can be a size; or take the size from an axis of a parameter",
+      STR_FMT(s->f->name), STR_FMT(n->name));
+}
+
 bool size_of_value(scope *s, value v, ix *out) {
   if (is_poison(v)) return false;
   if (v.kind == VALUE_CONST && v.c->size) return *out = v.c->size, true;
   if (v.kind == VALUE_CONST && constant_beyond_sizes(v.c)) {
-    scope_error(s, DIAG_out_of_range, v.at, "%lld is too large for a size; they are below 2^53",
-                (long long)v.c->as_int);
+    whole size = v.c->as_int;
+    scope_error(s, DIAG_out_of_range, v.at, "%s%llu is too large for a size; they are below 2^53",
+                size < 0 ? "-" : "", (unsigned long long)(size < 0 ? -size : size));
     return false;
   }
   diag *d = scope_error(s, DIAG_not_a_size, v.at,
                         "this is not a size; sizes are made of integers and axes by + - * / %%");
-  if (v.kind == VALUE_NODE)
-    scope_note(s, d, v.at, "it is %.*s, known only when the program runs",
-               STR_FMT(node_text(s, v.n)));
+  if (v.kind != VALUE_NODE) return false;
+  scope_note(s, d, v.at, "it is %.*s, known only when the program runs",
+             STR_FMT(node_text(s, v.n)));
+  suggest_constant(s, d, v.n);
   return false;
 }
 
@@ -136,6 +171,38 @@ static bool read_fact(scope *s, const expr *e, fact *out) {
   return true;
 }
 
+/// Kept are facts of one symbol and constants. What is said of several sizes has to follow from
+/// their declarations.
+static bool concerns_one_symbol(scope *s, const fact *f) {
+  const ix_pool *p = &s->l->g->ix;
+  str symbol;
+  int64_t coef, offset, k;
+  if (f->kind == FACT_MULTIPLE && !ix_is_const(p, f->b, &k)) return false;
+  ix e = f->kind == FACT_MULTIPLE ? f->a : ix_sub(&s->l->g->ix, f->b, f->a);
+  return ix_is_const(p, e, &k) || ix_linear(p, e, &symbol, &coef, &offset);
+}
+
+static void fact_error(scope *s, const expr *e, const fact *f) {
+  scope *at = s->caller ? s->caller : s;
+  bool one = concerns_one_symbol(s, f);
+  const char *why = s->caller ? "is asked for" : one ? "cannot hold" : "is not known to hold";
+  diag *d =
+      scope_error(at, DIAG_fact_not_met, s->caller ? s->call_at : e->at,
+                  "the fact %.*s %s; %.*s is not known to be %s %.*s",
+                  STR_FMT(source_text(s, e->at)), why, STR_FMT(size_text(s, f->a)),
+                  f->kind == FACT_LE ? "at most" : "a multiple of", STR_FMT(size_text(s, f->b)));
+  if (s->caller) {
+    scope_note(at, d, e->at, "`%.*s` asks for it", STR_FMT(s->f->name));
+  } else if (!one && f->kind == FACT_MULTIPLE) {
+    scope_note(at, d, e->at,
+               "a fact is of one size and constants; a size that is a product is declared as one: "
+               "f32[%.*s = R * (%.*s)]",
+               STR_FMT(size_text(s, f->a)), STR_FMT(size_formula(s, f->b)));
+  } else if (!one) {
+    scope_note(at, d, e->at, "a fact is of one size and constants: N >= 4, D %% 16 == 0");
+  }
+}
+
 void lower_fact(scope *s, const expr *e) {
   fact f;
   if (e->kind == EXPR_POISON || !read_fact(s, e, &f)) return;
@@ -147,12 +214,5 @@ void lower_fact(scope *s, const expr *e) {
     return;
   }
   bool holds = f.kind == FACT_LE ? assume_le(s, f.a, f.b) : assume_multiple(s, f.a, f.b);
-  if (holds) return;
-  scope *at = s->caller ? s->caller : s;
-  diag *d = scope_error(at, DIAG_fact_not_met, s->caller ? s->call_at : e->at,
-                        "the fact %.*s %s; %.*s is not known to be %s %.*s",
-                        STR_FMT(source_text(s, e->at)), s->caller ? "is asked for" : "cannot hold",
-                        STR_FMT(size_text(s, f.a)), f.kind == FACT_LE ? "at most" : "a multiple of",
-                        STR_FMT(size_text(s, f.b)));
-  if (s->caller) scope_note(at, d, e->at, "`%.*s` asks for it", STR_FMT(s->f->name));
+  if (!holds) fact_error(s, e, &f);
 }
