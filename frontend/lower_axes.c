@@ -100,18 +100,42 @@ static value lower_scan(scope *s, const expr *e, const builtin *b) {
   return node_value(graph_scan(s->l->g, b->op, widen(s, n), axes.axes[0], flags), e->at);
 }
 
+/// n with the axes of the set as one, *flat, of their row-major positions; it stands where the first
+/// of them stood in n.
+static node *flatten(scope *s, node *n, const axis_set *set, int *flat) {
+  graph *g = s->l->g;
+  ix size = ix_const(&g->ix, 1), index[MAX_AXES];
+  for (int i = 0; i < set->n; i++) size = ix_mul(&g->ix, size, graph_axis_size(g, set->axes[i]));
+  *flat = graph_add_axis(g, g->axes.data[set->axes[0]].name, size);
+  axis_set axes = {.n = 0};
+  for (int k = 0; k < n->naxes; k++) {
+    index[k] = ix_axis(&g->ix, n->axes[k]);
+    set_add(&axes, set_has(set, n->axes[k]) ? *flat : n->axes[k]);
+  }
+  ix rest = ix_axis(&g->ix, *flat);
+  for (int i = set->n - 1; i >= 0; i--) {
+    ix one = graph_axis_size(g, set->axes[i]);
+    for (int k = 0; k < n->naxes; k++)
+      if (n->axes[k] == set->axes[i]) index[k] = i ? ix_mod(&g->ix, rest, one) : rest;
+    rest = ix_div(&g->ix, rest, one);
+  }
+  return graph_view(g, n, index, axes.axes, axes.n);
+}
+
+/// Of bools the first true (or false) one: they are ordered as numbers.
 static value lower_arg(scope *s, const expr *e, const builtin *b) {
   value v = lower_expr(s, e->args[0]);
   node *n = is_poison(v) ? NULL : need_node(s, v);
   axis_set axes = {.n = 0};
-  if (!n || !number_operand(s, b->name, n, v.at) || !axes_of(s, e, 1, n, v.at, &axes))
-    return poison_at(e->at);
-  if (axes.n != 1) {
-    scope_error(s, DIAG_argument_kind, e->args[1]->at, "`%s` is along one axis, not %d", b->name,
-                axes.n);
+  if (!n || !axes_of(s, e, 1, n, v.at, &axes)) return poison_at(e->at);
+  if (!axes.n) {
+    scope_error(s, DIAG_argument_kind, e->args[1]->at, "`%s` needs an axis: %s", b->name, b->usage);
     return poison_at(e->at);
   }
-  return node_value(graph_reduce(s->l->g, b->op, widen(s, n), axes.axes, 1), e->at);
+  n = n->type == DT_bool ? graph_cast(s->l->g, n, DT_u8) : widen(s, n);
+  int axis = axes.axes[0];
+  if (axes.n > 1) n = flatten(s, n, &axes, &axis);
+  return node_value(graph_reduce(s->l->g, b->op, n, &axis, 1), e->at);
 }
 
 /// The narrower operand is widened; but an f32 that meets a float of 16 bits is narrowed, as products
@@ -183,9 +207,30 @@ static value lower_dot(scope *s, const expr *e) {
   return node_value(graph_dot(s->l->g, a, b, axes.axes, axes.n), e->at);
 }
 
+/// The axes that e->args[from...] name, each an axis that is there or, with a size, a new one: R = 5.
+static bool collect_or_define(scope *s, const expr *e, int from, axis_set *out) {
+  for (int i = from; i < e->nargs; i++) {
+    const expr *a = e->args[i];
+    ix size;
+    if (a->kind != EXPR_NAMED) {
+      if (!collect_axes(s, a, out)) return false;
+      continue;
+    }
+    if (!size_of_expr(s, a->args[0], &size) || !size_is_possible(s, size, a->at)) return false;
+    int axis = define_axis(s, a->name, a->name_at, size);
+    if (axis < 0) return false;
+    if (set_has(out, axis)) {
+      scope_error(s, DIAG_duplicate_axis, a->at, "the axis %.*s is named twice", STR_FMT(a->name));
+      return false;
+    }
+    set_add(out, axis);
+  }
+  return true;
+}
+
 static value lower_index(scope *s, const expr *e) {
   axis_set axes = {.n = 0};
-  if (!collect_axes(s, e->args[0], &axes)) return poison_at(e->at);
+  if (!collect_or_define(s, e, 0, &axes)) return poison_at(e->at);
   if (axes.n != 1) {
     scope_error(s, DIAG_argument_kind, e->at, "`index` is of one axis; linear_index takes several");
     return poison_at(e->at);
@@ -197,7 +242,7 @@ static value lower_index(scope *s, const expr *e) {
 static value lower_linear_index(scope *s, const expr *e) {
   graph *g = s->l->g;
   axis_set axes = {.n = 0};
-  if (!collect_axis_args(s, e, 0, &axes) || !check_axis_count(s, &axes, e->at))
+  if (!collect_or_define(s, e, 0, &axes) || !check_axis_count(s, &axes, e->at))
     return poison_at(e->at);
   node *sum = NULL;
   ix stride = ix_const(&g->ix, 1);
@@ -216,7 +261,7 @@ static value lower_broadcast(scope *s, const expr *e) {
   value v = lower_expr(s, e->args[0]);
   node *n = is_poison(v) ? NULL : need_node(s, v);
   axis_set more = {.n = 0}, all = {.n = 0};
-  if (!n || !collect_axis_args(s, e, 1, &more)) return poison_at(e->at);
+  if (!n || !collect_or_define(s, e, 1, &more)) return poison_at(e->at);
   ix index[MAX_AXES];
   for (int i = 0; i < n->naxes; i++) {
     set_add(&all, n->axes[i]);

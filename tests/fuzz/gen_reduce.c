@@ -70,17 +70,26 @@ bool make_bool_reduce(maker *m) {
 }
 
 bool make_arg(maker *m) {
-  int a = pick_where(m, chance(m, 60) ? is_exact_float : is_integer);
+  int a = pick_where(m, chance(m, 60) ? is_exact_float : chance(m, 80) ? is_integer : is_bool);
   if (a < 0 || m->p->values[a].rank == 0) return false;
   const gen_value *x = &m->p->values[a];
-  int axis = x->axes[pick(m, x->rank)];
-  if (m->p->axes[axis].size == 0) return false;
+  int axis = x->axes[pick(m, x->rank)], second = x->axes[pick(m, x->rank)];
+  if (second != axis && !chance(m, 25)) second = axis;
+  int n = m->p->axes[axis].size * (second != axis ? m->p->axes[second].size : 1);
+  if (n == 0) return false;
   char text[64];
-  snprintf(text, sizeof text, "%s($0, %s)", chance(m, 50) ? "argmax" : "argmin",
-           m->p->axes[axis].name);
+  const char *name = chance(m, 50) ? "argmax" : "argmin";
+  if (second != axis)
+    snprintf(text, sizeof text, "%s($0, %s, %s)", name, m->p->axes[axis].name,
+             m->p->axes[second].name);
+  else snprintf(text, sizeof text, "%s($0, %s)", name, m->p->axes[axis].name);
   gen_value *v = start_value(m, GEN_I32, text, a, -1, -1);
   without_axis(x, axis, v);
-  v->limit = m->p->axes[axis].size;
+  if (second != axis) {
+    gen_value once = *v;
+    without_axis(&once, second, v);
+  }
+  v->limit = n;
   v->magnitude = v->limit;
   return finish_value(m, v);
 }
