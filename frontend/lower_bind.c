@@ -2,7 +2,9 @@
 //
 // Axes of an argument are matched with those of the parameter's type: axes the function has bound
 // must be there; the others go by name when the argument has all of them, else by position, those
-// before `..` from the left and those after it from the right; what is left is `..`.
+// before `..` from the left and those after it from the right; what is left is `..`. An axis that
+// has another name in the function already gets a stand-in of its size, which is that axis again in
+// the result: the names in a function are its own.
 #include "frontend/lower.h"
 
 // ---- binding an argument
@@ -10,7 +12,7 @@
 typedef struct match {
   scope *s;            // of the callee
   const param *p;
-  const node *n;
+  node *n;
   span at;
   bool taken[MAX_AXES];
 } match;
@@ -59,7 +61,29 @@ static bool is_open(const match *m, const axis_decl *decl) {
   return !decl->rest && !map_get(&m->s->packs, decl->name) && !bound_axis(m, decl->name);
 }
 
+/// m->n with the axis at that place under a new axis of the same size, which is returned.
+static int stand_in(match *m, str name, int place) {
+  lowerer *l = m->s->l;
+  int axes[MAX_AXES], original = m->n->axes[place];
+  ix index[MAX_AXES];
+  int fresh = graph_add_axis(l->g, name, graph_axis_size(l->g, original));
+  for (int k = 0; k < m->n->naxes; k++) {
+    axes[k] = k == place ? fresh : m->n->axes[k];
+    index[k] = ix_axis(&l->g->ix, axes[k]);
+  }
+  m->n = graph_view(l->g, m->n, index, axes, m->n->naxes);
+  vec_push(l->arena, &m->s->stand_ins, (axis_pair){fresh, original});
+  return fresh;
+}
+
+static bool has_a_name(const scope *s, int axis) {
+  for (int i = 0; i < s->axes.len; i++)
+    if (((const axis_name *)s->axes.entries[i].value)->axis == axis) return true;
+  return false;
+}
+
 static void bind_place(match *m, const axis_decl *decl, int place) {
+  bool again = has_a_name(m->s, m->n->axes[place]);
   m->taken[place] = true;
   axis_name *a = find_axis(m->s, decl->name);
   if (!a) {
@@ -68,7 +92,7 @@ static void bind_place(match *m, const axis_decl *decl, int place) {
     a->at = decl->at;
     bind_axis(m->s, decl->name, a);
   }
-  a->axis = m->n->axes[place];
+  a->axis = again ? stand_in(m, decl->name, place) : m->n->axes[place];
 }
 
 /// When the argument has axes of all the open names: those.
@@ -88,9 +112,17 @@ static bool take_by_name(match *m) {
   return true;
 }
 
-static int next_free(const match *m, int from, int step) {
-  while (from >= 0 && from < m->n->naxes && m->taken[from]) from += step;
-  return from < m->n->naxes ? from : -1;
+/// The first axis from the left (or right) that no name has taken. An axis that is in `..` by an
+/// argument before is one of them here, unless nothing else is left.
+static int next_free(const match *m, bool from_right, bool has_rest) {
+  int n = m->n->naxes, spare = -1;
+  for (int i = 0; i < n; i++) {
+    int place = from_right ? n - 1 - i : i;
+    if (m->taken[place]) continue;
+    if (!has_rest || !set_has(&m->s->rest, m->n->axes[place])) return place;
+    if (spare < 0) spare = place;
+  }
+  return spare;
 }
 
 static bool take_by_position(match *m) {
@@ -98,34 +130,36 @@ static bool take_by_position(match *m) {
   int rest = -1;
   for (int i = 0; i < t->naxes; i++)
     if (t->axes[i].rest) rest = i;
-  for (int i = 0, place = 0; i < (rest < 0 ? t->naxes : rest); i++) {
+  for (int i = 0; i < (rest < 0 ? t->naxes : rest); i++) {
     if (!is_open(m, &t->axes[i])) continue;
-    place = next_free(m, place, 1);
+    int place = next_free(m, false, rest >= 0);
     if (place < 0) return axes_error(m, "needs an axis for ", t->axes[i].name), false;
     bind_place(m, &t->axes[i], place);
   }
-  for (int i = t->naxes - 1, place = m->n->naxes - 1; rest >= 0 && i > rest; i--) {
+  for (int i = t->naxes - 1; rest >= 0 && i > rest; i--) {
     if (!is_open(m, &t->axes[i])) continue;
-    place = next_free(m, place, -1);
+    int place = next_free(m, true, true);
     if (place < 0) return axes_error(m, "needs an axis for ", t->axes[i].name), false;
     bind_place(m, &t->axes[i], place);
   }
   return true;
 }
 
-static bool bind_tensor(scope *s, const param *p, node *n, span at) {
-  match m = {.s = s, .p = p, .n = n, .at = at};
+/// *n is replaced where an axis of it gets a stand-in.
+static bool bind_tensor(scope *s, const param *p, node **n, span at) {
+  match m = {.s = s, .p = p, .n = *n, .at = at};
   bool rest = false;
   for (int i = 0; i < p->type.naxes; i++) rest |= p->type.axes[i].rest;
   if (!take_bound(&m)) return false;
   if (!take_by_name(&m) && !take_by_position(&m)) return false;
-  for (int k = 0; k < n->naxes; k++) {
+  *n = m.n;
+  for (int k = 0; k < m.n->naxes; k++) {
     if (m.taken[k]) continue;
     if (!rest) {
-      axes_error(&m, "has no place for the axis ", axis_text(s->caller, n->axes[k]));
+      axes_error(&m, "has no place for the axis ", axis_text(s->caller, m.n->axes[k]));
       return false;
     }
-    set_add(&s->rest, n->axes[k]);
+    set_add(&s->rest, m.n->axes[k]);
   }
   return true;
 }
@@ -164,7 +198,7 @@ static value bind_value(scope *s, const param *p, value v) {
   } else {
     n = coerce(from, v, p->type.elem, what, p->type.at);
   }
-  if (!n || !bind_tensor(s, p, n, v.at)) return poison_at(v.at);
+  if (!n || !bind_tensor(s, p, &n, v.at)) return poison_at(v.at);
   return node_value(n, v.at);
 }
 
@@ -265,7 +299,7 @@ bool size_declared_axes(scope *s, const type_ref *t, bool at_call) {
       diag *d = scope_error(s, DIAG_size_mismatch, decl->at,
                             "the axis %.*s has size %.*s, not %.*s", STR_FMT(decl->name),
                             STR_FMT(size_text(s, have)), STR_FMT(size_text(s, want)));
-      scope_note(s, d, a->at, "%.*s is introduced here", STR_FMT(decl->name));
+      note_equal_sizes(s, d, a, have, want);
       continue;
     }
     diag *d = scope_error(s->caller, DIAG_size_mismatch, s->call_at,

@@ -174,6 +174,37 @@ static value lower_extern(scope *s, const expr *e) {
 
 // ---- the result in the caller's names
 
+/// Stand-ins are the caller's axes again, which the value must not have beside them.
+static node *export_stand_ins(scope *s, node *n, span at) {
+  graph *g = s->l->g;
+  int axes[MAX_AXES];
+  ix index[MAX_AXES];
+  bool renamed = false;
+  for (int k = 0; k < n->naxes; k++) {
+    axes[k] = n->axes[k];
+    for (int i = 0; i < s->stand_ins.len; i++) {
+      axis_pair pair = s->stand_ins.data[i];
+      if (pair.axis != n->axes[k]) continue;
+      for (int j = 0; j < n->naxes; j++) {
+        int other = j < k ? axes[j] : n->axes[j];
+        if (other != pair.original) continue;
+        diag *d = scope_error(s->caller, DIAG_axis_bound_twice, at,
+                              "%.*s and %.*s of `%.*s` would both be the axis %.*s",
+                              STR_FMT(axis_text(s, n->axes[j])), STR_FMT(axis_text(s, pair.axis)),
+                              STR_FMT(s->f->name), STR_FMT(axis_text(s->caller, other)));
+        scope_note(s->caller, d, s->f->name_at,
+                   "`%.*s` is defined here; rename an axis of one argument: x[N -> M]",
+                   STR_FMT(s->f->name));
+        return NULL;
+      }
+      axes[k] = pair.original;
+      renamed = true;
+    }
+    index[k] = ix_axis(&g->ix, axes[k]);
+  }
+  return renamed ? graph_view(g, n, index, axes, n->naxes) : n;
+}
+
 /// An axis made by the callee gets its name in the caller: a new one, or that of an equal axis.
 static node *export_axes(scope *s, node *n, span at) {
   scope *to = s->caller;
@@ -217,7 +248,8 @@ static node *export_axes(scope *s, node *n, span at) {
 static value export_value(scope *s, value v, span at) {
   v.at = at;
   if (v.kind == VALUE_NODE) {
-    v.n = export_axes(s, v.n, at);
+    v.n = export_stand_ins(s, v.n, at);
+    if (v.n) v.n = export_axes(s, v.n, at);
     return v.n ? v : poison_at(at);
   }
   for (int i = 0; v.kind == VALUE_TUPLE && i < v.nitems; i++) {
