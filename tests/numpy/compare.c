@@ -46,8 +46,11 @@ static bool compare(const tcf_tensor *got, const tcf_tensor *wanted, const doubl
   }
   for (int64_t i = 0; i < tcf_tensor_elements(got); i++) {
     double a = tcf_tensor_get(got, i), b = tcf_tensor_get(wanted, i);
-    if (a == b || (isnan(a) && isnan(b))) continue;
-    if (fabs(a - b) <= tolerance[0] + tolerance[1] * fabs(b) && !isinf(b)) continue;
+    // Of integers beyond 2^53 the doubles may be equal where the numbers are not.
+    bool equal = tcf_tensor_get_integer(got, i) == tcf_tensor_get_integer(wanted, i);
+    if (equal && (a == b || (isnan(a) && isnan(b)))) continue;
+    bool exact = tolerance[0] == 0 && tolerance[1] == 0;
+    if (!exact && fabs(a - b) <= tolerance[0] + tolerance[1] * fabs(b) && !isinf(b)) continue;
     snprintf(why, size, "element %lld is %.9g, NumPy has %.9g", (long long)i, a, b);
     return false;
   }

@@ -425,7 +425,94 @@ def scans():
     g.write()
 
 
+ERFC = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+def functions():
+    """What came after the others: inverse and hyperbolic functions, erfc, log10, atan2."""
+    g = Group("functions")
+    unary = {"asin": (np.arcsin, 1), "acos": (np.arccos, 1), "sinh": (np.sinh, 4),
+             "cosh": (np.cosh, 4), "erfc": (ERFC, 4), "log10": (np.log10, 0)}
+    special = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.0, 89.4,
+                        -89.4, 90, 9.5, -9.5, 1e-30, 1e30], np.float32)
+    for t in ("f32", "f64"):
+        tolerance = (1e-7, 2e-6) if t == "f32" else (1e-15, 1e-14)
+        for name, (f, scale) in unary.items():
+            def make(n, scale=scale, t=t):
+                x = random.uniform(-scale, scale, n) if scale else np.exp(random.normal(0, 4, n))
+                return x.astype(NAMES[t])
+            g.add(f"{name}_{t}(x: {t}[N]) -> {t}[N]", f"return {name}(x)",
+                  lambda x, f=f: f(wide(x)), [{"x": make(n)} for n in (1, 16, 33, 130)], tolerance)
+        g.add(f"special_{t}(x: {t}[N]) -> ({t}[N], {t}[N], {t}[N], {t}[N], {t}[N], {t}[N])",
+              "return (asin(x), acos(x), sinh(x), cosh(x), erfc(x), log10(x))",
+              lambda x: tuple(f(wide(x)) for f, _ in unary.values()), [{"x": special.astype(NAMES[t])}],
+              (1e-37, 1e-5))
+        points = np.array([0.0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 1e-30, -3], NAMES[t])
+        y, x = (a.ravel() for a in np.meshgrid(points, points))
+        g.add(f"atan2_{t}(y: {t}[N], x: {t}[N]) -> {t}[N]", "return atan2(y, x)",
+              lambda y, x: np.arctan2(wide(y), wide(x)),
+              [{"y": y, "x": x}, {"y": normal(130, dtype=t), "x": normal(130, dtype=t)}], tolerance)
+    g.add("storage_f16(x: f16[N]) -> (f32[N], f32[N])", "return (erfc(x), sinh(x))",
+          lambda x: (ERFC(wide(x)), np.sinh(wide(x))), [{"x": normal(33, dtype="f16")}],
+          (1e-7, 2e-6))
+    g.write()
+
+
+def whole(t, *shape):
+    """Any bits."""
+    bits = NAMES[t](0).itemsize * 8
+    return random.integers(0, 2**bits - 1, shape, dtype=np.uint64, endpoint=True).astype(NAMES[t])
+
+
+def unsigned():
+    # Not among NAMES from the start: the groups before would draw other numbers.
+    NAMES.update({"u16": np.uint16, "u32": np.uint32, "u64": np.uint64})
+    g = Group("unsigned")
+    for t in ("u64", "u32", "u16"):
+        zero_safe = lambda a, b, f: np.where(b == 0, 0, f(a, np.where(b == 0, 1, b)))
+        for name, text, f in (
+                ("add", "a + b", np.add), ("sub", "a - b", np.subtract), ("mul", "a * b", np.multiply),
+                ("div", "a / b", lambda a, b: zero_safe(a, b, np.floor_divide)),
+                ("rem", "a % b", lambda a, b: zero_safe(a, b, np.remainder)),
+                ("min", "min(a, b)", np.minimum), ("max", "max(a, b)", np.maximum)):
+            runs = [{"a": whole(t, n), "b": whole(t, n) >> NAMES[t](random.integers(0, 12))}
+                    for n in (1, 33, 70)]
+            runs[1]["b"][::5] = 0
+            g.add(f"{name}_{t}(a: {t}[N], b: {t}[N]) -> {t}[N]", f"return {text}",
+                  lambda a, b, f=f: f(a, b), runs, (0, 0))
+        g.add(f"compare_{t}(a: {t}[N], b: {t}[N]) -> (bool[N], bool[N], bool[N])",
+              "return (a < b, a >= b, a == b)", lambda a, b: (a < b, a >= b, a == b),
+              [{"a": whole(t, 70), "b": whole(t, 70)}], (0, 0))
+        g.add(f"bits_{t}(a: {t}[N]) -> ({t}[N], {t}[N], {t}[N])",
+              "return (shift_right(a, 5), shift_left(a, 3), bit_not(a))",
+              lambda a, t=t: (a >> NAMES[t](5), a << NAMES[t](3), ~a), [{"a": whole(t, 70)}], (0, 0))
+        g.add(f"reduce_{t}(x: {t}[N, D]) -> ({t}[N], {t}[N], {t}[N], i32[N])",
+              "return (sum(x, D), max(x, D), min(x, D), argmax(x, D))",
+              lambda x: (x.sum(1, dtype=x.dtype), x.max(1), x.min(1), x.argmax(1)),
+              [{"x": whole(t, *s)} for s in ((3, 17), (5, 130), (1, 1))], (0, 0))
+        out = "u64" if t == "u64" else "u32"
+        g.add(f"dot_{t}(a: {t}[N, K], b: {t}[K, M]) -> {out}[N, M]", "return dot(a, b, K)",
+              lambda a, b, out=out: a.astype(NAMES[out]) @ b.astype(NAMES[out]),
+              [{"a": whole(t, n, k), "b": whole(t, k, m)} for n, k, m in ((3, 5, 7), (17, 33, 20))],
+              (0, 0))
+        for other in ("f32", "f64", "i64", "i32", "i8", "u8", "bool"):
+            g.add(f"cast_{t}_{other}(x: {t}[N]) -> {other}[N]", f"return {other}(x)",
+                  lambda x, other=other: x.astype(NAMES[other]), [{"x": whole(t, 70)}], (0, 0))
+        for other in ("i64", "i32", "i8", "u8", "bool"):
+            values = random.integers(0, 2, 70).astype(bool) if other == "bool" else \
+                random.integers(-128 if other[0] == "i" else 0, 127, 70).astype(NAMES[other])
+            g.add(f"cast_{other}_{t}(x: {other}[N]) -> {t}[N]", f"return {t}(x)",
+                  lambda x, t=t: x.astype(NAMES[t]), [{"x": values}], (0, 0))
+        top = float(2 ** (NAMES[t](0).itemsize * 8))
+        edges = np.array([0.5, -0.5, -1, 1.9, np.nan, np.inf, -np.inf, top, top * 2, top / 2, 300.7])
+        g.add(f"saturate_{t}(x: f64[N]) -> {t}[N]", f"return {t}(x)",
+              lambda x, t=t, top=top: np.array(
+                  [0 if np.isnan(v) or v <= 0 else int(top) - 1 if v >= top else int(v) for v in x],
+                  dtype=NAMES[t]), [{"x": edges}], (0, 0))
+    g.write()
+
+
 if __name__ == "__main__":
     os.makedirs(FOLDER, exist_ok=True)
-    for group in (elementwise, casts, reductions, products, views, scans):
+    for group in (elementwise, casts, reductions, products, views, scans, functions, unsigned):
         group()
