@@ -6,6 +6,7 @@
 //   lower_expr.c   expressions: names, operators, types that meet
 //   lower_call.c   built-in functions
 //   lower_axes.c   built-in functions that take axes
+//   lower_join.c   concat, pad, scatter_add
 //   lower_view.c   what stands in brackets
 //   scope.c        axes and names of one function; errors with the calls that led there
 //   size.c         sizes: equality, bounds, divisibility, facts
@@ -207,9 +208,16 @@ value lower_cast(scope *s, value v, dtype t, span at);
 /// The value as type t where a declaration asks for it: constants adapt, nothing else converts.
 node *coerce(scope *s, value v, dtype t, const char *what, span declared);
 
-// lower_call.c, lower_axes.c
+// lower_call.c, lower_axes.c, lower_join.c
 value lower_builtin(scope *s, const expr *e, const builtin *b);
 value lower_with_axes(scope *s, const expr *e, const builtin *b);
+value lower_pad(scope *s, const expr *e, const builtin *b);
+value lower_concat(scope *s, const expr *e, const builtin *b);
+value lower_scatter_add(scope *s, const expr *e, const builtin *b);
+/// Axes of a reduction of n. An unknown name is reported as an axis that n does not have.
+bool axes_of(scope *s, const expr *e, int from, const node *n, span n_at, axis_set *out);
+/// n is not of bools; else an error.
+bool number_operand(scope *s, const char *name, const node *n, span at);
 /// axes of e->args[from...]
 bool collect_axis_args(scope *s, const expr *e, int from, axis_set *out);
 
