@@ -140,3 +140,30 @@ Test(api_unsigned, elements_and_dlpack) {
     tcf_tensor_free(back);
   }
 }
+
+/// Fills go by value: the ends of the type saturate, a count wraps.
+Test(api_unsigned, fills) {
+  static const tcf_dtype types[] = {TCF_U64, TCF_U32, TCF_U16};
+  const int64_t n = 70000;
+  for (int k = 0; k < 3; k++) {
+    uint64_t largest = UINT64_MAX >> (64 - 8 * tcf_dtype_size(types[k]));
+    tcf_tensor *x;
+    cr_assert_eq(tcf_tensor_new(NULL, types[k], 1, &n, &x), TCF_OK);
+    tcf_tensor_fill_random(x, 1);
+    uint64_t most = 0, seen = 0;
+    for (int64_t i = 0; i < n; i++) {
+      uint64_t v = (uint64_t)tcf_tensor_get_integer(x, i);
+      most = v > most ? v : most;
+      seen |= UINT64_C(1) << (v & 63);
+    }
+    cr_expect(most == 7 && seen == 255);
+    tcf_tensor_fill_iota(x);
+    cr_expect_eq((uint64_t)tcf_tensor_get_integer(x, 65537), k == 2 ? 1 : 65537);
+    tcf_tensor_fill(x, 1e30);
+    cr_expect_eq((uint64_t)tcf_tensor_get_integer(x, n - 1), largest);
+    tcf_tensor_fill_uniform(x, 1, (double)largest * 0.9, (double)largest);
+    for (int64_t i = 0; i < 1000; i++)
+      cr_expect_geq((uint64_t)tcf_tensor_get_integer(x, i), (uint64_t)((double)largest * 0.89));
+    tcf_tensor_free(x);
+  }
+}

@@ -48,6 +48,15 @@ Test(frontend_format, layout) {
       "// tail\n");
 }
 
+Test(frontend_format, new_axes_and_unsigned_types) {
+  expect_format("fn f(x:u32[N])->u64[N,R=2*N]{return u64(x)+u64(index( R=2*N ))+\n"
+                "0xffffffffffffffff*broadcast(u64(1),R = 2*N)}\n",
+                "fn f(x: u32[N]) -> u64[N, R = 2 * N] {\n"
+                "  return u64(x) + u64(index(R = 2 * N)) +\n"
+                "      0xffffffffffffffff * broadcast(u64(1), R = 2 * N)\n"
+                "}\n");
+}
+
 Test(frontend_format, lines_that_go_on) {
   expect_format("fn f(x: f32[N],\ny: f32[N])\n-> f32[N] {\nreturn g(\nx,\n// note\ny\n)\n+ x\n}\n",
                 "fn f(x: f32[N],\n"
