@@ -73,7 +73,7 @@ while read -r line; do
   [ $status = 0 ] || echo "$out" | head -${TCF_LINES:-4}
 done < <(cases)
 
-for group in elementwise casts reductions products views scans; do
+for group in elementwise casts reductions products views scans functions unsigned; do
   "$tools/numpy-cases" --target cuda "$here/../numpy/cases" "$group" >"/tmp/tcf-gpu-$$" 2>&1
   status=$?
   note $status "numpy $group"
