@@ -161,6 +161,14 @@ expect 2 'no function' run empty.tdsl
 expect 2 'no function' explain empty.tdsl
 expect 2 'there is no function softmaxx; did you mean softmax?' run several.tdsl -e softmaxx
 
+# ---- a parameter called out: results have names of their own
+echo 'fn own(out: f32[N]) -> f32[N] { return out * 2 }' >own.tdsl
+expect 0 'out_: f32[N = 2] 2 2' run own.tdsl --dim N=2 --in out=ones
+expect 0 'check out_' run own.tdsl --dim N=2 --check --out out_=own.npz
+expect 0 'out_: f32[N = 2]' run own.tdsl --in out=own.npz:out_
+expect 0 '' build own.tdsl -o own.so --header own.h
+holds 'a header has both names' grep -q 'const float \*out, float \*out_,' own.h
+
 # ---- imports, relative to the importing file
 mkdir -p lib/deep
 echo 'fn twice(x: f32[N]) -> f32[N] { return x + x }' >lib/twice.tdsl

@@ -262,7 +262,7 @@ Test(ir_graph_text, everything_has_a_text) {
       "    %15 = const true : bool\n"
       "    %16 = const -7 : i8\n"
       "  }\n"
-      "  return %5 as mean, %9, %10 as g, %12 as z, %13, %14, %11, %15, %16 as x\n"
+      "  return %5 as mean, %9, %10 as g, %12 as z, %13, %14, %11, %15, %16 as i\n"
       "}\n";
   arena a = {0};
   diag_list diags;
@@ -333,6 +333,8 @@ Test(ir_graph_text, wrong_texts_are_explained) {
       {"fused graph @f(%x: f32) {\n kernel 1 {\n}\n  return %x\n}", 504, 2, 9,
        "the number is outside [0, 0]"},
       {"graph @f(%x: f32) {\n return %x as a, %x as a\n}", 507, 1, 7, "two outputs have the name a"},
+      {"graph @f(%x: f32) {\n %1 = exp %x : f32\n return %1 as x\n}", 507, 1, 7,
+       "an output and a param have the name x"},
       {"graph @f(%x: f32) {\n return %x\n}\ngraph @f(%x: f32) {\n return %x\n}", 503, 4, 7,
        "two graphs are called @f"},
   };
