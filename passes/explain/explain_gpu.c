@@ -89,14 +89,13 @@ static int64_t blocks_by_registers(const target_info *t, int threads, int regist
 }
 
 static int resident_blocks(const target_info *t, const explain_schedule *s) {
-  enum { MOST = 32, RESERVED = 1024 };  // per multiprocessor; bytes that each block takes besides
   int threads = s->threads + s->producer_threads;
   int64_t by_threads = t->threads_per_core / threads;
-  int64_t by_memory = t->l1_bytes / (s->shared_bytes + RESERVED);
+  int64_t by_memory = t->shared_per_core / (s->shared_bytes + t->shared_reserved);
   int64_t by_registers = blocks_by_registers(t, threads, s->usage.registers);
   int64_t n = by_threads < by_memory ? by_threads : by_memory;
   if (by_registers < n) n = by_registers;
-  return n > MOST ? MOST : n < 1 ? 1 : (int)n;
+  return n > t->blocks_per_core ? t->blocks_per_core : n < 1 ? 1 : (int)n;
 }
 
 explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target_info *t,
@@ -119,14 +118,14 @@ explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target
 
 double explain_gpu_seconds(const target_info *t, const explain_schedule *s, double memory,
                            double compute, double launch) {
-  enum { LATENCY_NS = 700, BYTES_OF_THREAD = 32 };
+  enum { BYTES_OF_THREAD = 32 };
   double room = (double)t->cores * s->resident, all = (double)s->tiles * s->cluster;
   double blocks = fmin(all, room), of_block = (double)s->threads * BYTES_OF_THREAD;
   if (s->ring_stages > 1) {  // all stages but the one in use
     double ahead = (double)s->shared_bytes * (s->ring_stages - 1) / s->ring_stages;
     of_block = fmax(of_block, ahead);
   }
-  double share = fmin(1, blocks * of_block / (t->bytes_per_second * 1e-9 * LATENCY_NS));
+  double share = fmin(1, blocks * of_block / (t->bytes_per_second * t->memory_latency));
   double rounds = ceil(all / t->cores) * t->cores;
   return fmax(memory / share, compute * rounds / all) + launch;
 }

@@ -104,7 +104,7 @@ static dot_unit choose_unit(const kbuild *b, const gpu_dot *d) {
   if (tensor_flops(b, d) <= 0) return DOT_FMA;
   const target_info *t = b->l->target;
   int64_t m = contraction_size(b, d->p.rows), n = contraction_size(b, d->p.lanes);
-  bool warpgroups = t->sm == 90 && t->sm_specific;
+  bool warpgroups = t->wgmma;
   if (d->row_axis >= 0) n = 0;  // the sides stay as they are
   dot_unit unit = warpgroups && (m >= 64 || n >= 64) ? DOT_WGMMA : DOT_MMA;
   int64_t wanted = schedule_option(b->l, "unit", unit);
