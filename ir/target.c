@@ -13,7 +13,7 @@ static void print_RATE(strbuf *out, double v) { sb_put_float(out, v); }
 static void print_SECONDS(strbuf *out, double v) { sb_put_float(out, v); }
 
 void target_print(const target_info *t, strbuf *out) {
-#define FACT(kind, name, meaning)                \
+#define FACT(kind, name, meaning)                                        \
   sb_puts(out, offsetof(target_info, name) ? " " #name "=" : #name "="); \
   print_##kind(out, t->name);
 #include "ir/target_facts.def"
@@ -25,21 +25,21 @@ void target_print(const target_info *t, strbuf *out) {
 enum { CUDA = sizeof "cuda:" - 1 };
 
 static const target_info gpus[] = {
-#define GPU(arch, n, threads, blocks, shared_kb, block_kb, l2_mb, bytes, flops, tensor, can, ...)  \
-  {.name = {"cuda:" arch, sizeof "cuda:" arch - 1},                                                \
-   .cores = n,                                                                                     \
-   .threads_per_core = threads,                                                                    \
-   .blocks_per_core = blocks,                                                                      \
-   .shared_per_core = shared_kb << 10,                                                             \
-   .l1_bytes = block_kb << 10,                                                                     \
-   .shared_per_block = block_kb << 10,                                                             \
-   .l2_bytes = l2_mb << 20,                                                                        \
-   .l3_bytes = l2_mb << 20,                                                                        \
-   .bytes_per_second = bytes,                                                                      \
-   .l2_bytes_per_second = 2.5 * bytes / n,                                                         \
-   .flops_per_second = flops / n,                                                                  \
-   .tensor_flops_per_second = tensor,                                                              \
-   .tf32_flops_per_second = tensor / 2,                                                            \
+#define GPU(arch, n, threads, blocks, shared_kb, block_kb, l2_mb, bytes, flops, tensor, can, ...) \
+  {.name = {"cuda:" arch, sizeof "cuda:" arch - 1},                                               \
+   .cores = n,                                                                                    \
+   .threads_per_core = threads,                                                                   \
+   .blocks_per_core = blocks,                                                                     \
+   .shared_per_core = shared_kb << 10,                                                            \
+   .l1_bytes = block_kb << 10,                                                                    \
+   .shared_per_block = block_kb << 10,                                                            \
+   .l2_bytes = l2_mb << 20,                                                                       \
+   .l3_bytes = l2_mb << 20,                                                                       \
+   .bytes_per_second = bytes,                                                                     \
+   .l2_bytes_per_second = 2.5 * bytes / n,                                                        \
+   .flops_per_second = flops / n,                                                                 \
+   .tensor_flops_per_second = tensor,                                                             \
+   .tf32_flops_per_second = tensor / 2,                                                           \
    __VA_ARGS__},
 #include "ir/targets.def"
 };
@@ -48,7 +48,7 @@ enum { NGPUS = sizeof gpus / sizeof *gpus };
 /// What `list targets` says of a GPU.
 static const char *const gpu_summaries[] = {
 #define GPU(arch, n, threads, blocks, shared_kb, block_kb, l2_mb, bytes, flops, tensor, can, ...) \
-  #n " multiprocessors, " #block_kb " KiB on chip a block, " #l2_mb " MiB of L2; " can,
+#n " multiprocessors, " #block_kb " KiB on chip a block, " #l2_mb " MiB of L2; " can,
 #include "ir/targets.def"
 };
 
@@ -108,9 +108,9 @@ bool target_cpu_features(str name, int *features) {
 }
 
 static void set_level(target_info *t, int features) {
-#define LEVEL(needs, bytes, registers, flops, l2_bytes)         \
-  if (!t->vector_bytes && (features & (needs)) == (needs)) {    \
-    t->vector_bytes = bytes, t->vector_registers = registers;   \
+#define LEVEL(needs, bytes, registers, flops, l2_bytes)             \
+  if (!t->vector_bytes && (features & (needs)) == (needs)) {        \
+    t->vector_bytes = bytes, t->vector_registers = registers;       \
     t->flops_per_second = flops, t->l2_bytes_per_second = l2_bytes; \
   }
 #include "ir/targets.def"
@@ -120,9 +120,9 @@ target_info target_cpu(int features, int cores) {
   target_info t = {.cores = cores};
   set_level(&t, features);
   if (features & CPU_FAST_PAIRS) t.pair_flops_per_second = 2 * t.flops_per_second;
-#define CPUS(bytes, filling, launch, l1, l2, l3)                        \
-  t.bytes_per_second = bytes * (cores < filling ? cores : filling);     \
-  t.launch_seconds = launch;                                            \
+#define CPUS(bytes, filling, launch, l1, l2, l3)                    \
+  t.bytes_per_second = bytes * (cores < filling ? cores : filling); \
+  t.launch_seconds = launch;                                        \
   t.l1_bytes = l1, t.l2_bytes = l2, t.l3_bytes = l3;
 #include "ir/targets.def"
   return t;

@@ -66,8 +66,7 @@ static void expect_level(const char *target, const char *name, tcf_stage stage,
   tcf_session *s = open_session(target);
   tcf_emit_options o = {.size = sizeof o, .function = name, .stage = stage};
   char *text;
-  cr_assert_eq(tcf_program_emit(load(s, sources), &o, &text), TCF_OK, "%s",
-               tcf_session_message(s));
+  cr_assert_eq(tcf_program_emit(load(s, sources), &o, &text), TCF_OK, "%s", tcf_session_message(s));
   tcf_function *f = tcf_program_function(load(s, text), name);
   expect_names(f, names);
   expect_results(s, f, wanted);
@@ -78,7 +77,8 @@ static void expect_level(const char *target, const char *name, tcf_stage stage,
 Test(api_names, results_and_temporaries_have_names_of_their_own) {
   static const struct {
     const char *function, *names[2];
-  } cases[] = {{"one", {"out_"}}, {"two", {"out0_", "out1"}}, {"far", {"out__"}}, {"temps", {"out"}}};
+  } cases[] = {
+      {"one", {"out_"}}, {"two", {"out0_", "out1"}}, {"far", {"out__"}}, {"temps", {"out"}}};
   static const char *const targets[] = {"cpu", "interp", "interp-tile", "interp-tile:sm_90a"};
   static const tcf_stage stages[] = {TCF_STAGE_GRAPH, TCF_STAGE_FUSED, TCF_STAGE_TILE};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -11,7 +11,10 @@
 // ---- what compiled code is kept under
 
 static tcf_session *session_with(unsigned flags, const char *schedule) {
-  tcf_options o = {.size = sizeof o, .target = "cpu", .flags = flags, .schedule = schedule,
+  tcf_options o = {.size = sizeof o,
+                   .target = "cpu",
+                   .flags = flags,
+                   .schedule = schedule,
                    .cache_dir = "/tmp/tcf-identity"};
   tcf_session *s;
   const target_info *t;
@@ -85,7 +88,9 @@ Test(target, every_option_that_changes_code_is_part_of_the_key) {
   tcf_session_free(rows);
 }
 
-static void keep_message(void *user, const tcf_diagnostic *d) { snprintf(user, 100, "%s", d->message); }
+static void keep_message(void *user, const tcf_diagnostic *d) {
+  snprintf(user, 100, "%s", d->message);
+}
 
 Test(target, a_flag_without_a_row_is_refused) {
   unsigned known = 0;
@@ -112,7 +117,7 @@ Test(target, a_device_runs_the_newest_code_it_can) {
   static const struct {
     int capability;
     const char *arch;
-  } cases[] = {{80, "sm_80"},   {86, "sm_86"},   {87, "sm_86"},   {89, "sm_89"},  {90, "sm_90a"},
+  } cases[] = {{80, "sm_80"},    {86, "sm_86"},   {87, "sm_86"},    {89, "sm_89"},  {90, "sm_90a"},
                {100, "sm_100a"}, {103, "sm_100"}, {120, "sm_120a"}, {121, "sm_120"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     const target_info *t = target_of_device(cases[i].capability);
@@ -130,7 +135,8 @@ Test(target, abilities_are_columns) {
   cr_expect(!ampere->copy_engine && hopper->copy_engine && rtx->copy_engine);
   cr_expect(!hopper->wgmma && specific->wgmma && !target_gpu(STR("sm_100a"))->wgmma);
   cr_expect(ampere->cluster_most == 1 && hopper->cluster_most == 8 && rtx->cluster_most == 1);
-  cr_expect_eq(target_tensor_flops(specific, DT_f32, DT_f32), specific->tensor_flops_per_second / 2);
+  cr_expect_eq(target_tensor_flops(specific, DT_f32, DT_f32),
+               specific->tensor_flops_per_second / 2);
   cr_expect_eq(target_tensor_flops(specific, DT_f32, DT_f16), 0);
   cr_expect_eq(target_tensor_flops(target_unknown(), DT_f16, DT_f16), 0);
 }
