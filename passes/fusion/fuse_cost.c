@@ -22,6 +22,8 @@ fuse_scratch fuse_scratch_new(arena *a, int n) {
   s.direct = arena_array(a, double, n);
   s.viewed = arena_array(a, double, n);
   s.touched = arena_array(a, double, n);
+  s.flops = arena_array(a, double, n);
+  s.work = arena_array(a, double, n);
   s.count = arena_array(a, double, n);
   return s;
 }
@@ -137,8 +139,7 @@ static estimate count_evals(const candidate *c, const target_info *t, fuse_scrat
   return e;
 }
 
-static double node_flops(const candidate *c, const fuse_scratch *s, const node *n,
-                         double evals) {
+double fuse_node_flops(const candidate *c, const fuse_scratch *s, const node *n, double evals) {
   const op_info *info = op_get(n->op);
   switch (info->class) {
     case CLASS_contraction:
@@ -227,10 +228,13 @@ cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
   double work = 0;  // the peak counts a multiply-add as two; other operations reach half of it
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
-    double flops = node_flops(c, s, n, e.direct[n->id]);
+    bool contracts = op_get(n->op)->class == CLASS_contraction;
+    double flops = fuse_node_flops(c, s, n, e.direct[n->id]);
+    s->flops[n->id] = flops;
+    s->work[n->id] = flops * (contracts ? contraction_share(t, n) : 2) *
+                     (e.panel[n->id] ? panel_penalty : 1);
     r.flops += flops;
-    work += flops * (op_get(n->op)->class == CLASS_contraction ? contraction_share(t, n) : 2) *
-            (e.panel[n->id] ? panel_penalty : 1);
+    work += s->work[n->id];
     if (c->stored[n->id]) r.bytes_written += count_of(c, s, n) * dtype_bytes(n->type);
   }
   double bytes = r.bytes_read + r.bytes_written;
