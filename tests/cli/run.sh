@@ -598,13 +598,17 @@ expect 2 'passes work on graphs' opt product.ir --passes=dce
 expect 2 'passes work on graphs' opt product.ir --passes=
 
 # ---- too little memory: arguments, results, the interpreter's scalars
-for run in 'cpu 20000 20000' 'cpu 12000 20000' 'interp 9000 9000'; do
+for run in 'cpu 20000 20000' 'cpu 12000 20000' 'interp 9000 9000' 'interp-tile 9000 9000'; do
   read -r target n m <<<"$run"
   # shellcheck disable=SC2086
   (ulimit -v 2500000; exec "$tool" run add.tdsl --dim N=$n --dim M=$m --in x=ones --in y=ones \
     --target $target >out.txt 2>err.txt)
   holds "out of memory: $run" test $? = 3
   holds "out of memory is said: $run" grep -q 'out of memory' err.txt
+  case $target in
+    interp*) holds "and by whom: $run" grep -q 'bytes for the interpreter' err.txt ;;
+    *) holds "and not by the compiler: $run" test "$(grep -c 'for the compiler' err.txt)" = 0 ;;
+  esac
 done
 
 # ---- standard output that takes nothing: files may not grow here, and messages go through a pipe
