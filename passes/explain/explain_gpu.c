@@ -78,13 +78,12 @@ static str layout_text(arena *a, const kernel *k) {
   return (str){text.ptr + begin, end - begin};
 }
 
-/// Registers are given to whole warps, 256 at a time, from the quarter of the multiprocessor that
-/// the warp runs on.
+/// Registers are given to whole warps, from the part of the multiprocessor that the warp runs on.
 static int64_t blocks_by_registers(const target_info *t, int threads, int registers) {
-  enum { WARP = 32, UNIT = 256, QUARTERS = 4 };
+  enum { WARP = 32 };
   if (!registers) return INT64_MAX;
-  int of_warp = (registers * WARP + UNIT - 1) / UNIT * UNIT;
-  int warps = t->registers_per_core / QUARTERS / of_warp * QUARTERS;
+  int unit = t->registers_at_once, of_warp = (registers * WARP + unit - 1) / unit * unit;
+  int warps = t->registers_per_core / t->register_banks / of_warp * t->register_banks;
   return warps / ((threads + WARP - 1) / WARP);
 }
 
