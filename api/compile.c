@@ -50,8 +50,7 @@ pass_options session_pass_options(tcf_session *s, str schedule) {
   return (pass_options){
 #define PASS_OPTION(flag, name) .name = s->flags & TCF_##flag,
 #include "ir/options.def"
-      .target = s->figures,
-      .schedule = schedule};
+      .target = s->figures, .schedule = schedule};
 }
 
 static codegen_options code_options(const tcf_session *s, codegen_options wanted) {
@@ -83,8 +82,7 @@ str session_code_facts(const tcf_session *s, arena *a) {
   sb_puts(&out, "target ");
   target_print(s->figures, &out);
   sb_puts(&out, " options");
-#define PASS_OPTION(flag, name) \
-  sb_printf(&out, " " #name "=%d", (s->flags & TCF_##flag) != 0);
+#define PASS_OPTION(flag, name) sb_printf(&out, " " #name "=%d", (s->flags & TCF_##flag) != 0);
 #define TARGET_OPTION(flag, name) PASS_OPTION(flag, name)
 #include "ir/options.def"
   sb_printf(&out, " schedule %.*s", STR_FMT(s->schedule));

@@ -31,8 +31,8 @@ tcf_status device_figures(tcf_session *s, target_info *out) {
   const target_info *arch = target_of_device(d->major * 10 + d->minor);
   if (!arch)
     return session_fail(s, TCF_UNAVAILABLE,
-                        "%s: no code can be made for compute capability %d.%d; known: %.*s", d->name,
-                        d->major, d->minor, STR_FMT(target_gpu_names(&s->arena)));
+                        "%s: no code can be made for compute capability %d.%d; known: %.*s",
+                        d->name, d->major, d->minor, STR_FMT(target_gpu_names(&s->arena)));
   *out = *arch;
   s->cpu = target_arch(arch);
   double scale = out->cores ? (double)d->multiprocessors / out->cores : 1;

@@ -201,7 +201,7 @@ static tcf_status set_options(void *args_) {
   if (!parse_target(s, o.target)) return unknown_target(s, &o, why);
   if (s->cpu.len && session_llvm_room(s)) return TCF_NO_MEMORY;
   if (!cpu_is_known(s, &why)) return unknown_target(s, &o, why);
-  if (!flags_are_known(o.flags)) 
+  if (!flags_are_known(o.flags))
     return wrong_options(s, &o, str_printf(&s->arena, "there are no such flags: %#x", o.flags));
   s->flags = o.flags;
   s->threads = o.threads > 0 ? o.threads : pool_cpus();

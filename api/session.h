@@ -301,8 +301,8 @@ struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const 
 tcf_status variant_for(tcf_function *f, const tensor *const *args, const int64_t *sizes,
                        variant **out);
 void variant_free(tcf_session *s, variant *v);
-/// "target name=cpu ... options deterministic=0 ... schedule rows=4": what the session adds to a program
-/// before code is made of it. After session_target.
+/// "target name=cpu ... options deterministic=0 ... schedule rows=4": what the session adds to a
+/// program before code is made of it. After session_target.
 str session_code_facts(const tcf_session *s, arena *a);
 /// Everything besides the graph that the object depends on. Empty: do not cache.
 str session_identity(tcf_session *s);

@@ -152,8 +152,7 @@ static void add_outputs(scope *s) {
   value one = s->result;
   value *items = s->result.kind == VALUE_TUPLE ? s->result.items : &one;
   int n = s->result.kind == VALUE_TUPLE ? s->result.nitems : 1;
-  for (int i = 0; i < n; i++)
-    graph_output(g, items[i].n, graph_result_name(g, i, true, g->arena));
+  for (int i = 0; i < n; i++) graph_output(g, items[i].n, graph_result_name(g, i, true, g->arena));
 }
 
 static bool lower_once(lowerer *l, func *f) {

@@ -1,5 +1,6 @@
-// The machines that code is made for: what cost models go by, what code may use. The facts are rows of
-// ir/target_facts.def, the machines rows of ir/targets.def; no figure of a machine stands elsewhere.
+// The machines that code is made for: what cost models go by, what code may use. The facts are rows
+// of ir/target_facts.def, the machines rows of ir/targets.def; no figure of a machine stands
+// elsewhere.
 #pragma once
 #include "base/str.h"
 #include "ir/dtype.h"
@@ -16,12 +17,14 @@ typedef struct target_info {
 #undef FACT
 } target_info;
 
-/// "name=cuda:sm_90a vector_bytes=16 ...": all facts, so that two targets that print alike are alike.
+/// "name=cuda:sm_90a vector_bytes=16 ...": all facts, so that two targets that print alike are
+/// alike.
 void target_print(const target_info *t, strbuf *out);
 
 /// "sm_90a"; null: not known.
 const target_info *target_gpu(str arch);
-/// Of the newest architecture whose code a device of this compute capability (90: 9.0) runs; null: none.
+/// Of the newest architecture whose code a device of this compute capability (90: 9.0) runs; null:
+/// none.
 const target_info *target_of_device(int capability);
 /// "sm_80, sm_86, ..."
 str target_gpu_names(arena *a);

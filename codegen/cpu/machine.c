@@ -1,4 +1,5 @@
-// CPUs: the features and the cache sizes of this machine, the features of named ones (ir/targets.def).
+// CPUs: the features and the cache sizes of this machine, the features of named ones
+// (ir/targets.def).
 #define _GNU_SOURCE
 #include "codegen/cpu/machine.h"
 
@@ -53,7 +54,8 @@ static bool choose_cpu(arena *a, str cpu, str features, cpu_choice *out, str *er
   *out = (cpu_choice){cpu, features, 0};
   if (!cpu.len) {
     out->name = owned(a, LLVMGetHostCPUName());
-    if (target_cpu_features(out->name, &out->has)) out->has &= CPU_FAST_PAIRS;  // the list says the rest
+    if (target_cpu_features(out->name, &out->has))
+      out->has &= CPU_FAST_PAIRS;  // the list says the rest
     str host = owned(a, LLVMGetHostCPUFeatures());
     out->features = host;
     if (features.len)

@@ -149,8 +149,8 @@ static bool fits(device_gen *d, const kernel *k, str *error) {
   if (k->cluster && !ptx_has(&d->e, PTX_TMA)) lacks = "clusters of blocks";
   if (region_has_tensor_dot(&k->body, DOT_WGMMA) && !ptx_has(&d->e, PTX_WGMMA)) lacks = "wgmma";
   if (!lacks) return true;
-  *error = str_printf(d->e.arena, "kernel %.*s needs %s, which %.*s has not", STR_FMT(k->name), lacks,
-                      STR_FMT(target_arch(d->e.target)));
+  *error = str_printf(d->e.arena, "kernel %.*s needs %s, which %.*s has not", STR_FMT(k->name),
+                      lacks, STR_FMT(target_arch(d->e.target)));
   return false;
 }
 

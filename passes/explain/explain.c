@@ -91,8 +91,7 @@ static double needed_flops(const explainer *x, const candidate *c) {
   double total = 0;
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
-    total += fmin(x->scratch.flops[n->id],
-                  fuse_node_flops(c, &x->scratch, n, node_count(x->g, n)));
+    total += fmin(x->scratch.flops[n->id], fuse_node_flops(c, &x->scratch, n, node_count(x->g, n)));
   }
   return total;
 }
@@ -113,12 +112,13 @@ static void find_heaviest(const explainer *x, explain_kernel *k, const group *gr
 
 /// The roofline of a kernel whose memory_seconds and compute_seconds are known.
 static void add_roof(explain_kernel *k) {
-  double bytes = k->bytes_read + k->bytes_written, longer = fmax(k->memory_seconds, k->compute_seconds);
+  double bytes = k->bytes_read + k->bytes_written,
+         longer = fmax(k->memory_seconds, k->compute_seconds);
   k->intensity = bytes > 0 ? k->flops / bytes : 0;
   k->attainable = longer > 0 ? k->flops / longer : 0;
   k->balance = k->compute_seconds > 0 ? k->intensity * k->memory_seconds / k->compute_seconds : 0;
-  k->roof_seconds = fmax(k->memory_seconds,
-                         k->compute_seconds * (k->flops > 0 ? k->needed_flops / k->flops : 0));
+  k->roof_seconds =
+      fmax(k->memory_seconds, k->compute_seconds * (k->flops > 0 ? k->needed_flops / k->flops : 0));
   k->roof_share = k->seconds > 0 ? k->roof_seconds / k->seconds : 0;
   k->bound = k->memory_seconds > k->compute_seconds ? BOUND_MEMORY : BOUND_COMPUTE;
 }
@@ -168,7 +168,8 @@ static void add_schedule(const explainer *x, explain_kernel *k, const group *grp
   double launch = k->seconds - fmax(k->memory_seconds, k->compute_seconds);
   k->schedule = explain_kernel_schedule(x->a, lowered->kernel, x->t, lowered->usage);
   k->compute_seconds += without_unit(x, k, grp);
-  k->seconds = explain_gpu_seconds(x->t, &k->schedule, k->memory_seconds, k->compute_seconds, launch);
+  k->seconds =
+      explain_gpu_seconds(x->t, &k->schedule, k->memory_seconds, k->compute_seconds, launch);
   add_roof(k);
   double start = x->t->launch_seconds, work = k->seconds - start;
   if (start > work) k->bound = BOUND_LAUNCH;

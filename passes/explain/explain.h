@@ -7,7 +7,12 @@
 #include "passes/passes.h"
 
 /// LATENCY: a GPU waits, for there are too few blocks, or they ask for too little at once.
-typedef enum explain_bound { BOUND_MEMORY, BOUND_COMPUTE, BOUND_LAUNCH, BOUND_LATENCY } explain_bound;
+typedef enum explain_bound {
+  BOUND_MEMORY,
+  BOUND_COMPUTE,
+  BOUND_LAUNCH,
+  BOUND_LATENCY
+} explain_bound;
 typedef enum explain_role { ROLE_PARAM, ROLE_OUTPUT, ROLE_TEMP } explain_role;
 
 typedef struct explain_buffer {

@@ -1,5 +1,5 @@
-// What keeps a kernel from the roofline, and what the remainder needs: a sentence each. A sentence says what
-// the figures of the kernel say, and proposes only what would help it.
+// What keeps a kernel from the roofline, and what the remainder needs: a sentence each. A sentence
+// says what the figures of the kernel say, and proposes only what would help it.
 #include "passes/explain/explain_format.h"
 
 static str percent(arena *a, double part, double whole) {
@@ -45,8 +45,10 @@ static str unit_text(arena *a, const explain_kernel *k) {
 }
 
 static str memory_text(arena *a, const explain_kernel *k) {
-  if (k->balance <= 0) return STR("memory bound: it computes nothing; only fewer or smaller bytes "
-                                  "make it faster");
+  if (k->balance <= 0)
+    return STR(
+        "memory bound: it computes nothing; only fewer or smaller bytes "
+        "make it faster");
   return str_printf(a,
                     "memory bound: its %.*s flops per byte are below the %.*s at which its "
                     "arithmetic%.*s would limit; fewer or smaller bytes make it faster",
@@ -58,14 +60,16 @@ static str compute_text(arena *a, const explain_kernel *k) {
   if (!k->heaviest) return STR("");
   str share = percent(a, k->heaviest_share, 1), unit = unit_text(a, k);
   if (!strcmp(k->heaviest, "dot"))
-    return str_printf(a,
-                      "compute bound: the multiply-adds of the contraction%.*s are %.*s of its "
-                      "arithmetic; only a faster core, more cores or fewer operations make it faster",
-                      STR_FMT(unit), STR_FMT(share));
-  return str_printf(a,
-                    "compute bound: %s is %.*s of its arithmetic; fewer or cheaper operations make it "
-                    "faster",
-                    k->heaviest, STR_FMT(share));
+    return str_printf(
+        a,
+        "compute bound: the multiply-adds of the contraction%.*s are %.*s of its "
+        "arithmetic; only a faster core, more cores or fewer operations make it faster",
+        STR_FMT(unit), STR_FMT(share));
+  return str_printf(
+      a,
+      "compute bound: %s is %.*s of its arithmetic; fewer or cheaper operations make it "
+      "faster",
+      k->heaviest, STR_FMT(share));
 }
 
 static str latency_text(arena *a, const target_info *t, const explain_kernel *k) {
@@ -77,12 +81,13 @@ static str latency_text(arena *a, const target_info *t, const explain_kernel *k)
               blocks == 1 ? "" : "s", s->threads, blocks == 1 ? "s" : "", t->cores - blocks,
               t->cores);
   else
-    sb_printf(&out, "what %d resident block%s of %d threads ask%s for at once does not fill the "
-              "bandwidth of memory", s->resident, s->resident == 1 ? "" : "s", s->threads,
-              s->resident == 1 ? "s" : "");
+    sb_printf(&out,
+              "what %d resident block%s of %d threads ask%s for at once does not fill the "
+              "bandwidth of memory",
+              s->resident, s->resident == 1 ? "" : "s", s->threads, s->resident == 1 ? "s" : "");
   sb_puts(&out, "; at full speed the work would take ");
-  explain_put_seconds(&out, k->memory_seconds > k->compute_seconds ? k->memory_seconds
-                                                                   : k->compute_seconds);
+  explain_put_seconds(
+      &out, k->memory_seconds > k->compute_seconds ? k->memory_seconds : k->compute_seconds);
   return sb_str(&out);
 }
 
@@ -99,8 +104,9 @@ void explain_limits(arena *a, const target_info *t, explain_kernel *k) {
     case BOUND_MEMORY: bound = memory_text(a, k); break;
     case BOUND_COMPUTE: bound = compute_text(a, k); break;
     case BOUND_LAUNCH:
-      bound = STR("starting the kernel takes longer than its work; larger sizes or fewer kernels "
-                  "would use the machine");
+      bound =
+          STR("starting the kernel takes longer than its work; larger sizes or fewer kernels "
+              "would use the machine");
       break;
     case BOUND_LATENCY: bound = latency_text(a, t, k); break;
   }

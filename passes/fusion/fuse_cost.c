@@ -231,8 +231,8 @@ cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
     bool contracts = op_get(n->op)->class == CLASS_contraction;
     double flops = fuse_node_flops(c, s, n, e.direct[n->id]);
     s->flops[n->id] = flops;
-    s->work[n->id] = flops * (contracts ? contraction_share(t, n) : 2) *
-                     (e.panel[n->id] ? panel_penalty : 1);
+    s->work[n->id] =
+        flops * (contracts ? contraction_share(t, n) : 2) * (e.panel[n->id] ? panel_penalty : 1);
     r.flops += flops;
     work += s->work[n->id];
     if (c->stored[n->id]) r.bytes_written += count_of(c, s, n) * dtype_bytes(n->type);

@@ -269,7 +269,7 @@ Test(passes_explain, fast_math_is_not_for_what_it_does_not_help) {
   cr_expect(strstr(said.ptr, "compute bound: argmin is 75% of its arithmetic"), "%s", said.ptr);
 }
 
-#define PRODUCT(m, n, k)                                                                        \
+#define PRODUCT(m, n, k)                                                                          \
   "graph @f(%a: bf16[M, K], %b: bf16[K, N]) {\n  axis M = " m "\n  axis N = " n "\n  axis K = " k \
   "\n  %2 = dot %a, %b over K : f32[M, N]\n  %3 = cast %2 : bf16[M, N]\n  return %3\n}\n"
 

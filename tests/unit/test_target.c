@@ -1,5 +1,5 @@
-// Machines and options as rows: each fact of a target and each option that changes code is in what compiled
-// code is kept under, and the table of machines says what it should.
+// Machines and options as rows: each fact of a target and each option that changes code is in what
+// compiled code is kept under, and the table of machines says what it should.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
