@@ -161,6 +161,11 @@ expect 2 'no function' run empty.tdsl
 expect 2 'no function' explain empty.tdsl
 expect 2 'there is no function softmaxx; did you mean softmax?' run several.tdsl -e softmaxx
 
+# ---- every option that a session takes is an option of the command line
+options=$(sed -nE 's/^(PASS|TARGET|CALL)_OPTION\([A-Z0-9_]+, ([a-z0-9_]+)\)/\2/p' "$here/../../ir/options.def")
+holds 'there are options' test "$(wc -w <<<"$options")" -ge 6
+for option in $options; do expect 0 "--${option//_/-} " run --help; done
+
 # ---- a parameter called out: results have names of their own
 echo 'fn own(out: f32[N]) -> f32[N] { return out * 2 }' >own.tdsl
 expect 0 'out_: f32[N = 2] 2 2' run own.tdsl --dim N=2 --in out=ones
