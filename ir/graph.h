@@ -131,7 +131,7 @@ node *graph_scatter_add(graph *g, node *a, int axis, node *indices, node *update
 node *graph_call(graph *g, str name, node *const *in, int nin, dtype t, const int *axes, int naxes);
 void graph_output(graph *g, node *value, str name);
 /// The name of result k where none is given: "out", or "out0", "out1", ... of several; where
-/// parameters have that name, with as many '_' behind it as it takes.
+/// params or axes have that name, with as many '_' behind it as it takes.
 str graph_result_name(const graph *g, int k, bool several, arena *a);
 /// Same value with this storage order of its axes (a permutation): an identity view if needed.
 node *graph_reorder(graph *g, node *a, const int *axes);

@@ -172,6 +172,9 @@ expect 0 'out_: f32[N = 2] 2 2' run own.tdsl --dim N=2 --in out=ones
 expect 0 'check out_' run own.tdsl --dim N=2 --check --out out_=own.npz
 expect 0 'out_: f32[N = 2]' run own.tdsl --in out=own.npz:out_
 expect 0 '' build own.tdsl -o own.so --header own.h
+echo 'fn size(x: f32[out]) -> f32[out] { return x * 2 }' >size.tdsl
+expect 0 '' build size.tdsl -o size.so --header size.h
+holds 'and that of the axis' grep -q 'const float \*x, float \*out_, int64_t out,' size.h
 holds 'a header has both names' grep -q 'const float \*out, float \*out_,' own.h
 
 # ---- imports, relative to the importing file

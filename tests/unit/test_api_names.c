@@ -9,6 +9,7 @@ static const char sources[] =
     "fn one(out: f32[A, B]) -> f32[A, B] { return out * 2 }\n"
     "fn two(out0: f32[A, B], out: f32[A, B]) -> (f32[A, B], f32[A, B]) {\n"
     "  return (out0 * 2, out + out0)\n}\n"
+    "fn sized(x: f32[out, B]) -> f32[out, B] { return x * 2 }\n"
     "fn far(out: f32[A, B], out_: f32[A, B]) -> f32[A, B] { return out - out_ }\n"
     // The products between are in temporaries, which are called t and a number.
     "fn temps(t3: f32[A, B], t4: f32[B, C], t4_: f32[C, A]) -> f32[A, A2 = A] {\n"
@@ -77,8 +78,11 @@ static void expect_level(const char *target, const char *name, tcf_stage stage,
 Test(api_names, results_and_temporaries_have_names_of_their_own) {
   static const struct {
     const char *function, *names[2];
-  } cases[] = {
-      {"one", {"out_"}}, {"two", {"out0_", "out1"}}, {"far", {"out__"}}, {"temps", {"out"}}};
+  } cases[] = {{"one", {"out_"}},
+               {"two", {"out0_", "out1"}},
+               {"far", {"out__"}},
+               {"sized", {"out_"}},
+               {"temps", {"out"}}};
   static const char *const targets[] = {"cpu", "interp", "interp-tile", "interp-tile:sm_90a"};
   static const tcf_stage stages[] = {TCF_STAGE_GRAPH, TCF_STAGE_FUSED, TCF_STAGE_TILE};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
