@@ -20,11 +20,11 @@ static tcf_status cpu_figures(tcf_session *s, target_info *info) {
   return TCF_OK;
 }
 
-/// Of the architecture after "interp-tile:".
-static tcf_status named_figures(tcf_session *s, target_info *info) {
+tcf_status named_figures(tcf_session *s, target_info *info) {
   str why = STR("");
-  if (!codegen_cuda_target(&s->arena, s->cpu, info, &why))
-    return session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
+  const target_info *t = codegen_cuda_target(&s->arena, s->cpu, &why);
+  if (!t) return session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
+  *info = *t;
   return TCF_OK;
 }
 
@@ -39,7 +39,7 @@ tcf_status session_target(tcf_session *s, const target_info **out) {
                         : named                  ? named_figures(s, info)
                                                  : cpu_figures(s, info);
     if (status) return status;
-    info->tf32 = s->flags & TCF_TF32;
+    if (!(s->flags & TCF_TF32)) info->tf32_flops_per_second = 0;
     s->figures = info;
   }
   *out = s->figures;
@@ -47,11 +47,10 @@ tcf_status session_target(tcf_session *s, const target_info **out) {
 }
 
 pass_options session_pass_options(tcf_session *s, str schedule) {
-  return (pass_options){.fast_math = s->flags & TCF_FAST_MATH,
-                        .deterministic = s->flags & TCF_DETERMINISTIC,
-                        .unchecked = s->flags & TCF_UNCHECKED,
-                        .target = s->figures,
-                        .schedule = schedule};
+  return (pass_options){
+#define PASS_OPTION(flag, name) .name = s->flags & TCF_##flag,
+#include "ir/options.def"
+      .target = s->figures, .schedule = schedule};
 }
 
 static codegen_options code_options(const tcf_session *s, codegen_options wanted) {
@@ -78,11 +77,16 @@ tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p,
   return ok ? TCF_OK : session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
 }
 
-/// What the cost model of a device goes by; schedules depend on it.
-static str figures_identity(tcf_session *s) {
-  const target_info *t = s->figures;
-  return str_printf(&s->arena, "%d cores, %lld shared, %lld l2, %g B/s", t->cores,
-                    (long long)t->shared_per_block, (long long)t->l2_bytes, t->bytes_per_second);
+str session_code_facts(const tcf_session *s, arena *a) {
+  strbuf out = sb_new(a);
+  sb_puts(&out, "target ");
+  target_print(s->figures, &out);
+  sb_puts(&out, " options");
+#define PASS_OPTION(flag, name) sb_printf(&out, " " #name "=%d", (s->flags & TCF_##flag) != 0);
+#define TARGET_OPTION(flag, name) PASS_OPTION(flag, name)
+#include "ir/options.def"
+  sb_printf(&out, " schedule %.*s", STR_FMT(s->schedule));
+  return sb_str(&out);
 }
 
 str session_identity(tcf_session *s) {
@@ -92,11 +96,9 @@ str session_identity(tcf_session *s) {
   codegen_options options = code_options(s, options_here(s));
   bool cuda = s->target == TARGET_CUDA;
   str code = (cuda ? codegen_cuda_identity : codegen_cpu_identity)(&s->arena, &options);
-  str runs = cuda ? figures_identity(s) : str_printf(&s->arena, "threads %d", s->threads);
-  unsigned flags = s->flags & (TCF_DETERMINISTIC | TCF_FAST_MATH | TCF_UNCHECKED | TCF_TF32);
-  s->identity =
-      str_printf(&s->arena, "%s %.*s %.*s flags %u %.*s schedule %.*s", tcf_version(),
-                 STR_FMT(build), STR_FMT(code), flags, STR_FMT(runs), STR_FMT(s->schedule));
+  str facts = session_code_facts(s, &s->arena);
+  s->identity = str_printf(&s->arena, "%s %.*s %.*s %.*s", tcf_version(), STR_FMT(build),
+                           STR_FMT(code), STR_FMT(facts));
   return s->identity;
 }
 

@@ -22,40 +22,27 @@ tcf_status session_device(tcf_session *s, cuda_device **out) {
 
 // ---- what the cost model goes by
 
-/// The newest architecture that code can be made for and the device runs.
-static bool choose_arch(tcf_session *s, const cuda_info *d, target_info *out, str *why) {
-  if (codegen_cuda_target(&s->arena, str_from(d->arch), out, why)) {
-    s->cpu = str_dup(&s->arena, str_from(d->arch));
-    return true;
-  }
-  str unused;
-  for (int sm = d->major * 10 + d->minor; sm >= 80; sm--) {
-    str arch = str_printf(&s->arena, "sm_%d", sm);
-    if (!codegen_cuda_target(&s->arena, arch, out, &unused)) continue;
-    s->cpu = arch;
-    return true;
-  }
-  return false;
-}
-
 tcf_status device_figures(tcf_session *s, target_info *out) {
-  str why = STR("");
-  if (s->ordinal < 0)
-    return codegen_cuda_target(&s->arena, s->cpu, out, &why)
-               ? TCF_OK
-               : session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
+  if (s->ordinal < 0) return named_figures(s, out);
   cuda_device *device;
   tcf_status status = session_device(s, &device);
   if (status) return status;
   const cuda_info *d = cuda_device_info(device);
-  if (!choose_arch(s, d, out, &why))
-    return session_fail(s, TCF_UNAVAILABLE, "%s: %.*s", d->name, STR_FMT(why));
+  const target_info *arch = target_of_device(d->major * 10 + d->minor);
+  if (!arch)
+    return session_fail(s, TCF_UNAVAILABLE,
+                        "%s: no code can be made for compute capability %d.%d; known: %.*s",
+                        d->name, d->major, d->minor, STR_FMT(target_gpu_names(&s->arena)));
+  *out = *arch;
+  s->cpu = target_arch(arch);
   double scale = out->cores ? (double)d->multiprocessors / out->cores : 1;
   out->tensor_flops_per_second *= scale;
+  out->tf32_flops_per_second *= scale;
   out->cores = d->multiprocessors;
   out->threads_per_core = d->threads_per_sm;
   out->registers_per_core = d->registers_per_sm;
   out->l1_bytes = out->shared_per_block = d->shared_per_block;
+  out->shared_per_core = d->shared_per_sm;
   out->l2_bytes = out->l3_bytes = d->l2_bytes;
   // The driver's figure is the pins'; about nine tenths of it can be had.
   if (d->bytes_per_second > 0) out->bytes_per_second = 0.9 * d->bytes_per_second;

@@ -225,17 +225,17 @@ static bool pass_row(size_t i, const char **name, const char **summary) {
   return false;
 }
 
-/// The targets, then the processors that may stand after "cpu:".
+/// The targets, then the architectures and processors that may stand after "cuda:" and "cpu:".
 static bool target_row(size_t i, const char **name, const char **summary) {
   static const char *const rows[][2] = {
       {"cpu", "this machine's processor, through LLVM"},
       {"cuda, cuda:N", "NVIDIA device 0, or N"},
-      {"cuda:sm_NN", "code for an NVIDIA architecture, for example cuda:sm_90a, to be looked at"},
+      {"cuda:sm_NN", "code for an NVIDIA architecture, to be looked at"},
       {"interp", "the graph interpreter: every operation in double precision, the reference"},
       {"interp-tile", "the interpreter of the tile IR: what the kernels mean, without code"},
   };
   enum { ROWS = sizeof rows / sizeof *rows };
-  if (i >= ROWS) return codegen_cpu_row((int)i - ROWS, name, summary);
+  if (i >= ROWS) return target_named_row((int)i - ROWS, name, summary);
   *name = rows[i][0];
   *summary = rows[i][1];
   return true;

@@ -88,7 +88,7 @@ static tcf_status interpret(void *args_) {
 }
 
 tcf_status interp_target_call(variant *v, const tensor *const *args, tensor *const *results) {
-  interp_args a = {v, args, results, {0}};
+  interp_args a = {v, args, results, {.user = "the interpreter"}};
   tcf_status status = session_guard(v->function->program->session, interpret, &a);
   arena_free(&a.arena);
   return status;

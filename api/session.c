@@ -158,15 +158,29 @@ static bool cpu_is_known(tcf_session *s, str *why) {
          codegen_cpu_target(&s->arena, s->cpu, &unused, why);
 }
 
+static bool flags_are_known(unsigned flags) {
+  unsigned known = 0;
+#define PASS_OPTION(flag, name) known |= TCF_##flag;
+#define TARGET_OPTION(flag, name) PASS_OPTION(flag, name)
+#define CALL_OPTION(flag, name) PASS_OPTION(flag, name)
+#define TEXT_OPTION(flag, name) PASS_OPTION(flag, name)
+#include "ir/options.def"
+  return !(flags & ~known);
+}
+
 /// There is no session to ask for the message, so the callback gets it.
-static tcf_status unknown_target(tcf_session *s, const tcf_options *o, str why) {
+static tcf_status wrong_options(tcf_session *s, const tcf_options *o, str text) {
   if (!o->diagnostic) return TCF_WRONG_USE;
-  str text = str_printf(&s->arena, "there is no target \"%s\"%s%.*s", o->target,
-                        why.len ? ": " : "", STR_FMT(why));
   str full = str_printf(&s->arena, "error: %.*s\n", STR_FMT(text));
   tcf_diagnostic d = {.severity = TCF_ERROR, .message = text.ptr, .text = full.ptr};
   o->diagnostic(o->diagnostic_user, &d);
   return TCF_WRONG_USE;
+}
+
+static tcf_status unknown_target(tcf_session *s, const tcf_options *o, str why) {
+  return wrong_options(s, o,
+                       str_printf(&s->arena, "there is no target \"%s\"%s%.*s", o->target,
+                                  why.len ? ": " : "", STR_FMT(why)));
 }
 
 typedef struct new_args {
@@ -187,6 +201,8 @@ static tcf_status set_options(void *args_) {
   if (!parse_target(s, o.target)) return unknown_target(s, &o, why);
   if (s->cpu.len && session_llvm_room(s)) return TCF_NO_MEMORY;
   if (!cpu_is_known(s, &why)) return unknown_target(s, &o, why);
+  if (!flags_are_known(o.flags))
+    return wrong_options(s, &o, str_printf(&s->arena, "there are no such flags: %#x", o.flags));
   s->flags = o.flags;
   s->threads = o.threads > 0 ? o.threads : pool_cpus();
   s->parallel_for = o.parallel_for;

@@ -211,6 +211,8 @@ tcf_status report_index_error(const variant *v, int64_t error_site, int64_t inde
 tcf_status session_device(tcf_session *s, cuda_device **out);
 /// The figures of the device, or of the architecture that stands for one.
 tcf_status device_figures(tcf_session *s, target_info *out);
+/// Of the architecture that the session's target names.
+tcf_status named_figures(tcf_session *s, target_info *out);
 /// What a host object carries (codegen/abi.h). Loaded by open; close unloads it.
 typedef struct device_code {
   jit_object *object;
@@ -299,6 +301,9 @@ struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const 
 tcf_status variant_for(tcf_function *f, const tensor *const *args, const int64_t *sizes,
                        variant **out);
 void variant_free(tcf_session *s, variant *v);
+/// "target name=cpu ... options deterministic=0 ... schedule rows=4": what the session adds to a
+/// program before code is made of it. After session_target.
+str session_code_facts(const tcf_session *s, arena *a);
 /// Everything besides the graph that the object depends on. Empty: do not cache.
 str session_identity(tcf_session *s);
 /// A variant that is the caller's, with this schedule, of which nothing is kept on disk.

@@ -20,7 +20,9 @@ static void add_block(arena *a, size_t need) {
   if (size > LARGEST_BLOCK) size = LARGEST_BLOCK;
   if (size < need) size = need;
   arena_block *block = malloc(sizeof *block + size);
-  if (!block) fault_raise(FAULT_NOMEM, "out of memory (%zu bytes for the compiler)", size);
+  if (!block)
+    fault_raise(FAULT_NOMEM, "out of memory (%zu bytes for %s)", size,
+                a->user ? a->user : "the compiler");
   block->previous = a->block;
   block->size = size;
   a->block = block;
@@ -65,5 +67,5 @@ void arena_free(arena *a) {
     free(b);
     b = previous;
   }
-  *a = (arena){.limit = a->limit};
+  *a = (arena){.limit = a->limit, .user = a->user};
 }

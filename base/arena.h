@@ -10,6 +10,7 @@ typedef struct arena {
   char *at, *end;
   size_t used;   // bytes handed out
   size_t limit;  // 0: none; more than this raises FAULT_NOMEM (tests inject failures with it)
+  const char *user;  // who wants the memory, for messages; null: "the compiler"
 } arena;
 
 /// Zeroed memory, 16-byte aligned; raises FAULT_NOMEM when exhausted, never returns null.

@@ -62,7 +62,11 @@ const command *find_command(const char *name);
 /// TCF_CACHE_DIR are the defaults.
 typedef struct common {
   const char *target, *threads, *cache_dir, *schedule, *function;
-  bool no_cache, autotune, deterministic, fast_math, tf32, unchecked, flush_denormals;
+  bool no_cache;
+#define PASS_OPTION(flag, name) bool name;
+#define TARGET_OPTION(flag, name) PASS_OPTION(flag, name)
+#define CALL_OPTION(flag, name) PASS_OPTION(flag, name)
+#include "ir/options.def"
   strings dims;
 } common;
 

@@ -108,10 +108,11 @@ int open_session(const common *c, const char *target, tcf_session **s) {
   o.target = target ? target : chosen.text;
   o.cache_dir = c->no_cache ? "" : c->cache_dir ? c->cache_dir : getenv("TCF_CACHE_DIR");
   o.schedule = c->schedule;
-  o.flags = (c->deterministic ? TCF_DETERMINISTIC : 0) | (c->fast_math ? TCF_FAST_MATH : 0) |
-            (c->tf32 ? TCF_TF32 : 0) | (c->unchecked ? TCF_UNCHECKED : 0) |
-            (c->flush_denormals ? TCF_FLUSH_DENORMALS : 0) | (c->autotune ? TCF_AUTOTUNE : 0) |
-            (stderr_color() ? TCF_COLOR : 0);
+  o.flags = stderr_color() ? TCF_COLOR : 0;
+#define PASS_OPTION(flag, name) o.flags |= c->name ? TCF_##flag : 0;
+#define TARGET_OPTION(flag, name) PASS_OPTION(flag, name)
+#define CALL_OPTION(flag, name) PASS_OPTION(flag, name)
+#include "ir/options.def"
   o.trial = show_trial;
   o.diagnostic = show_diagnostic;
   tcf_status status = tcf_session_new(&o, s);

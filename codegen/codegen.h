@@ -1,7 +1,7 @@
 // Tile IR to code. The only LLVM user behind one narrow interface.
 #pragma once
+#include "ir/target.h"
 #include "ir/tile.h"
-#include "passes/passes.h"
 
 typedef enum code_kind { CODE_OBJECT, CODE_ASSEMBLY, CODE_LLVM_IR } code_kind;
 
@@ -38,7 +38,7 @@ typedef struct codegen_options {
 bool codegen_cpu(arena *a, const program *p, const codegen_options *options, code *out,
                  str *error);
 
-/// The host's, or a named CPU's, figures for the cost model; measured constants documented there.
+/// The facts of the host, or of a named CPU with the caches of the host.
 bool codegen_cpu_target(arena *a, str cpu, target_info *out, str *error);
 /// This machine has the vector extensions that code for the named CPU uses; false with those that it
 /// lacks.
@@ -46,8 +46,6 @@ bool codegen_cpu_runs_here(arena *a, str cpu, str *lacks);
 /// "-xop,-fma4,...": the features that this machine does not have. With them, code for a named CPU
 /// that runs here keeps to instructions that both have.
 str codegen_cpu_lacks_here(arena *a);
-/// Row i of the CPUs known by name: "cpu:haswell" and what code for it uses; false behind the last.
-bool codegen_cpu_row(int i, const char **target, const char **summary);
 /// Text naming LLVM's version, CPU and features: part of every cache key.
 str codegen_cpu_identity(arena *a, const codegen_options *options);
 
@@ -56,8 +54,8 @@ str codegen_cpu_identity(arena *a, const codegen_options *options);
 /// that of the device.
 bool codegen_cuda(arena *a, const program *p, const codegen_options *options, code *out,
                   str *error);
-/// Figures of a GPU architecture for the cost model (sm_90a: an H200).
-bool codegen_cuda_target(arena *a, str arch, target_info *out, str *error);
+/// Of ir/targets.def; null with *error: not known.
+const target_info *codegen_cuda_target(arena *a, str arch, str *error);
 str codegen_cuda_identity(arena *a, const codegen_options *options);
 
 /// Loading objects into the process (ORC). One jit may hold many objects; thread-safe.

@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "ir/op.h"
+#include "ir/target.h"
 
 typedef enum emit_arch { ARCH_X86, ARCH_NVPTX, ARCH_OTHER } emit_arch;
 
@@ -18,9 +19,7 @@ typedef struct emit {
   bool avx512;   // F, BW, DQ, VL
   bool avx2;     // with FMA
   bool avx512_bf16, avx512_fp16, f16c;
-  // GPUs (0 elsewhere)
-  int sm;            // 80, 90, 100, 120
-  bool sm_specific;  // sm_90a and its kin
+  const target_info *target;  // GPUs
   bool fast_math;
   bool coarse;    // GPUs: short functions that lose a few ulp of f32
   bool fused_multiply_add;  // GPUs: a product and a sum may become one multiply-add

@@ -139,14 +139,13 @@ static void add_params(scope *s) {
 static void add_outputs(scope *s) {
   graph *g = s->l->g;
   if (s->result.kind == VALUE_NODE && !s->f->tuple_result) {
-    graph_output(g, s->result.n, STR("out"));
+    graph_output(g, s->result.n, graph_result_name(g, 0, false, g->arena));
     return;
   }
   value one = s->result;
   value *items = s->result.kind == VALUE_TUPLE ? s->result.items : &one;
   int n = s->result.kind == VALUE_TUPLE ? s->result.nitems : 1;
-  for (int i = 0; i < n; i++)
-    graph_output(g, items[i].n, str_printf(g->arena, "out%d", i));
+  for (int i = 0; i < n; i++) graph_output(g, items[i].n, graph_result_name(g, i, true, g->arena));
 }
 
 static bool lower_once(lowerer *l, func *f) {

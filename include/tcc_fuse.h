@@ -156,9 +156,9 @@ typedef struct tcf_options {
   void *trial_user;
 } tcf_options;
 
-/** options NULL: all defaults. On failure (no memory, a bad target name or size field) *session is
- *  not set, so there is nothing to ask for the message: of a bad target the `diagnostic` callback of
- *  the options says what is wrong with it, without position and code. */
+/** options NULL: all defaults. On failure (no memory, a bad target name, unknown flags, a bad size field)
+ *  *session is not set, so there is nothing to ask for the message: of a bad target and of flags the
+ *  `diagnostic` callback of the options says what is wrong, without position and code. */
 TCF_API tcf_status tcf_session_new(const tcf_options *options, tcf_session **session);
 /** Frees the session and all its programs; tensors are independent and stay. */
 TCF_API void tcf_session_free(tcf_session *session);

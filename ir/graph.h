@@ -72,7 +72,7 @@ typedef struct decision {
 
 typedef struct output {
   node *value;
-  str name;  // "out", or "out0", "out1"... of a tuple
+  str name;  // see graph_result_name; no parameter has it
 } output;
 
 typedef struct graph {
@@ -130,6 +130,9 @@ node *graph_gather(graph *g, node *a, int axis, node *indices);
 node *graph_scatter_add(graph *g, node *a, int axis, node *indices, node *updates);
 node *graph_call(graph *g, str name, node *const *in, int nin, dtype t, const int *axes, int naxes);
 void graph_output(graph *g, node *value, str name);
+/// The name of result k where none is given: "out", or "out0", "out1", ... of several; where
+/// params or axes have that name, with as many '_' behind it as it takes.
+str graph_result_name(const graph *g, int k, bool several, arena *a);
 /// Same value with this storage order of its axes (a permutation): an identity view if needed.
 node *graph_reorder(graph *g, node *a, const int *axes);
 

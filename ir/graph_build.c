@@ -336,6 +336,19 @@ void graph_output(graph *g, node *value, str name) {
   vec_push(g->arena, &g->outputs, (output){value, str_dup(g->arena, name)});
 }
 
+/// By a param, or by an axis, whose size is an argument beside the result in headers.
+static bool is_taken(const graph *g, str name) {
+  for (int i = 0; i < g->nparams; i++)
+    if (str_eq(g->nodes.data[i]->name, name)) return true;
+  return graph_find_axis(g, name) >= 0;
+}
+
+str graph_result_name(const graph *g, int k, bool several, arena *a) {
+  str name = several ? str_printf(a, "out%d", k) : STR("out");
+  while (is_taken(g, name)) name = str_printf(a, "%.*s_", STR_FMT(name));
+  return name;
+}
+
 node *graph_reorder(graph *g, node *a, const int *axes) {
   ix index[MAX_AXES];
   bool same = true;

@@ -111,6 +111,7 @@ static bool count_elements(run *r, const node *n, int64_t *count) {
 static bool run_node(run *r, const node *n) {
   value *out = &r->values[n->id];
   if (!count_elements(r, n, &out->count)) return false;
+  out->arena.user = r->arena->user;
   out->data = arena_array(&out->arena, scalar, out->count);
   return interpreters[op_get(n->op)->class](r, n, out);
 }
@@ -163,7 +164,7 @@ static void free_values(run *r) {
 
 bool graph_interpret(const graph *g, arena *a, const interp_tensor *params, interp_tensor *outputs,
                      bool round_each, const interp_host *host, str *error, span *at) {
-  arena scratch = {0};
+  arena scratch = {.user = "the interpreter"};
   span nowhere;
   run r = {.g = g, .arena = &scratch, .round_each = round_each, .host = host, .error = error};
   r.at = at ? at : &nowhere;

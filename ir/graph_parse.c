@@ -131,7 +131,7 @@ static void read_return(graph_parser *p) {
   } while (text_accept(c, ',') && !c->failed);
   for (int k = 0; k < outputs.len && !c->failed; k++) {
     output o = outputs.data[k];
-    if (!o.name.len) o.name = output_default_name(k, outputs.len, c->arena);
+    if (!o.name.len) o.name = graph_result_name(p->g, k, outputs.len > 1, c->arena);
     graph_output(p->g, o.value, o.name);
   }
 }

@@ -65,10 +65,6 @@ void graph_implied_symbols(const graph *g, arena *a, symbol_list *out) {
   }
 }
 
-str output_default_name(int k, int count, arena *a) {
-  return count == 1 ? STR("out") : str_printf(a, "out%d", k);
-}
-
 // ---- pieces
 
 static str axis_text(const graph *g, int a) { return is_axis(g, a) ? g->axes.data[a].name : STR("?"); }
@@ -298,7 +294,7 @@ static void put_return(printer *p) {
     const output *o = &g->outputs.data[k];
     sb_puts(p->out, k ? ", " : " ");
     put_value(p, o->value);
-    if (!str_eq(o->name, output_default_name(k, g->outputs.len, p->scratch)))
+    if (!str_eq(o->name, graph_result_name(g, k, g->outputs.len > 1, p->scratch)))
       sb_printf(p->out, " as %.*s", STR_FMT(o->name));
   }
 }

@@ -12,9 +12,6 @@ void graph_print_notes(const graph *g, graph_note_fn *note, void *ctx, strbuf *o
 typedef vec(str) symbol_list;
 void graph_implied_symbols(const graph *g, arena *a, symbol_list *out);
 
-/// The name of output k when the text gives none: "out", or "out0", "out1", ... of several.
-str output_default_name(int k, int count, arena *a);
-
 /// Every rule that g breaks; null node: the graph itself.
 void graph_violations(const graph *g, arena *a, void (*found)(void *, const node *, str),
                       void *ctx);

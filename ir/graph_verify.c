@@ -184,6 +184,9 @@ static void verify_outputs(verifier *v) {
     for (int i = 0; i < k; i++)
       if (str_eq(g->outputs.data[i].name, o->name))
         bad(v, NULL, "two outputs have the name %.*s", STR_FMT(o->name));
+    for (int i = 0; i < g->nparams && i < g->nodes.len; i++)
+      if (str_eq(g->nodes.data[i]->name, o->name))
+        bad(v, NULL, "an output and a param have the name %.*s", STR_FMT(o->name));
   }
 }
 

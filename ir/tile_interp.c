@@ -226,7 +226,7 @@ static bool run_program(runner *r, const interp_tensor *params, interp_tensor *o
 bool program_interpret(const program *p, arena *a, const interp_tensor *params,
                        interp_tensor *outputs, bool round_each, const interp_host *host, str *error,
                        span *at) {
-  arena scratch = {0}, step_scratch = {0};
+  arena scratch = {.user = "the interpreter"}, step_scratch = {.user = "the interpreter"};
   span nowhere;
   runner r = {.p = p,
               .arena = &scratch,

@@ -1,28 +1,8 @@
 // Passes over the graph IR and the lowering to tile IR.
 #pragma once
 #include "ir/graph.h"
+#include "ir/target.h"
 #include "ir/tile.h"
-
-/// What the cost model knows of a target. Figures are per core (CPU) or per device.
-typedef struct target_info {
-  str name;              // "cpu", "cpu:skylake-avx512", ...
-  int vector_bytes;      // 64, 32, 16
-  int vector_registers;  // 32, 16
-  int64_t l1_bytes, l2_bytes, l3_bytes;  // l1, l2 per core
-  int cores;
-  double flops_per_second;     // f32 fma peak of one core, 2 per fma
-  // dots of bf16 pairs with f32 sums, one core; 0: the CPU has none, or none worth using
-  double pair_flops_per_second;
-  double bytes_per_second;     // from memory, all cores together
-  double l2_bytes_per_second;  // one core
-  // GPUs. A "core" above is a multiprocessor, l1 its shared memory, l2 the device's.
-  int sm;                      // 80, 90, 100, 120; 0: a CPU
-  bool sm_specific;            // sm_90a: wgmma and its kin
-  int threads_per_core, registers_per_core;
-  int64_t shared_per_block;    // bytes a block may have
-  double tensor_flops_per_second;  // f16, bf16 with f32 sums, whole device
-  bool tf32;                       // allowed by the user: f32 factors rounded for tensor cores
-} target_info;
 
 /// Another choice that a schedule could make for a kernel.
 typedef struct schedule_alternative {
@@ -37,13 +17,10 @@ typedef struct schedule_choices {
   vec(int) shared;                         // by kernel: which of the program's it is
 } schedule_choices;
 
-/// What tensor cores reach in a product of these types; 0: they do not take it.
-double target_tensor_flops(const target_info *t, dtype a, dtype b);
-
 typedef struct pass_options {
-  bool fast_math;      // reassociation and friends; else only exact rewrites
-  bool deterministic;
-  bool unchecked;
+  // fast_math: reassociation and friends; else only exact rewrites. deterministic, unchecked
+#define PASS_OPTION(flag, name) bool name;
+#include "ir/options.def"
   const target_info *target;
   str schedule;        // overrides "key=value,..." for the lowering
   schedule_choices *choices;  // filled by lower_to_tiles; null: not wanted

@@ -18,7 +18,6 @@ typedef struct cuda_module cuda_module;
 
 typedef struct cuda_info {
   char name[128];
-  char arch[16];  // what code is made for: "sm_80", "sm_90a"
   int ordinal, major, minor;
   int driver;  // 13000: CUDA 13.0
   int multiprocessors, threads_per_sm, registers_per_sm;
@@ -39,9 +38,6 @@ typedef struct cuda_spent {
   double kernels;  // to compile PTX and to load modules
 } cuda_spent;
 cuda_spent cuda_device_spent(const cuda_device *d);
-/// "sm_90a": from compute capability 9.0 on with the features of that very chip where LLVM and
-/// the kernels here know them.
-void cuda_arch_name(int major, int minor, char arch[16]);
 
 /// The context is current between enter and leave; both are cheap when it is already.
 typedef struct cuda_scope {

@@ -8,12 +8,6 @@
 
 // ---- opening
 
-void cuda_arch_name(int major, int minor, char arch[16]) {
-  int sm = major * 10 + minor;
-  bool specific = sm == 90 || sm == 100 || sm == 120;
-  snprintf(arch, 16, "sm_%d%s", sm, specific ? "a" : "");
-}
-
 static int attribute(cuda_device *d, int which) {
   int value = 0;
   return d->driver.device_attribute(&value, which, d->number) ? 0 : value;
@@ -38,7 +32,6 @@ static void read_info(cuda_device *d, int ordinal) {
   // Two transfers a clock.
   i->bytes_per_second =
       2e3 * attribute(d, CU_ATTRIBUTE_MEMORY_CLOCK) * attribute(d, CU_ATTRIBUTE_MEMORY_BITS) / 8;
-  cuda_arch_name(i->major, i->minor, i->arch);
 }
 
 static bool choose_device(cuda_device *d, int ordinal, error *e) {

@@ -18,7 +18,7 @@
 #include "codegen/nvptx/access.h"
 #include "codegen/nvptx/pipeline.h"
 
-enum { REGISTER_FILE = 65536, SHARED_SIZE = 228 << 10, SHARED_BESIDES = 1 << 10, OTHERS = 24 };
+enum { OTHERS = 24 };
 
 enum {
   MANY = 24,  // registers of a value that are worth it
@@ -110,8 +110,9 @@ static int registers_beside_rings(ngen *g) {
       bytes += elements * dtype_bytes(t->type) / (g->k->cluster ? g->k->cluster : 1);
     }
   if (!bytes) return 0;
-  int64_t blocks = SHARED_SIZE / (bytes + SHARED_BESIDES);
-  return REGISTER_FILE / (g->k->threads * (int)(blocks ? blocks : 1));
+  const target_info *t = g->e->target;
+  int64_t blocks = t->shared_per_core / (bytes + t->shared_reserved);
+  return t->registers_per_core / (g->k->threads * (int)(blocks ? blocks : 1));
 }
 
 /// What is widened from 16 bits is as near as they are.
@@ -129,7 +130,8 @@ static bool is_loaded_in(const tregion *r, const tval *v) {
 /// several users, the last ones first.
 static void plan_kept(ngen *g, const tregion *r) {
   enum { LARGEST = 1024 };
-  int rings = registers_beside_rings(g), given = rings ? rings : REGISTER_FILE / LARGEST;
+  int rings = registers_beside_rings(g);
+  int given = rings ? rings : g->e->target->registers_per_core / LARGEST;
   if (!rings && g->k->threads < LARGEST) return;
   int room = given - g->kept_words - OTHERS;
   for (int i = r->stmts.len - 1; i >= 0; i--) {
@@ -333,9 +335,10 @@ lval lazy_at(ngen *g, const tval *t, int r) {
 
 int lazy_registers(const ngen *g) {
   enum { STEP = 8 };
-  int need = g->kept_words + OTHERS, blocks = REGISTER_FILE / (need * g->k->threads);
-  int64_t resident = SHARED_SIZE / (g->shared_peak + SHARED_BESIDES);
+  const target_info *t = g->e->target;
+  int need = g->kept_words + OTHERS, blocks = t->registers_per_core / (need * g->k->threads);
+  int64_t resident = t->shared_per_core / (g->shared_peak + t->shared_reserved);
   if (blocks > resident) blocks = (int)resident;
   if (!g->kept_words || !blocks) return 0;
-  return REGISTER_FILE / (blocks * g->k->threads) / STEP * STEP;
+  return t->registers_per_core / (blocks * g->k->threads) / STEP * STEP;
 }

@@ -1,4 +1,4 @@
-// A program to PTX: module, passes, text; and the figures of GPU architectures.
+// A program to PTX: module, passes, text.
 #include "base/fault.h"
 #include "codegen/codegen.h"
 #include "codegen/nvptx/host.h"
@@ -23,60 +23,13 @@ static const char data_layout[] =
 
 // ---- architectures
 
-/// From the vendor's tables for the largest part of each: multiprocessors, GB/s, f32 and f16 TFLOP/s;
-/// shared memory in KB of a block, L2 in MB. sm_90: measured on an H200 with its copy bandwidth.
-static const struct arch {
-  const char *name;
-  int sm;
-  bool specific;
-  int cores, threads_per_core;
-  double bytes, flops, tensor;
-  int shared_kb, l2_mb;
-} archs[] = {
-    {"sm_80", 80, false, 108, 2048, 1.75e12, 19.5e12, 290e12, 163, 40},
-    {"sm_86", 86, false, 84, 1536, 0.85e12, 35e12, 140e12, 99, 6},
-    {"sm_89", 89, false, 128, 1536, 0.92e12, 80e12, 160e12, 99, 72},
-    {"sm_90", 90, false, 132, 2048, 4.27e12, 60e12, 600e12, 227, 50},
-    {"sm_90a", 90, true, 132, 2048, 4.27e12, 60e12, 790e12, 227, 50},
-    {"sm_100", 100, false, 148, 2048, 7.2e12, 75e12, 1200e12, 227, 126},
-    {"sm_100a", 100, true, 148, 2048, 7.2e12, 75e12, 1200e12, 227, 126},
-    {"sm_120", 120, false, 170, 1536, 1.6e12, 100e12, 200e12, 99, 96},
-    {"sm_120a", 120, true, 170, 1536, 1.6e12, 100e12, 200e12, 99, 96},
-};
-
-static const struct arch *find_arch(arena *a, str name, str *error) {
-  strbuf known = sb_new(a);
-  for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
-    if (str_eq(name, str_from(archs[i].name))) return &archs[i];
-    sb_printf(&known, "%s%s", i ? ", " : "", archs[i].name);
-  }
-  str list = sb_str(&known);
-  *error = str_printf(a, "unknown GPU architecture '%.*s'; known: %.*s", STR_FMT(name), STR_FMT(list));
-  return NULL;
-}
-
-bool codegen_cuda_target(arena *a, str name, target_info *out, str *error) {
-  const struct arch *r = find_arch(a, name, error);
-  if (!r) return false;
-  *out = (target_info){
-      .name = str_printf(a, "cuda:%s", r->name),
-      .vector_bytes = 16,
-      .vector_registers = 64,
-      .l1_bytes = (int64_t)r->shared_kb << 10,
-      .l2_bytes = (int64_t)r->l2_mb << 20,
-      .l3_bytes = (int64_t)r->l2_mb << 20,
-      .cores = r->cores,
-      .flops_per_second = r->flops / r->cores,
-      .bytes_per_second = r->bytes,
-      .l2_bytes_per_second = 2.5 * r->bytes / r->cores,
-      .sm = r->sm,
-      .sm_specific = r->specific,
-      .threads_per_core = r->threads_per_core,
-      .registers_per_core = 65536,
-      .shared_per_block = (int64_t)r->shared_kb << 10,
-      .tensor_flops_per_second = r->tensor,
-  };
-  return true;
+const target_info *codegen_cuda_target(arena *a, str arch, str *error) {
+  const target_info *t = target_gpu(arch);
+  str known = target_gpu_names(a);
+  if (!t)
+    *error = str_printf(a, "unknown GPU architecture '%.*s'; known: %.*s", STR_FMT(arch),
+                        STR_FMT(known));
+  return t;
 }
 
 str codegen_cuda_identity(arena *a, const codegen_options *options) {
@@ -111,7 +64,7 @@ static void note_diagnostic(LLVMDiagnosticInfoRef info, void *ctx) {
   LLVMDisposeMessage(text);
 }
 
-static bool open_module(device_gen *d, const program *p, const struct arch *r, bool keep_names,
+static bool open_module(device_gen *d, const program *p, const target_info *r, bool keep_names,
                         str *error) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, register_nvptx);
@@ -123,9 +76,9 @@ static bool open_module(device_gen *d, const program *p, const struct arch *r, b
     LLVMDisposeMessage(text);
     return false;
   }
-  const char *features = r->sm >= 100 ? "+ptx87" : "+ptx86";
-  d->tm = LLVMCreateTargetMachine(target, "nvptx64-nvidia-cuda", r->name, features,
-                                  LLVMCodeGenLevelAggressive, LLVMRelocDefault,
+  str features = str_printf(e->arena, "+ptx%d", r->ptx_version);
+  d->tm = LLVMCreateTargetMachine(target, "nvptx64-nvidia-cuda", str_z(e->arena, target_arch(r)),
+                                  features.ptr, LLVMCodeGenLevelAggressive, LLVMRelocDefault,
                                   LLVMCodeModelDefault);
   LLVMContextRef c = e->context = LLVMContextCreate();
   LLVMContextSetDiscardValueNames(c, !keep_names);
@@ -133,8 +86,7 @@ static bool open_module(device_gen *d, const program *p, const struct arch *r, b
   e->module = LLVMModuleCreateWithNameInContext(str_z(e->arena, p->name), c);
   e->builder = LLVMCreateBuilderInContext(c);
   e->arch = ARCH_NVPTX;
-  e->sm = r->sm;
-  e->sm_specific = r->specific;
+  e->target = r;
   emit_types(e);  // bf16 as bits; conversions are instructions
   LLVMSetTarget(e->module, "nvptx64-nvidia-cuda");
   LLVMSetDataLayout(e->module, data_layout);
@@ -188,7 +140,7 @@ static bool print_ptx(device_gen *d, arena *a, code *out, str *error) {
 }
 
 /// Whether the architecture has what a kernel that was read from text asks for.
-static bool fits(device_gen *d, const kernel *k, const char *arch, str *error) {
+static bool fits(device_gen *d, const kernel *k, str *error) {
   const char *lacks = NULL;
   if (!k->threads) {
     *error = str_printf(d->e.arena, "kernel %.*s has no threads: it was lowered for a CPU", STR_FMT(k->name));
@@ -197,17 +149,18 @@ static bool fits(device_gen *d, const kernel *k, const char *arch, str *error) {
   if (k->cluster && !ptx_has(&d->e, PTX_TMA)) lacks = "clusters of blocks";
   if (region_has_tensor_dot(&k->body, DOT_WGMMA) && !ptx_has(&d->e, PTX_WGMMA)) lacks = "wgmma";
   if (!lacks) return true;
-  *error = str_printf(d->e.arena, "kernel %.*s needs %s, which %s has not", STR_FMT(k->name), lacks, arch);
+  *error = str_printf(d->e.arena, "kernel %.*s needs %s, which %.*s has not", STR_FMT(k->name),
+                      lacks, STR_FMT(target_arch(d->e.target)));
   return false;
 }
 
-static bool generate(device_gen *d, arena *a, const program *p, const struct arch *r,
-                     const codegen_options *options, code *out, str *error) {
+static bool generate(device_gen *d, arena *a, const program *p, const codegen_options *options,
+                     code *out, str *error) {
   int n = p->kernels.len;
   tcf_kernel_info *infos = arena_alloc(d->e.arena, sizeof *infos * (size_t)(n + 1));
   kernel_maps *maps = arena_alloc(d->e.arena, sizeof *maps * (size_t)(n + 1));
   for (int i = 0; i < n; i++)
-    if (!fits(d, p->kernels.data[i], r->name, error)) return false;
+    if (!fits(d, p->kernels.data[i], error)) return false;
   for (int i = 0; i < n; i++)
     nv_kernel(&d->e, d->e.arena, p, p->kernels.data[i], &infos[i], &maps[i]);
   verify(d, p->name);
@@ -230,7 +183,7 @@ static bool generate(device_gen *d, arena *a, const program *p, const struct arc
 
 bool codegen_cuda(arena *a, const program *p, const codegen_options *options, code *out,
                   str *error) {
-  const struct arch *r = find_arch(a, options->cpu, error);
+  const target_info *r = codegen_cuda_target(a, options->cpu, error);
   if (!r) return false;
   arena scratch = {0};
   device_gen d = {.e = {.arena = &scratch, .fast_math = options->fast_math}};
@@ -238,7 +191,7 @@ bool codegen_cuda(arena *a, const program *p, const codegen_options *options, co
   fault_frame frame;
   if (fault_try(&frame)) {
     if (open_module(&d, p, r, options->kind == CODE_LLVM_IR, error))
-      done = generate(&d, a, p, r, options, out, error);
+      done = generate(&d, a, p, options, out, error);
     if (!done) *error = str_dup(a, *error);
   }
   fault_pop(&frame);

@@ -72,10 +72,10 @@ static bool producers_can_follow(ngen *g, const tregion *r) {
 
 /// Where shared memory has room for the staging.
 static void plan_writebacks(ngen *g) {
-  enum { SHARED_PER_BLOCK = 227 << 10, BESIDES = 4 << 10 };
+  enum { BESIDES = 4 << 10 };
   int maps = g->maps.len;
   writeback_plan(g);
-  if (producer_ring_bytes(g) + g->staging_bytes + BESIDES <= SHARED_PER_BLOCK) return;
+  if (producer_ring_bytes(g) + g->staging_bytes + BESIDES <= g->e->target->shared_per_block) return;
   g->writebacks.len = 0;
   g->maps.len = g->map_axes.len = maps;
   g->staging_bytes = 0;

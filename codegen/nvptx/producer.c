@@ -165,7 +165,7 @@ int64_t producer_ring_bytes(const ngen *g) {
 
 /// Two blocks, where the schedule leaves it open and their rings and sums allow it.
 int producer_blocks(ngen *g) {
-  enum { SHARED_OF_TWO = 112 << 10, SUMS_OF_TWO = 32 };
+  enum { BESIDES = 2 << 10, SUMS_OF_TWO = 32 };
   if (g->k->blocks_per_sm) return g->k->blocks_per_sm;
   int64_t rings = producer_ring_bytes(g) + g->staging_bytes, sums = 0;
   for (int i = 0; i < g->pipes.len; i++) {
@@ -176,14 +176,14 @@ int producer_blocks(ngen *g) {
       sums += elements / g->k->threads;
     }
   }
-  return rings <= SHARED_OF_TWO && sums <= SUMS_OF_TWO ? 2 : 1;
+  return rings <= g->e->target->shared_per_core / 2 - BESIDES && sums <= SUMS_OF_TWO ? 2 : 1;
 }
 
 /// Registers of a thread that computes when the producers keep so few: of what the block has at
 /// entry, a multiple of 8 for each thread. Asking for more would wait forever.
 static int consumer_registers(ngen *g, int producers) {
   int warpgroups = g->k->threads / WARPGROUP;
-  int entry = 65536 / (producer_threads(g) * producer_blocks(g)) / 8 * 8;
+  int entry = g->e->target->registers_per_core / (producer_threads(g) * producer_blocks(g)) / 8 * 8;
   int n = (entry * (warpgroups + 1) - producers) / warpgroups / 8 * 8;
   return n > 240 ? 240 : n;
 }

@@ -6,12 +6,13 @@
 #include "base/fault.h"
 
 bool ptx_has(const emit *e, ptx_feature f) {
-  if (e->arch != ARCH_NVPTX) return false;
+  const target_info *t = e->target;
+  if (e->arch != ARCH_NVPTX || !t) return false;
   switch (f) {
-    case PTX_CP_ASYNC: return e->sm >= 80;
-    case PTX_TMA: return e->sm >= 90;
-    case PTX_SETMAXNREG: return e->sm >= 90 && e->sm_specific;
-    case PTX_WGMMA: return e->sm == 90 && e->sm_specific;
+    case PTX_CP_ASYNC: return t->async_copies;
+    case PTX_TMA: return t->copy_engine;
+    case PTX_SETMAXNREG: return t->moves_registers;
+    case PTX_WGMMA: return t->wgmma;
   }
   return false;
 }

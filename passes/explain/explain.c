@@ -1,7 +1,8 @@
-// Builds the explanation of a fused graph: groups, their costs, the decisions, and the limits.
+// Builds the explanation of a fused graph: groups, their costs, the decisions.
 #include "passes/explain/explain.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
@@ -86,23 +87,40 @@ static candidate as_candidate(const explainer *x, const group *grp) {
 }
 
 /// The work of the group's operators if each element were computed once.
-static double needed_flops(const explainer *x, const group *grp) {
+static double needed_flops(const explainer *x, const candidate *c) {
   double total = 0;
-  for (int i = 0; i < grp->nodes.len; i++) {
-    const node *n = grp->nodes.data[i];
-    double count = node_count(x->g, n);
-    op_class c = op_get(n->op)->class;
-    if (c == CLASS_reduce || c == CLASS_contraction)
-      for (int k = 0; k < n->nattr_axes; k++)
-        count *= (double)ix_estimate(&x->g->ix, graph_axis_size(x->g, n->attr_axes[k]));
-    total += count * op_get(n->op)->cost;
+  for (int i = 0; i < c->n; i++) {
+    const node *n = c->nodes[i];
+    total += fmin(x->scratch.flops[n->id], fuse_node_flops(c, &x->scratch, n, node_count(x->g, n)));
   }
   return total;
 }
 
-static double peak_of(const target_info *t, const group *grp) {
-  return grp->kind == GROUP_CONTRACTION ? fuse_contraction_peak(t, grp->anchor)
-                                     : t->flops_per_second * t->cores;
+/// After fuse_cost.
+static void find_heaviest(const explainer *x, explain_kernel *k, const group *grp) {
+  double by_op[OP_COUNT] = {0}, all = 0;
+  int most = 0;
+  for (int i = 0; i < grp->nodes.len; i++) {
+    const node *n = grp->nodes.data[i];
+    by_op[n->op] += x->scratch.work[n->id];
+    all += x->scratch.work[n->id];
+    if (by_op[n->op] > by_op[most]) most = n->op;
+  }
+  k->heaviest = all > 0 ? op_get((op)most)->name : NULL;
+  k->heaviest_share = all > 0 ? by_op[most] / all : 0;
+}
+
+/// The roofline of a kernel whose memory_seconds and compute_seconds are known.
+static void add_roof(explain_kernel *k) {
+  double bytes = k->bytes_read + k->bytes_written,
+         longer = fmax(k->memory_seconds, k->compute_seconds);
+  k->intensity = bytes > 0 ? k->flops / bytes : 0;
+  k->attainable = longer > 0 ? k->flops / longer : 0;
+  k->balance = k->compute_seconds > 0 ? k->intensity * k->memory_seconds / k->compute_seconds : 0;
+  k->roof_seconds =
+      fmax(k->memory_seconds, k->compute_seconds * (k->flops > 0 ? k->needed_flops / k->flops : 0));
+  k->roof_share = k->seconds > 0 ? k->roof_seconds / k->seconds : 0;
+  k->bound = k->memory_seconds > k->compute_seconds ? BOUND_MEMORY : BOUND_COMPUTE;
 }
 
 static void add_cost(explainer *x, explain_kernel *k, const group *grp) {
@@ -114,97 +132,48 @@ static void add_cost(explainer *x, explain_kernel *k, const group *grp) {
     k->inputs.data[i].bytes = (int64_t)touched[id];
     x->param_bytes[id] = fmax(x->param_bytes[id], touched[id]);
   }
-  double bandwidth = x->t->bytes_per_second, peak = peak_of(x->t, grp);
   k->bytes_read = r.bytes_read;
   k->bytes_written = r.bytes_written;
   k->flops = r.flops;
   k->seconds = r.seconds;
   k->memory_seconds = r.memory_seconds;
   k->compute_seconds = r.compute_seconds;
-  k->needed_flops = fmin(r.flops, needed_flops(x, grp));
+  k->needed_flops = needed_flops(x, &c);
   k->needed_bytes = r.bytes_read + r.bytes_written;
   for (int i = 0; i < k->inputs.len; i++)
     if (k->inputs.data[i].role == ROLE_TEMP) k->needed_bytes -= (double)k->inputs.data[i].bytes;
   for (int i = 0; i < k->outputs.len; i++)
     if (k->outputs.data[i].role == ROLE_TEMP) k->needed_bytes -= (double)k->outputs.data[i].bytes;
   k->needed_bytes = fmax(0, k->needed_bytes);
-  double bytes = r.bytes_read + r.bytes_written;
-  k->intensity = bytes > 0 ? r.flops / bytes : 0;
-  k->attainable = fmin(peak, k->intensity * bandwidth);
-  k->roof_seconds = fmax(r.memory_seconds,
-                         r.compute_seconds * (r.flops > 0 ? k->needed_flops / r.flops : 0));
-  k->roof_share = k->seconds > 0 ? k->roof_seconds / k->seconds : 0;
-  k->bound = r.memory_seconds > r.compute_seconds ? BOUND_MEMORY : BOUND_COMPUTE;
+  add_roof(k);
+  find_heaviest(x, k, grp);
   if (r.launch_seconds > fmax(r.memory_seconds, r.compute_seconds)) k->bound = BOUND_LAUNCH;
 }
 
-/// With its schedule on a GPU, the kernel's prediction takes the blocks into account.
-static void add_schedule(const explainer *x, explain_kernel *k, const lowered_kernel *lowered) {
+/// What multiply-adds take longer than on the unit that the cost model took a contraction to have,
+/// where its kernel has none.
+static double without_unit(const explainer *x, const explain_kernel *k, const group *grp) {
+  double plain = x->t->flops_per_second * x->t->cores, work = 0;
+  if (k->schedule.unit && strcmp(k->schedule.unit, dot_unit_name(DOT_FMA))) return 0;
+  for (int i = 0; i < grp->nodes.len; i++) {
+    const node *n = grp->nodes.data[i];
+    if (n->op == OP_dot) work += x->scratch.flops[n->id] - x->scratch.work[n->id];
+  }
+  return fmax(0, work) / plain;
+}
+
+/// With its schedule on a GPU, the kernel's prediction takes the unit and the blocks into account.
+static void add_schedule(const explainer *x, explain_kernel *k, const group *grp,
+                         const lowered_kernel *lowered) {
   double launch = k->seconds - fmax(k->memory_seconds, k->compute_seconds);
   k->schedule = explain_kernel_schedule(x->a, lowered->kernel, x->t, lowered->usage);
-  k->seconds = explain_gpu_seconds(x->t, &k->schedule, k->memory_seconds, k->compute_seconds, launch);
-  k->roof_share = k->seconds > 0 ? k->roof_seconds / k->seconds : 0;
-}
-
-// ---- limits
-
-static str percent(const explainer *x, double part, double whole) {
-  return str_printf(x->a, "%.0f%%", whole > 0 ? 100 * part / whole : 0);
-}
-
-/// An intermediate result read here: the reason why it is in memory is that of the cut edge.
-static const explain_edge *cut_of(const explain_kernel *k, const node *value) {
-  for (int i = 0; i < k->edges.len; i++)
-    if (!k->edges.data[i].why.fused && k->edges.data[i].why.producer == value->id)
-      return &k->edges.data[i];
-  return NULL;
-}
-
-static void limit_by_traffic(const explainer *x, explain_kernel *k) {
-  double bytes = k->bytes_read + k->bytes_written;
-  for (int i = 0; i < k->inputs.len; i++) {
-    const explain_buffer *b = &k->inputs.data[i];
-    if (b->role == ROLE_PARAM) continue;
-    const explain_edge *cut = cut_of(k, b->value);
-    vec_push(x->a, &k->limits,
-             str_printf(x->a, "reading %.*s back is %.*s of the traffic; keeping it on chip needs "
-                        "one kernel with its producer: %s", STR_FMT(b->name),
-                        STR_FMT(percent(x, (double)b->bytes, bytes)),
-                        cut ? reason_text(cut->why.why) : "it is read through a view"));
-  }
-  for (int i = 0; i < k->outputs.len; i++) {
-    const explain_buffer *b = &k->outputs.data[i];
-    if (b->role != ROLE_TEMP) continue;
-    vec_push(x->a, &k->limits,
-             str_printf(x->a, "writing %.*s for a later kernel is %.*s of the traffic",
-                        STR_FMT(b->name), STR_FMT(percent(x, (double)b->bytes, bytes))));
-  }
-}
-
-static void add_limits(const explainer *x, explain_kernel *k) {
-  limit_by_traffic(x, k);
-  if (k->needed_flops < 0.95 * k->flops)
-    vec_push(x->a, &k->limits,
-             str_printf(x->a, "%.*s of the work is recomputation; removing it needs the repeated "
-                        "values in memory", STR_FMT(percent(x, k->flops - k->needed_flops,
-                                                            k->flops))));
-  if (k->bound == BOUND_LAUNCH)
-    vec_push(x->a, &k->limits,
-             STR("starting the kernel takes longer than its work; larger sizes or fewer kernels "
-                 "would use the machine"));
-  if (k->bound == BOUND_MEMORY && k->intensity > 0)
-    vec_push(x->a, &k->limits,
-             str_printf(x->a, "memory bound: its %.2g flops per byte are below the %.2g at which "
-                        "arithmetic would limit; only fewer or smaller bytes make it faster",
-                        k->intensity, x->t->flops_per_second * x->t->cores /
-                                          x->t->bytes_per_second));
-  if (k->bound == BOUND_COMPUTE)
-    vec_push(x->a, &k->limits,
-             k->kind == GROUP_CONTRACTION
-                 ? STR("compute bound: the multiply-adds of the contraction; only a faster core, "
-                       "more cores or fewer operations make it faster")
-                 : STR("compute bound: the functions it evaluates cost more than its traffic; "
-                       "--fast-math or cheaper functions would help"));
+  k->compute_seconds += without_unit(x, k, grp);
+  k->seconds =
+      explain_gpu_seconds(x->t, &k->schedule, k->memory_seconds, k->compute_seconds, launch);
+  add_roof(k);
+  double start = x->t->launch_seconds, work = k->seconds - start;
+  if (start > work) k->bound = BOUND_LAUNCH;
+  else if (work > 2 * fmax(k->memory_seconds, k->compute_seconds)) k->bound = BOUND_LATENCY;
 }
 
 // ---- kernels and edges
@@ -250,8 +219,8 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
   add_buffers(x, &k, grp);
   add_edges(x, &k);
   add_cost(x, &k, grp);
-  if (lowered->kernel) add_schedule(x, &k, lowered);
-  add_limits(x, &k);
+  if (lowered->kernel) add_schedule(x, &k, grp, lowered);
+  explain_limits(x->a, x->t, &k);
   x->e->bytes += k.bytes_read + k.bytes_written;
   x->e->flops += k.flops;
   x->e->seconds += k.seconds;

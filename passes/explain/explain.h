@@ -6,7 +6,13 @@
 #include "passes/fusion/group.h"
 #include "passes/passes.h"
 
-typedef enum explain_bound { BOUND_MEMORY, BOUND_COMPUTE, BOUND_LAUNCH } explain_bound;
+/// LATENCY: a GPU waits, for there are too few blocks, or they ask for too little at once.
+typedef enum explain_bound {
+  BOUND_MEMORY,
+  BOUND_COMPUTE,
+  BOUND_LAUNCH,
+  BOUND_LATENCY
+} explain_bound;
 typedef enum explain_role { ROLE_PARAM, ROLE_OUTPUT, ROLE_TEMP } explain_role;
 
 typedef struct explain_buffer {
@@ -67,6 +73,9 @@ typedef struct explain_kernel {
   double needed_bytes;      // of params and outputs of the function only
   double intensity;         // flops per byte
   double attainable;        // flops per second the roofline allows at this intensity
+  double balance;           // the intensity from which on its arithmetic limits; 0: it has none
+  const char *heaviest;     // "exp": the operation that its arithmetic spends most on; null: none
+  double heaviest_share;    // of its arithmetic, 0 to 1
   double memory_seconds, compute_seconds;  // its traffic, its arithmetic at full speed
   double seconds;           // predicted
   double roof_seconds;      // its bytes and needed flops at full speed
@@ -97,6 +106,9 @@ explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target
 /// speed.
 double explain_gpu_seconds(const target_info *t, const explain_schedule *s, double memory,
                            double compute, double launch);
+
+/// Fills k->limits from its figures.
+void explain_limits(arena *a, const target_info *t, explain_kernel *k);
 
 /// Explains a fused graph; everything is allocated in a. ask(ctx, ...) is called for kernels of a
 /// GPU; null: what its compiler makes of them is of no interest.

@@ -31,8 +31,9 @@ const char *explain_role_note(explain_role role) {
 }
 
 const char *explain_bound_text(explain_bound b) {
-  return b == BOUND_MEMORY ? "memory bound" : b == BOUND_COMPUTE ? "compute bound"
-                                                                 : "bound by its launch";
+  static const char *const texts[] = {"memory bound", "compute bound", "bound by its launch",
+                                      "bound by latency"};
+  return texts[b];
 }
 
 void explain_put_totals(strbuf *out, const explanation *e) {

@@ -78,25 +78,23 @@ static str layout_text(arena *a, const kernel *k) {
   return (str){text.ptr + begin, end - begin};
 }
 
-/// Registers are given to whole warps, 256 at a time, from the quarter of the multiprocessor that
-/// the warp runs on.
+/// Registers are given to whole warps, from the part of the multiprocessor that the warp runs on.
 static int64_t blocks_by_registers(const target_info *t, int threads, int registers) {
-  enum { WARP = 32, UNIT = 256, QUARTERS = 4 };
+  enum { WARP = 32 };
   if (!registers) return INT64_MAX;
-  int of_warp = (registers * WARP + UNIT - 1) / UNIT * UNIT;
-  int warps = t->registers_per_core / QUARTERS / of_warp * QUARTERS;
+  int unit = t->registers_at_once, of_warp = (registers * WARP + unit - 1) / unit * unit;
+  int warps = t->registers_per_core / t->register_banks / of_warp * t->register_banks;
   return warps / ((threads + WARP - 1) / WARP);
 }
 
 static int resident_blocks(const target_info *t, const explain_schedule *s) {
-  enum { MOST = 32, RESERVED = 1024 };  // per multiprocessor; bytes that each block takes besides
   int threads = s->threads + s->producer_threads;
   int64_t by_threads = t->threads_per_core / threads;
-  int64_t by_memory = t->l1_bytes / (s->shared_bytes + RESERVED);
+  int64_t by_memory = t->shared_per_core / (s->shared_bytes + t->shared_reserved);
   int64_t by_registers = blocks_by_registers(t, threads, s->usage.registers);
   int64_t n = by_threads < by_memory ? by_threads : by_memory;
   if (by_registers < n) n = by_registers;
-  return n > MOST ? MOST : n < 1 ? 1 : (int)n;
+  return n > t->blocks_per_core ? t->blocks_per_core : n < 1 ? 1 : (int)n;
 }
 
 explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target_info *t,
@@ -119,14 +117,14 @@ explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target
 
 double explain_gpu_seconds(const target_info *t, const explain_schedule *s, double memory,
                            double compute, double launch) {
-  enum { LATENCY_NS = 700, BYTES_OF_THREAD = 32 };
+  enum { BYTES_OF_THREAD = 32 };
   double room = (double)t->cores * s->resident, all = (double)s->tiles * s->cluster;
   double blocks = fmin(all, room), of_block = (double)s->threads * BYTES_OF_THREAD;
   if (s->ring_stages > 1) {  // all stages but the one in use
     double ahead = (double)s->shared_bytes * (s->ring_stages - 1) / s->ring_stages;
     of_block = fmax(of_block, ahead);
   }
-  double share = fmin(1, blocks * of_block / (t->bytes_per_second * 1e-9 * LATENCY_NS));
+  double share = fmin(1, blocks * of_block / (t->bytes_per_second * t->memory_latency));
   double rounds = ceil(all / t->cores) * t->cores;
   return fmax(memory / share, compute * rounds / all) + launch;
 }

@@ -46,7 +46,7 @@ static json_t *edge(const explain_edge *e, const diag_list *files) {
 }
 
 static void set_costs(json_t *o, const explain_kernel *k) {
-  static const char *const bounds[] = {"memory", "compute", "launch"};
+  static const char *const bounds[] = {"memory", "compute", "launch", "latency"};
   json_object_set_new(o, "bytes_read", json_integer((json_int_t)k->bytes_read));
   json_object_set_new(o, "bytes_written", json_integer((json_int_t)k->bytes_written));
   json_object_set_new(o, "flops", json_integer((json_int_t)k->flops));

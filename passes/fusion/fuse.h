@@ -26,7 +26,8 @@ typedef struct fuse_scratch {
   int n;
   uint8_t *after, *before, *seen, *panel;
   double *direct, *viewed, *touched;
-  double *count;  // 1 + elements, 0 unknown: kept over questions
+  double *flops, *work;  // of the last cost: operations, and fused multiply-adds in their time
+  double *count;         // 1 + elements, 0 unknown: kept over questions
   ints inputs;    // ids with bytes in touched
 } fuse_scratch;
 fuse_scratch fuse_scratch_new(arena *a, int n);
@@ -57,7 +58,10 @@ typedef struct cost {
 const target_info *target_or_default(const pass_options *options);
 /// Flops per second of the whole target with what multiplies the operands of this contraction.
 double fuse_contraction_peak(const target_info *t, const node *dot);
+/// In s->flops and s->work, what each of its nodes takes.
 cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s);
+/// Operations of n when the values of a map are computed `evals` times.
+double fuse_node_flops(const candidate *c, const fuse_scratch *s, const node *n, double evals);
 /// Bytes read of each node outside the set, by node id; at most its size. In s->touched.
 const double *fuse_input_bytes(const candidate *c, fuse_scratch *s);
 double node_bytes(const graph *g, const node *n);  // by the estimates of size symbols

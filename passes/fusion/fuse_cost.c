@@ -4,18 +4,12 @@
 
 #include "passes/fusion/fuse.h"
 
-// Waking the threads for one kernel and walking its grid, measured on a spinning pool; on a GPU the
-// gap between two kernels, and filling and draining the device.
-static const double launch_seconds = 1.5e-6, gpu_launch_seconds = 3e-6;
 // A contraction computes an operand's elements again for each block of this many elements of the
 // other side, because panels are packed once per block.
 static const double contraction_block = 512, gpu_contraction_block = 128;
 // The operands of a contraction are computed into panels on chip, which are written and read once
 // more, so their arithmetic counts for more than that of an epilogue.
 static const double panel_penalty = 4;
-// Elements that a multiprocessor shifts into place while it loads operands, instead of the copy
-// engine. Measured: 5.4e9 one by one; two vectors at a time take less than half of the instructions.
-static const double unaligned_per_second = 1e10;
 // A value that lacks the lane axis is computed once per tile along it.
 static const double lane_extent = 64;
 
@@ -28,16 +22,14 @@ fuse_scratch fuse_scratch_new(arena *a, int n) {
   s.direct = arena_array(a, double, n);
   s.viewed = arena_array(a, double, n);
   s.touched = arena_array(a, double, n);
+  s.flops = arena_array(a, double, n);
+  s.work = arena_array(a, double, n);
   s.count = arena_array(a, double, n);
   return s;
 }
 
 const target_info *target_or_default(const pass_options *options) {
-  static const target_info generic = {
-      .name = {"cpu", 3}, .vector_bytes = 32, .vector_registers = 16, .l1_bytes = 32 << 10,
-      .l2_bytes = 1 << 20, .l3_bytes = 32 << 20, .cores = 2, .flops_per_second = 100e9,
-      .bytes_per_second = 20e9, .l2_bytes_per_second = 80e9};
-  return options && options->target ? options->target : &generic;
+  return options && options->target ? options->target : target_unknown();
 }
 
 double node_count(const graph *g, const node *n) {
@@ -147,8 +139,7 @@ static estimate count_evals(const candidate *c, const target_info *t, fuse_scrat
   return e;
 }
 
-static double node_flops(const candidate *c, const fuse_scratch *s, const node *n,
-                         double evals) {
+double fuse_node_flops(const candidate *c, const fuse_scratch *s, const node *n, double evals) {
   const op_info *info = op_get(n->op);
   switch (info->class) {
     case CLASS_contraction:
@@ -183,12 +174,6 @@ const double *fuse_input_bytes(const candidate *c, fuse_scratch *s) {
   return touched;
 }
 
-double target_tensor_flops(const target_info *t, dtype a, dtype b) {
-  if (t->sm < 80 || a != b) return 0;
-  if (a == DT_f16 || a == DT_bf16) return t->tensor_flops_per_second;
-  return a == DT_f32 && t->tf32 ? t->tensor_flops_per_second / 2 : 0;
-}
-
 double fuse_contraction_peak(const target_info *t, const node *dot) {
   dtype a = dot->in[0]->type, b = dot->in[1]->type;
   double plain = t->flops_per_second * t->cores, tensor = target_tensor_flops(t, a, b);
@@ -211,7 +196,7 @@ static double unaligned_seconds(const estimate *e) {
       if (fuse_unaligned_operand(e->c->g, e->t, n, k, e->c->member))
         elements += operand_evals(e, n, k, 0);
   }
-  return elements / (unaligned_per_second * e->t->cores);
+  return elements > 0 ? elements / (e->t->shifted_per_second * e->t->cores) : 0;
 }
 
 /// The part of a GPU that is busy: outputs with axes that are neither rows nor reduced wait for long
@@ -243,10 +228,13 @@ cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
   double work = 0;  // the peak counts a multiply-add as two; other operations reach half of it
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
-    double flops = node_flops(c, s, n, e.direct[n->id]);
+    bool contracts = op_get(n->op)->class == CLASS_contraction;
+    double flops = fuse_node_flops(c, s, n, e.direct[n->id]);
+    s->flops[n->id] = flops;
+    s->work[n->id] =
+        flops * (contracts ? contraction_share(t, n) : 2) * (e.panel[n->id] ? panel_penalty : 1);
     r.flops += flops;
-    work += flops * (op_get(n->op)->class == CLASS_contraction ? contraction_share(t, n) : 2) *
-            (e.panel[n->id] ? panel_penalty : 1);
+    work += s->work[n->id];
     if (c->stored[n->id]) r.bytes_written += count_of(c, s, n) * dtype_bytes(n->type);
   }
   double bytes = r.bytes_read + r.bytes_written;
@@ -254,7 +242,7 @@ cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
   double bandwidth = cached ? t->l2_bytes_per_second * t->cores : t->bytes_per_second;
   r.memory_seconds = bytes / bandwidth;
   r.compute_seconds = work / (t->flops_per_second * t->cores) + unaligned_seconds(&e);
-  r.launch_seconds = t->sm ? gpu_launch_seconds : launch_seconds;
+  r.launch_seconds = t->launch_seconds;
   double share = busy_share(c, t, s, e.reduction);
   r.seconds = fmax(r.memory_seconds, r.compute_seconds) / share + r.launch_seconds;
   return r;

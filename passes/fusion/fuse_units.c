@@ -243,7 +243,7 @@ op_class cluster_anchor(fusion *f, int cluster) {
 /// Columns of a contraction's block tile on the target; 0: blocks of CPUs do not hold whole rows.
 static int64_t tile_columns(const target_info *t) {
   enum { WITH_MMA = 128 };
-  return !t->sm ? 0 : t->sm == 90 && t->sm_specific ? FUSE_TILE_COLUMNS : WITH_MMA;
+  return !t->sm ? 0 : t->wgmma ? FUSE_TILE_COLUMNS : WITH_MMA;
 }
 
 /// Reductions of what a contraction gave, and a second one over its rows, are for targets whose

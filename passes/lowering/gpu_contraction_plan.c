@@ -104,7 +104,7 @@ static dot_unit choose_unit(const kbuild *b, const gpu_dot *d) {
   if (tensor_flops(b, d) <= 0) return DOT_FMA;
   const target_info *t = b->l->target;
   int64_t m = contraction_size(b, d->p.rows), n = contraction_size(b, d->p.lanes);
-  bool warpgroups = t->sm == 90 && t->sm_specific;
+  bool warpgroups = t->wgmma;
   if (d->row_axis >= 0) n = 0;  // the sides stay as they are
   dot_unit unit = warpgroups && (m >= 64 || n >= 64) ? DOT_WGMMA : DOT_MMA;
   int64_t wanted = schedule_option(b->l, "unit", unit);
@@ -160,25 +160,25 @@ static const tile fma_tiles[] = {
 /// second-level cache, and at least what handing a stage over takes.
 static double step_seconds(const kbuild *b, const gpu_dot *d, const tile *t) {
   const target_info *info = b->l->target;
-  double products = (double)t->bm * t->bn * d->bk, handover = 60e-9;
+  double products = (double)t->bm * t->bn * d->bk;
   double peak = d->unit == DOT_FMA ? info->flops_per_second : tensor_flops(b, d) / info->cores;
   double arithmetic = 2 * products / (peak * t->rate);
   int bytes = dtype_bytes(d->p.dot->in[0]->type);
   double memory = (double)(t->bm + t->bn) * d->bk * bytes / info->l2_bytes_per_second;
   // The longer of the two, and some of the other: they do not overlap entirely.
-  return fmax(fmax(arithmetic, memory) + fmin(arithmetic, memory) / 4, handover);
+  return fmax(fmax(arithmetic, memory) + fmin(arithmetic, memory) / 4, info->stage_seconds);
 }
 
 /// Seconds that the maps after the product take for a tile, and what comes with every tile.
 static double finish_seconds(const kbuild *b, const gpu_dot *d, const tile *t) {
-  static const double least = 1.5e-6;
+  const target_info *info = b->l->target;
   double cost = 0;
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
     if (n->id > d->p.dot->id && op_is_map(n->op)) cost += op_get(n->op)->cost;
   }
   // The peak counts a multiply-add as two.
-  return least + 2 * cost * t->bm * t->bn / b->l->target->flops_per_second;
+  return info->tile_seconds + 2 * cost * t->bm * t->bn / info->flops_per_second;
 }
 
 static double tile_seconds(const kbuild *b, const gpu_dot *d, const tile *t, int64_t outer) {

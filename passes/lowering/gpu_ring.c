@@ -113,12 +113,10 @@ static bool fit(const kbuild *b, gpu_rows *g, int64_t size, double staged, doubl
 /// The fewest blocks with which a row is copied ahead; two rather than one where then two rows are.
 /// What more blocks exchange takes longer than what it brings (measured).
 static bool plan_cluster(const kbuild *b, gpu_rows *g, int64_t size, double staged, double kept) {
-  // Clusters of sm_90 and its successors in data centres.
-  int most = b->l->target->sm >= 90 && b->l->target->sm < 120 ? 8 : 1;
   int cluster = (int)schedule_option(b->l, "cluster", 0);
   g->ring.resident = (int)schedule_option(b->l, "blocks_per_sm", 1);
   gpu_ring best = {0};
-  for (int c = 1; c <= most; c *= 2) {
+  for (int c = 1; c <= b->l->target->cluster_most; c *= 2) {
     g->ring.cluster = c;
     if ((cluster && c != cluster) || !fit(b, g, size, staged, kept)) continue;
     if (!best.cluster || (c == 2 && best.stages == 2 && g->ring.stages > 2)) best = g->ring;
@@ -129,7 +127,7 @@ static bool plan_cluster(const kbuild *b, gpu_rows *g, int64_t size, double stag
 
 bool gpu_ring_applies(const kbuild *b, gpu_rows *g, int64_t *left) {
   double staged = 0, shared = 0;
-  if (!g->along || g->p.nkr != 1 || g->nrows != 1 || g->nfurther || b->l->target->sm < 80)
+  if (!g->along || g->p.nkr != 1 || g->nrows != 1 || g->nfurther || !b->l->target->async_copies)
     return false;
   int axis = row_axis(b, g);
   int64_t size = contraction_size(b, g->p.kr[0]), rows = gpu_row_count(b, g);

@@ -58,6 +58,17 @@ static int add_buffer(lower *l, const node *n, str name, buffer_kind kind, int n
   return l->p->buffers.len - 1;
 }
 
+/// "t12" of %12, with as many '_' behind it as it takes: params and outputs are called anything.
+static str temp_name(lower *l, const node *n) {
+  str name = str_printf(l->a, "t%d", n->id);
+  for (int i = 0; i < l->g->nparams + l->g->outputs.len; i++) {
+    if (!str_eq(l->p->buffers.data[i].name, name)) continue;
+    name = str_printf(l->a, "%.*s_", STR_FMT(name));
+    i = -1;
+  }
+  return name;
+}
+
 static void add_buffers(lower *l, const group *groups, int ngroups) {
   const graph *g = l->g;
   for (int i = 0; i < g->nparams; i++)
@@ -75,7 +86,7 @@ static void add_buffers(lower *l, const group *groups, int ngroups) {
       const node *n = groups[i].outputs.data[k];
       if (l->buffer_of[n->id] >= 0) continue;
       int row = row_unit(l, groups, ngroups, n);
-      l->buffer_of[n->id] = add_buffer(l, n, str_printf(l->a, "t%d", n->id), BUFFER_TEMP, 0, row);
+      l->buffer_of[n->id] = add_buffer(l, n, temp_name(l, n), BUFFER_TEMP, 0, row);
     }
 }
 

@@ -161,6 +161,22 @@ expect 2 'no function' run empty.tdsl
 expect 2 'no function' explain empty.tdsl
 expect 2 'there is no function softmaxx; did you mean softmax?' run several.tdsl -e softmaxx
 
+# ---- every option that a session takes is an option of the command line
+options=$(sed -nE 's/^(PASS|TARGET|CALL)_OPTION\([A-Z0-9_]+, ([a-z0-9_]+)\)/\2/p' "$here/../../ir/options.def")
+holds 'there are options' test "$(wc -w <<<"$options")" -ge 6
+for option in $options; do expect 0 "--${option//_/-} " run --help; done
+
+# ---- a parameter called out: results have names of their own
+echo 'fn own(out: f32[N]) -> f32[N] { return out * 2 }' >own.tdsl
+expect 0 'out_: f32[N = 2] 2 2' run own.tdsl --dim N=2 --in out=ones
+expect 0 'check out_' run own.tdsl --dim N=2 --check --out out_=own.npz
+expect 0 'out_: f32[N = 2]' run own.tdsl --in out=own.npz:out_
+expect 0 '' build own.tdsl -o own.so --header own.h
+echo 'fn size(x: f32[out]) -> f32[out] { return x * 2 }' >size.tdsl
+expect 0 '' build size.tdsl -o size.so --header size.h
+holds 'and that of the axis' grep -q 'const float \*x, float \*out_, int64_t out,' size.h
+holds 'a header has both names' grep -q 'const float \*out, float \*out_,' own.h
+
 # ---- imports, relative to the importing file
 mkdir -p lib/deep
 echo 'fn twice(x: f32[N]) -> f32[N] { return x + x }' >lib/twice.tdsl
@@ -626,13 +642,17 @@ expect 2 'passes work on graphs' opt product.ir --passes=dce
 expect 2 'passes work on graphs' opt product.ir --passes=
 
 # ---- too little memory: arguments, results, the interpreter's scalars
-for run in 'cpu 20000 20000' 'cpu 12000 20000' 'interp 9000 9000'; do
+for run in 'cpu 20000 20000' 'cpu 12000 20000' 'interp 9000 9000' 'interp-tile 9000 9000'; do
   read -r target n m <<<"$run"
   # shellcheck disable=SC2086
   (ulimit -v 2500000; exec "$tool" run add.tdsl --dim N=$n --dim M=$m --in x=ones --in y=ones \
     --target $target >out.txt 2>err.txt)
   holds "out of memory: $run" test $? = 3
   holds "out of memory is said: $run" grep -q 'out of memory' err.txt
+  case $target in
+    interp*) holds "and by whom: $run" grep -q 'bytes for the interpreter' err.txt ;;
+    *) holds "and not by the compiler: $run" test "$(grep -c 'for the compiler' err.txt)" = 0 ;;
+  esac
 done
 
 # ---- standard output that takes nothing: files may not grow here, and messages go through a pipe

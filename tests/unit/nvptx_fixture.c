@@ -27,8 +27,8 @@ void nvptx_emit_open(emit *e, arena *a, const char *arch) {
   *e = (emit){.context = c, .arena = a, .arch = ARCH_NVPTX};
   e->module = LLVMModuleCreateWithNameInContext("test", c);
   e->builder = LLVMCreateBuilderInContext(c);
-  e->sm = atoi(arch + 3);
-  e->sm_specific = arch[strlen(arch) - 1] == 'a';
+  e->target = target_gpu(str_from(arch));
+  cr_assert(e->target, "%s", arch);
   emit_types(e);
   e->bf16 = LLVMBFloatTypeInContext(c);
 }

@@ -28,9 +28,7 @@ Test(gpu_finish, it_fires) {
       "fn f(w: f16[E = 70, D = 64], x: f16[N = 300, D]) -> f32[N, E] {"
       " return softmax(dot(w, x, D), E) }",
       &gpu_target, 1);
-  target_info ampere = gpu_target;
-  ampere.sm = 80;
-  ampere.sm_specific = false;
+  target_info ampere = gpu_named("sm_80");
   expect_kernels(
       "fn f(x: f16[N = 300, D = 64], w: f16[E = 128, D]) -> f16[N, E] {"
       " return f16(softmax(dot(x, w, D), E)) }",

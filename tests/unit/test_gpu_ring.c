@@ -60,10 +60,7 @@ Test(gpu_ring, explain_counts_clusters_and_what_is_on_its_way) {
 }
 
 Test(gpu_ring, older_devices_have_no_clusters) {
-  target_info older = gpu_target;
-  older.sm = 80;
-  older.sm_specific = false;
-  older.l1_bytes = older.shared_per_block = 163 << 10;
+  target_info older = gpu_named("sm_80");
   expect(SOFTMAX("4096", "32768"), &older, "stages=2", true);
   expect(SOFTMAX("4096", "32768"), &older, "cluster", false);
   expect(SOFTMAX("8192", "50257"), &older, "stages=", false);  // no room for two rows

@@ -8,7 +8,7 @@
 static void expect_dots(const char *source, bool allowed, const char *unit, const char *columns) {
   target_info t = gpu_target;
   lowered l;
-  t.tf32 = allowed;
+  if (allowed) t.tf32_flops_per_second = t.tensor_flops_per_second / 2;
   lowered_make_for(&l, source, &t);
   cr_expect_eq(lowered_count(&l, unit), 1, "%s: no \"%s\" in\n%s", source, unit, l.text.ptr);
   cr_expect_eq(lowered_count(&l, columns), 1, "%s: no \"%s\" in\n%s", source, columns, l.text.ptr);
@@ -62,7 +62,7 @@ Test(gpu_tf32, numbers_stay) {
        {70, 72}},
   };
   target_info t = gpu_target;
-  t.tf32 = true;
+  t.tf32_flops_per_second = t.tensor_flops_per_second / 2;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     lowered l;
     lowered_make_for(&l, cases[i].source, &t);

@@ -262,7 +262,7 @@ Test(ir_graph_text, everything_has_a_text) {
       "    %15 = const true : bool\n"
       "    %16 = const -7 : i8\n"
       "  }\n"
-      "  return %5 as mean, %9, %10 as g, %12 as z, %13, %14, %11, %15, %16 as x\n"
+      "  return %5 as mean, %9, %10 as g, %12 as z, %13, %14, %11, %15, %16 as i\n"
       "}\n";
   arena a = {0};
   diag_list diags;
@@ -308,7 +308,8 @@ Test(ir_graph_text, wrong_texts_are_explained) {
       {BODY("  %y = param %x : f32"), 502, 2, 8, "there is no op param"},
       {BODY("  %y = exp %z : f32"), 502, 2, 12, "no value %z is defined"},
       {BODY("  %x = exp %x : f32[N, T]"), 503, 2, 3, "%x is defined twice"},
-      {BODY("  %y = exp %x : f32[N, M]"), 502, 2, 24, "there is no axis M; declare it: axis M = ..."},
+      {BODY("  %y = exp %x : f32[N, M]"), 502, 2, 24,
+       "there is no axis M; declare it: axis M = ..."},
       {BODY("  %y = exp %x : f32[N]"), 506, 2, 3, "exp gives f32[N, T], not f32[N]"},
       {BODY("  %y = exp %x : f64[N, T]"), 506, 2, 3, "exp gives f32[N, T], not f64[N, T]"},
       {BODY("  %y = exp %x, %x : f32[N, T]"), 507, 2, 3, "exp takes 1 operand, not 2"},
@@ -316,9 +317,11 @@ Test(ir_graph_text, wrong_texts_are_explained) {
       {BODY("  %y = and %x, %x : f32[N, T]"), 507, 2, 3,
        "and needs integers or bools of one type, not f32, f32"},
       {BODY("  %y = view %x[N] : f32[N]"), 501, 2, 17, "expected ','"},
-      {BODY("  %y = view %x[N, T, 3] : f32[N, T]"), 501, 2, 20, "the operand has 2 axes: expected ']'"},
+      {BODY("  %y = view %x[N, T, 3] : f32[N, T]"), 501, 2, 20,
+       "the operand has 2 axes: expected ']'"},
       {BODY("  %y = view %x[N, q] : f32[N]"), 501, 2, 19, "unknown name"},
-      {BODY("  %y = view %x[N, T] : f32[N]"), 507, 2, 3, "view uses axis T, which the result lacks"},
+      {BODY("  %y = view %x[N, T] : f32[N]"), 507, 2, 3,
+       "view uses axis T, which the result lacks"},
       {BODY("  %y = const 300 : u8"), 504, 2, 14, "300 is no u8"},
       {BODY("  %y = const abc : f32"), 504, 2, 14, "abc is no f32"},
       {BODY("  %y = index T reverse : i32[T]"), 507, 2, 3, "has flags that index does not take"},
@@ -326,13 +329,18 @@ Test(ir_graph_text, wrong_texts_are_explained) {
       {BODY("  axis M = Q*2"), 507, 1, 7, "M uses size Q, which no param binds"},
       {BODY("  axis M = 0 - 2"), 507, 1, 7, "axis M has a negative size"},
       {BODY("  size N where T >= 2"), 502, 2, 16, "the line is about N"},
-      {BODY("  size N where N % 0 == 0"), 504, 2, 20, "the number is outside [1, 9223372036854775807]"},
-      {BODY("  kernel 0 {\n  }"), 501, 2, 10, "kernels are in graphs that begin with 'fused graph'"},
+      {BODY("  size N where N % 0 == 0"), 504, 2, 20,
+       "the number is outside [1, 9223372036854775807]"},
+      {BODY("  kernel 0 {\n  }"), 501, 2, 10,
+       "kernels are in graphs that begin with 'fused graph'"},
       {"fused graph @f(%x: f32[N]) {\n  %y = exp %x : f32[N]\n  return %y\n}", 507, 2, 3,
        "is in no kernel"},
       {"fused graph @f(%x: f32) {\n kernel 1 {\n}\n  return %x\n}", 504, 2, 9,
        "the number is outside [0, 0]"},
-      {"graph @f(%x: f32) {\n return %x as a, %x as a\n}", 507, 1, 7, "two outputs have the name a"},
+      {"graph @f(%x: f32) {\n return %x as a, %x as a\n}", 507, 1, 7,
+       "two outputs have the name a"},
+      {"graph @f(%x: f32) {\n %1 = exp %x : f32\n return %1 as x\n}", 507, 1, 7,
+       "an output and a param have the name x"},
       {"graph @f(%x: f32) {\n return %x\n}\ngraph @f(%x: f32) {\n return %x\n}", 503, 4, 7,
        "two graphs are called @f"},
   };

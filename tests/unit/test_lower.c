@@ -80,9 +80,7 @@ Test(lower, gpu_schedules_keep_the_meaning) {
 }
 
 Test(lower, gpus_without_warpgroups) {
-  target_info older = gpu_target;
-  older.sm = 80;
-  older.sm_specific = false;
+  target_info older = gpu_named("sm_80");
   older.cores = 4;  // larger tiles for small graphs too
   compare_many(1000, 1150, &older);
 }

@@ -21,9 +21,7 @@ typedef struct machine {
 enum { MACHINES = 7 };
 
 static void machines(machine *m) {
-  target_info older = gpu_target, wide = cpu, small = cpu, few = gpu_target;
-  older.sm = 80;
-  older.sm_specific = false;
+  target_info older = sm_80_target(), wide = cpu, small = cpu, few = gpu_target;
   wide.vector_bytes = 64;
   wide.vector_registers = 32;
   wide.pair_flops_per_second = 2 * wide.flops_per_second;

@@ -13,18 +13,15 @@ typedef struct rows {
 } rows;
 
 static void rows_make(rows *r, const char *source, const char *arch) {
-  target_info target;
+  target_info target = gpu_named(arch);
   str error;
   code out;
-  arena a = {0};
-  cr_assert(codegen_cuda_target(&a, str_from(arch), &target, &error));
   lowered_make_for(&r->l, source, &target);
   codegen_options o = {.cpu = str_from(arch), .kind = CODE_ASSEMBLY};
   cr_assert(codegen_cuda(&r->l.test.arena, r->l.p, &o, &out, &error), "%.*s",
             STR_FMT(error));
   r->ptx = (str){out.data, (int)out.size};
   r->report = nvptx_assemble(r->ptx, arch);
-  arena_free(&a);
 }
 
 /// The PTX has the text so often; -1: at all.

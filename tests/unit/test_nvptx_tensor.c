@@ -4,6 +4,7 @@
 
 #include "codegen/codegen.h"
 #include "frontend_fixture.h"
+#include "lower_targets.h"
 #include "nvptx_fixture.h"
 #include "tile_fixture.h"
 
@@ -159,8 +160,8 @@ static str product_ptx(program_test *t, const product_case *c) {
   str error;
   program_test_run(t, c->what, str_from(c->text));
   cr_assert(t->ok, "%s: %.*s", c->what, STR_FMT(program_test_messages(t)));
-  cr_assert(codegen_cuda_target(&t->arena, str_from(c->arch), &target, &error));
-  target.tf32 = c->tf32;
+  target = gpu_named(c->arch);
+  if (c->tf32) target.tf32_flops_per_second = target.tensor_flops_per_second / 2;
   pass_options options = {.target = &target};
   arena scratch = {0};
   pass_ctx ctx = {t->graphs.graphs.data[0], &scratch, &options, &t->diags};

@@ -193,3 +193,120 @@ Test(passes_explain, unknown_sizes_are_named) {
   cr_assert_eq(e->assumed.len, 1);
   cr_assert(str_eqz(e->assumed.data[0], "N = 1024"));
 }
+
+// ---- what is said of the limits is true
+
+/// All limits of the function at its sizes, a line each.
+static str limits_of(const char *text, const target_info *target, explain_kernel *last) {
+  diag_list files = {.arena = &A};
+  module m = {.arena = &A};
+  cr_assert(module_parse(&A, &files, diag_add_file(&files, STR("l.ir"), str_from(text)), &m));
+  arena scratch = {0};
+  pass_options options = {.target = target};
+  pass_ctx ctx = {m.graphs.data[0], &scratch, &options, &files};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  explanation *e = graph_explain(&A, ctx.graph, &options, NULL, NULL);
+  strbuf out = sb_new(&A);
+  for (int i = 0; i < e->kernels.len; i++)
+    for (int k = 0; k < e->kernels.data[i].limits.len; k++)
+      sb_printf(&out, "%.*s\n", STR_FMT(e->kernels.data[i].limits.data[k]));
+  *last = e->kernels.data[e->kernels.len - 1];
+  arena_free(&scratch);
+  return sb_str(&out);
+}
+
+static target_info cpu_of(const char *name) {
+  int features;
+  cr_assert(target_cpu_features(str_from(name), &features));
+  target_info t = target_cpu(features, 2);
+  t.name = STR("cpu");
+  return t;
+}
+
+/// A kernel is said to be bound by memory below the intensity at which its arithmetic would limit.
+static void expect_balance(const explain_kernel *k, str said) {
+  if (k->bound == BOUND_MEMORY && k->balance > 0)
+    cr_expect_lt(k->intensity, k->balance, "%.*s", STR_FMT(said));
+  if (k->bound == BOUND_COMPUTE) cr_expect_geq(k->intensity, k->balance, "%.*s", STR_FMT(said));
+}
+
+Test(passes_explain, a_scatter_computes_nothing_again) {
+  static const char text[] =
+      "graph @f(%base: f32[V, D], %ids: i32[N], %x: f32[N, D]) {\n"
+      "  axis V = 100\n  axis D = 64\n  axis N = 100000\n"
+      "  %3 = scatter_add %base, %ids, %x over V : f32[V, D]\n  return %3\n}\n";
+  target_info cpu = cpu_of("x86-64-v4");
+  explain_kernel k;
+  str said = limits_of(text, &cpu, &k);
+  cr_expect_not(strstr(said.ptr, "recomputation"), "%s", said.ptr);
+  cr_expect_eq(k.needed_flops, k.flops);
+  expect_balance(&k, said);
+}
+
+Test(passes_explain, what_is_computed_again_is_said) {
+  // Windows overlap: an element is in four of them.
+  static const char text[] =
+      "graph @f(%x: f32[T]) {\n  axis T = 1000003\n  axis P = 1000000\n  axis R = 4\n"
+      "  %1 = exp %x : f32[T]\n  %2 = view %1[P + R] : f32[P, R]\n"
+      "  %3 = sum %2 over R : f32[P]\n  return %3\n}\n";
+  target_info cpu = cpu_of("x86-64-v4");
+  explain_kernel k;
+  str said = limits_of(text, &cpu, &k);
+  cr_expect(strstr(said.ptr, "67% of the work is recomputation"), "%s", said.ptr);
+  expect_balance(&k, said);
+}
+
+Test(passes_explain, fast_math_is_not_for_what_it_does_not_help) {
+  static const char text[] =
+      "graph @f(%x: i8[N, D]) {\n  axis N = 4096\n  axis D = 4096\n"
+      "  %1 = mul %x, %x : i8[N, D]\n  %2 = argmin %1 over D : i32[N]\n  return %2\n}\n";
+  target_info cpu = cpu_of("x86-64");
+  cpu.bytes_per_second *= 10;
+  explain_kernel k;
+  str said = limits_of(text, &cpu, &k);
+  cr_assert_eq(k.bound, BOUND_COMPUTE, "%s", said.ptr);
+  cr_expect_not(strstr(said.ptr, "fast-math"), "%s", said.ptr);
+  cr_expect(strstr(said.ptr, "compute bound: argmin is 75% of its arithmetic"), "%s", said.ptr);
+}
+
+#define PRODUCT(m, n, k)                                                                          \
+  "graph @f(%a: bf16[M, K], %b: bf16[K, N]) {\n  axis M = " m "\n  axis N = " n "\n  axis K = " k \
+  "\n  %2 = dot %a, %b over K : f32[M, N]\n  %3 = cast %2 : bf16[M, N]\n  return %3\n}\n"
+
+Test(passes_explain, the_roofline_is_that_of_the_unit) {
+  static const struct {
+    const char *text, *arch;
+    explain_bound bound;
+  } cases[] = {
+      {PRODUCT("16384", "16384", "64"), "sm_90a", BOUND_MEMORY},
+      {PRODUCT("16384", "16384", "128"), "sm_80", BOUND_MEMORY},
+      {PRODUCT("16384", "16384", "4096"), "sm_90a", BOUND_COMPUTE},
+      {PRODUCT("16384", "16384", "4096"), "sm_80", BOUND_COMPUTE},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    target_info t = gpu_named(cases[i].arch);
+    explain_kernel k;
+    str said = limits_of(cases[i].text, &t, &k);
+    const char *unit = k.schedule.unit;
+    cr_assert(unit && strcmp(unit, "fma"), "%s: %s", cases[i].arch, unit);
+    cr_expect_eq(k.bound, cases[i].bound, "%s", said.ptr);
+    // Flops per byte at which the tensor cores would limit are more than plain arithmetic's.
+    double plain = t.flops_per_second * t.cores / t.bytes_per_second;
+    cr_expect_gt(k.balance, 3 * plain, "%s", said.ptr);
+    cr_expect_not(strstr(said.ptr, "below the 14 "), "%s", said.ptr);
+    expect_balance(&k, said);
+    cr_expect(strstr(said.ptr, str_printf(&A, " on %s ", unit).ptr), "%s", said.ptr);
+  }
+}
+
+Test(passes_explain, a_few_blocks_are_not_bound_by_memory) {
+  static const char text[] =
+      "graph @f(%base: f32[V], %ids: i32[N], %x: f32[N]) {\n"
+      "  axis V = 100\n  axis N = 10000000\n"
+      "  %3 = scatter_add %base, %ids, %x over V : f32[V]\n  return %3\n}\n";
+  explain_kernel k;
+  str said = limits_of(text, &gpu_target, &k);
+  cr_assert_eq(k.bound, BOUND_LATENCY, "%s", said.ptr);
+  cr_expect(strstr(said.ptr, "1 block of 32 threads leaves 131 of 132 multiprocessors idle"), "%s",
+            said.ptr);
+}

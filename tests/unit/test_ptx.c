@@ -196,13 +196,13 @@ Test(ptx, wgmma) {
 }
 
 Test(ptx, features) {
-  emit e = {.arch = ARCH_NVPTX, .sm = 90};
+  emit e = {.arch = ARCH_NVPTX, .target = target_gpu(STR("sm_90"))};
   cr_expect(ptx_has(&e, PTX_TMA) && !ptx_has(&e, PTX_WGMMA));
-  e.sm_specific = true;
+  e.target = target_gpu(STR("sm_90a"));
   cr_expect(ptx_has(&e, PTX_WGMMA) && ptx_has(&e, PTX_SETMAXNREG));
-  e.sm = 100;
+  e.target = target_gpu(STR("sm_100a"));
   cr_expect(!ptx_has(&e, PTX_WGMMA) && ptx_has(&e, PTX_SETMAXNREG));
-  e.sm = 80;
+  e.target = target_gpu(STR("sm_80"));
   cr_expect(ptx_has(&e, PTX_CP_ASYNC) && !ptx_has(&e, PTX_TMA));
   e.arch = ARCH_X86;
   cr_expect(!ptx_has(&e, PTX_CP_ASYNC));
