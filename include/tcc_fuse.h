@@ -501,6 +501,13 @@ typedef struct tcf_emit_options {
 TCF_API tcf_status tcf_program_emit(tcf_program *program, const tcf_emit_options *options,
                                     char **text);
 
+/** What the function is called in the outputs ahead of time that follow: as in the program, but with
+ *  `_` behind it where C, C++ or their libraries have the name (`double_`, `malloc_`), or it looks
+ *  like one of theirs (`MAX_`, `_exit_`). Another symbol: tcf_function_export_as; TCF_WRONG_USE where
+ *  it is no identifier or theirs. */
+TCF_API const char *tcf_function_export_name(const tcf_function *function);
+TCF_API tcf_status tcf_function_export_as(tcf_function *function, const char *symbol);
+
 /** An object file (ELF, x86-64) of one function for linking into other programs, and the header that
  *  declares it: plain C that stands alone, with the frame a caller fills (memory for intermediates,
  *  how to run a loop in parallel or launch a kernel). sizes: symbols that are constants in it; the

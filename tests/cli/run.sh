@@ -135,6 +135,56 @@ if [ -e "$fake" ]; then
     holds 'and without one' env TCF_CUDA_LIBRARY=/none/libcuda.so ./library_cuda
   done
 fi
+# names that C, C++ or their libraries have: nothing of the program that links them is replaced
+cat >names.tdsl <<'TDSL'
+fn double(int: f32[new]) -> f32[new] { return int + int }
+fn main(register: f32[errno]) -> f32[errno] { return register * 3 }
+fn malloc(this: f32[N]) -> f32[N] { return this * 0 }
+fn write(out_: f32[NULL]) -> f32[NULL] { return out_ + 1 }
+TDSL
+for file in double.so main.a malloc.o write.so; do
+  expect 0 "exported as ${file%.*}_, for C" build names.tdsl -e ${file%.*} -o $file --header ${file%.*}.h
+done
+cat >names.c <<'C'
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "double.h"
+#include "main.h"
+#include "malloc.h"
+#include "write.h"
+static void serial(void *pool, tcf_task task, void *args, int64_t n) { (void)pool; task(args, 0, n, 0); }
+int main(void) {
+  float *x = (float *)malloc(sizeof *x * 5), y[5] = {0, 0, 0, 0, 0}, z[5];
+  double__context *d;
+  main__context *m;
+  write__context *w;
+  static tcf_frame frame;
+  frame.parallel_for = serial, frame.workers = 1;
+  if (!x || malloc_(y, x, 0, &frame)) return 1;
+  for (int i = 0; i < 5; i++) x[i] = (float)i;
+  if (double__open(1, &d) || main__open(1, &m) || write__open(1, &w)) return 2;
+  if (double_(x, y, 5, d) || main_(y, z, 5, m) || write_(z, x, 5, w)) return 3;
+  double__close(d), main__close(m), write__close(w);
+  for (int i = 0; i < 5; i++)
+    if (x[i] != 6 * i + 1) return 4;
+  puts("names");
+  free(x);
+  return 0;
+}
+C
+holds 'functions called like those of C link' "${compile[@]}" names.c ./double.so ./write.so main.a malloc.o \
+  -lm -lpthread -Wl,-rpath,"$dir" -o names
+holds 'and run' test "$(./names)" = names
+holds 'in C++ too' g++ -Wall -Wextra -Werror -fsyntax-only -I. -x c++ names.c
+expect 0 '' build names.tdsl -e double -o twofold.so --header twofold.h --symbol twofold
+holds 'a symbol that is given: nothing to note' test ! -s err.txt
+holds 'it is what is exported' test "$(nm -D --defined-only twofold.so | cut -d' ' -f3 | sort | xargs)" = \
+  'twofold twofold_close twofold_message twofold_open'
+holds 'and declared' grep -q '^int32_t twofold(const float \* /\* int \*/, float \*out,' twofold.h
+for symbol in double malloc 2x a-b ''; do
+  expect 2 'cannot be exported as' build names.tdsl -e double -o no.so --symbol "$symbol"
+done
 expect 2 'calls calls host functions' build library.tdsl -e calls -o calls.so
 printf '#!/bin/sh\nPATH=/none exec "%s" "$@"\n' "$tool" >without_programs
 chmod +x without_programs
