@@ -19,7 +19,7 @@ static const command build_info = {
     "The ending of OUT says what it is: a library that is ready to be called (.so, linked by cc,\n"
     "or .a), an object whose caller brings threads and memory (.o), assembly or LLVM IR of a CPU;\n"
     "PTX or a cubin of an NVIDIA architecture (--target sm_90a; a cubin is made by ptxas, from\n"
-    "$PATH, $CUDA_HOME/bin or /usr/local/cuda/bin). With an architecture, libraries carry PTX and,\n"
+    "$PATH or $CUDA_HOME/bin, by default /usr/local/cuda/bin). With an architecture, libraries carry PTX and,\n"
     "if there is a ptxas, a cubin; OUT.o is the host's side with the PTX in it. --header writes the\n"
     "C declarations. Sizes without --dim are parameters. No device is needed.\n",
     build_command};

@@ -91,10 +91,16 @@ TCF_CUDA_LIBRARY=/none/libcuda.so expect 3 'name an architecture: --target cuda:
   build add.tdsl -o none.so --target cuda
 expect 2 'PTX is of an NVIDIA architecture' build add.tdsl -o add.ptx
 expect 3 'unknown GPU architecture' build add.tdsl -o add.ptx --target sm_91x
-if command -v ptxas >/dev/null || [ -x /usr/local/cuda/bin/ptxas ]; then
+if command -v ptxas >/dev/null || [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/ptxas" ]; then
   expect 0 '' build add.tdsl -o add.cubin --target sm_90a
   holds 'a cubin is ELF' grep -q 'ELF' add.cubin
+else
+  echo 'left out: the command line makes no cubin (there is no ptxas)'
 fi
+printf '#!/bin/sh\nPATH=/none CUDA_HOME=/none exec "%s" "$@"\n' "$tool" >without_ptxas
+chmod +x without_ptxas
+tool=$dir/without_ptxas expect 3 'ptxas is not in $PATH or $CUDA_HOME/bin' \
+  build add.tdsl -o none.cubin --target sm_90a
 
 # ---- libraries, called from C: for this processor, then for a GPU with the driver of the tests
 build_libraries() { # build_libraries ENDING TARGET FUNCTION...
@@ -490,6 +496,7 @@ holds 'minilm refuses unknown arguments' refused 'unknown argument --nobench' \
   "$here/../../examples/minilm/run.sh" --nobench
 holds 'test names its stages' refused 'there is no stage nope; there are layers build' \
   "$here/../run.sh" --only layers,nope
+holds 'stages build what they need' test "$("$here/../run.sh" --only unit,cli --list)" = 'build unit cli'
 
 # ---- arguments that make no sense
 echo 'fn main(x: i16[N]) -> i16[N] { return x + x }' >short.tdsl
