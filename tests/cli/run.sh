@@ -111,6 +111,63 @@ build_libraries() { # build_libraries ENDING TARGET FUNCTION...
       -o "$function.$ending" --header "$function.h"
   done
 }
+# ---- the manual page and the completions
+"$tool" --help=man >tcc-fuse.1
+"$tool" --help=bash >completion.bash
+"$tool" --help=zsh >_tcc-fuse
+expect 2 'text, man, bash or zsh' --help=fish
+expect 2 'text, man, bash or zsh' run --help=fish
+for command in run opt explain check fmt list build; do
+  for option in $("$tool" $command --help | grep -oE '^  (-., )?--[a-z0-9-]+' | grep -oE -- '--.*'); do
+    holds "$command $option is in the manual page" grep -qF -- "${option//-/\\-}" tcc-fuse.1
+    holds "and completed in bash" grep -qE -- "'$command options'.* $option( |')" completion.bash
+    holds "and in zsh" grep -qF -- "$option" _tcc-fuse
+  done
+done
+if command -v mandoc >/dev/null; then
+  holds 'mandoc has no warning' test -z "$(mandoc -T lint -W warning tcc-fuse.1 | grep -v 'missing date')"
+else
+  echo 'left out: the manual page is not checked (there is no mandoc)'
+fi
+if command -v zsh >/dev/null; then
+  holds 'zsh reads its completion' zsh -n _tcc-fuse
+else
+  echo 'left out: the completion of zsh is not read (there is no zsh)'
+fi
+# completes WANTED LINE: what bash would offer at the end of the line, sorted
+completes() {
+  local got COMP_LINE=$2 COMP_POINT=${#2} COMP_WORDS COMP_CWORD COMPREPLY
+  read -ra COMP_WORDS <<<"$2"
+  case $2 in *' ') COMP_WORDS+=('') ;; esac
+  COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMP_WORDS[0]=$tool
+  _tcc_fuse
+  got=$(printf '%s\n' "${COMPREPLY[@]}" | sort | xargs)
+  holds "'$2' is completed by '$1', not '$got'" test "$got" = "$1"
+}
+# shellcheck disable=SC1091
+. ./completion.bash
+completes '--help --version build check explain fmt help list opt run' 'tcc-fuse '
+completes 'explain' 'tcc-fuse ex'
+completes 'explain' 'tcc-fuse help ex'
+completes 'errors ops passes targets' 'tcc-fuse list '
+completes 'asm fused graph llvm ptx tile' 'tcc-fuse opt add.tdsl --to='
+completes 'tile' 'tcc-fuse opt add.tdsl --to t'
+completes 'json' 'tcc-fuse check --format=j'
+completes '--check' 'tcc-fuse run add.tdsl --che'
+completes 'several.tdsl' 'tcc-fuse run --check sev'
+completes 'several.tdsl' 'tcc-fuse run --in x=sev'
+completes 'softmax' 'tcc-fuse run several.tdsl -e so'
+completes 'softmax' 'tcc-fuse run several.tdsl --function=so'
+completes 'znver4' 'tcc-fuse run several.tdsl --target cpu:znver4'
+completes 'interp interp-tile' 'tcc-fuse run several.tdsl --target=int'
+completes 'dce' 'tcc-fuse opt several.tdsl --print-after=dce'
+if [ -e "$(dirname "$tool")/CMakeCache.txt" ]; then
+  holds 'cmake --install' sh -c "cmake --install '$(dirname "$tool")' --prefix installed >installed.txt"
+  holds 'installs the manual page' cmp -s installed/share/man/man1/tcc-fuse.1 tcc-fuse.1
+  holds 'and the completions' cmp -s installed/share/bash-completion/completions/tcc-fuse completion.bash
+  holds 'of both shells' cmp -s installed/share/zsh/site-functions/_tcc-fuse _tcc-fuse
+fi
+
 compile=(gcc -Wall -Wextra -Werror -I. "-I$here/../..")
 build_libraries so cpu scaled pick windows
 holds 'the header has what is demanded of sizes' grep -qx '//   where T % 4 == 0' scaled.h
