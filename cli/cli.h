@@ -155,6 +155,22 @@ int write_results(tcf_session *s, tcf_function *f, tcf_tensor *const *results, c
 /// "out: f32[N=64, T=1000]  0.1 0.2 ..."
 void print_result(const tcf_function *f, size_t i, const tcf_tensor *t);
 
+// ---- checking (cli/check.c)
+
+typedef struct checking {
+  common common;
+  const char *file;
+  tcf_session *session;
+  tcf_function *function;
+  const tcf_tensor *const *args;
+  size_t nargs;
+  tcf_tensor **results;
+  size_t nresults;
+  double tolerance;  // < 0: by the rule
+} checking;
+/// Compares with the same call in the interpreter, a line per result. EXIT_DONE, EXIT_CHECK, ...
+int check_results(const checking *c);
+
 // ---- measuring (cli/bench.c, cli/bench_device.c, cli/roofline.c)
 
 /// What compiling or loading from the cache took.
