@@ -163,7 +163,8 @@ completes 'interp interp-tile' 'tcc-fuse run several.tdsl --target=int'
 completes 'dce' 'tcc-fuse opt several.tdsl --print-after=dce'
 if [ -e "$(dirname "$tool")/CMakeCache.txt" ]; then
   holds 'cmake --install' sh -c "cmake --install '$(dirname "$tool")' --prefix installed >installed.txt"
-  holds 'installs the manual page' cmp -s installed/share/man/man1/tcc-fuse.1 tcc-fuse.1
+  holds 'installs the license' cmp -s installed/share/doc/tcc-fuse/LICENSE "$here/../../LICENSE"
+  holds 'the manual page' cmp -s installed/share/man/man1/tcc-fuse.1 tcc-fuse.1
   holds 'and the completions' cmp -s installed/share/bash-completion/completions/tcc-fuse completion.bash
   holds 'of both shells' cmp -s installed/share/zsh/site-functions/_tcc-fuse _tcc-fuse
 fi
