@@ -178,6 +178,35 @@ Test(api_header, names_of_libraries_for_devices) {
   headers_compile("cuda:sm_90a", tcf_function_library_header);
 }
 
+/// What a header declares besides the function cannot be what a program declares itself.
+static void has_prefixes(const char *target) {
+  char path[64], command[1024], line[256];
+  open_header(path);
+  gathering g = {open_session(target), fopen(path, "w"), 0};
+  put_header(&g, function_called(g.session, "plain"), tcf_function_header);
+  put_header(&g, function_called(g.session, "plain"), tcf_function_library_header);
+  fclose(g.file);
+  cr_assert_eq(g.made, 2);
+  // Without comments: enumerators and macros, then types.
+  snprintf(command, sizeof command,
+           "cc -fpreprocessed -dD -E -P -x c %s 2>/dev/null >%s.text; "
+           "grep -oE '\\b[A-Z][A-Z0-9_]{2,}\\b' %s.text | grep -vE '^TCF_'; "
+           "sed -nE 's/^} (\\w+);/\\1/p; s/^typedef struct (\\w+).*/\\1/p' %s.text | "
+           "grep -vE '^(tcf_\\w+|plain_context)$'; rm %s.text",
+           path, path, path, path, path);
+  FILE *p = popen(command, "r");
+  cr_assert(p);
+  while (fgets(line, sizeof line, p)) cr_expect(false, "declares %s", line);
+  pclose(p);
+  close_header(path);
+  tcf_session_free(g.session);
+}
+
+Test(api_header, prefixes) {
+  has_prefixes("cpu");
+  has_prefixes("cuda:sm_90a");
+}
+
 /// The macros of all headers above. Those in capitals are known by their form: some do.
 Test(api_header, names_of_macros, .timeout = 120) {
   char path[64], command[1024];
