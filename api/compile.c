@@ -69,11 +69,13 @@ static codegen_options options_here(tcf_session *s) {
 tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p,
                            codegen_options wanted, code *out) {
   codegen_options options = code_options(s, wanted);
+  struct program named = *p;
   str why = STR("");
   tcf_status status = session_llvm_room(s);
   if (status) return status;
-  bool ok = s->target == TARGET_CUDA ? codegen_cuda(a, p, &options, out, &why)
-                                     : codegen_cpu(a, p, &options, out, &why);
+  named.name = wanted.symbol.len ? wanted.symbol : c_symbol(a, p->name);
+  bool ok = s->target == TARGET_CUDA ? codegen_cuda(a, &named, &options, out, &why)
+                                     : codegen_cpu(a, &named, &options, out, &why);
   return ok ? TCF_OK : session_fail(s, TCF_UNAVAILABLE, "%.*s", STR_FMT(why));
 }
 
@@ -298,18 +300,18 @@ struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const 
 
 static tcf_status load_object(tcf_session *s, variant *v, const void *object, size_t size) {
   str why = STR("");
-  const char *name = v->function->name;
   arena *a = &v->arena;
+  const char *name = v->function->name, *symbol = c_symbol(a, str_from(name)).ptr;
   tcf_status status = session_llvm_room(s);
   if (status) return status;
   if (!s->jit) s->jit = jit_new(&why, &s->arena);
   if (s->jit) v->object = jit_load(s->jit, object, size, a, &why);
   if (v->object) {
-    v->entry = (void (*)(void))jit_symbol(s->jit, v->object, name, a, &why);
+    v->entry = (void (*)(void))jit_symbol(s->jit, v->object, symbol, a, &why);
     v->arena_size = (int64_t(*)(const int64_t *))jit_symbol(
-        s->jit, v->object, str_printf(a, "%s_arena_size", name).ptr, a, &why);
+        s->jit, v->object, str_printf(a, "%s_arena_size", symbol).ptr, a, &why);
     v->scratch_size = (int64_t(*)(const int64_t *))jit_symbol(
-        s->jit, v->object, str_printf(a, "%s_scratch_size", name).ptr, a, &why);
+        s->jit, v->object, str_printf(a, "%s_scratch_size", symbol).ptr, a, &why);
   }
   if (!v->entry || !v->arena_size || !v->scratch_size)
     return session_fail(s, TCF_INTERNAL, "the compiled code of %s cannot be loaded: %.*s", name,

@@ -120,7 +120,7 @@ tcf_status device_load(tcf_session *s, variant *v) {
   error e;
   cuda_device *d;
   tcf_status status = session_device(s, &d);
-  if (!status) status = find_code(s, &v->arena, str_from(v->function->name), &c);
+  if (!status) status = find_code(s, &v->arena, c_symbol(&v->arena, str_from(v->function->name)), &c);
   if (status) return status;
   v->module =
       cuda_module_compile(d, c.kernels, c.image, (size_t)c.image_size, session_cache(s), &e);

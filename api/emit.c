@@ -83,13 +83,13 @@ static graph *graph_of(emission *e, tcf_function *f) {
   return run_passes(e, g);
 }
 
-static void emit_code(emission *e, struct program *p, strbuf *out) {
+static void emit_code(emission *e, const tcf_function *f, struct program *p, strbuf *out) {
   tcf_stage stage = e->options->stage;
   code_kind kind = stage == TCF_STAGE_LLVM  ? CODE_LLVM_IR
                    : stage == TCF_STAGE_ASM ? CODE_ASSEMBLY
                                             : CODE_OBJECT;
   code text;
-  codegen_options options = {.kind = kind};
+  codegen_options options = {.kind = kind, .symbol = str_from(f->symbol)};
   e->status = session_codegen(e->program->session, &e->arena, p, options, &text);
   if (!e->status) sb_put(out, (str){text.data, (int)text.size});
 }
@@ -120,7 +120,7 @@ static void emit_function(emission *e, tcf_function *f, strbuf *out, bool first)
   if (stage == TCF_STAGE_TILE)
     program_print(p, out);
   else
-    emit_code(e, p, out);
+    emit_code(e, f, p, out);
 }
 
 static tcf_status emit(void *args) {

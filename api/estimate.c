@@ -69,9 +69,10 @@ typedef struct estimate_args {
   size_t nargs, result;
   arena arena;
   double tolerance;
+  bool exact;
 } estimate_args;
 
-static tcf_status tolerance(void *args) {
+static tcf_status estimate(void *args) {
   estimate_args *e = args;
   graph *g;
   tcf_status status = function_specialise_for(e->function, e->args, e->nargs, &e->arena, &g);
@@ -84,14 +85,24 @@ static tcf_status tolerance(void *args) {
   for (int i = 0; i < g->nodes.len; i++) errors[i] = error_of(g, g->nodes.data[i], errors, tf32);
   const node *n = g->outputs.data[e->result].value;
   e->tolerance = dtype_is_float(n->type) ? 8 * errors[n->id] : 0;
+  e->exact = errors[n->id] == 0;
   return TCF_OK;
 }
 
 tcf_status tcf_function_tolerance(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
                                   size_t result, double *out) {
   estimate_args e = {.function = f, .args = args, .nargs = nargs, .result = result};
-  tcf_status status = session_compile_guard(f->program->session, tolerance, &e);
+  tcf_status status = session_compile_guard(f->program->session, estimate, &e);
   arena_free(&e.arena);
   if (!status) *out = e.tolerance;
+  return status;
+}
+
+tcf_status tcf_function_is_exact(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
+                                 size_t result, int *exact) {
+  estimate_args e = {.function = f, .args = args, .nargs = nargs, .result = result};
+  tcf_status status = session_compile_guard(f->program->session, estimate, &e);
+  arena_free(&e.arena);
+  if (!status) *exact = e.exact;
   return status;
 }

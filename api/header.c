@@ -94,8 +94,30 @@ static void put_indices(const header *h, strbuf *out) {
   }
 }
 
+/// How many parameters of the prototype have that name.
+static int named(const header *h, str name) {
+  const signature *sig = &h->function->sig;
+  int k = signature_symbol(sig, name), n = k >= 0 && h->known[k] < 0;
+  for (int i = 0; i < sig->nparams; i++) n += str_eqz(name, sig->params[i].name);
+  for (int i = 0; i < sig->nresults; i++) n += str_eqz(name, sig->results[i].name);
+  return n;
+}
+
+/// A name as it stands in the prototype: in a comment where it might not be one there.
+static const char *parameter(header *h, const char *name) {
+  str context = str_printf(&h->arena, "%s_context", h->function->symbol);
+  bool plain = c_name_is_plain(str_from(name)) && named(h, str_from(name)) == 1;
+  if (plain && !str_eqz(context, name)) return name;
+  return str_printf(&h->arena, "/* %s */", name).ptr;
+}
+
+static void put_pointer(header *h, strbuf *out, const char *constant, const sig_value *v) {
+  const char *name = parameter(h, v->name);
+  sb_printf(out, "%s%s *%s%s, ", constant, c_type(v->type), *name == '/' ? " " : "", name);
+}
+
 /// What the function takes, and the beginning of its declaration up to the last size.
-static void put_parameters(const header *h, strbuf *out) {
+static void put_parameters(header *h, strbuf *out) {
   const tcf_function *f = h->function;
   const signature *sig = &f->sig;
   const int64_t *known = h->known;
@@ -110,25 +132,17 @@ static void put_parameters(const header *h, strbuf *out) {
   for (int i = 0; i < sig->nresults; i++) put_value(out, &sig->results[i]);
   put_facts(h, out);
   put_indices(h, out);
-  sb_printf(out, "int32_t %s(", f->name);
-  for (int i = 0; i < sig->nparams; i++)
-    sb_printf(out, "const %s *%s, ", c_type(sig->params[i].type), sig->params[i].name);
-  for (int i = 0; i < sig->nresults; i++)
-    sb_printf(out, "%s *%s, ", c_type(sig->results[i].type), sig->results[i].name);
+  sb_printf(out, "int32_t %s(", f->symbol);
+  for (int i = 0; i < sig->nparams; i++) put_pointer(h, out, "const ", &sig->params[i]);
+  for (int i = 0; i < sig->nresults; i++) put_pointer(h, out, "", &sig->results[i]);
   for (int k = 0; k < sig->nsymbols; k++)
-    if (known[k] < 0) sb_printf(out, "int64_t %s, ", sig->symbols[k]);
+    if (known[k] < 0) sb_printf(out, "int64_t %s, ", parameter(h, sig->symbols[k]));
 }
 
 /// A name for a further parameter that no other has.
 static const char *further(header *h, const char *name) {
-  const signature *sig = &h->function->sig;
   str own = str_from(name);
-  for (bool again = true; again;) {
-    again = signature_symbol(sig, own) >= 0;
-    for (int i = 0; i < sig->nparams; i++) again |= str_eqz(own, sig->params[i].name);
-    for (int i = 0; i < sig->nresults; i++) again |= str_eqz(own, sig->results[i].name);
-    if (again) own = str_printf(&h->arena, "%.*s_", STR_FMT(own));
-  }
+  while (named(h, own)) own = str_printf(&h->arena, "%.*s_", STR_FMT(own));
   return own.ptr;
 }
 
@@ -137,8 +151,8 @@ static void put_object(header *h, strbuf *out) {
   put_parameters(h, out);
   sb_printf(out, "tcf_frame *%s);\n", further(h, "frame"));
   sb_printf(out, "// symbols: those that are parameters, in order.\n");
-  sb_printf(out, "int64_t %s_arena_size(const int64_t *symbols);\n", f->name);
-  sb_printf(out, "int64_t %s_scratch_size(const int64_t *symbols);\n", f->name);
+  sb_printf(out, "int64_t %s_arena_size(const int64_t *symbols);\n", f->symbol);
+  sb_printf(out, "int64_t %s_scratch_size(const int64_t *symbols);\n", f->symbol);
 }
 
 /// The table of the host object, read out of the loaded object itself.
@@ -150,17 +164,17 @@ static tcf_status put_kernels(header *h, strbuf *out) {
   device_code c;
   tcf_status status = tcf_function_object(f, h->sizes, h->nsizes, &data, &size);
   if (status) return status;
-  status = device_code_open(s, &h->arena, str_from(f->name), (code){data, size}, &c);
+  status = device_code_open(s, &h->arena, str_from(f->symbol), (code){data, size}, &c);
   tcf_text_free(data);
   if (status) return status;
-  sb_printf(out, "extern const tcf_kernel_info %s_kernels[];\n", f->name);
-  sb_printf(out, "extern const char %s_image[];  // PTX text\n", f->name);
-  sb_printf(out, "extern const int64_t %s_image_size;\n", f->name);
+  sb_printf(out, "extern const tcf_kernel_info %s_kernels[];\n", f->symbol);
+  sb_printf(out, "extern const char %s_image[];  // PTX text\n", f->symbol);
+  sb_printf(out, "extern const int64_t %s_image_size;\n", f->symbol);
   for (const tcf_kernel_info *k = c.kernels; k->name; k++)
     sb_printf(out,
               "// %s_kernels[%d]: %s, %d words, %d tensor map%s, %d threads, %d bytes of dynamic "
               "shared memory\n",
-              f->name, (int)(k - c.kernels), k->name, k->words, k->nmaps, k->nmaps == 1 ? "" : "s",
+              f->symbol, (int)(k - c.kernels), k->name, k->words, k->nmaps, k->nmaps == 1 ? "" : "s",
               k->threads, k->shared_bytes);
   device_code_close(s, &c);
   return TCF_OK;
@@ -200,7 +214,7 @@ static void put_contraction(bool cuda, strbuf *out) {
 }
 
 static void put_library(header *h, strbuf *out) {
-  const char *name = h->function->name;
+  const char *name = h->function->symbol;
   bool cuda = h->function->program->session->target == TARGET_CUDA;
   sb_printf(out, "\n/* What calls of %s run on%s. One thread at a time uses it. */\n", name,
             cuda ? ": its kernels in a device" : ": threads, and memory for intermediates");

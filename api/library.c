@@ -158,7 +158,7 @@ static const char **names_of(arena *a, const char *prefix, bool cuda) {
 
 static bool link_library(library_args *l, code object, error *e) {
   arena *a = &l->arena;
-  const char *name = l->function->name;
+  const char *name = l->function->symbol;
   bool cuda = l->function->program->session->target == TARGET_CUDA;
   const char **exported = names_of(a, str_printf(a, "%s_", name).ptr, cuda);
   exported[1] = name;  // instead of "f_call"
@@ -193,7 +193,8 @@ static tcf_status make_library(void *args) {
   graph *g;
   struct program *p;
   library_spec spec = {0};
-  codegen_options options = {.kind = CODE_OBJECT, .library = &spec};
+  codegen_options options = {
+      .kind = CODE_OBJECT, .symbol = str_from(f->symbol), .library = &spec};
   code object;
   error e;
   tcf_status status = lower(l, &g, &p);

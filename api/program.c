@@ -138,6 +138,7 @@ static void make_functions(tcf_program *p) {
       f->sig = signature_of_graph(&p->arena, f->graph);
     }
     f->name = str_z(&p->arena, p->is_tile ? f->tile->name : f->graph->name);
+    f->symbol = c_symbol(&p->arena, str_from(f->name)).ptr;
     f->symbolic = arena_array(&p->arena, bool, f->sig.nsymbols);
   }
 }
@@ -222,6 +223,32 @@ tcf_function *tcf_program_function(const tcf_program *p, const char *name) {
 }
 
 const char *tcf_function_name(const tcf_function *f) { return f->name; }
+
+const char *tcf_function_export_name(const tcf_function *f) { return f->symbol; }
+
+typedef struct export_args {
+  tcf_function *function;
+  const char *symbol;
+} export_args;
+
+static tcf_status export_as(void *args_) {
+  export_args *args = args_;
+  tcf_function *f = args->function;
+  arena *a = &f->program->arena;
+  str symbol = str_from(args->symbol);
+  if (!c_symbol_is_free(a, symbol))
+    return session_fail(f->program->session, TCF_WRONG_USE,
+                        "%s cannot be exported as '%s': that is no identifier of C, or one that C, "
+                        "C++ or their libraries have",
+                        f->name, args->symbol);
+  f->symbol = str_z(a, symbol);
+  return TCF_OK;
+}
+
+tcf_status tcf_function_export_as(tcf_function *f, const char *symbol) {
+  if (!f || !symbol) return TCF_WRONG_USE;
+  return session_compile_guard(f->program->session, export_as, &(export_args){f, symbol});
+}
 size_t tcf_function_params(const tcf_function *f) { return (size_t)f->sig.nparams; }
 size_t tcf_function_results(const tcf_function *f) { return (size_t)f->sig.nresults; }
 size_t tcf_function_symbols(const tcf_function *f) { return (size_t)f->sig.nsymbols; }

@@ -78,6 +78,7 @@ struct tcf_function {
   char *name;
   graph *graph;          // of a source or of graph IR text
   struct program *tile;  // of tile IR text
+  const char *symbol;    // in output ahead of time
   signature sig;
   bool *symbolic;          // by symbol: kept out of specialisation
   map variants;            // variant_key -> variant
@@ -286,11 +287,21 @@ void recall_keep(tcf_function *f, const invocation *in, const tensor *const *arg
 bool recall(tcf_function *f, const tensor *const *args, size_t nargs, tensor **results,
             size_t nresults, void *const *stream, tcf_status *status);
 
+// ---- c_names.c
+
+/// An identifier that is no keyword, and as far as its form tells no macro.
+bool c_name_is_plain(str name);
+/// A function may be exported under it.
+bool c_symbol_is_free(arena *a, str symbol);
+/// What a function of that name is exported as: `softmax`, `malloc_`.
+str c_symbol(arena *a, str name);
+
 // ---- compile.c
 
 /// The disk cache; null: none.
 cache *session_cache(tcf_session *s);
-/// Code of a program for the session's target; `wanted` says what, not for which.
+/// Code of a program for the session's target; `wanted` says what, not for which. Without a symbol
+/// in it the entry is c_symbol() of the program's name.
 tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p,
                            codegen_options wanted, code *out);
 /// The pipeline and the lowering of a copy of the graph.

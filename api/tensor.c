@@ -186,8 +186,8 @@ tcf_status tcf_tensor_compare(tcf_session *s, const tcf_tensor *got, const tcf_t
   const tensor *b = a ? host_view(wanted, &copies[1], &e) : NULL;
   if (b) {
     tensor_difference d = tensor_compare(a, b, tolerance);
-    *out = (tcf_difference){d.elements, d.failed,  d.worst,   d.got,  d.wanted,
-                            d.max_abs,  d.max_rel, d.max_ulp, d.scale};
+    *out = (tcf_difference){d.elements, d.failed,  d.worst, d.got, d.wanted,  d.max_abs,
+                            d.max_rel,  d.max_ulp, d.scale, d.nan, d.infinite};
   }
   tensor_free(copies[0]);
   tensor_free(copies[1]);

@@ -68,7 +68,7 @@ void usage_of_kernels(void *session, arena *a, const struct program *p, explain_
   code object;
   device_code c;
   tcf_status status = session_codegen(s, a, p, (codegen_options){.kind = CODE_OBJECT}, &object);
-  if (!status) status = device_code_open(s, a, p->name, object, &c);
+  if (!status) status = device_code_open(s, a, c_symbol(a, p->name), object, &c);
   if (status) return unknown(&u, str_dup(a, str_from(s->message)));
   if (s->device) ask_driver(&u, &c);
   else ask_ptxas(&u, &c);

@@ -1,4 +1,4 @@
-// Options by table: --name value, --name=value, -x value; --help prints the table.
+// Options by table: --name value, --name=value, -x value; --help prints the table (cli/help.c).
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -56,21 +56,6 @@ const char *nearest(const char *word, const char *const *names, int count) {
     if (d <= best && (!found || d < best)) best = d, found = names[i];
   }
   return found;
-}
-
-static void print_help(const command *c, const option *options) {
-  printf("usage: tcc-fuse %s\n\n%s\n", c->usage, c->summary);
-  if (options->name) fputs("\noptions:\n", stdout);
-  for (const option *o = options; o->name; o++) {
-    char left[80];
-    int n = o->letter ? snprintf(left, sizeof left, "-%c, ", o->letter) : 0;
-    n += snprintf(left + n, sizeof left - (size_t)n, "%s", o->name);
-    if (o->value_name)
-      snprintf(left + n, sizeof left - (size_t)n, o->kind == OPTION_OPTIONAL ? "[=%s]" : " %s",
-               o->value_name);
-    printf("  %-28s %s\n", left, o->help);
-  }
-  if (c->details) printf("\n%s", c->details);
 }
 
 static const option *find(const option *options, const char *word, size_t length) {
@@ -132,10 +117,8 @@ bool parse_options(const command *c, const option *options, int argc, char **arg
       only_files = true;
       continue;
     }
-    if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
-      print_help(c, options);
-      return *help = true;
-    }
+    if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strncmp(word, "--help=", 7))
+      return *help = print_help(c, options, strncmp(word, "--help=", 7) ? "text" : word + 7);
     const char *equals = word[1] == '-' ? strchr(word, '=') : NULL;
     size_t length = equals ? (size_t)(equals - word) : strlen(word);
     const option *o = find(options, word, length);

@@ -17,7 +17,7 @@ typedef enum output_kind {
 
 typedef struct build_options {
   common common;
-  const char *out, *header;
+  const char *out, *header, *symbol;
   output_kind kind;
   target_name target;
 } build_options;
@@ -112,6 +112,11 @@ static int build(build_options *o, const char *file, tcf_session **s, const tcf_
   if (status) return report(*s, status);
   tcf_function *f = choose_function(p, o->common.function);
   if (!f || !dims_are_known(p, f, dims, ndims)) return EXIT_USAGE;
+  if (o->symbol) status = tcf_function_export_as(f, o->symbol);
+  if (status) return report(*s, status);
+  if (strcmp(tcf_function_export_name(f), o->symbol ? o->symbol : tcf_function_name(f)))
+    fprintf(stderr, "note: %s is exported as %s, for C or a library of C has that name; --symbol "
+            "gives it another\n", tcf_function_name(f), tcf_function_export_name(f));
   return write_files(o, *s, p, f, dims, ndims);
 }
 
@@ -130,6 +135,8 @@ int build_command(int argc, char **argv) {
        &o.common.function},
       {"--output", 'o', OPTION_VALUE, "OUT", "what is written; the ending says what", &o.out},
       {"--header", 0, OPTION_VALUE, "OUT.h", "the C declarations", &o.header},
+      {"--symbol", 0, OPTION_VALUE, "NAME", "what the function is called there (default: its name)",
+       &o.symbol},
       {"--target", 0, OPTION_VALUE, "TARGET", "cpu[:NAME], [cuda:]sm_NN, cuda[:N]",
        &o.common.target},
       COMMON_OPTIONS_BUT_TARGET(o.common),

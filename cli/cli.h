@@ -30,7 +30,8 @@ typedef struct option {
   option_kind kind;
   const char *value_name;  // "NAME=ARR"
   const char *help;
-  void *target;  // bool, const char * or strings
+  void *target;         // bool, const char * or strings
+  const char *choices;  // "text json": the values there are; null: any
 } option;
 
 typedef struct command {
@@ -40,6 +41,10 @@ typedef struct command {
   const char *details;  // printed by --help after the options; may be null
   int (*run)(int argc, char **argv);
 } command;
+
+extern const command *const commands[];
+extern const int command_count;
+const command *find_command(const char *name);
 
 /// Parses argv[0 .. argc) into the targets; files are what is left. False: usage error, said on
 /// stderr; *help: --help was asked and printed.
@@ -52,9 +57,23 @@ bool parse_whole(const char *text, uint64_t most, uint64_t *out);
 /// The nearest of the names, or null when none is near.
 const char *nearest(const char *word, const char *const *names, int count);
 
-extern const command *const commands[];
-extern const int command_count;
-const command *find_command(const char *name);
+// ---- help (cli/help.c, cli/complete.c): all of it comes from the tables of commands and options
+
+typedef struct named_text {
+  const char *name, *text;
+} named_text;
+extern const named_text exit_statuses[], environment[];  // ended by a null name
+
+/// A command's part of the help in a format: "text", of the manual page "man", of the completion of
+/// a shell "bash" or "zsh". False: there is no such format, said on stderr.
+bool print_help(const command *c, const option *options, const char *format);
+/// The whole, by calls of the commands; "text" is a summary.
+int print_all_help(const char *format);
+void bash_options(const command *c, const option *options);
+void zsh_options(const command *c, const option *options);
+int print_completion(const char *shell);
+/// The only arguments that a command takes: "passes|ops|..." of its usage; null: files.
+const char *argument_words(const command *c);
 
 // ---- sessions and messages (cli/common.c)
 
@@ -139,6 +158,22 @@ void inputs_free(inputs *in);
 int write_results(tcf_session *s, tcf_function *f, tcf_tensor *const *results, const strings *out);
 /// "out: f32[N=64, T=1000]  0.1 0.2 ..."
 void print_result(const tcf_function *f, size_t i, const tcf_tensor *t);
+
+// ---- checking (cli/check.c)
+
+typedef struct checking {
+  common common;
+  const char *file;
+  tcf_session *session;
+  tcf_function *function;
+  const tcf_tensor *const *args;
+  size_t nargs;
+  tcf_tensor **results;
+  size_t nresults;
+  double tolerance;  // < 0: by the rule
+} checking;
+/// Compares with the same call in the interpreter, a line per result. EXIT_DONE, EXIT_CHECK, ...
+int check_results(const checking *c);
 
 // ---- measuring (cli/bench.c, cli/bench_device.c, cli/roofline.c)
 

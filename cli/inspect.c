@@ -84,7 +84,8 @@ int opt_command(int argc, char **argv) {
       {"--passes", 0, OPTION_VALUE, "A,B,...", "these passes instead of the pipeline", &o.passes},
       {"--print-after", 0, OPTION_OPTIONAL, "PASS",
        "print the graph after each pass, or after PASS", &o.print_after},
-      {"--to", 0, OPTION_VALUE, "STAGE", "graph, fused, tile, llvm or asm", &o.to},
+      {"--to", 0, OPTION_VALUE, "STAGE", "graph, fused, tile, llvm or asm", &o.to,
+       "graph fused tile llvm asm ptx"},
       COMMON_OPTIONS(o.common),
       {0}};
   const command *c = find_command("opt");
@@ -133,7 +134,7 @@ int explain_command(int argc, char **argv) {
   const char *format = "text", *out = "-";
   const option options[] = {
       {"--function", 'e', OPTION_VALUE, "FN", "only this function", &o.function},
-      {"--format", 0, OPTION_VALUE, "FORMAT", "text, json or html", &format},
+      {"--format", 0, OPTION_VALUE, "FORMAT", "text, json or html", &format, "text json html"},
       {"--output", 'o', OPTION_VALUE, "OUT", "a file instead of standard output", &out},
       COMMON_OPTIONS(o),
       {0}};
@@ -162,7 +163,8 @@ int explain_command(int argc, char **argv) {
 int check_command(int argc, char **argv) {
   const char *format = "text";
   const option options[] = {{"--format", 0, OPTION_VALUE, "FORMAT",
-                             "text (on stderr) or json (on standard output)", &format},
+                             "text (on stderr) or json (on standard output)", &format,
+                             "text json"},
                             {0}};
   const command *c = find_command("check");
   strings files = {0};

@@ -19,8 +19,8 @@ static const command build_info = {
     "The ending of OUT says what it is: a library that is ready to be called (.so, linked by cc,\n"
     "or .a), an object whose caller brings threads and memory (.o), assembly or LLVM IR of a CPU;\n"
     "PTX or a cubin of an NVIDIA architecture (--target sm_90a; a cubin is made by ptxas, from\n"
-    "$PATH, $CUDA_HOME/bin or /usr/local/cuda/bin). With an architecture, libraries carry PTX and,\n"
-    "if there is a ptxas, a cubin; OUT.o is the host's side with the PTX in it. --header writes the\n"
+    "$PATH or $CUDA_HOME/bin). With an architecture, libraries carry PTX and, if there is a\n"
+    "ptxas, a cubin; OUT.o is the host's side with the PTX in it. --header writes the\n"
     "C declarations. Sizes without --dim are parameters. No device is needed.\n",
     build_command};
 static const command opt_info = {
@@ -50,19 +50,6 @@ const command *find_command(const char *name) {
   return NULL;
 }
 
-static void print_usage(FILE *to) {
-  fputs("usage: tcc-fuse COMMAND ...\n\n", to);
-  for (int i = 0; i < command_count; i++)
-    fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
-  fputs(
-      "\n`tcc-fuse COMMAND --help` tells more. Exit status: 0 done, 1 the program is wrong, 2 "
-      "usage,\n"
-      "3 the environment failed (file, device, memory), 4 a check failed.\n"
-      "Environment: TCF_TARGET, TCF_THREADS, TCF_CACHE_DIR (empty: no cache), XDG_CACHE_HOME,\n"
-      "NO_COLOR.\n",
-      to);
-}
-
 static int unknown_command(const char *name) {
   const char *names[sizeof commands / sizeof *commands];
   for (int i = 0; i < command_count; i++) names[i] = commands[i]->name;
@@ -72,21 +59,18 @@ static int unknown_command(const char *name) {
   return EXIT_USAGE;
 }
 
-static int help(const char *name) {
+static int help(const char *name, const char *format) {
   const command *c = name ? find_command(name) : NULL;
   if (c) return c->run(1, (char *[]){"--help", NULL});
-  if (name) return unknown_command(name);
-  print_usage(stdout);
-  return EXIT_DONE;
+  return name ? unknown_command(name) : print_all_help(format);
 }
 
 int main(int argc, char **argv) {
-  if (argc < 2) {
-    print_usage(stderr);
-    return EXIT_USAGE;
-  }
+  if (argc < 2) return print_all_help("usage");
   const char *name = argv[1];
-  if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) return help(argv[2]);
+  if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
+    return help(argv[2], "text");
+  if (!strncmp(name, "--help=", 7)) return help(NULL, name + 7);
   if (!strcmp(name, "--version")) {
     printf("tcc-fuse %s\n", tcf_version());
     return EXIT_DONE;

@@ -1,5 +1,4 @@
 // `tcc-fuse run`: compile a function, call it, check and time it.
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,62 +72,18 @@ static int call(run_state *r) {
                                      r->in.count, r->results, r->nresults));
 }
 
-// ---- --check: the same call in the interpreter
-
-/// A tolerance of a session's function; tile IR has no graph to derive one from.
-static double tolerance_of(run_state *r, size_t i) {
-  double t;
-  if (r->tolerance >= 0) return r->tolerance;
-  tcf_status status = tcf_function_tolerance(r->function, (const tcf_tensor *const *)r->in.tensors,
-                                             r->in.count, i, &t);
-  return status ? 1e-5 : t;
+static int check(const run_state *r) {
+  checking c = {.common = r->options->common,
+                .file = r->file,
+                .session = r->session,
+                .function = r->function,
+                .args = (const tcf_tensor *const *)r->in.tensors,
+                .nargs = r->in.count,
+                .results = r->results,
+                .nresults = r->nresults,
+                .tolerance = r->tolerance};
+  return check_results(&c);
 }
-
-static int compare(run_state *r, tcf_session *reference, size_t i, const tcf_tensor *wanted) {
-  tcf_difference d;
-  tcf_value_info info;
-  double tolerance = tolerance_of(r, i);
-  tcf_function_result(r->function, i, &info);
-  tcf_status status = tcf_tensor_compare(reference, r->results[i], wanted, tolerance, &d);
-  if (status) return report(reference, status);
-  bool floats = info.dtype <= TCF_BF16;
-  printf("check %s: %lld elements, max error %.3g absolute", info.name, (long long)d.elements,
-         d.max_abs);
-  if (floats) printf(", %.3g relative, %.3g ulp", d.max_rel, d.max_ulp);
-  printf(", %.3g of the largest", d.scale > 0 ? d.max_abs / d.scale : 0);
-  printf("; tolerance %.3g: %s\n", tolerance, d.failed ? "FAILED" : "ok");
-  if (!d.failed) return EXIT_DONE;
-  printf(
-      "check %s: %lld of %lld elements are outside; the worst, element %lld, is %.9g, not %.9g\n",
-      info.name, (long long)d.failed, (long long)d.elements, (long long)d.worst, d.got, d.wanted);
-  return EXIT_CHECK;
-}
-
-static int check(run_state *r) {
-  common c = r->options->common;
-  c.deterministic = c.fast_math = c.tf32 = c.autotune = false;
-  tcf_session *s;
-  tcf_program *p;
-  int status = open_session(&c, "interp", &s);
-  if (status) return status;
-  tcf_status loaded = tcf_program_load_file(s, r->file, &p);
-  status = report(s, loaded);
-  tcf_function *f = loaded ? NULL : tcf_program_function(p, tcf_function_name(r->function));
-  tcf_tensor **wanted = calloc(r->nresults + 1, sizeof *wanted);
-  if (f && wanted)
-    status = report(
-        s, tcf_call(f, (const tcf_tensor *const *)r->in.tensors, r->in.count, wanted, r->nresults));
-  for (size_t i = 0; f && wanted && i < r->nresults && (!status || status == EXIT_CHECK); i++) {
-    int one = compare(r, s, i, wanted[i]);
-    if (one) status = one;
-  }
-  for (size_t i = 0; wanted && i < r->nresults; i++) tcf_tensor_free(wanted[i]);
-  free(wanted);
-  tcf_session_free(s);
-  return status;
-}
-
-// ----
 
 static bool writes_standard_output(const strings *out) {
   for (int i = 0; i < out->count; i++) {

@@ -77,7 +77,7 @@ typedef struct tcf_device_error {
   int64_t index;
 } tcf_device_error;
 
-enum { KERNEL_ERROR, KERNEL_SITE, KERNEL_TILES, KERNEL_SYMBOLS };  // words
+enum { TCF_KERNEL_ERROR, TCF_KERNEL_SITE, TCF_KERNEL_TILES, TCF_KERNEL_SYMBOLS };  // words
 
 typedef struct tcf_map_info {
   int32_t word;       // of the buffer

@@ -28,6 +28,7 @@ typedef struct codegen_options {
   str cpu;       // LLVM CPU name; empty: the host
   str features;  // "+avx512f,-xop,..." on top of those of the CPU
   code_kind kind;
+  str symbol;  // what the entry is exported as; empty: the program's name
   bool fast_math;
   const library_spec *library;  // the object of a library; null: one of codegen/abi.h
   code cubin;                   // devices: carried beside the PTX; size 0: none

@@ -231,6 +231,8 @@ typedef struct tcf_difference {
   double max_abs, max_rel;
   double max_ulp; /* units in the last place of the type at the wanted value; floats only */
   double scale;   /* largest finite |wanted| */
+  int64_t nan, infinite; /* elements that are NaN, or the same infinity, in both: equal, but nothing
+                            is known of how exact they would be */
 } tcf_difference;
 
 /** An element is within the tolerance when |got - wanted| <= tolerance * max(|wanted|, scale), NaN
@@ -445,6 +447,11 @@ TCF_API tcf_status tcf_prepare(tcf_function *function, const tcf_tensor *const *
  *  each operation on the way (docs/command-line.md has the rule); 0 for integers and bool. */
 TCF_API tcf_status tcf_function_tolerance(tcf_function *function, const tcf_tensor *const *args,
                                           size_t nargs, size_t result, double *tolerance);
+/** *exact: no rounding can change result i, for no operation on floats but minima, maxima and
+ *  conversions, and no float constant, lies on the way. Integers made of other floats are not exact:
+ *  where one is near a boundary, its last roundings decide. */
+TCF_API tcf_status tcf_function_is_exact(tcf_function *function, const tcf_tensor *const *args,
+                                         size_t nargs, size_t result, int *exact);
 
 /** What one call costs at these sizes, counted on the fused kernels. */
 typedef struct tcf_cost {
@@ -506,6 +513,13 @@ typedef struct tcf_emit_options {
  *  Free the text with tcf_text_free. */
 TCF_API tcf_status tcf_program_emit(tcf_program *program, const tcf_emit_options *options,
                                     char **text);
+
+/** What the function is called in the outputs ahead of time that follow: as in the program, but with
+ *  `_` behind it where C, C++ or their libraries have the name (`double_`, `malloc_`), or it looks
+ *  like one of theirs (`MAX_`, `_exit_`). Another symbol: tcf_function_export_as; TCF_WRONG_USE where
+ *  it is no identifier or theirs. */
+TCF_API const char *tcf_function_export_name(const tcf_function *function);
+TCF_API tcf_status tcf_function_export_as(tcf_function *function, const char *symbol);
 
 /** An object file (ELF, x86-64) of one function for linking into other programs, and the header that
  *  declares it: plain C that stands alone, with the frame a caller fills (memory for intermediates,

@@ -46,6 +46,8 @@ tensor_difference tensor_compare(const tensor *got, const tensor *wanted, double
     scalar gs = tensor_at(got, i), ws = tensor_at(wanted, i);
     double g = scalar_double(gs, t), w = scalar_double(ws, t);
     // Integers beyond 2^53 are equal as doubles before they are equal.
+    d.nan += isnan(g) && isnan(w);
+    d.infinite += isinf(g) && g == w;
     bool same = dtype_is_float(t) ? g == w || (isnan(g) && isnan(w)) : gs.i == ws.i;
     if (same) continue;
     double by = excess(g, w, tolerance, d.scale), apart = fabs(g - w);

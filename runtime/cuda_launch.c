@@ -97,9 +97,9 @@ static bool start(cuda_call *call, cuda_kernel *k, int64_t *args, int64_t tiles,
   if (blocks > INT32_MAX)
     return error_set(&call->error, ERROR_DEVICE, "kernel %s: %lld blocks are more than fit a launch",
                      i->name, (long long)blocks);
-  args[KERNEL_ERROR] = 0;
+  args[TCF_KERNEL_ERROR] = 0;
   if (call->errors)
-    args[KERNEL_ERROR] =
+    args[TCF_KERNEL_ERROR] =
         (int64_t)(d->words_device + sizeof *d->words * (size_t)(call->errors - d->words));
   if (i->nmaps && !parameters(call, k, args, maps, params)) return false;
   void *extra[] = {(void *)1, args, (void *)2, &size, NULL};  // buffer, its size, end
@@ -116,7 +116,7 @@ int32_t cuda_launch(void *call_, int32_t kernel, int64_t *args, int64_t tiles,
   call->launches++;
   if (start(call, &call->module->kernels[kernel], args, tiles, maps)) return 0;
   call->kernel = kernel;
-  call->step = (int)(args[KERNEL_SITE] >> 16);
+  call->step = (int)(args[TCF_KERNEL_SITE] >> 16);
   return 1;
 }
 

@@ -11,8 +11,7 @@ enum { CUBIN_LIMIT = 1 << 30 };
 bool ptxas_find(char *path, size_t size) {
   char more[1024];
   const char *home = getenv("CUDA_HOME");
-  bool known = home && *home;
-  snprintf(more, sizeof more, "%s%s/usr/local/cuda/bin", known ? home : "", known ? "/bin:" : "");
+  snprintf(more, sizeof more, "%s/bin", home && *home ? home : "/usr/local/cuda");
   return tool_find("ptxas", more, path, size);
 }
 
@@ -33,7 +32,7 @@ bool ptxas_run(const char *arch, const char *ptx, size_t size, ptxas_output *out
   *out = (ptxas_output){0};
   if (!ptxas_find(tool, sizeof tool))
     return error_set(e, ERROR_DEVICE,
-                     "ptxas is not in $PATH, $CUDA_HOME/bin or /usr/local/cuda/bin");
+                     "ptxas is not in $PATH or $CUDA_HOME/bin (/usr/local/cuda/bin without that)");
   if (!tool_place_open(&p, e)) return false;
   bool ok = tool_write(&p, "code.ptx", ptx, size, e) && assemble(&p, tool, arch, out, e);
   tool_place_close(&p);

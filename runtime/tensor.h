@@ -76,6 +76,7 @@ typedef struct tensor_difference {
   double max_ulp;      // in units in the last place of the type, at the reference's magnitude
   double scale;        // largest finite |reference|
   int64_t failed;      // elements outside the tolerance
+  int64_t nan, infinite;  // elements that are so in both, the infinities equal
   double got, wanted;  // at `worst`
 } tensor_difference;
 

@@ -31,7 +31,7 @@ typedef struct ptxas_output {
   size_t size;
   char *log;  // malloc'd: registers, spills and shared memory of each kernel
 } ptxas_output;
-/// In $PATH, $CUDA_HOME/bin, /usr/local/cuda/bin.
+/// In $PATH, then in $CUDA_HOME/bin; without CUDA_HOME in /usr/local/cuda/bin.
 bool ptxas_find(char *path, size_t size);
 /// arch: "sm_90a". ERROR_DEVICE when it is not found or does not take the text.
 bool ptxas_run(const char *arch, const char *ptx, size_t size, ptxas_output *out, error *e);

@@ -4,7 +4,11 @@
 #   layers ............. 8 passed, 0 failed (0 s)
 #   unit ............... 412 passed, 0 failed (21 s)
 #   ...
+#   left out: PTX is not assembled (there is no ptxas): 132 times
 #   1234 passed, 0 failed
+#
+# What a test does not do on this machine it says in a line `left out: WHAT (WHY)` of its log. With
+# --bare all runs as on a machine without optional programs (tests/bare.sh).
 #
 # A stage is a shell function here, or a script tests/NAME/run.sh which takes the command line tool
 # to test and prints "N passed, N failed" at its end. Logs are in build-test/logs/.
@@ -15,22 +19,27 @@ logs=build-test/logs
 tool=build-test/tcc-fuse
 programs=${TCF_PROGRAMS:-6000}  # random programs compared with the interpreter
 
-all=0 only='' rewrite=''
+all=0 list=0 only='' rewrite=''
 stages=(layers build unit)
 for script in tests/*/run.sh; do
   name=$(basename "$(dirname "$script")")
   [ "$name" = fuzz ] || stages+=("$name")
 done
-stages+=(random sanitizers leaks)
+stages+=(random sanitizers leaks bare)
 long_stages=(threads fuzz math)
 
+arguments=("$@")
 while [ $# -gt 0 ]; do
   case "$1" in
+    --bare) for i in "${!arguments[@]}"; do
+              [ "${arguments[i]}" != --bare ] || unset 'arguments[i]'
+            done
+            exec tests/bare.sh tests/run.sh "${arguments[@]}" ;;
     --all) all=1 ;;
     --only) [ $# -gt 1 ] || { echo "tests/run.sh: --only needs STAGE,..." >&2; exit 2; }
             only=$2; shift ;;
     --rewrite) rewrite=--rewrite ;;
-    --list) echo "${stages[@]}" "${long_stages[@]}"; exit 0 ;;
+    --list) list=1 ;;
     *) echo "tests/run.sh: unknown argument $1" >&2; exit 2 ;;
   esac
   shift
@@ -71,6 +80,7 @@ stage_sanitizers() {
 }
 stage_leaks() {
   local status passed=0 failed=0 file out
+  compile build-asan -DTCF_WERROR=OFF -DTCF_SANITIZE=address,undefined || return 1
   export ASAN_OPTIONS=detect_leaks=1
   for file in $(git ls-files 'examples/*.tdsl' 'tests/*.tdsl' 'tests/diag/*.graph' 'tests/diag/*.tile'); do
     out=$(build-asan/tcc-fuse check "$file" 2>&1 </dev/null)
@@ -104,6 +114,19 @@ stage_threads() {
   build-tsan/random-programs --count 500 --first 200000 --threads 4
 }
 stage_fuzz() { tests/fuzz/run.sh 120; }
+# The tests that use programs where there are any, without these.
+stage_bare() {
+  local suites out status=0
+  suites=$(grep -lE 'left_out\(|nvptx_assemble\(' tests/unit/*.c |
+           xargs sed -n 's/^Test(\([a-z_0-9]*\),.*/\1/p' | sort -u | paste -sd'|')
+  out=$(tests/bare.sh build-test/unit-tests -j "$jobs" --filter "@($suites)/*" 2>&1) || status=1
+  criterion printf '%s\n' "$out"
+  [[ $out == *'left out: PTX is not assembled'* ]] || { echo 'ptxas was not hidden'; status=1; }
+  out=$(tests/bare.sh tests/cli/run.sh "$tool" 2>&1) || status=1
+  printf '%s\n' "$out"
+  [[ $out == *'left out: the command line makes no cubin'* ]] || { echo 'ptxas was not hidden'; status=1; }
+  return $status
+}
 stage_math() { TCF_EXHAUSTIVE=1 criterion build-test/unit-tests --filter='math*/*' --timeout 3600; }
 
 total_passed=0 total_failed=0
@@ -130,14 +153,18 @@ run_stage() {
   return $status
 }
 
-mkdir -p $logs
 if [ -n "$only" ]; then
   known=" ${stages[*]} ${long_stages[*]} "
   IFS=, read -ra stages <<<"$only"
   for stage in "${stages[@]}"; do
     [[ $known == *" $stage "* ]] || { echo "there is no stage $stage; there are$known" >&2; exit 2; }
   done
-elif [ $all = 1 ]; then stages+=("${long_stages[@]}")
+  # The stages need the programs of this source.
+  case ",$only," in
+    *,build,*|,layers,|,sanitizers,|,threads,|,fuzz,) ;;
+    *) stages=(build "${stages[@]}") ;;
+  esac
+elif [ $all = 1 ] || [ $list = 1 ]; then stages+=("${long_stages[@]}")
 fi
 if [ -n "$rewrite" ]; then
   stages=(build)
@@ -145,9 +172,22 @@ if [ -n "$rewrite" ]; then
     stages+=("$(basename "$(dirname "$script")")")
   done
 fi
+if [ $list = 1 ]; then echo "${stages[@]}"; exit 0; fi
+
+mkdir -p $logs
+ran=()
 for stage in "${stages[@]}"; do
+  ran+=("$logs/$stage.log")
   # Without a build the stages after it would only repeat its failure.
   run_stage "$stage" || [ "$stage" != build ] || break
 done
+
+# What was left out: by the tests (those of `bare` do so on purpose), then whole stages.
+for log in "${ran[@]}"; do [ "$log" = $logs/bare.log ] || grep -h '^left out: ' "$log"; done |
+  sort | uniq -c | sed -E 's/^ *([0-9]+) (.*)/\2: \1 times/; s/: 1 times$//'
+if [ -z "$only$rewrite" ]; then
+  [ $all = 1 ] || echo "left out: ${long_stages[*]} (they are long; --all runs them)"
+  echo 'left out: kernels on an NVIDIA GPU (./dev test --gpu runs them where there is one)'
+fi
 echo "$total_passed passed, $total_failed failed"
 [ $total_failed = 0 ]

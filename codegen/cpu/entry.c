@@ -18,7 +18,7 @@
 #include <stddef.h>
 
 // The site is in the same word of both blocks.
-_Static_assert((int)ARG_SITE == (int)KERNEL_SITE, "see kernel_step");
+_Static_assert((int)ARG_SITE == (int)TCF_KERNEL_SITE, "see kernel_step");
 
 // ---- sizes
 
@@ -163,7 +163,7 @@ static void put_maps(entry *en, int kernel_number) {
   const tcf_kernel_info *info = &en->kernels->infos[kernel_number];
   int word = 0;
   for (int m = 0; m < info->nmaps; m++) {
-    int arg = info->maps[m].word - KERNEL_SYMBOLS - g->program->symbols.len;
+    int arg = info->maps[m].word - TCF_KERNEL_SYMBOLS - g->program->symbols.len;
     check(arg >= 0 && arg < k->nargs);
     for (int strides = 0; strides < 2; strides++)
       for (int d = strides; d < info->maps[m].rank; d++) {
@@ -189,7 +189,7 @@ static void device_step(entry *en, const step *s) {
   lval count = ix_value(g, tiles);
   lval some = LLVMBuildICmp(e->builder, LLVMIntSGT, count, int64(g, 0), "");
   LLVMBasicBlockRef after = guard_begin(g, known ? NULL : some);
-  put_word(g, en->block, KERNEL_TILES, count);
+  put_word(g, en->block, TCF_KERNEL_TILES, count);
   put_maps(en, s->kernel);
   LLVMTypeRef params[] = {e->ptr, e->i32, e->ptr, e->i64, e->ptr};
   lval args[] = {load_field(g, e->ptr, offsetof(tcf_frame, device)), emit_int(e->i32, s->kernel),
@@ -294,7 +294,7 @@ static void fill_block(entry *en) {
   for (int i = 0; i < g->program->symbols.len; i++)
     put_word(g, en->block, en->symbols + i, g->symbols[i]);
   if (en->kernels->infos) {
-    put_word(g, en->block, KERNEL_ERROR, int64(g, 0));
+    put_word(g, en->block, TCF_KERNEL_ERROR, int64(g, 0));
     return;
   }
   ix_list list = distinct(g, en->kernels->sizes, en->kernels->peaks);
@@ -307,7 +307,7 @@ void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels
   int npointers = p->nparams + p->noutputs, nsymbols = p->symbols.len;
   entry en = {.g = kgen_open(e, a, p, NULL, function),
               .kernels = kernels,
-              .symbols = kernels->infos ? KERNEL_SYMBOLS : ARG_SYMBOLS};
+              .symbols = kernels->infos ? TCF_KERNEL_SYMBOLS : ARG_SYMBOLS};
   kgen *g = &en.g;
   g->frame = LLVMGetParam(function, (unsigned)(npointers + nsymbols));
   for (int i = 0; i < nsymbols; i++)

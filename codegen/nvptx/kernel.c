@@ -317,12 +317,12 @@ static lval kernel_function(ngen *g, str name) {
   emit *e = g->e;
   arena *a = g->arena;
   LLVMTypeRef global = LLVMPointerTypeInContext(e->context, GLOBAL);
-  int buffers = KERNEL_SYMBOLS + g->program->symbols.len, words = buffers + g->k->nargs;
+  int buffers = TCF_KERNEL_SYMBOLS + g->program->symbols.len, words = buffers + g->k->nargs;
   int n = words + g->maps.len;
   LLVMTypeRef *params = arena_array(a, LLVMTypeRef, n);
   for (int i = 0; i < n; i++)
     params[i] = i >= words                          ? e->ptr
-                : i == KERNEL_ERROR || i >= buffers ? global
+                : i == TCF_KERNEL_ERROR || i >= buffers ? global
                                                     : e->i64;
   lval f = LLVMAddFunction(e->module, str_z(a, name),
                            LLVMFunctionType(e->void_, params, (unsigned)n, 0));
@@ -366,13 +366,13 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
   pipeline_scan(&g);
   g.function = kernel_function(&g, name);
   LLVMPositionBuilderAtEnd(e->builder, nv_block(&g));
-  g.error = LLVMGetParam(g.function, KERNEL_ERROR);
-  g.site = LLVMGetParam(g.function, KERNEL_SITE);
-  g.tiles = LLVMGetParam(g.function, KERNEL_TILES);
+  g.error = LLVMGetParam(g.function, TCF_KERNEL_ERROR);
+  g.site = LLVMGetParam(g.function, TCF_KERNEL_SITE);
+  g.tiles = LLVMGetParam(g.function, TCF_KERNEL_TILES);
   for (int i = 0; i < p->symbols.len; i++)
-    g.symbols[i] = LLVMGetParam(g.function, (unsigned)(KERNEL_SYMBOLS + i));
+    g.symbols[i] = LLVMGetParam(g.function, (unsigned)(TCF_KERNEL_SYMBOLS + i));
   for (int i = 0; i < k->nargs; i++)
-    g.bufs[i] = LLVMGetParam(g.function, (unsigned)(KERNEL_SYMBOLS + p->symbols.len + i));
+    g.bufs[i] = LLVMGetParam(g.function, (unsigned)(TCF_KERNEL_SYMBOLS + p->symbols.len + i));
   g.tid = g.tid_local = special_register(&g, "llvm.nvvm.read.ptx.sreg.tid.x");
   if (k->cluster) {
     lval before = LLVMBuildMul(e->builder, ptx_cluster_rank(e), i32_of(&g, k->threads), "");
@@ -406,7 +406,7 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
   LLVMBuildRetVoid(e->builder);
   *info = (tcf_kernel_info){.name = str_z(a, name), .cluster = k->cluster ? k->cluster : 1};
   info->threads = producer_threads(&g);
-  info->words = KERNEL_SYMBOLS + p->symbols.len + k->nargs;
+  info->words = TCF_KERNEL_SYMBOLS + p->symbols.len + k->nargs;
   info->shared_bytes = (int32_t)g.shared_peak;
   info->blocks_per_sm = k->blocks_per_sm;
   info->nmaps = g.maps.len;

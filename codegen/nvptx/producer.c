@@ -90,7 +90,7 @@ static bool plan_copy(ngen *g, const tstmt *loop, tma_copy *c) {
   for (int over_axes = 0; over_axes < 2; over_axes++) {
     bool walks = over_axes ? map_walk_axes(g, c->load, &c->walk)
                            : map_walk_dimensions(g, c->load, &box, &c->walk);
-    tcf_map_info map = {.word = KERNEL_SYMBOLS + g->program->symbols.len + c->load->buf,
+    tcf_map_info map = {.word = TCF_KERNEL_SYMBOLS + g->program->symbols.len + c->load->buf,
                         .rank = c->walk.rank,
                         .element_bytes = dtype_bytes(t->type),
                         .swizzle = l->swizzle ? 128 : 0,
@@ -261,7 +261,7 @@ void producer_release(ngen *g, pipe *p, lval index) {
 static void start_copy(ngen *g, const pipe *p, const tma_copy *c, turn t) {
   LLVMBuilderRef b = g->e->builder;
   const local_place *l = &g->locals[c->store->buf];
-  int words = KERNEL_SYMBOLS + g->program->symbols.len + g->k->nargs;
+  int words = TCF_KERNEL_SYMBOLS + g->program->symbols.len + g->k->nargs;
   lval map = LLVMGetParam(g->function, (unsigned)(words + c->map));
   lval copy = LLVMBuildMul(b, t.slot, i32_of(g, l->bytes), "");
   lval there = LLVMBuildAdd(b, shared_at(g, l->offset), copy, "");

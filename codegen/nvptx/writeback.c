@@ -55,7 +55,7 @@ static bool plan_map(ngen *g, writeback *w) {
     bool all = true;
     for (int i = 0; i < box.n; i++) all &= map_walk_along(&w->walk, box.axes[i]) >= 0;
     if (!all) continue;
-    tcf_map_info map = {.word = KERNEL_SYMBOLS + g->program->symbols.len + s->buf,
+    tcf_map_info map = {.word = TCF_KERNEL_SYMBOLS + g->program->symbols.len + s->buf,
                         .rank = w->walk.rank,
                         .element_bytes = 2,
                         .swizzle = ROW,
@@ -170,7 +170,7 @@ static void fill_block(ngen *g, const shape *sh, const writer *x, lval place, in
 /// `row`, `column`: of the block within the grid tile.
 static void store_block(ngen *g, const writer *x, lval place, lval row, int column) {
   const map_walk *walk = &x->w->walk;
-  int words = KERNEL_SYMBOLS + g->program->symbols.len + g->k->nargs;
+  int words = TCF_KERNEL_SYMBOLS + g->program->symbols.len + g->k->nargs;
   int along_rows = map_walk_along(walk, x->w->store->in[0]->axes[x->w->m]);
   guard one = nv_guard(g, x->first);
   lval at[5], map = LLVMGetParam(g->function, (unsigned)(words + x->w->map));

@@ -27,12 +27,12 @@ static void play(void *ctx, const char *name, const unsigned char *params, size_
   (void)ctx, (void)grid, (void)block, (void)shared;
   int64_t words[16] = {0};
   memcpy(words, params, size < sizeof words ? size : sizeof words);
-  tcf_device_error *e = (void *)(uintptr_t)words[KERNEL_ERROR];
-  if (bad_index >= 0) *e = (tcf_device_error){1 + words[KERNEL_SITE], bad_index};
+  tcf_device_error *e = (void *)(uintptr_t)words[TCF_KERNEL_ERROR];
+  if (bad_index >= 0) *e = (tcf_device_error){1 + words[TCF_KERNEL_SITE], bad_index};
   if (strncmp(name, "twice", 5)) return;
-  const float *x = (void *)(uintptr_t)words[KERNEL_SYMBOLS + 1];
-  float *out = (void *)(uintptr_t)words[KERNEL_SYMBOLS + 2];
-  for (int64_t i = 0; i < words[KERNEL_SYMBOLS]; i++) out[i] = x[i] * 2;
+  const float *x = (void *)(uintptr_t)words[TCF_KERNEL_SYMBOLS + 1];
+  float *out = (void *)(uintptr_t)words[TCF_KERNEL_SYMBOLS + 2];
+  for (int64_t i = 0; i < words[TCF_KERNEL_SYMBOLS]; i++) out[i] = x[i] * 2;
 }
 
 static int find_fake(void) {

@@ -91,10 +91,16 @@ TCF_CUDA_LIBRARY=/none/libcuda.so expect 3 'name an architecture: --target cuda:
   build add.tdsl -o none.so --target cuda
 expect 2 'PTX is of an NVIDIA architecture' build add.tdsl -o add.ptx
 expect 3 'unknown GPU architecture' build add.tdsl -o add.ptx --target sm_91x
-if command -v ptxas >/dev/null || [ -x /usr/local/cuda/bin/ptxas ]; then
+if command -v ptxas >/dev/null || [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/ptxas" ]; then
   expect 0 '' build add.tdsl -o add.cubin --target sm_90a
   holds 'a cubin is ELF' grep -q 'ELF' add.cubin
+else
+  echo 'left out: the command line makes no cubin (there is no ptxas)'
 fi
+printf '#!/bin/sh\nPATH=/none CUDA_HOME=/none exec "%s" "$@"\n' "$tool" >without_ptxas
+chmod +x without_ptxas
+tool=$dir/without_ptxas expect 3 'ptxas is not in $PATH or $CUDA_HOME/bin' \
+  build add.tdsl -o none.cubin --target sm_90a
 
 # ---- libraries, called from C: for this processor, then for a GPU with the driver of the tests
 build_libraries() { # build_libraries ENDING TARGET FUNCTION...
@@ -105,6 +111,64 @@ build_libraries() { # build_libraries ENDING TARGET FUNCTION...
       -o "$function.$ending" --header "$function.h"
   done
 }
+# ---- the manual page and the completions
+"$tool" --help=man >tcc-fuse.1
+"$tool" --help=bash >completion.bash
+"$tool" --help=zsh >_tcc-fuse
+expect 2 'text, man, bash or zsh' --help=fish
+expect 2 'text, man, bash or zsh' run --help=fish
+for command in run opt explain check fmt list build; do
+  for option in $("$tool" $command --help | grep -oE '^  (-., )?--[a-z0-9-]+' | grep -oE -- '--.*'); do
+    holds "$command $option is in the manual page" grep -qF -- "${option//-/\\-}" tcc-fuse.1
+    holds "and completed in bash" grep -qE -- "'$command options'.* $option( |')" completion.bash
+    holds "and in zsh" grep -qF -- "$option" _tcc-fuse
+  done
+done
+if command -v mandoc >/dev/null; then
+  holds 'mandoc has no warning' test -z "$(mandoc -T lint -W warning tcc-fuse.1 | grep -v 'missing date')"
+else
+  echo 'left out: the manual page is not checked (there is no mandoc)'
+fi
+if command -v zsh >/dev/null; then
+  holds 'zsh reads its completion' zsh -n _tcc-fuse
+else
+  echo 'left out: the completion of zsh is not read (there is no zsh)'
+fi
+# completes WANTED LINE: what bash would offer at the end of the line, sorted
+completes() {
+  local got COMP_LINE=$2 COMP_POINT=${#2} COMP_WORDS COMP_CWORD COMPREPLY
+  read -ra COMP_WORDS <<<"$2"
+  case $2 in *' ') COMP_WORDS+=('') ;; esac
+  COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMP_WORDS[0]=$tool
+  _tcc_fuse
+  got=$(printf '%s\n' "${COMPREPLY[@]}" | sort | xargs)
+  holds "'$2' is completed by '$1', not '$got'" test "$got" = "$1"
+}
+# shellcheck disable=SC1091
+. ./completion.bash
+completes '--help --version build check explain fmt help list opt run' 'tcc-fuse '
+completes 'explain' 'tcc-fuse ex'
+completes 'explain' 'tcc-fuse help ex'
+completes 'errors ops passes targets' 'tcc-fuse list '
+completes 'asm fused graph llvm ptx tile' 'tcc-fuse opt add.tdsl --to='
+completes 'tile' 'tcc-fuse opt add.tdsl --to t'
+completes 'json' 'tcc-fuse check --format=j'
+completes '--check' 'tcc-fuse run add.tdsl --che'
+completes 'several.tdsl' 'tcc-fuse run --check sev'
+completes 'several.tdsl' 'tcc-fuse run --in x=sev'
+completes 'softmax' 'tcc-fuse run several.tdsl -e so'
+completes 'softmax' 'tcc-fuse run several.tdsl --function=so'
+completes 'znver4' 'tcc-fuse run several.tdsl --target cpu:znver4'
+completes 'interp interp-tile' 'tcc-fuse run several.tdsl --target=int'
+completes 'dce' 'tcc-fuse opt several.tdsl --print-after=dce'
+if [ -e "$(dirname "$tool")/CMakeCache.txt" ]; then
+  holds 'cmake --install' sh -c "cmake --install '$(dirname "$tool")' --prefix installed >installed.txt"
+  holds 'installs the license' cmp -s installed/share/doc/tcc-fuse/LICENSE "$here/../../LICENSE"
+  holds 'the manual page' cmp -s installed/share/man/man1/tcc-fuse.1 tcc-fuse.1
+  holds 'and the completions' cmp -s installed/share/bash-completion/completions/tcc-fuse completion.bash
+  holds 'of both shells' cmp -s installed/share/zsh/site-functions/_tcc-fuse _tcc-fuse
+fi
+
 compile=(gcc -Wall -Wextra -Werror -I. "-I$here/../..")
 build_libraries so cpu scaled pick windows
 holds 'the header has what is demanded of sizes' grep -qx '//   where T % 4 == 0' scaled.h
@@ -135,6 +199,56 @@ if [ -e "$fake" ]; then
     holds 'and without one' env TCF_CUDA_LIBRARY=/none/libcuda.so ./library_cuda
   done
 fi
+# names that C, C++ or their libraries have: nothing of the program that links them is replaced
+cat >names.tdsl <<'TDSL'
+fn double(int: f32[new]) -> f32[new] { return int + int }
+fn main(register: f32[errno]) -> f32[errno] { return register * 3 }
+fn malloc(this: f32[N]) -> f32[N] { return this * 0 }
+fn write(out_: f32[NULL]) -> f32[NULL] { return out_ + 1 }
+TDSL
+for file in double.so main.a malloc.o write.so; do
+  expect 0 "exported as ${file%.*}_, for C" build names.tdsl -e ${file%.*} -o $file --header ${file%.*}.h
+done
+cat >names.c <<'C'
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "double.h"
+#include "main.h"
+#include "malloc.h"
+#include "write.h"
+static void serial(void *pool, tcf_task task, void *args, int64_t n) { (void)pool; task(args, 0, n, 0); }
+int main(void) {
+  float *x = (float *)malloc(sizeof *x * 5), y[5] = {0, 0, 0, 0, 0}, z[5];
+  double__context *d;
+  main__context *m;
+  write__context *w;
+  static tcf_frame frame;
+  frame.parallel_for = serial, frame.workers = 1;
+  if (!x || malloc_(y, x, 0, &frame)) return 1;
+  for (int i = 0; i < 5; i++) x[i] = (float)i;
+  if (double__open(1, &d) || main__open(1, &m) || write__open(1, &w)) return 2;
+  if (double_(x, y, 5, d) || main_(y, z, 5, m) || write_(z, x, 5, w)) return 3;
+  double__close(d), main__close(m), write__close(w);
+  for (int i = 0; i < 5; i++)
+    if (x[i] != 6 * i + 1) return 4;
+  puts("names");
+  free(x);
+  return 0;
+}
+C
+holds 'functions called like those of C link' "${compile[@]}" names.c ./double.so ./write.so main.a malloc.o \
+  -lm -lpthread -Wl,-rpath,"$dir" -o names
+holds 'and run' test "$(./names)" = names
+holds 'in C++ too' g++ -Wall -Wextra -Werror -fsyntax-only -I. -x c++ names.c
+expect 0 '' build names.tdsl -e double -o twofold.so --header twofold.h --symbol twofold
+holds 'a symbol that is given: nothing to note' test ! -s err.txt
+holds 'it is what is exported' test "$(nm -D --defined-only twofold.so | cut -d' ' -f3 | sort | xargs)" = \
+  'twofold twofold_close twofold_message twofold_open'
+holds 'and declared' grep -q '^int32_t twofold(const float \* /\* int \*/, float \*out,' twofold.h
+for symbol in double malloc 2x a-b ''; do
+  expect 2 'cannot be exported as' build names.tdsl -e double -o no.so --symbol "$symbol"
+done
 expect 2 'calls calls host functions' build library.tdsl -e calls -o calls.so
 printf '#!/bin/sh\nPATH=/none exec "%s" "$@"\n' "$tool" >without_programs
 chmod +x without_programs
@@ -266,6 +380,27 @@ expect 0 ': ok' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --de
 expect 4 'FAILED' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --tolerance 0
 expect 4 'FAILED' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --tolerance 0 --out unchecked.npy
 holds 'nothing is written when a check fails' test ! -e unchecked.npy
+# what is said of a check: how much of it says nothing, and what explains a failure
+cat >checks.tdsl <<'TDSL'
+fn logs(x: f32[N]) -> f32[N] { return log(x) }
+fn inverses(x: f32[N]) -> f32[N] { return 1 / x }
+fn variance(x: f32[N]) -> f32 { return sum(x * x, N) / N - (sum(x, N) / N) ** 2 }
+fn millionths(x: f32[N]) -> i32[N] { return i32(exp(x) * 1e6) }
+fn less(x: f32[N], y: f32[N]) -> bool[N] { return exp(x) * exp(y) < exp(x + y) }
+fn near(x: f32[N], y: f32[N]) -> f32 { return sum(x * y, N) }
+TDSL
+check=(run checks.tdsl --check)
+expect 0 ': ok, but no element is a finite number; 9 NaN' "${check[@]}" -e logs --dim N=9 --in x=-1
+expect 0 ': ok, but no element is a finite number; 9 infinite' "${check[@]}" -e inverses --dim N=9 --in x=0
+expect 0 ': ok; 5 NaN' "${check[@]}" -e logs --dim N=9
+expect 0 ': ok' "${check[@]}" -e inverses --dim N=9
+holds 'of numbers nothing more is said' grep -q 'ok$' out.txt
+expect 4 'the program cancels or jumps there' "${check[@]}" -e variance --dim N=100000 \
+  --in x=uniform:10000:10001
+expect 4 'these integers are made of floats' "${check[@]}" -e millionths --dim N=1003
+expect 4 'these truth values are made of floats' "${check[@]}" -e less --dim N=1003
+expect 4 'it is within the tolerance for the roundings of the program' "${check[@]}" -e near \
+  --dim N=1000 --tolerance 0
 expect 0 'GB/s' run add.tdsl --dim N=300 --dim M=170 --bench --threads 1
 "$tool" run add.tdsl --dim N=9 --dim M=9 --out a.npy --seed 1 && "$tool" run add.tdsl --dim N=9 \
   --dim M=9 --out out=b.npy --seed 1 --threads 1 && "$tool" run add.tdsl --dim N=9 --dim M=9 \
@@ -492,6 +627,7 @@ holds 'minilm refuses unknown arguments' refused 'unknown argument --nobench' \
   "$here/../../examples/minilm/run.sh" --nobench
 holds 'test names its stages' refused 'there is no stage nope; there are layers build' \
   "$here/../run.sh" --only layers,nope
+holds 'stages build what they need' test "$("$here/../run.sh" --only unit,cli --list)" = 'build unit cli'
 
 # ---- arguments that make no sense
 echo 'fn main(x: i16[N]) -> i16[N] { return x + x }' >short.tdsl

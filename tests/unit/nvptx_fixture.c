@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "left_out.h"
+#include "runtime/tool.h"
+
 static LLVMTargetMachineRef machine(const char *arch) {
   LLVMInitializeNVPTXTargetInfo();
   LLVMInitializeNVPTXTarget();
@@ -100,14 +103,6 @@ int nvptx_count(str text, const char *what) {
 
 // ---- ptxas
 
-static const char *assembler(void) {
-  static const char *const places[] = {"/usr/local/cuda/bin/ptxas", "/usr/local/bin/ptxas",
-                                       "/usr/bin/ptxas"};
-  for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-    if (!access(places[i], X_OK)) return places[i];
-  return NULL;
-}
-
 static int number_before(const char *text, const char *what) {
   const char *at = strstr(text, what);
   if (!at) return 0;
@@ -118,12 +113,12 @@ static int number_before(const char *text, const char *what) {
 
 nvptx_report nvptx_assemble(str ptx, const char *arch) {
   nvptx_report r = {0};
-  const char *ptxas = assembler();
-  if (!ptxas) {
-    cr_log_warn("no ptxas here: the PTX is not assembled");
+  char ptxas[1024];
+  if (!ptxas_find(ptxas, sizeof ptxas)) {
+    left_out("PTX is not assembled", "there is no ptxas");
     return r;
   }
-  char path[] = "/tmp/tcf-ptx-XXXXXX", command[256], log[16384];
+  char path[] = "/tmp/tcf-ptx-XXXXXX", command[1280], log[16384];
   int fd = mkstemp(path);
   cr_assert(fd >= 0 && write(fd, ptx.ptr, (size_t)ptx.len) == ptx.len);
   close(fd);

@@ -568,3 +568,44 @@ Test(api, explanations_and_costs) {
   tcf_tensor_free(x);
   tcf_session_free(s);
 }
+
+Test(api, differences_count_what_is_no_number) {
+  float a[6] = {NAN, INFINITY, -INFINITY, 1, NAN, INFINITY};
+  float b[6] = {NAN, INFINITY, INFINITY, 1, 2, INFINITY};
+  tcf_tensor *x, *y;
+  tcf_difference d;
+  cr_assert_eq(tcf_tensor_borrow(NULL, TCF_F32, 1, (int64_t[]){6}, NULL, a, &x), TCF_OK);
+  cr_assert_eq(tcf_tensor_borrow(NULL, TCF_F32, 1, (int64_t[]){6}, NULL, b, &y), TCF_OK);
+  cr_assert_eq(tcf_tensor_compare(NULL, x, y, 0, &d), TCF_OK);
+  cr_expect(d.nan == 1 && d.infinite == 2 && d.failed == 2, "%d NaN, %d infinite, %d failed",
+            (int)d.nan, (int)d.infinite, (int)d.failed);
+  tcf_tensor_free(x);
+  tcf_tensor_free(y);
+}
+
+Test(api, results_that_no_rounding_changes) {
+  static const struct {
+    const char *text;
+    int exact;
+  } cases[] = {{"fn f(x: f32[N]) -> i32[N] { return i32(x) }", 1},
+               {"fn f(x: f32[N]) -> f32 { return max(x, N) }", 1},
+               {"fn f(x: f32[N]) -> bool[N] { return x < exp(x) }", 0},
+               {"fn f(x: i32[N]) -> i32 { return sum(x * x, N) }", 1},
+               {"fn f(x: f32[N]) -> i32[N] { return i32(exp(x)) }", 0},
+               {"fn f(x: f32[N]) -> bool { return sum(x, N) < 1 }", 0},
+               {"fn f(x: f32[N]) -> f32[N] { return x + x }", 0}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    tcf_session *s = open_session("interp", 0);
+    tcf_function *f = tcf_program_at(load(s, cases[i].text), 0);
+    tcf_value_info info;
+    int exact = -1;
+    tcf_function_param(f, 0, &info);
+    tcf_tensor *x = random_of(info.dtype, 1, (int64_t[]){5}, 1);
+    const tcf_tensor *args[] = {x};
+    cr_assert_eq(tcf_function_is_exact(f, args, 1, 0, &exact), TCF_OK);
+    cr_expect_eq(exact, cases[i].exact, "%s", cases[i].text);
+    cr_expect_eq(tcf_function_is_exact(f, args, 1, 1, &exact), TCF_WRONG_USE);
+    tcf_tensor_free(x);
+    tcf_session_free(s);
+  }
+}

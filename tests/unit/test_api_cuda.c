@@ -42,11 +42,11 @@ static void play(void *ctx, const char *name, const unsigned char *params, size_
   rig *r = ctx;
   r->launches++;
   memcpy(r->words, params, size < sizeof r->words ? size : sizeof r->words);
-  tcf_device_error *e = (void *)(uintptr_t)r->words[KERNEL_ERROR];
-  if (r->bad_index >= 0 && e) *e = (tcf_device_error){1 + r->words[KERNEL_SITE], r->bad_index};
+  tcf_device_error *e = (void *)(uintptr_t)r->words[TCF_KERNEL_ERROR];
+  if (r->bad_index >= 0 && e) *e = (tcf_device_error){1 + r->words[TCF_KERNEL_SITE], r->bad_index};
   if (!r->n) return;
-  const float *x = (void *)(uintptr_t)r->words[KERNEL_SYMBOLS];
-  float *out = (void *)(uintptr_t)r->words[KERNEL_SYMBOLS + 1];
+  const float *x = (void *)(uintptr_t)r->words[TCF_KERNEL_SYMBOLS];
+  float *out = (void *)(uintptr_t)r->words[TCF_KERNEL_SYMBOLS + 1];
   for (int64_t i = 0; i < r->n; i++) out[i] = x[i] * 2;
 }
 
@@ -171,7 +171,7 @@ Test(api_cuda, host_tensors_are_copied_in_and_out) {
   cr_expect_eq(count(&r, "cuMemcpyHtoD 4000"), 1);
   cr_expect_eq(count(&r, "cuMemcpyDtoH 4000"), 1);
   cr_expect_eq(count(&r, "cuLaunchKernel"), 1, "%s", r.fake->log());
-  cr_expect_eq(r.words[KERNEL_ERROR], 0);
+  cr_expect_eq(r.words[TCF_KERNEL_ERROR], 0);
   tcf_tensor_free(x);
   tcf_tensor_free(y);
   close_rig(&r);
@@ -191,8 +191,8 @@ Test(api_cuda, device_tensors_are_used_in_place) {
   cr_assert_eq(call(&r, "twice", x, &y), TCF_OK);
   const char *log = r.fake->log(), *end = strchr(log, '\n');
   cr_expect(!strncmp(log, "cuLaunchKernel", 14) && end && !end[1], "%s", log);
-  cr_expect_eq((void *)(uintptr_t)r.words[KERNEL_SYMBOLS], tcf_tensor_data(x));
-  cr_expect_eq((void *)(uintptr_t)r.words[KERNEL_SYMBOLS + 1], tcf_tensor_data(y));
+  cr_expect_eq((void *)(uintptr_t)r.words[TCF_KERNEL_SYMBOLS], tcf_tensor_data(x));
+  cr_expect_eq((void *)(uintptr_t)r.words[TCF_KERNEL_SYMBOLS + 1], tcf_tensor_data(y));
   tcf_tensor_free(x);
   tcf_tensor_free(y);
   close_rig(&r);
@@ -211,8 +211,8 @@ Test(api_cuda, what_does_not_lie_at_16_bytes_is_copied) {
       tcf_tensor_borrow_device(r.s, TCF_F32, 1, &n, NULL, (float *)tcf_tensor_data(memory) + 3, &y),
       TCF_OK);
   cr_assert_eq(call(&r, "twice", x, &y), TCF_OK, "%s", tcf_session_message(r.s));
-  cr_expect_eq(r.words[KERNEL_SYMBOLS] % 16, 0);
-  cr_expect_eq(r.words[KERNEL_SYMBOLS + 1] % 16, 0);
+  cr_expect_eq(r.words[TCF_KERNEL_SYMBOLS] % 16, 0);
+  cr_expect_eq(r.words[TCF_KERNEL_SYMBOLS + 1] % 16, 0);
   expect_twice(x, y);
   cr_assert_eq(call(&r, "twice", x, &twice), TCF_OK);
   expect_twice(x, twice);
@@ -592,7 +592,7 @@ static void play_timed(void *ctx, const char *name, const unsigned char *params,
                        unsigned grid, unsigned block, unsigned shared) {
   rig *r = ctx;
   play(ctx, name, params, size, grid, block, shared);
-  float *out = (void *)(uintptr_t)r->words[KERNEL_SYMBOLS + 1];
+  float *out = (void *)(uintptr_t)r->words[TCF_KERNEL_SYMBOLS + 1];
   if (block == 32) out[0] += 1;
   r->fake->spend(block == 32 ? 1 : block == 64 ? 2 : block == 128 ? 5 : 9);
   r->n_block = (int)block;

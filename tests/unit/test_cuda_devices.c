@@ -26,10 +26,10 @@ static void play(void *ctx, const char *name, const unsigned char *params, size_
   int64_t words[16] = {0};
   memcpy(words, params, size < sizeof words ? size : sizeof words);
   if (strncmp(name, "twice", 5)) return;
-  const float *x = (void *)(uintptr_t)words[KERNEL_SYMBOLS + 1];
-  float *out = (void *)(uintptr_t)words[KERNEL_SYMBOLS + 2];
+  const float *x = (void *)(uintptr_t)words[TCF_KERNEL_SYMBOLS + 1];
+  float *out = (void *)(uintptr_t)words[TCF_KERNEL_SYMBOLS + 2];
   if (fake->device_of(x) != fake->device_of(out)) strayed++;
-  for (int64_t i = 0; i < words[KERNEL_SYMBOLS]; i++) out[i] = x[i] * 2;
+  for (int64_t i = 0; i < words[TCF_KERNEL_SYMBOLS]; i++) out[i] = x[i] * 2;
 }
 
 static void open_fake(void) {

@@ -19,7 +19,7 @@ static const char two_steps[] =
     " grid N:1, M:8 {\n  %0 = load t[N, M] : f32[N:1, M:8]\n  store out[N, M], %0\n }\n}\n";
 
 static const tcf_map_info maps[] = {
-    {.word = KERNEL_SYMBOLS + 2, .rank = 2, .element_bytes = 2, .swizzle = 128, .box = {64, 32}}};
+    {.word = TCF_KERNEL_SYMBOLS + 2, .rank = 2, .element_bytes = 2, .swizzle = 128, .box = {64, 32}}};
 static const tcf_kernel_info kernels[] = {{.name = "k", .words = 7, .threads = 64, .cluster = 1},
                                           {.name = "l",
                                            .words = 8,
