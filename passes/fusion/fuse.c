@@ -43,22 +43,29 @@ static bool single_exit(const fusion *f, const ints *region, const uint8_t *in, 
   return true;
 }
 
+/// Users are in order.
+static int last_user(const fusion *f, int unit) {
+  const ints *users = &f->users[unit];
+  return users->len ? users->data[users->len - 1] : -1;
+}
+
 /// The maps after the anchor in order, and how many of them form the best epilogue.
-static int find_epilogue(fusion *f, int anchor, ints *region) {
-  uint8_t *in = arena_array(f->a, uint8_t, f->n);
+static int find_epilogue(fusion *f, int anchor, ints *region, uint8_t *in) {
   const node *root = f->nodes[anchor];
   double best_bytes = node_bytes(f->g, root);
-  int best = 1;
+  int best = 1, last = last_user(f, anchor), work = 0;
   vec_push(f->a, region, anchor);
   in[anchor] = 1;
   if (f->returned[anchor]) return best;
-  for (int id = anchor + 1; id < f->n; id++) {
+  for (int id = anchor + 1; id <= last && work <= MAX_GROUP_WORK; id++) {
     if (!is_unit(f, id) || !reads_any(f, id, in)) continue;
     bool fits = class_of(f, id) == CLASS_map && node_same_axis_set(f->nodes[id], root) &&
                 f->clusters[f->homes[id].data[0]].len == 1;
     if (!fits) break;
     vec_push(f->a, region, id);
     in[id] = 1;
+    work += op_get(f->nodes[id]->op)->cost;
+    if (last_user(f, id) > last) last = last_user(f, id);
     if (single_exit(f, region, in, id) && node_bytes(f->g, f->nodes[id]) <= best_bytes) {
       best = region->len;
       best_bytes = node_bytes(f->g, f->nodes[id]);
@@ -70,7 +77,9 @@ static int find_epilogue(fusion *f, int anchor, ints *region) {
 
 static void take_epilogue(fusion *f, int anchor) {
   ints region = {0};
-  int n = find_epilogue(f, anchor, &region), home = f->homes[anchor].data[0];
+  uint8_t *in = f->region;
+  int n = find_epilogue(f, anchor, &region, in), home = f->homes[anchor].data[0];
+  for (int i = 0; i < region.len; i++) in[region.data[i]] = 0;
   ints singles = {0};
   for (int i = 1; i < n; i++) {
     vec_push(f->a, &singles, f->homes[region.data[i]].data[0]);
@@ -286,6 +295,14 @@ static double cluster_bytes(fusion *f, int cluster) {
   return r.bytes_read + r.bytes_written;
 }
 
+/// Stores as much as a kernel may: nothing that it is not read by can join.
+static bool is_full(fusion *f, int cluster) {
+  int stored = 0;
+  for (int i = 0; i < f->clusters[cluster].len; i++)
+    stored += unit_is_stored(f, f->clusters[cluster].data[i], -1, -1);
+  return stored >= MAX_GROUP_OUTPUTS;
+}
+
 /// Two kernels over the same data, neither reading the other, where the data is a good part of
 /// what one of them moves.
 static void join_siblings(fusion *f, int id, const ints *readers) {
@@ -297,11 +314,12 @@ static void join_siblings(fusion *f, int id, const ints *readers) {
     op_class kind = cluster_anchor(f, a);
     if (!f->clusters[a].len || (kind != CLASS_map && kind != CLASS_reduce)) continue;
     if (4 * shared < cluster_bytes(f, a)) continue;
-    for (int k = i + 1; k < clusters.len; k++) {
+    bool full = is_full(f, a);
+    for (int k = i + 1; k < clusters.len && !full; k++) {
       int b = clusters.data[k];
       op_class other = cluster_anchor(f, b);
       if (!f->clusters[b].len || (other != CLASS_map && other != CLASS_reduce)) continue;
-      if (4 * shared >= cluster_bytes(f, b)) join_pair(f, a, b);
+      if (4 * shared >= cluster_bytes(f, b) && join_pair(f, a, b)) full = is_full(f, a);
     }
   }
 }

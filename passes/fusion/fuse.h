@@ -112,6 +112,8 @@ typedef struct fusion {
   uint8_t *member, *stored;  // of the last candidate
   ints marked;               // ids set in member
   node **candidate;          // its nodes
+  uint8_t *region;           // by node id, none set: marks of a search
+  int *level;                // by node id: reductions that wait for each other up to it
   int asked[2];              // its clusters; -2: none, or they changed
   fuse_scratch scratch;
 } fusion;

@@ -8,6 +8,7 @@ typedef struct emitter {
   node **stored_at;  // by unit: the node that is in memory
   node **local;      // by old id: the clone in the current kernel
   ints *clones;      // by cluster: pairs old id, new id
+  uint8_t *after, *seen;  // by old id: room for one cluster's decisions
 } emitter;
 
 // ---- order
@@ -136,7 +137,7 @@ static void mark_reads(const fusion *f, const candidate *c, const node *n, uint8
 static int common_buffer(const emitter *e, int cluster, const node *a, const node *b) {
   fusion *f = e->f;
   candidate c = fusion_candidate(f, cluster, -1);
-  uint8_t *seen = arena_array(f->a, uint8_t, f->n);
+  uint8_t *seen = memset(e->seen, 0, (size_t)f->n);
   mark_reads(f, &c, a, 1, seen);
   mark_reads(f, &c, b, 2, seen);
   int best = -1;
@@ -184,7 +185,8 @@ static void decide_cluster(emitter *e, int cluster) {
   if (!v.ok)
     panic("fuse: illegal group in @%.*s: %s at node %d", STR_FMT(f->g->name), reason_name(v.why),
           v.node);
-  const uint8_t *after = arena_copy(f->a, f->scratch.after, (size_t)f->n);
+  // Questions about other clusters follow.
+  const uint8_t *after = memcpy(e->after, f->scratch.after, (size_t)f->n);
   const ints *units = &f->clusters[cluster];
   for (int i = 0; i < units->len; i++) {
     const ints *deps = &f->deps[units->data[i]];
@@ -385,6 +387,8 @@ void fusion_emit(fusion *f) {
   emitter e = {.f = f};
   e.stored_at = arena_array(f->a, node *, f->n);
   e.local = arena_array(f->a, node *, f->n);
+  e.after = arena_array(f->a, uint8_t, f->n);
+  e.seen = arena_array(f->a, uint8_t, f->n);
   e.clones = arena_array(f->a, ints, f->nclusters);
   bool *done = arena_array(f->a, bool, f->nclusters);
   ints order = {0};

@@ -5,7 +5,7 @@
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
 
-enum { MAX_GROUP_NODES = 1500, MAX_GROUP_OUTPUTS = 24, MAX_GROUP_INPUTS = 64 };
+enum { MAX_GROUP_NODES = 1500, MAX_GROUP_INPUTS = 64 };
 
 typedef struct legality {
   const candidate *c;
@@ -321,8 +321,18 @@ static verdict check_outputs(const legality *l) {
   return outputs <= MAX_GROUP_OUTPUTS ? good() : bad(REASON_too_large, NULL);
 }
 
+/// False: more than one kernel should compute.
+static bool fits_one(const candidate *c) {
+  int work = 0, reductions = 0;
+  for (int i = 0; i < c->n; i++) {
+    work += op_get(c->nodes[i]->op)->cost;
+    reductions += class_of(c->nodes[i]) == CLASS_reduce;
+  }
+  return c->n <= MAX_GROUP_NODES && work <= MAX_GROUP_WORK && reductions <= MAX_GROUP_REDUCTIONS;
+}
+
 static verdict check_size(const candidate *c, uint8_t *seen) {
-  if (c->n > MAX_GROUP_NODES) return bad(REASON_too_large, NULL);
+  if (!fits_one(c)) return bad(REASON_too_large, NULL);
   int inputs = 0;
   for (int i = 0; i < c->n; i++)
     for (int k = 0; k < c->nodes[i]->nin; k++) {

@@ -5,6 +5,8 @@
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
 
+enum { MAX_WALKED_WORK = 400 };  // per element of a row, in the costs of ir/ops.def
+
 static op_class class_of(const node *n) { return op_get(n->op)->class; }
 
 static void push_unique(arena *a, ints *v, int x) {
@@ -133,6 +135,8 @@ void fusion_init(fusion *f, pass_ctx *ctx) {
   f->member = arena_array(f->a, uint8_t, f->n);
   f->stored = arena_array(f->a, uint8_t, f->n);
   f->candidate = arena_array(f->a, node *, f->n);
+  f->region = arena_array(f->a, uint8_t, f->n);
+  f->level = arena_array(f->a, int, f->n);
   f->scratch = fuse_scratch_new(f->a, f->n);
   find_live(f);
   for (int id = 0; id < f->n; id++) f->free[id] = can_be_free(f, f->nodes[id]) && !f->returned[id];
@@ -266,12 +270,32 @@ static verdict rows_fit(const fusion *f, const candidate *c) {
   return (verdict){.ok = true, .node = -1};
 }
 
+/// Rows that do not fit into the registers of a GPU's block are walked once for each reduction that
+/// waits for another, and every walk computes again what those before it did.
+static verdict walks_fit(fusion *f, const candidate *c) {
+  int *level = f->level, walks = 0;
+  int64_t work = 0;
+  for (int i = 0; i < c->n; i++) {
+    const node *n = c->nodes[i];
+    level[n->id] = 0;
+    for (int k = 0; k < n->nin; k++)
+      if (c->member[n->in[k]->id] && level[n->in[k]->id] > level[n->id])
+        level[n->id] = level[n->in[k]->id];
+    if (class_of(n) == CLASS_reduce && ++level[n->id] > walks) walks = level[n->id];
+  }
+  for (int i = 0; i < c->n; i++)
+    work += (int64_t)op_get(c->nodes[i]->op)->cost * (walks + 1 - level[c->nodes[i]->id]);
+  if (work <= MAX_WALKED_WORK) return (verdict){.ok = true, .node = -1};
+  return (verdict){false, REASON_too_large, -1};
+}
+
 verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
   candidate c = fusion_candidate(f, a, b);
   group_kind found;
   verdict v = fuse_legal(&c, &f->scratch, &found);
   if (kind) *kind = found;
-  return v.ok && found == GROUP_CONTRACTION ? rows_fit(f, &c) : v;
+  if (v.ok && found == GROUP_CONTRACTION) return rows_fit(f, &c);
+  return v.ok && found == GROUP_REDUCE && f->target->sm ? walks_fit(f, &c) : v;
 }
 
 double clusters_seconds(fusion *f, int a, int b) {

@@ -13,12 +13,15 @@ enum {
   PREFETCH_BYTES = 4096,  // ahead of the loads: about the latency of memory at its bandwidth
 };
 
-/// Vectors per step: enough loads in flight, without running out of registers.
+/// Vectors per step: enough loads in flight, without running out of registers, and no more stores
+/// than that is good for.
 static int vectors_per_step(const kbuild *b) {
-  int work = 0;
+  enum { MOST_STORES = 32 };
+  int work = 0, outputs = b->group->outputs.len;
   for (int i = 0; i < b->group->nodes.len; i++)
     work += op_is_map(b->group->nodes.data[i]->op) ? op_get(b->group->nodes.data[i]->op)->cost : 0;
   int most = work > 60 ? 1 : work > 24 ? 2 : 4;
+  while (most > 1 && most * outputs > MOST_STORES) most /= 2;
   return b->l->target->vector_registers < 32 && most > 2 ? 2 : most;
 }
 

@@ -3,7 +3,7 @@
 #pragma once
 #include "passes/lowering/lower.h"
 
-enum { MAX_REDUCTIONS = 64 };
+enum { MAX_REDUCTIONS = MAX_GROUP_REDUCTIONS };
 
 typedef struct row_plan {
   int passes;
