@@ -130,7 +130,7 @@ static void map_transposed(kbuild *b, transposed *t, const int *axes, int n) {
     kernel_set_grid(b->k, axes[i], extent);
   }
   kb_begin(b);
-  bool *seen = arena_array(b->l->a, bool, b->l->g->nodes.len);
+  bool *seen = kb_unseen(b);
   for (int i = 0; i < b->group->outputs.len; i++)
     stage_below(b, t, b->group->outputs.data[i], seen);
   gpu_store_outputs(b);

@@ -68,7 +68,7 @@ static void add_kept(const kbuild *b, const gpu_rows *g, const node *n, bool *se
 /// Registers per element of R that a resident row takes; several elements may share one.
 static double registers_held(const kbuild *b, const gpu_rows *g) {
   const group *grp = b->group;
-  bool *seen = arena_array(b->l->a, bool, b->l->g->nodes.len);
+  bool *seen = kb_unseen(b);
   double bytes = 0;
   for (int i = 0; i < grp->reductions.len; i++) {
     const node *n = grp->reductions.data[i];

@@ -59,7 +59,7 @@ static bool survey(const kbuild *b, gpu_rows *g, const node *n, bool *seen, doub
 
 static bool survey_group(const kbuild *b, gpu_rows *g, double *staged, double *shared) {
   const group *grp = b->group;
-  bool *seen = arena_array(b->l->a, bool, b->l->g->nodes.len);
+  bool *seen = kb_unseen(b);
   for (int i = 0; i < grp->reductions.len; i++)
     if (!survey(b, g, grp->reductions.data[i], seen, staged, shared)) return false;
   for (int i = 0; i < grp->outputs.len; i++)

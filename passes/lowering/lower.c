@@ -296,6 +296,7 @@ program *lower_to_tiles(arena *a, const graph *g, const pass_options *options) {
   p->noutputs = g->outputs.len;
   l.buffer_of = arena_array(a, int, g->nodes.len + 1);
   for (int i = 0; i <= g->nodes.len; i++) l.buffer_of[i] = -1;
+  l.tables = node_tables_new(a, g->nodes.len);
   l.outputs_of = arena_alloc(a, sizeof *l.outputs_of * (size_t)(g->nodes.len + 1));
   int ngroups;
   group *groups = graph_groups(g, a, &ngroups);

@@ -13,6 +13,16 @@ enum { MAX_KERNEL_AXES = 48, PSEUDO_AXIS = 1 << 16 };
 
 typedef vec(int) int_vec;
 
+/// What the kernel that is built knows of nodes, by node id. One set for all kernels, so that it is
+/// not made anew for each: only the nodes and inputs of the group have entries.
+typedef struct node_tables {
+  tval **done;        // value of a finished reduction, dot, or scan step
+  int *local_of;      // on-chip buffer holding its values, -1
+  bool *local_ready;  // ... written in an earlier pass
+  int *level, *first_pass;  // see row_plan
+  bool *along, *saved, *seen;
+} node_tables;
+
 typedef struct lower {
   arena *a;
   const graph *g;
@@ -23,6 +33,8 @@ typedef struct lower {
   int *buffer_of;        // node id -> its first buffer, -1 none
   int_vec *outputs_of;  // node id -> output buffers it is returned in
   map kernels;           // text without the name -> kernel number + 1
+  node_tables tables;
+  const group *tabled;   // the group with entries in them
 } lower;
 
 /// A region under construction: the kernel body, a loop body, or an arm of an if.
@@ -57,9 +69,9 @@ typedef struct kbuild {
   ix_pool *pool;                // of sigma: the survey's (axes are graph axes), then k->ix
   ix *sigma;                    // graph axis -> coordinate, 0 not mapped
   int *kaxis;                   // graph axis -> the kernel axis it is part of, -1 none
-  tval **done;                  // node id -> value of a finished reduction, dot, or scan step
-  int *local_of;                // node id -> on-chip buffer holding its values, -1
-  bool *local_ready;            // ... written in an earlier pass
+  tval **done;                  // of l->tables
+  int *local_of;
+  bool *local_ready;
   int guarded;                  // inside a pad: loads are guarded
   int part;                     // of the group's rows, when one kernel does not walk them all
   bool more;                    // there are further parts
@@ -78,6 +90,9 @@ bool lower_is_empty(const lower *l, const node *n);
 
 // lower_build.c, lower_value.c: building blocks
 void kb_init(kbuild *b, lower *l, const group *grp, const char *label);
+node_tables node_tables_new(arena *a, int nodes);
+/// By node id, all false: nodes of the group that a walk has seen. Until the next call.
+bool *kb_unseen(const kbuild *b);
 void kb_begin(kbuild *b);  // opens the top scope, after axes and grid are settled
 int kb_axis(kbuild *b, str name, ix size);
 /// Maps a graph axis to a kernel axis of its own.

@@ -12,8 +12,44 @@ static scope *push_scope(kbuild *b, tregion *region, tstmt *stmt, int axis, int 
   return s;
 }
 
+node_tables node_tables_new(arena *a, int nodes) {
+  node_tables t = {
+      .done = arena_array(a, tval *, nodes + 1),
+      .local_of = arena_array(a, int, nodes + 1),
+      .local_ready = arena_array(a, bool, nodes + 1),
+      .level = arena_array(a, int, nodes + 1),
+      .first_pass = arena_array(a, int, nodes + 1),
+      .along = arena_array(a, bool, nodes + 1),
+      .saved = arena_array(a, bool, nodes + 1),
+      .seen = arena_array(a, bool, nodes + 1),
+  };
+  for (int i = 0; i <= nodes; i++) t.local_of[i] = -1;
+  return t;
+}
+
+static void clear_entry(node_tables *t, int id) {
+  t->done[id] = NULL;
+  t->local_of[id] = -1;
+  t->level[id] = t->first_pass[id] = 0;
+  t->local_ready[id] = t->along[id] = t->saved[id] = t->seen[id] = false;
+}
+
+static void clear_tables(lower *l) {
+  const group *grp = l->tabled;
+  if (!grp) return;
+  for (int i = 0; i < grp->nodes.len; i++) clear_entry(&l->tables, grp->nodes.data[i]->id);
+  for (int i = 0; i < grp->inputs.len; i++) clear_entry(&l->tables, grp->inputs.data[i]->id);
+}
+
+bool *kb_unseen(const kbuild *b) {
+  const group *grp = b->group;
+  bool *seen = b->l->tables.seen;
+  for (int i = 0; i < grp->nodes.len; i++) seen[grp->nodes.data[i]->id] = false;
+  for (int i = 0; i < grp->inputs.len; i++) seen[grp->inputs.data[i]->id] = false;
+  return seen;
+}
+
 void kb_init(kbuild *b, lower *l, const group *grp, const char *label) {
-  int nodes = l->g->nodes.len;
   *b = (kbuild){.l = l, .group = grp};
   b->k = kernel_new(l->a, str_from(label));
   b->k->vec_axis = -1;
@@ -23,10 +59,11 @@ void kb_init(kbuild *b, lower *l, const group *grp, const char *label) {
   b->kaxis = arena_array(l->a, int, l->g->axes.len + 1);
   for (int i = 0; i <= l->g->axes.len; i++) b->kaxis[i] = -1;
   b->pool = &b->k->ix;
-  b->done = arena_array(l->a, tval *, nodes + 1);
-  b->local_of = arena_array(l->a, int, nodes + 1);
-  b->local_ready = arena_array(l->a, bool, nodes + 1);
-  for (int i = 0; i <= nodes; i++) b->local_of[i] = -1;
+  clear_tables(l);
+  l->tabled = grp;
+  b->done = l->tables.done;
+  b->local_of = l->tables.local_of;
+  b->local_ready = l->tables.local_ready;
 }
 
 void kb_begin(kbuild *b) {

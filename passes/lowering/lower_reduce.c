@@ -26,15 +26,15 @@ bool reduce_contains(const int *axes, int n, int axis) {
 }
 
 void reduce_levels(kbuild *b, row_plan *p) {
-  arena *a = b->l->a;
-  int nodes = b->l->g->nodes.len;
-  p->level = arena_array(a, int, nodes);
-  p->first_pass = arena_array(a, int, nodes);
-  p->along = arena_array(a, bool, nodes);
-  p->saved = arena_array(a, bool, nodes);
+  p->level = b->l->tables.level;
+  p->first_pass = b->l->tables.first_pass;
+  p->along = b->l->tables.along;
+  p->saved = b->l->tables.saved;
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
     p->first_pass[n->id] = INT_MAX;
+    p->level[n->id] = 0;
+    p->along[n->id] = p->saved[n->id] = false;
     for (int k = 0; k < n->nin; k++)
       if (kb_in_group(b, n->in[k]) && p->level[n->in[k]->id] > p->level[n->id])
         p->level[n->id] = p->level[n->in[k]->id];
