@@ -15,6 +15,7 @@ typedef struct verifier {
   const graph *g;
   arena *arena;
   vec(violation) found;
+  map params, outputs;  // names seen
 } verifier;
 
 static void bad(verifier *v, const node *n, const char *format, ...)
@@ -77,6 +78,13 @@ static void verify_view(verifier *v, const node *n) {
   }
 }
 
+/// Adds the name to those seen.
+static bool is_new_name(verifier *v, map *names, str name) {
+  if (map_get(names, name)) return false;
+  map_put(v->arena, names, name, v);
+  return true;
+}
+
 static void verify_attributes(verifier *v, const node *n) {
   op_class class = op_get(n->op)->class;
   bool is_param = n->op == OP_param;
@@ -88,9 +96,8 @@ static void verify_attributes(verifier *v, const node *n) {
   if (n->flags & ~allowed) bad(v, n, "has flags that %s does not take", op_get(n->op)->name);
   if ((is_param || n->op == OP_call) && !n->name.len) bad(v, n, "has no name");
   if (n->strides && !is_param) bad(v, n, "has strides, but is no param");
-  for (int k = 0; is_param && k < n->id; k++)
-    if (str_eq(v->g->nodes.data[k]->name, n->name))
-      bad(v, n, "has the name of another param, %.*s", STR_FMT(n->name));
+  if (is_param && !is_new_name(v, &v->params, n->name))
+    bad(v, n, "has the name of another param, %.*s", STR_FMT(n->name));
 }
 
 /// A constant holds what its type can hold: casting it to itself changes nothing.
@@ -181,12 +188,10 @@ static void verify_outputs(verifier *v) {
                 g->nodes.data[o->value->id] == o->value;
     if (!here) bad(v, NULL, "output %d is not a node of the graph", k);
     if (!o->name.len) bad(v, NULL, "output %d has no name", k);
-    for (int i = 0; i < k; i++)
-      if (str_eq(g->outputs.data[i].name, o->name))
-        bad(v, NULL, "two outputs have the name %.*s", STR_FMT(o->name));
-    for (int i = 0; i < g->nparams && i < g->nodes.len; i++)
-      if (str_eq(g->nodes.data[i]->name, o->name))
-        bad(v, NULL, "an output and a param have the name %.*s", STR_FMT(o->name));
+    if (!is_new_name(v, &v->outputs, o->name))
+      bad(v, NULL, "two outputs have the name %.*s", STR_FMT(o->name));
+    if (map_get(&v->params, o->name))
+      bad(v, NULL, "an output and a param have the name %.*s", STR_FMT(o->name));
   }
 }
 

@@ -64,12 +64,17 @@ ix ix_intern_quotient(ix_pool *p, ix_kind kind, ix a, ix b) {
 
 // ---- recent results
 
-enum { MEMO_SLOTS = 512 };
+// There are pools for each kernel, most of them small.
+enum { FEW_SLOTS = 16, MOST_SLOTS = 512, FEW_NODES = 32 };
 
 static ix_memo *memo_slot(ix_pool *p, char kind, ix a, ix b) {
-  if (!p->memo) p->memo = arena_array(p->arena, ix_memo, MEMO_SLOTS);
+  int slots = p->nodes.len > FEW_NODES ? MOST_SLOTS : FEW_SLOTS;
+  if (slots > p->memo_slots) {
+    p->memo = arena_array(p->arena, ix_memo, slots);
+    p->memo_slots = slots;
+  }
   uint32_t hash = (a * 0x9E3779B1u) ^ (b * 0x85EBCA77u) ^ (uint32_t)kind * 0xC2B2AE3Du;
-  return &p->memo[hash >> 23];
+  return &p->memo[(hash >> 23) % (uint32_t)p->memo_slots];
 }
 
 ix ix_recall(ix_pool *p, char kind, ix a, ix b) {
@@ -84,7 +89,7 @@ ix ix_remember(ix_pool *p, char kind, ix a, ix b, ix result) {
 
 /// Results depend on ranges.
 static void forget(ix_pool *p) {
-  if (p->memo) memset(p->memo, 0, sizeof(ix_memo) * MEMO_SLOTS);
+  if (p->memo) memset(p->memo, 0, sizeof(ix_memo) * (size_t)p->memo_slots);
 }
 
 // ---- what is known from outside

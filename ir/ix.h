@@ -36,6 +36,7 @@ typedef struct ix_pool {
   vec(ix) axis_size;  // by axis number: its size, for ranges; 0 unknown
   map facts;          // symbol name -> struct ix_fact*
   struct ix_memo *memo;  // recent results of arithmetic
+  int memo_slots;
   bool overflow;      // a coefficient left int64 or an expression grew out of bounds: results are
                       // meaningless; whoever takes sizes from a user asks and reports
 } ix_pool;

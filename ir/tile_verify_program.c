@@ -10,6 +10,7 @@ typedef struct verifier {
   span at;       // what is being judged
   ix_pool pool;  // where sizes of kernels and buffers are compared
   bool *written;
+  map buffers, kernels;  // names seen
 } verifier;
 
 static void bad(verifier *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -19,6 +20,13 @@ static void bad(verifier *v, const char *format, ...) {
   tile_fault fault = {v->at, str_vprintf(v->arena, format, args)};
   va_end(args);
   vec_push(v->arena, v->found, fault);
+}
+
+/// Adds the name to those seen.
+static bool is_new_name(verifier *v, map *names, str name) {
+  if (map_get(names, name)) return false;
+  map_put(v->arena, names, name, v);
+  return true;
 }
 
 /// An expression without coordinates: a stride, which may be negative.
@@ -100,9 +108,8 @@ static void verify_buffer(verifier *v, int i) {
     bad(v, "buffer %.*s has no offset", STR_FMT(b->name));
   if (b->kind == BUFFER_TEMP && !is_row_major(v, b))
     bad(v, "temp %.*s is not row-major", STR_FMT(b->name));
-  for (int j = 0; j < i; j++)
-    if (str_eq(b->name, v->p->buffers.data[j].name))
-      bad(v, "two buffers are called %.*s", STR_FMT(b->name));
+  if (!is_new_name(v, &v->buffers, b->name))
+    bad(v, "two buffers are called %.*s", STR_FMT(b->name));
 }
 
 /// The buffer passed for an argument has its type and sizes.
@@ -170,9 +177,8 @@ static bool verify_kernels(verifier *v, tile_faults *faults, strbuf *report) {
   bool sound = true;
   for (int i = 0; i < p->kernels.len; i++) {
     v->at = p->kernels.data[i]->at;
-    for (int j = 0; j < i; j++)
-      if (str_eq(p->kernels.data[i]->name, p->kernels.data[j]->name))
-        bad(v, "two kernels are called @%.*s", STR_FMT(p->kernels.data[i]->name));
+    if (!is_new_name(v, &v->kernels, p->kernels.data[i]->name))
+      bad(v, "two kernels are called @%.*s", STR_FMT(p->kernels.data[i]->name));
     str text;
     if (tile_verify_kernel(p->kernels.data[i], v->arena, faults, &text)) continue;
     sb_put(report, text);
