@@ -68,10 +68,15 @@ static void size_function(emit *e, arena *a, const program *p, const char *what,
 
 // ---- the call
 
+/// Beyond, addresses of temps wait in memory: values that are live all through a long function cost
+/// the register allocator time that grows with their number times the length.
+enum { MANY_BUFFERS = 256, TABLE_PART = 256 };
+
 typedef struct entry {
   kgen g;
   const entry_kernels *kernels;
-  lval *buffers;  // addresses
+  lval *buffers;  // addresses; null: in the table
+  lval table;     // addresses of many temps, by buffer, in memory
   lval block;     // argument block of kernels, words of 8 bytes
   int symbols;    // its first word of a symbol
   lval maps;      // devices: sizes and strides for tensor maps
@@ -201,12 +206,19 @@ static void device_step(entry *en, const step *s) {
   guard_end(g, after);
 }
 
+static lval buffer_address(entry *en, int number) {
+  if (en->buffers[number]) return en->buffers[number];
+  emit *e = en->g.e;
+  lval at = byte_address(&en->g, en->table, int64(&en->g, 8 * (int64_t)number));
+  return LLVMBuildLoad2(e->builder, e->ptr, at, "");
+}
+
 static void kernel_step(entry *en, int number, const step *s) {
   kgen *g = &en->g;
   int first = en->symbols + g->program->symbols.len;
   put_word(g, en->block, ARG_SITE, int64(g, (int64_t)number << 16));
   for (int i = 0; i < s->nbufs; i++)
-    put_word(g, en->block, first + i, en->buffers[s->bufs[i]]);
+    put_word(g, en->block, first + i, buffer_address(en, s->bufs[i]));
   if (en->kernels->infos) device_step(en, s);
   else cpu_step(en, s);
 }
@@ -217,7 +229,7 @@ static void host_step(entry *en, int number, const step *s) {
   int ndims = 0;
   for (int i = 0; i < s->nbufs; i++) {
     const buffer *b = &g->program->buffers.data[s->bufs[i]];
-    put_word(g, en->host_ptrs, i, en->buffers[s->bufs[i]]);
+    put_word(g, en->host_ptrs, i, buffer_address(en, s->bufs[i]));
     for (int d = 0; d < b->rank; d++) put_word(g, en->host_dims, ndims++, ix_value(g, b->dims[d]));
   }
   LLVMTypeRef params[] = {e->ptr, e->i32, e->ptr, e->ptr};
@@ -264,6 +276,7 @@ static void place_blocks(entry *en) {
   en->maps = stack_words(&en->g, most_map_words(en));
   en->host_ptrs = stack_words(&en->g, ptrs);
   en->host_dims = stack_words(&en->g, dims);
+  en->table = stack_words(&en->g, p->buffers.len > MANY_BUFFERS ? p->buffers.len : 0);
 }
 
 static void place_buffers(entry *en) {
@@ -275,9 +288,51 @@ static void place_buffers(entry *en) {
     const buffer *b = &p->buffers.data[i];
     bool temp = b->kind == BUFFER_TEMP;
     int parameter = b->number + (b->kind == BUFFER_OUTPUT ? p->nparams : 0);
+    if (temp && p->buffers.len > MANY_BUFFERS) continue;
     en->buffers[i] = temp ? byte_address(g, arena_base, ix_value(g, b->offset))
                           : LLVMGetParam(g->function, (unsigned)parameter);
   }
+}
+
+/// void places(ptr table, ptr arena, ptr symbols): the addresses of buffers [first, end) that are
+/// temps.
+static lval table_function(emit *e, arena *a, const program *p, int first, int end) {
+  LLVMTypeRef params[] = {e->ptr, e->ptr, e->ptr};
+  str name = str_printf(a, "%.*s.places.%d", STR_FMT(p->name), first);
+  lval function = function_new(e, name.ptr, LLVMFunctionType(e->void_, params, 3, 0), false);
+  kgen g = kgen_open(e, a, p, NULL, function);
+  load_symbols(&g, LLVMGetParam(function, 2));
+  for (int i = first; i < end; i++) {
+    const buffer *b = &p->buffers.data[i];
+    if (b->kind != BUFFER_TEMP) continue;
+    lval at = byte_address(&g, LLVMGetParam(function, 1), ix_value(&g, b->offset));
+    put_word(&g, LLVMGetParam(function, 0), i, at);
+  }
+  LLVMBuildRetVoid(e->builder);
+  kgen_close(&g);
+  return function;
+}
+
+/// In several functions: LLVM's schedulers take time quadratic in the stores of one.
+static void fill_table(entry *en, const lval *functions) {
+  enum { NPARAMS = 3 };
+  kgen *g = &en->g;
+  emit *e = g->e;
+  LLVMTypeRef params[NPARAMS] = {e->ptr, e->ptr, e->ptr};
+  LLVMTypeRef type = LLVMFunctionType(e->void_, params, NPARAMS, 0);
+  lval args[NPARAMS] = {en->table, load_field(g, e->ptr, offsetof(tcf_frame, arena)),
+                        byte_address(g, en->block, int64(g, 8 * (int64_t)en->symbols))};
+  for (int i = 0; functions[i]; i++)
+    LLVMBuildCall2(e->builder, type, functions[i], args, NPARAMS, "");
+}
+
+/// The functions that fill the table, null behind the last; none when there is no table.
+static lval *table_functions(emit *e, arena *a, const program *p) {
+  int n = p->buffers.len > MANY_BUFFERS ? p->buffers.len : 0, count = 0;
+  lval *functions = arena_array(a, lval, n / TABLE_PART + 2);
+  for (int i = 0; i < n; i += TABLE_PART)
+    functions[count++] = table_function(e, a, p, i, i + TABLE_PART < n ? i + TABLE_PART : n);
+  return functions;
 }
 
 static lval entry_function(emit *e, arena *a, const program *p) {
@@ -303,6 +358,7 @@ static void fill_block(entry *en) {
 }
 
 void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels) {
+  const lval *table = table_functions(e, a, p);
   lval function = entry_function(e, a, p);
   int npointers = p->nparams + p->noutputs, nsymbols = p->symbols.len;
   entry en = {.g = kgen_open(e, a, p, NULL, function),
@@ -315,6 +371,7 @@ void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels
   place_blocks(&en);
   place_buffers(&en);
   fill_block(&en);
+  fill_table(&en, table);
   for (int i = 0; i < p->steps.len; i++) {
     const step *s = &p->steps.data[i];
     if (s->kind == STEP_HOST) host_step(&en, i, s);
