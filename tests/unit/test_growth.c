@@ -1,0 +1,215 @@
+// What compiling costs as programs grow: memory, lines of LLVM IR and the length of kernels at n
+// and at 2n, in numbers that do not depend on the machine.
+#include <criterion/criterion.h>
+
+#include "base/fault.h"
+#include "cpu_fixture.h"
+#include "gpu_fixture.h"
+
+/// Twice the program may cost this much more.
+static const double at_most_twice = 2.2;
+
+typedef struct spent {
+  size_t passes, lowering, verifying;  // bytes of arenas
+  int kernels, steps;
+  int lines, longest;  // of LLVM IR; the longest function
+} spent;
+
+static void count_lines(str text, spent *s) {
+  int length = 0;
+  for (int i = 0; i < text.len; i++) {
+    if (text.ptr[i] != '\n') continue;
+    s->lines++;
+    length = i > 0 && text.ptr[i - 1] == '}' ? 0 : length + 1;
+    if (length > s->longest) s->longest = length;
+  }
+}
+
+/// Lowers and verifies; with `code`, makes LLVM IR for a CPU too.
+static spent spend(str source, const target_info *target, bool code) {
+  spent s = {0};
+  lowered l;
+  lowered_make_for(&l, source.ptr, target);
+  s.lowering = l.test.arena.used;
+  arena room = {0};
+  pass_options options = {.target = target};
+  pass_ctx ctx = {graph_copy(&l.test.arena, l.original), &room, &options, &l.test.diags};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  s.passes = room.used;
+  arena_free(&room);
+  str report;
+  cr_assert(program_verify(l.p, &room, &report));
+  s.verifying = room.used;
+  s.kernels = l.p->kernels.len;
+  s.steps = l.p->steps.len;
+  arena_free(&room);
+  if (code) {
+    codegen_options o = {.kind = CODE_LLVM_IR, .cpu = STR("x86-64-v4")};
+    struct code text;
+    str error;
+    cr_assert(codegen_cpu(&room, l.p, &o, &text, &error), "%.*s", STR_FMT(error));
+    count_lines((str){text.data, (int)text.size}, &s);
+    arena_free(&room);
+  }
+  lowered_free(&l);
+  return s;
+}
+
+// ---- programs of n parts
+
+typedef str make_source(arena *a, int n);
+
+/// n running sums that are all read again after the last one was made.
+static str live_values(arena *a, int n) {
+  strbuf b = sb_new(a);
+  sb_puts(&b, "fn f(x: f32[N]) -> f32[N] {\n  let v0 = cumsum(x * 0.5, N)\n");
+  for (int i = 1; i < n; i++) sb_printf(&b, "  let v%d = cumsum(v%d * 0.5, N)\n", i, i - 1);
+  sb_printf(&b, "  let s0 = v%d\n", n - 1);
+  for (int i = 1; i < n; i++)
+    sb_printf(&b, "  let s%d = cumsum(s%d + v%d, N)\n", i, i - 1, n - 1 - i);
+  sb_printf(&b, "  return s%d\n}\n", n - 1);
+  return sb_str(&b);
+}
+
+/// The same with a size of its own for each value.
+static str sizes(arena *a, int n) {
+  strbuf b = sb_new(a);
+  for (int i = 0; i < n; i++) sb_printf(&b, "%s%d: f32[N%d]", i ? ", p" : "fn f(p", i, i);
+  sb_puts(&b, ") -> f32 {\n");
+  for (int i = 0; i < n; i++) sb_printf(&b, "  let v%d = cumsum(p%d, N%d)\n", i, i, i);
+  sb_puts(&b, "  let s0 = sum(v0, N0)\n");
+  for (int i = 1; i < n; i++)
+    sb_printf(&b, "  let s%d = s%d + sum(cumsum(v%d, N%d), N%d)\n", i, i - 1, i, i, i);
+  sb_printf(&b, "  return s%d\n}\n", n - 1);
+  return sb_str(&b);
+}
+
+static str chain(arena *a, int n, const char *first, const char *second) {
+  strbuf b = sb_new(a);
+  sb_puts(&b, "fn f(x: f32[N, T], y: f32[N, T]) -> f32[N, T] {\n  let v0 = x\n");
+  for (int i = 0; i < n; i++) sb_printf(&b, "  let v%d = %sv%d%s\n", i + 1, first, i, second);
+  sb_printf(&b, "  return v%d\n}\n", n);
+  return sb_str(&b);
+}
+
+static str powers(arena *a, int n) { return chain(a, n, "pow(abs(", ") + 0.5, y)"); }
+static str remainders(arena *a, int n) { return chain(a, n, "(1.5 + ", ") % y"); }
+static str exponentials(arena *a, int n) { return chain(a, n, "exp(y - ", ")"); }
+static str errors(arena *a, int n) { return chain(a, n, "erf(y * ", ")"); }
+static str sines(arena *a, int n) { return chain(a, n, "sin(y * ", ")"); }
+
+static str softmaxes(arena *a, int n) {
+  strbuf b = sb_new(a);
+  sb_puts(&b, "fn f(x: f32[N, T]) -> f32[N, T] {\n  let v0 = x\n");
+  for (int i = 0; i < n; i++)
+    sb_printf(&b, "  let e%d = exp(v%d - max(v%d, T))\n  let v%d = e%d / sum(e%d, T)\n", i, i, i,
+              i + 1, i, i);
+  sb_printf(&b, "  return v%d\n}\n", n);
+  return sb_str(&b);
+}
+
+/// Reductions that wait for each other.
+static str rows(arena *a, int n) {
+  strbuf b = sb_new(a);
+  sb_puts(&b, "fn f(x: f32[N, T]) -> f32[N, T] {\n  let v0 = x\n");
+  for (int i = 0; i < n; i++)
+    sb_printf(&b, "  let v%d = v%d - sum(v%d, T) * 0.001\n", i + 1, i, i);
+  sb_printf(&b, "  return v%d\n}\n", n);
+  return sb_str(&b);
+}
+
+static str results(arena *a, int n) {
+  strbuf b = sb_new(a);
+  sb_puts(&b, "fn f(x: f32[N]) -> (f32[N]");
+  for (int i = 1; i < n; i++) sb_puts(&b, ", f32[N]");
+  for (int i = 0; i < n; i++) sb_printf(&b, "%sx + %d.5", i ? ", " : ") {\n  return (", i);
+  sb_puts(&b, ")\n}\n");
+  return sb_str(&b);
+}
+
+// ---- tests
+
+static arena A;
+
+static void expect_linear(make_source *make, int n, const target_info *target, bool code) {
+  spent one = spend(make(&A, n), target, code), two = spend(make(&A, 2 * n), target, code);
+  cr_expect_leq((double)two.passes, at_most_twice * (double)one.passes, "%zu bytes, then %zu",
+                one.passes, two.passes);
+  cr_expect_leq((double)two.lowering, at_most_twice * (double)one.lowering, "%zu bytes, then %zu",
+                one.lowering, two.lowering);
+  cr_expect_leq((double)two.verifying, at_most_twice * (double)one.verifying, "%zu bytes, then %zu",
+                one.verifying, two.verifying);
+  cr_expect_leq(two.lines, at_most_twice * one.lines, "%d lines, then %d", one.lines, two.lines);
+}
+
+Test(growth, values_that_are_live_together) {
+  target_info cpu = cpu_target(2);
+  expect_linear(live_values, 400, &cpu, true);
+  spent s = spend(live_values(&A, 1000), &cpu, false);
+  cr_expect_leq(s.lowering, 160u << 20, "%zu bytes", s.lowering);
+  cr_expect_leq(s.verifying, 30u << 20, "%zu bytes", s.verifying);
+}
+
+Test(growth, values_of_sizes_of_their_own) {
+  target_info cpu = cpu_target(2);
+  // Each offset is a sum of the sizes before it.
+  spent one = spend(sizes(&A, 20), &cpu, false);
+  spent two = spend(sizes(&A, 40), &cpu, false);
+  cr_expect_leq((double)two.verifying, 5 * (double)one.verifying, "%zu bytes, then %zu",
+                one.verifying, two.verifying);
+  cr_expect_leq((double)two.lowering, 5 * (double)one.lowering, "%zu bytes, then %zu", one.lowering,
+                two.lowering);
+}
+
+/// What is long for LLVM is a function, not a program.
+Test(growth, long_bodies_become_kernels_of_limited_length) {
+  target_info cpu = cpu_target(2);
+  static make_source *const makes[] = {powers, remainders, exponentials, errors, sines, rows,
+                                       softmaxes};
+  for (size_t i = 0; i < sizeof makes / sizeof *makes; i++) {
+    spent s = spend(makes[i](&A, 500), &cpu, true);
+    cr_expect_leq(s.longest, 20000, "%zu: a function of %d lines", i, s.longest);
+    cr_expect_leq(s.kernels, 12, "%zu: %d kernels", i, s.kernels);  // equal parts are one kernel
+  }
+}
+
+Test(growth, results) {
+  target_info cpu = cpu_target(2);
+  expect_linear(results, 240, &cpu, true);
+  spent s = spend(results(&A, 480), &cpu, true);
+  cr_expect_leq(s.lines, 20 * 480, "%d lines", s.lines);
+}
+
+/// Walks that compute again what those before them did.
+Test(growth, rows_on_a_gpu) {
+  spent s = spend(softmaxes(&A, 64), &gpu_target, false);
+  cr_expect_geq(s.steps, 8, "%d steps", s.steps);
+  expect_linear(softmaxes, 32, &gpu_target, false);
+}
+
+Test(growth, more_reductions_of_one_walk_than_a_kernel_holds) {
+  strbuf b = sb_new(&A);
+  sb_puts(&b, "fn f(x: f32[N, T]) -> f32[N] {\n  let s0 = sum(x, T)\n");
+  for (int i = 1; i < 100; i++) sb_printf(&b, "  let s%d = s%d + max(x * %d.5, T)\n", i, i - 1, i);
+  sb_puts(&b, "  return s99\n}\n");
+  target_info cpu = cpu_target(2);
+  for (int gpu = 0; gpu < 2; gpu++) {
+    lowered l;
+    lowered_make_for(&l, sb_str(&b).ptr, gpu ? &gpu_target : &cpu);
+    cr_expect_geq(l.p->steps.len, 2);
+    int64_t dims[] = {3, 40};
+    interp_tensor in[] = {lowered_values(&A, DT_f32, 2, dims)};
+    lowered_compare(&l, in, 1e-4);
+    lowered_free(&l);
+  }
+}
+
+/// So many temps that their addresses wait in memory.
+Test(growth, many_live_values_are_right) {
+  target_info cpu = cpu_target(2);
+  lowered l;
+  lowered_make_for(&l, live_values(&A, 140).ptr, &cpu);
+  cr_assert_gt(l.p->buffers.len, 256);
+  cpu_compare_text(l.text.ptr, (cpu_case[]){{.sizes = {3}, .tolerance = 1e-3}}, 1);
+  lowered_free(&l);
+}
