@@ -5,8 +5,8 @@ static tcf_status wrong(const call *c, const char *text) {
   return session_fail(c->function->program->session, TCF_WRONG_USE, "%s", text);
 }
 
-tcf_status call_check_value(const call *c, const char *what, const sig_value *v, const tensor *t) {
-  tcf_session *s = c->function->program->session;
+tcf_status call_check_value(const tcf_function *f, const char *what, const sig_value *v, const tensor *t) {
+  tcf_session *s = f->program->session;
   if (!t) return session_fail(s, TCF_WRONG_USE, "%s %s is missing", what, v->name);
   if (t->type != v->type)
     return session_fail(s, TCF_WRONG_USE, "%s %s must be %s, but is %s", what, v->name,
@@ -27,11 +27,13 @@ static tcf_status bind(call *c) {
   tcf_function *f = c->function;
   tcf_session *s = f->program->session;
   const signature *sig = &f->sig;
+  tcf_status given = c->nargs ? need(s, c->args, "the list of arguments") : TCF_OK;
+  if (given) return given;
   if (c->nargs != (size_t)sig->nparams)
     return session_fail(s, TCF_WRONG_USE, "%s takes %d argument%s, not %zu", f->name, sig->nparams,
                         sig->nparams == 1 ? "" : "s", c->nargs);
   for (int i = 0; i < sig->nparams; i++) {
-    tcf_status status = call_check_value(c, "argument", &sig->params[i], c->args[i]);
+    tcf_status status = call_check_value(f, "argument", &sig->params[i], c->args[i]);
     if (status) return status;
   }
   c->sizes = arena_array(&c->arena, int64_t, sig->nsymbols);
@@ -85,7 +87,7 @@ static tcf_status choose_result(call *c, int i) {
     return session_fail(s, TCF_WRONG_USE, "no argument determines the size %.*s", STR_FMT(missing));
   tensor *given = c->results[i];
   if (given) {
-    tcf_status status = call_check_value(c, "result", v, given);
+    tcf_status status = call_check_value(f, "result", v, given);
     if (status) return status;
     for (int k = 0; k < v->rank; k++)
       if (given->dims[k] != dims[k])
@@ -101,6 +103,8 @@ static tcf_status choose_result(call *c, int i) {
 
 static tcf_status choose_results(call *c) {
   const tcf_function *f = c->function;
+  tcf_status status = c->nresults ? need(f->program->session, c->results, "the list of results") : TCF_OK;
+  if (status) return status;
   if (c->nresults != (size_t)f->sig.nresults)
     return session_fail(f->program->session, TCF_WRONG_USE, "%s has %d result%s, not %zu", f->name,
                         f->sig.nresults, f->sig.nresults == 1 ? "" : "s", c->nresults);
@@ -108,7 +112,7 @@ static tcf_status choose_results(call *c) {
   c->made = arena_array(&c->arena, tensor *, f->sig.nresults);
   c->fresh = arena_array(&c->arena, tensor *, f->sig.nresults);
   for (int i = 0; i < f->sig.nresults; i++) {
-    tcf_status status = choose_result(c, i);
+    status = choose_result(c, i);
     if (status) return status;
   }
   return TCF_OK;
@@ -176,9 +180,8 @@ static void finish(call *c, tcf_status status) {
   arena_free(&c->arena);
 }
 
-tcf_status tcf_call(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
-                    tcf_tensor **results, size_t nresults) {
-  if (!f) return TCF_WRONG_USE;
+tcf_status function_call(tcf_function *f, const tensor *const *args, size_t nargs,
+                         tensor **results, size_t nresults) {
   tcf_status again;
   if (recall(f, args, nargs, results, nresults, NULL, &again)) return again;
   call c = {.function = f, .args = args, .nargs = nargs, .results = results, .nresults = nresults};
@@ -187,9 +190,15 @@ tcf_status tcf_call(tcf_function *f, const tcf_tensor *const *args, size_t nargs
   return status;
 }
 
-tcf_status tcf_call_on_stream(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
-                              tcf_tensor **results, size_t nresults, void *stream) {
-  if (!f) return TCF_WRONG_USE;
+tcf_status tcf_call(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
+                    tcf_tensor **results, size_t nresults) {
+  entry e;
+  tcf_status status = entry_open_function(&e, f);
+  return status ? status : entry_close(&e, function_call(f, args, nargs, results, nresults));
+}
+
+static tcf_status call_on_stream(tcf_function *f, const tensor *const *args, size_t nargs,
+                                 tensor **results, size_t nresults, void *stream) {
   tcf_session *s = f->program->session;
   if (s->target != TARGET_CUDA)
     return session_fail(s, TCF_WRONG_USE,
@@ -208,10 +217,23 @@ tcf_status tcf_call_on_stream(tcf_function *f, const tcf_tensor *const *args, si
   return status;
 }
 
-tcf_status tcf_prepare(tcf_function *f, const tcf_tensor *const *args, size_t nargs) {
-  if (!f) return TCF_WRONG_USE;
+tcf_status tcf_call_on_stream(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
+                              tcf_tensor **results, size_t nresults, void *stream) {
+  entry e;
+  tcf_status status = entry_open_function(&e, f);
+  if (status) return status;
+  return entry_close(&e, call_on_stream(f, args, nargs, results, nresults, stream));
+}
+
+tcf_status function_prepare(tcf_function *f, const tensor *const *args, size_t nargs) {
   call c = {.function = f, .args = args, .nargs = nargs, .prepare_only = true};
   tcf_status status = session_guard(f->program->session, run_call, &c);
   finish(&c, status);
   return status;
+}
+
+tcf_status tcf_prepare(tcf_function *f, const tcf_tensor *const *args, size_t nargs) {
+  entry e;
+  tcf_status status = entry_open_function(&e, f);
+  return status ? status : entry_close(&e, function_prepare(f, args, nargs));
 }

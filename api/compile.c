@@ -235,6 +235,10 @@ tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, s
   if (nargs != (size_t)f->sig.nparams)
     return session_fail(s, TCF_WRONG_USE, "%s takes %d arguments, not %zu", f->name, f->sig.nparams,
                         nargs);
+  tcf_status given = nargs ? need(s, args, "the list of arguments") : TCF_OK;
+  for (int i = 0; !given && i < f->sig.nparams; i++)
+    given = call_check_value(f, "argument", &f->sig.params[i], args[i]);
+  if (given) return given;
   int64_t *sizes = arena_array(a, int64_t, f->sig.nsymbols);
   str why = STR("");
   if (!signature_bind(&f->sig, args, sizes, a, &why))

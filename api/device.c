@@ -49,8 +49,10 @@ tcf_status device_figures(tcf_session *s, target_info *out) {
   return TCF_OK;
 }
 
-tcf_status tcf_session_device(tcf_session *s, tcf_device_info *info) {
+static tcf_status describe(tcf_session *s, tcf_device_info *info) {
   const target_info *t;
+  tcf_status given = need(s, info, "the info");
+  if (given) return given;
   if (info->size < offsetof(tcf_device_info, tensor_flops_per_second))
     return session_fail(s, TCF_WRONG_USE, "tcf_device_info.size is not set");
   if (s->target != TARGET_CUDA)
@@ -74,6 +76,12 @@ tcf_status tcf_session_device(tcf_session *s, tcf_device_info *info) {
   snprintf(out.arch, sizeof out.arch, "%.*s", STR_FMT(s->cpu));
   memcpy(info, &out, info->size < sizeof out ? info->size : sizeof out);
   return TCF_OK;
+}
+
+tcf_status tcf_session_device(tcf_session *s, tcf_device_info *info) {
+  entry e;
+  tcf_status status = entry_open(&e, s);
+  return status ? status : entry_close(&e, describe(s, info));
 }
 
 // ---- loading
@@ -340,11 +348,17 @@ static tcf_status collect(tcf_session *s) {
   return first;
 }
 
-tcf_status tcf_synchronize(tcf_session *s) {
+static tcf_status synchronize(tcf_session *s) {
   error e;
   if (!s->device) return TCF_OK;
   if (!cuda_wait(s->device, &e)) return session_fail_error(s, &e);
   bool unchecked = s->unchecked_errors;
   s->unchecked_errors = false;
   return unchecked ? collect(s) : TCF_OK;
+}
+
+tcf_status tcf_synchronize(tcf_session *s) {
+  entry e;
+  tcf_status status = entry_open(&e, s);
+  return status ? status : entry_close(&e, synchronize(s));
 }

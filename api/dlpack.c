@@ -70,8 +70,7 @@ static tcf_status find_device(tcf_session *s, DLDevice from, cuda_device **out) 
   return session_device(s, out);
 }
 
-tcf_status tcf_tensor_from_dlpack(tcf_session *s, struct DLManagedTensor *managed,
-                                  tcf_tensor **out) {
+static tcf_status take(tcf_session *s, struct DLManagedTensor *managed, tcf_tensor **out) {
   const DLTensor *d = &managed->dl_tensor;
   dtype type;
   cuda_device *device;
@@ -96,6 +95,16 @@ tcf_status tcf_tensor_from_dlpack(tcf_session *s, struct DLManagedTensor *manage
   return TCF_OK;
 }
 
+tcf_status tcf_tensor_from_dlpack(tcf_session *s, struct DLManagedTensor *managed,
+                                  tcf_tensor **out) {
+  entry e;
+  tcf_status status = entry_open(&e, s);
+  if (status) return status;
+  status = need(s, managed, "the DLPack tensor");
+  if (!status) status = need(s, out, "the tensor");
+  return entry_close(&e, status ? status : take(s, managed, out));
+}
+
 // ---- out
 
 typedef struct exported {
@@ -110,7 +119,7 @@ static void delete_exported(DLManagedTensor *m) {
   free(x);
 }
 
-tcf_status tcf_tensor_to_dlpack(tcf_session *s, tcf_tensor *t, struct DLManagedTensor **out) {
+static tcf_status give(tcf_session *s, tcf_tensor *t, struct DLManagedTensor **out) {
   error e;
   int64_t size = dtype_bytes(t->type);
   for (int k = 0; k < t->rank; k++)
@@ -139,4 +148,12 @@ tcf_status tcf_tensor_to_dlpack(tcf_session *s, tcf_tensor *t, struct DLManagedT
       .deleter = delete_exported};
   *out = &x->managed;
   return TCF_OK;
+}
+
+tcf_status tcf_tensor_to_dlpack(tcf_session *s, tcf_tensor *t, struct DLManagedTensor **out) {
+  entry e;
+  entry_open_tensors(&e, &s);
+  tcf_status status = need(s, t, "the tensor");
+  if (!status) status = need(s, out, "the DLPack tensor");
+  return entry_close(&e, status ? status : give(s, t, out));
 }

@@ -1,4 +1,5 @@
 // Looking inside: a program as text at every stage, passes by name, formatting, lists.
+#include <limits.h>
 #include <stdlib.h>
 
 #include "api/session.h"
@@ -153,18 +154,35 @@ static tcf_status run_emission(emission *e) {
   return status;
 }
 
-tcf_status tcf_program_emit(tcf_program *p, const tcf_emit_options *options, char **text) {
-  emission e = {.program = p, .options = options};
-  if (options->stage > TCF_STAGE_ASM)
-    return session_fail(p->session, TCF_WRONG_USE, "there is no stage %d", (int)options->stage);
-  tcf_status status = run_emission(&e);
-  if (!status) *text = e.text;
-  return status;
+static tcf_status read_options(tcf_session *s, const tcf_emit_options *given,
+                               tcf_emit_options *out) {
+  tcf_status status = need(s, given, "the options");
+  if (status) return status;
+  if (given->size < sizeof given->size)
+    return session_fail(s, TCF_WRONG_USE, "tcf_emit_options.size is not set");
+  // A caller built against an older header has a shorter struct; what it lacks stays zero.
+  *out = (tcf_emit_options){0};
+  memcpy(out, given, given->size < sizeof *out ? given->size : sizeof *out);
+  if ((unsigned)out->stage > TCF_STAGE_ASM)
+    return session_fail(s, TCF_WRONG_USE, "there is no stage %d", (int)out->stage);
+  return need_sizes(s, out->sizes, out->nsizes);
 }
 
-tcf_status tcf_function_object(tcf_function *f, const tcf_size *sizes, size_t nsizes, char **data,
-                               size_t *size) {
-  if (!f) return TCF_WRONG_USE;
+tcf_status tcf_program_emit(tcf_program *p, const tcf_emit_options *options, char **text) {
+  entry in;
+  tcf_status status = entry_open(&in, p ? p->session : NULL);
+  if (status) return status;
+  tcf_emit_options o;
+  emission e = {.program = p, .options = &o};
+  status = read_options(in.session, options, &o);
+  if (!status) status = need(in.session, text, "the text");
+  if (!status) status = run_emission(&e);
+  if (!status) *text = e.text;
+  return entry_close(&in, status);
+}
+
+tcf_status function_object(tcf_function *f, const tcf_size *sizes, size_t nsizes, char **data,
+                           size_t *size) {
   tcf_emit_options options = {.size = sizeof options,
                               .function = f->name,
                               .stage = (tcf_stage)(TCF_STAGE_ASM + 1),
@@ -176,6 +194,17 @@ tcf_status tcf_function_object(tcf_function *f, const tcf_size *sizes, size_t ns
   *data = e.text;
   *size = e.size;
   return TCF_OK;
+}
+
+tcf_status tcf_function_object(tcf_function *f, const tcf_size *sizes, size_t nsizes, char **data,
+                               size_t *size) {
+  entry in;
+  tcf_status status = entry_open_function(&in, f);
+  if (status) return status;
+  status = need(in.session, data, "the data");
+  if (!status) status = need(in.session, size, "the size");
+  if (!status) status = need_sizes(in.session, sizes, nsizes);
+  return entry_close(&in, status ? status : function_object(f, sizes, nsizes, data, size));
 }
 
 // ---- formatting
@@ -203,11 +232,19 @@ static tcf_status format(void *args_) {
 
 tcf_status tcf_format_source(tcf_session *s, const char *name, const char *text, size_t size,
                              char **formatted) {
+  entry in;
+  tcf_status status = entry_open(&in, s);
+  if (status) return status;
   format_args args = {s, name, text, size, {0}, NULL};
-  tcf_status status = session_compile_guard(s, format, &args);
+  status = need(s, name, "the name");
+  if (!status) status = need(s, text, "the text");
+  if (!status) status = need(s, formatted, "the formatted text");
+  if (!status && size > INT_MAX / 2)
+    status = session_fail(s, TCF_WRONG_USE, "a text of %zu bytes", size);
+  if (!status) status = session_compile_guard(s, format, &args);
   arena_free(&args.arena);
   if (!status) *formatted = args.out;
-  return status;
+  return entry_close(&in, status);
 }
 
 // ---- lists
@@ -244,6 +281,7 @@ static bool target_row(size_t i, const char **name, const char **summary) {
 int tcf_list_row(tcf_list list, size_t i, int *number, const char **name, const char **summary) {
   int count;
   if (number) *number = 0;
+  if (!name || !summary) return 0;
   switch (list) {
     case TCF_LIST_PASSES:
       return pass_row(i, name, summary);

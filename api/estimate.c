@@ -89,8 +89,8 @@ static tcf_status estimate(void *args) {
   return TCF_OK;
 }
 
-tcf_status tcf_function_tolerance(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
-                                  size_t result, double *out) {
+tcf_status function_tolerance(tcf_function *f, const tensor *const *args, size_t nargs,
+                              size_t result, double *out) {
   estimate_args e = {.function = f, .args = args, .nargs = nargs, .result = result};
   tcf_status status = session_compile_guard(f->program->session, estimate, &e);
   arena_free(&e.arena);
@@ -98,11 +98,24 @@ tcf_status tcf_function_tolerance(tcf_function *f, const tcf_tensor *const *args
   return status;
 }
 
+tcf_status tcf_function_tolerance(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
+                                  size_t result, double *out) {
+  entry in;
+  tcf_status status = entry_open_function(&in, f);
+  if (status) return status;
+  status = need(in.session, out, "the tolerance");
+  return entry_close(&in, status ? status : function_tolerance(f, args, nargs, result, out));
+}
+
 tcf_status tcf_function_is_exact(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
                                  size_t result, int *exact) {
+  entry in;
+  tcf_status status = entry_open_function(&in, f);
+  if (status) return status;
   estimate_args e = {.function = f, .args = args, .nargs = nargs, .result = result};
-  tcf_status status = session_compile_guard(f->program->session, estimate, &e);
+  status = need(in.session, exact, "the answer");
+  if (!status) status = session_compile_guard(in.session, estimate, &e);
   arena_free(&e.arena);
   if (!status) *exact = e.exact;
-  return status;
+  return entry_close(&in, status);
 }

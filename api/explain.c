@@ -58,13 +58,20 @@ static tcf_status explain(void *args) {
 
 tcf_status tcf_program_explain(tcf_program *p, const char *function, const tcf_size *sizes,
                                size_t nsizes, tcf_format format, char **text) {
+  entry in;
+  tcf_status status = entry_open(&in, p ? p->session : NULL);
+  if (status) return status;
   explain_args x = {
       .program = p, .function = function, .sizes = sizes, .nsizes = nsizes, .format = format};
-  tcf_status status = session_compile_guard(p->session, explain, &x);
+  if ((unsigned)format > TCF_HTML)
+    status = session_fail(in.session, TCF_WRONG_USE, "there is no format %d", (int)format);
+  if (!status) status = need(in.session, text, "the text");
+  if (!status) status = need_sizes(in.session, sizes, nsizes);
+  if (!status) status = session_compile_guard(in.session, explain, &x);
   arena_free(&x.arena);
   arena_free(&x.scratch);
   if (!status) *text = x.text;
-  return status;
+  return entry_close(&in, status);
 }
 
 // ---- cost
@@ -100,11 +107,14 @@ static tcf_status cost(void *args) {
 
 tcf_status tcf_function_cost(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
                              tcf_cost *out) {
-  if (!f) return TCF_WRONG_USE;
+  entry in;
+  tcf_status status = entry_open_function(&in, f);
+  if (status) return status;
   cost_args e = {.function = f, .args = args, .nargs = nargs};
-  tcf_status status = session_compile_guard(f->program->session, cost, &e);
+  status = need(in.session, out, "the cost");
+  if (!status) status = session_compile_guard(in.session, cost, &e);
   arena_free(&e.arena);
   arena_free(&e.scratch);
   if (!status) *out = e.cost;
-  return status;
+  return entry_close(&in, status);
 }

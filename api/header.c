@@ -162,7 +162,7 @@ static tcf_status put_kernels(header *h, strbuf *out) {
   char *data;
   size_t size;
   device_code c;
-  tcf_status status = tcf_function_object(f, h->sizes, h->nsizes, &data, &size);
+  tcf_status status = function_object(f, h->sizes, h->nsizes, &data, &size);
   if (status) return status;
   status = device_code_open(s, &h->arena, str_from(f->symbol), (code){data, size}, &c);
   tcf_text_free(data);
@@ -276,11 +276,15 @@ static tcf_status object_header(void *h) { return finish(h, make_object_header);
 static tcf_status library_header(void *h) { return finish(h, make_library_header); }
 
 static tcf_status write_header(header *h, tcf_status (*work)(void *), char **text) {
-  if (!h->function) return TCF_WRONG_USE;
-  tcf_status status = session_compile_guard(h->function->program->session, work, h);
+  entry in;
+  tcf_status status = entry_open_function(&in, h->function);
+  if (status) return status;
+  status = need(in.session, text, "the text");
+  if (!status) status = need_sizes(in.session, h->sizes, h->nsizes);
+  if (!status) status = session_compile_guard(in.session, work, h);
   arena_free(&h->arena);
   if (!status) *text = h->text;
-  return status;
+  return entry_close(&in, status);
 }
 
 tcf_status tcf_function_header(tcf_function *f, const tcf_size *sizes, size_t nsizes, char **text) {

@@ -1,9 +1,9 @@
 // Host functions: what `extern fn` names, as callbacks on tensors or plain C functions.
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "api/session.h"
+#include "base/clocale.h"
 
 enum { MAX_INPUTS = 32, MAX_SYMBOLS = 64 };
 
@@ -32,7 +32,7 @@ typedef struct reading {
 } reading;
 
 static bool take(reading *r, const char *text) {
-  while (isspace((unsigned char)*r->at)) r->at++;
+  while (char_is_space(*r->at)) r->at++;
   size_t n = strlen(text);
   if (strncmp(r->at, text, n)) return false;
   r->at += n;
@@ -40,9 +40,9 @@ static bool take(reading *r, const char *text) {
 }
 
 static str take_word(reading *r) {
-  while (isspace((unsigned char)*r->at)) r->at++;
+  while (char_is_space(*r->at)) r->at++;
   const char *begin = r->at;
-  while (isalnum((unsigned char)*r->at) || *r->at == '_') r->at++;
+  while (char_is_word(*r->at)) r->at++;
   return (str){begin, (int)(r->at - begin)};
 }
 
@@ -52,7 +52,7 @@ static bool read_size(reading *r, host_value *v) {
   if (!word.len || v->rank == MAX_AXES) return false;
   int k = v->rank++;
   v->symbols[k] = -1;
-  if (isdigit((unsigned char)word.ptr[0])) {
+  if (char_is_digit(word.ptr[0])) {
     char *end;
     v->sizes[k] = strtoll(word.ptr, &end, 10);
     return end == word.ptr + word.len;
@@ -85,7 +85,7 @@ static bool read_signature(reading *r) {
     if (!take(r, ")")) return false;
   }
   if (!take(r, "->") || !read_value(r, &s->values[s->ninputs])) return false;
-  while (isspace((unsigned char)*r->at)) r->at++;
+  while (char_is_space(*r->at)) r->at++;
   return !*r->at;
 }
 
@@ -123,16 +123,31 @@ static tcf_status add(void *args_) {
   return TCF_OK;
 }
 
+static tcf_status no_function(tcf_session *s, const char *name) {
+  return session_fail(s, TCF_WRONG_USE, "the host function %s is missing (NULL)", name);
+}
+
 tcf_status tcf_register_extern(tcf_session *s, const char *name, tcf_host_function function,
                                void *user) {
+  entry e;
+  tcf_status status = entry_open(&e, s);
+  if (status) return status;
   register_args args = {s, name, {.function = function, .user = user}, NULL};
-  return session_guard(s, add, &args);
+  status = need(s, name, "the name");
+  if (!status && !function) status = no_function(s, name);
+  return entry_close(&e, status ? status : session_guard(s, add, &args));
 }
 
 tcf_status tcf_register_extern_c(tcf_session *s, const char *name, void (*function)(void),
                                  const char *types) {
+  entry e;
+  tcf_status status = entry_open(&e, s);
+  if (status) return status;
   register_args args = {s, name, {.plain = function}, types};
-  return session_guard(s, add, &args);
+  status = need(s, name, "the name");
+  if (!status) status = need(s, types, "the signature");
+  if (!status && !function) status = no_function(s, name);
+  return entry_close(&e, status ? status : session_guard(s, add, &args));
 }
 
 void host_release(tcf_session *s) {

@@ -1,30 +1,32 @@
 // Running compiled code: the frame it gets, the modes it asks for, the errors it reports.
 #include "api/session.h"
 
-// ---- denormals
+// ---- floating point modes
 
-/// Sets the floating point mode on whichever thread runs a range, and restores it.
-typedef struct flushing {
+/// Sets the floating point modes of the call on whichever thread runs a range, and restores them.
+typedef struct moded_pool {
   void *pool;
   void (*parallel_for)(void *, tcf_task, void *, int64_t);
-} flushing;
+  bool flush;
+} moded_pool;
 
-typedef struct flushed_task {
+typedef struct moded_task {
   tcf_task task;
   void *args;
-} flushed_task;
+  bool flush;
+} moded_task;
 
-static void run_flushed(void *args, int64_t begin, int64_t end, int32_t worker) {
-  flushed_task *t = args;
-  unsigned state = denormals_flush();
+static void run_moded(void *args, int64_t begin, int64_t end, int32_t worker) {
+  moded_task *t = args;
+  float_modes before = float_modes_enter(t->flush);
   t->task(t->args, begin, end, worker);
-  denormals_restore(state);
+  float_modes_leave(before);
 }
 
-static void flushing_for(void *pool_, tcf_task task, void *args, int64_t n) {
-  flushing *f = pool_;
-  flushed_task t = {task, args};
-  f->parallel_for(f->pool, run_flushed, &t, n);
+static void moded_for(void *pool_, tcf_task task, void *args, int64_t n) {
+  moded_pool *p = pool_;
+  moded_task t = {task, args, p->flush};
+  p->parallel_for(p->pool, run_moded, &t, n);
 }
 
 // ---- errors
@@ -129,17 +131,17 @@ tcf_status invoke(const invocation *in) {
     frame.host_call = host_call;
   }
   int32_t result;
-  if (s->flags & TCF_FLUSH_DENORMALS) {
-    // This thread's mode too: code need not go through parallel_for for a single range.
-    flushing flush = {frame.pool, frame.parallel_for};
-    frame.pool = &flush;
-    frame.parallel_for = flushing_for;
-    unsigned state = denormals_flush();
-    result = call_invoke(&v->shape, v->entry, in->pointers, in->symbols, &frame);
-    denormals_restore(state);
-  } else {
-    result = call_invoke(&v->shape, v->entry, in->pointers, in->symbols, &frame);
+  bool flush = s->flags & TCF_FLUSH_DENORMALS;
+  // Threads of our own have the default modes; those of the host have any.
+  moded_pool moded = {frame.pool, frame.parallel_for, flush};
+  if (flush || s->parallel_for) {
+    frame.pool = &moded;
+    frame.parallel_for = moded_for;
   }
+  // This thread's mode too: code need not go through parallel_for for a single range.
+  float_modes before = float_modes_enter(flush);
+  result = call_invoke(&v->shape, v->entry, in->pointers, in->symbols, &frame);
+  float_modes_leave(before);
   switch (result) {
     case TCF_CALL_OK:
       return TCF_OK;

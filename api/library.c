@@ -234,13 +234,16 @@ static tcf_status run_guarded(library_args *l, tcf_status (*work)(void *)) {
 
 tcf_status tcf_function_library(tcf_function *f, const tcf_size *sizes, size_t nsizes,
                                 const char *path, char **summary) {
-  if (!f) return TCF_WRONG_USE;
+  entry in;
+  tcf_status status = entry_open_function(&in, f);
+  if (status) return status;
   library_args l = {
       .function = f, .sizes = sizes, .nsizes = nsizes, .path = path, .summary = summary};
-  if (!is_library(path))
-    return session_fail(f->program->session, TCF_WRONG_USE, "%s: a library ends in .so or .a",
-                        path);
-  return run_guarded(&l, make_library);
+  status = need(in.session, path, "the path");
+  if (!status) status = need_sizes(in.session, sizes, nsizes);
+  if (!status && !is_library(path))
+    status = session_fail(in.session, TCF_WRONG_USE, "%s: a library ends in .so or .a", path);
+  return entry_close(&in, status ? status : run_guarded(&l, make_library));
 }
 
 static tcf_status make_cubin(void *args) {
@@ -264,7 +267,12 @@ static tcf_status make_cubin(void *args) {
 
 tcf_status tcf_function_cubin(tcf_function *f, const tcf_size *sizes, size_t nsizes, char **data,
                               size_t *size) {
-  if (!f) return TCF_WRONG_USE;
+  entry in;
+  tcf_status status = entry_open_function(&in, f);
+  if (status) return status;
   library_args l = {.function = f, .sizes = sizes, .nsizes = nsizes, .data = data, .size = size};
-  return run_guarded(&l, make_cubin);
+  status = need(in.session, data, "the data");
+  if (!status) status = need(in.session, size, "the size");
+  if (!status) status = need_sizes(in.session, sizes, nsizes);
+  return entry_close(&in, status ? status : run_guarded(&l, make_cubin));
 }

@@ -7,14 +7,17 @@ static size_t flush_bytes(const cuda_device *d, bool cold) {
   return cold ? 4 * (size_t)cuda_device_info(d)->l2_bytes : 0;
 }
 
-tcf_status tcf_device_time(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
-                           tcf_tensor *const *results, size_t nresults, int cold, size_t runs,
-                           double *seconds) {
-  if (!f) return TCF_WRONG_USE;
+static tcf_status device_time(tcf_function *f, const tensor *const *args, size_t nargs,
+                              tensor *const *results, size_t nresults, int cold, size_t runs,
+                              double *seconds) {
   tcf_session *s = f->program->session;
   cuda_device *d;
   error e;
   tcf_status status = session_device(s, &d);
+  if (status) return status;
+  status = nargs ? need(s, args, "the list of arguments") : TCF_OK;
+  if (!status && nresults) status = need(s, results, "the list of results");
+  if (!status) status = need(s, seconds, "the list of times");
   if (status) return status;
   for (size_t i = 0; i < nargs + nresults; i++) {
     const tensor *t = i < nargs ? args[i] : results[i - nargs];
@@ -26,7 +29,7 @@ tcf_status tcf_device_time(tcf_function *f, const tcf_tensor *const *args, size_
   bool ok = true;
   for (size_t i = 0; ok && !status && i < runs; i++) {
     ok = cuda_timer_begin(t, &e);
-    if (ok) status = tcf_call(f, args, nargs, (tcf_tensor **)results, nresults);
+    if (ok) status = function_call(f, args, nargs, (tcf_tensor **)results, nresults);
     ok = ok && !status && cuda_timer_end(t, &e);
   }
   ok = ok && cuda_timer_read(t, seconds, &e);
@@ -34,12 +37,22 @@ tcf_status tcf_device_time(tcf_function *f, const tcf_tensor *const *args, size_
   return status || ok ? status : session_fail_error(s, &e);
 }
 
+tcf_status tcf_device_time(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
+                           tcf_tensor *const *results, size_t nresults, int cold, size_t runs,
+                           double *seconds) {
+  entry e;
+  tcf_status status = entry_open_function(&e, f);
+  if (status) return status;
+  return entry_close(&e,
+                     device_time(f, args, nargs, results, nresults, cold, runs, seconds));
+}
+
 static int by_value(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return x < y ? -1 : x > y;
 }
 
-tcf_status tcf_device_copy_rate(tcf_session *s, int64_t bytes, int cold, double *out) {
+static tcf_status copy_rate(tcf_session *s, int64_t bytes, int cold, double *out) {
   enum { RUNS = 15, WARM = 3 };
   cuda_device *d;
   error e;
@@ -61,6 +74,14 @@ tcf_status tcf_device_copy_rate(tcf_session *s, int64_t bytes, int cold, double 
   qsort(seconds + WARM, RUNS, sizeof *seconds, by_value);
   *out = 2. * (double)half / seconds[WARM + RUNS / 2];
   return TCF_OK;
+}
+
+tcf_status tcf_device_copy_rate(tcf_session *s, int64_t bytes, int cold, double *out) {
+  entry e;
+  tcf_status status = entry_open(&e, s);
+  if (status) return status;
+  status = need(s, out, "the rate");
+  return entry_close(&e, status ? status : copy_rate(s, bytes, cold, out));
 }
 
 // ---- kernels
@@ -96,10 +117,13 @@ static tcf_status kernel_usage(void *args_) {
 
 tcf_status tcf_function_kernel(tcf_function *f, const tcf_tensor *const *args, size_t nargs,
                                size_t i, tcf_kernel_usage *usage) {
-  tcf_status status = tcf_prepare(f, args, nargs);
+  entry e;
+  tcf_status status = entry_open_function(&e, f);
   if (status) return status;
   kernel_args a = {f, args, nargs, i, usage, {0}};
-  status = session_guard(f->program->session, kernel_usage, &a);
+  status = need(e.session, usage, "the usage");
+  if (!status) status = function_prepare(f, args, nargs);
+  if (!status) status = session_guard(e.session, kernel_usage, &a);
   arena_free(&a.arena);
-  return status;
+  return entry_close(&e, status);
 }

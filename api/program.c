@@ -1,10 +1,10 @@
 // Loading: source text, imports, IR text; and what a program tells about its functions.
-#include <ctype.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "api/session.h"
+#include "base/clocale.h"
 #include "frontend/frontend.h"
 #include "ir/tile_text.h"
 #include "runtime/file.h"
@@ -71,12 +71,12 @@ typedef struct load_args {
 static str first_word(str text) {
   int at = 0;
   for (;;) {
-    while (at < text.len && isspace((unsigned char)text.ptr[at])) at++;
+    while (at < text.len && char_is_space(text.ptr[at])) at++;
     if (at + 1 >= text.len || text.ptr[at] != '/' || text.ptr[at + 1] != '/') break;
     while (at < text.len && text.ptr[at] != '\n') at++;
   }
   int end = at;
-  while (end < text.len && isalpha((unsigned char)text.ptr[end])) end++;
+  while (end < text.len && char_is_letter(text.ptr[end])) end++;
   return (str){text.ptr + at, end - at};
 }
 
@@ -159,8 +159,11 @@ static tcf_status load(void *args_) {
   return TCF_OK;
 }
 
-tcf_status tcf_program_load(tcf_session *s, const char *name, const char *text, size_t size,
+static tcf_status load_text(tcf_session *s, const char *name, const char *text, size_t size,
                             tcf_program **out) {
+  if (size > SOURCE_LIMIT)
+    return session_fail(s, TCF_WRONG_USE, "%s: larger than the limit of %d bytes", name,
+                        SOURCE_LIMIT);
   tcf_program *p = calloc(1, sizeof *p);
   if (!p) return session_fail(s, TCF_NO_MEMORY, "out of memory");
   p->session = s;
@@ -169,24 +172,43 @@ tcf_status tcf_program_load(tcf_session *s, const char *name, const char *text, 
   load_args args = {s, name, text, size, p};
   tcf_status status = session_compile_guard(s, load, &args);
   if (status)
-    tcf_program_free(p);
+    program_free(p);
   else
     *out = p;
   return status;
 }
 
-tcf_status tcf_program_load_file(tcf_session *s, const char *path, tcf_program **out) {
+tcf_status tcf_program_load(tcf_session *s, const char *name, const char *text, size_t size,
+                            tcf_program **out) {
+  entry e;
+  tcf_status status = entry_open(&e, s);
+  if (status) return status;
+  status = need(s, name, "the name");
+  if (!status) status = need(s, text, "the text");
+  if (!status) status = need(s, out, "the program");
+  return entry_close(&e, status ? status : load_text(s, name, text, size, out));
+}
+
+static tcf_status load_file(tcf_session *s, const char *path, tcf_program **out) {
   error e;
   size_t size;
   char *text = file_read(path, SOURCE_LIMIT, &size, &e);
   if (!text) return session_fail_error(s, &e);
-  tcf_status status = tcf_program_load(s, strcmp(path, "-") ? path : "<stdin>", text, size, out);
+  tcf_status status = load_text(s, strcmp(path, "-") ? path : "<stdin>", text, size, out);
   free(text);
   return status;
 }
 
-void tcf_program_free(tcf_program *p) {
-  if (!p) return;
+tcf_status tcf_program_load_file(tcf_session *s, const char *path, tcf_program **out) {
+  entry e;
+  tcf_status status = entry_open(&e, s);
+  if (status) return status;
+  status = need(s, path, "the path");
+  if (!status) status = need(s, out, "the program");
+  return entry_close(&e, status ? status : load_file(s, path, out));
+}
+
+void program_free(tcf_program *p) {
   for (tcf_program **at = &p->session->programs; *at; at = &(*at)->next)
     if (*at == p) {
       *at = p->next;
@@ -200,17 +222,24 @@ void tcf_program_free(tcf_program *p) {
   free(p);
 }
 
-// ---- introspection
-
-size_t tcf_program_count(const tcf_program *p) { return (size_t)p->nfunctions; }
-
-int tcf_program_is_tile(const tcf_program *p) { return p->is_tile; }
-
-tcf_function *tcf_program_at(const tcf_program *p, size_t i) {
-  return i < (size_t)p->nfunctions ? &p->functions[i] : NULL;
+void tcf_program_free(tcf_program *p) {
+  entry e;
+  if (entry_open(&e, p ? p->session : NULL)) return;  // null, or in use
+  program_free(p);
+  entry_close(&e, TCF_OK);
 }
 
-tcf_function *tcf_program_function(const tcf_program *p, const char *name) {
+// ---- introspection
+
+size_t tcf_program_count(const tcf_program *p) { return p ? (size_t)p->nfunctions : 0; }
+
+int tcf_program_is_tile(const tcf_program *p) { return p && p->is_tile; }
+
+tcf_function *tcf_program_at(const tcf_program *p, size_t i) {
+  return i < tcf_program_count(p) ? &p->functions[i] : NULL;
+}
+
+static tcf_function *find_function(const tcf_program *p, const char *name) {
   for (int i = 0; i < p->nfunctions; i++)
     if (!strcmp(p->functions[i].name, name)) return &p->functions[i];
   char known[256] = "none";
@@ -222,9 +251,19 @@ tcf_function *tcf_program_function(const tcf_program *p, const char *name) {
   return NULL;
 }
 
-const char *tcf_function_name(const tcf_function *f) { return f->name; }
+tcf_function *tcf_program_function(const tcf_program *p, const char *name) {
+  entry e;
+  if (!name || entry_open(&e, p ? p->session : NULL)) return NULL;
+  tcf_function *f = find_function(p, name);
+  entry_close(&e, TCF_OK);
+  return f;
+}
 
-const char *tcf_function_export_name(const tcf_function *f) { return f->symbol; }
+const char *tcf_function_name(const tcf_function *f) { return f ? f->name : NULL; }
+const char *tcf_function_export_name(const tcf_function *f) { return f ? f->symbol : NULL; }
+size_t tcf_function_params(const tcf_function *f) { return f ? (size_t)f->sig.nparams : 0; }
+size_t tcf_function_results(const tcf_function *f) { return f ? (size_t)f->sig.nresults : 0; }
+size_t tcf_function_symbols(const tcf_function *f) { return f ? (size_t)f->sig.nsymbols : 0; }
 
 typedef struct export_args {
   tcf_function *function;
@@ -246,15 +285,16 @@ static tcf_status export_as(void *args_) {
 }
 
 tcf_status tcf_function_export_as(tcf_function *f, const char *symbol) {
-  if (!f || !symbol) return TCF_WRONG_USE;
-  return session_compile_guard(f->program->session, export_as, &(export_args){f, symbol});
+  entry e;
+  tcf_status status = entry_open_function(&e, f);
+  if (status) return status;
+  status = need(e.session, symbol, "the symbol");
+  if (!status) status = session_compile_guard(e.session, export_as, &(export_args){f, symbol});
+  return entry_close(&e, status);
 }
-size_t tcf_function_params(const tcf_function *f) { return (size_t)f->sig.nparams; }
-size_t tcf_function_results(const tcf_function *f) { return (size_t)f->sig.nresults; }
-size_t tcf_function_symbols(const tcf_function *f) { return (size_t)f->sig.nsymbols; }
 
 const char *tcf_function_symbol(const tcf_function *f, size_t i) {
-  return i < (size_t)f->sig.nsymbols ? f->sig.symbols[i] : NULL;
+  return i < tcf_function_symbols(f) ? f->sig.symbols[i] : NULL;
 }
 
 static void fill_info(const sig_value *v, tcf_value_info *info) {
@@ -270,16 +310,22 @@ static tcf_status no_such(const tcf_function *f, const char *what, size_t i, int
                       f->name, n, what, i);
 }
 
+static tcf_status value_info(const tcf_function *f, const char *what, const sig_value *values,
+                             int n, size_t i, tcf_value_info *info) {
+  entry e;
+  tcf_status status = entry_open_function(&e, f);
+  if (status) return status;
+  status = i < (size_t)n ? need(e.session, info, "the info") : no_such(f, what, i, n);
+  if (!status) fill_info(&values[i], info);
+  return entry_close(&e, status);
+}
+
 tcf_status tcf_function_param(const tcf_function *f, size_t i, tcf_value_info *info) {
-  if (i >= (size_t)f->sig.nparams) return no_such(f, "parameters", i, f->sig.nparams);
-  fill_info(&f->sig.params[i], info);
-  return TCF_OK;
+  return f ? value_info(f, "parameters", f->sig.params, f->sig.nparams, i, info) : TCF_WRONG_USE;
 }
 
 tcf_status tcf_function_result(const tcf_function *f, size_t i, tcf_value_info *info) {
-  if (i >= (size_t)f->sig.nresults) return no_such(f, "results", i, f->sig.nresults);
-  fill_info(&f->sig.results[i], info);
-  return TCF_OK;
+  return f ? value_info(f, "results", f->sig.results, f->sig.nresults, i, info) : TCF_WRONG_USE;
 }
 
 tcf_status function_sizes(tcf_function *f, const tcf_size *sizes, size_t n, int64_t *out) {
@@ -317,16 +363,24 @@ static tcf_status param_dims(void *args_) {
 
 tcf_status tcf_function_param_dims(const tcf_function *f, size_t i, const tcf_size *sizes,
                                    size_t nsizes, int64_t *dims) {
-  if (i >= (size_t)f->sig.nparams) return no_such(f, "parameters", i, f->sig.nparams);
+  entry e;
+  tcf_status status = entry_open_function(&e, f);
+  if (status) return status;
   dims_args args = {(tcf_function *)f, i, sizes, nsizes, dims};
-  return session_guard(f->program->session, param_dims, &args);
+  if (i >= (size_t)f->sig.nparams) status = no_such(f, "parameters", i, f->sig.nparams);
+  if (!status) status = need(e.session, dims, "the list of dims");
+  if (!status) status = need_sizes(e.session, sizes, nsizes);
+  return entry_close(&e, status ? status : session_guard(e.session, param_dims, &args));
 }
 
 tcf_status tcf_function_keep_symbolic(tcf_function *f, const char *symbol, int keep) {
-  int k = signature_symbol(&f->sig, str_from(symbol));
-  if (k < 0)
-    return session_fail(f->program->session, TCF_WRONG_USE, "%s has no size symbol %s", f->name,
-                        symbol);
-  f->symbolic[k] = keep;
-  return TCF_OK;
+  entry e;
+  tcf_status status = entry_open_function(&e, f);
+  if (status) return status;
+  status = need(e.session, symbol, "the symbol");
+  int k = status ? -1 : signature_symbol(&f->sig, str_from(symbol));
+  if (!status && k < 0)
+    status = session_fail(e.session, TCF_WRONG_USE, "%s has no size symbol %s", f->name, symbol);
+  if (!status) f->symbolic[k] = keep;
+  return entry_close(&e, status);
 }

@@ -1,9 +1,12 @@
 // Sessions: options, messages, diagnostics, and the boundary that turns faults into statuses.
 #include "api/session.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/clocale.h"
 
 const char *tcf_version(void) { return "0.1.0"; }
 
@@ -41,7 +44,7 @@ tcf_status session_fail(tcf_session *s, tcf_status status, const char *format, .
   if (!s) return status;
   va_list args;
   va_start(args, format);
-  vsnprintf(s->message, sizeof s->message, format, args);
+  clocale_vsnprintf(s->message, sizeof s->message, format, args);
   va_end(args);
   return status;
 }
@@ -121,10 +124,10 @@ tcf_status session_data_error(tcf_program *p, span at, str text) {
 }
 
 const char *tcf_session_diagnostics_json(tcf_session *s) {
-  return s->diagnostics_json ? s->diagnostics_json : "[]\n";
+  return s && s->diagnostics_json ? s->diagnostics_json : "[]\n";
 }
 
-const char *tcf_session_message(const tcf_session *s) { return s->message; }
+const char *tcf_session_message(const tcf_session *s) { return s ? s->message : ""; }
 
 // ---- making and freeing
 
@@ -183,6 +186,13 @@ static tcf_status unknown_target(tcf_session *s, const tcf_options *o, str why) 
                                   why.len ? ": " : "", STR_FMT(why)));
 }
 
+/// The host may go to another working directory before the cache is used.
+static str absolute_directory(arena *a, const char *path) {
+  char here[PATH_MAX];
+  if (!*path || *path == '/' || !getcwd(here, sizeof here)) return str_dup(a, str_from(path));
+  return str_printf(a, "%s/%s", here, path);
+}
+
 typedef struct new_args {
   const tcf_options *options;
   tcf_session *session;
@@ -198,6 +208,8 @@ static tcf_status set_options(void *args_) {
     memcpy(&o, args->options, args->options->size < sizeof o ? args->options->size : sizeof o);
   }
   str why = STR("it is cpu, cpu:NAME, cuda, cuda:N, cuda:sm_N, interp or interp-tile");
+  if (o.threads < 0)
+    return wrong_options(s, &o, str_printf(&s->arena, "%d threads: 0 stands for all CPUs", o.threads));
   if (!parse_target(s, o.target)) return unknown_target(s, &o, why);
   if (s->cpu.len && session_llvm_room(s)) return TCF_NO_MEMORY;
   if (!cpu_is_known(s, &why)) return unknown_target(s, &o, why);
@@ -214,15 +226,18 @@ static tcf_status set_options(void *args_) {
   if (o.schedule) s->schedule = str_dup(&s->arena, str_from(o.schedule));
   s->cache_default_dir = !o.cache_dir;
   s->cache_wanted = !o.cache_dir || *o.cache_dir;
-  if (o.cache_dir) s->cache_dir = str_dup(&s->arena, str_from(o.cache_dir));
+  if (o.cache_dir) s->cache_dir = absolute_directory(&s->arena, o.cache_dir);
   s->cache_bytes = o.cache_bytes;
   return TCF_OK;
 }
 
 tcf_status tcf_session_new(const tcf_options *options, tcf_session **session) {
+  if (!session) return TCF_WRONG_USE;
   new_args args = {options, calloc(1, sizeof(tcf_session))};
   if (!args.session) return TCF_NO_MEMORY;
-  tcf_status status = session_guard(args.session, set_options, &args);
+  entry e;
+  entry_open(&e, args.session);
+  tcf_status status = entry_close(&e, session_guard(args.session, set_options, &args));
   if (status)
     tcf_session_free(args.session);
   else
@@ -231,8 +246,9 @@ tcf_status tcf_session_new(const tcf_options *options, tcf_session **session) {
 }
 
 void tcf_session_free(tcf_session *s) {
-  if (!s) return;
-  while (s->programs) tcf_program_free(s->programs);
+  entry e;
+  if (entry_open(&e, s)) return;  // null, or in use
+  while (s->programs) program_free(s->programs);
   if (s->jit) jit_free(s->jit);
   pool_free(s->pool);
   cache_close(s->cache);
@@ -243,5 +259,7 @@ void tcf_session_free(tcf_session *s) {
   cuda_close(s->device);
   free(s->diagnostics_json);
   arena_free(&s->arena);
+  e.session = NULL;
   free(s);
+  entry_close(&e, TCF_OK);
 }

@@ -1,6 +1,7 @@
 // What is behind the handles of tcc_fuse.h, and what the files of api/ share.
 //
 //   session.c    sessions, messages, diagnostics, the boundary
+//   entry.c      one call at a time, in the default floating point modes
 //   program.c    loading sources, imports, IR text; introspection
 //   signature.c  params, results and the binding of size symbols
 //   tensor.c     tensors and array files
@@ -23,6 +24,8 @@
 //   explain.c    explanations and costs
 //   usage.c      registers and shared memory of kernels
 #pragma once
+#include <stdatomic.h>
+
 #include "api/signature.h"
 #include "base/fault.h"
 #include "codegen/codegen.h"
@@ -31,12 +34,14 @@
 #include "runtime/cache.h"
 #include "runtime/call.h"
 #include "runtime/cuda_tensor.h"
+#include "runtime/modes.h"
 #include "runtime/pool.h"
 #include "tcc_fuse.h"
 
 typedef enum target_kind { TARGET_CPU, TARGET_CUDA, TARGET_INTERP, TARGET_INTERP_TILE } target_kind;
 
 struct tcf_session {
+  atomic_bool busy;  // a call is inside
   arena arena;  // lives as long as the session
   target_kind target;
   str cpu;  // of "cpu:NAME"; empty: the host. Of "cuda:sm_90a", "interp-tile:sm_90a", or the device's architecture
@@ -138,6 +143,26 @@ typedef struct variant {
   cuda_module *module;
   tcf_device_error *errors;  // null: nothing is checked
 } variant;
+
+// ---- entry.c
+
+/// The begin of every function of tcc_fuse.h that uses a session, or what comes from one.
+/// TCF_WRONG_USE without a message: there is no session, or another call is inside of it (of another
+/// thread, or the one that has called back).
+typedef struct entry {
+  tcf_session *session;
+  float_modes modes;
+} entry;
+tcf_status entry_open(entry *e, tcf_session *s);
+tcf_status entry_open_function(entry *e, const tcf_function *f);
+/// For functions that need the session for their message only: without one, or in use, it becomes
+/// null and they do without.
+void entry_open_tensors(entry *e, tcf_session **s);
+/// Gives back the status.
+tcf_status entry_close(entry *e, tcf_status status);
+/// TCF_WRONG_USE for a pointer that is null; what: "the name".
+tcf_status need(tcf_session *s, const void *pointer, const char *what);
+tcf_status need_sizes(tcf_session *s, const tcf_size *sizes, size_t n);
 
 // ---- session.c
 
@@ -255,8 +280,14 @@ typedef struct call {
 } call;
 
 /// TCF_WRONG_USE when the tensor is missing or not of the value's type and rank.
-tcf_status call_check_value(const call *c, const char *what, const sig_value *v, const tensor *t);
+tcf_status call_check_value(const tcf_function *f, const char *what, const sig_value *v,
+                            const tensor *t);
 bool call_overlaps(const call *c, const tensor *t, int result);
+
+/// tcf_call and tcf_prepare, from inside of the session.
+tcf_status function_call(tcf_function *f, const tensor *const *args, size_t nargs,
+                         tensor **results, size_t nresults);
+tcf_status function_prepare(tcf_function *f, const tensor *const *args, size_t nargs);
 
 /// What runs the variant on the call's arguments; results: by result.
 invocation call_invocation(const call *c, arena *a, variant *v, tensor *const *results);
@@ -356,7 +387,18 @@ str build_identity(arena *a);
 
 tcf_status interp_target_call(variant *v, const tensor *const *args, tensor *const *results);
 
+// ---- emit.c, estimate.c
+
+/// tcf_function_object and tcf_function_tolerance, from inside of the session.
+tcf_status function_object(tcf_function *f, const tcf_size *sizes, size_t nsizes, char **data,
+                           size_t *size);
+tcf_status function_tolerance(tcf_function *f, const tensor *const *args, size_t nargs,
+                              size_t result, double *out);
+
 // ---- program.c
+
+/// tcf_program_free, from inside of the session.
+void program_free(tcf_program *p);
 
 /// Sizes by symbol number from a list of names (others are ignored); missing ones are -1.
 tcf_status function_sizes(tcf_function *f, const tcf_size *sizes, size_t n, int64_t *out);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clocale.h"
+
 static _Thread_local fault_frame *innermost;
 
 void fault_push(fault_frame *frame) {
@@ -27,7 +29,7 @@ _Noreturn void fault_raise(fault_kind kind, const char *format, ...) {
     fputc('\n', stderr);
     abort();
   }
-  vsnprintf(frame->text, sizeof frame->text, format, args);
+  clocale_vsnprintf(frame->text, sizeof frame->text, format, args);
   va_end(args);
   frame->kind = kind;
   innermost = frame->outer;

@@ -1,8 +1,8 @@
 #include "base/str.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
+
+#include "base/clocale.h"
 
 str str_from(const char *z) { return (str){z, (int)strlen(z)}; }
 
@@ -37,9 +37,9 @@ str str_dup(arena *a, str s) { return (str){str_z(a, s), s.len}; }
 str str_vprintf(arena *a, const char *format, va_list args) {
   va_list again;
   va_copy(again, args);
-  int len = vsnprintf(NULL, 0, format, args);
+  int len = clocale_vsnprintf(NULL, 0, format, args);
   char *p = arena_alloc(a, (size_t)len + 1);
-  vsnprintf(p, (size_t)len + 1, format, again);
+  clocale_vsnprintf(p, (size_t)len + 1, format, again);
   va_end(again);
   return (str){p, len};
 }
@@ -101,9 +101,9 @@ void sb_printf(strbuf *b, const char *format, ...) {
   va_list args, again;
   va_start(args, format);
   va_copy(again, args);
-  int len = vsnprintf(NULL, 0, format, args);
+  int len = clocale_vsnprintf(NULL, 0, format, args);
   reserve(b, len);
-  vsnprintf(b->data + b->len, (size_t)len + 1, format, again);
+  clocale_vsnprintf(b->data + b->len, (size_t)len + 1, format, again);
   b->len += len;
   va_end(again);
   va_end(args);
@@ -116,8 +116,8 @@ void sb_put_float(strbuf *b, double v) {
   if (isinf(v)) return sb_puts(b, v < 0 ? "-inf" : "inf");
   char text[40];
   for (int digits = 1; digits <= 17; digits++) {
-    snprintf(text, sizeof text, "%.*g", digits, v);
-    if (strtod(text, NULL) == v) break;
+    clocale_snprintf(text, sizeof text, "%.*g", digits, v);
+    if (clocale_strtod(text, NULL) == v) break;
   }
   sb_puts(b, text);
   if (!strpbrk(text, ".e")) sb_puts(b, ".0");

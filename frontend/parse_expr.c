@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/clocale.h"
 #include "frontend/parser.h"
 #include "frontend/spelling.h"
 
@@ -47,7 +48,7 @@ static expr *parse_integer(parser *p, const token *t) {
 
 static expr *parse_float(parser *p, const token *t) {
   expr *e = new_expr(p, EXPR_FLOAT, token_span(p, t));
-  e->number = strtod(str_z(p->arena, token_text(&p->list, t)), NULL);
+  e->number = clocale_strtod(str_z(p->arena, token_text(&p->list, t)), NULL);
   if (isinf(e->number))
     diag_error(p->diags, DIAG_number_too_large, e->at,
                "this number is beyond the range of f64; write inf for infinity");

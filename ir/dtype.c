@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clocale.h"
+
 typedef struct dtype_info {
   const char *name;
   int bytes;
@@ -236,8 +238,8 @@ static void print_float(double v, dtype t, strbuf *out) {
   if (isinf(v)) return sb_puts(out, v < 0 ? "-inf" : "inf");
   char text[40];
   for (int digits = 1; digits <= 17; digits++) {
-    snprintf(text, sizeof text, "%.*g", digits, v);
-    if (round_float(strtod(text, NULL), t) == v) break;
+    clocale_snprintf(text, sizeof text, "%.*g", digits, v);
+    if (round_float(clocale_strtod(text, NULL), t) == v) break;
   }
   sb_puts(out, text);
   if (!strpbrk(text, ".e")) sb_puts(out, ".0");
@@ -261,7 +263,7 @@ bool scalar_parse(str text, dtype t, scalar *out) {
   }
   errno = 0;
   if (dtype_is_float(t)) {
-    out->f = round_float(strtod(copy, &end), t);
+    out->f = round_float(clocale_strtod(copy, &end), t);
     return *end == 0;
   }
   if (t == DT_u64) {

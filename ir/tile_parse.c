@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clocale.h"
+
 enum { DEEPEST = 100, MOST_EXTENT = 1 << 24 };
 
 typedef vec(tval *) tval_list;
@@ -121,7 +123,7 @@ static scalar constant_of(parser *p, str text, dtype t) {
     v.i = str_eqz(text, "true");
     end = v.i || str_eqz(text, "false") ? z + text.len : z;
   } else if (dtype_is_float(t)) {
-    v.f = strtod(z, &end);
+    v.f = clocale_strtod(z, &end);
     errno = 0;  // overflow gives inf, underflow the nearest: as written
   } else if (t == DT_u64) {
     v.i = (int64_t)strtoull(z, &end, 10);

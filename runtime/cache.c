@@ -14,6 +14,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/clocale.h"
 #include "runtime/file.h"
 
 enum { FORMAT_VERSION = 1, STORES_PER_SWEEP = 32 };
@@ -70,7 +71,7 @@ bool cache_usable(const cache *c, error *e) {
   if (!there && !stat(c->directory, &st)) errno = ENOTDIR;
   if (there && !access(c->directory, R_OK | W_OK | X_OK)) return true;
   return error_set(e, ERROR_FILE, "the cache directory %s cannot be used: %s", c->directory,
-                   strerror(errno));
+                   clocale_error(errno));
 }
 
 cache_key cache_key_of(const char *identity, size_t identity_size, const char *program,

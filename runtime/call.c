@@ -1,11 +1,8 @@
-// Foreign calls, and the floating point mode they may ask for.
+// Foreign calls.
 #include "runtime/call.h"
 
 #include <ffi.h>
 #include <stdlib.h>
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
 
 typedef struct call_types {
   ffi_cif cif;
@@ -64,16 +61,3 @@ int32_t call_invoke(const call_shape *s, void (*function)(void), void *const *po
   ffi_call(&t->cif, function, &result, values);
   return (int32_t)result;
 }
-
-#if defined(__SSE__)
-enum { FTZ_DAZ = 0x8040 };
-unsigned denormals_flush(void) {
-  unsigned state = _mm_getcsr();
-  _mm_setcsr(state | FTZ_DAZ);
-  return state;
-}
-void denormals_restore(unsigned state) { _mm_setcsr(state); }
-#else
-unsigned denormals_flush(void) { return 0; }
-void denormals_restore(unsigned state) { (void)state; }
-#endif

@@ -14,8 +14,3 @@ bool call_prepare(call_shape *s, int npointers, int nints, bool frame, error *e)
 void call_release(call_shape *s);
 int32_t call_invoke(const call_shape *s, void (*function)(void), void *const *pointers,
                     const int64_t *ints, tcf_frame *frame);
-
-/// While flush-to-zero is wanted, denormal operands and results count as zero (x86: FTZ and DAZ).
-/// Returns the state to restore.
-unsigned denormals_flush(void);
-void denormals_restore(unsigned state);

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clocale.h"
+
 static bool short_read(reader *r, size_t wanted, error *e) {
   return error_set(e, ERROR_FORMAT, "%s: truncated: %zu more bytes expected, %lld there", r->name,
                    wanted, (long long)r->left);
@@ -34,7 +36,7 @@ static bool read_fd(reader *r, void *to, size_t n, error *e) {
   for (char *p = to; n;) {
     ssize_t got = read(*(const int *)r->handle, p, n < (1u << 30) ? n : (1u << 30));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return error_set(e, ERROR_FILE, "%s: %s", r->name, strerror(errno));
+    if (got < 0) return error_set(e, ERROR_FILE, "%s: %s", r->name, clocale_error(errno));
     if (got == 0) {  // shrank while being read
       r->left = 0;
       return short_read(r, n, e);
@@ -54,7 +56,7 @@ int file_open(const char *path, int64_t *size, error *e) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   struct stat st;
   if (fd < 0 || fstat(fd, &st)) {
-    error_set(e, ERROR_FILE, "%s: %s", path, strerror(errno));
+    error_set(e, ERROR_FILE, "%s: %s", path, clocale_error(errno));
   } else if (!S_ISREG(st.st_mode)) {
     error_set(e, ERROR_FILE, "%s: not a regular file", path);
   } else {
@@ -78,7 +80,7 @@ static char *read_all(int fd, const char *name, size_t limit, size_t *size, erro
     ssize_t got = read(fd, data + len, cap - len - 1);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
-      error_set(e, ERROR_FILE, "%s: %s", name, strerror(errno));
+      error_set(e, ERROR_FILE, "%s: %s", name, clocale_error(errno));
       break;
     }
     len += (size_t)got;
@@ -107,7 +109,7 @@ char *file_read(const char *path, size_t limit, size_t *size, error *e) {
   e->kind = ERROR_NONE;
   int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
-    error_set(e, ERROR_FILE, "%s: %s", path, strerror(errno));
+    error_set(e, ERROR_FILE, "%s: %s", path, clocale_error(errno));
     return NULL;
   }
   char *data = read_all(fd, standard ? "<stdin>" : path, limit, size, e);
@@ -120,7 +122,7 @@ char *file_read(const char *path, size_t limit, size_t *size, error *e) {
 /// errno said why.
 static bool cannot_write(const char *path, error *e) {
   return error_set(e, errno == ENOMEM ? ERROR_MEMORY : ERROR_FILE, "%s: cannot be written: %s",
-                   path, strerror(errno));
+                   path, clocale_error(errno));
 }
 
 /// One step along a chain of links: `at` becomes what it points at, from the folder it lies in.
@@ -196,7 +198,7 @@ bool file_write(output_file *f, const void *data, size_t size, error *e) {
   for (const char *p = data; size;) {
     ssize_t put = write(f->fd, p, size < (1u << 30) ? size : (1u << 30));
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return error_set(e, ERROR_FILE, "%s: %s", f->path, strerror(errno));
+    if (put < 0) return error_set(e, ERROR_FILE, "%s: %s", f->path, clocale_error(errno));
     p += put;
     size -= (size_t)put;
   }
@@ -207,7 +209,7 @@ bool file_commit(output_file *f, error *e) {
   bool closed = f->fd == STDOUT_FILENO || !close(f->fd);
   f->fd = STDOUT_FILENO;
   if (!closed || (f->temporary && rename(f->temporary, f->target))) {
-    error_set(e, ERROR_FILE, "%s: %s", f->path, strerror(errno));
+    error_set(e, ERROR_FILE, "%s: %s", f->path, clocale_error(errno));
     file_abandon(f);
     return false;
   }

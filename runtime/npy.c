@@ -2,12 +2,12 @@
 // Format: numpy.lib.format.
 //
 //   \x93NUMPY 1 0 <u16 length> {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n ...
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clocale.h"
 #include "runtime/formats.h"
 
 enum { HEADER_LIMIT = 1 << 16 };
@@ -32,7 +32,7 @@ static bool malformed(cursor *c, const char *what) {
 }
 
 static void skip_space(cursor *c) {
-  while (isspace((unsigned char)*c->at)) c->at++;
+  while (char_is_space(*c->at)) c->at++;
 }
 
 static bool take(cursor *c, char wanted) {
@@ -101,9 +101,9 @@ static bool parse_shape(cursor *c, header *h) {
   h->rank = 0;
   while (!take(c, ')')) {
     skip_space(c);
-    if (!isdigit((unsigned char)*c->at)) return malformed(c, "a size was expected in the shape");
+    if (!char_is_digit(*c->at)) return malformed(c, "a size was expected in the shape");
     int64_t size = 0;
-    for (; isdigit((unsigned char)*c->at); c->at++)
+    for (; char_is_digit(*c->at); c->at++)
       if (__builtin_mul_overflow(size, 10, &size) ||
           __builtin_add_overflow(size, *c->at - '0', &size))
         return malformed(c, "a size in the shape is too large");

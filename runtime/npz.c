@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <zip.h>
 
+#include "base/clocale.h"
 #include "runtime/formats.h"
 
 enum { MEMBER_LIMIT = 1 << 20 };
@@ -18,7 +19,7 @@ static bool npz_open(archive *a, error *e) {
     zip_error_init_with_code(&why, code);
     bool missing = code == ZIP_ER_NOENT || code == ZIP_ER_OPEN || code == ZIP_ER_READ;
     error_set(e, missing ? ERROR_FILE : ERROR_FORMAT, "%s: %s", a->path,
-              code == ZIP_ER_NOENT ? strerror(ENOENT) : zip_error_strerror(&why));
+              code == ZIP_ER_NOENT ? clocale_error(ENOENT) : zip_error_strerror(&why));
     zip_error_fini(&why);
     return false;
   }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clocale.h"
 #include "runtime/formats.h"
 
 enum { HEADER_LIMIT = 100 << 20 };  // the format's own
@@ -89,7 +90,9 @@ static bool safetensors_open(archive *a, error *e) {
   if (!text) return error_set(e, ERROR_MEMORY, "%s: out of memory", a->path);
   json_error_t why;
   bool ok = r.read(&r, text, header, e);
+  locale_t before = clocale_enter();
   json_t *root = ok ? json_loadb(text, header, JSON_REJECT_DUPLICATES, &why) : NULL;
+  clocale_leave(before);
   if (ok && !root)
     ok = error_set(e, ERROR_FORMAT, "%s: the header is not valid JSON: %s", a->path, why.text);
   ok = ok && read_members(a, root, 8 + (int64_t)header, r.left, e);
@@ -111,7 +114,7 @@ static tensor *safetensors_load(archive *a, int i, error *e) {
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) {
       error_set(e, ERROR_FILE, "%s:%s: %s", a->path, m->name,
-                got < 0 ? strerror(errno) : "the file became shorter");
+                got < 0 ? clocale_error(errno) : "the file became shorter");
       tensor_free(t);
       return NULL;
     }

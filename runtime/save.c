@@ -43,8 +43,9 @@ static bool check_sharing(const saving *s, int i, error *e) {
 static bool find_shared(saving *s, char **targets, error *e) {
   for (int i = 0; i < s->n; i++) {
     const char *path = s->outputs[i].path;
-    targets[i] = strcmp(path, "-") ? file_target(path, e) : strdup(path);
-    if (!targets[i]) return false;
+    bool standard = !strcmp(path, "-");
+    targets[i] = standard ? strdup(path) : file_target(path, e);
+    if (!targets[i]) return standard && error_set(e, ERROR_MEMORY, "out of memory");
     s->first[i] = 0;
     while (strcmp(targets[s->first[i]], targets[i])) s->first[i]++;
     if (!check_sharing(s, i, e)) return false;

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clocale.h"
 #include "runtime/file.h"
 
 extern char **environ;
@@ -36,7 +37,7 @@ bool tool_place_open(tool_place *p, error *e) {
   const char *root = getenv("TMPDIR");
   if (!root || !*root || strlen(root) > 200) root = "/tmp";
   snprintf(p->path, sizeof p->path, "%s/tcc-fuse-XXXXXX", root);
-  return mkdtemp(p->path) || error_set(e, ERROR_FILE, "%s: %s", root, strerror(errno));
+  return mkdtemp(p->path) || error_set(e, ERROR_FILE, "%s: %s", root, clocale_error(errno));
 }
 
 void tool_place_close(tool_place *p) {
@@ -85,9 +86,9 @@ bool tool_run(const tool_place *p, char *const argv[], char **log, error *e) {
   tool_file(p, "log", path);
   *log = NULL;
   int failed = start(argv, path, &child);
-  if (failed) return error_set(e, ERROR_DEVICE, "%s: %s", argv[0], strerror(failed));
+  if (failed) return error_set(e, ERROR_DEVICE, "%s: %s", argv[0], clocale_error(failed));
   while (waitpid(child, &status, 0) < 0)
-    if (errno != EINTR) return error_set(e, ERROR_DEVICE, "%s: %s", argv[0], strerror(errno));
+    if (errno != EINTR) return error_set(e, ERROR_DEVICE, "%s: %s", argv[0], clocale_error(errno));
   error unread;
   *log = file_read(path, LOG_LIMIT, &size, &unread);
   if (WIFEXITED(status) && !WEXITSTATUS(status)) return true;

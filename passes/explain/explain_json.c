@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "base/clocale.h"
 #include "base/fault.h"
 #include "passes/explain/explain.h"
 
@@ -118,7 +119,9 @@ void explain_json(const explanation *e, const diag_list *files, strbuf *out) {
   json_object_set_new(root, "flops", json_integer((json_int_t)e->flops));
   json_object_set_new(root, "predicted_seconds", json_real(e->seconds));
   json_object_set_new(root, "kernels", kernels);
+  locale_t before = clocale_enter();
   char *dumped = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+  clocale_leave(before);
   json_decref(root);
   if (!dumped) fault_raise(FAULT_NOMEM, "out of memory for the JSON text of an explanation");
   sb_puts(out, dumped);

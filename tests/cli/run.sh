@@ -568,8 +568,8 @@ expect 0 ': ok' run add.tdsl --dim N=30 --dim M=17 --check
 one=(run add.tdsl --dim N=1 --dim M=1)
 : >plain-file
 for unusable in /proc/none plain-file plain-file/below; do
-  expect 3 "the cache directory $unusable cannot be used" "${one[@]}" --cache-dir $unusable
-  TCF_CACHE_DIR=$unusable expect 3 "the cache directory $unusable cannot be used" "${one[@]}"
+  expect 3 "$unusable cannot be used" "${one[@]}" --cache-dir $unusable
+  TCF_CACHE_DIR=$unusable expect 3 "$unusable cannot be used" "${one[@]}"
   expect 0 'out:' "${one[@]}" --cache-dir $unusable --no-cache
 done
 expect 0 'out:' "${one[@]}" --cache-dir new/deep/cache
