@@ -95,6 +95,7 @@ cuda_device *cuda_open(int ordinal, error *e) {
   }
   const char *slow = getenv("TCF_CUDA_SYNC");
   d->users = 1;
+  d->mark = fork_mark_new();
   d->slow = slow && *slow && strcmp(slow, "0");
   bool ok = cuda_driver_open(&d->driver, e) && choose_device(d, ordinal, e);
   if (ok) {
@@ -126,8 +127,10 @@ void cuda_close(cuda_device *d) {
     if (d->pool) c->pool_destroy(d->pool);
     cuda_leave(&s);
   }
-  if (d->context) c->primary_release(d->number);
-  cuda_driver_close(&d->driver);
+  bool here = fork_mark_is_here(&d->mark);
+  if (d->context && here) c->primary_release(d->number);
+  if (here) cuda_driver_close(&d->driver);
+  fork_mark_free(&d->mark);
   free(d);
 }
 
@@ -138,6 +141,10 @@ bool cuda_enter(cuda_scope *s, cuda_device *d, error *e) {
   const cuda_driver *c = &d->driver;
   cu_context now = NULL;
   *s = (cuda_scope){d, false};
+  if (!fork_mark_is_here(&d->mark))
+    return error_set(e, ERROR_DEVICE,
+                     "%s was opened before this process was forked: open a session of its own",
+                     d->info.name);
   if (!c->context_current(&now) && now == d->context) return true;
   s->pushed = true;
   if (cuda_ok(c, c->context_push(d->context), e, "%s: its context", d->info.name)) return true;

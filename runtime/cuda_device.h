@@ -4,6 +4,7 @@
 
 #include "runtime/cuda.h"
 #include "runtime/cuda_driver.h"
+#include "runtime/fork.h"
 
 enum { ERROR_WORDS = 4096, MAP_WAYS = 4, MAP_KEY = 10, GRAPHS = 4 };
 
@@ -24,6 +25,7 @@ struct cuda_device {
   cu_pointer words_device;
   uint64_t words_used[ERROR_WORDS / 64];
   cuda_spent spent;
+  fork_mark mark;  // the driver does not work in children
   bool slow;  // TCF_CUDA_SYNC: every launch is waited for, so that errors name their kernel
 };
 

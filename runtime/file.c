@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clocale.h"
+#include "runtime/signals.h"
 
 static bool short_read(reader *r, size_t wanted, error *e) {
   return error_set(e, ERROR_FORMAT, "%s: truncated: %zu more bytes expected, %lld there", r->name,
@@ -119,6 +121,8 @@ char *file_read(const char *path, size_t limit, size_t *size, error *e) {
 
 // ---- output
 
+enum { AT_ONCE = 16 << 20 };  // bytes, before signals are looked at
+
 /// errno said why.
 static bool cannot_write(const char *path, error *e) {
   return error_set(e, errno == ENOMEM ? ERROR_MEMORY : ERROR_FILE, "%s: cannot be written: %s",
@@ -171,6 +175,31 @@ static mode_t file_mask(void) {
   return mask;
 }
 
+/// The folder of the target, with the slash at its end.
+static int folder_length(const output_file *f) {
+  return (int)(strrchr(f->target, '/') + 1 - f->target);
+}
+
+/// A name is given by way of /proc.
+static int open_unnamed(const output_file *f) {
+  char folder[PATH_MAX];
+  if (access("/proc/self/fd", X_OK)) return -1;
+  snprintf(folder, sizeof folder, "%.*s", folder_length(f), f->target);
+  return open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+}
+
+static bool temporary_name(output_file *f) {
+  if (asprintf(&f->temporary, "%.*s" FILE_TEMPORARY "XXXXXX", folder_length(f), f->target) >= 0)
+    return true;
+  f->temporary = NULL;
+  return errno = ENOMEM, false;
+}
+
+static int open_named(output_file *f) {
+  signals_hold_ends();
+  return temporary_name(f) ? mkostemp(f->temporary, O_CLOEXEC) : -1;
+}
+
 bool file_create(output_file *f, const char *path, error *e) {
   struct stat st;
   bool standard = !strcmp(path, "-");
@@ -183,11 +212,9 @@ bool file_create(output_file *f, const char *path, error *e) {
   }
   f->target = file_target(path, e);
   if (!f->target) return false;
-  int folder = (int)(strrchr(f->target, '/') + 1 - f->target);
-  if (asprintf(&f->temporary, "%.*s" FILE_TEMPORARY "XXXXXX", folder, f->target) < 0)
-    f->temporary = NULL, errno = ENOMEM;
-  f->fd = f->temporary ? mkostemp(f->temporary, O_CLOEXEC) : -1;
-  // mkstemp makes private files; the result should be as if it had been opened plainly.
+  f->fd = open_unnamed(f);
+  if (f->fd < 0) f->fd = open_named(f);
+  // Both are private; the result should be as if it had been opened plainly.
   if (f->fd >= 0 && !fchmod(f->fd, there ? st.st_mode & 07777 : 0666 & ~file_mask())) return true;
   cannot_write(path, e);
   file_abandon(f);
@@ -196,7 +223,9 @@ bool file_create(output_file *f, const char *path, error *e) {
 
 bool file_write(output_file *f, const void *data, size_t size, error *e) {
   for (const char *p = data; size;) {
-    ssize_t put = write(f->fd, p, size < (1u << 30) ? size : (1u << 30));
+    if (f->temporary && signals_end_is_near())
+      return error_set(e, ERROR_FILE, "%s: interrupted", f->path);
+    ssize_t put = write(f->fd, p, size < AT_ONCE ? size : AT_ONCE);
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) return error_set(e, ERROR_FILE, "%s: %s", f->path, clocale_error(errno));
     p += put;
@@ -205,18 +234,61 @@ bool file_write(output_file *f, const void *data, size_t size, error *e) {
   return true;
 }
 
-bool file_commit(output_file *f, error *e) {
-  bool closed = f->fd == STDOUT_FILENO || !close(f->fd);
-  f->fd = STDOUT_FILENO;
-  if (!closed || (f->temporary && rename(f->temporary, f->target))) {
-    error_set(e, ERROR_FILE, "%s: %s", f->path, clocale_error(errno));
-    file_abandon(f);
-    return false;
+bool file_seek(output_file *f, int64_t at, error *e) {
+  if (lseek(f->fd, at, SEEK_SET) == at) return true;
+  return error_set(e, ERROR_FILE, "%s: %s", f->path, clocale_error(errno));
+}
+
+/// Links an unnamed file to a name that is not there yet.
+static bool link_unnamed(const output_file *f, const char *name) {
+  char from[40];
+  snprintf(from, sizeof from, "/proc/self/fd/%d", f->fd);
+  return !linkat(AT_FDCWD, from, AT_FDCWD, name, AT_SYMLINK_FOLLOW);
+}
+
+/// A name of its own, in the way of mkstemp: numbers until one is free.
+static bool link_temporary(output_file *f) {
+  enum { TRIES = 100 };
+  if (!temporary_name(f)) return false;
+  char *digits = f->temporary + strlen(f->temporary) - 6;
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  unsigned seed = (unsigned)now.tv_nsec ^ (unsigned)getpid() << 10;
+  for (int i = 0; i < TRIES; i++, seed = seed * 1664525 + 1013904223) {
+    snprintf(digits, 7, "%06x", seed >> 8);
+    if (link_unnamed(f, f->temporary)) return true;
+    if (errno != EEXIST) break;
   }
   free(f->temporary);
-  free(f->target);
-  f->temporary = f->target = NULL;
+  f->temporary = NULL;
+  return false;
+}
+
+/// To the target's place, whatever is there.
+static bool put_in_place(output_file *f) {
+  if (!f->target) return true;
+  if (!f->temporary) {
+    if (link_unnamed(f, f->target)) return true;
+    if (errno != EEXIST) return false;
+    signals_hold_ends();
+    if (!link_temporary(f)) return false;
+  }
+  if (rename(f->temporary, f->target)) return false;
+  free(f->temporary);
+  f->temporary = NULL;
   return true;
+}
+
+bool file_commit(output_file *f, error *e) {
+  // With a name: closed first, because some file systems tell of failed writes then. An unnamed one
+  // is gone when it is closed.
+  bool named = !f->target || f->temporary;
+  bool ok = !named || f->fd == STDOUT_FILENO || !close(f->fd);
+  if (named) f->fd = STDOUT_FILENO;
+  ok = ok && put_in_place(f);
+  if (!ok) error_set(e, ERROR_FILE, "%s: %s", f->path, clocale_error(errno));
+  file_abandon(f);
+  return ok;
 }
 
 void file_abandon(output_file *f) {
@@ -230,10 +302,14 @@ void file_abandon(output_file *f) {
 
 bool file_write_whole(const char *path, const void *data, size_t size, error *e) {
   output_file f;
-  if (!file_create(&f, path, e)) return false;
-  if (file_write(&f, data, size, e)) return file_commit(&f, e);
-  file_abandon(&f);
-  return false;
+  held_signals held;
+  signals_hold(&held);
+  bool created = file_create(&f, path, e);
+  bool ok = created && file_write(&f, data, size, e);
+  if (ok) ok = file_commit(&f, e);
+  else if (created) file_abandon(&f);
+  signals_release(&held);
+  return ok;
 }
 
 bool file_make_directory(const char *path) {

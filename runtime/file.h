@@ -35,23 +35,29 @@ char *file_target(const char *path, error *e);
 /// What the names of temporary files begin with.
 #define FILE_TEMPORARY ".tcc-fuse-"
 
-/// An output file: written under a temporary name beside the target, renamed by
-/// file_commit(). "-" is standard output. Without commit, file_abandon() leaves nothing.
+/// An output file: written without a name in the target's folder, put in the target's place by
+/// file_commit(). "-" is standard output. Without commit, file_abandon() leaves nothing, nor does
+/// the end of the process. Replacing a file takes a name for a moment (the kernel renames, but links
+/// nothing over a file), and file systems without unnamed files (O_TMPFILE) want one all the time:
+/// then signals that end the process wait until it is gone, and only SIGKILL leaves it there.
 /// A symbolic link stays: the file it points at is replaced, or made. A file that is replaced gives
 /// its mode to the new one. What is there and no regular file (a device, a FIFO) is opened and
 /// written directly.
 typedef struct output_file {
   int fd;
   const char *path;  // borrowed
-  char *target;      // malloc'd: what is replaced, links resolved
-  char *temporary;   // null: written directly
+  char *target;      // malloc'd: what is replaced, links resolved; null: written directly
+  char *temporary;   // its name, where it has one
 } output_file;
 
+/// Between signals_hold() and signals_release() (runtime/signals.h).
 bool file_create(output_file *f, const char *path, error *e);
 bool file_write(output_file *f, const void *data, size_t size, error *e);
 bool file_commit(output_file *f, error *e);
 void file_abandon(output_file *f);
-/// The three at once.
+/// The position that file_write() goes on from; for files with a target.
+bool file_seek(output_file *f, int64_t at, error *e);
+/// Creates, writes and commits; also holds the signals.
 bool file_write_whole(const char *path, const void *data, size_t size, error *e);
 /// Makes a directory and its parents (mode 0700); true when it exists afterwards.
 bool file_make_directory(const char *path);

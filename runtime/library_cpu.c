@@ -3,6 +3,7 @@
 
 #include "runtime/library.h"
 #include "runtime/memory.h"
+#include "runtime/modes.h"
 #include "runtime/pool.h"
 
 struct tcf_context {
@@ -41,7 +42,9 @@ int32_t LIBRARY_NAME(cpu_call)(tcf_context *c, void *const *pointers, const int6
     return TCF_CALL_MEMORY;
   frame.arena = c->memory.data;
   frame.scratch = c->scratch.data;
+  float_modes before = float_modes_enter(false);
   status = l->run(pointers, symbols, &frame);
+  float_modes_leave(before);
   if (status != TCF_CALL_INDEX) return status;
   return library_index_error(l, frame.error_site, frame.error_index, symbols, &c->error);
 }

@@ -121,16 +121,66 @@ static bool add_member(zip_t *zip, const char *name, const tensor *t, error *e) 
   return ok || error_set(e, ERROR_MEMORY, "%s: out of memory", name);
 }
 
+// libzip writes an archive through this, and to no file of its own. Read, it is empty.
+typedef struct sink {
+  output_file *file;
+  int64_t at, size;
+  error *error;
+  zip_error_t why;
+} sink;
+
+static zip_int64_t sink_command(void *user, void *data, zip_uint64_t size, zip_source_cmd_t command) {
+  sink *s = user;
+  switch (command) {
+    case ZIP_SOURCE_SUPPORTS:
+      return zip_source_make_command_bitmap(
+          ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE, ZIP_SOURCE_SEEK, ZIP_SOURCE_TELL,
+          ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR, ZIP_SOURCE_FREE, ZIP_SOURCE_BEGIN_WRITE,
+          ZIP_SOURCE_WRITE, ZIP_SOURCE_SEEK_WRITE, ZIP_SOURCE_TELL_WRITE, ZIP_SOURCE_COMMIT_WRITE,
+          ZIP_SOURCE_ROLLBACK_WRITE, ZIP_SOURCE_REMOVE, -1);
+    case ZIP_SOURCE_STAT:
+      zip_stat_init(data);
+      ((zip_stat_t *)data)->valid = ZIP_STAT_SIZE;
+      return sizeof(zip_stat_t);
+    case ZIP_SOURCE_ERROR:
+      return zip_error_to_data(&s->why, data, size);
+    case ZIP_SOURCE_WRITE:
+      if (!file_write(s->file, data, (size_t)size, s->error)) break;
+      s->at += (int64_t)size;
+      if (s->at > s->size) s->size = s->at;
+      return (zip_int64_t)size;
+    case ZIP_SOURCE_SEEK_WRITE:
+      s->at = zip_source_seek_compute_offset((zip_uint64_t)s->at, (zip_uint64_t)s->size, data,
+                                             size, &s->why);
+      if (s->at < 0 || !file_seek(s->file, s->at, s->error)) break;
+      return 0;
+    case ZIP_SOURCE_TELL_WRITE:
+      return s->at;
+    default:
+      return 0;
+  }
+  zip_error_set(&s->why, ZIP_ER_WRITE, 0);
+  return -1;
+}
+
 static bool npz_write(output_file *f, const char *const *names, const tensor *const *tensors,
                       int n, error *e) {
-  int code;
-  if (!f->temporary)
+  zip_error_t why;
+  if (!f->target)
     return error_set(e, ERROR_FILE, "%s: a .npz can only be written to a regular file", f->path);
-  zip_t *zip = zip_open(f->temporary, ZIP_CREATE | ZIP_TRUNCATE, &code);
-  bool ok = zip || error_set(e, ERROR_FILE, "%s: cannot be written", f->path);
+  sink s = {.file = f, .error = e};
+  e->kind = ERROR_NONE;
+  zip_error_init(&s.why);
+  zip_error_init(&why);
+  zip_source_t *to = zip_source_function_create(sink_command, &s, &why);
+  zip_t *zip = to ? zip_open_from_source(to, ZIP_CREATE | ZIP_TRUNCATE, &why) : NULL;
+  if (to && !zip) zip_source_free(to);
+  bool ok = zip || error_set(e, ERROR_MEMORY, "%s: %s", f->path, zip_error_strerror(&why));
+  zip_error_fini(&why);
   for (int i = 0; ok && i < n; i++) ok = add_member(zip, names[i], tensors[i], e);
   if (ok && !zip_close(zip)) return true;
-  if (ok) error_set(e, ERROR_FILE, "%s: %s", f->path, zip_strerror(zip));
+  // What a write has said stays.
+  if (ok && !e->kind) error_set(e, ERROR_FILE, "%s: %s", f->path, zip_strerror(zip));
   if (zip) zip_discard(zip);
   return false;
 }

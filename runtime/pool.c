@@ -12,12 +12,16 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "runtime/fork.h"
+#include "runtime/modes.h"
 
 enum {
   MAX_WORKERS = 512,
@@ -48,6 +52,7 @@ struct pool {
   int64_t offset;  // added to tile numbers
   int nworkers, started;
   worker *workers;
+  fork_mark mark;  // threads are not in children: those that fork start their own
 };
 
 static void relax(void) {
@@ -174,6 +179,7 @@ static bool wait_for_job(pool *p, uint64_t *seen) {
 static void *worker_main(void *argument) {
   worker *w = argument;
   uint64_t seen = 0;
+  float_modes_enter(false);  // not those of the thread that started this one
   while (wait_for_job(w->pool, &seen)) {
     work(w);
     leave(w->pool);
@@ -210,13 +216,30 @@ static void run_batch(pool *p, uint32_t n) {
   wait_until_empty(p);
 }
 
-// A thread that cannot be started is done without: its range is stolen.
+/// A thread that cannot be started is done without: its range is stolen. Signals are for the host's
+/// threads: none is delivered to ours, but for those that say what a thread itself did.
 static void start(pool *p) {
+  static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+  sigset_t all, before;
+  sigfillset(&all);
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(&all, own[i]);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   for (int k = 1; k < p->nworkers; k++) {
     if (pthread_create(&p->workers[k].thread, NULL, worker_main, &p->workers[k])) break;
     p->started = k;
   }
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (!p->started) p->started = -1;
+}
+
+/// In the child of a fork: as new. No loop was running, because its caller is the one that forks
+/// now (or the session is in use there, and is not entered here).
+static void reset(pool *p) {
+  atomic_store(&p->gate, CLOSED);
+  atomic_store(&p->sleeping, 0);
+  atomic_store(&p->caller_sleeps, false);
+  p->started = 0;
+  fork_mark_renew(&p->mark);
 }
 
 void pool_run(void *pool_, tcf_task task, void *args, int64_t n) {
@@ -226,6 +249,7 @@ void pool_run(void *pool_, tcf_task task, void *args, int64_t n) {
     task(args, 0, n, 0);
     return;
   }
+  if (!fork_mark_is_here(&p->mark)) reset(p);
   if (!p->started) start(p);
   p->task = task;
   p->args = args;
@@ -245,7 +269,7 @@ pool *pool_new(int workers) {
     free(all);
     return NULL;
   }
-  *p = (pool){.nworkers = workers, .workers = all};
+  *p = (pool){.nworkers = workers, .workers = all, .mark = fork_mark_new()};
   atomic_init(&p->gate, CLOSED);
   for (int k = 0; k < workers; k++) all[k] = (worker){.pool = p, .number = k};
   return p;
@@ -254,8 +278,11 @@ pool *pool_new(int workers) {
 void pool_free(pool *p) {
   if (!p) return;
   atomic_store(&p->quit, true);
-  ring(p);
-  for (int k = 1; k <= p->started; k++) pthread_join(p->workers[k].thread, NULL);
+  if (fork_mark_is_here(&p->mark)) {
+    ring(p);
+    for (int k = 1; k <= p->started; k++) pthread_join(p->workers[k].thread, NULL);
+  }
+  fork_mark_free(&p->mark);
   free(p->workers);
   free(p);
 }

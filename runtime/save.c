@@ -2,11 +2,12 @@
 //
 //   a=x.npy  b=y.npz:p  c=-  d=y.npz:q     three files: x.npy, y.npz with p and q, standard output
 //
-// Everything is written under temporary names first; renaming them is the last step.
+// Everything is written beside its place first; putting it there is the last step.
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/formats.h"
+#include "runtime/signals.h"
 
 /// The files of outputs[0 .. n). Of outputs that share a file, the first one has it.
 typedef struct saving {
@@ -94,10 +95,10 @@ static bool write_one(const saving *s, int i, error *e) {
   return o->name ? write_archive(s, i, e) : npy_write(&s->files[i], o->tensor, e);
 }
 
-/// What is under a temporary name, or what is not.
+/// What can be taken back, or what cannot.
 static bool write_all(const saving *s, bool temporary, error *e) {
   for (int i = 0; i < s->n; i++)
-    if (s->open[i] && (s->files[i].temporary != NULL) == temporary && !write_one(s, i, e))
+    if (s->open[i] && (s->files[i].target != NULL) == temporary && !write_one(s, i, e))
       return false;
   return true;
 }
@@ -118,11 +119,14 @@ bool outputs_save(const output_part *outputs, int n, error *e) {
               .first = calloc(count, sizeof *s.first),
               .files = calloc(count, sizeof *s.files),
               .open = calloc(count, sizeof *s.open)};
+  held_signals held;
+  signals_hold(&held);
   bool ok = (s.first && s.files && s.open) || error_set(e, ERROR_MEMORY, "out of memory");
   ok = ok && group(&s, e) && create(&s, e) && write_all(&s, true, e) && write_all(&s, false, e) &&
        commit(&s, e);
   for (int i = 0; s.open && i < n; i++)
     if (s.open[i]) file_abandon(&s.files[i]);
+  signals_release(&held);
   free(s.first);
   free(s.files);
   free(s.open);

@@ -37,7 +37,12 @@ bool tool_place_open(tool_place *p, error *e) {
   const char *root = getenv("TMPDIR");
   if (!root || !*root || strlen(root) > 200) root = "/tmp";
   snprintf(p->path, sizeof p->path, "%s/tcc-fuse-XXXXXX", root);
-  return mkdtemp(p->path) || error_set(e, ERROR_FILE, "%s: %s", root, clocale_error(errno));
+  signals_hold(&p->held);
+  signals_hold_ends();
+  if (mkdtemp(p->path)) return true;
+  error_set(e, ERROR_FILE, "%s: %s", root, clocale_error(errno));
+  signals_release(&p->held);
+  return false;
 }
 
 void tool_place_close(tool_place *p) {
@@ -49,6 +54,7 @@ void tool_place_close(tool_place *p) {
   }
   if (d) closedir(d);
   rmdir(p->path);
+  signals_release(&p->held);
 }
 
 void tool_file(const tool_place *p, const char *name, char path[320]) {
@@ -65,6 +71,21 @@ bool tool_write(const tool_place *p, const char *name, const void *data, size_t 
 
 enum { LOG_LIMIT = 1 << 24 };
 
+static int spawn(pid_t *child, char *const argv[], const posix_spawn_file_actions_t *actions) {
+  posix_spawnattr_t attributes;
+  sigset_t none, all;
+  sigemptyset(&none);
+  sigfillset(&all);
+  int failed = posix_spawnattr_init(&attributes);
+  if (failed) return failed;
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigdefault(&attributes, &all);
+  failed = posix_spawn(child, argv[0], actions, &attributes, argv, environ);
+  posix_spawnattr_destroy(&attributes);
+  return failed;
+}
+
 static int start(char *const argv[], const char *log, pid_t *child) {
   posix_spawn_file_actions_t actions;
   int failed = posix_spawn_file_actions_init(&actions);
@@ -73,22 +94,31 @@ static int start(char *const argv[], const char *log, pid_t *child) {
   if (!failed)
     failed = posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
   if (!failed) failed = posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  if (!failed) failed = posix_spawn(child, argv[0], &actions, NULL, argv, environ);
+  if (!failed) failed = spawn(child, argv, &actions);
   posix_spawn_file_actions_destroy(&actions);
   return failed;
+}
+
+/// A host that ignores SIGCHLD, or that waits for any child, leaves nothing to learn of how this one
+/// ended (ECHILD, once it has): then what it should have written tells.
+static bool wait_for(pid_t child, int *status) {
+  *status = 0;
+  while (waitpid(child, status, 0) < 0)
+    if (errno != EINTR) return errno == ECHILD;
+  return true;
 }
 
 bool tool_run(const tool_place *p, char *const argv[], char **log, error *e) {
   char path[320];
   pid_t child;
-  int status = 0;
+  int status;
   size_t size;
   tool_file(p, "log", path);
   *log = NULL;
   int failed = start(argv, path, &child);
   if (failed) return error_set(e, ERROR_DEVICE, "%s: %s", argv[0], clocale_error(failed));
-  while (waitpid(child, &status, 0) < 0)
-    if (errno != EINTR) return error_set(e, ERROR_DEVICE, "%s: %s", argv[0], clocale_error(errno));
+  if (!wait_for(child, &status))
+    return error_set(e, ERROR_DEVICE, "%s: %s", argv[0], clocale_error(errno));
   error unread;
   *log = file_read(path, LOG_LIMIT, &size, &unread);
   if (WIFEXITED(status) && !WEXITSTATUS(status)) return true;

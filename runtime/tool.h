@@ -1,10 +1,12 @@
 // Programs of the system that ahead-of-time output needs: found, run in a directory of their own,
-// and heard. They inherit nothing but the environment; what they print is caught.
+// and heard. They inherit nothing but the environment (no signal is blocked or ignored in them); what they
+// print is caught.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "runtime/error.h"
+#include "runtime/signals.h"
 
 /// Looks for an executable in $PATH, then in the directories of `more` ("a:b"; null: none).
 bool tool_find(const char *name, const char *more, char *path, size_t size);
@@ -12,6 +14,7 @@ bool tool_find(const char *name, const char *more, char *path, size_t size);
 /// A temporary directory with files in it.
 typedef struct tool_place {
   char path[256];
+  held_signals held;  // those that end the process wait until it is removed
 } tool_place;
 bool tool_place_open(tool_place *p, error *e);
 /// Removes it with the files in it.
