@@ -35,14 +35,15 @@ static str whole_schedule(tcf_session *s, arena *a, str tuned) {
 }
 
 static cache_key key_of(tcf_session *s, const graph *g) {
-  arena scratch = {0};
+  scratch work;
+  scratch_open(&work);
   str who = session_identity(s);
-  strbuf text = sb_new(&scratch), about = sb_new(&scratch);
+  strbuf text = sb_new(&work.arena), about = sb_new(&work.arena);
   graph_print(g, &text);
   sb_printf(&about, "schedule found by trial; %.*s", STR_FMT(who));
   if (s->device) sb_printf(&about, "; %s", cuda_device_info(s->device)->name);
   cache_key key = cache_key_of(about.data, (size_t)about.len, text.data, (size_t)text.len);
-  arena_free(&scratch);
+  scratch_close(&work);
   return key;
 }
 
@@ -53,9 +54,13 @@ static bool find_kept(tcf_session *s, const graph *g, str *out) {
   if (known) return *out = *known, true;
   if (!session_identity(s).len || !cache_load(session_cache(s), &key, &entry)) return false;
   str error, text = {entry.text, (int)entry.text_size};
-  bool ok = schedule_check(text, &error);
-  if (ok) session_keep_schedule(s, &key, *out = str_dup(&s->arena, text));
+  volatile bool ok = false;
+  fault_frame frame;
+  if (fault_try(&frame) && (ok = schedule_check(text, &error)))
+    session_keep_schedule(s, &key, *out = str_dup(&s->arena, text));
+  fault_pop(&frame);
   free(entry.block);
+  if (frame.kind) fault_raise(frame.kind, "%s", frame.text);
   return ok;
 }
 
@@ -181,16 +186,17 @@ static bool same_results(tuning *t) {
 
 static void tell(const tuning *t, str schedule, double seconds, const char *outcome) {
   tcf_session *s = t->session;
-  arena scratch = {0};
   if (!s->trial) return;
+  scratch work;
+  scratch_open(&work);
   tcf_trial trial = {.function = t->function->name,
                      .number = t->trials,
-                     .schedule = str_z(&scratch, schedule),
+                     .schedule = str_z(&work.arena, schedule),
                      .seconds = seconds,
                      .best_seconds = t->best_seconds,
                      .outcome = outcome};
   s->trial(s->trial_user, &trial);
-  arena_free(&scratch);
+  scratch_close(&work);
 }
 
 /// The model's own view of a schedule.
@@ -263,18 +269,19 @@ static bool try_schedule(tuning *t, str schedule) {
 /// The alternatives of a kernel to the best schedule so far. True when one was taken: there are new
 /// ones then.
 static bool try_alternatives(tuning *t, int kernel) {
-  arena a = {0};
+  scratch work;
+  scratch_open(&work);
   bool taken = false;
-  view now = look(t, &a, t->schedule);
+  view now = look(t, &work.arena, t->schedule);
   for (int i = 0; i < now.choices.alternatives.len && !taken && t->trials < MOST_TRIALS; i++) {
     const schedule_alternative *one = &now.choices.alternatives.data[i];
     if (one->kernel != kernel) continue;
-    str schedule = schedule_with(&a, t->schedule, &now.choices, one);
-    view other = look(t, &a, schedule);
+    str schedule = schedule_with(&work.arena, t->schedule, &now.choices, one);
+    view other = look(t, &work.arena, schedule);
     if (!is_new(t, other.text) || other.explained->seconds > HOPELESS * t->model_seconds) continue;
     taken = try_schedule(t, schedule);
   }
-  arena_free(&a);
+  scratch_close(&work);
   return taken;
 }
 
@@ -335,16 +342,17 @@ static tcf_status tune(void *args) {
   tuning *t = args;
   tcf_session *s = t->session;
   const target_info *info;
-  arena scratch = {0};
   str kept;
   graph *g = variant_graph(t->function, &t->arena, t->call->used, t->call->sizes);
   tcf_status status = session_target(s, &info);
   if (status) return status;
   if (find_kept(s, g, &kept)) return TCF_OK;
+  scratch work;
+  scratch_open(&work);
   pass_options options = session_pass_options(s, s->schedule);
-  pass_ctx ctx = {graph_copy(&t->arena, g), &scratch, &options, &t->function->program->diags};
+  pass_ctx ctx = {graph_copy(&t->arena, g), &work.arena, &options, &t->function->program->diags};
   passes_run(&ctx, NULL, 0, NULL, NULL);
-  arena_free(&scratch);
+  scratch_close(&work);
   t->fused = ctx.graph;
   status = search(t);
   if (status) return status;

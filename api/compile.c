@@ -210,15 +210,16 @@ static bool buffers_fit(fitting *t, const struct program *p) {
 }
 
 tcf_status function_check_sizes(const tcf_function *f, const int64_t *sizes) {
-  arena scratch = {0};
-  fitting t = {.known = {f, sizes}, .from = f->sig.ix, .arena = &scratch, .why = STR("")};
-  ix_init(&t.pool, &scratch);
-  bool fits = signature_keeps_facts(&f->sig, sizes, &scratch, &t.why) &&
+  scratch work;
+  scratch_open(&work);
+  fitting t = {.known = {f, sizes}, .from = f->sig.ix, .arena = &work.arena, .why = STR("")};
+  ix_init(&t.pool, &work.arena);
+  bool fits = signature_keeps_facts(&f->sig, sizes, &work.arena, &t.why) &&
               (f->graph ? graph_fits(&t, f->graph) : buffers_fit(&t, f->tile));
   tcf_status status = TCF_OK;
   if (!fits)
     status = session_fail(f->program->session, TCF_WRONG_USE, "%s: %.*s", f->name, STR_FMT(t.why));
-  arena_free(&scratch);
+  scratch_close(&work);
   return status;
 }
 
@@ -294,11 +295,12 @@ struct program *verified_tiles(arena *a, const graph *g, const pass_options *opt
 
 struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const graph *g,
                               str schedule) {
-  arena scratch = {0};
+  scratch work;
+  scratch_open(&work);
   pass_options options = session_pass_options(s, schedule);
-  pass_ctx ctx = {graph_copy(a, g), &scratch, &options, diags};
+  pass_ctx ctx = {graph_copy(a, g), &work.arena, &options, diags};
   passes_run(&ctx, NULL, 0, NULL, NULL);
-  arena_free(&scratch);
+  scratch_close(&work);
   return verified_tiles(a, ctx.graph, &options);
 }
 
@@ -327,13 +329,14 @@ static tcf_status load_object(tcf_session *s, variant *v, const void *object, si
   return s->target == TARGET_CUDA ? device_load(s, v) : TCF_OK;
 }
 
-static bool load_cached(tcf_session *s, variant *v, const cache_key *key) {
+/// *block: of the cache, to be freed when no fault can come any more.
+static bool load_cached(tcf_session *s, variant *v, const cache_key *key, char **block) {
   cache_entry entry;
   if (!cache_load(session_cache(s), key, &entry)) return false;
+  *block = entry.block;
   bool ok = entry.text_size < INT32_MAX &&
             saved_parse(v, (str){entry.text, (int)entry.text_size}) &&
             !load_object(s, v, entry.object, entry.object_size);
-  free(entry.block);
   if (!ok) {
     v->sites.len = v->hosts.len = v->steps.len = 0;
     device_unload(s, v);
@@ -380,6 +383,7 @@ typedef struct build_args {
   const str *schedule;  // null: what is known of the graph
   bool keep;            // the object, on disk
   arena work;           // of the compilation, freed after it
+  char *block;          // of the cache, likewise
 } build_args;
 
 /// Host functions of the graph interpreter: the graph says which it calls.
@@ -426,7 +430,7 @@ static tcf_status build(void *args_) {
   graph_print(v->specialised, &text);
   sb_printf(&text, "schedule %.*s", STR_FMT(v->schedule));
   cache_key key = cache_key_of(who.ptr, (size_t)who.len, text.data, (size_t)text.len);
-  return load_cached(s, v, &key) ? TCF_OK : compile(s, v, kept, &key);
+  return load_cached(s, v, &key, &args->block) ? TCF_OK : compile(s, v, kept, &key);
 }
 
 void variant_free(tcf_session *s, variant *v) {
@@ -443,9 +447,10 @@ static tcf_status make_variant(tcf_function *f, const tensor *const *args, const
   variant *v = calloc(1, sizeof *v);
   if (!v) return session_fail(s, TCF_NO_MEMORY, "out of memory");
   v->function = f;
-  build_args b = {s, v, args, sizes, schedule, keep, {0}};
+  build_args b = {s, v, args, sizes, schedule, keep, {0}, NULL};
   tcf_status status = session_compile_guard(s, build, &b);
   arena_free(&b.work);
+  free(b.block);
   if (status) variant_free(s, v);
   else *out = v;
   return status;
@@ -467,7 +472,13 @@ tcf_status variant_for(tcf_function *f, const tensor *const *args, const int64_t
   if (!v) {
     tcf_status status = make_variant(f, args, sizes, NULL, true, &v);
     if (status) return status;
-    map_put(&f->program->arena, &f->variants, key, v);
+    fault_frame frame;
+    if (fault_try(&frame)) map_put(&f->program->arena, &f->variants, key, v);
+    fault_pop(&frame);
+    if (frame.kind) {
+      variant_free(f->program->session, v);
+      fault_raise(frame.kind, "%s", frame.text);
+    }
   }
   *out = v;
   return TCF_OK;

@@ -226,7 +226,7 @@ static tcf_status outcome(const device_run *r, int32_t result) {
     case TCF_CALL_OK: return TCF_OK;
     case TCF_CALL_HOST:
       if (v->errors && v->errors->site) return found_errors(v);
-      return session_fail(s, TCF_WRONG_DATA, "%s", r->host.message);
+      return host_failure(&r->host);
     case TCF_CALL_LAUNCH: return launch_error(r);
     default:
       return session_fail(s, TCF_INTERNAL, "%s returned an unknown status", v->function->name);
@@ -241,6 +241,7 @@ static void open_run(device_run *r, const invocation *in, void *arena) {
   r->host.session = s;
   r->host.variant = v;
   r->host.message[0] = 0;
+  r->host.no_memory = false;
   r->frame = (tcf_frame){.arena = arena,
                          .host = r,
                          .host_call = call_host_step,

@@ -220,6 +220,11 @@ static tensor *borrow_next(const host_step *h, int i, void *data, const int64_t 
   return t;
 }
 
+tcf_status host_failure(const host_context *c) {
+  if (c->no_memory) return session_fail(c->session, TCF_NO_MEMORY, "out of memory");
+  return session_fail(c->session, TCF_WRONG_DATA, "%s", c->message);
+}
+
 int32_t host_call(void *context, int32_t at, void *const *ptrs, const int64_t *dims) {
   host_context *c = context;
   const host_step *h = NULL;
@@ -233,7 +238,7 @@ int32_t host_call(void *context, int32_t at, void *const *ptrs, const int64_t *d
   tensor *values[MAX_INPUTS + 1] = {0};
   bool ok = true;
   for (int i = 0; i < h->nbufs; i++) ok &= !!(values[i] = borrow_next(h, i, ptrs[i], &dims));
-  if (!ok) snprintf(c->message, sizeof c->message, "out of memory");
+  c->no_memory = !ok;
   ok = ok && host_invoke(entry, h->name, (const tensor *const *)values, h->nbufs - 1,
                          values[h->nbufs - 1], c->message, sizeof c->message);
   for (int i = 0; i < h->nbufs; i++) tensor_free(values[i]);

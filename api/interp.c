@@ -31,27 +31,23 @@ static void from_scalars(tensor *to, const interp_tensor *from) {
     scalar_store(p, to->type, from->data[i]);
 }
 
-static tensor *tensor_of(const interp_tensor *t) {
-  error e;
-  tensor *x = tensor_new(t->type, t->rank, t->dims, &e);
-  if (!x) fault_raise(FAULT_NOMEM, "%s", e.text);
-  return x;
-}
-
 static bool call_host(void *ctx, str name, const interp_tensor *in, int nin, interp_tensor *out) {
   interp_state *state = ctx;
   const host_entry *h = map_get(&state->session->externs, name);
   if (!h || nin > 64) return false;
   tensor *values[65];
-  for (int i = 0; i < nin; i++) {
-    values[i] = tensor_of(&in[i]);
-    from_scalars(values[i], &in[i]);
+  error e = {0};
+  for (int i = 0; i <= nin; i++) {
+    const interp_tensor *t = i < nin ? &in[i] : out;
+    values[i] = e.kind ? NULL : tensor_new(t->type, t->rank, t->dims, &e);
+    if (values[i] && i < nin) from_scalars(values[i], t);
   }
-  tensor *result = values[nin] = tensor_of(out);
-  bool ok = host_invoke(h, name, (const tensor *const *)values, nin, result, state->message,
+  tensor *result = values[nin];
+  bool ok = !e.kind && host_invoke(h, name, (const tensor *const *)values, nin, result, state->message,
                         sizeof state->message);
   for (int64_t i = 0; ok && i < tensor_elements(result); i++) out->data[i] = tensor_at(result, i);
   for (int i = 0; i <= nin; i++) tensor_free(values[i]);
+  if (e.kind) fault_raise(FAULT_NOMEM, "%s", e.text);
   return ok;
 }
 

@@ -139,16 +139,17 @@ tcf_status invoke(const invocation *in) {
     frame.parallel_for = moded_for;
   }
   // This thread's mode too: code need not go through parallel_for for a single range.
-  float_modes before = float_modes_enter(flush);
+  float_modes before;
+  if (flush) before = float_modes_enter(true);
   result = call_invoke(&v->shape, v->entry, in->pointers, in->symbols, &frame);
-  float_modes_leave(before);
+  if (flush) float_modes_leave(before);
   switch (result) {
     case TCF_CALL_OK:
       return TCF_OK;
     case TCF_CALL_INDEX:
       return report_index_error(v, frame.error_site, frame.error_index, in->symbols);
     case TCF_CALL_HOST:
-      return session_fail(s, TCF_WRONG_DATA, "%s", host.message);
+      return host_failure(&host);
     default:
       return session_fail(s, TCF_INTERNAL, "%s returned an unknown status", v->function->name);
   }

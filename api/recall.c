@@ -23,10 +23,11 @@ void recall_keep(tcf_function *f, const invocation *in, const tensor *const *arg
   const signature *sig = &f->sig;
   arena *a = &f->program->arena;
   if (!f->last) {
-    f->last = arena_new(a, struct last_call);
-    f->last->shapes = arena_array(a, int64_t, shape_size(sig));
+    struct last_call *first = arena_new(a, struct last_call);
+    first->shapes = arena_array(a, int64_t, shape_size(sig));
     // A variant has at most the symbols of the signature.
-    f->last->symbols = arena_array(a, int64_t, sig->nsymbols);
+    first->symbols = arena_array(a, int64_t, sig->nsymbols);
+    f->last = first;  // whole, or not at all when memory is out
   }
   struct last_call *last = f->last;
   int64_t *to = last->shapes;

@@ -115,11 +115,12 @@ tcf_status session_data_error(tcf_program *p, span at, str text) {
   once.items.data = NULL;
   once.items.len = once.items.cap = once.errors = 0;
   once.suppressed = false;
-  arena kept = {0};  // a fault in here leaks it: memory is out then anyway
-  once.arena = &kept;
+  scratch kept;
+  scratch_open(&kept);
+  once.arena = &kept.arena;
   diag_error(&once, DIAG_index_out_of_range, at, "%.*s", STR_FMT(text));
   session_diagnose(p->session, &once, 0);
-  arena_free(&kept);
+  scratch_close(&kept);
   return TCF_WRONG_DATA;
 }
 

@@ -209,7 +209,10 @@ typedef struct host_context {
   tcf_session *session;
   const variant *variant;
   char message[256];
+  bool no_memory;
 } host_context;
+/// What a call says that ended with TCF_CALL_HOST.
+tcf_status host_failure(const host_context *c);
 /// The bytes of buffer i of a host step, dims being those of buffers i, i + 1, ...
 size_t host_bytes(const host_step *h, int i, const int64_t *dims);
 /// Calls an entry; false with a text when it failed or does not fit.

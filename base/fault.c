@@ -11,6 +11,7 @@ static _Thread_local fault_frame *innermost;
 void fault_push(fault_frame *frame) {
   frame->outer = innermost;
   frame->kind = FAULT_NONE;
+  frame->scratches = NULL;
   frame->text[0] = 0;
   innermost = frame;
 }
@@ -18,6 +19,18 @@ void fault_push(fault_frame *frame) {
 void fault_pop(fault_frame *frame) {
   // A raise has popped the frame already, so that a fault in a handler goes further out.
   if (innermost == frame) innermost = frame->outer;
+}
+
+void scratch_open(scratch *s) {
+  *s = (scratch){0};
+  if (!innermost) return;
+  s->outer = innermost->scratches;
+  innermost->scratches = s;
+}
+
+void scratch_close(scratch *s) {
+  if (innermost) innermost->scratches = s->outer;
+  arena_free(&s->arena);
 }
 
 _Noreturn void fault_raise(fault_kind kind, const char *format, ...) {
@@ -32,6 +45,8 @@ _Noreturn void fault_raise(fault_kind kind, const char *format, ...) {
   clocale_vsnprintf(frame->text, sizeof frame->text, format, args);
   va_end(args);
   frame->kind = kind;
+  // Those that own them are still on the stack.
+  for (scratch *s = frame->scratches; s; s = s->outer) arena_free(&s->arena);
   innermost = frame->outer;
   longjmp(frame->env, 1);
 }

@@ -3,16 +3,29 @@
 // The library never exits the process. An API call opens a frame with fault_try(); code below it
 // that cannot go on (memory exhausted, broken invariant) calls fault_raise(), which unwinds to the
 // frame. The frame pointer is the only thread-local datum of the library and is null outside API
-// calls. What a frame unwinds over must live in arenas, or be released by the owner of the frame.
+// calls. What a frame unwinds over must live in arenas that somebody outside of it frees, in a
+// scratch, or be released by the owner of the frame.
 #pragma once
 #include <setjmp.h>
 #include <stdbool.h>
 
+#include "base/arena.h"
+
 typedef enum { FAULT_NONE, FAULT_NOMEM, FAULT_PANIC } fault_kind;
+
+/// An arena of a function that may be unwound: a fault frees it on its way out.
+typedef struct scratch {
+  arena arena;
+  struct scratch *outer;  // of the same frame
+} scratch;
+/// The innermost frame has it until scratch_close(), last opened first closed.
+void scratch_open(scratch *s);
+void scratch_close(scratch *s);
 
 typedef struct fault_frame {
   jmp_buf env;
   struct fault_frame *outer;
+  scratch *scratches;
   fault_kind kind;
   char text[1024];
 } fault_frame;

@@ -34,13 +34,17 @@ void map_put(arena *a, map *m, str key, void *value) {
   }
   if (m->len == m->cap) {
     int cap = m->cap ? m->cap * 2 : 8;
-    m->entries = arena_grow(a, m->entries, sizeof(map_entry) * (size_t)m->cap,
-                            sizeof(map_entry) * (size_t)cap);
+    // Both before anything is changed: a map that outlives a fault stays whole.
+    map_entry *entries = arena_grow(a, m->entries, sizeof(map_entry) * (size_t)m->cap,
+                                    sizeof(map_entry) * (size_t)cap);
+    int *slots = arena_array(a, int, cap * 2);
+    m->entries = entries;
+    m->slots = slots;
     m->cap = cap;
     m->nslots = cap * 2;
-    m->slots = arena_array(a, int, m->nslots);
     for (int e = 0; e < m->len; e++) place(m, e);
   }
-  m->entries[m->len++] = (map_entry){str_dup(a, key), value};
+  key = str_dup(a, key);
+  m->entries[m->len++] = (map_entry){key, value};
   place(m, m->len - 1);
 }

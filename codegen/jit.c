@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/fault.h"
 #include "codegen/codegen.h"
 
 struct jit_object {
@@ -49,10 +50,7 @@ jit *jit_new(str *error, arena *a) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, initialise_target);
   jit *j = calloc(1, sizeof *j);
-  if (!j) {
-    *error = STR("out of memory");
-    return NULL;
-  }
+  if (!j) fault_raise(FAULT_NOMEM, "out of memory for the loader of code");
   if (!succeeded(LLVMOrcCreateLLJIT(&j->lljit, NULL), a, error)) {
     free(j);
     return NULL;
@@ -83,10 +81,7 @@ static jit_object *object_new(jit *j, arena *a, str *error) {
   char name[32];
   snprintf(name, sizeof name, "object%d", number);
   o = calloc(1, sizeof *o);
-  if (!o) {
-    *error = STR("out of memory");
-    return NULL;
-  }
+  if (!o) fault_raise(FAULT_NOMEM, "out of memory for loaded code");
   o->dylib =
       LLVMOrcExecutionSessionCreateBareJITDylib(LLVMOrcLLJITGetExecutionSession(j->lljit), name);
   LLVMOrcDefinitionGeneratorRef process;

@@ -6,6 +6,7 @@
 // count for what they hold, recomputed values for each time.
 #include <math.h>
 
+#include "base/fault.h"
 #include "ir/tile.h"
 
 typedef struct interval {
@@ -245,11 +246,12 @@ static void estimate_region(estimator *e, const tregion *r) {
 }
 
 kernel_cost kernel_estimate(const kernel *k) {
-  arena scratch = {0};
-  estimator e = {.k = k, .scratch = &scratch};
-  e.axes = arena_array(&scratch, walk_state, k->axes.len);
-  e.read = arena_array(&scratch, box, k->nargs);
-  e.written = arena_array(&scratch, box, k->nargs);
+  scratch work;
+  scratch_open(&work);
+  estimator e = {.k = k, .scratch = &work.arena};
+  e.axes = arena_array(&work.arena, walk_state, k->axes.len);
+  e.read = arena_array(&work.arena, box, k->nargs);
+  e.written = arena_array(&work.arena, box, k->nargs);
   for (int i = 0; i < k->axes.len; i++)
     e.axes[i].size = (double)ix_estimate(&k->ix, k->axes.data[i].size);
   for (int i = 0; i < k->grid.len; i++)
@@ -262,6 +264,6 @@ kernel_cost kernel_estimate(const kernel *k) {
     if (!e.written[i].touched) read += box_elements(&e, &e.read[i], b) * dtype_bytes(b->type);
     written += box_elements(&e, &e.written[i], b) * dtype_bytes(b->type);
   }
-  arena_free(&scratch);
+  scratch_close(&work);
   return (kernel_cost){whole(read), whole(written), whole(e.flops)};
 }

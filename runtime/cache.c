@@ -68,6 +68,7 @@ const char *cache_directory(const cache *c) { return c->directory; }
 bool cache_usable(const cache *c, error *e) {
   bool there = file_make_directory(c->directory);
   struct stat st;
+  if (!there && errno == ENOMEM) return error_set(e, ERROR_MEMORY, "out of memory");
   if (!there && !stat(c->directory, &st)) errno = ENOTDIR;
   if (there && !access(c->directory, R_OK | W_OK | X_OK)) return true;
   return error_set(e, ERROR_FILE, "the cache directory %s cannot be used: %s", c->directory,

@@ -188,16 +188,22 @@ static int open_unnamed(const output_file *f) {
   return open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
 }
 
-static bool temporary_name(output_file *f) {
-  if (asprintf(&f->temporary, "%.*s" FILE_TEMPORARY "XXXXXX", folder_length(f), f->target) >= 0)
-    return true;
-  f->temporary = NULL;
-  return errno = ENOMEM, false;
-}
-
 static int open_named(output_file *f) {
   signals_hold_ends();
-  return temporary_name(f) ? mkostemp(f->temporary, O_CLOEXEC) : -1;
+  int fd = mkostemp(f->temporary, O_CLOEXEC);
+  f->named = fd >= 0;
+  return fd;
+}
+
+/// Named or not, it has the room for a name: nothing that can lack memory is left to the commit.
+static int open_beside(output_file *f) {
+  int folder = folder_length(f);
+  if (asprintf(&f->temporary, "%.*s" FILE_TEMPORARY "XXXXXX", folder, f->target) < 0) {
+    f->temporary = NULL;
+    return errno = ENOMEM, -1;
+  }
+  int fd = open_unnamed(f);
+  return fd >= 0 ? fd : open_named(f);
 }
 
 bool file_create(output_file *f, const char *path, error *e) {
@@ -212,8 +218,7 @@ bool file_create(output_file *f, const char *path, error *e) {
   }
   f->target = file_target(path, e);
   if (!f->target) return false;
-  f->fd = open_unnamed(f);
-  if (f->fd < 0) f->fd = open_named(f);
+  f->fd = open_beside(f);
   // Both are private; the result should be as if it had been opened plainly.
   if (f->fd >= 0 && !fchmod(f->fd, there ? st.st_mode & 07777 : 0666 & ~file_mask())) return true;
   cannot_write(path, e);
@@ -221,10 +226,14 @@ bool file_create(output_file *f, const char *path, error *e) {
   return false;
 }
 
+bool file_may_go_on(const output_file *f, error *e) {
+  return !f->named || !signals_end_is_near() ||
+         error_set(e, ERROR_FILE, "%s: interrupted", f->path);
+}
+
 bool file_write(output_file *f, const void *data, size_t size, error *e) {
   for (const char *p = data; size;) {
-    if (f->temporary && signals_end_is_near())
-      return error_set(e, ERROR_FILE, "%s: interrupted", f->path);
+    if (!file_may_go_on(f, e)) return false;
     ssize_t put = write(f->fd, p, size < AT_ONCE ? size : AT_ONCE);
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) return error_set(e, ERROR_FILE, "%s: %s", f->path, clocale_error(errno));
@@ -248,53 +257,55 @@ static bool link_unnamed(const output_file *f, const char *name) {
 
 /// A name of its own, in the way of mkstemp: numbers until one is free.
 static bool link_temporary(output_file *f) {
-  enum { TRIES = 100 };
-  if (!temporary_name(f)) return false;
-  char *digits = f->temporary + strlen(f->temporary) - 6;
+  enum { TRIES = 100, DIGITS = 6 };
+  char *digits = f->temporary + strlen(f->temporary) - DIGITS;
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   unsigned seed = (unsigned)now.tv_nsec ^ (unsigned)getpid() << 10;
-  for (int i = 0; i < TRIES; i++, seed = seed * 1664525 + 1013904223) {
-    snprintf(digits, 7, "%06x", seed >> 8);
-    if (link_unnamed(f, f->temporary)) return true;
-    if (errno != EEXIST) break;
+  signals_hold_ends();
+  for (int i = 0; i < TRIES && !f->named; i++, seed = seed * 1664525 + 1013904223) {
+    snprintf(digits, DIGITS + 1, "%06x", seed >> 8);
+    f->named = link_unnamed(f, f->temporary);
+    if (!f->named && errno != EEXIST) break;
   }
-  free(f->temporary);
-  f->temporary = NULL;
+  return f->named;
+}
+
+static bool cannot_finish(output_file *f, error *e) {
+  error_set(e, ERROR_FILE, "%s: %s", f->path, clocale_error(errno));
+  file_abandon(f);
   return false;
+}
+
+bool file_name(output_file *f, error *e) {
+  return !f->target || f->named || link_temporary(f) || cannot_finish(f, e);
 }
 
 /// To the target's place, whatever is there.
 static bool put_in_place(output_file *f) {
-  if (!f->target) return true;
-  if (!f->temporary) {
-    if (link_unnamed(f, f->target)) return true;
-    if (errno != EEXIST) return false;
-    signals_hold_ends();
-    if (!link_temporary(f)) return false;
-  }
+  if (!f->named && link_unnamed(f, f->target)) return true;
+  if (!f->named && (errno != EEXIST || !link_temporary(f))) return false;
   if (rename(f->temporary, f->target)) return false;
-  free(f->temporary);
-  f->temporary = NULL;
+  f->named = false;
   return true;
 }
 
 bool file_commit(output_file *f, error *e) {
-  // With a name: closed first, because some file systems tell of failed writes then. An unnamed one
-  // is gone when it is closed.
-  bool named = !f->target || f->temporary;
-  bool ok = !named || f->fd == STDOUT_FILENO || !close(f->fd);
-  if (named) f->fd = STDOUT_FILENO;
-  ok = ok && put_in_place(f);
-  if (!ok) error_set(e, ERROR_FILE, "%s: %s", f->path, clocale_error(errno));
+  // One with a name is closed first, because some file systems tell of failed writes then; one
+  // without is gone when it is closed.
+  bool close_first = (!f->target || f->named) && f->fd != STDOUT_FILENO;
+  bool closed = !close_first || !close(f->fd);
+  if (close_first) f->fd = STDOUT_FILENO;
+  if (!closed || (f->target && !put_in_place(f))) return cannot_finish(f, e);
   file_abandon(f);
-  return ok;
+  return true;
 }
 
 void file_abandon(output_file *f) {
   if (f->fd >= 0 && f->fd != STDOUT_FILENO) close(f->fd);
   f->fd = STDOUT_FILENO;
-  if (f->temporary) unlink(f->temporary);
+  if (f->named) unlink(f->temporary);
+  f->named = false;
   free(f->temporary);
   free(f->target);
   f->temporary = f->target = NULL;
@@ -305,7 +316,7 @@ bool file_write_whole(const char *path, const void *data, size_t size, error *e)
   held_signals held;
   signals_hold(&held);
   bool created = file_create(&f, path, e);
-  bool ok = created && file_write(&f, data, size, e);
+  bool ok = created && file_write(&f, data, size, e) && file_may_go_on(&f, e);
   if (ok) ok = file_commit(&f, e);
   else if (created) file_abandon(&f);
   signals_release(&held);
@@ -314,7 +325,7 @@ bool file_write_whole(const char *path, const void *data, size_t size, error *e)
 
 bool file_make_directory(const char *path) {
   char *copy = strdup(path);
-  if (!copy) return false;
+  if (!copy) return errno = ENOMEM, false;
   for (char *p = copy + 1; *p; p++) {
     if (*p != '/') continue;
     *p = 0;

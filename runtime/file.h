@@ -47,14 +47,20 @@ typedef struct output_file {
   int fd;
   const char *path;  // borrowed
   char *target;      // malloc'd: what is replaced, links resolved; null: written directly
-  char *temporary;   // its name, where it has one
+  char *temporary;   // malloc'd: its name until then, where it has one or gets one
+  bool named;        // it has
 } output_file;
 
 /// Between signals_hold() and signals_release() (runtime/signals.h).
 bool file_create(output_file *f, const char *path, error *e);
 bool file_write(output_file *f, const void *data, size_t size, error *e);
+/// Gives it its name, so that what is left of file_commit() is renaming: when several files are to
+/// appear together.
+bool file_name(output_file *f, error *e);
 bool file_commit(output_file *f, error *e);
 void file_abandon(output_file *f);
+/// False with *e: a signal waits that will end the process.
+bool file_may_go_on(const output_file *f, error *e);
 /// The position that file_write() goes on from; for files with a target.
 bool file_seek(output_file *f, int64_t at, error *e);
 /// Creates, writes and commits; also holds the signals.

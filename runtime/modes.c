@@ -21,16 +21,19 @@ static uint16_t x87_get(void) {
 static void x87_set(uint16_t word) { __asm__ volatile("fnclex\n\tfldcw %0" : : "m"(word)); }
 
 float_modes float_modes_enter(bool flush) {
-  float_modes before = {_mm_getcsr(), x87_get()};
+  float_modes before = {_mm_getcsr(), x87_get(), true};
   uint32_t wanted = MXCSR_DEFAULT | (flush ? FTZ_DAZ : 0);
-  if ((before.vector & ~(uint32_t)MXCSR_FLAGS) != wanted) _mm_setcsr(wanted);
-  if (before.x87 != X87_DEFAULT) x87_set(X87_DEFAULT);
+  before.changed = (before.vector & ~(uint32_t)MXCSR_FLAGS) != wanted || before.x87 != X87_DEFAULT;
+  if (!before.changed) return before;
+  _mm_setcsr(wanted);
+  x87_set(X87_DEFAULT);
   return before;
 }
 
 void float_modes_leave(float_modes before) {
-  if (_mm_getcsr() != before.vector) _mm_setcsr(before.vector);
-  if (x87_get() != before.x87) x87_set(before.x87);
+  if (!before.changed) return;
+  _mm_setcsr(before.vector);
+  x87_set(before.x87);
 }
 #else
 // Only x86-64 has been built for so far.

@@ -10,10 +10,11 @@
 typedef struct float_modes {
   uint32_t vector;  // MXCSR
   uint16_t x87;     // long double, and what strtod and printf round by
+  bool changed;
 } float_modes;
 
 /// To the default modes; flush: denormal operands and results count as zero. Returns what to give to
-/// float_modes_leave(), which also restores the exception flags. About a nanosecond when the modes
-/// are as wanted.
+/// float_modes_leave(). Modes that are as wanted are left alone: then exception flags add up as they
+/// do in any function; else they are restored too.
 float_modes float_modes_enter(bool flush);
 void float_modes_leave(float_modes before);

@@ -104,6 +104,13 @@ static bool write_all(const saving *s, bool temporary, error *e) {
 }
 
 static bool commit(saving *s, error *e) {
+  int files = 0;
+  for (int i = 0; i < s->n; i++) {
+    if (s->open[i] && !file_may_go_on(&s->files[i], e)) return false;
+    files += s->open[i];
+  }
+  for (int i = 0; files > 1 && i < s->n; i++)
+    if (s->open[i] && !file_name(&s->files[i], e)) return s->open[i] = false;
   for (int i = 0; i < s->n; i++) {
     if (!s->open[i]) continue;
     s->open[i] = false;

@@ -10,6 +10,8 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "base/fault.h"
+
 // ---- features
 
 /// True when the list "+a,-b,..." has the word; the last one counts.
@@ -37,10 +39,15 @@ static int features_of_list(str list, int has) {
          (avx512 && feature_set(list, "avx512fp16", has & CPU_FP16) ? CPU_FP16 : 0);
 }
 
-/// LLVM's message strings as ours.
+/// LLVM's message strings as ours; without memory it has none.
 static str owned(arena *a, char *text) {
-  str s = str_dup(a, str_from(text));
+  if (!text) fault_raise(FAULT_NOMEM, "out of memory in the code generator");
+  str s = {0};
+  fault_frame frame;
+  if (fault_try(&frame)) s = str_dup(a, str_from(text));
+  fault_pop(&frame);
   LLVMDisposeMessage(text);
+  if (frame.kind) fault_raise(frame.kind, "%s", frame.text);
   return s;
 }
 
