@@ -15,19 +15,26 @@ void archives_free(archives *a) {
   free(a->items);
 }
 
-static tcf_status archive_at(tcf_session *s, archives *a, const char *path, tcf_archive **out) {
+/// EXIT_DONE or an exit status, said.
+static int archive_at(tcf_session *s, archives *a, const char *path, tcf_archive **out) {
   for (int i = 0; i < a->count; i++)
-    if (!strcmp(a->items[i].path, path)) return *out = a->items[i].file, TCF_OK;
+    if (!strcmp(a->items[i].path, path)) return *out = a->items[i].file, EXIT_DONE;
   tcf_status status = tcf_archive_open(s, path, out);
-  if (status) return status;
+  if (status) return complain("%s", tcf_session_message(s)), exit_of(status);
   struct opened *more = realloc(a->items, sizeof *more * (size_t)(a->count + 1));
-  if (!more) return tcf_archive_free(*out), TCF_NO_MEMORY;
-  a->items = more;
-  a->items[a->count++] = (struct opened){strdup(path), *out};
-  return TCF_OK;
+  char *name = strdup(path);
+  if (more) a->items = more;
+  if (!more || !name) {
+    free(name);
+    tcf_archive_free(*out);
+    return no_memory();
+  }
+  a->items[a->count++] = (struct opened){name, *out};
+  return EXIT_DONE;
 }
 
-/// Splits "dir/x.npz:key" at the colon; *key null when there is none. False: not an archive.
+/// Splits "dir/x.npz:key" at the colon; *path null: no memory; *key null when there is none. False:
+/// not an archive.
 static bool split_archive(const char *text, char **path, const char **key) {
   static const char *const endings[] = {".npz", ".safetensors"};
   for (int i = 0; i < 2; i++) {
@@ -97,17 +104,17 @@ static int load(tcf_session *s, archives *opened, const char *text, const char *
   tcf_status status;
   if (split_archive(text, &path, &key)) {
     tcf_archive *a;
-    status = archive_at(s, opened, path, &a);
-    if (!status && !key) key = member_for(a, parameter);
-    if (!status && !key && tcf_archive_count(a) == 1) key = tcf_archive_name(a, 0);
-    if (!status && !key) {
+    int failed = path ? archive_at(s, opened, path, &a) : no_memory();
+    if (!failed && !key) key = member_for(a, parameter);
+    if (!failed && !key && tcf_archive_count(a) == 1) key = tcf_archive_name(a, 0);
+    if (!failed && !key) {
       complain("%s has %zu arrays, none named %s: write %s:KEY", path, tcf_archive_count(a), parameter,
                path);
-      free(path);
-      return EXIT_USAGE;
+      failed = EXIT_USAGE;
     }
-    if (!status) status = tcf_archive_load(s, a, key, out);
     free(path);
+    if (failed) return failed;
+    status = tcf_archive_load(s, a, key, out);
   } else {
     status = tcf_npy_load(s, text, out);
   }
@@ -233,7 +240,9 @@ static int apply_in(making *m, const strings *in) {
 static int apply_in_all(making *m, const char *path) {
   if (!path) return EXIT_DONE;
   tcf_archive *a;
-  tcf_status status = archive_at(m->session, &m->out->archives, *path == '@' ? path + 1 : path, &a);
+  int failed = archive_at(m->session, &m->out->archives, *path == '@' ? path + 1 : path, &a);
+  if (failed) return failed;
+  tcf_status status = TCF_OK;
   for (size_t i = 0; !status && i < tcf_function_params(m->function); i++) {
     tcf_value_info info;
     tcf_function_param(m->function, i, &info);
@@ -396,7 +405,7 @@ int make_inputs(tcf_session *s, tcf_function *f, const strings *in, const char *
               .sizes = calloc(ndims + tcf_function_symbols(f) + 1, sizeof *m.sizes)};
   int status = EXIT_ENVIRONMENT;
   if (!out->tensors || !m.sources || !m.sizes) {
-    complain("out of memory");
+    no_memory();
   } else {
     if (ndims) memcpy(m.sizes, dims, sizeof *dims * ndims);
     for (size_t i = 0; i < n; i++) m.sources[i] = (source){.origin = FROM_RANDOM, .seed = seed + i};
@@ -436,43 +445,72 @@ static int result_named(const tcf_function *f, const char *name, size_t length) 
   return -1;
 }
 
-/// Reads one --out; the path is malloc'd.
-static int parse_output(const tcf_function *f, const char *text, tcf_tensor *const *results,
-                        tcf_output *out) {
-  const char *equals = strchr(text, '='), *path = equals ? equals + 1 : text;
-  if (!equals && tcf_function_results(f) != 1)
-    return complain("--out is NAME=FILE, not '%s'", text), EXIT_USAGE;
-  int result = equals ? result_named(f, text, (size_t)(equals - text)) : 0;
-  if (result < 0) return EXIT_USAGE;
-  if (*path == '@') path++;
-  char *file;
+/// Where results go, by result and file; the paths are malloc'd.
+typedef struct destinations {
+  const tcf_function *function;
+  tcf_tensor *const *results;
+  tcf_output *items;
+  size_t count;
+} destinations;
+
+static int add_output(destinations *d, size_t result, const char *path, const char *key) {
   tcf_value_info info;
-  out->tensor = results[result];
-  if (split_archive(path, &file, &out->name)) {
-    out->path = file;
-    if (out->name && !*out->name)
-      return complain("--out: the key is missing after '%s'", path), EXIT_USAGE;
-    tcf_function_result(f, (size_t)result, &info);
-    if (!out->name) out->name = info.name;
-    return EXIT_DONE;
-  }
-  size_t n = strlen(path);
-  if (strcmp(path, "-") && (n < 4 || strcmp(path + n - 4, ".npy"))) {
-    complain("--out: '%s' is not .npy, .npz:KEY, .safetensors:KEY or -", path);
-    return EXIT_USAGE;
-  }
-  out->path = strdup(path);
+  char *copy = strdup(path);
+  if (!copy) return no_memory();
+  tcf_function_result(d->function, result, &info);
+  d->items[d->count++] =
+      (tcf_output){.path = copy, .name = key ? key : info.name, .tensor = d->results[result]};
   return EXIT_DONE;
 }
 
+/// To FILE.npz or FILE.safetensors: under the key, else its name; result -1: all of them.
+static int add_to_archive(destinations *d, int result, const char *path, const char *key) {
+  size_t n = tcf_function_results(d->function);
+  int status = EXIT_DONE;
+  if (key && !*key) return complain("--out: the key is missing after '%s:'", path), EXIT_USAGE;
+  if (result >= 0) return add_output(d, (size_t)result, path, key);
+  if (key && n != 1)
+    return complain("--out: %s:%s is one array, and there are %zu results: write NAME=%s:%s, or %s "
+                    "for all", path, key, n, path, key, path), EXIT_USAGE;
+  for (size_t i = 0; i < n && !status; i++) status = add_output(d, i, path, key);
+  return status;
+}
+
+/// Reads one --out.
+static int parse_output(destinations *d, const char *text) {
+  const char *equals = strchr(text, '='), *path = equals ? equals + 1 : text, *key;
+  bool one = tcf_function_results(d->function) == 1;
+  int result = equals ? result_named(d->function, text, (size_t)(equals - text)) : -1;
+  if (equals && result < 0) return EXIT_USAGE;
+  if (*path == '@') path++;
+  char *file;
+  if (split_archive(path, &file, &key)) {
+    int status = file ? add_to_archive(d, result, file, key) : no_memory();
+    free(file);
+    return status;
+  }
+  if (!equals && !one) {
+    complain("--out is NAME=FILE, or FILE.npz or FILE.safetensors for all results, not '%s'", text);
+    return EXIT_USAGE;
+  }
+  size_t n = strlen(path);
+  if (strcmp(path, "-") && (n < 4 || strcmp(path + n - 4, ".npy"))) {
+    complain("--out: '%s' is not .npy, .npz, .npz:KEY, .safetensors, .safetensors:KEY or -", path);
+    return EXIT_USAGE;
+  }
+  int status = add_output(d, result < 0 ? 0 : (size_t)result, path, NULL);
+  if (!status) d->items[d->count - 1].name = NULL;  // the file is a .npy
+  return status;
+}
+
 int write_results(tcf_session *s, tcf_function *f, tcf_tensor *const *results, const strings *out) {
-  int n = out->count, status = EXIT_DONE;
-  tcf_output outputs[n + 1];
-  memset(outputs, 0, sizeof outputs);
-  for (int i = 0; i < n && !status; i++)
-    status = parse_output(f, out->items[i], results, &outputs[i]);
-  if (!status) status = report(s, tcf_save(s, outputs, (size_t)n));
-  for (int i = 0; i < n; i++) free((char *)outputs[i].path);
+  size_t most = (size_t)out->count * (tcf_function_results(f) + 1);
+  destinations d = {f, results, calloc(most + 1, sizeof *d.items), 0};
+  int status = d.items ? EXIT_DONE : no_memory();
+  for (int i = 0; i < out->count && !status; i++) status = parse_output(&d, out->items[i]);
+  if (!status) status = report(s, tcf_save(s, d.items, d.count));
+  for (size_t i = 0; i < d.count; i++) free((char *)d.items[i].path);
+  free(d.items);
   return status;
 }
 

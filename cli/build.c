@@ -152,9 +152,9 @@ int build_command(int argc, char **argv) {
     if (files.count != 1 || !o.out) {
       complain("build writes OUT from one file: tcc-fuse %s", c->usage);
       status = EXIT_USAGE;
-    } else if (!choose_kind(&o) || !choose_target(&o) || !parse_dims(&o.common, &dims, &ndims)) {
+    } else if (!choose_kind(&o) || !choose_target(&o)) {
       status = EXIT_USAGE;
-    } else {
+    } else if (!(status = parse_dims(&o.common, &dims, &ndims))) {
       status = build(&o, files.items[0], &s, dims, ndims);
       if (status == EXIT_ENVIRONMENT) hint_architecture(&o, s);
     }

@@ -109,6 +109,8 @@ typedef struct common {
 
 /// "tcc-fuse: ..." on stderr.
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/// "out of memory", and the exit status for it.
+int no_memory(void);
 /// Says why (unless diagnostics did) and gives the exit status.
 int report(tcf_session *s, tcf_status status);
 int exit_of(tcf_status status);
@@ -123,7 +125,7 @@ target_name target_of(const common *c);
 /// the options or the environment.
 int open_session(const common *c, const char *target, tcf_session **s);
 /// The sizes of --dim; false: malformed, said.
-bool parse_dims(const common *c, tcf_size **sizes, size_t *count);
+int parse_dims(const common *c, tcf_size **sizes, size_t *count);
 void free_dims(tcf_size *sizes, size_t count);
 /// Sizes that no function of the program (or not the given one) has are usage errors.
 bool dims_are_known(tcf_program *p, const tcf_function *only, const tcf_size *sizes, size_t count);

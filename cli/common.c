@@ -20,6 +20,8 @@ void complain(const char *format, ...) {
   va_end(args);
 }
 
+int no_memory(void) { return complain("out of memory"), EXIT_ENVIRONMENT; }
+
 bool stderr_color(void) {
   const char *no = getenv("NO_COLOR");
   return !(no && *no) && isatty(STDERR_FILENO);
@@ -124,31 +126,35 @@ int open_session(const common *c, const char *target, tcf_session **s) {
   return exit_of(status);
 }
 
-bool parse_dims(const common *c, tcf_size **sizes, size_t *count) {
+/// One --dim, beside those before it. EXIT_DONE or said.
+static int parse_dim(const common *c, int i, tcf_size *out) {
+  const char *text = c->dims.items[i], *equals = strchr(text, '=');
+  uint64_t v;
+  if (!equals || equals == text || !parse_whole(equals + 1, INT64_MAX, &v))
+    return complain("--dim is NAME=SIZE with a whole number, not '%s'", text), EXIT_USAGE;
+  size_t name = (size_t)(equals - text) + 1;
+  for (int j = 0; j < i; j++) {
+    if (strncmp(c->dims.items[j], text, name)) continue;
+    complain("--dim gives %.*s twice: %s and %s", (int)name - 1, text, c->dims.items[j], text);
+    return EXIT_USAGE;
+  }
+  *out = (tcf_size){strndup(text, name - 1), (int64_t)v};
+  return out->name ? EXIT_DONE : no_memory();
+}
+
+int parse_dims(const common *c, tcf_size **sizes, size_t *count) {
   *count = 0;
   *sizes = calloc((size_t)c->dims.count + 1, sizeof **sizes);
-  for (int i = 0; *sizes && i < c->dims.count; i++) {
-    const char *text = c->dims.items[i], *equals = strchr(text, '=');
-    uint64_t v;
-    if (!equals || equals == text || !parse_whole(equals + 1, INT64_MAX, &v)) {
-      complain("--dim is NAME=SIZE with a whole number, not '%s'", text);
-      free_dims(*sizes, *count);
-      *sizes = NULL;
-      *count = 0;
-      return false;
-    }
-    size_t name = (size_t)(equals - text) + 1;
-    for (int j = 0; j < i; j++) {
-      if (strncmp(c->dims.items[j], text, name)) continue;
-      complain("--dim gives %.*s twice: %s and %s", (int)name - 1, text, c->dims.items[j], text);
-      free_dims(*sizes, *count);
-      *sizes = NULL;
-      *count = 0;
-      return false;
-    }
-    (*sizes)[(*count)++] = (tcf_size){strndup(text, (size_t)(equals - text)), (int64_t)v};
+  int status = *sizes ? EXIT_DONE : no_memory();
+  for (int i = 0; i < c->dims.count && !status; i++) {
+    status = parse_dim(c, i, *sizes + i);
+    *count += !status;
   }
-  return *sizes != NULL;
+  if (!status) return EXIT_DONE;
+  if (*sizes) free_dims(*sizes, *count);
+  *sizes = NULL;
+  *count = 0;
+  return status;
 }
 
 void free_dims(tcf_size *sizes, size_t count) {

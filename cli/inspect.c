@@ -97,7 +97,7 @@ int opt_command(int argc, char **argv) {
   int status = parse_options(c, options, argc, argv, &files, &help) ? EXIT_DONE : EXIT_USAGE;
   if (!status && !help) {
     status = one_file(c, &files);
-    if (!status && !parse_dims(&o.common, &dims, &ndims)) status = EXIT_USAGE;
+    if (!status) status = parse_dims(&o.common, &dims, &ndims);
     if (!status) status = open_session(&o.common, NULL, &s);
     if (!status) status = emit(&o, files.items[0], s, dims, ndims);
   }
@@ -147,7 +147,7 @@ int explain_command(int argc, char **argv) {
   int status = parse_options(c, options, argc, argv, &files, &help) ? EXIT_DONE : EXIT_USAGE;
   if (!status && !help) {
     status = one_file(c, &files);
-    if (!status && !parse_dims(&o, &dims, &ndims)) status = EXIT_USAGE;
+    if (!status) status = parse_dims(&o, &dims, &ndims);
     if (!status) status = open_session(&o, NULL, &s);
     if (!status) status = explain(&o, files.items[0], format, out, s, dims, ndims);
   }

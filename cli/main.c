@@ -1,4 +1,6 @@
 // tcc-fuse: finds the command and prints help.
+#include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,8 +12,9 @@ static const command run_info = {
     "on standard input), random[:SEED], uniform:LOW:HIGH[:SEED], zeros, ones, iota, or a number.\n"
     "A parameter without --in is random: the seed is --seed plus the parameter's position; floats\n"
     "are standard normal, integers uniform in [0, 8), bool a fair coin.\n"
-    "FILE of --out is a .npy, FILE.npz:KEY, FILE.safetensors:KEY, or - for a .npy on standard\n"
-    "output. Without --out a summary of each result is printed.\n",
+    "FILE of --out is a .npy, FILE.npz[:KEY], FILE.safetensors[:KEY], or - for a .npy on standard\n"
+    "output. --out FILE.npz and --out FILE.safetensors write all results, each under its name.\n"
+    "Without --out a summary of each result is printed.\n",
     run_command};
 static const command build_info = {
     "build", "build FILE -o OUT.{o,a,so,s,ll,ptx,cubin} [OPTIONS]",
@@ -66,6 +69,10 @@ static int help(const char *name, const char *format) {
 }
 
 int main(int argc, char **argv) {
+  // Numbers have a point, whatever a library that is loaded with the tool does; and a file that may
+  // not grow is an error of the write.
+  setlocale(LC_ALL, "C");
+  signal(SIGXFSZ, SIG_IGN);
   if (argc < 2) return print_all_help("usage");
   const char *name = argv[1];
   if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))

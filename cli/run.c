@@ -42,8 +42,8 @@ static int prepare(run_state *r) {
   if (o->tolerance) r->tolerance = strtod(o->tolerance, &end);
   if (o->tolerance && (*end || end == o->tolerance || !(r->tolerance >= 0)))
     return complain("--tolerance is a number, not '%s'", o->tolerance), EXIT_USAGE;
-  if (!parse_dims(&o->common, &r->dims, &r->ndims)) return EXIT_USAGE;
-  int status = open_session(&o->common, NULL, &r->session);
+  int status = parse_dims(&o->common, &r->dims, &r->ndims);
+  if (!status) status = open_session(&o->common, NULL, &r->session);
   if (status) return status;
   tcf_status loaded = tcf_program_load_file(r->session, r->file, &r->program);
   if (loaded) return report(r->session, loaded);

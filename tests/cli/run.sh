@@ -415,6 +415,15 @@ expect 0 'out: f32[N = 9, M = 9]' run add.tdsl --in x=s.npz:sum --in y=zeros
 expect 0 '' run several.tdsl -e both --dim N=4 --out out0=b.safetensors:x --out out1=b.safetensors:y
 expect 0 'out: f32[N = 4, M = 4]' run add.tdsl --in x=b.safetensors:x --in y=zeros --dim M=4
 expect 0 '' run add.tdsl --dim N=4 --in-all b.safetensors
+expect 0 '' run several.tdsl -e both --dim N=4 --out all.npz --out all.safetensors --out out1=one.npy
+for all in all.npz all.safetensors; do
+  for key in out0 out1; do expect 0 'out: f32[N = 4, M = 4]' run add.tdsl --in x=$all:$key --in y=zeros --dim M=4; done
+  expect 2 "$all has 2 arrays, none named x" run add.tdsl --in x=$all --in y=zeros --dim M=4
+done
+expect 2 '--out: x.npz:k is one array, and there are 2 results' run several.tdsl -e both --dim N=4 --out x.npz:k
+expect 2 '--out is NAME=FILE, or FILE.npz or FILE.safetensors for all' run several.tdsl -e both --dim N=4 --out x.npy
+expect 2 'two outputs go to x.npz:out1' run several.tdsl -e both --dim N=4 --out x.npz --out out1=x.npz
+holds 'none of which is written' test ! -e x.npz -a ! -e x.npy
 expect 2 "no array 'k'" run add.tdsl --in x=s.npz:k --in y=zeros
 expect 2 'write b.safetensors:KEY' run several.tdsl -e softmax --in z=b.safetensors
 expect 2 'has no result none; there is out' run add.tdsl --dim N=2 --dim M=2 --out none=x.npy
@@ -795,6 +804,9 @@ done
 said=$( (trap '' XFSZ; ulimit -f 0; exec "$tool" list ops >full.txt) 2>&1; echo "status $?")
 holds 'a full standard output is an error' test "${said##*$'\n'}" = 'status 3'
 holds 'and is said' grep -q 'standard output cannot be written' <<<"$said"
+
+# shellcheck source=tests/cli/host.sh
+. "$here/host.sh"
 
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
