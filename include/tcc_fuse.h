@@ -16,6 +16,23 @@
  *   - Nothing here prints, exits, or changes process-wide state. There are no global variables:
  *     everything belongs to a session.
  *   - A session and what comes from it is used by one thread at a time; sessions are independent.
+ *     A function that is called while another one is inside of the session, on another thread or
+ *     from a callback, is TCF_WRONG_USE (NULL, nothing for those without a status), and leaves the
+ *     message to the other. Functions on tensors and files, which want a session for their message
+ *     only, do without one then.
+ *   - A pointer that is NULL where something is needed is TCF_WRONG_USE; where there is no status
+ *     the answer is 0, NULL or nothing.
+ *   - Nothing depends on the locale, the rounding mode, traps, or flush-to-zero of the calling
+ *     thread: they are as they were when a function returns. Callbacks and host functions run in the default modes (with TCF_FLUSH_DENORMALS: that).
+ *   - Threads of a session block all signals that are not of their own doing. Writing never raises
+ *     SIGXFSZ or SIGPIPE: it is TCF_NO_FILE.
+ *   - The working directory is looked at when a path is given; the environment when it is needed:
+ *     XDG_CACHE_HOME and HOME for the cache, TMPDIR, PATH and CUDA_HOME for programs that are run,
+ *     TCF_CUDA_LIBRARY and TCF_CUDA_SYNC for devices.
+ *   - The child of a fork may use and free what it has of its parent, if no other thread was inside
+ *     of the library then: sessions start threads anew when they need them. (A session that was in
+ *     use can be neither used nor freed there.) CUDA does not work in children: calls of sessions
+ *     with a device that was opened are TCF_UNAVAILABLE, and freeing them leaves the device alone.
  *   - Functions that can fail return a tcf_status; tcf_session_message() then says why, and the
  *     diagnostics callback has received positions. Output arguments are set only on TCF_OK.
  *   - What `_new`, `_load`, `_borrow` or an output argument gives must be given back with the
@@ -137,7 +154,7 @@ typedef struct tcf_options {
                          device 0 or N), "cuda:sm_90a" (code for that architecture to look at,
                          without a device), "interp" (the graph interpreter), "interp-tile" (the
                          tile interpreter, for testing) */
-  int threads;        /* 0: the CPUs this process may use */
+  int threads;        /* 0: the CPUs this process may use; fewer than 0 is TCF_WRONG_USE */
   unsigned flags;     /* TCF_DETERMINISTIC | ... */
   /** Directory of compiled objects. NULL: $XDG_CACHE_HOME/tcc-fuse, else ~/.cache/tcc-fuse, or no
    *  cache when neither can be written; "": no cache on disk. Processes may share it. A directory
@@ -160,7 +177,8 @@ typedef struct tcf_options {
  *  *session is not set, so there is nothing to ask for the message: of a bad target and of flags the
  *  `diagnostic` callback of the options says what is wrong, without position and code. */
 TCF_API tcf_status tcf_session_new(const tcf_options *options, tcf_session **session);
-/** Frees the session and all its programs; tensors are independent and stay. */
+/** Frees the session and all its programs; tensors are independent and stay. Nothing happens while a
+ *  call is inside of it. */
 TCF_API void tcf_session_free(tcf_session *session);
 /** Why the last failing function of this session failed; "" before. Lives until the next one. */
 TCF_API const char *tcf_session_message(const tcf_session *session);
@@ -208,10 +226,11 @@ TCF_API const int64_t *tcf_tensor_dims(const tcf_tensor *tensor);    /* rank ent
 TCF_API const int64_t *tcf_tensor_strides(const tcf_tensor *tensor); /* rank entries, bytes */
 TCF_API void *tcf_tensor_data(const tcf_tensor *tensor);
 TCF_API int64_t tcf_tensor_elements(const tcf_tensor *tensor);
-/** Element number i in row-major order, 0 <= i < elements, as a double (i64 and u64 may round). */
+/** Element number i in row-major order, 0 <= i < elements, as a double (i64 and u64 may round); NaN
+ *  beyond them. */
 TCF_API double tcf_tensor_get(const tcf_tensor *tensor, int64_t i);
 /** The same of an integer or bool tensor, exactly: of u64 the int64_t with the same bits. 0 of a
- *  float tensor. */
+ *  float tensor, and beyond the elements. */
 TCF_API int64_t tcf_tensor_get_integer(const tcf_tensor *tensor, int64_t i);
 
 /** Standard normal for float types; integers uniform in [0, 8), bool a fair coin. The element at a
@@ -352,7 +371,9 @@ typedef struct tcf_output {
   size_t size;
 } tcf_output;
 /** Writes `count` outputs to their files: each file whole and all of them, or none, and what was
- *  there before stays. Members of one archive are written to it together. Standard output, pipes
+ *  there before stays, also when a signal ends the process meanwhile. Nothing else is left then
+ *  either, but on file systems that have no unnamed files (O_TMPFILE), where signals that end the
+ *  process wait on this thread until temporary files are removed. Members of one archive are written to it together. Standard output, pipes
  *  and devices are written when all files are. TCF_WRONG_USE when two outputs go to one file. */
 TCF_API tcf_status tcf_save(tcf_session *session, const tcf_output *outputs, size_t count);
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the dependencies between folders (docs/architecture.md): who may include whom, that only
-# codegen/ sees LLVM, that the library neither prints nor exits, that the public header stands
-# alone in C11 and C++.
+# codegen/ sees LLVM, that the library neither prints nor exits nor follows the locale, that the
+# public header stands alone in C11 and C++.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 3
 
@@ -47,6 +47,19 @@ found=$(grep -rnE '(^|[^a-z_A-Z0-9.>])(printf|puts|putchar|perror|exit|_exit|abo
         base ir frontend passes codegen runtime api --include='*.c' 2>/dev/null |
         grep -vE '^base/fault\.c:|^[^:]*:[0-9]*: *(//|\*)|//.*(printf|exit|abort) *\(|__attribute__')
 if [ -n "$found" ]; then bad "the library may not print or exit:" "$found"; else ok; fi
+
+# Nothing follows the locale of the host: base/clocale.c alone asks the C library for numbers, what
+# letters are, and messages; formats of floating point numbers go through what it gives.
+library='base ir frontend passes codegen runtime api'
+# shellcheck disable=SC2086
+found=$(grep -rnE "(^|[^a-z_A-Z0-9])(strto(d|f|ld)|atof|strerror(_r)?|perror|setlocale|localeconv|(new|use)locale|\
+str(coll|xfrm)|str(n)?casecmp|to(lower|upper)|is(alpha|digit|alnum|space|upper|lower|xdigit|punct|print|graph|cntrl)) *\(" \
+        $library --include='*.[ch]' 2>/dev/null | grep -vE '^base/clocale\.[ch]:')
+if [ -n "$found" ]; then bad "only base/clocale.c may ask for what follows the locale:" "$found"; else ok; fi
+# shellcheck disable=SC2086
+found=$(grep -rnE '"[^"]*%[-+ #0]*[0-9]*(\.[0-9*]*)?l?[aefgAEFG]' $library --include='*.[ch]' 2>/dev/null |
+        grep -vE '(sb_printf|str_printf|clocale_snprintf)\(')
+if [ -n "$found" ]; then bad "formats of floating point numbers go through sb_printf or str_printf:" "$found"; else ok; fi
 
 if [ -f include/tcc_fuse.h ]; then
   for language in 'c -std=c11' 'c++ -std=c++17'; do

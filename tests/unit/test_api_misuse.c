@@ -131,6 +131,8 @@ static void of_tensors(world *w) {
   IS(tcf_tensor_device(NULL), -1);
   IS(isnan(tcf_tensor_get(NULL, 0)), 1);
   IS(isnan(tcf_tensor_get(w->x, 6)) && isnan(tcf_tensor_get(w->x, -1)), 1);
+  IS(tcf_tensor_get_integer(NULL, 0), 0);
+  IS(tcf_tensor_get_integer(w->x, 99), 0);
   HARMLESS(tcf_tensor_fill_random(NULL, 0));
   HARMLESS(tcf_tensor_fill_uniform(NULL, 0, 0, 1));
   HARMLESS(tcf_tensor_fill(NULL, 0));
@@ -209,6 +211,9 @@ static void of_programs(world *w) {
   WRONG(tcf_function_param_dims(w->f, 0, NULL, 1, dims));
   WRONG(tcf_function_param_dims(w->f, 0, sizes, 1, NULL));
   WRONG(tcf_function_param_dims(w->f, 0, sizes, 2, dims));
+  IS(tcf_function_export_name(NULL), NULL);
+  WRONG(tcf_function_export_as(NULL, "f"));
+  WRONG(tcf_function_export_as(w->f, NULL));
   WRONG(tcf_function_keep_symbolic(NULL, "N", 1));
   WRONG(tcf_function_keep_symbolic(w->f, NULL, 1));
 }
@@ -217,6 +222,7 @@ static void of_calls(world *w) {
   tcf_session *s = w->s;
   const tcf_tensor *args[] = {w->x};
   double tolerance, seconds[1];
+  int exact;
   tcf_cost cost;
   tcf_kernel_usage usage;
   for (int twice = 0; twice < 2; twice++) {  // the second time, with a call to repeat
@@ -235,6 +241,9 @@ static void of_calls(world *w) {
   args[0] = NULL;
   cr_expect_eq(tcf_function_tolerance(w->f, args, 1, 0, &tolerance), TCF_WRONG_USE);
   args[0] = w->x;
+  WRONG(tcf_function_is_exact(NULL, args, 1, 0, &exact));
+  WRONG(tcf_function_is_exact(w->f, NULL, 1, 0, &exact));
+  WRONG(tcf_function_is_exact(w->f, args, 1, 0, NULL));
   WRONG(tcf_function_cost(NULL, args, 1, &cost));
   WRONG(tcf_function_cost(w->f, NULL, 1, &cost));
   WRONG(tcf_function_cost(w->f, args, 1, NULL));
