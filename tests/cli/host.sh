@@ -106,3 +106,22 @@ holds 'a full device is an error' test "$("$tool" run add.tdsl --dim N=300 --dim
   --out - 2>&1 >/dev/full | grep -c 'standard output')" = 1
 (set +o pipefail; "$tool" run add.tdsl --dim N=300 --dim M=300 --out - 2>err.txt | head -c 1 >/dev/null)
 holds 'as is a reader that ends early' grep -q 'standard output: Broken pipe' err.txt
+
+# ---- every allocation of the tool fails once: status 3 and a message, or it does without
+if [ -n "$can_load" ]; then
+  "$tool" run add.tdsl --no-cache --dim N=3 --dim M=4 --out given.npz:x
+  short=(run add.tdsl --target interp --dim N=3 --in x=@given.npz --in y=given.npz:x --out all.npz
+    --out out=more.npy)
+  loaded PRELOAD_COUNT=count.txt "$tool" "${short[@]}" >/dev/null
+  wrong=0
+  for ((k = 0; k < $(cat count.txt); k++)); do
+    rm -f all.npz more.npy
+    loaded PRELOAD_FAIL=$k "$tool" "${short[@]}" >out.txt 2>err.txt
+    status=$?
+    if [ $status = 0 ] && [ -s all.npz ] && [ -s more.npy ]; then continue; fi
+    if [ $status = 3 ] && grep -qi 'memory' err.txt && [ ! -e all.npz ] && [ ! -e more.npy ]; then continue; fi
+    wrong=$((wrong + 1))
+    echo "allocation $k: status $status: $(head -1 err.txt)"
+  done
+  holds "each of $(cat count.txt) allocations may fail" test "$wrong" = 0 -a "$(cat count.txt)" -gt 40
+fi

@@ -1,7 +1,10 @@
 // Calls libraries that `tcc-fuse build` made for this machine's processor: results, and what is said
 // of calls that are wrong. Prints what fails; tests/cli/run.sh builds and runs it.
+#include <fenv.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "pick.h"
 #include "scaled.h"
@@ -33,6 +36,45 @@ static void rows_are_scaled(void) {
          "a negative size", scaled_message(c));
   expect(!scaled(x, out, N, T, c) && !*scaled_message(c), "a call after an error",
          scaled_message(c));
+  scaled_close(c);
+}
+
+/// Rounding as by default, on all threads; the caller's mode stays.
+static void modes_of_the_caller_do_not_count(void) {
+  enum { N = 37, T = 64 };
+  static float x[N * T], plain[N * T], out[N * T];
+  scaled_context *c;
+  scaled_open(3, &c);
+  for (int i = 0; i < N * T; i++) x[i] = 1.1f + (float)(i % 7) / 3;
+  expect(!scaled(x, plain, N, T, c), "scaled", scaled_message(c));
+  fesetround(FE_UPWARD);
+  expect(!scaled(x, out, N, T, c) && fegetround() == FE_UPWARD, "scaled", scaled_message(c));
+  fesetround(FE_TONEAREST);
+  expect(!memcmp(plain, out, sizeof out), "another rounding mode", "another result");
+  scaled_close(c);
+}
+
+/// In the child of a fork a context is called and closed like in its parent.
+static void children_go_on(void) {
+  enum { N = 500, T = 64 };
+  static float x[N * T], out[N * T];
+  scaled_context *c;
+  int status = 1;
+  scaled_open(3, &c);
+  for (int i = 0; i < N * T; i++) x[i] = 1 + (float)(i % 2);
+  expect(!scaled(x, out, N, T, c), "scaled", scaled_message(c));
+  for (int calls = 0; calls < 2; calls++) {
+    pid_t child = fork();
+    if (!child) {
+      alarm(20);
+      memset(out, 0, sizeof out);
+      int failed_there = calls && (scaled(x, out, N, T, c) || out[N * T - 1] == 0);
+      scaled_close(c);
+      _exit(failed_there);
+    }
+    expect(waitpid(child, &status, 0) == child && !status, "a child", calls ? "calls" : "closes");
+  }
+  expect(!scaled(x, out, N, T, c), "its parent", scaled_message(c));
   scaled_close(c);
 }
 
@@ -90,6 +132,8 @@ static void pointers_are_tested(void) {
 
 int main(void) {
   rows_are_scaled();
+  modes_of_the_caller_do_not_count();
+  children_go_on();
   bad_indices_are_reported();
   windows_have_to_fit();
   pointers_are_tested();

@@ -3,24 +3,85 @@
 //   PRELOAD_LOCALE=de_DE.UTF-8   setlocale before main
 //   PRELOAD_SIGNAL=15            the process gets the signal after its first long write to a file
 //   PRELOAD_NAMED=1              the file system has no unnamed files
+//   PRELOAD_FAIL=7               allocation 7 of the tool's own code (not of LLVM) fails
+//   PRELOAD_COUNT=FILE           the number of its allocations goes there
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static int number;
+static long fail_at = -1, seen;
+static uintptr_t low, high;  // of the tool's code
+
+static int find_code(struct dl_phdr_info *info, size_t size, void *data) {
+  (void)size, (void)data;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
+    uintptr_t begin = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+    uintptr_t end = begin + info->dlpi_phdr[i].p_memsz;
+    if (!low || begin < low) low = begin;
+    if (end > high) high = end;
+  }
+  return 1;  // the first one is the tool
+}
 
 static void __attribute__((constructor)) start(void) {
   const char *locale = getenv("PRELOAD_LOCALE"), *text = getenv("PRELOAD_SIGNAL");
   if (locale && !setlocale(LC_ALL, locale)) abort();
   number = text ? atoi(text) : 0;
+  text = getenv("PRELOAD_FAIL");
+  fail_at = text ? atol(text) : -1;
+  dl_iterate_phdr(find_code, NULL);
 }
+
+static void __attribute__((destructor)) end(void) {
+  const char *path = getenv("PRELOAD_COUNT");
+  FILE *f = path ? fopen(path, "w") : NULL;
+  if (f) fprintf(f, "%ld\n", seen), fclose(f);
+}
+
+// ---- allocations
+
+extern void *__libc_malloc(size_t);
+extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+
+static int fails(const void *caller) {
+  if ((uintptr_t)caller < low || (uintptr_t)caller >= high) return 0;
+  int now = __atomic_fetch_add(&seen, 1, __ATOMIC_RELAXED) == fail_at;
+  if (now) errno = ENOMEM;
+  return now;
+}
+
+#define CALLER __builtin_return_address(0)
+void *malloc(size_t n) { return fails(CALLER) ? NULL : __libc_malloc(n); }
+void *calloc(size_t n, size_t m) { return fails(CALLER) ? NULL : __libc_calloc(n, m); }
+void *realloc(void *p, size_t n) { return fails(CALLER) ? NULL : __libc_realloc(p, n); }
+void *aligned_alloc(size_t a, size_t n) { return fails(CALLER) ? NULL : __libc_memalign(a, n); }
+char *strdup(const char *text) {
+  size_t n = strlen(text) + 1;
+  char *p = fails(CALLER) ? NULL : __libc_malloc(n);
+  return p ? memcpy(p, text, n) : NULL;
+}
+char *strndup(const char *text, size_t n) {
+  n = strnlen(text, n);
+  char *p = fails(CALLER) ? NULL : __libc_calloc(n + 1, 1);
+  return p ? memcpy(p, text, n) : NULL;
+}
+
+// ---- files
 
 ssize_t write(int fd, const void *data, size_t size) {
   ssize_t (*next)(int, const void *, size_t) =

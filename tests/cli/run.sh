@@ -181,7 +181,7 @@ holds 'each once, without the sizes that are known' test "$(grep -E '^//   (wher
   $'//   where V >= 2\n//   0 <= ids < V, else TCF_CALL_INDEX'
 holds 'and no status of devices' test "$(grep -c LAUNCH scaled.h)" = 0
 holds 'shared libraries link' "${compile[@]}" "$here/library_cpu.c" ./scaled.so ./pick.so ./windows.so \
-  -Wl,-rpath,"$dir" -o library_cpu
+  -lm -Wl,-rpath,"$dir" -o library_cpu
 holds 'and run' ./library_cpu
 holds 'only the functions of the header are exported' test \
   "$(nm -D --defined-only pick.so | cut -d' ' -f3 | sort | xargs)" = 'pick pick_close pick_message pick_open'

@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "codegen/abi.h"
 #include "tcc_fuse.h"
@@ -216,4 +218,29 @@ Test(cuda_devices, dlpack_says_which) {
   tcf_tensor_free(again);
   for (int i = 0; i < 2; i++) tcf_session_free(d[i].s);
   cr_expect_eq(fake->alive(), 0, "%s", fake->log());
+}
+
+/// Where a device was opened before the fork it is not used any more, not even to free memory.
+Test(cuda_devices, a_forked_child_leaves_the_device_alone) {
+  place d;
+  open_fake();
+  open_place(&d, 0);
+  cr_assert(call_twice(&d, 10));
+  tcf_tensor *x = there(&d, 10), *y = NULL;
+  fake->clear();
+  pid_t child = fork();
+  if (!child) {
+    alarm(20);
+    tcf_status status = tcf_call(d.twice, (const tcf_tensor *const[]){x}, 1, &y, 1);
+    bool said = strstr(tcf_session_message(d.s), "before this process was forked");
+    tcf_tensor_free(x);
+    tcf_session_free(d.s);
+    _exit(status == TCF_UNAVAILABLE && said && !y && !*fake->log() ? 0 : 1);
+  }
+  int status = -1;
+  cr_assert_eq(waitpid(child, &status, 0), child);
+  cr_expect_eq(status, 0);
+  cr_expect(call_twice(&d, 12));
+  tcf_tensor_free(x);
+  tcf_session_free(d.s);
 }
