@@ -156,8 +156,8 @@ static tcf_status make_results(tuning *t) {
   for (int set = 0; set < 2; set++)
     t->results[set] = arena_array(&t->arena, tensor *, sig->nresults);
   for (int i = 0; i < sig->nresults; i++) {
-    tcf_status status = function_tolerance(t->function, t->call->args, t->call->nargs,
-                                           (size_t)i, &t->tolerances[i]);
+    tcf_status status = function_tolerance(t->function, t->call->args, t->call->nargs, (size_t)i,
+                                           &t->tolerances[i]);
     if (status) return status;
     for (int set = 0; set < 2; set++)
       if (!(t->results[set][i] = new_result(t, &sig->results[i]))) return TCF_NO_MEMORY;

@@ -5,7 +5,8 @@ static tcf_status wrong(const call *c, const char *text) {
   return session_fail(c->function->program->session, TCF_WRONG_USE, "%s", text);
 }
 
-tcf_status call_check_value(const tcf_function *f, const char *what, const sig_value *v, const tensor *t) {
+tcf_status call_check_value(const tcf_function *f, const char *what, const sig_value *v,
+                            const tensor *t) {
   tcf_session *s = f->program->session;
   if (!t) return session_fail(s, TCF_WRONG_USE, "%s %s is missing", what, v->name);
   if (t->type != v->type)
@@ -103,7 +104,8 @@ static tcf_status choose_result(call *c, int i) {
 
 static tcf_status choose_results(call *c) {
   const tcf_function *f = c->function;
-  tcf_status status = c->nresults ? need(f->program->session, c->results, "the list of results") : TCF_OK;
+  tcf_status status =
+      c->nresults ? need(f->program->session, c->results, "the list of results") : TCF_OK;
   if (status) return status;
   if (c->nresults != (size_t)f->sig.nresults)
     return session_fail(f->program->session, TCF_WRONG_USE, "%s has %d result%s, not %zu", f->name,
@@ -180,8 +182,8 @@ static void finish(call *c, tcf_status status) {
   arena_free(&c->arena);
 }
 
-tcf_status function_call(tcf_function *f, const tensor *const *args, size_t nargs,
-                         tensor **results, size_t nresults) {
+tcf_status function_call(tcf_function *f, const tensor *const *args, size_t nargs, tensor **results,
+                         size_t nresults) {
   tcf_status again;
   if (recall(f, args, nargs, results, nresults, NULL, &again)) return again;
   call c = {.function = f, .args = args, .nargs = nargs, .results = results, .nresults = nresults};

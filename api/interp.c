@@ -43,8 +43,8 @@ static bool call_host(void *ctx, str name, const interp_tensor *in, int nin, int
     if (values[i] && i < nin) from_scalars(values[i], t);
   }
   tensor *result = values[nin];
-  bool ok = !e.kind && host_invoke(h, name, (const tensor *const *)values, nin, result, state->message,
-                        sizeof state->message);
+  bool ok = !e.kind && host_invoke(h, name, (const tensor *const *)values, nin, result,
+                                   state->message, sizeof state->message);
   for (int64_t i = 0; ok && i < tensor_elements(result); i++) out->data[i] = tensor_at(result, i);
   for (int i = 0; i <= nin; i++) tensor_free(values[i]);
   if (e.kind) fault_raise(FAULT_NOMEM, "%s", e.text);

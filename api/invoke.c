@@ -148,8 +148,7 @@ tcf_status invoke(const invocation *in) {
       return TCF_OK;
     case TCF_CALL_INDEX:
       return report_index_error(v, frame.error_site, frame.error_index, in->symbols);
-    case TCF_CALL_HOST:
-      return host_failure(&host);
+    case TCF_CALL_HOST: return host_failure(&host);
     default:
       return session_fail(s, TCF_INTERNAL, "%s returned an unknown status", v->function->name);
   }

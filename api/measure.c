@@ -43,8 +43,7 @@ tcf_status tcf_device_time(tcf_function *f, const tcf_tensor *const *args, size_
   entry e;
   tcf_status status = entry_open_function(&e, f);
   if (status) return status;
-  return entry_close(&e,
-                     device_time(f, args, nargs, results, nresults, cold, runs, seconds));
+  return entry_close(&e, device_time(f, args, nargs, results, nresults, cold, runs, seconds));
 }
 
 static int by_value(const void *a, const void *b) {

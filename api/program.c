@@ -1,6 +1,6 @@
 // Loading: source text, imports, IR text; and what a program tells about its functions.
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/session.h"
@@ -171,8 +171,7 @@ static tcf_status load_text(tcf_session *s, const char *name, const char *text, 
   s->programs = p;
   load_args args = {s, name, text, size, p};
   tcf_status status = session_compile_guard(s, load, &args);
-  if (status)
-    program_free(p);
+  if (status) program_free(p);
   else
     *out = p;
   return status;

@@ -88,7 +88,9 @@ bool recall(tcf_function *f, const tensor *const *args, size_t nargs, tensor **r
             size_t nresults, void *const *stream, tcf_status *status) {
   struct last_call *last = f->last;
   int nparams = f->sig.nparams;
-  if (!last || (nargs && !args) || (nresults && !results) || nargs != (size_t)nparams || nresults != (size_t)f->sig.nresults) return false;
+  if (!last || (nargs && !args) || (nresults && !results) || nargs != (size_t)nparams ||
+      nresults != (size_t)f->sig.nresults)
+    return false;
   const int64_t *shape = last->shapes;
   if (!arguments_match(f, args, &shape)) return false;
   for (int i = 0; i < f->sig.nresults; i++) {

@@ -288,8 +288,8 @@ tcf_status call_check_value(const tcf_function *f, const char *what, const sig_v
 bool call_overlaps(const call *c, const tensor *t, int result);
 
 /// tcf_call and tcf_prepare, from inside of the session.
-tcf_status function_call(tcf_function *f, const tensor *const *args, size_t nargs,
-                         tensor **results, size_t nresults);
+tcf_status function_call(tcf_function *f, const tensor *const *args, size_t nargs, tensor **results,
+                         size_t nresults);
 tcf_status function_prepare(tcf_function *f, const tensor *const *args, size_t nargs);
 
 /// What runs the variant on the call's arguments; results: by result.

@@ -31,7 +31,9 @@ _Static_assert((int)TCF_MAX_RANK == (int)MAX_AXES, "one limit on axes");
 
 static bool type_exists(tcf_dtype t) { return (unsigned)t < DT_COUNT; }
 size_t tcf_dtype_size(tcf_dtype t) { return type_exists(t) ? (size_t)dtype_bytes((dtype)t) : 0; }
-const char *tcf_dtype_name(tcf_dtype t) { return type_exists(t) ? dtype_name((dtype)t) : "unknown"; }
+const char *tcf_dtype_name(tcf_dtype t) {
+  return type_exists(t) ? dtype_name((dtype)t) : "unknown";
+}
 
 static tcf_status give(tcf_session *s, tensor *t, const error *e, tcf_tensor **out) {
   if (!t) return session_fail_error(s, e);
@@ -205,8 +207,8 @@ void tcf_tensor_fill_iota(tcf_tensor *t) {
   fill_end(&f);
 }
 
-static tcf_status compare(tcf_session *s, const tensor *got, const tensor *wanted,
-                          double tolerance, tcf_difference *out) {
+static tcf_status compare(tcf_session *s, const tensor *got, const tensor *wanted, double tolerance,
+                          tcf_difference *out) {
   if (!same_shape(got, wanted))
     return session_fail(s, TCF_WRONG_USE, "only tensors of the same type and sizes are compared");
   error e;

@@ -27,5 +27,7 @@ static inline bool char_is_digit(char c) { return c >= '0' && c <= '9'; }
 static inline bool char_is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
-static inline bool char_is_word(char c) { return char_is_letter(c) || char_is_digit(c) || c == '_'; }
+static inline bool char_is_word(char c) {
+  return char_is_letter(c) || char_is_digit(c) || c == '_';
+}
 static inline bool char_is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }

@@ -470,8 +470,11 @@ static int add_to_archive(destinations *d, int result, const char *path, const c
   if (key && !*key) return complain("--out: the key is missing after '%s:'", path), EXIT_USAGE;
   if (result >= 0) return add_output(d, (size_t)result, path, key);
   if (key && n != 1)
-    return complain("--out: %s:%s is one array, and there are %zu results: write NAME=%s:%s, or %s "
-                    "for all", path, key, n, path, key, path), EXIT_USAGE;
+    return complain(
+               "--out: %s:%s is one array, and there are %zu results: write NAME=%s:%s, or %s "
+               "for all",
+               path, key, n, path, key, path),
+           EXIT_USAGE;
   for (size_t i = 0; i < n && !status; i++) status = add_output(d, i, path, key);
   return status;
 }

@@ -129,7 +129,8 @@ typedef struct sink {
   zip_error_t why;
 } sink;
 
-static zip_int64_t sink_command(void *user, void *data, zip_uint64_t size, zip_source_cmd_t command) {
+static zip_int64_t sink_command(void *user, void *data, zip_uint64_t size,
+                                zip_source_cmd_t command) {
   sink *s = user;
   switch (command) {
     case ZIP_SOURCE_SUPPORTS:
@@ -142,22 +143,19 @@ static zip_int64_t sink_command(void *user, void *data, zip_uint64_t size, zip_s
       zip_stat_init(data);
       ((zip_stat_t *)data)->valid = ZIP_STAT_SIZE;
       return sizeof(zip_stat_t);
-    case ZIP_SOURCE_ERROR:
-      return zip_error_to_data(&s->why, data, size);
+    case ZIP_SOURCE_ERROR: return zip_error_to_data(&s->why, data, size);
     case ZIP_SOURCE_WRITE:
       if (!file_write(s->file, data, (size_t)size, s->error)) break;
       s->at += (int64_t)size;
       if (s->at > s->size) s->size = s->at;
       return (zip_int64_t)size;
     case ZIP_SOURCE_SEEK_WRITE:
-      s->at = zip_source_seek_compute_offset((zip_uint64_t)s->at, (zip_uint64_t)s->size, data,
-                                             size, &s->why);
+      s->at = zip_source_seek_compute_offset((zip_uint64_t)s->at, (zip_uint64_t)s->size, data, size,
+                                             &s->why);
       if (s->at < 0 || !file_seek(s->file, s->at, s->error)) break;
       return 0;
-    case ZIP_SOURCE_TELL_WRITE:
-      return s->at;
-    default:
-      return 0;
+    case ZIP_SOURCE_TELL_WRITE: return s->at;
+    default: return 0;
   }
   zip_error_set(&s->why, ZIP_ER_WRITE, 0);
   return -1;

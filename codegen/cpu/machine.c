@@ -3,14 +3,13 @@
 #define _GNU_SOURCE
 #include "codegen/cpu/machine.h"
 
-#include "codegen/codegen.h"
-
 #include <llvm-c/Target.h>
 #include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "codegen/codegen.h"
 
 // ---- features
 

@@ -32,7 +32,7 @@ extern void *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
 enum { MOST_LIVE = 1 << 16 };
-static uintptr_t low, high;     // of this program's code
+static uintptr_t low, high;      // of this program's code
 static long fail_at = -1, seen;  // the number of the one that fails; -1: none
 static bool watching, failed;
 // By hash: what was asked for here and not given back, and from where.
@@ -99,7 +99,9 @@ static void forget(void *p) {
 
 #define CALLER __builtin_return_address(0)
 void *malloc(size_t n) { return fails(CALLER) ? NULL : keep(__libc_malloc(n), CALLER); }
-void *calloc(size_t n, size_t m) { return fails(CALLER) ? NULL : keep(__libc_calloc(n, m), CALLER); }
+void *calloc(size_t n, size_t m) {
+  return fails(CALLER) ? NULL : keep(__libc_calloc(n, m), CALLER);
+}
 void *aligned_alloc(size_t a, size_t n) {
   return fails(CALLER) ? NULL : keep(__libc_memalign(a, n), CALLER);
 }
@@ -150,9 +152,8 @@ DIR *opendir(const char *path) {
 }
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
                    void *argument) {
-  int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
-      NEXT(int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *),
-           "pthread_create");
+  int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = NEXT(
+      int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *), "pthread_create");
   return fails(CALLER) ? EAGAIN : next(thread, attributes, run, argument);
 }
 
@@ -169,10 +170,11 @@ static const char good[] =
     "}\n"
     "fn called(x: f32[N]) -> f32[N] { return h(x) + 1.0 }\n"
     "fn pick(x: f32[V, D], i: i32[N]) -> f32[N, D] { return x[V = i] }\n";
-static const char bad[] = "fn f(x: f32[N, D]) -> f32[N] {\n  let y = sum(x, H)\n  return yy + z\n}\n";
+static const char bad[] =
+    "fn f(x: f32[N, D]) -> f32[N] {\n  let y = sum(x, H)\n  return yy + z\n}\n";
 
 static char folder[] = "/tmp/tcc-fuse-allocations-XXXXXX";
-static bool wrong;       // of this run
+static bool wrong;        // of this run
 static const char *step;  // being tried
 
 static void complain(const char *what, const char *more) {
@@ -191,12 +193,11 @@ static bool judge(tcf_session *s, tcf_status status, bool again, tcf_status expe
   return true;
 }
 
-#define GIVES(expected, s, call)                                                \
-  do {                                                                          \
-    step = #call;                                                               \
-    for (bool again = false; judge(s, (call), again, (expected)); again = true) \
-      continue;                                                                 \
-    if (wrong) goto end;                                                        \
+#define GIVES(expected, s, call)                                                          \
+  do {                                                                                    \
+    step = #call;                                                                         \
+    for (bool again = false; judge(s, (call), again, (expected)); again = true) continue; \
+    if (wrong) goto end;                                                                  \
   } while (0)
 #define TRY(s, call) GIVES(TCF_OK, s, call)
 
@@ -282,8 +283,7 @@ static void call_all(world *w) {
   TRY(w->s, tcf_call(tcf_program_function(w->p, "pick"), pick, 2, w->y, 1));
   drop_results(w);
   ((int32_t *)tcf_tensor_data(w->ids))[1] = 9;
-  GIVES(TCF_WRONG_DATA, w->s,
-        tcf_call(tcf_program_function(w->p, "pick"), pick, 2, w->y, 1));
+  GIVES(TCF_WRONG_DATA, w->s, tcf_call(tcf_program_function(w->p, "pick"), pick, 2, w->y, 1));
 end:
   ((int32_t *)tcf_tensor_data(w->ids))[1] = 0;
 }
@@ -329,7 +329,8 @@ static void look(void) {
   }
   TRY(w.s, tcf_format_source(w.s, "good", good, sizeof good - 1, &w.text));
   GIVES(TCF_WRONG_PROGRAM, w.s, tcf_program_load(w.s, "bad", bad, sizeof bad - 1, &p));
-  if (strlen(tcf_session_diagnostics_json(w.s)) < 100) complain("the diagnostics are not there", NULL);
+  if (strlen(tcf_session_diagnostics_json(w.s)) < 100)
+    complain("the diagnostics are not there", NULL);
 end:
   close_world(&w);
 }

@@ -125,3 +125,33 @@ if [ -n "$can_load" ]; then
   done
   holds "each of $(cat count.txt) allocations may fail" test "$wrong" = 0 -a "$(cat count.txt)" -gt 40
 fi
+
+# ---- one cache, that several processes use while another one clears and damages it, and some are
+# killed: results are right
+mkdir -p shared
+until=$((SECONDS + 4))
+(while [ $SECONDS -lt $until ]; do
+  rm -f shared/*
+  sleep 0.11
+  for file in shared/*; do
+    [ -f "$file" ] && printf 'damage' | dd of="$file" bs=1 seek=$((RANDOM % 3000)) conv=notrunc status=none 2>/dev/null
+  done
+done) &
+clearing=$!
+wrong=0
+while [ $SECONDS -lt $until ]; do
+  runs=()
+  for i in 1 2 3; do
+    "$tool" run add.tdsl --cache-dir shared --dim N=$((RANDOM % 3 + 1)) --dim M=$((RANDOM % 3 + 5)) \
+      --check >"shared.$i.txt" 2>&1 &
+    runs+=($!)
+  done
+  if [ $((RANDOM % 2)) = 0 ]; then sleep 0.0$((RANDOM % 10)); kill -KILL "${runs[0]}" 2>/dev/null; fi
+  for i in 1 2 3; do
+    wait "${runs[i - 1]}" 2>/dev/null
+    status=$?
+    if [ $status != 0 ] && [ $status != 137 ]; then wrong=$((wrong + 1)); head -3 "shared.$i.txt"; fi
+  done
+done
+wait $clearing
+holds 'a shared cache that is cleared and damaged does not change results' test $wrong = 0

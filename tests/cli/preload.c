@@ -102,13 +102,13 @@ static int open_next(const char *symbol, const char *path, int flags, mode_t mod
   return next(path, flags, mode);
 }
 
-#define OPEN(name)                                \
-  int name(const char *path, int flags, ...) {    \
-    va_list args;                                 \
-    va_start(args, flags);                        \
-    mode_t mode = va_arg(args, mode_t);           \
-    va_end(args);                                 \
-    return open_next(#name, path, flags, mode);   \
+#define OPEN(name)                              \
+  int name(const char *path, int flags, ...) {  \
+    va_list args;                               \
+    va_start(args, flags);                      \
+    mode_t mode = va_arg(args, mode_t);         \
+    va_end(args);                               \
+    return open_next(#name, path, flags, mode); \
   }
 OPEN(open)
 OPEN(open64)

@@ -63,7 +63,8 @@ static void put_call(output *o, tcf_session *s, tcf_program *p) {
   double tolerance;
   tcf_cost cost;
   for (int twice = 0; twice < 2; twice++)
-    cr_assert_eq(tcf_call(tcf_program_at(p, 0), args, 2, y, 3), TCF_OK, "%s", tcf_session_message(s));
+    cr_assert_eq(tcf_call(tcf_program_at(p, 0), args, 2, y, 3), TCF_OK, "%s",
+                 tcf_session_message(s));
   if (!tcf_program_is_tile(p)) {
     cr_assert_eq(tcf_function_tolerance(tcf_program_at(p, 0), args, 2, 0, &tolerance), TCF_OK);
     cr_assert_eq(tcf_function_cost(tcf_program_at(p, 0), args, 2, &cost), TCF_OK);
@@ -132,8 +133,8 @@ static bool german(char folder[64]) {
   char command[256];
   snprintf(folder, 64, "/tmp/tcc-fuse-locale-XXXXXX");
   cr_assert(mkdtemp(folder));
-  snprintf(command, sizeof command,
-           "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >/dev/null 2>&1", folder);
+  snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >/dev/null 2>&1",
+           folder);
   bool made = system(command) == 0;
   setenv("LOCPATH", folder, 1);
   made = made && setlocale(LC_ALL, "de_DE.UTF-8");
@@ -213,7 +214,8 @@ Test(api_host, rounding_and_denormals_of_the_host_change_nothing, .timeout = 120
 Test(api_host, traps_of_the_host_do_not_spring) {
   cr_assert_eq(feclearexcept(FE_ALL_EXCEPT), 0);
   cr_assert_neq(feenableexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW), -1);
-  const char program[] = "fn f(x: f32[N]) -> f32[N] { return x / 0.0 + exp(x * 1e30) + sqrt(x - 2) }";
+  const char program[] =
+      "fn f(x: f32[N]) -> f32[N] { return x / 0.0 + exp(x * 1e30) + sqrt(x - 2) }";
   tcf_options o = {.size = sizeof o, .cache_dir = "", .threads = 1};
   int64_t n = 40;
   tcf_session *s;

@@ -28,14 +28,14 @@ static void wrong(const tcf_session *s, tcf_status status, const char *call) {
   note(call);
   cr_expect_eq(status, TCF_WRONG_USE, "%s is %s", call, tcf_status_name(status));
   // Without a session there is nobody to ask.
-  if (!strstr(call, "(NULL")) cr_expect(strstr(tcf_session_message(s), "NULL"), "%s: %s", call,
-                                        tcf_session_message(s));
+  if (!strstr(call, "(NULL"))
+    cr_expect(strstr(tcf_session_message(s), "NULL"), "%s: %s", call, tcf_session_message(s));
 }
 
 #define WRONG(call) wrong(s, (call), #call)
-#define IS(call, value)                       \
-  do {                                        \
-    note(#call);                              \
+#define IS(call, value)                        \
+  do {                                         \
+    note(#call);                               \
     cr_expect((call) == (value), "%s", #call); \
   } while (0)
 #define HARMLESS(call) (note(#call), (void)(call))

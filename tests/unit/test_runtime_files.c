@@ -1,7 +1,6 @@
 // Array files: what is written is read back; every damaged file is an error or a valid tensor.
 #include <criterion/criterion.h>
 #include <dirent.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
