@@ -8,7 +8,7 @@ loaded() { # loaded ASSIGNMENTS... COMMAND...: with preload.c in the tool
 no_temporaries() { [ -z "$(find . -name '.tcc-fuse-*')" ]; }
 can_load=1
 # Sanitizers want to be loaded first.
-if nm "$tool" 2>/dev/null | grep -q __asan_init ||
+if nm "$tool" 2>/dev/null | grep __asan_init >/dev/null ||
   ! gcc -shared -fPIC "$here/preload.c" -o preload.so -ldl 2>err.txt; then
   can_load=
   left_out 'tests that load something into the tool'
