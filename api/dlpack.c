@@ -63,6 +63,7 @@ static tcf_status find_device(tcf_session *s, DLDevice from, cuda_device **out) 
     return session_fail(s, TCF_WRONG_USE,
                         "memory of DLPack device type %d: only the host's (1, 3) and CUDA's (2)",
                         (int)from.device_type);
+  if (!s) return TCF_WRONG_USE;  // whose device it is to be of
   if (from.device_id != session_ordinal(s))
     return session_fail(s, TCF_WRONG_USE,
                         "the tensor is on CUDA device %d, which is not the session's",
@@ -98,9 +99,8 @@ static tcf_status take(tcf_session *s, struct DLManagedTensor *managed, tcf_tens
 tcf_status tcf_tensor_from_dlpack(tcf_session *s, struct DLManagedTensor *managed,
                                   tcf_tensor **out) {
   entry e;
-  tcf_status status = entry_open(&e, s);
-  if (status) return status;
-  status = need(s, managed, "the DLPack tensor");
+  entry_open_tensors(&e, &s);
+  tcf_status status = need(s, managed, "the DLPack tensor");
   if (!status) status = need(s, out, "the tensor");
   return entry_close(&e, status ? status : take(s, managed, out));
 }

@@ -30,4 +30,5 @@ static inline bool char_is_letter(char c) {
 static inline bool char_is_word(char c) {
   return char_is_letter(c) || char_is_digit(c) || c == '_';
 }
+static inline char char_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
 static inline bool char_is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }

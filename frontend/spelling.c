@@ -1,12 +1,12 @@
 #include "frontend/spelling.h"
 
-#include <ctype.h>
+#include "base/clocale.h"
 
 // ---- slips
 
 enum { ORDINARY = 5, LONG = 9, MOST_WORDS = 8 };
 
-static int lower(char c) { return tolower((unsigned char)c); }
+static int lower(char c) { return char_lower(c); }
 
 static bool same_letters(str a, str b) {
   for (int i = 0; i < a.len && a.len == b.len; i++)
