@@ -590,6 +590,7 @@ bool tile_verify_kernel(const kernel *k, arena *a, tile_faults *faults, str *rep
   verify_tail(&v);
   if (!v.found.len) tile_verify_bounds(k, a, complain, &v);
   if (!v.found.len) tile_verify_threads(k, a, complain, &v);
+  if (!v.found.len) tile_verify_code(k, a, complain, &v);
   if (!v.found.len) return true;
   for (int i = 0; i < v.found.len; i++) {
     const tstmt *s = v.found.data[i].at;

@@ -16,7 +16,7 @@
 #include "base/fault.h"
 #include "ir/units.h"
 
-enum { STAGE_LAYOUTS = 1 };
+enum { STAGE_LAYOUTS = 1, MOST_UNROLL = 32 };
 
 static bool on_tensor_cores(const gpu_dot *d) { return unit_is_tensor(d->unit); }
 
@@ -153,7 +153,7 @@ static tval *depth_step(kbuild *b, const gpu_dot *d, tval *sum) {
   int rows = stage_operand(b, d, d->p.a), columns = stage_operand(b, d, d->p.b);
   if (on_tensor_cores(d)) return dot_step(b, d, rows, columns, sum);
   tstmt *loop = kb_loop(b, d->depth, 1, &sum, 1);
-  loop->unroll = d->bk;
+  loop->unroll = d->bk < MOST_UNROLL ? d->bk : MOST_UNROLL;
   sum = dot_step(b, d, rows, columns, loop->body->params[0]);
   return kb_end_loop(b, &sum, 1)[0];
 }

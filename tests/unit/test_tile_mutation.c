@@ -141,7 +141,7 @@ Test(tile_mutation, what_verifies_compiles) { try_mutations(files, NFILES, MUTAT
 
 Test(tile_mutation, what_verifies_compiles_for_dots_of_pairs) {
   static const char *const pairs[] = {"matmul_pairs.tile"};
-  try_mutations(pairs, 1, MUTATIONS, "sapphirerapids", NULL);
+  try_mutations(pairs, 1, 4 * MUTATIONS, "sapphirerapids", NULL);
 }
 
 Test(tile_mutation, what_verifies_compiles_for_a_gpu) {
