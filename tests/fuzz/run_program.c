@@ -198,7 +198,7 @@ verdict run_program(const gen_program *p, const run_options *options, char *why,
   tcf_options plain = {.target = "interp", .threads = 1};
   tcf_options fast = {.target = options->target, .threads = options->threads};
   if (fast.threads == 0) fast.threads = p->seed % 8 == 0 ? 3 : 1;
-  if (p->seed % 5 == 0) fast.flags |= TCF_DETERMINISTIC;
+  if (p->seed % 5 == 0 || options->deterministic) fast.flags |= TCF_DETERMINISTIC;
   verdict v = run_side(p, &interpreted, &plain, false, why, why_size);
   if (v == VERDICT_SAME) v = run_side(p, &compiled, &fast, p->seed % 4 == 1, why, why_size);
   for (int k = 0; k < p->noutputs && v == VERDICT_SAME; k++)
