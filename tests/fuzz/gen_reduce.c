@@ -163,6 +163,12 @@ static bool pick_contraction(maker *m, int *a, int *b, int *shared, int *nshared
   return false;
 }
 
+/// Of integers.
+static gen_type dot_type(gen_type t) {
+  if (t == GEN_U16 || t == GEN_U32) return GEN_U32;
+  return t == GEN_I64 || t == GEN_U64 ? t : GEN_I32;
+}
+
 bool make_dot(maker *m) {
   int shared[GEN_RANK], nshared = 0, a, b;
   if (!pick_contraction(m, &a, &b, shared, &nshared)) return false;
@@ -188,7 +194,7 @@ bool make_dot(maker *m) {
              name);
   }
   gen_type t = x->type == GEN_F64 ? GEN_F64 : GEN_F32;
-  if (ints) t = (spelled && second == axis) || x->type == GEN_I64 ? x->type : GEN_I32;
+  if (ints) t = spelled && second == axis ? x->type : dot_type(x->type);
   gen_value *v = start_value(m, t, text, a, b, -1);
   gen_value both;
   if (!unite_axes(x, y, &both)) return false;
