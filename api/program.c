@@ -7,6 +7,7 @@
 #include "base/clocale.h"
 #include "frontend/frontend.h"
 #include "ir/tile_text.h"
+#include "passes/fusion/group.h"
 #include "runtime/file.h"
 
 enum { SOURCE_LIMIT = 64 << 20 };
@@ -112,13 +113,25 @@ static bool parse_tiles(tcf_program *p, uint32_t file) {
   return sound;
 }
 
+static bool parse_graphs(tcf_program *p, uint32_t file) {
+  bool sound = module_parse(&p->arena, &p->diags, file, &p->graphs);
+  for (int i = 0; sound && i < p->graphs.graphs.len; i++) {
+    const graph *g = p->graphs.graphs.data[i];
+    str why;
+    const node *at = g->fused ? graph_illegal_group(g, &p->arena, &why) : NULL;
+    if (at) diag_error(&p->diags, DIAG_ir_invalid, at->at, "%.*s", STR_FMT(why));
+    sound = !at;
+  }
+  return sound;
+}
+
 static bool parse(tcf_program *p, uint32_t file, str text) {
   str word = first_word(text);
   p->is_tile = str_eqz(word, "program") || str_eqz(word, "kernel");
   if (p->is_tile) return parse_tiles(p, file);
   p->graphs.arena = &p->arena;
   if (str_eqz(word, "graph") || str_eqz(word, "fused"))
-    return module_parse(&p->arena, &p->diags, file, &p->graphs);
+    return parse_graphs(p, file);
   frontend_options options = {
       .load = load_import, .ctx = &p->arena, .unchecked = p->session->flags & TCF_UNCHECKED};
   return frontend_compile(&p->arena, &p->diags, file, &options, &p->graphs);

@@ -180,6 +180,7 @@ static graph *read_graph(text_cursor *c, arena *a, bool fused) {
   read_return(&p);
   text_expect(c, '}');
   if (!c->failed) graph_violations(g, a, report, &r);
+  if (!c->failed) graph_find_outside(g, a, report, &r);
   return c->failed ? NULL : g;
 }
 

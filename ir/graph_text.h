@@ -12,6 +12,9 @@ void graph_print_notes(const graph *g, graph_note_fn *note, void *ctx, strbuf *o
 typedef vec(str) symbol_list;
 void graph_implied_symbols(const graph *g, arena *a, symbol_list *out);
 
-/// Every rule that g breaks; null node: the graph itself.
-void graph_violations(const graph *g, arena *a, void (*found)(void *, const node *, str),
-                      void *ctx);
+/// Called with what breaks a rule; null node: the graph itself.
+typedef void graph_found(void *ctx, const node *n, str text);
+void graph_violations(const graph *g, arena *a, graph_found *found, void *ctx);
+/// Views of a graph without violations that are not known to stay inside of their operand. Its pool
+/// is computed in.
+void graph_find_outside(graph *g, arena *a, graph_found *found, void *ctx);

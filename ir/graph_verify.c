@@ -63,6 +63,26 @@ static bool verify_form(verifier *v, const node *n, int at) {
   return v->found.len == before;
 }
 
+static bool has_symbol(const graph *g, str name) {
+  for (int k = 0; k < g->symbols.len; k++)
+    if (str_eq(g->symbols.data[k], name)) return true;
+  return false;
+}
+
+/// Every symbol of e is one of the graph's. n: of a node; else of an axis, `where`.
+static void verify_symbols(verifier *v, const node *n, ix e, str where) {
+  const ix_pool *p = &v->g->ix;
+  const ix_node *x = ix_get(p, e);
+  if (x->kind == IX_SYM && !has_symbol(v->g, x->name))
+    bad(v, n, "%.*s uses size %.*s, which no param binds", STR_FMT(where), STR_FMT(x->name));
+  if (x->kind == IX_DIV || x->kind == IX_MOD) {
+    verify_symbols(v, n, x->a, where);
+    verify_symbols(v, n, x->b, where);
+  }
+  for (int k = 0; x->kind == IX_SUM && k < x->nterms; k++)
+    for (int i = 0; i < x->terms[k].natoms; i++) verify_symbols(v, n, x->terms[k].atoms[i], where);
+}
+
 /// View coordinates must stay inside of the operand; only what is surely wrong is refused.
 static void verify_view(verifier *v, const node *n) {
   const graph *g = v->g;
@@ -125,22 +145,26 @@ static void verify_inference(verifier *v, const node *n) {
   bad(v, n, "should have the axes [%.*s]", STR_FMT(sb_str(&b)));
 }
 
+/// Sizes and coordinates of a node.
+static void verify_expressions(verifier *v, const node *n) {
+  bool mapped = n->op == OP_view || n->op == OP_pad;
+  int count = n->op == OP_size ? 1 : mapped ? n->in[0]->naxes : 0;
+  if (n->op == OP_size && n->index && !ix_is_size(&v->g->ix, n->index[0])) bad(v, n, "takes a size");
+  for (int k = 0; n->index && k < count; k++)
+    verify_symbols(v, n, n->index[k], str_from(op_get(n->op)->name));
+}
+
 static void verify_node(verifier *v, const node *n, int at) {
   if (!verify_form(v, n, at)) return;
   int before = v->found.len;
   verify_attributes(v, n);
   verify_inference(v, n);
   verify_const(v, n);
+  if (v->found.len == before) verify_expressions(v, n);
   if (v->found.len == before) verify_view(v, n);
 }
 
 // ---- the graph
-
-static bool has_symbol(const graph *g, str name) {
-  for (int k = 0; k < g->symbols.len; k++)
-    if (str_eq(g->symbols.data[k], name)) return true;
-  return false;
-}
 
 /// Sizes are sizes, over the symbols of the signature, and not below zero.
 static void verify_size(verifier *v, ix e, str axis_name) {
@@ -153,26 +177,13 @@ static void verify_size(verifier *v, ix e, str axis_name) {
     bad(v, NULL, "axis %.*s has a negative size", STR_FMT(axis_name));
 }
 
-static void verify_symbols(verifier *v, ix e, str where) {
-  const ix_pool *p = &v->g->ix;
-  const ix_node *n = ix_get(p, e);
-  if (n->kind == IX_SYM && !has_symbol(v->g, n->name))
-    bad(v, NULL, "%.*s uses size %.*s, which no param binds", STR_FMT(where), STR_FMT(n->name));
-  if (n->kind == IX_DIV || n->kind == IX_MOD) {
-    verify_symbols(v, n->a, where);
-    verify_symbols(v, n->b, where);
-  }
-  for (int k = 0; n->kind == IX_SUM && k < n->nterms; k++)
-    for (int i = 0; i < n->terms[k].natoms; i++) verify_symbols(v, n->terms[k].atoms[i], where);
-}
-
 static void verify_axes(verifier *v) {
   const graph *g = v->g;
   for (int k = 0; k < g->axes.len; k++) {
     const axis *a = &g->axes.data[k];
     int before = v->found.len;
     verify_size(v, a->size, a->name);
-    if (v->found.len == before) verify_symbols(v, a->size, a->name);
+    if (v->found.len == before) verify_symbols(v, NULL, a->size, a->name);
     if (graph_find_axis(g, a->name) != k)
       bad(v, NULL, "axis %.*s is not found by its name", STR_FMT(a->name));
   }
@@ -232,8 +243,7 @@ static void verify_all(verifier *v) {
   verify_kernels(v);
 }
 
-void graph_violations(const graph *g, arena *a, void (*found)(void *, const node *, str),
-                      void *ctx) {
+void graph_violations(const graph *g, arena *a, graph_found *found, void *ctx) {
   verifier v = {.g = g, .arena = a};
   verify_all(&v);
   for (int k = 0; k < v.found.len; k++) found(ctx, v.found.data[k].at, v.found.data[k].text);

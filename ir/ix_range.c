@@ -366,11 +366,39 @@ static bool nonnegative(ix_pool *p, ix d) {
   return smaller && nonnegative(p, smaller);
 }
 
+typedef struct axes_in_sight {
+  int axes[8], n;
+} axes_in_sight;
+
+static void note_axis(void *ctx, int axis) {
+  axes_in_sight *seen = ctx;
+  for (int i = 0; i < seen->n; i++)
+    if (seen->axes[i] == axis) return;
+  if (seen->n < 8) seen->axes[seen->n++] = axis;
+}
+
+/// d >= 0 because a coordinate in it exists: its axis has an element, so d - (size - 1) >= 0 is
+/// enough. With v < Y/2 - 1, for instance, Y is at least 4, and Y - 3 - (v + 1) is not negative.
+static bool nonnegative_by_sizes(ix_pool *p, ix d) {
+  axes_in_sight seen = {0};
+  ix_axes(p, d, note_axis, &seen);
+  ix least = lower_bound(p, d);
+  for (int i = 0; least && i < seen.n; i++) {
+    ix size = axis_size(p, seen.axes[i]);
+    int64_t known;
+    if (!size || ix_is_const(p, size, &known)) continue;
+    if (nonnegative(p, ix_sub(p, least, ix_sub(p, size, ix_const(p, 1))))) return true;
+  }
+  return false;
+}
+
 bool ix_known_le(ix_pool *p, ix a, ix b) {
   enum { NO = 1, YES = 2 };
   ix known = ix_recall(p, '<', a, b);
   if (known) return known == YES;
-  return ix_remember(p, '<', a, b, nonnegative(p, ix_sub(p, b, a)) ? YES : NO) == YES;
+  ix d = ix_sub(p, b, a);
+  bool holds = nonnegative(p, d) || nonnegative_by_sizes(p, d);
+  return ix_remember(p, '<', a, b, holds ? YES : NO) == YES;
 }
 
 // ---- divisors

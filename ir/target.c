@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+#include "ir/units.h"
+
 // ---- printing
 
 static void print_TEXT(strbuf *out, str v) { sb_put(out, v); }
@@ -82,9 +84,8 @@ const target_info *target_of_device(int capability) {
 }
 
 double target_tensor_flops(const target_info *t, dtype a, dtype b) {
-  if (a != b) return 0;
-  if (a == DT_f16 || a == DT_bf16) return t->tensor_flops_per_second;
-  return a == DT_f32 ? t->tf32_flops_per_second : 0;
+  if (a != b || !unit_takes(DOT_MMA, a)) return 0;
+  return a == DT_f32 ? t->tf32_flops_per_second : t->tensor_flops_per_second;  // f32: rounded
 }
 
 // ---- CPUs

@@ -97,13 +97,18 @@ typedef enum tile_op {
                   // end the call; what depends on the index is not executed
 } tile_op;
 
-/// What multiplies. All units give sums of products in the accumulator's type; with a tensor core
+/// What multiplies (ir/units.def). All units give sums of products in the accumulator's type; with a tensor core
 /// unit (GPUs) a and b are widening casts of loads from on-chip buffers, or loads of f32, which the
 /// unit rounds to tf32; acc is f32, and the layouts of its two axes are those of the unit's
 /// accumulator. Pairs (CPUs): a and b are widening casts of bf16 values, acc is f32, and the last
 /// contracted axis has an even extent: its elements are multiplied and added two by two, in an
 /// order that is the CPU's.
-typedef enum dot_unit { DOT_FMA, DOT_MMA, DOT_WGMMA, DOT_PAIRS } dot_unit;
+typedef enum dot_unit {
+#define UNIT(id, ...) DOT_##id,
+#include "ir/units.def"
+#undef UNIT
+  DOT_UNITS
+} dot_unit;
 /// "mma", "pairs", ...
 const char *dot_unit_name(dot_unit u);
 
@@ -208,7 +213,7 @@ typedef struct grid_axis {
   int axis, extent;
 } grid_axis;
 
-enum { MOST_VEC_LANES = 64 };
+enum { MOST_VEC_LANES = 64, MOST_LAYOUTS = 8 };
 
 typedef struct kernel {
   arena *arena;

@@ -377,7 +377,7 @@ static void read_if(parser *p, tstmt *s, const name_list *results) {
 
 static void read_operands(parser *p, tstmt *s) {
   tval_list in = {0};
-  for (dot_unit u = DOT_MMA; s->kind == TILE_DOT && u <= DOT_PAIRS; u++)
+  for (dot_unit u = DOT_FMA + 1; s->kind == TILE_DOT && u < DOT_UNITS; u++)
     if (text_accept_word(p->c, dot_unit_name(u))) s->unit = u;
   read_values(p, &in);
   set_inputs(p, s, &in);

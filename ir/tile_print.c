@@ -229,12 +229,6 @@ static void put_if(printer *p, const tstmt *s) {
   put_region(p, s->other);
 }
 
-const char *dot_unit_name(dot_unit u) {
-  static const char *const names[] = {
-      [DOT_FMA] = "fma", [DOT_MMA] = "mma", [DOT_WGMMA] = "wgmma", [DOT_PAIRS] = "pairs"};
-  return names[u];
-}
-
 const char *tile_op_word(tile_op kind) {
   static const char *const words[] = {
       [TILE_MAP] = "map",     [TILE_CONST] = "const",

@@ -277,13 +277,20 @@ static void verify_accum(verifier *v, const tstmt *s) {
   expect_shape(v, s, s->out[0], s->in[0], "the result");
 }
 
+static void require_axes_once(verifier *v, const tstmt *s, const char *to) {
+  if (!s->naxes) bad(v, s, "no axes to %s over", to);
+  for (int i = 0; i < s->naxes; i++)
+    if (axis_among(s->axes, i, s->axes[i]))
+      bad(v, s, "axis %s is named twice", axis_z(v, s->axes[i]));
+}
+
 /// in[0] without s->axes, each of which it must have.
 static tval reduced_shape(verifier *v, const tstmt *s) {
   tval shape = {.type = s->in[0]->type};
   for (int i = 0; i < s->in[0]->naxes; i++)
     if (!axis_among(s->axes, s->naxes, s->in[0]->axes[i]))
       shape_add(v, s, &shape, s->in[0]->axes[i], s->in[0]->extents[i]);
-  if (!s->naxes) bad(v, s, "no axes to combine over");
+  require_axes_once(v, s, "combine");
   for (int i = 0; i < s->naxes; i++)
     if (!tval_extent(s->in[0], s->axes[i]))
       bad(v, s, "the value has no axis %s", axis_z(v, s->axes[i]));
@@ -333,7 +340,7 @@ static void verify_dot(verifier *v, const tstmt *s) {
   expect_type(v, s, s->in[0]->type, acc->type, "the first factor");
   expect_type(v, s, s->in[1]->type, acc->type, "the second factor");
   if (!shape_join(v, s, &both, s->in[0]) || !shape_join(v, s, &both, s->in[1])) return;
-  if (!s->naxes) bad(v, s, "no axes to sum over");
+  require_axes_once(v, s, "sum");
   for (int i = 0; i < s->naxes; i++) {
     if (!tval_extent(&both, s->axes[i])) bad(v, s, "no factor has axis %s", axis_z(v, s->axes[i]));
     if (tval_extent(acc, s->axes[i]))
@@ -583,6 +590,7 @@ bool tile_verify_kernel(const kernel *k, arena *a, tile_faults *faults, str *rep
   verify_tail(&v);
   if (!v.found.len) tile_verify_bounds(k, a, complain, &v);
   if (!v.found.len) tile_verify_threads(k, a, complain, &v);
+  if (!v.found.len) tile_verify_code(k, a, complain, &v);
   if (!v.found.len) return true;
   for (int i = 0; i < v.found.len; i++) {
     const tstmt *s = v.found.data[i].at;

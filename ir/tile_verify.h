@@ -10,6 +10,9 @@ void tile_verify_threads(const kernel *k, arena *a, tile_complain *complain, voi
 /// The same for what loads and stores reach: it is inside of their buffers.
 void tile_verify_bounds(const kernel *k, arena *a, tile_complain *complain, void *ctx);
 
+/// The same for how much code it asks for.
+void tile_verify_code(const kernel *k, arena *a, tile_complain *complain, void *ctx);
+
 /// kernel_verify that also appends the violations to *faults.
 bool tile_verify_kernel(const kernel *k, arena *a, tile_faults *faults, str *report);
 /// Temps inside of the arena, aligned, and disjoint while both are live; appends what is not.

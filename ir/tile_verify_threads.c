@@ -10,6 +10,7 @@
 #include <stdarg.h>
 
 #include "ir/tile_verify.h"
+#include "ir/units.h"
 
 typedef struct walker {
   const kernel *k;
@@ -20,6 +21,10 @@ typedef struct walker {
   int layout;           // in force
   int *made_in;         // by value id: the layout in force at its definition
   const tstmt **maker;  // by value id
+  // Tensor cores read buffers when they multiply, not when the operand is loaded.
+  int *stored;          // by buffer: stores that the walk has seen
+  int *loaded_at;       // by value id: of a load, what its buffer's was then
+  const tregion **region_of, *region;  // by value id: of a load; at hand
 } walker;
 
 static void bad(walker *w, const tstmt *s, const char *format, ...)
@@ -81,12 +86,19 @@ static void verify_axis_layout(walker *w, const axis_layout *a) {
 }
 
 static void verify_local(walker *w, const tile_buf *b) {
+  for (int d = 0; w->k->threads && d < b->rank; d++) {
+    int64_t size;
+    if (!ix_is_const(&w->k->ix, b->dims[d], &size))
+      bad(w, NULL, "%.*s has no constant size, as threads need it", STR_FMT(b->name));
+  }
   if (b->swizzle && b->panel * dtype_bytes(b->type) != 128)
     bad(w, NULL, "%.*s is swizzled, but its panels are not 128 bytes wide", STR_FMT(b->name));
   if (b->pad && (b->panel || !w->k->threads))
     bad(w, NULL, "%.*s is padded: only rows without panels are, for threads", STR_FMT(b->name));
   if (b->pairs && w->k->threads)
     bad(w, NULL, "%.*s has pairs, which threads do not read", STR_FMT(b->name));
+  if (b->pairs && b->panel % w->k->vec_lanes)
+    bad(w, NULL, "%.*s has panels of pairs that are no whole vectors", STR_FMT(b->name));
 }
 
 static void verify_head(walker *w) {
@@ -100,8 +112,14 @@ static void verify_head(walker *w) {
   if (k->threads % 32 || k->threads + 32 * k->producer_warps > 1024)
     bad(w, NULL, "%d threads and %d producer warps: a block has whole warps, at most 1024 threads",
         k->threads, k->producer_warps);
+  enum { RESIDENT = 2048 };  // threads of a multiprocessor
+  int threads = k->threads + 32 * k->producer_warps;
+  if (k->blocks_per_sm * threads > RESIDENT)
+    bad(w, NULL, "%d blocks of %d threads: a multiprocessor has at most %d", k->blocks_per_sm, threads,
+        RESIDENT);
   if (k->cluster && (!power_of_two(k->cluster) || !power_of_two(k->threads) || k->producer_warps))
     bad(w, NULL, "clusters are of 2, 4 or 8 blocks of a power of two threads, without producers");
+  if (k->layouts.len > MOST_LAYOUTS) bad(w, NULL, "more than %d layouts", MOST_LAYOUTS);
   for (int i = 0; i < k->layouts.len; i++) {
     const thread_layout *l = &k->layouts.data[i];
     for (int j = 0; j < l->axes.len; j++) {
@@ -172,13 +190,6 @@ static const tstmt *widened_load(const walker *w, const tval *v) {
   return t == DT_f16 || t == DT_bf16 || t == DT_f32 ? load : NULL;
 }
 
-static bool digits_begin(const axis_layout *a, const layout_digit *want, int n) {
-  if (!a || a->ndigits < n) return false;
-  for (int i = 0; i < n; i++)
-    if (a->digits[i].size != want[i].size || a->digits[i].stride != want[i].stride) return false;
-  return true;
-}
-
 /// The only axis of v with more than one lane that `other` lacks; -1 none or several.
 static int own_axis(const tval *v, const tval *other) {
   int found = -1;
@@ -190,46 +201,92 @@ static int own_axis(const tval *v, const tval *other) {
   return found;
 }
 
-/// Rows of the accumulator on lanes / 4 and the warps, columns on lanes % 4 and in registers.
-static void verify_tensor_dot(walker *w, const tstmt *s) {
-  static const layout_digit rows[] = {{8, 4}, {2, 0}, {4, 32}}, columns[] = {{2, 0}, {4, 1}};
-  const tstmt *a = widened_load(w, s->in[0]), *b = widened_load(w, s->in[1]);
-  if (!w->k->threads) return bad(w, s, "a tensor core needs threads");
-  if (w->k->cluster) return bad(w, s, "tensor cores are for kernels without clusters");
-  if (!a || !b || a->out[0]->type != b->out[0]->type)
-    return bad(w, s,
-               "operands of tensor cores are widened loads of on-chip buffers, alike in type");
-  if (s->in[2]->type != DT_f32) return bad(w, s, "tensor cores sum in f32");
-  int m = own_axis(s->in[0], s->in[1]), n = own_axis(s->in[1], s->in[0]), depth = 1;
-  for (int i = 0; i < s->naxes; i++) depth *= tval_extent(s->in[0], s->axes[i]);
-  if (m < 0 || n < 0) return bad(w, s, "tensor cores need one axis of rows and one of columns");
-  int step = a->out[0]->type == DT_f32 ? 8 : 16;
-  if (depth % step) bad(w, s, "tensor cores sum over multiples of %d, not %d", step, depth);
-  bool wide = s->unit == DOT_WGMMA;
-  const axis_layout *lm = find(w, w->layout, m, tval_extent(s->in[0], m));
-  const axis_layout *ln = find(w, w->layout, n, tval_extent(s->in[1], n));
-  if (!digits_begin(lm, rows, wide ? 3 : 2) || !digits_begin(ln, columns, 2))
-    bad(w, s, "the accumulator does not lie as the tensor core wants it");
-  for (int i = 2; wide && ln && i < ln->ndigits; i++)
+/// The contracted axis that has more than one element, or one that does not; -2: there are several.
+static int depth_axis(const tstmt *s) {
+  int found = -1;
+  for (int i = 0; i < s->naxes; i++) {
+    if (tval_extent(s->in[0], s->axes[i]) == 1) continue;
+    if (found >= 0) return -2;
+    found = s->axes[i];
+  }
+  return found >= 0 ? found : s->axes[0];
+}
+
+/// Both operands where the unit reads them: *of_rows is the one with axis m.
+static void verify_operand_places(walker *w, const tstmt *s, int m, int n, int depth) {
+  for (int i = 0; i < 2; i++) {
+    bool of_rows = tval_extent(s->in[i], m) > 0;
+    unit_operand o;
+    const char *why;
+    const tstmt *load = widened_load(w, s->in[i]);
+    bool placed = unit_operand_of(w->k, load, of_rows ? m : n, depth, &o, &why);
+    if (placed) why = unit_refuses(s->unit, &o, of_rows);
+    if (why) bad(w, s, "%s cannot read operand %d: %s", dot_unit_name(s->unit), i, why);
+    if (w->stored[load->buf] != w->loaded_at[load->out[0]->id])
+      bad(w, s, "operand %d has been stored to since it was loaded", i);
+    if (w->region_of[load->out[0]->id] != w->region)
+      bad(w, s, "operand %d is loaded outside of the region of the dot", i);
+  }
+}
+
+/// The sums lie on the threads as the unit has them.
+static void verify_sums(walker *w, const tstmt *s, int m, int n) {
+  const tval *sum = s->out[0];
+  for (int i = 0; i < sum->naxes; i++)
+    if (sum->axes[i] != m && sum->axes[i] != n && sum->extents[i] > 1)
+      return bad(w, s, "a tensor core has no axis %s", axis_z(w, sum->axes[i]));
+  const axis_layout *lm = find(w, w->layout, m, tval_extent(sum, m));
+  const axis_layout *ln = find(w, w->layout, n, tval_extent(sum, n));
+  int own = unit_column_digits(s->unit, ln);
+  if (!unit_row_digits(s->unit, lm) || !own)
+    return bad(w, s, "the accumulator does not lie as the tensor core wants it");
+  for (int i = own; unit_get(s->unit)->places == UNIT_PANELS && i < ln->ndigits; i++)
     if (ln->digits[i].stride) bad(w, s, "columns of a warpgroup are in its registers");
 }
 
+static void verify_tensor_dot(walker *w, const tstmt *s) {
+  const unit_info *unit = unit_get(s->unit);
+  const tstmt *a = widened_load(w, s->in[0]), *b = widened_load(w, s->in[1]);
+  if (!w->k->threads) return bad(w, s, "a tensor core needs threads");
+  if (w->k->cluster) return bad(w, s, "tensor cores are for kernels without clusters");
+  if (w->k->threads % unit->threads)
+    bad(w, s, "%s is done by %d threads together", unit->name, unit->threads);
+  if (!a || !b || a->out[0]->type != b->out[0]->type || !unit_takes(s->unit, a->out[0]->type))
+    return bad(w, s,
+               "operands of tensor cores are widened loads of on-chip buffers, alike in type");
+  if (s->in[2]->type != DT_f32) return bad(w, s, "tensor cores sum in f32");
+  int m = own_axis(s->in[0], s->in[1]), n = own_axis(s->in[1], s->in[0]), k = depth_axis(s);
+  if (m < 0 || n < 0) return bad(w, s, "tensor cores need one axis of rows and one of columns");
+  if (!unit_row_digits(s->unit, find(w, w->layout, m, tval_extent(s->in[0], m)))) {
+    int swap = m;  // the second operand may be that of the rows
+    m = n;
+    n = swap;
+  }
+  if (k < 0) return bad(w, s, "tensor cores sum over one axis at a time");
+  int step = unit_step(s->unit, a->out[0]->type), depth = tval_extent(s->in[0], k);
+  if (depth % step || !depth)
+    return bad(w, s, "tensor cores sum over multiples of %d, not %d", step, depth);
+  verify_sums(w, s, m, n);
+  verify_operand_places(w, s, m, n, k);
+}
+
 static void verify_pair_dot(walker *w, const tstmt *s) {
+  int step = unit_step(s->unit, DT_bf16);
   if (w->k->threads) return bad(w, s, "threads have no dots of pairs");
   if (s->in[2]->type != DT_f32) bad(w, s, "pairs are summed in f32");
   for (int i = 0; i < 2; i++) {
     const tval *narrow = cast_from(w, s->in[i]);
-    if (!narrow || narrow->type != DT_bf16)
+    if (!narrow || !unit_takes(s->unit, narrow->type))
       return bad(w, s, "operands of pairs are widened bf16 values");
     int last = s->axes[s->naxes - 1], extent = tval_extent(narrow, last);
-    if (extent == 0 || extent % 2)
+    if (extent == 0 || extent % step)
       bad(w, s, "an operand of pairs has %d elements along %s", extent, axis_z(w, last));
   }
 }
 
 static void verify_unit(walker *w, const tstmt *s) {
-  if (s->unit == DOT_PAIRS) verify_pair_dot(w, s);
-  else if (s->unit != DOT_FMA) verify_tensor_dot(w, s);
+  if (unit_get(s->unit)->places == UNIT_WIDENED) verify_pair_dot(w, s);
+  else if (unit_is_tensor(s->unit)) verify_tensor_dot(w, s);
 }
 
 static void walk_region(walker *w, const tregion *r);
@@ -253,9 +310,16 @@ static void walk_loop(walker *w, const tstmt *s) {
 }
 
 static void walk_region(walker *w, const tregion *r) {
+  const tregion *outer = w->region;
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
+    w->region = r;
     verify_operands(w, s);
+    if (s->kind == TILE_STORE) w->stored[s->buf]++;
+    if (s->kind == TILE_LOAD) {
+      w->loaded_at[s->out[0]->id] = w->stored[s->buf];
+      w->region_of[s->out[0]->id] = r;
+    }
     if (s->kind == TILE_DOT) verify_unit(w, s);
     if (s->kind == TILE_LOOP) {
       walk_loop(w, s);
@@ -269,6 +333,7 @@ static void walk_region(walker *w, const tregion *r) {
     }
     define(w, s, s->out, s->nout);
   }
+  w->region = outer;
 }
 
 void tile_verify_threads(const kernel *k, arena *a, tile_complain *complain, void *ctx) {
@@ -276,6 +341,9 @@ void tile_verify_threads(const kernel *k, arena *a, tile_complain *complain, voi
   w.extent = arena_array(a, int, k->axes.len);
   w.made_in = arena_array(a, int, k->nvals);
   w.maker = arena_array(a, const tstmt *, k->nvals);
+  w.stored = arena_array(a, int, k->bufs.len);
+  w.loaded_at = arena_array(a, int, k->nvals);
+  w.region_of = arena_array(a, const tregion *, k->nvals);
   verify_head(&w);
   for (int i = 0; i < k->grid.len; i++) w.extent[k->grid.data[i].axis] = k->grid.data[i].extent;
   if (k->threads) verify_open_ranges(&w, NULL);

@@ -17,7 +17,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 3
 jobs=${TCF_JOBS:-$(nproc)}
 logs=build-test/logs
 tool=build-test/tcc-fuse
-programs=${TCF_PROGRAMS:-6000}  # random programs compared with the interpreter
+programs=${TCF_PROGRAMS:-6000}  # random programs compared with the interpreter, of other kinds a fifth
+. tests/fuzz/kinds.sh
 
 all=0 list=0 only='' rewrite=''
 stages=(layers build unit)
@@ -25,7 +26,7 @@ for script in tests/*/run.sh; do
   name=$(basename "$(dirname "$script")")
   [ "$name" = fuzz ] || stages+=("$name")
 done
-stages+=(random sanitizers leaks bare)
+stages+=(random seeds sanitizers leaks bare)
 long_stages=(threads fuzz math)
 
 arguments=("$@")
@@ -69,7 +70,27 @@ criterion() { # criterion BINARY ARGUMENTS...: runs it and prints the counts in 
 stage_layers() { tests/check_layers.sh; }
 stage_build() { compile build-test; }
 stage_unit() { criterion build-test/unit-tests -j "$jobs"; }
-stage_random() { build-test/random-programs --count "$programs" --jobs "$jobs"; }
+# Fixed seeds, other ones for each kind.
+stage_random() {
+  local kind count first=1 status=0
+  for kind in "${random_kinds[@]}"; do
+    count=$((programs / 5))
+    [ "$kind" != cpu ] || count=$programs
+    echo "$kind: $count programs from seed $first on"
+    if random_runs_here "$kind"; then
+      # shellcheck disable=SC2046
+      build-test/random-programs --first $first --count $count --jobs "$jobs" \
+        $(random_arguments "$kind") || status=1
+    else echo "left out: this machine cannot run its code"
+    fi
+    first=$((first + 1000000))
+  done
+  return $status
+}
+stage_seeds() {
+  tests/fuzz/seeds.sh build-test/random-programs build-test/seeds || return 1
+  build-test/seeds-program build-test/seeds/* && build-test/seeds-arrays tests/fuzz/seeds/*
+}
 stage_sanitizers() {
   # Sanitizers change what GCC warns about; the `build` stage is the one that decides.
   compile build-asan -DTCF_WERROR=OFF -DTCF_SANITIZE=address,undefined || return 1
@@ -113,7 +134,7 @@ stage_threads() {
   compile build-tsan -DTCF_WERROR=OFF -DTCF_SANITIZE=thread || return 1
   build-tsan/random-programs --count 500 --first 200000 --threads 4
 }
-stage_fuzz() { tests/fuzz/run.sh 120; }
+stage_fuzz() { tests/fuzz/run.sh 60; }
 # The tests that use programs where there are any, without these.
 stage_bare() {
   local suites out status=0

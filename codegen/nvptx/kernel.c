@@ -220,7 +220,7 @@ static void gen_versions(ngen *g, grid_range *ranges) {
   for (int version = 0; version < 2; version++) {
     LLVMPositionBuilderAtEnd(b, version ? no : yes);
     int mark = scope_open(g);
-    bool were[MAX_AXES];
+    bool *were = arena_array(g->arena, bool, k->grid.len);
     for (int i = 0; i < k->grid.len; i++) {
       were[i] = ranges[i].r.whole;
       if (!version) ranges[i].r.whole = true;

@@ -14,34 +14,31 @@
 
 #include "base/fault.h"
 
-enum { PIECE = 16, TURNS = 8, M_BLOCK = 16, N_BLOCK = 8 };
+enum { PIECE = UNIT_PIECE, TURNS = 8, M_BLOCK = 16, N_BLOCK = 8 };
 
-static int step_of(dtype t) { return t == DT_f32 ? 8 : 16; }
-
-static bool operand_type(dtype t) { return t == DT_f16 || t == DT_bf16 || t == DT_f32; }
-
-static const char *operand_refused(const mma_operand *o, int step) {
-  int bytes = dtype_bytes(o->type);
-  if (o->pitch % PIECE) return "rows are not a multiple of 16 bytes";
-  if (o->swizzle && (o->panel * bytes != TURNS * PIECE || o->pitch != TURNS * PIECE))
-    return "swizzled panels are not 128 bytes wide";
-  if (o->panel && (o->panel % step || o->panel & (o->panel - 1)))
-    return "panels are not a power of two";
-  return NULL;
+static unit_operand place_of(const mma_operand *o) {
+  return (unit_operand){o->type, o->k_unit, o->pitch, o->panel, o->panel_stride, o->swizzle};
 }
 
-const char *mma_refuses(const mma_product *p) {
-  int step = step_of(p->a.type);
-  if (!operand_type(p->a.type) || p->a.type != p->b.type) return "element types";
-  if (p->depth % step) return "depth is not a multiple of the instruction's";
-  if (p->m.first && p->m.align % M_BLOCK) return "layout along M";
-  if (p->n.first && p->n.align % N_BLOCK) return "layout along N";
-  for (int i = 0; i < p->m.n; i++)
-    if (p->m.at[i] % M_BLOCK) return "layout along M";
-  for (int i = 0; i < p->n.n; i++)
-    if (p->n.at[i] % N_BLOCK) return "layout along N";
-  const char *no = operand_refused(&p->a, step);
-  return no ? no : operand_refused(&p->b, step);
+/// Blocks begin at multiples of their size.
+static bool is_aligned(const mma_side *side, int block) {
+  if (side->first && side->align % block) return false;
+  for (int i = 0; i < side->n; i++)
+    if (side->at[i] % block) return false;
+  return true;
+}
+
+const char *product_refuses(dot_unit u, const mma_product *p) {
+  const unit_info *unit = unit_get(u);
+  if (p->a.type != p->b.type || !unit_takes(u, p->a.type)) return "element types";
+  if (p->depth % unit_step(u, p->a.type)) return "depth is not a multiple of the instruction's";
+  if (!is_aligned(&p->m, unit->m)) return "layout along M";
+  if (!is_aligned(&p->n, unit->n)) return "layout along N";
+  for (int i = 0; unit->places == UNIT_PANELS && i < p->n.n; i++)
+    if (p->n.first || p->n.at[i] != i * unit->n) return "layout along N";
+  unit_operand a = place_of(&p->a), b = place_of(&p->b);
+  const char *no = unit_refuses(u, &a, true);
+  return no ? no : unit_refuses(u, &b, false);
 }
 
 // ---- small arithmetic on addresses
@@ -174,10 +171,10 @@ static void multiply_blocks(emit *e, const mma_product *p, const lval *a, const 
 }
 
 void mma_emit(emit *e, const mma_product *p) {
-  check(!mma_refuses(p));
+  check(!product_refuses(DOT_MMA, p));
   loader la = loader_new(e, &p->a, &p->m, p->tid, true);
   loader lb = loader_new(e, &p->b, &p->n, p->tid, false);
-  int step = step_of(p->a.type);
+  int step = unit_step(DOT_MMA, p->a.type);
   lval *a[2], *b[2];
   for (int i = 0; i < 2; i++) {
     a[i] = arena_array(e->arena, lval, 4 * p->m.n);

@@ -8,6 +8,7 @@
 //   M:64 = t8@4 r2 t4@32                     (registers)
 #pragma once
 #include "codegen/nvptx/ptx.h"
+#include "ir/units.h"
 
 /// Element (i, k) of an operand, i along M (of a) or N (of b).
 typedef struct mma_operand {
@@ -43,8 +44,7 @@ typedef struct mma_product {
 void mma_load_single(emit *e, const mma_operand *o, lval first, lval lane, int i, int k, int across,
                      lval *out, int n);
 /// Why the unit cannot do it; null: it can.
-const char *mma_refuses(const mma_product *p);
-const char *wgmma_refuses(const mma_product *p);
+const char *product_refuses(dot_unit u, const mma_product *p);
 /// acc += a * b. Shared memory has been written and a barrier passed; all warps (warpgroups) of the
 /// layout enter. With wgmma the writers have fenced (ptx_fence_async), and when it returns the
 /// operands have been read.

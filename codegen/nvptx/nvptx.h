@@ -16,6 +16,7 @@
 #include "codegen/emit.h"
 #include "codegen/nvptx/host.h"
 #include "ir/tile.h"
+#include "ir/units.h"
 
 typedef LLVMValueRef lval;
 
@@ -135,7 +136,7 @@ typedef struct ngen {
   vec(root) roots;  // by axis number - first_root
   vec(memo) memos;  // a stack: scopes drop what they added
   vec(int) memo_of;  // by expression: 1 + position in memos, or 0
-  vec(spread *) spreads[8];  // by layout
+  vec(spread *) spreads[MOST_LAYOUTS];  // by layout
   int layout;      // in force
   range **ranges;  // by axis; null: closed
   lval **regs;     // by value id
@@ -160,7 +161,8 @@ typedef struct ngen {
   int scratch_half;
   bool scratch_used;       // since the last nv_barrier that all loops agree on
   // dots on tensor cores, see tensor.c
-  const tstmt **in_place;  // by value: the load that is not executed, its buffer being read
+  const tstmt **in_place;  // by value: the load whose buffer tensor cores read
+  bool *unread;            // by value: nothing else reads it, so that it is not made
   lval warp;               // of the block, i32
   // loops with stages, see pipeline.h
   vec(pipe *) pipes;
@@ -288,9 +290,6 @@ ix nv_at_bases(ngen *g, ix e);
 bool region_has_tensor_dot(const tregion *r, dot_unit unit);
 /// A statement whose result only dots on tensor cores use, and read in place.
 bool tensor_reads_in_place(ngen *g, const tstmt *s);
-/// Digits that the unit's accumulator has along M and N; 0: the layout is not of that kind.
-int tensor_m_digits(const axis_layout *l, dot_unit unit);
-int tensor_n_digits(const axis_layout *l);
 void tensor_dot(ngen *g, const tstmt *s);
 /// The threads load operands from shared memory, not the unit.
 bool tensor_reads_plainly(ngen *g, const tstmt *dot);

@@ -104,7 +104,7 @@ pipe *pipeline_of(ngen *g, const tstmt *s) {
 bool pipeline_read_plainly(ngen *g, const pipe *p, const tregion *r, int first) {
   for (int i = first; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    bool in_place = s->nout && g->in_place[s->out[0]->id];
+    bool in_place = tensor_reads_in_place(g, s);
     for (int k = 0; k < p->nlocals; k++)
       if (s->kind == TILE_LOAD && s->buf == p->locals[k] && !in_place) return true;
     if (s->kind == TILE_DOT && tensor_reads_plainly(g, s)) return true;

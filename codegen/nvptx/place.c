@@ -251,7 +251,7 @@ static spread *spread_new(ngen *g, int axis, int extent, const axis_layout *l) {
 /// The thread's parts are computed at the start of the function.
 void ngen_open(ngen *g) {
   const kernel *k = g->k;
-  check(k->layouts.len <= 8);
+  check(k->layouts.len <= MOST_LAYOUTS);
   for (int i = 0; i < k->layouts.len; i++)
     for (int j = 0; j < k->layouts.data[i].axes.len; j++) {
       const axis_layout *l = &k->layouts.data[i].axes.data[j];

@@ -7,11 +7,11 @@
 #include "codegen/nvptx/nvptx.h"
 #include "codegen/nvptx/pipeline.h"
 #include "codegen/nvptx/ptx.h"
+#include "ir/units.h"
 
 void local_layout(ngen *g, int buf, local_place *out) {
   const tile_buf *t = &g->k->bufs.data[buf];
   *out = (local_place){0};
-  int64_t elements = 1;
   for (int i = 0; i < t->rank; i++) {
     if (!ix_is_const(&g->ix, t->dims[i], &out->dims[i]))
       panic("on-chip buffer %.*s has no constant size", STR_FMT(t->name));
@@ -19,20 +19,8 @@ void local_layout(ngen *g, int buf, local_place *out) {
     out->base[i] = r ? r->base : ix_const(&g->ix, 0);
     if (r) out->dims[i] /= nv_blocks_along(g, t->local_axes[i], r->extent);
   }
-  bool panels = t->panel > 0;
-  int64_t step = panels ? t->panel : 1;
-  for (int i = t->rank - 1; i >= 0; i--) {
-    if (panels && i == t->panel_dim) continue;
-    out->strides[i] = step;
-    step *= out->dims[i];
-    if (i == t->rank - 1) step += t->pad;
-  }
-  elements = step;
-  if (panels) {
-    out->panel_stride = step;
-    elements *= (out->dims[t->panel_dim] + t->panel - 1) / t->panel;
-  }
-  out->bytes = elements * dtype_bytes(t->type);
+  out->bytes = tile_buf_strides(t, out->dims, out->strides, &out->panel_stride) *
+               dtype_bytes(t->type);
 }
 
 void local_place_at_top(ngen *g, int buf, int copies) {

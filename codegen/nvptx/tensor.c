@@ -14,7 +14,9 @@ typedef struct uses {
   int *count, *by_dots;      // by value
 } uses;
 
-static bool on_tensor_cores(const tstmt *s) { return s->kind == TILE_DOT && s->unit != DOT_FMA; }
+static bool on_tensor_cores(const tstmt *s) {
+  return s->kind == TILE_DOT && unit_is_tensor(s->unit);
+}
 
 static void see_region(uses *u, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
@@ -43,6 +45,7 @@ void tensor_open(ngen *g) {
   int n = k->nvals + 1;
   bool wgmma = region_has_tensor_dot(&k->body, DOT_WGMMA);
   g->in_place = arena_array(g->arena, const tstmt *, n);
+  g->unread = arena_array(g->arena, bool, n);
   if (!wgmma && !g->specialised && !region_has_tensor_dot(&k->body, DOT_MMA)) return;
   g->fence_locals = wgmma;
   // Known to be alike in the lanes of a warp, so that what is computed from it is so too.
@@ -53,18 +56,18 @@ void tensor_open(ngen *g) {
   see_region(&u, &k->body);
   for (int v = 0; v < n; v++) {
     const tstmt *d = u.definition[v];
-    if (!u.by_dots[v] || u.count[v] != u.by_dots[v] || !d) continue;
+    if (!u.by_dots[v] || !d) continue;
     const tstmt *load = d;
     if (d->kind == TILE_MAP && d->op == OP_cast) load = u.definition[d->in[0]->id];
     if (!load || load->kind != TILE_LOAD || !k->bufs.data[load->buf].local) continue;
     g->in_place[v] = load;
-    if (load != d && u.count[d->in[0]->id] == 1) g->in_place[d->in[0]->id] = load;
+    // Others may use the value too.
+    g->unread[v] = u.count[v] == u.by_dots[v];
+    if (load != d && g->unread[v] && u.count[d->in[0]->id] == 1) g->unread[d->in[0]->id] = true;
   }
 }
 
-bool tensor_reads_in_place(ngen *g, const tstmt *s) {
-  return s->nout && g->in_place[s->out[0]->id];
-}
+bool tensor_reads_in_place(ngen *g, const tstmt *s) { return s->nout && g->unread[s->out[0]->id]; }
 
 // ---- operands
 
@@ -128,19 +131,6 @@ static mma_operand operand_of(ngen *g, const tval *v, int axis_i, int axis_k) {
 
 // ---- sides
 
-static bool is_digit(const axis_layout *l, int d, int size, int stride) {
-  return d < l->ndigits && l->digits[d].size == size && l->digits[d].stride == stride;
-}
-
-int tensor_m_digits(const axis_layout *l, dot_unit unit) {
-  if (!l || !is_digit(l, 0, 8, 4) || !is_digit(l, 1, 2, 0)) return 0;
-  return unit == DOT_MMA ? 2 : is_digit(l, 2, 4, 32) ? 3 : 0;
-}
-
-int tensor_n_digits(const axis_layout *l) {
-  return l && is_digit(l, 0, 2, 0) && is_digit(l, 1, 4, 1) ? 2 : 0;
-}
-
 static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
 
 /// The blocks along a side; `own` digits belong to the instruction.
@@ -168,8 +158,8 @@ static mma_side side_of(ngen *g, const spread *s, int own) {
 static void find_sides(ngen *g, const tstmt *s, const shape *sh, int *m, int *n) {
   *m = *n = -1;
   for (int i = 0; i < sh->naxes; i++) {
-    if (tensor_m_digits(sh->on[i]->layout, s->unit)) *m = i;
-    else if (tensor_n_digits(sh->on[i]->layout)) *n = i;
+    if (unit_row_digits(s->unit, sh->on[i]->layout)) *m = i;
+    else if (unit_column_digits(s->unit, sh->on[i]->layout)) *n = i;
     else if (sh->on[i]->extent > 1) *m = *n = g->k->axes.len;
   }
   if (*m < 0 || *n < 0 || *m == g->k->axes.len)
@@ -212,8 +202,8 @@ void tensor_dot(ngen *g, const tstmt *s) {
   mma_product p = {
       .a = operand_of(g, a, sh.axes[m], k),
       .b = operand_of(g, b, sh.axes[n], k),
-      .m = side_of(g, sh.on[m], tensor_m_digits(sh.on[m]->layout, s->unit)),
-      .n = side_of(g, sh.on[n], 2),
+      .m = side_of(g, sh.on[m], unit_row_digits(s->unit, sh.on[m]->layout)),
+      .n = side_of(g, sh.on[n], unit_column_digits(s->unit, sh.on[n]->layout)),
       .depth = tval_extent(a, k),
       .tid = g->tid,
       .acc_m = step_along(&sh, m),
@@ -221,10 +211,11 @@ void tensor_dot(ngen *g, const tstmt *s) {
   };
   p.acc = nv_define(g, s->out[0]);
   for (int r = 0; r < sh.nregs; r++) {
-    lval v = g->regs[s->in[2]->id][r];
+    nv_enter(g, &sh, r);
+    lval v = nv_at(g, s->in[2]);
     p.acc[r] = v ? v : nv_zero(g, DT_f32);
   }
-  const char *no = s->unit == DOT_WGMMA ? wgmma_refuses(&p) : mma_refuses(&p);
+  const char *no = product_refuses(s->unit, &p);
   if (no) panic("a dot in %.*s cannot be done on tensor cores: %s", STR_FMT(g->k->name), no);
   if (s->unit == DOT_WGMMA) wgmma_emit(g->e, &p);
   else mma_emit(g->e, &p);

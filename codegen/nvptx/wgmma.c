@@ -11,31 +11,9 @@
 #include "base/fault.h"
 #include "codegen/nvptx/mma.h"
 
-enum { ROW = 128, M_BLOCK = 64, N_BLOCK = 8, N_MOST = 256, UNUSED = 16 };
+enum { ROW = UNIT_ROW, N_BLOCK = 8, N_MOST = 256, UNUSED = 16 };
 
-static int step_of(dtype t) { return t == DT_f32 ? 8 : 16; }
-
-static const char *operand_refused(const mma_operand *o, bool is_a) {
-  if (!o->swizzle || o->pitch != ROW || o->panel * dtype_bytes(o->type) != ROW)
-    return "operand is not in swizzled panels of 128 bytes";
-  if (o->type == DT_f32 && !o->k_unit && !is_a) return "rows of tf32 columns do not run along k";
-  if (o->panel_stride % 1024) return "panels are not a multiple of 1024 bytes";
-  return NULL;
-}
-
-const char *wgmma_refuses(const mma_product *p) {
-  dtype t = p->a.type;
-  if ((t != DT_f16 && t != DT_bf16 && t != DT_f32) || t != p->b.type) return "element types";
-  if (p->depth % step_of(t)) return "depth is not a multiple of the instruction's";
-  if (p->m.first && p->m.align % M_BLOCK) return "layout along M";
-  for (int i = 0; i < p->m.n; i++)
-    if (p->m.at[i] % M_BLOCK) return "layout along M";
-  if (p->n.first) return "layout along N";
-  for (int i = 0; i < p->n.n; i++)
-    if (p->n.at[i] != i * N_BLOCK) return "layout along N";
-  const char *no = operand_refused(&p->a, true);
-  return no ? no : operand_refused(&p->b, false);
-}
+static int step_of(dtype t) { return unit_step(DOT_WGMMA, t); }
 
 /// Descriptor of an operand, and bytes from its start to block position i, step k.
 static lval descriptor(emit *e, const mma_operand *o, lval first) {
@@ -119,7 +97,7 @@ static bool starts_fresh(const mma_product *p) {
 }
 
 void wgmma_emit(emit *e, const mma_product *p) {
-  check(!wgmma_refuses(p));
+  check(!product_refuses(DOT_WGMMA, p));
   piece *pieces = arena_array(e->arena, piece, p->m.n * ((p->n.n * N_BLOCK + N_MOST - 1) / N_MOST));
   int n = cut(e, p, pieces);
   bool loads = wgmma_loads_rows(&p->a);

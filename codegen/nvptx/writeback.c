@@ -24,8 +24,8 @@ static bool find_sides(const kernel *k, const tval *v, int *m, int *n) {
   *m = *n = -1;
   for (int i = 0; i < v->naxes; i++) {
     const axis_layout *l = layout_of(k, v->axes[i], v->extents[i]);
-    if (tensor_m_digits(l, DOT_WGMMA) && v->extents[i] % BLOCK == 0) *m = i;
-    else if (tensor_n_digits(l) && v->extents[i] % BLOCK == 0) *n = i;
+    if (unit_row_digits(DOT_WGMMA, l) && v->extents[i] % BLOCK == 0) *m = i;
+    else if (unit_column_digits(DOT_WGMMA, l) && v->extents[i] % BLOCK == 0) *n = i;
     else if (v->extents[i] > 1) return false;
   }
   return *m >= 0 && *n >= 0;

@@ -2,6 +2,7 @@
 // included. Sizes that are still symbols count as their estimates.
 #include <math.h>
 
+#include "ir/units.h"
 #include "passes/fusion/fuse.h"
 
 // A contraction computes an operand's elements again for each block of this many elements of the
@@ -178,7 +179,7 @@ double fuse_contraction_peak(const target_info *t, const node *dot) {
   dtype a = dot->in[0]->type, b = dot->in[1]->type;
   double plain = t->flops_per_second * t->cores, tensor = target_tensor_flops(t, a, b);
   if (tensor > 0) return tensor;
-  bool pairs = a == DT_bf16 && b == DT_bf16;
+  bool pairs = a == b && unit_takes(DOT_PAIRS, a);
   return pairs ? fmax(plain, t->pair_flops_per_second * t->cores) : plain;
 }
 

@@ -37,15 +37,13 @@ static void add_node(arena *a, group *grp, node *n, bool stored) {
   }
 }
 
-static void check_group(const graph *g, group *grp, const uint8_t *stored, uint8_t *member,
-                        fuse_scratch *s) {
+static verdict judge_group(const graph *g, group *grp, const uint8_t *stored, uint8_t *member,
+                           fuse_scratch *s) {
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
   candidate c = {g, grp->nodes.data, grp->nodes.len, member, stored};
   verdict v = fuse_legal(&c, s, &grp->kind);
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 0;
-  if (!v.ok)
-    panic("kernel %d of @%.*s is not a legal group: %s (node %d)", grp->kernel, STR_FMT(g->name),
-          reason_text(v.why), v.node);
+  return v;
 }
 
 static bool is_empty(const graph *g, const node *n) {
@@ -63,7 +61,8 @@ bool group_is_empty(const graph *g, const group *grp) {
   return true;
 }
 
-group *graph_groups(const graph *g, arena *a, int *count) {
+/// The groups, up to the first that breaks a rule: *broken says how, *count is its number then.
+static group *find_groups(const graph *g, arena *a, int *count, verdict *broken) {
   check(g->fused);
   group *groups = arena_array(a, group, g->nkernels);
   uint8_t *stored = arena_array(a, uint8_t, g->nodes.len);
@@ -80,7 +79,28 @@ group *graph_groups(const graph *g, arena *a, int *count) {
   check(last == g->nkernels - 1);
   uint8_t *member = arena_array(a, uint8_t, g->nodes.len);
   fuse_scratch s = fuse_scratch_new(a, g->nodes.len);
-  for (int i = 0; i < g->nkernels; i++) check_group(g, &groups[i], stored, member, &s);
-  *count = g->nkernels;
+  for (*count = 0; *count < g->nkernels; ++*count) {
+    *broken = judge_group(g, &groups[*count], stored, member, &s);
+    if (!broken->ok) break;
+  }
   return groups;
+}
+
+group *graph_groups(const graph *g, arena *a, int *count) {
+  verdict broken = {.ok = true};
+  group *groups = find_groups(g, a, count, &broken);
+  if (!broken.ok)
+    panic("kernel %d of @%.*s is not a legal group: %s (node %d)", *count, STR_FMT(g->name),
+          reason_text(broken.why), broken.node);
+  return groups;
+}
+
+const node *graph_illegal_group(const graph *g, arena *a, str *why) {
+  int kernel;
+  verdict broken = {.ok = true};
+  const group *groups = find_groups(g, a, &kernel, &broken);
+  if (broken.ok) return NULL;
+  *why = str_printf(a, "kernel %d cannot be one kernel: %s", kernel, reason_text(broken.why));
+  const node *first = groups[kernel].nodes.data[0];
+  return broken.node >= 0 ? g->nodes.data[broken.node] : first;
 }

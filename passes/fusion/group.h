@@ -64,3 +64,6 @@ bool group_is_empty(const graph *g, const group *grp);
 
 /// The groups of a fused graph in order; check()s the rules above.
 group *graph_groups(const graph *g, arena *a, int *count);
+/// Of a fused graph that was read from text: a node of the first kernel that breaks them, and how;
+/// null: none does.
+const node *graph_illegal_group(const graph *g, arena *a, str *why);

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/fault.h"
+#include "ir/units.h"
 #include "passes/lowering/lower_contraction.h"
 
 bool contraction_has(const int *axes, int n, int axis) {
@@ -371,7 +372,7 @@ static void choose_unit(const kbuild *b, contraction_plan *p) {
   const target_info *t = b->l->target;
   const node *x = p->dot->in[0], *y = p->dot->in[1];
   p->type = p->dot->type;
-  if (p->dot->type != DT_f32 || x->type != DT_bf16 || y->type != DT_bf16) return;
+  if (p->dot->type != DT_f32 || x->type != y->type || !unit_takes(DOT_PAIRS, x->type)) return;
   if (p->lanes < 0 || !p->nkk) return;
   int inner = p->kk[p->nkk - 1];
   bool in_both = true;

@@ -14,24 +14,28 @@
 #include "passes/lowering/gpu_contraction.h"
 
 #include "base/fault.h"
+#include "ir/units.h"
 
-enum { STAGE_LAYOUTS = 1 };
+enum { STAGE_LAYOUTS = 1, MOST_UNROLL = 32 };
 
-static bool on_tensor_cores(const gpu_dot *d) { return d->unit != DOT_FMA; }
+static bool on_tensor_cores(const gpu_dot *d) { return unit_is_tensor(d->unit); }
 
 // ---- layouts
 
 void gpu_dot_lay_sums(kbuild *b, const gpu_dot *d, int layout, int columns, int extent) {
-  int rows_done = 16 * d->warps_m, columns_done = 8 * d->warps_n;
-  layout_digit m[5] = {{8, 4}, {2, 0}, {d->warps_m, GPU_WARP}, {1, 0}, {d->bm / rows_done, 0}};
-  layout_digit n[] = {
-      {2, 0}, {4, 1}, {extent / columns_done, 0}, {d->warps_n, GPU_WARP * d->warps_m}};
-  if (d->unit == DOT_WGMMA) {  // a warpgroup of four warps has 64 rows
-    m[2].size = 4;
-    m[3] = (layout_digit){d->warps_m / 4, 4 * GPU_WARP};
-  }
-  kernel_set_layout(b->k, layout, d->p.rows, m, 5);
-  kernel_set_layout(b->k, layout, columns, n, 4);
+  const unit_info *unit = unit_get(d->unit);
+  int together = unit->threads / GPU_WARP, groups = d->warps_m / together;
+  int rows_done = unit->m * groups, columns_done = unit->n * d->warps_n;
+  layout_digit m[MAX_DIGITS], n[MAX_DIGITS];
+  int nm = 0, nn = 0;
+  while (unit->rows[nm].size) m[nm] = unit->rows[nm], nm++;
+  while (unit->columns[nn].size) n[nn] = unit->columns[nn], nn++;
+  m[nm++] = (layout_digit){groups, unit->threads};
+  m[nm++] = (layout_digit){d->bm / rows_done, 0};
+  n[nn++] = (layout_digit){extent / columns_done, 0};
+  n[nn++] = (layout_digit){d->warps_n, GPU_WARP * d->warps_m};
+  kernel_set_layout(b->k, layout, d->p.rows, m, nm);
+  kernel_set_layout(b->k, layout, columns, n, nn);
 }
 
 static void lay_sums(kbuild *b, const gpu_dot *d) {
@@ -149,7 +153,7 @@ static tval *depth_step(kbuild *b, const gpu_dot *d, tval *sum) {
   int rows = stage_operand(b, d, d->p.a), columns = stage_operand(b, d, d->p.b);
   if (on_tensor_cores(d)) return dot_step(b, d, rows, columns, sum);
   tstmt *loop = kb_loop(b, d->depth, 1, &sum, 1);
-  loop->unroll = d->bk;
+  loop->unroll = d->bk < MOST_UNROLL ? d->bk : MOST_UNROLL;
   sum = dot_step(b, d, rows, columns, loop->body->params[0]);
   return kb_end_loop(b, &sum, 1)[0];
 }

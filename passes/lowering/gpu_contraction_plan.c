@@ -3,13 +3,13 @@
 #include <math.h>
 
 #include "base/fault.h"
+#include "ir/units.h"
 #include "passes/lowering/gpu_contraction.h"
 
 enum { WARPGROUP = 128 };
 
 int gpu_dot_panel(const gpu_dot *d) {
-  enum { PANEL_BYTES = 128 };
-  return PANEL_BYTES / dtype_bytes(d->p.dot->in[0]->type);
+  return UNIT_ROW / dtype_bytes(d->p.dot->in[0]->type);
 }
 
 // ---- operands
@@ -233,6 +233,8 @@ static double choose_among(const kbuild *b, gpu_dot *d, int64_t outer, double of
                                    : (int)(sizeof fma_tiles / sizeof *fma_tiles);
   int64_t m = contraction_size(b, d->p.rows), n = contraction_size(b, d->p.lanes);
   int want_m = (int)schedule_given(b->l, "m", 0), want_n = (int)schedule_given(b->l, "n", 0);
+  dot_unit block = d->unit == DOT_FMA ? DOT_MMA : d->unit;  // what is wide for fma likewise
+  int least_m = unit_get(block)->m, least_n = unit_get(block)->n;
   double best = 0;
   for (int i = 0; i < count; i++) {
     tile t = d->unit == DOT_FMA ? fma_tile(b, d, list[i]) : list[i];
@@ -240,7 +242,7 @@ static double choose_among(const kbuild *b, gpu_dot *d, int64_t outer, double of
     bool holds = d->row_axis < 0 || t.bn >= contraction_size(b, d->p.lanes);
     if (t.pair && !can_pair(b, d, &t, outer)) continue;
     bool turned = turns_columns(b, d, &t);
-    bool wide = too_wide(t.bm, m, d->unit == DOT_WGMMA ? 64 : 16) || too_wide(t.bn, n, 8);
+    bool wide = too_wide(t.bm, m, least_m) || too_wide(t.bn, n, least_n);
     bool narrow = t.bn < n && n <= 32;  // the large operand would be read several times
     double seconds = tile_seconds(b, d, &t, outer) * (wide || narrow ? 1.5 : 1);
     seconds *= turned ? 2 : 1;
@@ -278,7 +280,7 @@ static void choose_step(const kbuild *b, gpu_dot *d) {
   enum { FMA_STEP = 16 };
   int64_t k = contraction_size(b, d->depth);
   int panel = gpu_dot_panel(d);
-  d->bk = d->unit == DOT_FMA ? FMA_STEP : panel;
+  d->bk = d->unit == DOT_FMA ? FMA_STEP : panel;  // whole steps of the unit
   if (d->unit == DOT_FMA && gpu_pow2(k) < d->bk) d->bk = gpu_pow2(k);
   int wanted = schedule_power(b->l, "k", d->bk);
   if (d->unit == DOT_FMA || wanted % panel == 0) d->bk = wanted;

@@ -14,8 +14,14 @@ bool chance(maker *m, int percent) { return pick(m, 100) < percent; }
 /// Prefers recent values, so that chains (what fusion is about) get long.
 int pick_value(maker *m) {
   int n = m->p->nvalues;
+  if (m->focus >= 0 && m->focus < n && chance(m, 25)) return m->focus;
   int back = chance(m, 60) ? pick(m, n < 4 ? n : 4) : pick(m, n);
   return n - 1 - back;
+}
+
+int pick_axis(maker *m, const gen_value *v) {
+  if (m->focus_axis >= 0 && value_has_axis(v, m->focus_axis) && chance(m, 50)) return m->focus_axis;
+  return v->axes[pick(m, v->rank)];
 }
 
 int pick_where(maker *m, bool (*fits)(const gen_value *)) {
@@ -104,7 +110,7 @@ bool unite_axes(const gen_value *a, const gen_value *b, gen_value *out) {
 static int axis_size_choice(maker *m) {
   static const int sizes[] = {1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15, 16, 16, 17, 18, 24,
                               31, 32, 33, 47, 64, 65, 100};
-  if (chance(m, 2)) return 0;
+  if (chance(m, 3)) return 0;
   return sizes[pick(m, (int)(sizeof sizes / sizeof *sizes))];
 }
 
@@ -117,6 +123,7 @@ static void make_param(maker *m) {
   int rank = chance(m, 10) ? 0 : 1 + pick(m, 3);
   for (int i = 0; i < rank; i++) {
     int axis = pick(m, m->base_axes);
+    if (i == 0 && m->focus_axis >= 0 && chance(m, 50)) axis = m->focus_axis;
     if (!value_has_axis(v, axis)) v->axes[v->rank++] = axis;
   }
   v->magnitude = gen_is_float(v->type) ? 4 : v->type == GEN_BOOL ? 1 : 100;
@@ -151,8 +158,11 @@ void gen_make(uint64_t seed, gen_program *p) {
   m.base_axes = 2 + pick(&m, 3);
   for (int i = 0; i < m.base_axes; i++) {
     int size = axis_size_choice(&m);
-    new_axis(&m, size, chance(&m, 50));
+    new_axis(&m, size, chance(&m, size > 1 ? 50 : 75));  // empty ones mostly when the code runs
   }
+  m.focus = m.focus_axis = -1;
+  for (int i = 0; i < m.base_axes; i++)
+    if (p->axes[i].size == 0 || (p->axes[i].size == 1 && m.focus_axis < 0)) m.focus_axis = i;
   int nparams = 2 + pick(&m, 4);
   for (int i = 0; i < nparams; i++) make_param(&m);
   int wanted = p->nvalues + 4 + pick(&m, 26);

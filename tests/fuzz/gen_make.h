@@ -6,11 +6,15 @@ typedef struct maker {
   gen_program *p;
   uint64_t state;  // of the random numbers
   int base_axes;   // the first axes are those of the parameters
+  // What statements are about for a while, so that rare cases meet what is hard about them: a value
+  // that does not vary along an axis, an axis of no or of one element. -1: none.
+  int focus, focus_axis;
 } maker;
 
 int pick(maker *m, int n);
 bool chance(maker *m, int percent);
 int pick_value(maker *m);
+int pick_axis(maker *m, const gen_value *v);  // one of its axes, which it has
 /// A value that fits, or -1.
 int pick_where(maker *m, bool (*fits)(const gen_value *));
 
@@ -51,6 +55,7 @@ bool make_where(maker *m);
 bool make_index_mask(maker *m);
 bool make_cast(maker *m);
 bool make_index(maker *m);
+bool make_constant(maker *m);
 // gen_reduce.c
 bool make_reduce(maker *m);
 bool make_bool_reduce(maker *m);
@@ -62,6 +67,7 @@ bool make_cumsum(maker *m);
 // gen_view.c
 bool make_view(maker *m);
 bool make_gather(maker *m);
+bool make_scatter(maker *m);
 bool make_pad(maker *m);
 bool make_concat(maker *m);
 bool make_reorder(maker *m);

@@ -183,8 +183,8 @@ bool make_index_mask(maker *m) {
   int a = pick_where(m, is_arith_float);
   if (a < 0 || m->p->values[a].rank == 0) return false;
   const gen_value *x = &m->p->values[a];
-  const char *one = m->p->axes[x->axes[pick(m, x->rank)]].name;
-  const char *other = m->p->axes[x->axes[pick(m, x->rank)]].name;
+  const char *one = m->p->axes[pick_axis(m, x)].name;
+  const char *other = m->p->axes[pick_axis(m, x)].name;
   static const char *tests[] = {"index(%s) <= index(%s)", "index(%s) + index(%s) < 20",
                                 "index(%s) > 2 * index(%s)", "index(%s) %% 3 != index(%s)"};
   char condition[80], text[128];
@@ -233,7 +233,7 @@ bool make_index(maker *m) {
   int a = pick_where(m, has_axes);
   if (a < 0) return false;
   const gen_value *x = &m->p->values[a];
-  int axis = x->axes[pick(m, x->rank)];
+  int axis = pick_axis(m, x);
   char text[64];
   snprintf(text, sizeof text, "index(%s)", m->p->axes[axis].name);
   // The operand only says that the axis is in scope; it is named so that shrinking keeps it.
@@ -243,4 +243,38 @@ bool make_index(maker *m) {
   v->magnitude = m->p->axes[axis].size;
   v->limit = m->p->axes[axis].size;
   return finish_value(m, v);
+}
+
+static bool is_comparable(const gen_value *v) {
+  return v->type != GEN_F16 && v->type != GEN_BF16 && has_axes(v);
+}
+
+/// A value over an axis along which it does not vary; what follows is about it and that axis.
+bool make_constant(maker *m) {
+  int a = pick_where(m, is_comparable), b = pick_where(m, is_any);
+  if (a < 0 || b < 0) return false;
+  const gen_value *x = &m->p->values[a], *y = &m->p->values[b];
+  int axis = pick_axis(m, x);
+  for (int i = 0; i < x->rank && value_has_axis(y, axis); i++) axis = x->axes[i];
+  if (value_has_axis(y, axis) || y->rank == GEN_RANK) return false;
+  gen_value *v;
+  bool wide = y->type != GEN_F16 && y->type != GEN_BF16;  // where(...) of them is f32
+  if (wide && chance(m, 50)) {
+    v = start_value(m, y->type, "where($0 == $0, $1, $1)", a, b, -1);
+    if (!unite_axes(x, y, v)) return false;
+  } else {  // the first operand only says that the axis is in scope
+    char text[64];
+    snprintf(text, sizeof text, "broadcast($1, %s)", m->p->axes[axis].name);
+    v = start_value(m, y->type, text, a, b, -1);
+    copy_axes(v, y);
+    v->axes[v->rank++] = axis;
+  }
+  v->magnitude = y->magnitude;
+  v->error = y->error;
+  v->limit = y->limit;
+  int at = m->p->nvalues;
+  if (!finish_value(m, v)) return false;
+  m->focus = at;
+  m->focus_axis = axis;
+  return true;
 }

@@ -21,7 +21,7 @@ bool make_reduce(maker *m) {
   if (a < 0 || m->p->values[a].rank == 0) return false;
   if (ints && (which == 1 || which == 4)) return false;
   const gen_value *x = &m->p->values[a];
-  int axis = x->axes[pick(m, x->rank)], second = x->axes[pick(m, x->rank)];
+  int axis = pick_axis(m, x), second = pick_axis(m, x);
   if (second != axis && !chance(m, 25)) second = axis;
   double n = m->p->axes[axis].size;
   if (second != axis) n *= m->p->axes[second].size;
@@ -60,7 +60,7 @@ bool make_bool_reduce(maker *m) {
   int a = pick_where(m, is_bool);
   if (a < 0 || m->p->values[a].rank == 0) return false;
   const gen_value *x = &m->p->values[a];
-  int axis = x->axes[pick(m, x->rank)];
+  int axis = pick_axis(m, x);
   char text[64];
   snprintf(text, sizeof text, "%s($0, %s)", chance(m, 50) ? "any" : "all", m->p->axes[axis].name);
   gen_value *v = start_value(m, GEN_BOOL, text, a, -1, -1);
@@ -73,7 +73,7 @@ bool make_arg(maker *m) {
   int a = pick_where(m, chance(m, 60) ? is_exact_float : chance(m, 80) ? is_integer : is_bool);
   if (a < 0 || m->p->values[a].rank == 0) return false;
   const gen_value *x = &m->p->values[a];
-  int axis = x->axes[pick(m, x->rank)], second = x->axes[pick(m, x->rank)];
+  int axis = pick_axis(m, x), second = pick_axis(m, x);
   if (second != axis && !chance(m, 25)) second = axis;
   int n = m->p->axes[axis].size * (second != axis ? m->p->axes[second].size : 1);
   if (n == 0) return false;
@@ -98,7 +98,7 @@ bool make_softmax(maker *m) {
   int a = pick_where(m, is_arith_float);
   if (a < 0 || m->p->values[a].rank == 0 || m->p->values[a].magnitude > 1000) return false;
   const gen_value *x = &m->p->values[a];
-  int axis = x->axes[pick(m, x->rank)], n = m->p->axes[axis].size;
+  int axis = pick_axis(m, x), n = m->p->axes[axis].size;
   if (n == 0) return false;
   char text[128];
   const char *name = m->p->axes[axis].name;
@@ -119,7 +119,7 @@ bool make_norm(maker *m) {
   if (a < 0 || m->p->values[a].rank == 0 || m->p->nvalues + 6 > GEN_VALUES) return false;
   gen_value x = m->p->values[a];
   if (x.magnitude > 20) return false;
-  int axis = x.axes[pick(m, x.rank)];
+  int axis = pick_axis(m, &x);
   double n = m->p->axes[axis].size, eps = type_eps(x.type);
   if (n == 0) return false;
   char text[64];
@@ -148,9 +148,10 @@ bool make_norm(maker *m) {
 
 /// Two values of one type that share an axis: all shared ones in `shared`.
 static bool pick_contraction(maker *m, int *a, int *b, int *shared, int *nshared) {
+  bool (*fits)(const gen_value *) = chance(m, 25) ? is_integer : is_small_float;
   for (int tries = 0; tries < 20; tries++) {
-    *a = pick_where(m, is_small_float);
-    *b = pick_where(m, is_small_float);
+    *a = pick_where(m, fits);
+    *b = pick_where(m, fits);
     if (*a < 0 || *b < 0) continue;
     const gen_value *x = &m->p->values[*a], *y = &m->p->values[*b];
     if (x->type != y->type || (*a == *b && tries < 10)) continue;
@@ -162,23 +163,38 @@ static bool pick_contraction(maker *m, int *a, int *b, int *shared, int *nshared
   return false;
 }
 
+/// Of integers.
+static gen_type dot_type(gen_type t) {
+  if (t == GEN_U16 || t == GEN_U32) return GEN_U32;
+  return t == GEN_I64 || t == GEN_U64 ? t : GEN_I32;
+}
+
 bool make_dot(maker *m) {
   int shared[GEN_RANK], nshared = 0, a, b;
   if (!pick_contraction(m, &a, &b, shared, &nshared)) return false;
   const gen_value *x = &m->p->values[a], *y = &m->p->values[b];
   int axis = shared[pick(m, nshared)], second = shared[pick(m, nshared)];
+  for (int i = 0; i < nshared; i++)
+    if (shared[i] == m->focus_axis) axis = shared[i];
   if (!chance(m, 20)) second = axis;
   double n = m->p->axes[axis].size;
   char text[64];
   const char *name = m->p->axes[axis].name;
-  bool spelled = x->type == GEN_F32 && chance(m, 25);  // sum(a * b) is the same contraction
+  bool ints = is_integer(x);
+  // sum(a * b) is the same contraction; that of small integers wraps as they do
+  bool spelled = (x->type == GEN_F32 && chance(m, 25)) || (ints && chance(m, 50));
+  static const char *spellings[] = {"sum($0 * $1, %s)", "sum(-($0 * $1), %s)",
+                                    "sum($0 * $1 * 3, %s)"};
   if (second != axis) {
     n *= m->p->axes[second].size;
     snprintf(text, sizeof text, "dot($0, $1, %s, %s)", name, m->p->axes[second].name);
   } else {
-    snprintf(text, sizeof text, spelled ? "sum($0 * $1, %s)" : "dot($0, $1, %s)", name);
+    // NOLINTNEXTLINE: the formats are those above
+    snprintf(text, sizeof text, spelled ? spellings[ints ? pick(m, 3) : 0] : "dot($0, $1, %s)",
+             name);
   }
   gen_type t = x->type == GEN_F64 ? GEN_F64 : GEN_F32;
+  if (ints) t = spelled && second == axis ? x->type : dot_type(x->type);
   gen_value *v = start_value(m, t, text, a, b, -1);
   gen_value both;
   if (!unite_axes(x, y, &both)) return false;
@@ -188,7 +204,8 @@ bool make_dot(maker *m) {
     gen_value once = *v;
     without_axis(&once, second, v);
   }
-  v->magnitude = n * x->magnitude * y->magnitude;
+  v->magnitude = n * x->magnitude * y->magnitude * (ints ? 3 : 1);
+  if (ints) return finish_value(m, v);
   v->error = n * (x->error * y->magnitude + y->error * x->magnitude + x->error * y->error) +
              (n + 2) * type_eps(t) * v->magnitude;
   return finish_value(m, v);
@@ -198,7 +215,7 @@ bool make_cumsum(maker *m) {
   int a = pick_where(m, chance(m, 70) ? is_arith_float : is_integer);
   if (a < 0 || m->p->values[a].rank == 0) return false;
   const gen_value *x = &m->p->values[a];
-  int axis = x->axes[pick(m, x->rank)];
+  int axis = pick_axis(m, x);
   double n = m->p->axes[axis].size;
   char text[64];
   snprintf(text, sizeof text, "cumsum($0, %s)", m->p->axes[axis].name);

@@ -83,7 +83,7 @@ bool make_view(maker *m) {
   int a = pick_where(m, has_axes);
   if (a < 0) return false;
   const gen_value *x = &m->p->values[a];
-  int axis = x->axes[pick(m, x->rank)], size = m->p->axes[axis].size;
+  int axis = pick_axis(m, x), size = m->p->axes[axis].size;
   char text[128] = "";
   gen_value *v = start_value(m, x->type, "", a, -1, -1);
   bool good = false;
@@ -142,11 +142,45 @@ bool make_gather(maker *m) {
   return finish_value(m, v);
 }
 
+static bool is_sum(const gen_value *v) { return is_arith_float(v) || is_integer(v); }
+
+/// scatter_add(x, V = indices, updates): updates over axes of the indices and of x without V.
+bool make_scatter(maker *m) {
+  int a = pick_where(m, is_sum), b = pick_where(m, is_indices);
+  int c = a < 0 ? -1 : pick_partner(m, a, is_sum);
+  if (b < 0 || c < 0) return false;
+  const gen_value *x = &m->p->values[a], *y = &m->p->values[b], *u = &m->p->values[c];
+  int axis = -1;
+  for (int i = 0; i < x->rank; i++)
+    if (m->p->axes[x->axes[i]].size >= y->limit && !value_has_axis(y, x->axes[i]) &&
+        !value_has_axis(u, x->axes[i]))
+      axis = x->axes[i];
+  if (axis < 0) return false;
+  double n = 1;  // updates to one element, at most
+  for (int i = 0; i < u->rank; i++)
+    if (!value_has_axis(x, u->axes[i]) && !value_has_axis(y, u->axes[i])) return false;
+  for (int i = 0; i < y->rank; i++)
+    if (!value_has_axis(x, y->axes[i])) n *= m->p->axes[y->axes[i]].size;
+  if (n * (double)gen_elements(m->p, x) > 20 * GEN_ELEMENTS) return false;
+  char text[64];
+  // Now and then all go to one place.
+  snprintf(text, sizeof text, chance(m, 20) ? "scatter_add($0, %s = $1 * 0, $2)"
+                                            : "scatter_add($0, %s = $1, $2)",
+           m->p->axes[axis].name);
+  gen_value *v = start_value(m, x->type, text, a, b, c);
+  copy_axes(v, x);
+  m->p->axes[axis].pinned = true;
+  v->magnitude = x->magnitude + n * u->magnitude;
+  if (gen_is_float(x->type))
+    v->error = x->error + n * u->error + (n + 1) * type_eps(x->type) * v->magnitude;
+  return finish_value(m, v);
+}
+
 bool make_pad(maker *m) {
   int a = pick_where(m, is_arith_float);
   if (a < 0 || m->p->values[a].rank == 0) return false;
   const gen_value *x = &m->p->values[a];
-  int axis = x->axes[pick(m, x->rank)], before = pick(m, 4), after = pick(m, 4);
+  int axis = pick_axis(m, x), before = pick(m, 4), after = pick(m, 4);
   if (m->p->axes[axis].symbolic) return false;
   gen_value *v = start_value(m, x->type, "", a, -1, -1);
   int to = replace_axis(m, v, x, axis, m->p->axes[axis].size + before + after, false);
@@ -171,7 +205,7 @@ bool make_concat(maker *m) {
     if (!value_has_axis(x, y->axes[i])) { if (py >= 0) return false; py = y->axes[i]; }
   }
   bool same = px < 0;
-  if (same) px = py = x->axes[pick(m, x->rank)];
+  if (same) px = py = pick_axis(m, x);
   gen_value *v = start_value(m, x->type, "", a, b, -1);
   int renamed = same ? new_axis(m, m->p->axes[py].size, m->p->axes[py].symbolic) : py;
   if (renamed < 0) return false;

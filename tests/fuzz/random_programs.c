@@ -2,6 +2,7 @@
 // prints those that differ.
 //
 // usage: random-programs [--count N] [--first SEED] [--jobs N] [--threads N] [--target TARGET]
+//                        [--deterministic]
 //        random-programs --print SEED      the program as text
 //        random-programs --seed SEED       this one only; shrunk when it fails
 //
@@ -155,6 +156,11 @@ int main(int argc, char **argv) {
   uint64_t print = 0;
   for (int i = 1; i < argc; i += 2) {
     const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
+    if (!strcmp(name, "--deterministic")) {
+      s.run.deterministic = true;
+      i--;
+      continue;
+    }
     if (!strcmp(name, "--count")) s.count = strtoull(value, NULL, 10);
     else if (!strcmp(name, "--first")) s.first = strtoull(value, NULL, 10);
     else if (!strcmp(name, "--jobs")) s.jobs = atoi(value);

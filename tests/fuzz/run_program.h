@@ -14,6 +14,7 @@ typedef enum verdict {
 typedef struct run_options {
   int threads;         // of the compiled code; 0: by the seed, mostly one
   const char *target;  // compared with the graph interpreter; "cpu"
+  bool deterministic;  // always; else by the seed
 } run_options;
 
 /// What went wrong goes to `why` (one line or a rendered diagnostic).

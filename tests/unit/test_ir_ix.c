@@ -276,6 +276,12 @@ Test(ir_ix, known_comparisons) {
   for (size_t k = 0; k < sizeof le / sizeof *le; k++)
     cr_expect(ix_known_le(&w.pool, parse(&w, le[k][0]), parse(&w, le[k][1])), "%s <= %s", le[k][0],
               le[k][1]);
+  // Where a coordinate exists, its axis has an element: v < Y/2 - 1 says that Y is 4 at least.
+  ix_set_axis(&w.pool, AXES, parse(&w, "#N/2 - 1"));
+  ix v = ix_axis(&w.pool, AXES), last = parse(&w, "#N - 3"), one = ix_const(&w.pool, 1);
+  cr_expect(ix_known_le(&w.pool, ix_add(&w.pool, v, one), last));
+  cr_expect(ix_known_le(&w.pool, ix_add(&w.pool, ix_scale(&w.pool, v, 2), one), last));
+  cr_expect_not(ix_known_le(&w.pool, ix_add(&w.pool, v, ix_const(&w.pool, 2)), last));
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "n"), parse(&w, "#N - 2")));
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "#N/2 + #N/3*2"), parse(&w, "#N")));
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "(#N + 1) / 2 * 2"), parse(&w, "#N")));

@@ -159,6 +159,7 @@ Test(lower_constant, sums_of_small_integers) {
       "fn f(x: i8[M, K], w: i8[K, N], p: i8[N]) -> i8[M, N] { return sum(x * (w * p), K) }",
       "fn f(x: i8[M, K], w: i8[M, K]) -> i8[M] { return sum(x * w, K) }",
       "fn f(x: i16[K], w: i16[K, N]) -> i16[N] { return sum(x * w, K) }",
+      "fn f(x: u16[M, K], w: u16[K, N]) -> u16[M, N] { return sum(x * w * 999, K) }",
       "fn f(x: i8[M, K], w: i8[K, N]) -> i32[M, N] { return sum(i32(x) * i32(w), K) }",
       "fn f(x: i8[M, K], w: i8[K, N]) -> i16[M, N] { return sum(i16(x) * i16(w), K) }",
   };

@@ -64,8 +64,8 @@ static str product_ptx(emit *e, const product_case *c, bool wgmma, int threads, 
   for (int i = 0; i <= regs; i++) phis[i] = LLVMBuildPhi(b, i < regs ? e->f32 : e->i32, "");
   p.acc = arena_copy(e->arena, phis, sizeof *phis * (size_t)regs);
   ptx_barrier(e, 0, 0);
-  cr_assert_null(wgmma ? wgmma_refuses(&p) : mma_refuses(&p), "%s",
-                 wgmma ? wgmma_refuses(&p) : mma_refuses(&p));
+  const char *no = product_refuses(wgmma ? DOT_WGMMA : DOT_MMA, &p);
+  cr_assert_null(no, "%s", no);
   if (wgmma) wgmma_emit(e, &p);
   else mma_emit(e, &p);
   lval next = LLVMBuildAdd(b, phis[regs], emit_int(e->i32, 1), "");
@@ -149,15 +149,15 @@ Test(mma, refusals) {
   mma_operand o = {
       .type = DT_bf16, .pitch = 128, .panel = 64, .panel_stride = 8192, .swizzle = true};
   mma_product p = {.a = o, .b = o, .m = {.n = 1, .at = at}, .n = {.n = 2, .at = at}, .depth = 64};
-  cr_expect_null(mma_refuses(&p));
-  cr_expect_null(wgmma_refuses(&p));
+  cr_expect_null(product_refuses(DOT_MMA, &p));
+  cr_expect_null(product_refuses(DOT_WGMMA, &p));
   p.depth = 24;
-  cr_expect_str_eq(mma_refuses(&p), "depth is not a multiple of the instruction's");
+  cr_expect_str_eq(product_refuses(DOT_MMA, &p), "depth is not a multiple of the instruction's");
   p.depth = 64;
   p.a.type = p.b.type = DT_f32;
-  cr_expect_str_eq(wgmma_refuses(&p), "operand is not in swizzled panels of 128 bytes");
+  cr_expect_str_eq(product_refuses(DOT_WGMMA, &p), "operand is not in swizzled panels of 128 bytes");
   p.a.panel = p.b.panel = 32;
-  cr_expect_str_eq(wgmma_refuses(&p), "rows of tf32 columns do not run along k");
+  cr_expect_str_eq(product_refuses(DOT_WGMMA, &p), "rows of tf32 columns do not run along k");
   p.a.type = p.b.type = DT_i8;
-  cr_expect_str_eq(mma_refuses(&p), "element types");
+  cr_expect_str_eq(product_refuses(DOT_MMA, &p), "element types");
 }

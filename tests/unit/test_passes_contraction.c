@@ -57,8 +57,8 @@ Test(passes_contraction, exact_casts_of_the_factors_go) {
 }
 
 Test(passes_contraction, sums_of_small_integers_are_cut_off) {
-  static const dtype small[] = {DT_i8, DT_u8, DT_i16};
-  for (int i = 0; i < 3; i++) {
+  static const dtype small[] = {DT_i8, DT_u8, DT_i16, DT_u16};
+  for (int i = 0; i < 4; i++) {
     begin(small[i]);
     node *c = graph_const(G, small[i], (scalar){.i = 57});  // so that products and sums wrap
     node *w = bin(OP_mul, W, c), *product = bin(OP_mul, bin(OP_mul, X, c), w);

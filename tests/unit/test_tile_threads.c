@@ -50,6 +50,7 @@ static void expect_note(const char *text, const char *note) {
 
 Test(tile_threads, sound_kernels_pass) {
   expect_sound(LAID(SOUND));
+  expect_sound(KERNEL("threads 64 blocks_per_sm 32", SOUND, "N:8, D:64", ""));
   expect_sound(LAID("layout { N:8 = t8@8, D:64 = r2 t8@1 r4 }"));
   expect_sound(KERNEL("threads 32", ACC, "N:16, D:8", PANELS PRODUCT DOT("mma")));
   // Digits of one extent may be those of another that is not open with it.
@@ -118,9 +119,43 @@ Test(tile_threads, every_rule_fires) {
            " %pa = load a[N, E] : bf16[N:16, E:3]\n %fa = cast %pa : f32[N:16, E:3]\n"
            " %pb = load b[E, D] : bf16[E:3, D:8]\n %fb = cast %pb : f32[E:3, D:8]\n" DOT("pairs")),
        "an operand of pairs has 3 elements along E"},
+      {KERNEL("threads 32", ACC, "N:16, D:8", PANELS PRODUCT DOT("wgmma")),
+       "wgmma is done by 128 threads together"},
+      {KERNEL("threads 128", "layout { N:64 = t8@4 r2 t4@32, D:8 = r2 t4@1 }", "N:64, D:8",
+              " %c = const 0.0 : f32[N:64, D:8]\n %d = loop E:16 carry %s = %c {\n"
+              " local a : bf16[N:64, E:16]\n local b : bf16[E:16, D:8]\n"
+              " %pa = load a[N, E] : bf16[N:64, E:16]\n %fa = cast %pa : f32[N:64, E:16]\n"
+              " %pb = load b[E, D] : bf16[E:16, D:8]\n %fb = cast %pb : f32[E:16, D:8]\n"
+              " %r = dot wgmma %fa, %fb, %s over E : f32[N:64, D:8]\n yield %r\n }"),
+       "wgmma cannot read operand 0: operand is not in swizzled panels of 128 bytes"},
+      {KERNEL("threads 32", ACC, "N:16, D:8", PANELS PRODUCT " store a[N, E], %pa\n" DOT("mma")),
+       "operand 0 has been stored to since it was loaded"},
+      {KERNEL("threads 32", ACC, "N:16, D:8",
+              PANELS PRODUCT " %q = loop E:16 carry %t = %s {\n %r = dot mma %fa, %fb, %t over E"
+                             " : f32[N:16, D:8]\n yield %r\n }\n yield %q\n }"),
+       "operand 1 is loaded outside of the region of the dot"},
+      {KERNEL("threads 32", ACC, "N:16, D:8",
+              " %c = const 0.0 : f32[N:16, D:8]\n loop E:32 {\n local a : bf16[N:16, E:32]\n"
+              " local b : bf16[E:32, D:8]\n %d = loop E:16 carry %s = %c {\n" PRODUCT DOT("mma")
+              "\n }"),
+       "mma cannot read operand 0: an operand is not the whole of its buffer"},
+      {KERNEL("threads 256 blocks_per_sm 9", "", "N:8, D:64", ""),
+       "9 blocks of 256 threads: a multiprocessor has at most 2048"},
+      {LAID("layout { } layout { } layout { } layout { } layout { } layout { } layout { } layout { }"
+            " layout { }"),
+       "more than 8 layouts"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     expect_note(cases[i].text, cases[i].note);
+}
+
+Test(tile_threads, on_chip_buffers_have_a_constant_size) {
+  expect_note("program @p(N, D) {\n buffer %x : bf16[N, D] param 0\n"
+              " buffer %out : bf16[N, D] output 0\n call @k(%x, %out)\n}\n"
+              "kernel @k(x: bf16[N, D], out: bf16[N, D]) threads 64 {\n axes N, D\n grid N:8 {\n"
+              " local s : bf16[N:8, D]\n loop D:64 {\n %a = load x[N, D] : bf16[N:8, D:64]\n"
+              " store out[N, D], %a\n }\n }\n}\n",
+              "s has no constant size, as threads need it");
 }
 
 Test(tile_threads, layouts_change_nothing) {
