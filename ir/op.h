@@ -68,6 +68,22 @@ scalar op_identity(op o, dtype t);
 /// -0 for float sums, since 0 + -0 is 0.
 scalar op_neutral(op o, dtype t);
 scalar op_combine(op o, dtype t, scalar acc, scalar v);
+
+/// A running combine inside one op, wider than its type so that it is rounded once: floats are
+/// combined in double, and what each addition rounds off is kept beside the sum.
+typedef struct op_running {
+  scalar acc;
+  double lost;
+} op_running;
+op_running op_start(scalar from);
+void op_step(op_running *r, op o, dtype t, scalar v);
+scalar op_value(op_running r, dtype t);
+/// r + v for a sum of floats. Knuth, "The Art of Computer Programming", vol. 2, 4.2.2.
+static inline void op_add_float(op_running *r, double v) {
+  double sum = r->acc.f + v, part = sum - r->acc.f;
+  r->lost += (r->acc.f - (sum - part)) + (v - part);
+  r->acc.f = sum;
+}
 /// The accumulation type of dot for inputs of type t.
 dtype op_dot_type(dtype t);
 /// Philox4x32-10: replaces the counter by 128 random bits; the low half of the key comes first.

@@ -41,7 +41,7 @@ static interp_tensor run(const char *text, interp_tensor *in) {
   static interp_tensor out[4];
   str error = {0};
   span at;
-  bool ok = graph_interpret(test.graphs.graphs.data[0], &test.arena, in, out, false, NULL, &error,
+  bool ok = graph_interpret(test.graphs.graphs.data[0], &test.arena, in, out, NULL, &error,
                             &at);
   cr_assert(ok, "%.*s", STR_FMT(error));
   return out[0];
