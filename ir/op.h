@@ -25,8 +25,25 @@ typedef enum op_identity_kind {
   IDENTITY_none, IDENTITY_zero, IDENTITY_one, IDENTITY_ones, IDENTITY_least, IDENTITY_most
 } op_identity_kind;
 
-/// How errors grow: see api/estimate.c.
-typedef enum op_error { ERROR_exact, ERROR_once, ERROR_step, ERROR_grow, ERROR_sum } op_error;
+/// How errors grow: e of a result by those of its operands, relative to the largest magnitude; u is
+/// the unit roundoff of its type, L the number of elements that are combined (api/estimate.c). The
+/// second column is the text of docs/numerics.md.
+#define OP_ERRORS(X)                            \
+  X(exact, "largest e")                         \
+  X(once, "largest e + u")                      \
+  X(step, "largest e + 4 u")                    \
+  X(times, "sum of e + 4 u")                    \
+  X(grow, "2 largest e + 4 u")                  \
+  X(sum, "largest e + (2 sqrt(L) + 8) u")       \
+  X(products, "sum of e + (2 sqrt(L) + 8) u")   \
+  X(prod, "L e + (2 sqrt(L) + 8) u")
+
+typedef enum op_error {
+#define X(name, text) ERROR_##name,
+  OP_ERRORS(X)
+#undef X
+  ERROR_COUNT
+} op_error;
 
 typedef struct op_info {
   const char *name;
