@@ -2,17 +2,12 @@
 //
 // The tolerance follows the roundings along the worst path to the result, in the graph as written:
 //
-//   e(param) = 0                   otherwise by the column `error` of ir/ops.def
-//   exact    = max e(inputs)
-//   once     = max e(inputs) + u     u: unit roundoff of the node's type
-//   step     = max e(inputs) + 4 u
-//   grow     = 2 max e(inputs) + 4 u
-//   sum      = max e(inputs) + (2 sqrt(L) + 8) u for L elements combined
-//              dot of f32 under TCF_TF32: 2^-9 more, for both factors lose all but 10 bits
+//   e(param) = 0, e(op) by the column `error` of ir/ops.def; the rules are OP_ERRORS in ir/op.h
 //
-// and is 8 e. Random inputs make rounding errors add up like a random walk, hence sqrt(L). It is
-// held against the largest value of the result (tcf_tensor_compare): cancellation in single
-// elements is not an error of the compiler.
+// and is 8 e. A dot of f32 under TCF_TF32 has 2^-9 more, for both factors lose all but 10 bits.
+// Random inputs make rounding errors add up like a random walk, and long sums are taken so that they
+// do not do worse for others: hence sqrt(L). It is held against the largest value of the result
+// (tcf_tensor_compare): cancellation in single elements is not an error of the compiler.
 #include <math.h>
 
 #include "api/session.h"
@@ -50,17 +45,24 @@ static double elements_combined(const graph *g, const node *n) {
 }
 
 static double error_of(const graph *g, const node *n, const double *errors, bool tf32) {
-  double e = 0, u = unit_roundoff(n->type);
-  for (int i = 0; i < n->nin; i++) e = fmax(e, errors[n->in[i]->id]);
-  if (tf32 && n->op == OP_dot && n->in[0]->type == DT_f32) e += 0x1p-9;
+  double e = 0, all = 0, u = unit_roundoff(n->type), length;
+  for (int i = 0; i < n->nin; i++) {
+    e = fmax(e, errors[n->in[i]->id]);
+    all += errors[n->in[i]->id];
+  }
+  if (tf32 && n->op == OP_dot && n->in[0]->type == DT_f32) all += 0x1p-9;
   switch (op_get(n->op)->error) {
-    case ERROR_exact: return e;
     case ERROR_once: return e + u;
     case ERROR_step: return e + 4 * u;
+    case ERROR_times: return all + 4 * u;
     case ERROR_grow: return 2 * e + 4 * u;
     case ERROR_sum: return e + (2 * sqrt(elements_combined(g, n)) + 8) * u;
+    case ERROR_products: return all + (2 * sqrt(elements_combined(g, n)) + 8) * u;
+    case ERROR_prod:
+      length = elements_combined(g, n);
+      return length * e + (2 * sqrt(length) + 8) * u;
+    default: return e;
   }
-  return e;
 }
 
 typedef struct estimate_args {

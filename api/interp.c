@@ -26,7 +26,6 @@ static interp_tensor to_scalars(arena *a, const tensor *t) {
 static void from_scalars(tensor *to, const interp_tensor *from) {
   int64_t n = tensor_elements(to);
   char *p = to->data;
-  // Values of f32 and f64 may carry more precision than the type holds.
   for (int64_t i = 0; i < n; i++, p += dtype_bytes(to->type))
     scalar_store(p, to->type, from->data[i]);
 }
@@ -76,8 +75,8 @@ static tcf_status interpret(void *args_) {
   interp_host host = {call_host, &state};
   str why = STR("the interpreter failed");
   span at = {0};
-  bool ok = v->tiles ? program_interpret(v->tiles, a, in, out, false, &host, &why, &at)
-                     : graph_interpret(v->specialised, a, in, out, false, &host, &why, &at);
+  bool ok = v->tiles ? program_interpret(v->tiles, a, in, out, &host, &why, &at)
+                     : graph_interpret(v->specialised, a, in, out, &host, &why, &at);
   if (!ok) return report(v, why, at, &state);
   for (int i = 0; i < sig->nresults; i++) from_scalars(args->results[i], &out[i]);
   return TCF_OK;

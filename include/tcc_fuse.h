@@ -465,7 +465,7 @@ TCF_API tcf_status tcf_synchronize(tcf_session *session);
 TCF_API tcf_status tcf_prepare(tcf_function *function, const tcf_tensor *const *args, size_t nargs);
 
 /** How far result i may be from the exact value for tcf_tensor_compare, from the rounding of
- *  each operation on the way (docs/command-line.md has the rule); 0 for integers and bool. */
+ *  each operation on the way (docs/numerics.md has the rules); 0 for integers and bool. */
 TCF_API tcf_status tcf_function_tolerance(tcf_function *function, const tcf_tensor *const *args,
                                           size_t nargs, size_t result, double *tolerance);
 /** *exact: no rounding can change result i, for no operation on floats but minima, maxima and

@@ -181,9 +181,8 @@ typedef struct interp_host {
 /// of all targets. size < 0: unknown, left out.
 str index_error_text(arena *a, int64_t index, str axis, int64_t size);
 
-/// Evaluates the graph with the values of symbols bound from `params`' shapes. Floats are
-/// computed in double and rounded to each node's type where `round_each` is set (else only f16
-/// and bf16 casts and integer ops round: the high-precision oracle). Outputs are allocated in a.
-/// False with a text in *error (index out of range with its span in *at; conflicting sizes).
+/// Evaluates the graph with the values of symbols bound from `params`' shapes. Every element is
+/// rounded once to its node's type. Outputs are allocated in a. False with a text in *error (index
+/// out of range with its span in *at; conflicting sizes).
 bool graph_interpret(const graph *g, arena *a, const interp_tensor *params, interp_tensor *outputs,
-                     bool round_each, const interp_host *host, str *error, span *at);
+                     const interp_host *host, str *error, span *at);

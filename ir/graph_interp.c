@@ -1,6 +1,7 @@
-// The oracle: evaluates a graph node by node into dense arrays of scalars, in double. Every other
-// way of running a program is tested against this one, so it does nothing cleverly that could be
-// done plainly; it is only careful not to walk trees per element.
+// The oracle: evaluates a graph node by node into dense arrays of scalars. Every element is rounded
+// to its node's type, once: inside an op it is held in double. Every other way of running a program
+// is tested against this one, so it does nothing cleverly that could be done plainly; it is only
+// careful not to walk trees per element.
 //
 // A value is freed after its last use, and on the way out of a fault.
 #include "ir/graph_interp.h"
@@ -63,14 +64,7 @@ int64_t walk_coordinate(const walk *w, int along) {
   panic("the walk has no such axis");
 }
 
-// ---- numbers
-
-dtype run_type(const run *r, dtype t) { return t == DT_f32 && !r->round_each ? DT_f64 : t; }
-
-scalar run_round(const run *r, const node *n, scalar v) {
-  return dtype_is_float(n->type) ? scalar_cast(v, DT_f64, run_type(r, n->type))
-                                 : scalar_cast(v, DT_i64, n->type);
-}
+// ---- sizes and errors
 
 bool run_symbol(void *ctx, str name, int64_t *v) {
   const run *r = ctx;
@@ -163,10 +157,10 @@ static void free_values(run *r) {
 }
 
 bool graph_interpret(const graph *g, arena *a, const interp_tensor *params, interp_tensor *outputs,
-                     bool round_each, const interp_host *host, str *error, span *at) {
+                     const interp_host *host, str *error, span *at) {
   arena scratch = {.user = "the interpreter"};
   span nowhere;
-  run r = {.g = g, .arena = &scratch, .round_each = round_each, .host = host, .error = error};
+  run r = {.g = g, .arena = &scratch, .host = host, .error = error};
   r.at = at ? at : &nowhere;
   *r.at = (span){0};
   fault_frame frame;

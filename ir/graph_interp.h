@@ -16,7 +16,6 @@ typedef struct run {
   ix_pool pool;         // index expressions with sizes bound
   int64_t *symbols;     // by position in g->symbols
   value *values;        // by node id
-  bool round_each;
   const interp_host *host;
   str *error;
   span *at;
@@ -48,10 +47,10 @@ bool walk_next(walk *w);
 /// The coordinate of the current row's start along an axis of the walk.
 int64_t walk_coordinate(const walk *w, int along);
 
-/// The type that values of type t are computed in: f64 for f32 when the run does not round.
-dtype run_type(const run *r, dtype t);
-/// Rounds a float accumulated in double to what an element of n holds.
-scalar run_round(const run *r, const node *n, scalar v);
+/// Running combines, one per element of the result, that start at `from` (null: at the identity).
+op_running *run_start(run *r, const node *n, const value *out, const scalar *from);
+/// What they have come to.
+void run_finish(const node *n, const op_running *running, value *out);
 /// The value of a size symbol, as ix_bind asks for it; ctx is the run.
 bool run_symbol(void *ctx, str name, int64_t *v);
 bool run_fail(run *r, const node *n, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -203,16 +203,15 @@ bool interp_scatter(run *r, const node *n, value *out) {
   int b = walk_operand(r, &w, n->in[1]), c = walk_operand(r, &w, n->in[2]);
   const scalar *base = r->values[n->in[0]->id].data, *indices = r->values[n->in[1]->id].data;
   const scalar *updates = r->values[n->in[2]->id].data;
-  dtype t = dtype_is_float(n->type) ? DT_f64 : n->type;
-  memcpy(out->data, base, sizeof(scalar) * (size_t)out->count);
+  op_running *running = run_start(r, n, out, base);
   for (bool more = walk_first(&w); more; more = walk_next(&w)) {
     for (int64_t j = 0; j < w.row; j++) {
       int64_t at = indices[w.offset[b] + j * w.step[b]].i;
       if (at < 0 || at >= size) return bad_index(r, n, at);
-      scalar *element = &out->data[w.offset[to] + j * w.step[to] + at * stride];
-      *element = op_combine(n->op, t, *element, updates[w.offset[c] + j * w.step[c]]);
+      op_step(&running[w.offset[to] + j * w.step[to] + at * stride], n->op, n->type,
+              updates[w.offset[c] + j * w.step[c]]);
     }
   }
-  for (int64_t j = 0; j < out->count; j++) out->data[j] = run_round(r, n, out->data[j]);
+  run_finish(n, running, out);
   return true;
 }

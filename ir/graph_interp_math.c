@@ -17,7 +17,7 @@ bool interp_leaf(run *r, const node *n, value *out) {
     scalar v;
     ix size = ix_bind(&r->pool, &r->g->ix, n->index[0], run_symbol, r);
     check(ix_is_const(&r->pool, size, &v.i));
-    out->data[0] = scalar_cast(v, DT_i64, run_type(r, n->type));
+    out->data[0] = scalar_cast(v, DT_i64, n->type);
   } else {
     for (int64_t j = 0; j < out->count; j++)
       out->data[j] = scalar_cast((scalar){.i = j}, DT_i64, n->type);
@@ -35,7 +35,6 @@ bool interp_map(run *r, const node *n, value *out) {
     in[k] = input(r, n, k);
   }
   dtype operand = n->in[n->op == OP_where ? 1 : 0]->type, result = n->type;
-  if (n->op != OP_bitcast) operand = run_type(r, operand), result = run_type(r, result);
   scalar *to = out->data;
   for (bool more = walk_first(&w); more; more = walk_next(&w)) {
     for (int64_t j = 0; j < w.row; j++) {
@@ -82,29 +81,35 @@ static bool interp_arg(run *r, const node *n, value *out) {
   return true;
 }
 
-/// Floats accumulate in double, integers in their own type.
-static dtype accumulation_type(dtype t) { return dtype_is_float(t) ? DT_f64 : t; }
+op_running *run_start(run *r, const node *n, const value *out, const scalar *from) {
+  op_running *running = arena_array(&r->values[n->id].arena, op_running, out->count);
+  scalar identity = op_identity(n->op, n->type);
+  for (int64_t j = 0; j < out->count; j++) running[j] = op_start(from ? from[j] : identity);
+  return running;
+}
+
+void run_finish(const node *n, const op_running *running, value *out) {
+  for (int64_t j = 0; j < out->count; j++) out->data[j] = op_value(running[j], n->type);
+}
 
 bool interp_reduce(run *r, const node *n, value *out) {
   if (op_is_arg(n->op)) return interp_arg(r, n, out);
   const node *a = n->in[0];
-  dtype t = accumulation_type(n->type);
-  scalar identity = op_identity(n->op, t);
-  for (int64_t j = 0; j < out->count; j++) out->data[j] = identity;
+  op_running *running = run_start(r, n, out, NULL);
   walk w = walk_over(r, a->axes, a->naxes);
   int to = walk_operand(r, &w, n);
   const scalar *in = input(r, n, 0);
+  bool adds = n->op == OP_sum && dtype_is_float(n->type);
   for (bool more = walk_first(&w); more; more = walk_next(&w)) {
-    scalar *row = out->data + w.offset[to];
+    op_running *row = running + w.offset[to];
     int64_t step = w.step[to];
-    if (n->op == OP_sum && t == DT_f64)
-      for (int64_t j = 0; j < w.row; j++) row[j * step].f += in[j].f;
+    if (adds)
+      for (int64_t j = 0; j < w.row; j++) op_add_float(&row[j * step], in[j].f);
     else
-      for (int64_t j = 0; j < w.row; j++)
-        row[j * step] = op_combine(n->op, t, row[j * step], in[j]);
+      for (int64_t j = 0; j < w.row; j++) op_step(&row[j * step], n->op, n->type, in[j]);
     in += w.row;
   }
-  for (int64_t j = 0; j < out->count; j++) out->data[j] = run_round(r, n, out->data[j]);
+  run_finish(n, running, out);
   return true;
 }
 
@@ -151,17 +156,34 @@ static void multiply_row(const walk *w, bool is_float, scalar *to, const scalar 
   }
 }
 
+/// Sums of f64, where double is not wider.
+static void multiply_exactly(run *r, const node *n, walk *w, value *out) {
+  op_running *running = run_start(r, n, out, NULL);
+  for (bool more = walk_first(w); more; more = walk_next(w)) {
+    const scalar *a = input(r, n, 0) + w->offset[1], *b = input(r, n, 1) + w->offset[2];
+    op_running *to = running + w->offset[0];
+    for (int64_t j = 0; j < w->row; j++)
+      op_add_float(&to[j * w->step[0]], a[j * w->step[1]].f * b[j * w->step[2]].f);
+  }
+  run_finish(n, running, out);
+}
+
 bool interp_dot(run *r, const node *n, value *out) {
   walk w = contraction_walk(r, n, false);
   if (n->naxes) {
     walk other = contraction_walk(r, n, true);
     if (row_score(&other) > row_score(&w)) w = other;
   }
+  if (n->type == DT_f64) {
+    multiply_exactly(r, n, &w, out);
+    return true;
+  }
   bool is_float = dtype_is_float(n->type);
   for (bool more = walk_first(&w); more; more = walk_next(&w))
     multiply_row(&w, is_float, out->data + w.offset[0], input(r, n, 0) + w.offset[1],
                  input(r, n, 1) + w.offset[2]);
-  for (int64_t j = 0; j < out->count; j++) out->data[j] = run_round(r, n, out->data[j]);
+  dtype held = is_float ? DT_f64 : DT_i64;
+  for (int64_t j = 0; j < out->count; j++) out->data[j] = scalar_cast(out->data[j], held, n->type);
   return true;
 }
 
@@ -174,16 +196,15 @@ bool interp_scan(run *r, const node *n, value *out) {
   axes[count++] = along;
   walk w = walk_over(r, axes, count);
   int to = walk_operand(r, &w, n), from = walk_operand(r, &w, n->in[0]);
-  dtype t = accumulation_type(n->type);
   const scalar *in = input(r, n, 0);
   for (bool more = walk_first(&w); more; more = walk_next(&w)) {
-    scalar acc = op_identity(n->op, t);
+    op_running running = op_start(op_identity(n->op, n->type));
     for (int64_t j = 0; j < w.row; j++) {
       int64_t at = n->flags & NODE_REVERSE ? w.row - 1 - j : j;
-      scalar next = op_combine(n->op, t, acc, in[w.offset[from] + at * w.step[from]]);
-      scalar shown = n->flags & NODE_EXCLUSIVE ? acc : next;
-      out->data[w.offset[to] + at * w.step[to]] = run_round(r, n, shown);
-      acc = next;
+      scalar *shown = &out->data[w.offset[to] + at * w.step[to]];
+      if (n->flags & NODE_EXCLUSIVE) *shown = op_value(running, n->type);
+      op_step(&running, n->op, n->type, in[w.offset[from] + at * w.step[from]]);
+      if (!(n->flags & NODE_EXCLUSIVE)) *shown = op_value(running, n->type);
     }
   }
   return true;

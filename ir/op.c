@@ -358,6 +358,21 @@ scalar op_combine(op o, dtype t, scalar acc, scalar v) {
   return op_eval(op_combiner(o), t, t, (scalar[]){acc, v});
 }
 
+op_running op_start(scalar from) { return (op_running){.acc = from}; }
+
+void op_step(op_running *r, op o, dtype t, scalar v) {
+  if (!dtype_is_float(t)) r->acc = op_combine(o, t, r->acc, v);
+  else if (op_combiner(o) == OP_add) op_add_float(r, v.f);
+  else r->acc = op_combine(o, DT_f64, r->acc, v);
+}
+
+scalar op_value(op_running r, dtype t) {
+  if (!dtype_is_float(t)) return r.acc;
+  // Beside an infinite sum there is nothing but NaN; and -0 + 0 would be 0.
+  if (r.lost != 0 && isfinite(r.lost)) r.acc.f += r.lost;
+  return scalar_cast(r.acc, DT_f64, t);
+}
+
 // ---- random numbers
 
 void op_philox(uint32_t c[4], uint64_t key) {

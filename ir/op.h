@@ -25,8 +25,25 @@ typedef enum op_identity_kind {
   IDENTITY_none, IDENTITY_zero, IDENTITY_one, IDENTITY_ones, IDENTITY_least, IDENTITY_most
 } op_identity_kind;
 
-/// How errors grow: see api/estimate.c.
-typedef enum op_error { ERROR_exact, ERROR_once, ERROR_step, ERROR_grow, ERROR_sum } op_error;
+/// How errors grow: e of a result by those of its operands, relative to the largest magnitude; u is
+/// the unit roundoff of its type, L the number of elements that are combined (api/estimate.c). The
+/// second column is the text of docs/numerics.md.
+#define OP_ERRORS(X)                            \
+  X(exact, "largest e")                         \
+  X(once, "largest e + u")                      \
+  X(step, "largest e + 4 u")                    \
+  X(times, "sum of e + 4 u")                    \
+  X(grow, "2 largest e + 4 u")                  \
+  X(sum, "largest e + (2 sqrt(L) + 8) u")       \
+  X(products, "sum of e + (2 sqrt(L) + 8) u")   \
+  X(prod, "L e + (2 sqrt(L) + 8) u")
+
+typedef enum op_error {
+#define X(name, text) ERROR_##name,
+  OP_ERRORS(X)
+#undef X
+  ERROR_COUNT
+} op_error;
 
 typedef struct op_info {
   const char *name;
@@ -68,6 +85,22 @@ scalar op_identity(op o, dtype t);
 /// -0 for float sums, since 0 + -0 is 0.
 scalar op_neutral(op o, dtype t);
 scalar op_combine(op o, dtype t, scalar acc, scalar v);
+
+/// A running combine inside one op, wider than its type so that it is rounded once: floats are
+/// combined in double, and what each addition rounds off is kept beside the sum.
+typedef struct op_running {
+  scalar acc;
+  double lost;
+} op_running;
+op_running op_start(scalar from);
+void op_step(op_running *r, op o, dtype t, scalar v);
+scalar op_value(op_running r, dtype t);
+/// r + v for a sum of floats. Knuth, "The Art of Computer Programming", vol. 2, 4.2.2.
+static inline void op_add_float(op_running *r, double v) {
+  double sum = r->acc.f + v, part = sum - r->acc.f;
+  r->lost += (r->acc.f - (sum - part)) + (v - part);
+  r->acc.f = sum;
+}
 /// The accumulation type of dot for inputs of type t.
 dtype op_dot_type(dtype t);
 /// Philox4x32-10: replaces the counter by 128 random bits; the low half of the key comes first.

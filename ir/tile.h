@@ -370,8 +370,7 @@ bool program_find_faults(const program *p, arena *a, tile_faults *faults);
 /// the caller's interp_tensor being logical (row-major over dims). Invalid lanes hold NaN (or
 /// a poison integer) so that a kernel which lets them through is caught.
 bool program_interpret(const program *p, arena *a, const interp_tensor *params,
-                       interp_tensor *outputs, bool round_each, const interp_host *host,
-                       str *error, span *at);
+                       interp_tensor *outputs, const interp_host *host, str *error, span *at);
 
 /// Bytes moved and flops of one call of the kernel when sizes are the estimates (for explain).
 /// Bytes: every element of an argument that is loaded (stored) counts once, however often: what no

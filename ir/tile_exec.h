@@ -27,7 +27,6 @@ typedef struct tile_call {
   int nsymbols;
   const span *sites;
   const str *site_axes;
-  bool round_each;
 } tile_call;
 
 /// Runs the kernel over its grid. False with a text and position: a failed check, or what only a
@@ -60,6 +59,8 @@ typedef struct machine {
   int64_t *coordinate;  // by axis, of the lane being addressed
   lanes *values;        // by value id
   tile_memory *locals;  // by buffer
+  op_running *running;  // of the statement at work
+  int nrunning;
   int32_t tile;         // number of the grid tile, + 1
   str *error;
   span *at;

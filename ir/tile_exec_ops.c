@@ -5,19 +5,6 @@
 
 // ---- map ops
 
-/// The type a value is computed in: f32 is carried in double by the high-precision oracle.
-static dtype computed(const machine *m, dtype t) {
-  return t == DT_f32 && !m->call->round_each ? DT_f64 : t;
-}
-
-static scalar compute(const machine *m, op o, dtype operand, dtype result, const scalar *in) {
-  if (o == OP_bitcast) {
-    scalar exact = scalar_cast(*in, operand, operand);
-    return op_eval(o, operand, result, &exact);
-  }
-  return op_eval(o, computed(m, operand), computed(m, result), in);
-}
-
 /// Poison passes through, but not where an op does not look: the branch not chosen, and the other
 /// side of a decided "and" or "or".
 static uint8_t map_poison(op o, dtype t, const scalar *in, const uint8_t *poison, int n) {
@@ -50,7 +37,7 @@ void exec_map(machine *m, const tstmt *s) {
     }
     uint8_t marked = !twalk_valid(&w) || map_poison(s->op, operand, v, poison, s->nin);
     o->poison[lane] = marked;
-    o->data[lane] = marked ? tile_poison(out->type) : compute(m, s->op, operand, out->type, v);
+    o->data[lane] = marked ? tile_poison(out->type) : op_eval(s->op, operand, out->type, v);
     lane++;
   } while (twalk_next(&w));
 }
@@ -66,7 +53,7 @@ void exec_fill(machine *m, const tval *out, scalar v) {
 
 void exec_size_value(machine *m, const tstmt *s) {
   scalar size = {.i = exec_size(m, s->ix[0])};
-  exec_fill(m, s->out[0], scalar_cast(size, DT_i64, computed(m, s->out[0]->type)));
+  exec_fill(m, s->out[0], scalar_cast(size, DT_i64, s->out[0]->type));
 }
 
 void exec_index(machine *m, const tstmt *s) {
@@ -102,9 +89,9 @@ void exec_accum(machine *m, const tstmt *s) {
       if (s->op == OP_fma) {
         poison |= in[1]->poison[w.offset[2]];
         o->data[lane] =
-            compute(m, OP_fma, out->type, out->type, (scalar[]){a, in[1]->data[w.offset[2]], old});
+            op_eval(OP_fma, out->type, out->type, (scalar[]){a, in[1]->data[w.offset[2]], old});
       } else {
-        o->data[lane] = compute(m, s->op, out->type, out->type, (scalar[]){old, a});
+        o->data[lane] = op_eval(s->op, out->type, out->type, (scalar[]){old, a});
       }
       o->poison[lane] = poison;
     }
@@ -112,10 +99,25 @@ void exec_accum(machine *m, const tstmt *s) {
   } while (twalk_next(&w));
 }
 
+/// One op: rounded when all lanes are in.
+static op_running *start_running(machine *m, const lanes *o) {
+  if (m->nrunning < o->n) {
+    m->running = arena_array(m->arena, op_running, o->n);
+    m->nrunning = o->n;
+  }
+  for (int i = 0; i < o->n; i++) m->running[i] = op_start(o->data[i]);
+  return m->running;
+}
+
+static void finish_running(const op_running *running, lanes *o, dtype t) {
+  for (int i = 0; i < o->n; i++) o->data[i] = op_value(running[i], t);
+}
+
 void exec_reduce(machine *m, const tstmt *s) {
   const tval *out = s->out[0];
   lanes *o = exec_lanes(m, out), *in = exec_lanes(m, s->in[0]);
   exec_fill(m, out, op_identity(s->op, out->type));
+  op_running *running = start_running(m, o);
   tile_walk w;
   twalk_over(m, &w, s->in[0]);
   twalk_operand(&w, out);
@@ -123,12 +125,12 @@ void exec_reduce(machine *m, const tstmt *s) {
   do {
     if (twalk_valid(&w)) {
       int to = w.offset[0];
-      o->data[to] =
-          compute(m, s->op, out->type, out->type, (scalar[]){o->data[to], in->data[lane]});
+      op_step(&running[to], s->op, out->type, in->data[lane]);
       o->poison[to] |= in->poison[lane];
     }
     lane++;
   } while (twalk_next(&w));
+  finish_running(running, o, out->type);
 }
 
 /// NaN is best of all; of equals the smaller index.
@@ -204,10 +206,15 @@ void exec_arg_reduce(machine *m, const tstmt *s) {
   for (int i = 0; i < out.v->n; i++) out.v->poison[i] = out.v->poison[i] != 0;
 }
 
-static scalar multiply_add(machine *m, dtype t, scalar a, scalar b, scalar acc) {
-  if (dtype_is_float(t)) return compute(m, OP_fma, t, t, (scalar[]){a, b, acc});
-  scalar product = compute(m, OP_mul, t, t, (scalar[]){a, b});
-  return compute(m, OP_add, t, t, (scalar[]){product, acc});
+/// a * b in double, exact where the type is f32; of f64 with what it rounds off.
+static void add_product(op_running *r, dtype t, scalar a, scalar b) {
+  if (!dtype_is_float(t)) {
+    op_step(r, OP_add, t, op_eval(OP_mul, t, t, (scalar[]){a, b}));
+    return;
+  }
+  double product = a.f * b.f;
+  op_add_float(r, product);
+  if (t == DT_f64) r->lost += fma(a.f, b.f, -product);
 }
 
 void exec_dot(machine *m, const tstmt *s) {
@@ -223,11 +230,13 @@ void exec_dot(machine *m, const tstmt *s) {
   twalk_operand(&w, s->in[0]);
   twalk_operand(&w, s->in[1]);
   exec_copy(m, out, s->in[2]);
+  op_running *running = start_running(m, o);
   do {
     if (!twalk_valid(&w)) continue;
     int to = w.offset[0], x = w.offset[1], y = w.offset[2];
-    o->data[to] = multiply_add(m, out->type, a->data[x], b->data[y], o->data[to]);
+    add_product(&running[to], out->type, a->data[x], b->data[y]);
     o->poison[to] |= a->poison[x] | b->poison[y];
   } while (twalk_next(&w));
+  finish_running(running, o, out->type);
   exec_poison_invalid(m, out);
 }

@@ -11,7 +11,6 @@ typedef struct runner {
   size_system sizes;
   tile_memory *memories;  // by buffer
   int64_t *begin, *end;   // temps: bytes in the arena
-  bool round_each;
   const interp_host *host;
   str *error;
   span *at;
@@ -155,8 +154,7 @@ static bool run_kernel(runner *r, const step *s) {
                     .symbols = r->sizes.symbols,
                     .nsymbols = r->sizes.nsymbols,
                     .sites = s->sites,
-                    .site_axes = s->site_axes,
-                    .round_each = r->round_each};
+                    .site_axes = s->site_axes};
   if (kernel_execute(&call, r->error, r->at)) return true;
   *r->error = str_dup(r->arena, *r->error);
   return false;
@@ -224,14 +222,13 @@ static bool run_program(runner *r, const interp_tensor *params, interp_tensor *o
 }
 
 bool program_interpret(const program *p, arena *a, const interp_tensor *params,
-                       interp_tensor *outputs, bool round_each, const interp_host *host, str *error,
+                       interp_tensor *outputs, const interp_host *host, str *error,
                        span *at) {
   arena scratch = {.user = "the interpreter"}, step_scratch = {.user = "the interpreter"};
   span nowhere;
   runner r = {.p = p,
               .arena = &scratch,
               .step = &step_scratch,
-              .round_each = round_each,
               .host = host,
               .error = error,
               .at = at ? at : &nowhere};

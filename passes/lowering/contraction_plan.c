@@ -287,6 +287,9 @@ static void choose_blocking(const kbuild *b, contraction_plan *p) {
     p->kc = (int)(limit / (inner > 0 ? inner : 1));
     if (p->kc < 1) p->kc = 1;
   }
+  // Neither a block nor the sum of blocks is to round off much more than 2 sqrt(k) steps do.
+  enum { BLOCKS = 2048 };
+  while (p->kc && k / inner / p->kc > BLOCKS && (int64_t)p->kc * p->kc * inner < k) p->kc *= 2;
   p->kc = (int)schedule_option(b->l, "kc", p->kc);
   if (p->pairs && p->nkk == 1) p->kc += p->kc % 2;
   p->pack_b = schedule_option(b->l, "pack_b", p->pack_b) != 0;

@@ -10,6 +10,7 @@
 //     loop T_step:1 carry c = before { y = c + x; store y; yield y }
 //     loop T_tail:1 carry t { ... }                  what the chunks leave over
 //
+// Chunks longer than a block of passes/lowering/sums.h are walked block by block.
 // Short ones are walked by a thread each, and so are scatters, in order.
 #include "base/fault.h"
 #include "passes/lowering/gpu.h"
@@ -89,30 +90,15 @@ static tval *start_of(kbuild *b, const node *scan, const chunks *c, bool by_chun
   return kb_fill(b, scan->type, op_identity(scan->op, scan->type), axes, extents, n);
 }
 
-static tval *operand(kbuild *b, const node *scan, const chunks *c, int step) {
-  return kb_reduce_tile(b, c->combine, kb_value_here(b, scan->in[0]), &step, 1);
-}
-
 /// Walks a kernel axis from `start` on and stores the outputs.
-static void walk_from(kbuild *b, const node *scan, const chunks *c, int axis, tval *start) {
-  tstmt *loop = kb_loop(b, axis, 1, &start, 1);
-  loop->unroll = 4;
-  tval *before = loop->body->params[0];
-  tval *after = kb_map(b, c->combine, scan->type, before, operand(b, scan, c, axis), NULL);
-  b->done[scan->id] = scan->flags & NODE_EXCLUSIVE ? before : after;
-  gpu_store_outputs(b);
-  b->done[scan->id] = NULL;
-  kb_end_loop(b, &after, 1);
+static void walk_from(kbuild *b, int axis, tval *start) {
+  scan_from(b, &(scan_steps){.axis = axis, .unroll = 4, .store = gpu_store_outputs}, start);
 }
 
 /// Totals of the chunks, in an on-chip buffer.
 static int chunk_totals(kbuild *b, const node *scan, const chunks *c, const int *axes, int n) {
-  tval *total = start_of(b, scan, c, true);
-  tstmt *loop = kb_loop(b, c->step, 1, &total, 1);
-  loop->unroll = 4;
-  tval *in[] = {loop->body->params[0], operand(b, scan, c, c->step)};
-  total = kb_accumulate(b, c->combine, in, 2);
-  total = kb_end_loop(b, &total, 1)[0];
+  scan_steps steps = {.axis = c->step, .unroll = 4};
+  tval *total = scan_from(b, &steps, start_of(b, scan, c, true));
   int buf = kb_local(b, "totals", scan->type, axes, n);
   kb_store_local(b, buf, total);
   return buf;
@@ -135,11 +121,11 @@ static void scan_chunks(kbuild *b, const node *scan, chunks *c) {
   tval *own = kb_reduce_tile(b, c->combine, kb_load_local(b, totals), &c->chunk, 1);
   sum = kb_map(b, c->combine, scan->type, before, own, NULL);
   sum = kb_end_loop(b, &sum, 1)[0];
-  walk_from(b, scan, c, c->step, kb_load_local(b, befores));
+  walk_from(b, c->step, kb_load_local(b, befores));
   if (!c->tail) return;
   set_coordinate(b, scan, c,
                  ix_add(pool, ix_const(pool, c->count * c->len), ix_axis(pool, c->rest)));
-  walk_from(b, scan, c, c->rest, sum);
+  walk_from(b, c->rest, sum);
 }
 
 /// Rows next to each other share a block where they are contiguous.

@@ -59,14 +59,20 @@ static int add_buffer(lower *l, const node *n, str name, buffer_kind kind, int n
 }
 
 /// "t12" of %12, with as many '_' behind it as it takes: params and outputs are called anything.
-static str temp_name(lower *l, const node *n) {
-  str name = str_printf(l->a, "t%d", n->id);
+static str temp_name(const lower *l, const char *what, const node *n) {
+  str name = str_printf(l->a, "%s%d", what, n->id);
   for (int i = 0; i < l->g->nparams + l->g->outputs.len; i++) {
     if (!str_eq(l->p->buffers.data[i].name, name)) continue;
     name = str_printf(l->a, "%.*s_", STR_FMT(name));
     i = -1;
   }
   return name;
+}
+
+int lower_add_temporary(lower *l, const node *n, const char *name, dtype t) {
+  int buf = add_buffer(l, n, temp_name(l, name, n), BUFFER_TEMP, 0, 1);
+  l->p->buffers.data[buf].type = t;
+  return buf;
 }
 
 static void add_buffers(lower *l, const group *groups, int ngroups) {
@@ -86,7 +92,7 @@ static void add_buffers(lower *l, const group *groups, int ngroups) {
       const node *n = groups[i].outputs.data[k];
       if (l->buffer_of[n->id] >= 0) continue;
       int row = row_unit(l, groups, ngroups, n);
-      l->buffer_of[n->id] = add_buffer(l, n, temp_name(l, n), BUFFER_TEMP, 0, row);
+      l->buffer_of[n->id] = add_buffer(l, n, temp_name(l, "t", n), BUFFER_TEMP, 0, row);
     }
 }
 

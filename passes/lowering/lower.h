@@ -87,6 +87,8 @@ typedef struct kbuild {
 
 /// Known to have no elements.
 bool lower_is_empty(const lower *l, const node *n);
+/// A further buffer in the shape of the node's, for the kernel that is built.
+int lower_add_temporary(lower *l, const node *n, const char *name, dtype t);
 
 // lower_build.c, lower_value.c: building blocks
 void kb_init(kbuild *b, lower *l, const group *grp, const char *label);
@@ -129,14 +131,22 @@ void kb_else(kbuild *b, tval *const *yields, int nyields);  // ends the first ar
 tval **kb_end_if(kbuild *b, tval *const *yields, int nyields);
 int kb_local(kbuild *b, const char *name, dtype t, const int *axes, int naxes);
 tval *kb_load_local(kbuild *b, int buf);
+/// The node's element(s) of an argument in its shape.
+tval *kb_load_arg(kbuild *b, const node *n, int buf);
 /// What was stored to the node's (first) buffer, at the identity.
 tval *kb_load_buffer(kbuild *b, const node *n);
 tstmt *kb_store(kbuild *b, int buf, tval *v, const ix *index, int rank);
 void kb_store_local(kbuild *b, int buf, tval *v);
 /// Stores the node's value to every buffer it owns.
 void kb_store_node(kbuild *b, const node *n, tval *v, bool nontemporal);
-/// n is a scatter_add whose buffers hold the base: adds the update at the index (checked).
-void kb_add_at(kbuild *b, const node *n, tval *index, tval *update);
+/// Where a scatter adds up: kernel arguments that hold the base at first.
+typedef struct scatter_sums {
+  int sums;
+  bool apart;  // not the buffer of the node, and perhaps of a wider type
+  int lost;    // what additions rounded off; -1: nobody keeps it
+} scatter_sums;
+/// n is a scatter_add: adds the update at the index (checked).
+void kb_add_at(kbuild *b, const node *n, tval *index, tval *update, const scatter_sums *s);
 void kb_append(kbuild *b, scope *s, tstmt *st);
 
 // lower_axes.c: what the kernel touches, which axes collapse, where the lanes run. Axes are

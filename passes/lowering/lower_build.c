@@ -392,9 +392,7 @@ static void local_index(kbuild *b, int buf, ix *index) {
   for (int i = 0; i < t->rank; i++) index[i] = ix_axis(&b->k->ix, t->local_axes[i]);
 }
 
-tval *kb_load_local(kbuild *b, int buf) {
-  ix index[MAX_AXES];
-  local_index(b, buf, index);
+static tval *load_at(kbuild *b, int buf, const ix *index) {
   axes_seen seen = {0};
   for (int i = 0; i < b->k->bufs.data[buf].rank; i++) ix_axes(&b->k->ix, index[i], kb_see_axis, &seen);
   tstmt *st = kb_stmt(b, TILE_LOAD, NULL, 0);
@@ -402,6 +400,18 @@ tval *kb_load_local(kbuild *b, int buf) {
   kb_one_result(b, st, kb_union_value(b, b->k->bufs.data[buf].type, &seen, NULL, 0));
   kb_append(b, b->scope, st);
   return st->out[0];
+}
+
+tval *kb_load_local(kbuild *b, int buf) {
+  ix index[MAX_AXES];
+  local_index(b, buf, index);
+  return load_at(b, buf, index);
+}
+
+tval *kb_load_arg(kbuild *b, const node *n, int buf) {
+  ix index[MAX_AXES];
+  kb_identity(b, n, index);
+  return load_at(b, buf, index);
 }
 
 tstmt *kb_store(kbuild *b, int buf, tval *v, const ix *index, int rank) {

@@ -6,7 +6,7 @@
 //       stage loops: %b = operand b
 //       loop M:MR { loop N:NR {            register block: accumulators stay in registers
 //         c = first block ? 0 : partial sums
-//         c = loop K:1 { c += a[M] * b[N] }
+//         c = c + loop K:1 { sum += a[M] * b[N] }      from 0: long chains of additions round off
 //         last block ? epilogue, store : store partial sums
 //
 // After Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", TOMS 2008,
@@ -18,6 +18,7 @@
 
 #include "base/fault.h"
 #include "passes/lowering/lower_reduce.h"
+#include "passes/lowering/sums.h"
 
 static tval *as_type(kbuild *b, tval *v, dtype t) {
   return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
@@ -152,6 +153,20 @@ static tval *contraction(kbuild *b, const contraction_plan *p, tval *start) {
   return sum;
 }
 
+/// The contraction added to `start`, block by block where the sum is long. Blocks of a plan (kc)
+/// are such; without them it is one of moderate length, or its length is not known.
+static tval *contraction_from(kbuild *b, const contraction_plan *p, tval *start) {
+  enum { BLOCK = 1024 };
+  bool is_float = dtype_is_float(p->dot->type);
+  if (!is_float || !p->nkk) return contraction(b, p, start);
+  bool is_long = !p->kc && sum_steps(b, p->kk[0], 1) > BLOCK;
+  if (!is_long && !p->kc) return contraction(b, p, start);
+  if (is_long) start = kb_loop(b, p->kk[0], BLOCK, &start, 1)->body->params[0];
+  tval *block = contraction(b, p, contraction_zero(b, p));
+  tval *sum = kb_map(b, OP_add, p->dot->type, start, block, NULL);
+  return is_long ? kb_end_loop(b, &sum, 1)[0] : sum;
+}
+
 /// Reductions along columns that the block tile holds, in order.
 void contraction_finish(kbuild *b, const contraction_plan *p, tval *sum) {
   b->done[p->dot->id] = sum;
@@ -226,7 +241,7 @@ static void block(kbuild *b, const contraction_plan *p) {
       kb_prefetch_next(b, b->scope->region, p->lanes, p->nr, 2, b->l->target->l2_bytes / 2);
     start = kb_end_if(b, &partial, 1)[0];
   }
-  tval *sum = contraction(b, p, start);
+  tval *sum = contraction_from(b, p, start);
   if (!p->kc) {
     finish_block(b, p, sum);
     return;
@@ -336,9 +351,16 @@ static void sum_block(kbuild *b, const contraction_plan *p, int buf) {
   }
   tval *sum = kb_fill(b, p->dot->type, scalar_cast((scalar){.i = 0}, DT_i64, p->dot->type), axes,
                       extents, n);
+  bool is_long = sum_is_long(b, OP_add, sum->type, inner, b->lanes);
+  tval *before = sum;
   for (int i = 0; i < p->nkk; i++) {
-    tstmt *loop = kb_loop(b, p->kk[i], p->kk[i] == inner ? b->lanes : 1, &sum, 1);
-    sum = loop->body->params[0];
+    int by = p->kk[i] != inner ? 1 : is_long ? SUM_BLOCK * b->lanes : b->lanes;
+    sum = kb_loop(b, p->kk[i], by, &sum, 1)->body->params[0];
+  }
+  if (is_long) {
+    before = sum;
+    sum = kb_like(b, sum, (scalar){.f = 0});
+    sum = kb_loop(b, inner, b->lanes, &sum, 1)->body->params[0];
   }
   if (p->pair >= 0) sum = kb_loop(b, p->pair, 2, &sum, 1)->body->params[0];
   const tregion *loads = b->scope->region;
@@ -351,6 +373,10 @@ static void sum_block(kbuild *b, const contraction_plan *p, int buf) {
   // Few rows: the time goes into reading b, whose next rows arrive meanwhile.
   kb_prefetch_next(b, loads, p->lanes, p->nr, 2, b->l->target->l2_bytes / 8);
   if (p->pair >= 0) sum = kb_end_loop(b, &sum, 1)[0];
+  if (is_long) {
+    sum = kb_end_loop(b, &sum, 1)[0];
+    sum = kb_accumulate(b, OP_add, (tval *[]){before, sum}, 2);
+  }
   for (int i = 0; i < p->nkk; i++) sum = kb_end_loop(b, &sum, 1)[0];
   kb_store_local(b, buf, kb_reduce_tile(b, OP_add, sum, p->kk, p->nkk));
 }

@@ -14,6 +14,7 @@
 
 #include "base/fault.h"
 #include "passes/lowering/lower_reduce.h"
+#include "passes/lowering/sums.h"
 
 enum { EXPENSIVE = 8, GRID_ELEMENTS = 16384 };
 
@@ -219,6 +220,79 @@ static bool caches_in(const kbuild *b, const row_plan *p, const node *n, int pas
   return b->local_of[n->id] >= 0 && p->first_pass[n->id] == pass;
 }
 
+// ---- long sums
+//
+//   s = loop T:16384 carry s = 0 {         blocks: sums begin again, what does not round goes on
+//     c = loop T:64 carry c = 0 { accum }
+//     accum s, c
+
+typedef struct blocks {
+  int axes[MAX_AXES], split;  // R, outermost loop first; axes[split] is walked in blocks, -1 none
+  int step[MAX_KERNEL_AXES];  // outside of the blocks
+  tval *before[2 * MAX_REDUCTIONS];  // null: carried on
+} blocks;
+
+static bool sums_floats(const node *red) {
+  return op_combiner(red->op) == OP_add && dtype_is_float(red->type);
+}
+
+/// Blocks end where the loops inside come to as many steps as a block may have.
+static void find_blocks(const kbuild *b, const row_plan *p, const running *r, blocks *s) {
+  *s = (blocks){.split = -1};
+  int n = 0, steps = 1;
+  int64_t lanes = 1, all = 1;
+  for (int pass = 0; pass < 2; pass++)
+    for (int i = 0; i < p->nkr; i++)
+      if ((p->kr[i] == b->k->vec_axis) == pass) s->axes[n++] = p->kr[i];
+  for (int i = 0; i < n; i++) {
+    lanes *= p->step[s->axes[i]];
+    if (__builtin_mul_overflow(all, sum_steps(b, s->axes[i], p->step[s->axes[i]]), &all))
+      all = INT64_MAX;
+  }
+  bool any = false;
+  for (int i = 0; i < r->n; i++) any |= sums_floats(r->reductions[i]);
+  memcpy(s->step, p->step, sizeof s->step);
+  if (all <= sum_room(lanes)) return;
+  for (int i = n - 1; i >= 0 && any && s->split < 0; i--) {
+    int axis = s->axes[i], room = SUM_BLOCK / steps;
+    int64_t walked = sum_steps(b, axis, p->step[axis]);
+    if (walked > room) {
+      s->split = i;
+      s->step[axis] *= room;
+    } else if (walked > 1) {
+      steps *= (int)walked;
+    }
+  }
+}
+
+/// Loops over R with the running values.
+static void open_blocks(kbuild *b, const row_plan *p, running *r, blocks *s) {
+  find_blocks(b, p, r, s);
+  if (s->split < 0) {
+    reduce_open_loops(b, p->kr, p->step, p->nkr, r->values, r->nvalues, 4);
+    return;
+  }
+  reduce_open_loops(b, s->axes, s->step, s->split + 1, r->values, r->nvalues, 1);
+  for (int i = 0, at = 0; i < r->n; i++) {
+    if (sums_floats(r->reductions[i])) {
+      s->before[at] = r->values[at];
+      r->values[at] = kb_like(b, r->values[at], (scalar){.f = 0});
+    }
+    at += op_is_arg(r->reductions[i]->op) ? 2 : 1;
+  }
+  reduce_open_loops(b, s->axes + s->split, p->step, p->nkr - s->split, r->values, r->nvalues, 4);
+}
+
+static void close_blocks(kbuild *b, const row_plan *p, running *r, const blocks *s) {
+  int outside = s->split + 1;
+  reduce_close_loops(b, outside ? p->nkr - s->split : p->nkr, r->values, r->nvalues);
+  if (!outside) return;
+  for (int i = 0; i < r->nvalues; i++)
+    if (s->before[i])
+      r->values[i] = kb_accumulate(b, OP_add, (tval *[]){s->before[i], r->values[i]}, 2);
+  reduce_close_loops(b, outside, r->values, r->nvalues);
+}
+
 void reduce_run_pass(kbuild *b, const row_plan *p, int pass) {
   running r = {0};
   const group *g = b->group;
@@ -229,7 +303,8 @@ void reduce_run_pass(kbuild *b, const row_plan *p, int pass) {
     }
   declare_caches(b, p, pass);
   reduce_start(b, p, &r);
-  reduce_open_loops(b, p->kr, p->step, p->nkr, r.values, r.nvalues, 4);
+  blocks s;
+  open_blocks(b, p, &r, &s);
   for (int i = 0, at = 0; i < r.n; i++) {
     reduce_accumulate(b, r.reductions[i], &r.values[at], &r.values[at]);
     at += op_is_arg(r.reductions[i]->op) ? 2 : 1;
@@ -240,7 +315,7 @@ void reduce_run_pass(kbuild *b, const row_plan *p, int pass) {
   // The last pass over the row is the busiest with arithmetic: it fetches the next row.
   if (pass + 1 == p->passes && p->next_row >= 0)
     kb_prefetch_next(b, b->scope->region, p->next_row, 1, 1, 4 * b->l->target->l2_bytes);
-  reduce_close_loops(b, p->nkr, r.values, r.nvalues);
+  close_blocks(b, p, &r, &s);
   for (int i = 0; i < g->nodes.len; i++)
     if (caches_in(b, p, g->nodes.data[i], pass)) b->local_ready[g->nodes.data[i]->id] = true;
   for (int i = 0, at = 0; i < r.n; i++) {

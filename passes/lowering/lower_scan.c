@@ -4,8 +4,16 @@
 //   grid N:64 {                        lanes along an axis that is not scanned
 //     loop T:1 carry c = identity {    forward or reverse
 //       y = c + x[T, N]; store (c if exclusive, else y); yield y
+//
+// Long sums of floats go block by block, so that rounding errors do not grow with the length: a
+// block adds up its own elements from 0, so that blocks also do not wait for one another.
+//
+//   loop T:128 carry s = 0, lost = 0 {
+//     loop T:1 carry c = 0 { y = c + x; store s + y; yield y }
+//     yield s + (c + lost), and what that rounds off (passes/lowering/sums.h)
 #include "base/fault.h"
 #include "passes/lowering/lower_scan.h"
+#include "passes/lowering/sums.h"
 
 enum { GRID_ELEMENTS = 16384 };
 
@@ -26,27 +34,55 @@ static int open_parallel(kbuild *b, const int *axes, int n, int64_t inner) {
   return n;
 }
 
-void scan_walk(kbuild *b, const int *axes, int n, int axis) {
+/// The walk itself. With `base`, what is stored is counted from there.
+static tval *walk_steps(kbuild *b, const scan_steps *s, tval *start, tval *base) {
   const node *scan = b->group->anchor;
-  int carried_axes[MAX_AXES], extents[MAX_AXES];
-  for (int i = 0; i < n; i++) {
-    carried_axes[i] = axes[i];
-    extents[i] = b->extent[axes[i]];
-  }
   op combine = op_combiner(scan->op);
-  tval *start = kb_fill(b, scan->type, op_identity(scan->op, scan->type), carried_axes, extents, n);
-  tstmt *loop = kb_loop(b, axis, 1, &start, 1);
-  loop->reverse = scan->flags & NODE_REVERSE;
+  tstmt *loop = kb_loop(b, s->axis, 1, &start, 1);
+  loop->reverse = s->reverse;
+  loop->unroll = s->unroll;
   tval *before = loop->body->params[0];
-  tval *x = kb_value_here(b, scan->in[0]);
-  x = kb_reduce_tile(b, combine, x, &axis, 1);
-  tval *after = kb_map(b, combine, scan->type, before, x, NULL);
-  b->done[scan->id] = scan->flags & NODE_EXCLUSIVE ? before : after;
+  tval *x = kb_reduce_tile(b, combine, kb_value_here(b, scan->in[0]), &s->axis, 1);
+  tval *after = s->store ? kb_map(b, combine, scan->type, before, x, NULL)
+                         : kb_accumulate(b, combine, (tval *[]){before, x}, 2);
+  if (s->store) {
+    tval *shown = scan->flags & NODE_EXCLUSIVE ? before : after;
+    b->done[scan->id] = base ? kb_map(b, OP_add, scan->type, base, shown, NULL) : shown;
+    s->store(b);
+    b->done[scan->id] = NULL;
+  }
+  return kb_end_loop(b, &after, 1)[0];
+}
+
+tval *scan_from(kbuild *b, const scan_steps *s, tval *start) {
+  const node *scan = b->group->anchor;
+  if (!sum_is_long(b, op_combiner(scan->op), scan->type, s->axis, 1))
+    return walk_steps(b, s, start, NULL);
+  tval *zero = kb_like(b, start, (scalar){.f = 0}), *inits[] = {start, zero};
+  tstmt *loop = kb_loop(b, s->axis, SUM_BLOCK, inits, 2);
+  loop->reverse = s->reverse;
+  tval *sum = loop->body->params[0], *lost = loop->body->params[1];
+  tval *next[2];
+  tval *block = walk_steps(b, s, zero, sum);
+  sum_pair(b, sum, kb_map(b, OP_add, scan->type, block, lost, NULL), next);
+  tval **ends = kb_end_loop(b, next, 2);
+  return s->store ? NULL : kb_map(b, OP_add, scan->type, ends[0], ends[1], NULL);
+}
+
+static void store_outputs(kbuild *b) {
   for (int i = 0; i < b->group->outputs.len; i++) {
     const node *out = b->group->outputs.data[i];
     kb_store_node(b, out, kb_value_here(b, out), false);
   }
-  kb_end_loop(b, &after, 1);
+}
+
+void scan_walk(kbuild *b, const int *axes, int n, int axis) {
+  const node *scan = b->group->anchor;
+  int extents[MAX_AXES];
+  for (int i = 0; i < n; i++) extents[i] = b->extent[axes[i]];
+  tval *start = kb_fill(b, scan->type, op_identity(scan->op, scan->type), axes, extents, n);
+  scan_steps steps = {.axis = axis, .reverse = scan->flags & NODE_REVERSE, .store = store_outputs};
+  scan_from(b, &steps, start);
 }
 
 void lower_scan_group(kbuild *b) {
@@ -67,6 +103,10 @@ void lower_scan_group(kbuild *b) {
 
 // a + updates added at indices, in the order of the updates: the walk over the index axes is
 // sequential and grid tiles own disjoint parts of the other axes, so there are no races.
+//
+// Where an element may get many floats, these are added up in a buffer of doubles; for doubles a
+// second buffer keeps what the additions round off and the next one takes it in. Blocks as in scans
+// would not do: it is not known before which elements are added to.
 
 void scatter_find_axes(const kbuild *b, scatter_axes *s) {
   const node *n = b->group->anchor, *base = n->in[0], *indices = n->in[1], *updates = n->in[2];
@@ -88,10 +128,47 @@ void scatter_make_axes(kbuild *b, scatter_axes *s) {
   s->target = kb_own_axis(b, b->group->anchor->attr_axes[0]);
 }
 
+/// An element may get more floats than can be added without a thought to rounding.
+static bool adds_many(const kbuild *b, const scatter_axes *s) {
+  enum { FEW = 16 };
+  int64_t count = 1, size;
+  if (!dtype_is_float(b->group->anchor->type)) return false;
+  for (int i = 0; i < s->nwalked && count <= FEW; i++) {
+    bool known = ix_is_const(&b->l->g->ix, graph_axis_size(b->l->g, s->walked[i]), &size);
+    count = known && size <= FEW ? count * size : FEW + 1;
+  }
+  return count > FEW;
+}
+
+static scatter_sums make_sums(kbuild *b, const scatter_axes *s) {
+  lower *l = b->l;
+  const node *n = b->group->anchor;
+  const int_vec *outs = &l->outputs_of[n->id];
+  bool many = adds_many(b, s), apart = many && n->type != DT_f64;
+  int own = outs->len ? outs->data[0] : l->buffer_of[n->id];
+  scatter_sums sums = {.apart = apart, .lost = -1};
+  sums.sums = kb_arg(b, apart ? lower_add_temporary(l, n, "sums", DT_f64) : own);
+  if (many && !apart) sums.lost = kb_arg(b, lower_add_temporary(l, n, "lost", n->type));
+  return sums;
+}
+
+/// The base, and nothing lost.
+static void start_sums(kbuild *b, const scatter_sums *s) {
+  const node *n = b->group->anchor;
+  tval *base = kb_value_here(b, n->in[0]);
+  ix index[MAX_AXES];
+  kb_identity(b, n, index);
+  if (s->apart) kb_store(b, s->sums, kb_map(b, OP_cast, DT_f64, base, NULL, NULL), index, n->naxes);
+  else kb_store_node(b, n, base, false);
+  if (s->lost >= 0)
+    kb_store(b, s->lost, kb_const(b, n->type, (scalar){.f = 0}), index, n->naxes);
+}
+
 void scatter_walk(kbuild *b, const scatter_axes *s, int rows) {
   const node *n = b->group->anchor;
+  scatter_sums sums = make_sums(b, s);
   kb_loop(b, s->target, rows, NULL, 0);
-  kb_store_node(b, n, kb_value_here(b, n->in[0]), false);
+  start_sums(b, &sums);
   kb_end_loop(b, NULL, 0);
   for (int i = 0; i < s->nwalked; i++) kb_loop(b, s->kwalked[i], 1, NULL, 0);
   tval *index = kb_value_here(b, n->in[1]), *update = kb_value_here(b, n->in[2]);
@@ -99,8 +176,13 @@ void scatter_walk(kbuild *b, const scatter_axes *s, int rows) {
   int along[MAX_AXES], nalong = 0;
   for (int i = 0; i < s->nwalked; i++)
     if (!tval_extent(index, s->kwalked[i])) along[nalong++] = s->kwalked[i];
-  kb_add_at(b, n, index, kb_reduce_tile(b, OP_add, update, along, nalong));
+  kb_add_at(b, n, index, kb_reduce_tile(b, OP_add, update, along, nalong), &sums);
   for (int i = 0; i < s->nwalked; i++) kb_end_loop(b, NULL, 0);
+  if (!sums.apart) return;
+  kb_loop(b, s->target, rows, NULL, 0);
+  tval *sum = kb_load_arg(b, n, sums.sums);
+  kb_store_node(b, n, kb_map(b, OP_cast, n->type, sum, NULL, NULL), false);
+  kb_end_loop(b, NULL, 0);
 }
 
 void lower_scatter_group(kbuild *b) {

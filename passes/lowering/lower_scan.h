@@ -3,6 +3,14 @@
 #pragma once
 #include "passes/lowering/lower.h"
 
+typedef struct scan_steps {
+  int axis;  // kernel axis
+  bool reverse;
+  int unroll;
+  void (*store)(kbuild *b);  // of the outputs, after each step; null: only the total is wanted
+} scan_steps;
+/// Combines the elements along the axis, from `start` on; gives the total where it is wanted.
+tval *scan_from(kbuild *b, const scan_steps *s, tval *start);
 /// Walks kernel axis `axis` step by step with the other kernel axes open, and stores the outputs.
 void scan_walk(kbuild *b, const int *axes, int n, int axis);
 

@@ -1,6 +1,7 @@
 // Values by demand: the tile of a node at given coordinates. See lower.h.
 #include "base/fault.h"
 #include "passes/lowering/lower_stmt.h"
+#include "passes/lowering/sums.h"
 
 // ---- coordinates
 
@@ -215,13 +216,26 @@ static tstmt *indirect_access(kbuild *b, tile_op kind, const node *n, int buf, t
     if (n->axes[i] == n->attr_axes[0]) st->indirect[i] = (int8_t)(value ? 1 : 0);
   axes_seen seen = {0};
   for (int i = 0; i < n->naxes; i++) ix_axes(&b->k->ix, at[i], kb_see_axis, &seen);
-  if (!value) kb_one_result(b, st, kb_union_value(b, n->type, &seen, &index, 1));
+  dtype t = b->k->bufs.data[buf].type;
+  if (!value) kb_one_result(b, st, kb_union_value(b, t, &seen, &index, 1));
   if (value) b->k->bufs.data[buf].written = true;
   kb_append(b, b->scope, st);
   return st;
 }
 
-void kb_add_at(kbuild *b, const node *n, tval *index, tval *update) {
+/// The new value of the element.
+static tval *add_update(kbuild *b, const node *n, const scatter_sums *s, tval *update, tval *at) {
+  tval *old = indirect_access(b, TILE_LOAD, n, s->sums, NULL, at)->out[0];
+  dtype t = old->type;
+  if (t != update->type) update = kb_map(b, OP_cast, t, update, NULL, NULL);
+  if (s->lost < 0) return kb_map(b, OP_add, t, old, update, NULL);
+  tval *lost = indirect_access(b, TILE_LOAD, n, s->lost, NULL, at)->out[0], *next[2];
+  sum_pair(b, old, kb_map(b, OP_add, t, update, lost, NULL), next);
+  indirect_access(b, TILE_STORE, n, s->lost, next[1], at);
+  return next[0];
+}
+
+void kb_add_at(kbuild *b, const node *n, tval *index, tval *update, const scatter_sums *s) {
   ix size = ix_substitute(&b->k->ix, &b->l->g->ix, graph_axis_size(b->l->g, n->attr_axes[0]), NULL, 0);
   tval *at = checked_index(b, n, index, size);
   // Nothing can be added to an empty axis; the failed check has been reported.
@@ -230,12 +244,11 @@ void kb_add_at(kbuild *b, const node *n, tval *index, tval *update) {
     tval *some = kb_map(b, OP_gt, DT_bool, size_value(b, size, DT_i64), kb_int(b, DT_i64, 0), NULL);
     kb_if(b, COND_ALL, 0, some);
   }
-  int nouts = b->l->outputs_of[n->id].len;
-  for (int i = 0; i < (nouts ? nouts : 1); i++) {
-    int buf = kb_arg(b, nouts ? b->l->outputs_of[n->id].data[i] : b->l->buffer_of[n->id]);
-    tval *old = indirect_access(b, TILE_LOAD, n, buf, NULL, at)->out[0];
-    indirect_access(b, TILE_STORE, n, buf, kb_map(b, OP_add, n->type, old, update, NULL), at);
-  }
+  tval *sum = add_update(b, n, s, update, at);
+  indirect_access(b, TILE_STORE, n, s->sums, sum, at);
+  const int_vec *outs = &b->l->outputs_of[n->id];
+  for (int i = 1; i < outs->len && !s->apart; i++)
+    indirect_access(b, TILE_STORE, n, kb_arg(b, outs->data[i]), sum, at);
   if (least < 1) {
     kb_else(b, NULL, 0);
     kb_end_if(b, NULL, 0);

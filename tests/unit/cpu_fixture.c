@@ -269,7 +269,7 @@ static void compare_case(tile_fixture *f, cpu_code *code, int ncodes, const cpu_
     for (int64_t k = 0; c->below[i] && k < l.count; k++)
       in[i].data[k].i = random_below(f, (int)c->below[i]);
   }
-  bool fine = program_interpret(p, &f->arena, in, want, true, &host, &error, &at);
+  bool fine = program_interpret(p, &f->arena, in, want, &host, &error, &at);
   cr_assert(fine, "%s: %.*s", what, STR_FMT(error));
   for (int k = 0; k < ncodes; k++) {
     cpu_result r = cpu_run(&f->arena, &code[k], c->sizes, WORKERS, in, got);

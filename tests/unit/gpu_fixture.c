@@ -39,9 +39,9 @@ void lowered_compare(lowered *l, const interp_tensor *in, double tolerance) {
   interp_tensor want[8], got[8];
   str error = {0};
   span at;
-  cr_assert(graph_interpret(l->original, a, in, want, false, NULL, &error, &at), "%.*s",
+  cr_assert(graph_interpret(l->original, a, in, want, NULL, &error, &at), "%.*s",
             STR_FMT(error));
-  cr_assert(program_interpret(l->p, a, in, got, false, NULL, &error, &at), "%.*s\n%s",
+  cr_assert(program_interpret(l->p, a, in, got, NULL, &error, &at), "%.*s\n%s",
             STR_FMT(error), l->text.ptr);
   for (int i = 0; i < l->p->noutputs; i++) {
     double d = tensor_distance(&got[i], &want[i]);

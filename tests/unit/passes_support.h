@@ -52,7 +52,7 @@ typedef struct results {
 } results;
 
 /// Runs the graph on random inputs of the seed.
-static inline results evaluate(arena *a, const graph *g, uint64_t seed, bool round_each) {
+static inline results evaluate(arena *a, const graph *g, uint64_t seed) {
   rng r = {seed};
   interp_tensor *params = arena_array(a, interp_tensor, g->nparams + 1);
   for (int i = 0; i < g->nparams; i++) params[i] = random_tensor(a, g, g->nodes.data[i], &r);
@@ -60,9 +60,18 @@ static inline results evaluate(arena *a, const graph *g, uint64_t seed, bool rou
   cr_assert(res.n <= 16);
   str error = {0};
   span at;
-  cr_assert(graph_interpret(g, a, params, res.out, round_each, NULL, &error, &at), "%.*s",
+  cr_assert(graph_interpret(g, a, params, res.out, NULL, &error, &at), "%.*s",
             STR_FMT(error));
   return res;
+}
+
+/// The same with f64 in the place of f32, so that little is rounded: what is left of a difference
+/// between two graphs is one of meaning.
+static inline results evaluate_wide(arena *a, const graph *g, uint64_t seed) {
+  graph *wide = graph_copy(a, g);
+  for (int i = 0; i < wide->nodes.len; i++)
+    if (wide->nodes.data[i]->type == DT_f32) wide->nodes.data[i]->type = DT_f64;
+  return evaluate(a, wide, seed);
 }
 
 /// Largest difference relative to 1 + |value|; infinite where shapes or non-finite values differ.

@@ -30,7 +30,7 @@ static outcome compare(uint64_t seed, const char *cpu) {
   int64_t sizes[32];
   cpu_bind_sizes(p, in, sizes);
   outcome o = {0};
-  bool fine = graph_interpret(original, &a, in, want, false, NULL, &error, &at);
+  bool fine = graph_interpret(original, &a, in, want, NULL, &error, &at);
   cr_assert(fine, "%.*s", STR_FMT(error));
   cpu_code code;
   cpu_code_make(&code, p, cpu);

@@ -72,7 +72,7 @@ static void compare(tile_fixture *f, const graph *g, cpu_code *code, const int64
   str error = {0};
   span at;
   for (int i = 0; i < g->nparams; i++) in[i] = random_param(f, g, g->nodes.data[i], sizes);
-  bool fine = graph_interpret(g, &f->arena, in, want, false, NULL, &error, &at);
+  bool fine = graph_interpret(g, &f->arena, in, want, NULL, &error, &at);
   cr_assert(fine, "%s: %.*s", text, STR_FMT(error));
   cr_assert(cpu_run(&f->arena, code, sizes, 3, in, got).status == 0, "%s", text);
   for (int i = 0; i < g->outputs.len; i++) {

@@ -102,7 +102,7 @@ static void run_call(program_test *t, const char *line) {
   cr_assert(take(&at, ')') && take(&at, '='), "%s", line);
   str error = {0};
   span where;
-  bool ok = graph_interpret(g, a, params, outputs, true, NULL, &error, &where);
+  bool ok = graph_interpret(g, a, params, outputs, NULL, &error, &where);
   cr_assert(ok, "%s: %.*s", line, STR_FMT(error));
   bool tuple = take(&at, '(');
   for (int i = 0; i < g->outputs.len; i++) {

@@ -41,7 +41,7 @@ static interp_tensor run(const char *text, interp_tensor *in) {
   static interp_tensor out[4];
   str error = {0};
   span at;
-  bool ok = graph_interpret(test.graphs.graphs.data[0], &test.arena, in, out, false, NULL, &error,
+  bool ok = graph_interpret(test.graphs.graphs.data[0], &test.arena, in, out, NULL, &error,
                             &at);
   cr_assert(ok, "%.*s", STR_FMT(error));
   return out[0];
@@ -72,6 +72,44 @@ Test(frontend_std, softmax_and_logsumexp, .fini = close_test) {
     double sum = 0;
     for (int t = 0; t < T; t++) sum += exp(x.data[n * T + t].f);
     near(l.data[n].f, log(sum), "logsumexp", n);
+  }
+  arena_free(&a);
+}
+
+/// Text of a program over f32[4, 3] on these rows.
+static interp_tensor run_rows(arena *a, const char *text) {
+  static const double rows[4][3] = {{-INFINITY, -INFINITY, -INFINITY},
+                                    {INFINITY, 1, -INFINITY},
+                                    {-INFINITY, 200, 200},
+                                    {0, 0, 0}};
+  interp_tensor x = {.type = DT_f32, .rank = 2, .dims = {4, 3}};
+  x.data = arena_array(a, scalar, 12);
+  for (int i = 0; i < 12; i++) x.data[i].f = rows[i / 3][i % 3];
+  return run(text, &x);
+}
+
+Test(frontend_std, infinities_and_zeros, .fini = close_test) {
+  arena a = {0};
+  interp_tensor y = run_rows(&a, "fn f(x: f32[N, T]) -> f32[N] { return logsumexp(x, T) }");
+  cr_expect_eq(y.data[0].f, -INFINITY);
+  cr_expect_eq(y.data[1].f, INFINITY);
+  cr_expect_float_eq(y.data[2].f, 200 + log(2), 2e-5);
+  cr_expect_float_eq(y.data[3].f, log(3), 1e-6);
+  close_test();
+  const char *both[] = {"fn f(x: f32[N, T]) -> f32[N, T] { return softmax(x, T) }",
+                        "fn f(x: f32[N, T]) -> f32[N, T] { return exp(log_softmax(x, T)) }"};
+  for (int k = 0; k < 2; k++) {
+    y = run_rows(&a, both[k]);
+    for (int i = 0; i < 6; i++) cr_expect(isnan(y.data[i].f));
+    cr_expect_eq(y.data[6].f, 0);
+    cr_expect_float_eq(y.data[7].f, 0.5, 1e-6);
+    cr_expect_float_eq(y.data[9].f, 1.0 / 3, 1e-6);
+    close_test();
+  }
+  y = run_rows(&a, "fn f(x: f32[N, T]) -> f32[N, T] { return normalize(where(is_inf(x), 0, x), T) }");
+  for (int i = 0; i < 12; i++) {
+    double want = i == 4 ? 1 : i == 7 || i == 8 ? sqrt(0.5) : 0;
+    cr_expect_float_eq(y.data[i].f, want, 1e-6);
   }
   arena_free(&a);
 }

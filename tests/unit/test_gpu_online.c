@@ -70,7 +70,7 @@ static void compare(const char *source, int64_t length) {
   in[1].data = arena_array(a, scalar, length);
   fill(&in[0], length);
   for (int64_t i = 0; i < length; i++) in[1].data[i].f = cos((double)i);
-  lowered_compare(&l, in, 1e-9);
+  lowered_compare(&l, in, 4e-6);
   lowered_free(&l);
 }
 

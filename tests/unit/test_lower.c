@@ -32,8 +32,8 @@ static double compare(uint64_t seed, const target_info *target, str *text) {
   if (!program_verify(p, &a, &report)) {
     sb_put(&out, report);
     worst = 1e30;
-  } else if (!graph_interpret(original, &a, in, want, false, NULL, &error, &at) ||
-             !program_interpret(p, &a, in, got, false, NULL, &error, &at)) {
+  } else if (!graph_interpret(original, &a, in, want, NULL, &error, &at) ||
+             !program_interpret(p, &a, in, got, NULL, &error, &at)) {
     sb_put(&out, error);
     worst = 1e31;
   } else {

@@ -23,7 +23,7 @@ static graph *after(const char *pass, node *n, bool fast) {
   G->outputs.len = 0;
   graph_output(G, n, STR("out"));
   graph *g = run_pass(&A, G, pass, fast);
-  results x = evaluate(&A, G, 11, false), y = evaluate(&A, g, 11, false);
+  results x = evaluate_wide(&A, G, 11), y = evaluate_wide(&A, g, 11);
   cr_assert_leq(difference(&x, &y), 1e-12);
   return g;
 }

@@ -159,7 +159,7 @@ static void check_graph(uint64_t seed, bool fast) {
       cr_assert(d->consumer >= fused->nparams && d->consumer < fused->nodes.len);
       cr_assert(d->producer >= 0 && d->producer < d->consumer);
     }
-    results x = evaluate(&a, g, seed, false), y = evaluate(&a, fused, seed, false);
+    results x = evaluate_wide(&a, g, seed), y = evaluate_wide(&a, fused, seed);
     double worst = difference(&x, &y);
     // Casts to bf16 round, and a last bit before them may decide which way.
     if (worst > (count_op(g, OP_cast) ? 0.02 : 1e-9)) {

@@ -25,7 +25,7 @@ static graph *simplified(node *n, bool fast) {
   G->outputs.len = 0;
   graph_output(G, n, STR("out"));
   graph *after = run_pass(&A, G, "simplify", fast);
-  results x = evaluate(&A, G, 7, true), y = evaluate(&A, after, 7, true);
+  results x = evaluate(&A, G, 7), y = evaluate(&A, after, 7);
   double worst = difference(&x, &y);
   cr_assert_leq(worst, fast ? 1e-5 : 0);
   return after;
@@ -165,7 +165,7 @@ static graph *folded(node *n) {
   G->outputs.len = 0;
   graph_output(G, n, STR("out"));
   graph *after = run_pass(&A, G, "fold", false);
-  results x = evaluate(&A, G, 7, true), y = evaluate(&A, after, 7, true);
+  results x = evaluate(&A, G, 7), y = evaluate(&A, after, 7);
   cr_assert_eq(difference(&x, &y), 0);
   return after;
 }
@@ -201,7 +201,7 @@ static graph *shared(node *n) {
   G->outputs.len = 0;
   graph_output(G, n, STR("out"));
   graph *after = run_pass(&A, G, "cse", false);
-  results x = evaluate(&A, G, 7, true), y = evaluate(&A, after, 7, true);
+  results x = evaluate(&A, G, 7), y = evaluate(&A, after, 7);
   cr_assert_eq(difference(&x, &y), 0);
   return after;
 }

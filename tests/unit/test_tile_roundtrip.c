@@ -22,9 +22,9 @@ static void compare_outputs(const program *p, const program *copy, const interp_
                             arena *a, uint64_t seed) {
   interp_tensor x[8], y[8];
   str error;
-  cr_assert(program_interpret(p, a, in, x, true, NULL, &error, NULL), "seed %d: %.*s", (int)seed,
+  cr_assert(program_interpret(p, a, in, x, NULL, &error, NULL), "seed %d: %.*s", (int)seed,
             STR_FMT(error));
-  cr_assert(program_interpret(copy, a, in, y, true, NULL, &error, NULL), "seed %d: %.*s", (int)seed,
+  cr_assert(program_interpret(copy, a, in, y, NULL, &error, NULL), "seed %d: %.*s", (int)seed,
             STR_FMT(error));
   for (int i = 0; i < p->noutputs; i++) {
     int64_t count = 1;

@@ -71,6 +71,6 @@ interp_tensor random_tensor(tile_fixture *f, dtype t, int rank, const int64_t *d
 void tile_fixture_run(tile_fixture *f, const interp_tensor *params, interp_tensor *outputs) {
   str error;
   span at;
-  bool fine = program_interpret(f->p, &f->arena, params, outputs, true, NULL, &error, &at);
+  bool fine = program_interpret(f->p, &f->arena, params, outputs, NULL, &error, &at);
   cr_assert(fine, "@%.*s: %.*s at byte %u", STR_FMT(f->p->name), STR_FMT(error), at.begin);
 }
