@@ -351,8 +351,9 @@ static tcf_status tune(void *args) {
   scratch_open(&work);
   pass_options options = session_pass_options(s, s->schedule);
   pass_ctx ctx = {graph_copy(&t->arena, g), &work.arena, &options, &t->function->program->diags};
-  passes_run(&ctx, NULL, 0, NULL, NULL);
+  status = session_run_passes(s, &ctx, NULL, 0, NULL, NULL);
   scratch_close(&work);
+  if (status) return status;
   t->fused = ctx.graph;
   status = search(t);
   if (status) return status;

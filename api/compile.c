@@ -293,15 +293,23 @@ struct program *verified_tiles(arena *a, const graph *g, const pass_options *opt
   return p;
 }
 
-struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const graph *g,
-                              str schedule) {
+tcf_status session_run_passes(tcf_session *s, pass_ctx *ctx, const pass_info *const *list, int n,
+                              pass_observer *observe, void *observer_ctx) {
+  int from = ctx->diags->items.len;
+  if (passes_run(ctx, list, n, observe, observer_ctx)) return TCF_OK;
+  return session_diagnose(s, ctx->diags, from);
+}
+
+tcf_status session_lower(tcf_session *s, diag_list *diags, arena *a, const graph *g, str schedule,
+                         struct program **out) {
   scratch work;
   scratch_open(&work);
   pass_options options = session_pass_options(s, schedule);
   pass_ctx ctx = {graph_copy(a, g), &work.arena, &options, diags};
-  passes_run(&ctx, NULL, 0, NULL, NULL);
+  tcf_status status = session_run_passes(s, &ctx, NULL, 0, NULL, NULL);
   scratch_close(&work);
-  return verified_tiles(a, ctx.graph, &options);
+  if (!status) *out = verified_tiles(a, ctx.graph, &options);
+  return status;
 }
 
 static tcf_status load_object(tcf_session *s, variant *v, const void *object, size_t size) {
@@ -352,7 +360,9 @@ static tcf_status compile(tcf_session *s, variant *v, arena *a, const cache_key 
   tcf_status status = session_target(s, &info);  // for the interpreter of tiles
   if (status) return status;
   struct program *p = v->function->tile;
-  if (!p) p = session_lower(s, &v->function->program->diags, a, v->specialised, v->schedule);
+  if (!p)
+    status = session_lower(s, &v->function->program->diags, a, v->specialised, v->schedule, &p);
+  if (status) return status;
   variant_describe(v, p);
   if (s->target == TARGET_INTERP_TILE) return v->tiles = p, TCF_OK;
   code object;

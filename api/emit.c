@@ -65,9 +65,9 @@ static graph *run_passes(emission *e, graph *g) {
   if (e->npasses == 0 || (e->npasses < 0 && g->fused)) return g;
   pass_options options = session_pass_options(s, s->schedule);
   pass_ctx ctx = {g, &e->scratch, &options, &e->program->diags};
-  passes_run(&ctx, e->npasses < 0 ? NULL : e->passes, e->npasses,
-             e->options->after_pass ? show_after : NULL, e);
-  return ctx.graph;
+  e->status = session_run_passes(s, &ctx, e->npasses < 0 ? NULL : e->passes, e->npasses,
+                                 e->options->after_pass ? show_after : NULL, e);
+  return e->status ? NULL : ctx.graph;
 }
 
 static graph *graph_of(emission *e, tcf_function *f) {

@@ -24,7 +24,8 @@ static tcf_status explain_function(explain_args *x, tcf_function *f, strbuf *out
   graph *g = function_specialise(f, &x->arena, sizes);
   pass_options options = session_pass_options(s, tuned_schedule(s, g));
   pass_ctx ctx = {g, &x->scratch, &options, &x->program->diags};
-  if (!ctx.graph->fused) passes_run(&ctx, NULL, 0, NULL, NULL);
+  if (!ctx.graph->fused) status = session_run_passes(s, &ctx, NULL, 0, NULL, NULL);
+  if (status) return status;
   explain_ask *ask = s->target == TARGET_CUDA ? usage_of_kernels : NULL;
   const explanation *e = graph_explain(&x->arena, ctx.graph, &options, ask, s);
   (x->format == TCF_JSON   ? explain_json
@@ -74,6 +75,40 @@ tcf_status tcf_program_explain(tcf_program *p, const char *function, const tcf_s
   return entry_close(&in, status);
 }
 
+// ---- contracts
+
+typedef struct check_args {
+  tcf_program *program;
+  arena arena, scratch;
+} check_args;
+
+static tcf_status check_contracts(void *args) {
+  check_args *c = args;
+  tcf_session *s = c->program->session;
+  const target_info *info;
+  tcf_status first = TCF_OK, status = TCF_OK;
+  for (int i = 0; i < c->program->nfunctions; i++) {
+    const graph *g = c->program->functions[i].graph;
+    if (!g || !g->contracts.len || g->fused) continue;
+    if (!status) status = session_target(s, &info);
+    if (status) return status;
+    pass_options options = session_pass_options(s, s->schedule);
+    pass_ctx ctx = {graph_copy(&c->arena, g), &c->scratch, &options, &c->program->diags};
+    tcf_status one = session_run_passes(s, &ctx, NULL, 0, NULL, NULL);
+    if (!first) first = one;
+  }
+  return first;
+}
+
+tcf_status tcf_program_check(tcf_program *p) {
+  if (!p) return TCF_WRONG_USE;
+  check_args c = {.program = p};
+  tcf_status status = session_compile_guard(p->session, check_contracts, &c);
+  arena_free(&c.arena);
+  arena_free(&c.scratch);
+  return status;
+}
+
 // ---- cost
 
 typedef struct cost_args {
@@ -94,7 +129,8 @@ static tcf_status cost(void *args) {
   if (status) return status;
   pass_options options = session_pass_options(s, s->schedule);
   pass_ctx ctx = {g, &e->scratch, &options, &e->function->program->diags};
-  if (!g->fused) passes_run(&ctx, NULL, 0, NULL, NULL);
+  if (!g->fused) status = session_run_passes(s, &ctx, NULL, 0, NULL, NULL);
+  if (status) return status;
   const explanation *x = graph_explain(&e->arena, ctx.graph, &options, NULL, NULL);
   e->cost.kernels = x->kernels.len;
   for (int i = 0; i < x->kernels.len; i++) {

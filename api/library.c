@@ -35,9 +35,8 @@ static tcf_status lower(library_args *l, graph **specialised, struct program **o
   *specialised = NULL;
   if (f->tile) return *out = f->tile, TCF_OK;
   *specialised = function_specialise(f, &l->arena, sizes);
-  *out = session_lower(s, &f->program->diags, &l->arena, *specialised,
-                       tuned_schedule(s, *specialised));
-  return TCF_OK;
+  return session_lower(s, &f->program->diags, &l->arena, *specialised,
+                       tuned_schedule(s, *specialised), out);
 }
 
 /// The cubin by ptxas. *out is empty when there is no ptxas and it is not `needed`.

@@ -338,9 +338,12 @@ cache *session_cache(tcf_session *s);
 /// in it the entry is c_symbol() of the program's name.
 tcf_status session_codegen(tcf_session *s, arena *a, const struct program *p,
                            codegen_options wanted, code *out);
+/// passes_run; a contract that does not hold is told as diagnostics and is TCF_WRONG_PROGRAM.
+tcf_status session_run_passes(tcf_session *s, pass_ctx *ctx, const pass_info *const *list, int n,
+                              pass_observer *observe, void *observer_ctx);
 /// The pipeline and the lowering of a copy of the graph.
-struct program *session_lower(tcf_session *s, diag_list *diags, arena *a, const graph *g,
-                              str schedule);
+tcf_status session_lower(tcf_session *s, diag_list *diags, arena *a, const graph *g, str schedule,
+                         struct program **out);
 
 /// The variant for these sizes and strides, compiled when there is none.
 tcf_status variant_for(tcf_function *f, const tensor *const *args, const int64_t *sizes,

@@ -103,6 +103,8 @@ typedef struct common {
   {"--tf32", 0, OPTION_FLAG, NULL, "GPU: f32 products on tensor cores, factors rounded to tf32", \
    &(c).tf32},                                                                                   \
   {"--unchecked", 0, OPTION_FLAG, NULL, "indices are not tested", &(c).unchecked},               \
+  {"--exact-casts", 0, OPTION_FLAG, NULL, "fuse stream: roundings stay where they are written",  \
+   &(c).exact_casts},                                                                            \
   {"--schedule", 0, OPTION_VALUE, "KEY=VALUE,...", "overrides the schedule", &(c).schedule},     \
   {"--threads", 0, OPTION_VALUE, "N", "threads to use (default: all CPUs)", &(c).threads}
 // clang-format on

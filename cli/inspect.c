@@ -162,9 +162,12 @@ int explain_command(int argc, char **argv) {
 
 int check_command(int argc, char **argv) {
   const char *format = "text";
+  common o = {0};
   const option options[] = {{"--format", 0, OPTION_VALUE, "FORMAT",
                              "text (on stderr) or json (on standard output)", &format,
                              "text json"},
+                            {"--target", 0, OPTION_VALUE, "TARGET",
+                             "for which contracts are verified (default: cpu)", &o.target},
                             {0}};
   const command *c = find_command("check");
   strings files = {0};
@@ -180,17 +183,17 @@ int check_command(int argc, char **argv) {
     status = EXIT_USAGE;
   }
   for (int i = 0; !help && status < EXIT_USAGE && i < files.count; i++) {
-    // Checking needs no target: the interpreter's session is the lightest.
     tcf_session *s;
     tcf_program *p;
-    tcf_options quiet = {.size = sizeof quiet, .target = "interp"};
-    int one =
-        json ? exit_of(tcf_session_new(&quiet, &s)) : open_session(&(common){0}, "interp", &s);
+    target_name target = target_of(&o);
+    tcf_options quiet = {.size = sizeof quiet, .target = target.text};
+    int one = json ? exit_of(tcf_session_new(&quiet, &s)) : open_session(&o, target.text, &s);
     if (one) {
       status = one;
       break;
     }
     tcf_status loaded = tcf_program_load_file(s, files.items[i], &p);
+    if (!loaded) loaded = tcf_program_check(p);
     bool checked = !loaded || loaded == TCF_WRONG_PROGRAM;
     one = json && checked ? exit_of(loaded) : report(s, loaded);
     if (json && checked) fputs(tcf_session_diagnostics_json(s), stdout);

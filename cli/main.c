@@ -35,7 +35,7 @@ static const command opt_info = {
 static const command explain_info = {"explain", "explain FILE [OPTIONS]",
                                      "say what was fused, what was not, why, and what it costs",
                                      NULL, explain_command};
-static const command check_info = {"check", "check FILE... [--format=text|json]",
+static const command check_info = {"check", "check FILE... [--target=TARGET] [--format=text|json]",
                                    "parse and check programs", NULL, check_command};
 static const command fmt_info = {"fmt", "fmt FILE... [--check]",
                                  "rewrite programs in the canonical layout",

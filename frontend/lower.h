@@ -107,6 +107,7 @@ struct lowerer {
   int depth, calls;
   int stamped;        // nodes below have their position
   bool stopped;       // a limit was passed: everything is poison
+  const stmt *block;  // the `fuse` that is being lowered; null none
   bool assumed;       // a fact was added that earlier expressions have not seen
   map facts;          // symbol -> ix_fact*, over all attempts
 };

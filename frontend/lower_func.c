@@ -137,15 +137,89 @@ static void lower_let(scope *s, const stmt *st) {
     define_local(s, st->names[i].name, st->names[i].at, is_poison(v) ? v : v.items[i]);
 }
 
+static void lower_block(scope *s, const block *b);
+
+/// fuse stream(T, U, passes = 2)
+static bool stream_options(scope *s, const stmt *st, contract *c) {
+  for (int i = 0; i < st->stream.len; i++) {
+    const expr *e = st->stream.data[i];
+    if (e->kind == EXPR_POISON) return false;
+    if (e->kind == EXPR_NAMED && str_eqz(e->name, "passes")) {
+      const expr *n = e->args[0];
+      if (n->kind != EXPR_INT || n->integer < 1 || n->integer > 64) {
+        scope_error(s, DIAG_contract_form, n->at, "`passes` is a number from 1 to 64");
+        return false;
+      }
+      c->passes = (int)n->integer;
+      continue;
+    }
+    if (e->kind != EXPR_NAME) {
+      scope_error(s, DIAG_contract_form, e->at, "expected an axis, or `passes = n`");
+      return false;
+    }
+    const axis_name *a = find_axis(s, e->name);
+    if (!a || a->axis < 0) {
+      scope_error(s, DIAG_unknown_axis, e->at, "there is no axis %.*s here", STR_FMT(e->name));
+      return false;
+    }
+    for (int k = 0; k < c->naxes; k++)
+      if (c->axes[k] == a->axis) {
+        scope_error(s, DIAG_contract_form, e->at, "%.*s is streamed twice", STR_FMT(e->name));
+        return false;
+      }
+    if (c->naxes == MAX_AXES) {
+      scope_error(s, DIAG_too_many_axes, e->at, "more than %d streamed axes", MAX_AXES);
+      return false;
+    }
+    c->axes[c->naxes++] = a->axis;
+  }
+  if (c->naxes) return true;
+  scope_error(s, DIAG_contract_form, st->at, "`stream` names the axes that are walked: stream(T)");
+  return false;
+}
+
+/// The nodes made for the block are under a contract of their own; a function with a block that is
+/// called twice has two.
+static void lower_fuse(scope *s, const stmt *st) {
+  lowerer *l = s->l;
+  if (l->block) {
+    diag *d = scope_error(s, DIAG_contract_form, st->at,
+                          "a contract within a contract: the outer one is one kernel already");
+    scope_note(s, d, l->block->at, "the outer one");
+    return lower_block(s, &st->body);
+  }
+  if (!st->body.len) {
+    scope_error(s, DIAG_contract_form, st->at, "the block of `fuse` is empty");
+    return;
+  }
+  int axes[MAX_AXES];
+  contract c = {.streamed = st->streamed, .axes = axes, .at = stamp_span(s, st->at)};
+  int first = l->g->nodes.len;
+  l->block = st;
+  l->g->contract = 1 + graph_add_contract(l->g, c);
+  lower_block(s, &st->body);
+  l->block = NULL;
+  int number = l->g->contract - 1;
+  l->g->contract = 0;
+  // Streamed axes may be made in the block.
+  if (st->streamed && stream_options(s, st, &c)) {
+    l->g->contracts.data[number] = c;
+    l->g->contracts.data[number].axes =
+        arena_copy(l->g->arena, axes, sizeof(int) * (size_t)c.naxes);
+  }
+  if (l->g->nodes.len == first && !l->errors)
+    scope_error(s, DIAG_contract_form, st->at, "nothing is computed in the block of `fuse`");
+}
+
 static void lower_block(scope *s, const block *b) {
   for (int i = 0; i < b->len && !s->l->stopped; i++) {
     const stmt *st = b->data[i];
     if (st->kind == STMT_LET) lower_let(s, st);
     if (st->kind == STMT_RETURN) lower_return(s, st);
-    if (st->kind != STMT_FUSE && st->kind != STMT_CHECKPOINT) continue;
+    if (st->kind == STMT_FUSE) lower_fuse(s, st);
+    if (st->kind != STMT_CHECKPOINT) continue;
     scope_error(s, DIAG_not_available, st->at,
-                "`%s` is part of the language but not available yet",
-                st->kind == STMT_FUSE ? "fuse" : "checkpoint");
+                "`checkpoint` is part of the language but not available yet");
     lower_block(s, &st->body);
   }
 }

@@ -133,7 +133,10 @@ enum {
    *  without. It takes seconds to minutes. Items of `schedule` stay as they are. */
   TCF_AUTOTUNE = 32,
   /** `dot` of f32 may run on tensor cores, its factors rounded to 10 bits of fraction (tf32). GPUs. */
-  TCF_TF32 = 64
+  TCF_TF32 = 64,
+  /** Under `fuse stream`, roundings to 16 bits stay where the program has them: what is summed is not
+   *  rounded before a factor that the program has before the rounding. */
+  TCF_EXACT_CASTS = 128
 };
 
 /** A schedule that was tried. Everything in it lives until the callback returns. */
@@ -567,6 +570,11 @@ TCF_API tcf_status tcf_function_library_header(tcf_function *function, const tcf
 /** What ptxas makes of the PTX. TCF_UNAVAILABLE without one. */
 TCF_API tcf_status tcf_function_cubin(tcf_function *function, const tcf_size *sizes, size_t nsizes,
                                       char **data, size_t *size);
+
+/** Whether the contracts (`fuse` blocks) of all functions hold on the session's target, for any sizes:
+ *  TCF_OK, or TCF_WRONG_PROGRAM with diagnostics. Compiles nothing; compiling asks again for the sizes
+ *  that are then known. */
+TCF_API tcf_status tcf_program_check(tcf_program *program);
 
 typedef enum tcf_format { TCF_TEXT, TCF_JSON, TCF_HTML } tcf_format;
 

@@ -92,6 +92,12 @@ ix node_elements(graph *g, const node *n) {
   return count;
 }
 
+int graph_add_contract(graph *g, contract c) {
+  c.axes = arena_copy(g->arena, c.axes, sizeof(int) * (size_t)c.naxes);
+  vec_push(g->arena, &g->contracts, c);
+  return g->contracts.len - 1;
+}
+
 static int index_count(const node *n) {
   if (n->op == OP_size) return 1;
   return n->op == OP_view || n->op == OP_pad ? n->in[0]->naxes : 0;
@@ -225,6 +231,7 @@ static graph *copy_frame(arena *a, const graph *g) {
     graph_output(copy, nodes[g->outputs.data[k].value->id], g->outputs.data[k].name);
   for (int k = 0; k < g->decisions.len; k++)
     vec_push(a, &copy->decisions, g->decisions.data[k]);
+  for (int k = 0; k < g->contracts.len; k++) graph_add_contract(copy, g->contracts.data[k]);
   copy->nparams = g->nparams;
   copy->fused = g->fused;
   copy->nkernels = g->nkernels;

@@ -40,6 +40,7 @@ struct node {
   str name;        // param: its name; call: the function's
   unsigned flags;  // NODE_* below
   int kernel;      // fused graphs: kernel number; -1 none
+  int contract;    // 1 + the number of the contract that it is under; 0 none
   int64_t *strides;  // param: element strides per axis when not row-major contiguous, else null
   span at;
 };
@@ -70,6 +71,17 @@ typedef struct decision {
   int shared;     // 1 + the node that both read, where neither reads the other; 0 none
 } decision;
 
+/// A promise of the program: the nodes under it are one kernel, or the program does not compile.
+/// Streamed: besides, no value with one of the axes is in memory but what the kernel reads and
+/// stores for others. A fused graph has such a kernel.
+typedef struct contract {
+  bool streamed;
+  int naxes;
+  int *axes;   // streamed
+  int passes;  // walks over them that are allowed; 0: any number
+  span at;     // the word `fuse`
+} contract;
+
 typedef struct output {
   node *value;
   str name;  // see graph_result_name; no parameter has it
@@ -85,6 +97,8 @@ typedef struct graph {
   vec(output) outputs;
   vec(str) symbols;    // size symbols of the signature in order of appearance
   int nparams;         // nodes[0 .. nparams) are the params in order
+  vec(contract) contracts;
+  int contract;        // what the builders put into node.contract
   bool fused;          // kernel numbers are set
   int nkernels;
   vec(decision) decisions;
@@ -133,6 +147,8 @@ void graph_output(graph *g, node *value, str name);
 /// The name of result k where none is given: "out", or "out0", "out1", ... of several; where
 /// params or axes have that name, with as many '_' behind it as it takes.
 str graph_result_name(const graph *g, int k, bool several, arena *a);
+/// Its number; the axes are copied.
+int graph_add_contract(graph *g, contract c);
 /// Same value with this storage order of its axes (a permutation): an identity view if needed.
 node *graph_reorder(graph *g, node *a, const int *axes);
 

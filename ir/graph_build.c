@@ -216,6 +216,7 @@ static node *finish(graph *g, node *n) {
   n->type = type;
   set_axes(g, n, axes, naxes);
   n->id = g->nodes.len;
+  n->contract = n->op == OP_param ? 0 : g->contract;
   vec_push(g->arena, &g->nodes, n);
   return n;
 }

@@ -3,7 +3,8 @@
 //   [fused] graph @NAME(%PARAM: TYPE [strides [...]], ...) {
 //     size N where N >= 1, N <= 4096, N % 16 == 0, N ~ 512
 //     axis D = H*64
-//     %NAME = OP ... : TYPE
+//     fuse#0 stream(D) passes 1
+//     %NAME = OP ... : TYPE [in fuse#0]
 //     kernel 0 { ... }
 //     return %NAME [as NAME], ...
 //   }
@@ -105,6 +106,28 @@ static void read_axes(graph_parser *p) {
   }
 }
 
+/// "fuse#0", where the number is the next one; the axes are found when all are known.
+static void read_contract(graph_parser *p) {
+  text_cursor *c = p->c;
+  contract made = {0};
+  int axes[MAX_AXES];
+  text_expect_word(c, "fuse");
+  made.at = text_span(c, c->at - 4);
+  text_expect(c, '#');
+  text_int(c, p->g->contracts.len, p->g->contracts.len);
+  if (text_accept_word(c, "stream")) {
+    name_list names = {0};
+    made.streamed = true;
+    text_expect(c, '(');
+    gparse_names(p, &names);
+    text_expect(c, ')');
+    made.naxes = gparse_axes(p, &names, axes);
+    made.axes = axes;
+    if (text_accept_word(c, "passes")) made.passes = (int)text_int(c, 1, 64);
+  }
+  if (!c->failed) graph_add_contract(p->g, made);
+}
+
 // ---- the body
 
 static void read_kernel(graph_parser *p) {
@@ -164,6 +187,7 @@ static graph *read_graph(text_cursor *c, arena *a, bool fused) {
   read_axes(&p);
   make_params(&p, &params);
   p.axes_open = false;
+  while (!c->failed && text_peek(c) == 'f') read_contract(&p);
   if (!c->failed && !g->symbols.len) {
     symbol_list implied = {0};
     graph_implied_symbols(g, a, &implied);

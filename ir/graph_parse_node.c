@@ -239,6 +239,11 @@ void gparse_node(graph_parser *p, int kernel) {
   if (!p->c->failed) read_body(p, n, &late);
   if (!p->c->failed) read_type(p, n, &late);
   compare_type(p, n, begin);
+  if (text_accept_word(p->c, "in")) {
+    text_expect_word(p->c, "fuse");
+    text_expect(p->c, '#');
+    n->contract = 1 + (int)text_int(p->c, 0, p->g->contracts.len - 1);
+  }
   if (p->c->failed) return;
   n->at = text_span(p->c, begin);
   n->id = g->nodes.len;

@@ -4,8 +4,9 @@
 //     size N where N <= 4096
 //     size V
 //     axis D = 64
+//     fuse#0 stream(D) passes 1
 //     kernel 0 {
-//       %2 = sum %x over D : f32[N]
+//       %2 = sum %x over D : f32[N] in fuse#0
 //     }
 //     return %2
 //   }
@@ -166,6 +167,7 @@ static void put_node(printer *p, const node *n) {
   put_body(p, n);
   sb_puts(p->out, " : ");
   put_type(p, n);
+  if (n->contract) sb_printf(p->out, " in fuse#%d", n->contract - 1);
   put_note(p, n);
 }
 
@@ -284,6 +286,24 @@ static void put_axis_lines(printer *p) {
       put_axis(p, a);
     }
   }
+  for (int i = 0; i < g->contracts.len; i++)
+    for (int k = 0; k < g->contracts.data[i].naxes; k++) {
+      int a = g->contracts.data[i].axes[k];
+      if (!is_axis(g, a) || seen[a]) continue;
+      seen[a] = true;
+      put_axis(p, a);
+    }
+}
+
+static void put_contract(printer *p, int number) {
+  const contract *c = &p->g->contracts.data[number];
+  put_line(p);
+  sb_printf(p->out, "fuse#%d", number);
+  if (!c->streamed) return;
+  sb_puts(p->out, " stream(");
+  put_axes(p, c->axes, c->naxes);
+  sb_putc(p->out, ')');
+  if (c->passes) sb_printf(p->out, " passes %d", c->passes);
 }
 
 static void put_return(printer *p) {
@@ -309,6 +329,7 @@ void graph_print_notes(const graph *g, graph_note_fn *note, void *ctx, strbuf *o
   for (int i = 0; i < g->nparams; i++) put_note(&p, g->nodes.data[i]);
   put_symbols(&p);
   put_axis_lines(&p);
+  for (int k = 0; k < g->contracts.len; k++) put_contract(&p, k);
   put_nodes(&p);
   put_return(&p);
   sb_puts(out, "\n}\n");

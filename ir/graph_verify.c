@@ -226,6 +226,40 @@ static void verify_kernels(verifier *v) {
     bad(v, NULL, "has %d kernels, not %d", last + 1, g->nkernels);
 }
 
+/// Numbers are those of contracts; a fused graph has a kernel of its own for each.
+static void verify_contracts(verifier *v) {
+  const graph *g = v->g;
+  int *kernel = arena_array(v->arena, int, g->contracts.len + 1);
+  int *owner = arena_array(v->arena, int, g->nkernels + 1);
+  for (int k = 0; k < g->contracts.len; k++) {
+    const contract *c = &g->contracts.data[k];
+    kernel[k] = -1;
+    if (c->streamed != (c->naxes > 0)) bad(v, NULL, "fuse#%d streams no axis", k);
+    for (int i = 0; i < c->naxes; i++) {
+      if (c->axes[i] < 0 || c->axes[i] >= g->axes.len)
+        bad(v, NULL, "fuse#%d streams an unknown axis", k);
+      for (int j = 0; j < i; j++)
+        if (c->axes[i] == c->axes[j]) bad(v, NULL, "fuse#%d names an axis twice", k);
+    }
+  }
+  for (int k = 0; k < g->nkernels; k++) owner[k] = -1;
+  for (int i = g->nparams; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (n->contract < 0 || n->contract > g->contracts.len) {
+      bad(v, n, "is under a contract that is not there");
+      continue;
+    }
+    if (!g->fused || n->kernel < 0 || n->kernel >= g->nkernels) continue;
+    if (owner[n->kernel] >= 0 && owner[n->kernel] != n->contract)
+      bad(v, n, "is in kernel %d with nodes under another contract, or none", n->kernel);
+    owner[n->kernel] = n->contract;
+    if (!n->contract) continue;
+    if (kernel[n->contract - 1] >= 0 && kernel[n->contract - 1] != n->kernel)
+      bad(v, n, "is in kernel %d, but fuse#%d promises one kernel", n->kernel, n->contract - 1);
+    kernel[n->contract - 1] = n->kernel;
+  }
+}
+
 static str note(void *ctx, const node *n) {
   verifier *v = ctx;
   strbuf b = sb_new(v->arena);
@@ -241,6 +275,7 @@ static void verify_all(verifier *v) {
   for (int i = 0; i < g->nodes.len; i++) verify_node(v, g->nodes.data[i], i);
   verify_outputs(v);
   verify_kernels(v);
+  verify_contracts(v);
 }
 
 void graph_violations(const graph *g, arena *a, graph_found *found, void *ctx) {

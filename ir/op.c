@@ -17,8 +17,9 @@
 #define LAW_walks(op) false, IDENTITY_none, OP_##op, false
 
 static const op_info infos[OP_COUNT] = {
-#define OP(name, arity, class, types, cost, law, error, ...) \
-  [OP_##name] = {#name, arity, CLASS_##class, TYPES_##types, cost, LAW_##law, ERROR_##error},
+#define OP(name, arity, class, types, cost, law, error, algebra, ...) \
+  [OP_##name] = {#name, arity, CLASS_##class, TYPES_##types, cost, LAW_##law, ERROR_##error, \
+                  ALGEBRA_##algebra},
 #include "ir/ops.def"
 #undef OP
 };
@@ -182,7 +183,7 @@ static double float_fma(dtype t, double a, double b, double c) {
 #define SELECT_gather NO_CASE
 #define SELECT_scatter NO_CASE
 #define SELECT_opaque NO_CASE
-#define OP(name, arity, class, types, cost, law, error, ...) \
+#define OP(name, arity, class, types, cost, law, error, algebra, ...) \
   SELECT_##class(types, name, __VA_ARGS__)
 
 #define FLOAT_NUM(name, ...) case OP_##name: return (scalar){.f = (__VA_ARGS__)};

@@ -3,7 +3,7 @@
 #include "ir/dtype.h"
 
 typedef enum op {
-#define OP(name, arity, class, types, cost, law, error, scalar) OP_##name,
+#define OP(name, arity, class, types, cost, law, error, algebra, scalar) OP_##name,
 #include "ir/ops.def"
 #undef OP
   OP_COUNT,
@@ -45,6 +45,12 @@ typedef enum op_error {
   ERROR_COUNT
 } op_error;
 
+/// What may be taken out of a reduction: see passes/rewrite/factor.c.
+typedef enum op_algebra {
+  ALGEBRA_none, ALGEBRA_sum, ALGEBRA_difference, ALGEBRA_negate, ALGEBRA_product, ALGEBRA_quotient,
+  ALGEBRA_fma, ALGEBRA_exponential, ALGEBRA_select, ALGEBRA_rounding, ALGEBRA_linear, ALGEBRA_rising
+} op_algebra;
+
 typedef struct op_info {
   const char *name;
   int arity;  // -1: any
@@ -56,6 +62,7 @@ typedef struct op_info {
   op combine;                 // reductions, scans...: the monoid that they combine with
   bool splits;                // a reduction of reductions of parts is the same
   op_error error;
+  op_algebra algebra;
 } op_info;
 
 const op_info *op_get(op o);

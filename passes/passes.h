@@ -56,8 +56,8 @@ typedef void pass_observer(void *ctx, const pass_info *pass, graph *g);
 
 /// Runs the named passes (null: the whole pipeline), verifying after each; panics with the pass'
 /// name on a violation. In TCF_ROUNDTRIP builds the graph is printed, re-parsed and continued on
-/// the copy.
-void passes_run(pass_ctx *ctx, const pass_info *const *list, int n, pass_observer *observe,
+/// the copy. False: a contract of the program does not hold, and ctx->diags says why.
+bool passes_run(pass_ctx *ctx, const pass_info *const *list, int n, pass_observer *observe,
                 void *observer_ctx);
 
 /// Whether "key=value,..." names keys that lower_to_tiles knows with values that it takes; else

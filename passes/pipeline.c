@@ -70,14 +70,17 @@ static void round_trip(pass_ctx *ctx, const char *pass) {
   if (!str_eq(text, text_of(copy, g->arena)))
     panic("after pass %s the graph does not print as it was parsed", pass);
   copy->ix.facts = g->ix.facts;
+  for (int i = 0; i < g->contracts.len; i++)
+    copy->contracts.data[i].at = g->contracts.data[i].at;
   keep_annotations(copy, g);
   ctx->graph = copy;
 }
 #endif
 
-void passes_run(pass_ctx *ctx, const pass_info *const *list, int n, pass_observer *observe,
+bool passes_run(pass_ctx *ctx, const pass_info *const *list, int n, pass_observer *observe,
                 void *observer_ctx) {
   arena *outer = ctx->scratch;
+  int errors = ctx->diags ? ctx->diags->errors : 0;
   for (int i = 0; i < (list ? n : PIPELINE_LENGTH); i++) {
     const pass_info *pass = list ? list[i] : &pipeline[i];
 #ifdef TCF_ROUNDTRIP
@@ -91,5 +94,7 @@ void passes_run(pass_ctx *ctx, const pass_info *const *list, int n, pass_observe
 #endif
     if (observe) observe(observer_ctx, pass, ctx->graph);
     if (outer) arena_free(outer);
+    if (ctx->diags && ctx->diags->errors > errors) return false;
   }
+  return true;
 }

@@ -53,9 +53,29 @@ lval load_vector(kgen *g, dtype t, lval pointer, lval mask) {
   return from_memory(g, t, x);
 }
 
+/// The lane of a constant mask that has one; -1: it has others, or is no constant.
+static int only_lane(const kgen *g, lval mask) {
+  int lane = -1;
+  for (int i = 0; i < g->lanes; i++) {
+    lval bit = LLVMIsConstant(mask) ? LLVMGetAggregateElement(mask, (unsigned)i) : NULL;
+    if (!bit || !LLVMIsAConstantInt(bit)) return -1;
+    if (!LLVMConstIntGetZExtValue(bit)) continue;
+    if (lane >= 0) return -1;
+    lane = i;
+  }
+  return lane;
+}
+
 void store_vector(kgen *g, dtype t, lval x, lval pointer, lval mask) {
   x = to_memory(g, t, x);
-  if (mask) {
+  int lane = mask ? only_lane(g, mask) : -1;
+  if (lane >= 0) {
+    // LLVM 22 makes a store of four bytes of a masked store of one 16-bit lane that was truncated.
+    lval index = LLVMConstInt(g->e->i32, (unsigned)lane, false);
+    lval one = LLVMBuildExtractElement(g->e->builder, x, index, "");
+    lval at = LLVMBuildGEP2(g->e->builder, LLVMTypeOf(one), pointer, &index, 1, "");
+    LLVMSetAlignment(LLVMBuildStore(g->e->builder, one, at), (unsigned)dtype_bytes(t));
+  } else if (mask) {
     LLVMTypeRef types[] = {LLVMTypeOf(x), g->e->ptr};
     lval args[] = {x, pointer, mask};
     lval call = emit_intrinsic(g->e, "llvm.masked.store", types, 2, args, 3);

@@ -23,7 +23,8 @@ typedef struct lowered_kernel {
 } lowered_kernel;
 
 const char *group_kind_name(group_kind k) {
-  static const char *const names[] = {"map", "reduce", "contraction", "scan", "scatter", "host"};
+  static const char *const names[] = {"map", "reduce", "contraction", "scan", "scatter", "host",
+                                      "nests"};
   return names[k];
 }
 
@@ -83,7 +84,7 @@ static void add_span(arena *a, explain_kernel *k, span at) {
 static candidate as_candidate(const explainer *x, const group *grp) {
   uint8_t *member = arena_array(x->a, uint8_t, x->g->nodes.len);
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
-  return (candidate){x->g, grp->nodes.data, grp->nodes.len, member, x->stored};
+  return (candidate){x->g, grp->nodes.data, grp->nodes.len, member, x->stored, !x->t->sm};
 }
 
 /// The work of the group's operators if each element were computed once.
@@ -262,7 +263,7 @@ explanation *graph_explain(arena *a, const graph *g, const pass_options *options
   *e = (explanation){.function = g->name, .target = target_or_default(options)};
   explainer x = {.a = a, .g = g, .t = e->target, .e = e};
   int count;
-  group *groups = graph_groups(g, a, &count);
+  group *groups = graph_groups(g, e->target, a, &count);
   x.stored = arena_array(a, uint8_t, g->nodes.len);
   for (int i = 0; i < count; i++)
     for (int k = 0; k < groups[i].outputs.len; k++) x.stored[groups[i].outputs.data[k]->id] = 1;

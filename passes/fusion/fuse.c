@@ -5,6 +5,7 @@
 //            │        └─────┼─ div ─┴─▶ y
 //   dot ─ add ─ gelu ─ cast ▶           one kernel: the maps are the epilogue of the dot
 //
+// 0. contracts   the nodes of a `fuse` block are a cluster that the other steps leave alone
 // 1. epilogues   a contraction or scan takes the maps that follow it, up to the point where all
 //                paths meet again in one value that is no larger
 // 2. producers   from the outputs up, a unit moves into the clusters that read it
@@ -59,7 +60,7 @@ static int find_epilogue(fusion *f, int anchor, ints *region, uint8_t *in) {
   if (f->returned[anchor]) return best;
   for (int id = anchor + 1; id <= last && work <= MAX_GROUP_WORK; id++) {
     if (!is_unit(f, id) || !reads_any(f, id, in)) continue;
-    bool fits = class_of(f, id) == CLASS_map && node_same_axis_set(f->nodes[id], root) &&
+    bool fits = class_of(f, id) == CLASS_map && !f->nodes[id]->contract && node_same_axis_set(f->nodes[id], root) &&
                 f->clusters[f->homes[id].data[0]].len == 1;
     if (!fits) break;
     vec_push(f->a, region, id);
@@ -76,6 +77,7 @@ static int find_epilogue(fusion *f, int anchor, ints *region, uint8_t *in) {
 }
 
 static void take_epilogue(fusion *f, int anchor) {
+  if (f->nodes[anchor]->contract) return;
   ints region = {0};
   uint8_t *in = f->region;
   int n = find_epilogue(f, anchor, &region, in), home = f->homes[anchor].data[0];
@@ -224,10 +226,13 @@ static double total_seconds(fusion *f, const ints *clusters) {
 
 static void recompute(fusion *f, int unit) {
   op_class c = class_of(f, unit);
+  if (f->nodes[unit]->contract) return;
   if (f->returned[unit] || (c != CLASS_map && c != CLASS_gather && c != CLASS_view)) return;
   ints touched = unit_reading_clusters(f, unit), cone = {0};
   int home = f->homes[unit].data[0], readers = touched.len;
   if (!readers || !find_cone(f, unit, home, &cone)) return;
+  for (int i = 0; i < readers; i++)
+    if (cluster_contract(f, touched.data[i])) return;
   vec_push(f->a, &touched, home);
   double before = total_seconds(f, &touched);
   trial t = trial_begin(f, &touched);
@@ -342,6 +347,7 @@ bool pass_fuse(pass_ctx *ctx) {
   fuse_copy_operands(ctx->graph, target_or_default(ctx->options), ctx->scratch);
   fusion f;
   fusion_init(&f, ctx);
+  if (!fuse_contracts(&f, ctx->diags)) return false;
   for (int id = 0; id < f.n; id++)
     if (is_unit(&f, id) && (class_of(&f, id) == CLASS_contraction || class_of(&f, id) == CLASS_scan))
       take_epilogue(&f, id);

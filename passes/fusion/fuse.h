@@ -17,6 +17,7 @@ typedef struct candidate {
   int n;
   const uint8_t *member;  // by node id: in `nodes`
   const uint8_t *stored;  // by node id: a member that goes to memory
+  bool nests;             // the target runs kernels of several loop nests
 } candidate;
 
 /// Work space for questions about candidates of one graph, by node id; each question clears what
@@ -141,6 +142,12 @@ void cluster_remove(fusion *f, int cluster, int unit);
 void cluster_restore(fusion *f, int cluster, ints units);
 /// Clusters other than those computing the unit that read it, ascending.
 ints unit_reading_clusters(fusion *f, int unit);
+
+// ---- fuse_contract.c
+/// 1 + the number of the contract that a cluster is under; 0 none.
+int cluster_contract(const fusion *f, int cluster);
+/// Makes the nodes under each contract a cluster. False, with diagnostics, when one is no kernel.
+bool fuse_contracts(fusion *f, diag_list *diags);
 
 // ---- fuse_emit.c
 /// Rebuilds the graph in kernel order with clones, kernel numbers and the decisions.

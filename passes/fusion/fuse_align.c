@@ -21,7 +21,7 @@ static int64_t stride_divisor(const graph *g, const node *param, int k) {
   return stride;
 }
 
-static bool rows_begin_anywhere(const graph *g, const node *param) {
+static bool rows_are_unaligned(const graph *g, const node *param) {
   int unit = param->naxes - 1;
   if (param->strides)
     for (unit = param->naxes - 1; unit >= 0 && param->strides[unit] != 1;) unit--;
@@ -42,7 +42,7 @@ const node *fuse_unaligned_operand(const graph *g, const target_info *t, const n
   if (dot->op != OP_dot) return NULL;
   if (target_tensor_flops(t, dot->in[0]->type, dot->in[1]->type) <= 0) return NULL;
   const node *x = below_views(dot->in[k], member);
-  return x->op == OP_param && rows_begin_anywhere(g, x) ? x : NULL;
+  return x->op == OP_param && rows_are_unaligned(g, x) ? x : NULL;
 }
 
 bool node_is_copy(const graph *g, const node *n) {
@@ -70,7 +70,8 @@ static node *copy_of(graph *g, node *operand, node **copies) {
 static node *dot_of_copies(graph *g, const target_info *t, const node *dot, node **copies) {
   node *in[2];
   bool any = false;
-  for (int k = 0; dot->op == OP_dot && k < 2; k++) {
+  // A copy is another kernel, which a contract excludes.
+  for (int k = 0; dot->op == OP_dot && !dot->contract && k < 2; k++) {
     const node *param = fuse_unaligned_operand(g, t, dot, k, NULL);
     bool larger = param && node_count(g, dot->in[k]) > node_count(g, param);  // windows
     in[k] = param && !larger ? copy_of(g, dot->in[k], copies) : dot->in[k];

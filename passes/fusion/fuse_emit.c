@@ -370,6 +370,7 @@ static void emit_cluster(emitter *e, int cluster, int kernel) {
     }
     node *clone = graph_clone_node(f->g, old, in);
     clone->kernel = kernel;
+    clone->contract = cluster_contract(f, cluster);
     match_index(clone, old);
     e->local[old->id] = clone;
     if (c.stored[old->id]) {

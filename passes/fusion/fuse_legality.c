@@ -4,6 +4,7 @@
 // profit of a merge is another question (fuse_cost.c).
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
+#include "passes/fusion/outline.h"
 
 enum { MAX_GROUP_NODES = 1500, MAX_GROUP_INPUTS = 64 };
 
@@ -302,6 +303,7 @@ static verdict check_output(const legality *l, const node *n, const node **space
       break;
     case GROUP_SCATTER:
     case GROUP_OPAQUE:
+    case GROUP_NEST:
       return n == l->anchor ? good() : bad(REASON_scatter_order, n);
   }
   return same_set(n->axes, n->naxes, want->axes, want->naxes) ? good()
@@ -344,7 +346,30 @@ static verdict check_size(const candidate *c, uint8_t *seen) {
   return inputs <= MAX_GROUP_INPUTS ? good() : bad(REASON_too_large, NULL);
 }
 
-verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
+/// A block that is none of the shapes may still be a kernel of loop nests.
+static verdict check_nest(const candidate *c, fuse_scratch *s) {
+  outline o;
+  verdict v = {.ok = true, .node = -1};
+  if (c->n) v.ok = outline_make(&o, s->arena, c->g, c->nodes, c->n, c->member, c->stored,
+                                group_contract(c->g, c->nodes[c->n - 1]), &v.why, &v.node);
+  return v;
+}
+
+/// Besides the first contraction there is something that combines.
+static bool has_finished_rows(const candidate *c) {
+  int combined = 0;
+  for (int i = 0; i < c->n; i++)
+    combined += class_of(c->nodes[i]) == CLASS_reduce || class_of(c->nodes[i]) == CLASS_contraction;
+  return combined > 1;
+}
+
+static bool is_under_contract(const candidate *c) {
+  for (int i = 0; i < c->n; i++)
+    if (c->nodes[i]->contract) return true;
+  return false;
+}
+
+static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind) {
   legality l = {.c = c, .kind = GROUP_MAP, .after = s->after, .before = s->before};
   verdict v = find_anchor(&l);
   if (kind) *kind = l.kind;
@@ -361,4 +386,22 @@ verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
   if (v.ok) v = check_outputs(&l);
   if (v.ok) v = check_size(c, s->seen);
   return v;
+}
+
+verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
+  group_kind shape;
+  const contract *promise = c->n ? group_contract(c->g, c->nodes[c->n - 1]) : NULL;
+  if (c->nests && promise && promise->streamed) {
+    verdict v = check_nest(c, s);
+    if (v.ok && kind) *kind = GROUP_NEST;
+    if (v.ok) return v;
+  }
+  verdict v = legal_shape(c, s, &shape);
+  if (kind) *kind = shape;
+  // Rows that a contraction finishes are held by blocks of GPUs.
+  bool held = v.ok && shape == GROUP_CONTRACTION && has_finished_rows(c);
+  if ((v.ok && !held) || !c->nests || !is_under_contract(c)) return v;
+  verdict nests = check_nest(c, s);
+  if (nests.ok && kind) *kind = GROUP_NEST;
+  return nests;
 }

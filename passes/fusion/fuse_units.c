@@ -227,7 +227,7 @@ candidate fusion_candidate(fusion *f, int a, int b) {
   }
   f->asked[0] = a, f->asked[1] = b;
   return (candidate){.g = f->g, .n = f->marked.len, .nodes = f->candidate, .member = f->member,
-                     .stored = f->stored};
+                     .stored = f->stored, .nests = !f->target->sm};
 }
 
 op_class cluster_anchor(fusion *f, int cluster) {
@@ -290,6 +290,8 @@ static verdict walks_fit(fusion *f, const candidate *c) {
 }
 
 verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
+  if (b >= 0 && (cluster_contract(f, a) || cluster_contract(f, b)))
+    return (verdict){false, REASON_contract, -1};
   candidate c = fusion_candidate(f, a, b);
   group_kind found;
   verdict v = fuse_legal(&c, &f->scratch, &found);

@@ -38,9 +38,9 @@ static void add_node(arena *a, group *grp, node *n, bool stored) {
 }
 
 static verdict judge_group(const graph *g, group *grp, const uint8_t *stored, uint8_t *member,
-                           fuse_scratch *s) {
+                           bool nests, fuse_scratch *s) {
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
-  candidate c = {g, grp->nodes.data, grp->nodes.len, member, stored};
+  candidate c = {g, grp->nodes.data, grp->nodes.len, member, stored, nests};
   verdict v = fuse_legal(&c, s, &grp->kind);
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 0;
   return v;
@@ -54,6 +54,10 @@ static bool is_empty(const graph *g, const node *n) {
   return false;
 }
 
+const contract *group_contract(const graph *g, const node *member) {
+  return member->contract ? &g->contracts.data[member->contract - 1] : NULL;
+}
+
 bool group_is_empty(const graph *g, const group *grp) {
   if (grp->kind == GROUP_OPAQUE) return false;
   for (int i = 0; i < grp->outputs.len; i++)
@@ -62,7 +66,7 @@ bool group_is_empty(const graph *g, const group *grp) {
 }
 
 /// The groups, up to the first that breaks a rule: *broken says how, *count is its number then.
-static group *find_groups(const graph *g, arena *a, int *count, verdict *broken) {
+static group *find_groups(const graph *g, bool nests, arena *a, int *count, verdict *broken) {
   check(g->fused);
   group *groups = arena_array(a, group, g->nkernels);
   uint8_t *stored = arena_array(a, uint8_t, g->nodes.len);
@@ -80,15 +84,15 @@ static group *find_groups(const graph *g, arena *a, int *count, verdict *broken)
   uint8_t *member = arena_array(a, uint8_t, g->nodes.len);
   fuse_scratch s = fuse_scratch_new(a, g->nodes.len);
   for (*count = 0; *count < g->nkernels; ++*count) {
-    *broken = judge_group(g, &groups[*count], stored, member, &s);
+    *broken = judge_group(g, &groups[*count], stored, member, nests, &s);
     if (!broken->ok) break;
   }
   return groups;
 }
 
-group *graph_groups(const graph *g, arena *a, int *count) {
+group *graph_groups(const graph *g, const target_info *target, arena *a, int *count) {
   verdict broken = {.ok = true};
-  group *groups = find_groups(g, a, count, &broken);
+  group *groups = find_groups(g, !target || !target->sm, a, count, &broken);
   if (!broken.ok)
     panic("kernel %d of @%.*s is not a legal group: %s (node %d)", *count, STR_FMT(g->name),
           reason_text(broken.why), broken.node);
@@ -98,7 +102,7 @@ group *graph_groups(const graph *g, arena *a, int *count) {
 const node *graph_illegal_group(const graph *g, arena *a, str *why) {
   int kernel;
   verdict broken = {.ok = true};
-  const group *groups = find_groups(g, a, &kernel, &broken);
+  const group *groups = find_groups(g, true, a, &kernel, &broken);
   if (broken.ok) return NULL;
   *why = str_printf(a, "kernel %d cannot be one kernel: %s", kernel, reason_text(broken.why));
   const node *first = groups[kernel].nodes.data[0];

@@ -26,13 +26,15 @@
 //                  its result are buffers of one storage order; nothing after it.
 //   GROUP_OPAQUE   one call; inputs and result are buffers, in the storage order they had when the
 //                  graph was built.
+//   GROUP_NEST     under a contract, on CPUs: several loop nests over one tile of rows, with values
+//                  in on-chip buffers between them. What is none of the others; see outline.h.
 // Gathered operands (in[0] of gather) and inputs of opaque calls are buffers: params or outputs
 // of other kernels, possibly through views (composed into the access).
 // A node that belongs to several kernels has been cloned: every node is in one kernel.
 // Params belong to none (kernel = -1). Views, consts, sizes and index nodes are cloned into each
 // kernel that uses them; a view of a param that is returned is a GROUP_MAP kernel (a copy).
 #pragma once
-#include "ir/graph.h"
+#include "passes/passes.h"
 
 /// Elements of a reduction up to which every block of a GPU computes it again, so that outputs with
 /// axes of their own are distributed over all blocks. Others stay with the block of their rows.
@@ -45,7 +47,8 @@ enum { MAX_GROUP_OUTPUTS = 24 };
 enum { MAX_GROUP_WORK = 1000, MAX_GROUP_REDUCTIONS = 64 };
 
 typedef enum group_kind {
-  GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACTION, GROUP_SCAN, GROUP_SCATTER, GROUP_OPAQUE
+  GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACTION, GROUP_SCAN, GROUP_SCATTER, GROUP_OPAQUE,
+  GROUP_NEST
 } group_kind;
 
 typedef struct group {
@@ -62,8 +65,11 @@ typedef struct group {
 /// Nothing it makes has elements: no kernel is needed. Never so of calls.
 bool group_is_empty(const graph *g, const group *grp);
 
-/// The groups of a fused graph in order; check()s the rules above.
-group *graph_groups(const graph *g, arena *a, int *count);
+/// The groups of a graph that was fused for the target, in order; check()s the rules above.
+group *graph_groups(const graph *g, const target_info *target, arena *a, int *count);
 /// Of a fused graph that was read from text: a node of the first kernel that breaks them, and how;
 /// null: none does.
 const node *graph_illegal_group(const graph *g, arena *a, str *why);
+
+/// The contract that the nodes of a kernel are under; null none.
+const contract *group_contract(const graph *g, const node *member);

@@ -126,6 +126,7 @@ static void build_gpu_kernel(kbuild *b, const group *grp) {
     case GROUP_CONTRACTION: gpu_contraction_group(b); return;
     case GROUP_SCAN: gpu_scan_group(b); return;
     case GROUP_SCATTER: gpu_scatter_group(b); return;
+    case GROUP_NEST:
     case GROUP_OPAQUE: break;
   }
   panic("no kernel for a group of kind %d", grp->kind);
@@ -138,6 +139,7 @@ static void build_kernel(kbuild *b, const group *grp) {
     case GROUP_CONTRACTION: lower_contraction_group(b); return;
     case GROUP_SCAN: lower_scan_group(b); return;
     case GROUP_SCATTER: lower_scatter_group(b); return;
+    case GROUP_NEST: lower_nest_group(b); return;
     case GROUP_OPAQUE: break;
   }
   panic("no kernel for a group of kind %d", grp->kind);
@@ -305,7 +307,7 @@ program *lower_to_tiles(arena *a, const graph *g, const pass_options *options) {
   l.tables = node_tables_new(a, g->nodes.len);
   l.outputs_of = arena_alloc(a, sizeof *l.outputs_of * (size_t)(g->nodes.len + 1));
   int ngroups;
-  group *groups = graph_groups(g, a, &ngroups);
+  group *groups = graph_groups(g, l.target, a, &ngroups);
   add_buffers(&l, groups, ngroups);
   for (int i = 0; i < ngroups; i++) {
     if (groups[i].kind == GROUP_OPAQUE) add_host_step(&l, &groups[i]);

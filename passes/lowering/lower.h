@@ -192,3 +192,4 @@ void lower_reduce_group(kbuild *b);
 void lower_contraction_group(kbuild *b);
 void lower_scan_group(kbuild *b);
 void lower_scatter_group(kbuild *b);
+void lower_nest_group(kbuild *b);

@@ -130,8 +130,20 @@ static int innermost_border(const kbuild *b) {
   return 0;
 }
 
+/// In a loop whose lanes run along another axis than the kernel's, what carries that axis outside of
+/// it cannot be seen.
+static int lanes_border(const kbuild *b, const axes_seen *seen, tval *const *in, int nin) {
+  int vec = b->k->vec_axis;
+  bool carries = vec >= 0 && seen && seen->used[vec];
+  for (int i = 0; i < nin && vec >= 0; i++) carries |= tval_extent(in[i], vec) > 0;
+  for (const scope *s = b->scope; carries && s; s = s->outer)
+    if (s->stmt && s->stmt->vec) return s->depth;
+  return 0;
+}
+
 int kb_depth_of(const kbuild *b, const axes_seen *seen, tval *const *in, int nin) {
-  int depth = innermost_border(b);
+  int depth = innermost_border(b), lanes = lanes_border(b, seen, in, nin);
+  if (lanes > depth) depth = lanes;
   for (int axis = 0; axis < b->k->axes.len; axis++)
     if (seen && seen->used[axis]) {
       scope *s = kb_opener(b, axis);

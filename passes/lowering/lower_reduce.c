@@ -52,11 +52,21 @@ static int cost_along(const kbuild *b, const row_plan *p, const node *n) {
   return cost;
 }
 
+/// A streamed axis has no buffer that grows with it.
+static bool is_streamed(const kbuild *b, const row_plan *p, const node *n) {
+  if (!n->contract) return false;
+  const contract *c = &b->l->g->contracts.data[n->contract - 1];
+  for (int k = 0; k < c->naxes; k++)
+    if (reduce_contains(p->r_axes, p->nr, c->axes[k])) return true;
+  return false;
+}
+
 /// Marks what pass `pass` computes; expensive values that an earlier pass computed become cached.
 static void plan_cache(kbuild *b, row_plan *p, const node *n, int pass) {
   if (!kb_in_group(b, n) || !p->along[n->id] || p->saved[n->id]) return;
   op_class class = op_get(n->op)->class;
-  if (class == CLASS_map && p->first_pass[n->id] < pass && cost_along(b, p, n) >= EXPENSIVE) {
+  if (class == CLASS_map && p->first_pass[n->id] < pass && cost_along(b, p, n) >= EXPENSIVE &&
+      !is_streamed(b, p, n)) {
     p->saved[n->id] = true;  // its buffer is declared when the row is open
     return;
   }

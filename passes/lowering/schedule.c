@@ -26,6 +26,7 @@
   KEY(mc, 1, 1 << 24, NULL, "CPU: rows packed at a time")                                    \
   KEY(mt, 1, 1 << 24, NULL, "CPU: rows of a grid tile of a product")                         \
   KEY(nt, 1, 1 << 24, NULL, "CPU: columns of a grid tile of a product")                      \
+  KEY(step, 1, 4096, NULL, "CPU: elements of a streamed axis at a time")                     \
   KEY(pack_b, 0, 1, NULL, "CPU: copy the operand of the columns into panels")                \
   KEY(inner, 0, 1, NULL, "CPU: sum products along the contracted axis in lanes")             \
   KEY(pairs, 0, 1, NULL, "CPU: multiply bf16 elements two by two")

@@ -24,6 +24,8 @@ static str key_of(arena *a, const node *n) {
   put_int(&b, n->op);
   put_int(&b, n->type);
   put_int(&b, (int)n->flags);
+  // What is computed in a block stays in its kernel, and what is outside does not come in.
+  put_int(&b, op_get(n->op)->class == CLASS_leaf ? 0 : n->contract);
   bool swap = op_get(n->op)->commutes && n->in[0]->id > n->in[1]->id;
   for (int k = 0; k < n->nin; k++) put_int(&b, n->in[swap ? 1 - k : k]->id);
   put_int(&b, -1);

@@ -36,6 +36,12 @@ static node *element_at(graph *g, node *x, int axis, node *target, node *zero) {
   return graph_where(g, inside, element, zero);
 }
 
+/// The value is made in the block that n is in: a gather would want it in memory.
+static bool is_made_beside(const node *n, const node *x) {
+  while (x->op == OP_view) x = x->in[0];
+  return n->contract && x->op != OP_param && x->contract == n->contract;
+}
+
 static node *select_one(const rewrite *r, node *sum) {
   if (sum->op != OP_sum || sum->nattr_axes != 1) return sum;
   const node *choice = sum->in[0];
@@ -43,6 +49,7 @@ static node *select_one(const rewrite *r, node *sum) {
   int axis = sum->attr_axes[0];
   node *x = choice->in[1], *zero = choice->in[2], *target = target_of(choice->in[0], axis);
   bool has_two = ix_bounds(&r->g->ix, graph_axis_size(r->g, axis)).min >= 2;
+  if (is_made_beside(sum, x)) return sum;
   if (!target || !node_is_value(zero, 0) || !node_has_axis(x, axis) || !has_two) return sum;
   node *to = element_at(r->g, x, axis, target, zero);
   return node_same_axis_set(to, sum) && to->type == sum->type ? to : sum;

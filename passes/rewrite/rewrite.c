@@ -19,11 +19,34 @@ bool rewrite_used_once(const rewrite *r, const node *n) {
 /// `to` in the place of n: same axes in the same storage order, and n's position when it is new.
 static node *fit(const rewrite *r, node *to, const node *n, int first_new) {
   graph *g = r->g;
-  for (int id = first_new; id < g->nodes.len; id++) g->nodes.data[id]->at = n->at;
+  for (int id = first_new; id < g->nodes.len; id++) {
+    g->nodes.data[id]->at = n->at;
+    g->nodes.data[id]->contract = n->contract;
+  }
   check(to->type == n->type && node_same_axis_set(to, n));
   if (to->id < first_new) return graph_reorder(g, to, n->axes);
   memcpy(to->axes, n->axes, sizeof(int) * (size_t)n->naxes);
   return to;
+}
+
+static bool reads(const node *n, const node *operand) {
+  for (int k = 0; k < n->nin; k++)
+    if (n->in[k] == operand) return true;
+  return false;
+}
+
+/// What was made for n looks into a block that n is not in, for a value that n did not read: the
+/// block would have another result.
+static bool opens_contract(const rewrite *r, const node *n, int first_new) {
+  const graph *g = r->g;
+  if (!g->contracts.len) return false;
+  for (int id = first_new; id < g->nodes.len; id++)
+    for (int k = 0; k < g->nodes.data[id]->nin; k++) {
+      const node *in = g->nodes.data[id]->in[k];
+      if (in->id < first_new && in->contract && in->contract != n->contract && !reads(n, in))
+        return true;
+    }
+  return false;
 }
 
 static node *rewrite_node(const rewrite *r, rewrite_fn *rule, node *n) {
@@ -31,7 +54,7 @@ static node *rewrite_node(const rewrite *r, rewrite_fn *rule, node *n) {
   for (int step = 0; step < MAX_STEPS; step++) {
     int first_new = r->g->nodes.len;
     node *next = rule(r, result);
-    if (next == result) break;
+    if (next == result || opens_contract(r, result, first_new)) break;
     next = fit(r, next, result, first_new);
     result = next;
     if (next->id < r->count) break;  // it had its turn

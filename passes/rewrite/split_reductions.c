@@ -207,7 +207,7 @@ bool pass_split_reductions(pass_ctx *ctx) {
     node *n = g->nodes.data[i];
     int64_t size;
     int along;
-    if (!is_splittable(n)) continue;
+    if (n->contract || !is_splittable(n)) continue;  // under a contract it stays one kernel
     int64_t chunks = chunks_of(g, n, &by, &along, &size);
     if (chunks < 2) continue;
     if (!replacement) replacement = arena_array(ctx->scratch, node *, count + 1);

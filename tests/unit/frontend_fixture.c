@@ -5,6 +5,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lower_targets.h"
+
+/// As `tcc-fuse check` does for a CPU.
+static void check_contracts(program_test *t) {
+  const target_info target = cpu_target(4);
+  pass_options options = {.target = &target};
+  for (int i = 0; i < t->graphs.graphs.len; i++) {
+    const graph *g = t->graphs.graphs.data[i];
+    if (!g->contracts.len) continue;
+    arena scratch = {0};
+    pass_ctx ctx = {graph_copy(&t->arena, g), &scratch, &options, &t->diags};
+    t->ok &= passes_run(&ctx, NULL, 0, NULL, NULL);
+    arena_free(&scratch);
+  }
+}
+
 void program_test_run(program_test *t, const char *path, str text) {
   *t = (program_test){0};
   t->diags.arena = &t->arena;
@@ -15,6 +31,7 @@ void program_test_run(program_test *t, const char *path, str text) {
     bool good = graph_verify(t->graphs.graphs.data[i], &t->arena, &report);
     cr_assert(good, "%s: %.*s", path, STR_FMT(report));
   }
+  if (t->ok) check_contracts(t);
 }
 
 void program_test_free(program_test *t) { arena_free(&t->arena); }

@@ -115,6 +115,27 @@ static const char transposed_text[] =
     " axes M, N\n grid M:%d {\n  loop N:%d {\n"
     "   %%0 = load x[M, N] : %s[M:%d, N:%d]\n   store out[M, N], %%0\n  }\n }\n}\n";
 
+/// A tail of one element: what lies behind it belongs to another row, or to nobody.
+Test(cpu_statements, a_tail_of_one_narrow_element) {
+  static const char *const types[] = {"bf16", "f16", "i16", "i8"};
+  static const int sizes[] = {17, 33};
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+      char text[LONGEST];
+      const char *t = types[i], *wide = t[0] == 'i' ? "i32" : "f32";
+      int n = sizes[k];
+      snprintf(text, sizeof text,
+               "program @p(N) {\n buffer %%x : %s[N, %d] param 0\n buffer %%out : %s[N, %d] output 0\n"
+               " call @k(%%x, %%out)\n}\n"
+               "kernel @k(x: %s[N, %d], out: %s[N, %d]) vec D:16 {\n axes N, D = %d\n"
+               " grid N:1 {\n  loop D:16 {\n   %%0 = load x[N, D] : %s[N:1, D:16]\n"
+               "   %%1 = mul %%0, %%0 : %s[N:1, D:16]\n   %%2 = cast %%1 : %s[N:1, D:16]\n"
+               "   store out[N, D], %%2\n  }\n }\n}\n",
+               wide, n, t, n, wide, n, t, n, n, wide, wide, t);
+      COMPARE(text, {.sizes = {5}}, {.sizes = {1}});
+    }
+}
+
 Test(cpu_statements, transposed_layouts) {
   static const char *const types[] = {"f32", "f64", "bf16", "u8", "bool"};
   static const int shapes[][3] = {{16, 16, 16}, {8, 16, 8}, {16, 3, 32}, {4, 8, 8}};

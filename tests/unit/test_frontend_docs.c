@@ -181,6 +181,11 @@ Test(frontend_docs, language) {
   cr_expect_gt(calls, 25);
 }
 
+Test(frontend_docs, contracts) {
+  int calls = 0;
+  check_document(TCF_SOURCE_DIR "/docs/contracts.md", &calls);
+}
+
 Test(frontend_docs, diagnostics) {
   int calls = 0;
   cr_expect_gt(check_document(TCF_SOURCE_DIR "/docs/diagnostics.md", &calls), 40);

@@ -32,7 +32,7 @@ static group *fuse(fixture *f, int *count) {
   pass_ctx ctx = {.graph = f->g, .scratch = &f->scratch, .options = &options};
   pass_fuse(&ctx);
   cr_assert(f->g->fused);
-  return graph_groups(f->g, &f->a, count);
+  return graph_groups(f->g, NULL, &f->a, count);
 }
 
 static int count_reason(const graph *g, reason why, bool fused) {

@@ -152,7 +152,7 @@ static void check_graph(uint64_t seed, bool fast) {
     graph *g = generate(&a, seed);
     graph *fused = run_pass(&a, g, NULL, fast);
     int count;
-    group *groups = graph_groups(fused, &a, &count);
+    group *groups = graph_groups(fused, NULL, &a, &count);
     for (int i = 0; i < count; i++) cr_assert(groups[i].outputs.len > 0);
     for (int i = 0; i < fused->decisions.len; i++) {
       const decision *d = &fused->decisions.data[i];

@@ -1,0 +1,182 @@
+// Contracts: the nodes of a `fuse` block are one kernel that nothing else joins.
+//
+//   fuse { let m = max(x, T)            one cluster before the others look for neighbours:
+//          return exp(x - m) }          {reduce_max, sub, exp}
+//
+// What a block may hold is what a kernel may hold (fuse_legality.c): a contract adds the promise, not
+// the ability. A block that is no kernel is an error that names the node in the way, and the longest
+// beginning of the block that would be one.
+#include "base/fault.h"
+#include "passes/fusion/fuse.h"
+#include "passes/fusion/outline.h"
+#include "passes/rewrite/factor.h"
+
+static const contract *contract_of(const fusion *f, int number) {
+  return &f->g->contracts.data[number];
+}
+
+int cluster_contract(const fusion *f, int cluster) {
+  const ints *units = &f->clusters[cluster];
+  return units->len ? f->nodes[units->data[0]]->contract : 0;
+}
+
+/// The units under contract `number` in one cluster; -1: it has none.
+static int gather_units(fusion *f, int number, ints *units, ints *homes) {
+  int cluster = -1;
+  for (int id = 0; id < f->n; id++) {
+    if (!is_unit(f, id) || f->nodes[id]->contract != number + 1) continue;
+    vec_push(f->a, units, id);
+    vec_push(f->a, homes, f->homes[id].data[0]);
+    if (cluster < 0) cluster = f->homes[id].data[0];
+    else clusters_merge(f, cluster, f->homes[id].data[0]);
+  }
+  return cluster;
+}
+
+static const char *op_title(const node *n) {
+  return n->op == OP_call ? "call" : op_get(n->op)->name;
+}
+
+/// The line of the last unit of the longest beginning of the block that is one kernel; 0 none.
+static int line_that_holds(fusion *f, const diag_list *diags, int cluster, const ints *units,
+                           const ints *homes) {
+  for (int i = units->len - 1; i > 0; i--) {
+    cluster_remove(f, cluster, units->data[i]);
+    cluster_add(f, homes->data[i], units->data[i]);
+    if (!clusters_legal(f, cluster, -1, NULL).ok) continue;
+    span at = f->nodes[units->data[i - 1]]->at;
+    return at.file ? diag_line_col(diags, at).line : 0;
+  }
+  return 0;
+}
+
+static void promise_note(diag_list *diags, diag *d, const contract *c) {
+  diag_add_note(diags, d, c->at, "this block promises one kernel");
+}
+
+static void report(fusion *f, diag_list *diags, int number, int cluster, verdict v,
+                   const ints *units, const ints *homes) {
+  const contract *c = contract_of(f, number);
+  const node *at = v.node >= 0 ? f->nodes[v.node] : NULL;
+  diag *d;
+  if (at)
+    d = diag_error(diags, DIAG_not_one_kernel, at->at.file ? at->at : c->at,
+                   "`%s` does not fit into the kernel of this block on %.*s: %s (%s)", op_title(at),
+                   STR_FMT(f->target->name), reason_text(v.why), reason_name(v.why));
+  else
+    d = diag_error(diags, DIAG_not_one_kernel, c->at, "this block is not one kernel on %.*s: %s (%s)",
+                   STR_FMT(f->target->name), reason_text(v.why), reason_name(v.why));
+  promise_note(diags, d, c);
+  int line = line_that_holds(f, diags, cluster, units, homes);
+  if (line) diag_add_note(diags, d, (span){0}, "up to line %d it is one kernel", line);
+}
+
+// ---- streams
+
+static bool streams(const contract *c, int axis) {
+  for (int i = 0; i < c->naxes; i++)
+    if (c->axes[i] == axis) return true;
+  return false;
+}
+
+/// The op walks a streamed axis.
+static bool walks_along(const contract *c, const node *n) {
+  bool walks = false;
+  for (int k = 0; op_get(n->op)->class != CLASS_leaf && k < n->nattr_axes; k++)
+    walks |= streams(c, n->attr_axes[k]);
+  return walks;
+}
+
+/// Walks over the streamed axes, and the node that needs the last of them.
+static int count_walks(fusion *f, const candidate *set, const contract *c, const node **last) {
+  outline o;
+  reason why;
+  int at, total = 0;
+  if (!outline_make(&o, f->a, f->g, set->nodes, set->n, set->member, set->stored, c, &why, &at))
+    return 0;
+  for (int i = 0; i < set->n; i++) {
+    const outline_value *v = &o.values[set->nodes[i]->id];
+    bool works = v->state || (v->streamed && set->stored[set->nodes[i]->id]);
+    if (works && v->walk > total) total = v->walk, *last = set->nodes[i];
+  }
+  return total;
+}
+
+/// Why no rule takes what waits out of the state's elements.
+static obstacle obstacle_of(fusion *f, const candidate *set, const contract *c, const node *state) {
+  uint8_t *waits = arena_array(f->a, uint8_t, 64 * f->g->nodes.len);
+  for (int i = 0; i < set->n; i++) {
+    const node *n = set->nodes[i];
+    waits[n->id] = walks_along(c, n);
+    for (int k = 0; k < n->nin; k++) waits[n->id] |= waits[n->in[k]->id];
+  }
+  factoring how = {.g = f->g, .waits = waits, .axes = c->axes, .naxes = c->naxes,
+                   .obstacle = {.why = REASON_COUNT}};
+  term t;
+  for (int k = 0; k < state->nin; k++)
+    if (waits[state->in[k]->id] && !factor_value(&how, state->in[k], &t)) break;
+  return how.obstacle;
+}
+
+static void report_walks(fusion *f, diag_list *diags, const candidate *set, const contract *c,
+                         const node *last, int total) {
+  span at = last->at.file ? last->at : c->at;
+  diag *d = diag_error(diags, DIAG_too_many_walks, at,
+                       "this needs walk %d over the streamed axes, and `passes = %d` allows %d",
+                       total, c->passes, c->passes);
+  if (walks_along(c, last)) {
+    obstacle o = obstacle_of(f, set, c, last);
+    if (o.why != REASON_COUNT)
+      diag_add_note(diags, d, o.at && o.at->at.file ? o.at->at : at,
+                    "`%s` waits for a reduction over a streamed axis: %s (%s)", op_title(o.at),
+                    reason_text(o.why), reason_name(o.why));
+  } else {
+    diag_add_note(diags, d, (span){0},
+                  "it is written along a streamed axis and waits for reductions over it (stored_along_stream)");
+  }
+  promise_note(diags, d, c);
+  diag_add_note(diags, d, (span){0}, "with `passes = %d` the block is one kernel", total);
+}
+
+static bool check_stream(fusion *f, diag_list *diags, int number, int cluster) {
+  const contract *c = contract_of(f, number);
+  candidate set = fusion_candidate(f, cluster, -1);
+  const node *last = NULL;
+  int total = count_walks(f, &set, c, &last);
+  for (int k = 0; k < c->naxes; k++) {
+    bool reduced = false;
+    contract one = {.naxes = 1, .axes = &c->axes[k]};
+    int64_t size;
+    // Reductions over one element, or none, are computed while compiling.
+    if (ix_is_const(&f->g->ix, graph_axis_size(f->g, c->axes[k]), &size) && size < 2) continue;
+    for (int i = 0; i < set.n && !reduced; i++) reduced = walks_along(&one, set.nodes[i]);
+    if (reduced) continue;
+    str name = f->g->axes.data[c->axes[k]].name;
+    diag_error(diags, DIAG_nothing_to_stream, c->at,
+               "nothing in the block is reduced over %.*s: streamed axes are those that `sum`, "
+               "`max`, `dot` and running combines walk",
+               STR_FMT(name));
+    return false;
+  }
+  if (!c->passes || total <= c->passes) return true;
+  report_walks(f, diags, &set, c, last, total);
+  return false;
+}
+
+bool fuse_contracts(fusion *f, diag_list *diags) {
+  bool ok = true;
+  for (int k = 0; k < f->g->contracts.len; k++) {
+    ints units = {0}, homes = {0};
+    int cluster = gather_units(f, k, &units, &homes);
+    if (cluster < 0) continue;  // all of it was computed while compiling
+    verdict v = clusters_legal(f, cluster, -1, NULL);
+    if (v.ok && clusters_cyclic(f, cluster, -1)) v = (verdict){false, REASON_cycle, -1};
+    if (!v.ok) {
+      report(f, diags, k, cluster, v, &units, &homes);
+      ok = false;
+    } else if (contract_of(f, k)->streamed) {
+      ok &= check_stream(f, diags, k, cluster);
+    }
+  }
+  return ok;
+}

@@ -1,0 +1,247 @@
+// See outline.h. Source of the frames: Dao et al., FlashAttention (NeurIPS 2022), after Milakov and
+// Gimelshein, "Online normalizer calculation for softmax" (2018).
+#include "passes/fusion/outline.h"
+
+#include "base/fault.h"
+
+typedef struct maker {
+  outline *o;
+  arena *a;
+  const graph *g;
+  node *const *nodes;
+  int n;
+  const uint8_t *member, *stored;
+  reason *why;
+  int *at;
+} maker;
+
+static op_class class_of(const node *n) { return op_get(n->op)->class; }
+
+static bool refuse(const maker *m, reason why, const node *at) {
+  *m->why = why;
+  *m->at = at ? at->id : -1;
+  return false;
+}
+
+static bool has(const int *axes, int n, int axis) {
+  for (int i = 0; i < n; i++)
+    if (axes[i] == axis) return true;
+  return false;
+}
+
+static bool inside(const maker *m, const node *n) { return m->member[n->id]; }
+
+static bool combines(const node *n) {
+  op_class c = class_of(n);
+  return c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan;
+}
+
+// ---- what is kept
+
+/// The operand lies in memory, seen through views and exact casts.
+static bool in_memory(const maker *m, const node *n) {
+  while (inside(m, n) && (n->op == OP_view || n->op == OP_cast)) n = n->in[0];
+  return !inside(m, n);
+}
+
+static bool find_kept(const maker *m) {
+  for (int i = 0; i < m->n; i++) {
+    const node *n = m->nodes[i];
+    outline_value *v = &m->o->values[n->id];
+    for (int k = 0; k < n->naxes; k++) v->streamed |= has(m->o->stream, m->o->nstream, n->axes[k]);
+    if (class_of(n) == CLASS_scatter || class_of(n) == CLASS_opaque)
+      return refuse(m, class_of(n) == CLASS_opaque ? REASON_opaque : REASON_scatter_order, n);
+    if (op_is_arg(n->op)) return refuse(m, REASON_reduction_and_contraction, n);
+    if (combines(n)) v->kept = true;
+    for (int k = 0; class_of(n) == CLASS_contraction && k < n->nin; k++)
+      if (inside(m, n->in[k]) && !in_memory(m, n->in[k]) && class_of(n->in[k]) != CLASS_leaf)
+        m->o->values[n->in[k]->id].kept = true;
+  }
+  return true;
+}
+
+static bool is_single(const graph *g, int axis) {
+  int64_t size;
+  return ix_is_const(&g->ix, graph_axis_size(g, axis), &size) && size == 1;
+}
+
+/// Below what is kept, coordinates stay what they are: a buffer holds the elements of one step.
+static bool check_views(const maker *m) {
+  uint8_t *after = arena_array(m->a, uint8_t, m->g->nodes.len);
+  for (int i = 0; i < m->n; i++) {
+    const node *n = m->nodes[i];
+    for (int k = 0; k < n->nin; k++) after[n->id] |= inside(m, n->in[k]) && after[n->in[k]->id];
+    bool moved = after[n->id] && class_of(n) == CLASS_view && inside(m, n->in[0]) && after[n->in[0]->id];
+    for (int k = 0; moved && n->op == OP_view && k < n->in[0]->naxes; k++) {
+      int axis;
+      if (is_single(m->g, n->in[0]->axes[k])) continue;  // it has one coordinate
+      if (!ix_is_axis(&m->g->ix, n->index[k], &axis) || axis != n->in[0]->axes[k])
+        return refuse(m, REASON_view_of_reduction, n);
+    }
+    if (moved && n->op == OP_pad) return refuse(m, REASON_view_of_reduction, n);
+    if (n->op == OP_gather && inside(m, n->in[0])) {
+      const node *from = n->in[0];
+      while (inside(m, from) && from->op == OP_view) from = from->in[0];
+      if (inside(m, from)) return refuse(m, REASON_indirect, n);
+    }
+    after[n->id] |= m->o->values[n->id].kept;
+  }
+  return true;
+}
+
+// ---- rows
+
+/// A view, pad or gather of a computed value does something with the axis.
+static bool is_moved(const maker *m, int axis) {
+  for (int i = 0; i < m->n; i++) {
+    const node *n = m->nodes[i];
+    if (class_of(n) != CLASS_view || !inside(m, n->in[0]) || in_memory(m, n->in[0])) continue;
+    for (int k = 0; k < n->in[0]->naxes; k++) {
+      int bare;
+      bool same = ix_is_axis(&m->g->ix, n->index[k], &bare) && bare == n->in[0]->axes[k];
+      same |= is_single(m->g, n->in[0]->axes[k]) && n->in[0]->axes[k] != axis;
+      if (!same && (n->in[0]->axes[k] == axis || ix_uses_axis(&m->g->ix, n->index[k], axis)))
+        return true;
+    }
+  }
+  return false;
+}
+
+static bool is_row(const maker *m, int axis) {
+  for (int i = 0; i < m->n; i++) {
+    const node *n = m->nodes[i];
+    bool matters = m->stored[n->id] || m->o->values[n->id].kept;
+    if (matters && !node_has_axis(n, axis)) return false;
+    if (combines(n) && has(n->attr_axes, n->nattr_axes, axis)) return false;
+  }
+  return !has(m->o->stream, m->o->nstream, axis) && !is_moved(m, axis);
+}
+
+static void find_rows(const maker *m) {
+  const node *out = NULL;
+  for (int i = 0; i < m->n && !out; i++)
+    if (m->stored[m->nodes[i]->id]) out = m->nodes[i];
+  for (int k = 0; out && k < out->naxes; k++)
+    if (is_row(m, out->axes[k])) m->o->rows[m->o->nrows++] = out->axes[k];
+}
+
+// ---- states and frames
+
+/// All streamed axes are among those that n combines along, or none is.
+static int streams_of(const maker *m, const node *n) {
+  int along = 0;
+  for (int k = 0; combines(n) && k < n->nattr_axes; k++)
+    along += has(m->o->stream, m->o->nstream, n->attr_axes[k]);
+  return along;
+}
+
+/// n is a factor that grows with exp(x - frame) alone: what it is multiplied with does not wait for a
+/// state. `waits` says which nodes depend on a state of the stream.
+static bool is_linear(const maker *m, const node *n, const node *frame, const uint8_t *waits) {
+  if (!inside(m, n)) return false;
+  const node *x = n->nin ? n->in[0] : NULL, *y = n->nin > 1 ? n->in[1] : NULL;
+  switch (n->op) {
+    case OP_exp: case OP_exp2:
+      return x->op == OP_sub && x->in[1] == frame && !waits[x->in[0]->id];
+    case OP_neg: return is_linear(m, x, frame, waits);
+    case OP_cast: return dtype_is_float(n->type) && is_linear(m, x, frame, waits);
+    case OP_mul:
+      return (!waits[y->id] && is_linear(m, x, frame, waits)) ||
+             (!waits[x->id] && is_linear(m, y, frame, waits));
+    case OP_div: return !waits[y->id] && is_linear(m, x, frame, waits);
+    case OP_where: {
+      double zero = n->in[2]->value.f;
+      return !waits[x->id] && n->in[2]->op == OP_const && dtype_is_float(n->type) && zero == 0 &&
+             is_linear(m, y, frame, waits);
+    }
+    case OP_view: return is_linear(m, x, frame, waits);
+    default: return false;
+  }
+}
+
+/// The running maximum that the state's elements are relative to; null: they wait for what they read.
+static const node *frame_of(const maker *m, const node *state, const uint8_t *waits) {
+  if (state->op != OP_sum && state->op != OP_dot) return NULL;
+  for (int i = 0; i < m->n; i++) {
+    const node *frame = m->nodes[i];
+    if (frame->op != OP_reduce_max || !m->o->values[frame->id].state || frame->id > state->id) continue;
+    bool same = frame->nattr_axes == state->nattr_axes;
+    for (int k = 0; same && k < frame->nattr_axes; k++)
+      same = has(state->attr_axes, state->nattr_axes, frame->attr_axes[k]);
+    if (!same) continue;
+    const node *x = state->in[0], *y = state->nin > 1 ? state->in[1] : NULL;
+    if (is_linear(m, x, frame, waits) && (!y || !waits[y->id])) return frame;
+    if (y && is_linear(m, y, frame, waits) && !waits[x->id]) return frame;
+  }
+  return NULL;
+}
+
+/// Walk numbers: the least ones in which everything that is read has been finished, or is the frame.
+static bool number_walks(const maker *m) {
+  outline *o = m->o;
+  uint8_t *waits = arena_array(m->a, uint8_t, m->g->nodes.len);
+  int *ended = arena_array(m->a, int, m->g->nodes.len);  // walks that must have ended before
+  for (int i = 0; i < m->n; i++) {
+    const node *n = m->nodes[i];
+    outline_value *v = &o->values[n->id];
+    for (int k = 0; k < n->nin; k++) {
+      const node *in = n->in[k];
+      if (!inside(m, in)) continue;
+      waits[n->id] |= waits[in->id];
+      int before = o->values[in->id].state ? o->values[in->id].walk : ended[in->id];
+      if (before > ended[n->id]) ended[n->id] = before;
+    }
+    int along = streams_of(m, n);
+    if (class_of(n) == CLASS_scan && along) return refuse(m, REASON_scan_waits, n);
+    if (along && along < o->nstream) return refuse(m, REASON_different_rows, n);
+    v->state = along && class_of(n) != CLASS_scan;
+    if (v->state) {
+      for (int k = 0; k < n->naxes; k++)
+        if (has(o->stream, o->nstream, n->axes[k])) return refuse(m, REASON_different_rows, n);
+      v->frame = frame_of(m, n, waits);
+      v->walk = 1 + ended[n->id];
+      if (v->frame) {
+        v->walk = o->values[v->frame->id].walk;
+        o->values[v->frame->id].is_frame = true;
+      }
+      v->streamed = false;
+      waits[n->id] = 1;
+      ended[n->id] = v->walk;
+    } else {
+      v->walk = v->streamed ? ended[n->id] + 1 : ended[n->id];
+    }
+    bool works = v->state || (v->streamed && m->stored[n->id]);
+    if (works && v->walk > o->walks) o->walks = v->walk;
+  }
+  return o->walks <= OUTLINE_MOST_WALKS || refuse(m, REASON_too_large, NULL);
+}
+
+bool outline_make(outline *o, arena *a, const graph *g, node *const *nodes, int n,
+                  const uint8_t *member, const uint8_t *stored, const contract *c, reason *why,
+                  int *at) {
+  maker m = {o, a, g, nodes, n, member, stored, why, at};
+  *o = (outline){.g = g, .values = arena_array(a, outline_value, g->nodes.len)};
+  // An axis of one element is not walked, and its reductions are gone.
+  for (int i = 0; c && i < c->naxes; i++)
+    if (!is_single(g, c->axes[i])) o->stream[o->nstream++] = c->axes[i];
+  if (!find_kept(&m) || !check_views(&m)) return false;
+  find_rows(&m);
+  return number_walks(&m);
+}
+
+/// Marks the streamed values that the walk's states and stores depend on.
+bool outline_needs(const outline *o, node *const *nodes, int n, const uint8_t *member,
+                   const uint8_t *stored, int walk, uint8_t *needed) {
+  bool any = false;
+  for (int i = n - 1; i >= 0; i--) {
+    const node *x = nodes[i];
+    const outline_value *v = &o->values[x->id];
+    bool works = v->walk == walk && (v->state || (v->streamed && stored[x->id]));
+    if (!works && !(needed[x->id] && v->streamed)) continue;
+    any |= works;
+    needed[x->id] = 1;
+    for (int k = 0; k < x->nin; k++)
+      if (member[x->in[k]->id] && o->values[x->in[k]->id].streamed) needed[x->in[k]->id] = 1;
+  }
+  return any;
+}

@@ -1,0 +1,49 @@
+// The outline of a kernel of several loop nests: which values it keeps in on-chip buffers, which
+// walks over the streamed axes there are, and what is computed in which. It has no numbers: it
+// depends on the graph alone, and tells whether a set of nodes can be one kernel in this form.
+//
+//   fuse stream(T) { o = dot(exp(s - m), v) ... }    with s = dot(q, k, D), m = max(s, T)
+//
+//   rows S
+//   walk 1 over T {
+//     save  s[S, T]          dot over D
+//     state m[S]             the largest so far: the frame of the states below
+//     state l[S]             times exp(m before - m) in every step
+//     save  p[S, T]          an operand of a product
+//     state o[S, E]
+//   }
+//   store out[S, E]          o / l
+//
+// Kept are the results of reductions, contractions and running combines, and computed operands of
+// contractions; all other values are computed where they are read.
+#pragma once
+#include "passes/fusion/group.h"
+
+enum { OUTLINE_MOST_WALKS = 16 };
+
+typedef struct outline_value {
+  bool kept;          // has a buffer: a state, or the value of a step
+  bool state;         // combined over the steps of its walk
+  bool streamed;      // carries a streamed axis: exists for one step at a time
+  int walk;           // states, kept and stored values with a streamed axis: the walk, from 1 on. Others: the
+                      // walk that must have ended before, 0 none
+  const node *frame;  // states: the running maximum that they are relative to; null none
+  bool is_frame;      // a state that others are relative to
+} outline_value;
+
+typedef struct outline {
+  const graph *g;
+  int walks;
+  int rows[MAX_AXES], nrows;        // graph axes that all kept and stored values have
+  int stream[MAX_AXES], nstream;    // walked
+  outline_value *values;            // by node id
+} outline;
+
+/// Whether the nodes are one kernel of loop nests on CPUs. *why and *at say what is in the way.
+/// Nodes in topological order; member, stored by node id; c: the contract, for its streamed axes.
+bool outline_make(outline *o, arena *a, const graph *g, node *const *nodes, int n,
+                  const uint8_t *member, const uint8_t *stored, const contract *c, reason *why,
+                  int *at);
+/// The walk needs the streamed value n: something in it depends on it.
+bool outline_needs(const outline *o, node *const *nodes, int n, const uint8_t *member,
+                   const uint8_t *stored, int walk, uint8_t *needed);

@@ -1,0 +1,439 @@
+// GROUP_NEST on CPUs: loop nests one after the other over a tile of rows, each of which leaves its
+// values in an on-chip buffer for those after it (outline.h).
+//
+//   grid B_H:1, S:64 {
+//     local m[S], l[S], o[S, E]              states
+//     loop T:256 {
+//       local kt[D, T], s[S, T], p[S, T]     values of a step; kt is k, its lanes innermost
+//       loop S:8 { loop T:32 { c = loop D:1 { dot }; s = c } }
+//       loop S:1 { loop T:64 { max }; m, scale }
+//       loop S:1 { loop T:64 { p = exp(s - m) } }      ...
+//       loop S:8 { loop E:32 vec { o = o * scale + loop T:1 { dot } } }
+//     }
+//     loop S:1 { loop E:64 vec { store o / l } }
+//   }
+#include "base/fault.h"
+#include "passes/lowering/lower_reduce.h"
+#include "passes/lowering/nest.h"
+
+static bool has(const int *axes, int n, int axis) {
+  for (int i = 0; i < n; i++)
+    if (axes[i] == axis) return true;
+  return false;
+}
+
+/// What a nest leaves behind must not be taken for what a later one needs: the buffers change.
+static void forget(kbuild *b) {
+  for (scope *s = b->scope; s; s = s->outer) s->memo = (map){0};
+}
+
+static tval *as_type(kbuild *b, tval *v, dtype t) {
+  return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
+}
+
+// ---- buffers
+
+/// Operands of products are kept as what products add up, so that they are converted once.
+static dtype kept_type(const nest *t, const node *n) {
+  const group *g = t->b->group;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *user = g->nodes.data[i];
+    if (op_get(user->op)->class != CLASS_contraction) continue;
+    for (int k = 0; k < user->nin; k++)
+      if (user->in[k] == n) return user->type;
+  }
+  return n->type;
+}
+
+static void declare(nest *t, const node *n, const char *name) {
+  kbuild *b = t->b;
+  int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, nest_loops_of(t, n).lanes, axes);
+  b->local_of[n->id] = kb_local(b, name, kept_type(t, n), axes, count);
+  b->local_ready[n->id] = false;
+}
+
+static void declare_scale(nest *t, const node *frame) {
+  int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, frame, -1, axes);
+  t->scale_of[frame->id] = kb_local(t->b, "scale", frame->type, axes, count);
+  t->shift_of[frame->id] = kb_local(t->b, "shift", frame->type, axes, count);
+}
+
+// ---- loops
+
+typedef struct opened {
+  int n;
+} opened;
+
+/// Loops over the result's axes of a nest: rows and other axes, then the lanes.
+static opened open_loops(const nest *t, const node *n, const nest_loops *s) {
+  kbuild *b = t->b;
+  opened o = {0};
+  int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, s->lanes, axes);
+  bool lanes_in_result = count && axes[count - 1] == s->lanes;
+  for (int i = 0; i < count; i++) {
+    bool is_lanes = lanes_in_result && i + 1 == count;
+    int by = is_lanes ? s->vectors * b->lanes : axes[i] == t->block ? s->rows : 1;
+    if (b->extent[axes[i]] == 1) continue;
+    if (b->extent[axes[i]] && by > b->extent[axes[i]]) by = b->extent[axes[i]];
+    tstmt *loop = kb_loop(b, axes[i], by, NULL, 0);
+    loop->vec = is_lanes && axes[i] != b->k->vec_axis;
+    o.n++;
+  }
+  return o;
+}
+
+static void close_loops(const nest *t, opened o) {
+  while (o.n--) kb_end_loop(t->b, NULL, 0);
+}
+
+/// The value of v for all open axes that result n has.
+static tval *filled(const nest *t, const node *n, dtype type, scalar v, int more, int extent) {
+  kbuild *b = t->b;
+  int own[MAX_KERNEL_AXES], axes[MAX_AXES], extents[MAX_AXES], count = 0;
+  int nown = nest_axes_of(t, n, -1, own);
+  for (int axis = 0; axis < b->k->axes.len; axis++) {
+    int e = axis == more ? extent : has(own, nown, axis) ? b->extent[axis] : 0;
+    if (!e) continue;
+    check(count < MAX_AXES);
+    axes[count] = axis;
+    extents[count++] = e;
+  }
+  return kb_fill(b, type, v, axes, extents, count);
+}
+
+static int reduced_axes(const nest *t, const node *n, int *axes) {
+  int count = 0;
+  for (int k = 0; k < n->nattr_axes; k++) {
+    int axis = t->b->kaxis[n->attr_axes[k]];
+    if (axis >= 0 && !has(axes, count, axis)) axes[count++] = axis;
+  }
+  return count;
+}
+
+// ---- one value
+
+/// Copies the operand with the lanes innermost, over the current ranges.
+static int pack(nest *t, const node *n, const nest_loops *s) {
+  kbuild *b = t->b;
+  const node *x = n->in[s->packed];
+  int axes[MAX_KERNEL_AXES], count = 0, nloops = 0;
+  for (int k = 0; k < x->naxes; k++) {
+    int axis = b->kaxis[x->axes[k]];
+    if (axis >= 0 && axis != s->lanes && !has(axes, count, axis)) axes[count++] = axis;
+  }
+  axes[count++] = s->lanes;
+  int buf = kb_local(b, "packed", n->type, axes, count);
+  // Vectors along the axis in which the operand lies: squares are transposed in registers.
+  for (int i = 0; i < count; i++) {
+    bool lanes = i + 1 == count, square = i + 2 == count && kb_kernel_size(b, axes[i]) >= b->lanes;
+    int by = lanes || square ? b->lanes : 1;
+    if (b->extent[axes[i]] == 1) continue;
+    if (b->extent[axes[i]] && by > b->extent[axes[i]]) by = b->extent[axes[i]];
+    nloops++;
+    tstmt *loop = kb_loop(b, axes[i], by, NULL, 0);
+    loop->stage = true;
+    loop->vec = lanes && axes[i] != b->k->vec_axis;
+  }
+  kb_store_local(b, buf, as_type(b, kb_value_here(b, x), n->type));
+  while (nloops--) kb_end_loop(b, NULL, 0);
+  return buf;
+}
+
+static tval *dot_step(nest *t, const node *n, const nest_loops *s, int packed, tval *sum,
+                      const int *over, int nover) {
+  kbuild *b = t->b;
+  tval *in[3];
+  for (int k = 0; k < 2; k++) {
+    tval *v = packed >= 0 && k == s->packed ? kb_load_local(b, packed) : kb_value_here(b, n->in[k]);
+    in[k] = as_type(b, v, n->type);
+  }
+  in[2] = sum;
+  int axes[MAX_AXES], count = 0;
+  for (int i = 0; i < nover; i++)
+    if (tval_extent(in[0], over[i]) || tval_extent(in[1], over[i])) axes[count++] = over[i];
+  if (!count || !dtype_is_float(n->type)) {
+    tval *product = kb_map(b, OP_mul, n->type, in[0], in[1], NULL);
+    product = kb_reduce_tile(b, OP_add, product, over, nover);
+    return kb_map(b, OP_add, n->type, product, sum, NULL);
+  }
+  tstmt *st = reduce_statement(b, TILE_DOT, OP_dot, in, 3, 1);
+  st->unit = DOT_FMA;
+  st->axes = arena_copy(b->l->a, axes, sizeof(int) * (size_t)count);
+  st->naxes = count;
+  st->out[0] = tile_value(b->k, sum->type, sum->axes, sum->extents, sum->naxes);
+  st->at = n->at;
+  kb_append(b, b->scope, st);
+  return st->out[0];
+}
+
+/// The factor by which what was added up under the frame shrinks in this step.
+static tval *scaled(const nest *t, const node *state, tval *before) {
+  const node *frame = t->o.values[state->id].frame;
+  if (!frame) return before;
+  tval *scale = kb_load_local(t->b, t->scale_of[frame->id]);
+  return kb_map(t->b, OP_mul, before->type, before, as_type(t->b, scale, before->type), NULL);
+}
+
+static void emit_contraction(nest *t, const node *n) {
+  kbuild *b = t->b;
+  nest_loops s = nest_loops_of(t, n);
+  bool state = t->o.values[n->id].state;
+  int over[MAX_AXES], nover = reduced_axes(t, n, over);
+  int packed = s.packed >= 0 ? pack(t, n, &s) : -1;
+  opened o = open_loops(t, n, &s);
+  scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
+  tval *sum = state ? scaled(t, n, kb_load_local(b, b->local_of[n->id]))
+                    : filled(t, n, n->type, zero, -1, 0);
+  for (int i = 0; i < nover; i++) {
+    tstmt *loop = kb_loop(b, over[i], 1, &sum, 1);
+    if (i + 1 == nover) loop->unroll = 4;
+    sum = loop->body->params[0];
+  }
+  sum = dot_step(t, n, &s, packed, sum, over, nover);
+  for (int i = 0; i < nover; i++) sum = kb_end_loop(b, &sum, 1)[0];
+  kb_store_local(b, b->local_of[n->id], as_type(b, sum, b->k->bufs.data[b->local_of[n->id]].type));
+  close_loops(t, o);
+}
+
+/// What is taken from exponents and the factor of this step. While nothing was seen the maximum is
+/// -inf, of which no difference can be taken.
+static void store_frame(nest *t, const node *n, tval *before, tval *now) {
+  kbuild *b = t->b;
+  tval *none = kb_const(b, n->type, op_identity(OP_reduce_max, n->type));
+  tval *empty = kb_map(b, OP_eq, DT_bool, now, none, NULL);
+  tval *change = kb_map(b, OP_exp, n->type, kb_map(b, OP_sub, n->type, before, now, NULL), NULL, NULL);
+  tval *one = kb_const(b, n->type, (scalar){.f = 1});
+  kb_store_local(b, t->scale_of[n->id], kb_map(b, OP_where, n->type, empty, one, change));
+  tval *zero = kb_const(b, n->type, (scalar){.f = 0});
+  kb_store_local(b, t->shift_of[n->id], kb_map(b, OP_where, n->type, empty, zero, now));
+}
+
+static bool same_axes(const nest *t, const node *x, const node *y) {
+  int a[MAX_KERNEL_AXES], c[MAX_KERNEL_AXES];
+  int n = nest_axes_of(t, x, -1, a), m = nest_axes_of(t, y, -1, c);
+  for (int i = 0; i < m; i++)
+    if (!has(a, n, c[i])) return false;
+  return n == m;
+}
+
+/// What n is made of is there, but for `beside`, whose loop it shall share.
+static bool is_ready(const nest *t, const node *n, const node *beside) {
+  for (int k = 0; k < n->nin; k++) {
+    const node *x = n->in[k];
+    if (!kb_in_group(t->b, x)) continue;
+    const outline_value *v = &t->o.values[x->id];
+    if (x == beside || ((v->kept || v->state) ? !t->b->local_ready[x->id] : !is_ready(t, x, beside)))
+      return false;
+  }
+  return true;
+}
+
+/// Kept maps of elements that the reduction walks, made of what is there already: they are stored in
+/// its loop, so that what both are made of is computed once.
+static int find_beside(const nest *t, const node *red, const uint8_t *needed, const node **beside) {
+  const kbuild *b = t->b;
+  const group *g = b->group;
+  int count = 0;
+  for (int i = 0; needed && i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (!needed[n->id] || !op_is_map(n->op) || !t->o.values[n->id].kept || b->local_ready[n->id] ||
+        !same_axes(t, n, red->in[0]) || count == MAX_AXES)
+      continue;
+    if (is_ready(t, n, red)) beside[count++] = n;
+  }
+  return count;
+}
+
+static void emit_reduction(nest *t, const node *n, const uint8_t *needed) {
+  kbuild *b = t->b;
+  const node *beside[MAX_AXES];
+  int nbeside = find_beside(t, n, needed, beside);
+  for (int i = 0; i < nbeside; i++) declare(t, beside[i], "v");
+  nest_loops s = nest_loops_of(t, n);
+  const outline_value *v = &t->o.values[n->id];
+  op combine = op_combiner(n->op);
+  int over[MAX_AXES], nover = reduced_axes(t, n, over);
+  opened o = open_loops(t, n, &s);
+  bool by_lane = has(over, nover, s.lanes);
+  int width = s.vectors * b->lanes;
+  if (by_lane && b->extent[s.lanes] && width > b->extent[s.lanes]) width = b->extent[s.lanes];
+  tval *sum = filled(t, n, n->type, op_identity(n->op, n->type), by_lane ? s.lanes : -1, width);
+  for (int pass = 0; pass < 2; pass++)
+    for (int i = 0; i < nover; i++) {
+      if ((over[i] == s.lanes) != pass) continue;
+      tstmt *loop = kb_loop(b, over[i], over[i] == s.lanes ? width : 1, &sum, 1);
+      sum = loop->body->params[0];
+    }
+  int singles[MAX_AXES], nsingles = 0;
+  for (int i = 0; i < nover; i++)
+    if (over[i] != s.lanes) singles[nsingles++] = over[i];
+  tval *x = kb_reduce_tile(b, combine, kb_value_here(b, n->in[0]), singles, nsingles);
+  sum = kb_accumulate(b, combine, (tval *[]){sum, x}, 2);
+  for (int i = 0; i < nbeside; i++) {
+    int buf = b->local_of[beside[i]->id];
+    kb_store_local(b, buf, as_type(b, kb_value_here(b, beside[i]), b->k->bufs.data[buf].type));
+  }
+  for (int i = 0; i < nover; i++) sum = kb_end_loop(b, &sum, 1)[0];
+  int lanes = s.lanes;
+  if (by_lane) sum = kb_reduce_tile(b, combine, sum, &lanes, 1);
+  if (v->state) {
+    tval *before = kb_load_local(b, b->local_of[n->id]);
+    tval *now = kb_map(b, combine, n->type, scaled(t, n, before), sum, NULL);
+    if (v->is_frame) store_frame(t, n, before, now);
+    sum = now;
+  }
+  kb_store_local(b, b->local_of[n->id], as_type(b, sum, b->k->bufs.data[b->local_of[n->id]].type));
+  close_loops(t, o);
+  for (int i = 0; i < nbeside; i++) b->local_ready[beside[i]->id] = true;
+}
+
+/// Keeps the values of x as those of n.
+static void emit_map_of(nest *t, const node *n, const node *x) {
+  kbuild *b = t->b;
+  nest_loops s = nest_loops_of(t, n);
+  opened o = open_loops(t, n, &s);
+  int buf = b->local_of[n->id];
+  kb_store_local(b, buf, as_type(b, kb_value_here(b, x), b->k->bufs.data[buf].type));
+  close_loops(t, o);
+}
+
+/// In order along the scanned axis.
+static void emit_scan(nest *t, const node *n) {
+  kbuild *b = t->b;
+  nest_loops s = nest_loops_of(t, n);
+  int axis = b->kaxis[n->attr_axes[0]];
+  if (axis < 0 && !(n->flags & NODE_EXCLUSIVE)) return emit_map_of(t, n, n->in[0]);
+  if (s.lanes == axis) s.lanes = -1;
+  node without = *n;
+  int kept[MAX_AXES];
+  without.naxes = 0;
+  without.axes = kept;
+  for (int k = 0; k < n->naxes; k++)
+    if (n->axes[k] != n->attr_axes[0]) kept[without.naxes++] = n->axes[k];
+  opened o = open_loops(t, &without, &s);
+  op combine = op_combiner(n->op);
+  tval *sum = filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0);
+  if (axis < 0) {  // nothing stands before a single element
+    kb_store_local(b, b->local_of[n->id], sum);
+    close_loops(t, o);
+    return;
+  }
+  tstmt *loop = kb_loop(b, axis, 1, &sum, 1);
+  loop->reverse = n->flags & NODE_REVERSE;
+  sum = loop->body->params[0];
+  tval *x = kb_reduce_tile(b, combine, kb_value_here(b, n->in[0]), &axis, 1);
+  tval *after = kb_map(b, combine, n->type, sum, x, NULL);
+  kb_store_local(b, b->local_of[n->id], n->flags & NODE_EXCLUSIVE ? sum : after);
+  kb_end_loop(b, &after, 1);
+  close_loops(t, o);
+}
+
+static void emit_value(nest *t, const node *n, const uint8_t *needed) {
+  kbuild *b = t->b;
+  op_class class = op_get(n->op)->class;
+  if (!t->o.values[n->id].state) declare(t, n, "v");
+  if (class == CLASS_contraction) emit_contraction(t, n);
+  else if (class == CLASS_reduce) emit_reduction(t, n, needed);
+  else if (class == CLASS_scan) emit_scan(t, n);
+  else emit_map_of(t, n, n);
+  b->local_ready[n->id] = true;
+  forget(b);
+}
+
+/// States of the walk read what is taken from exponents; later walks, and the end, the maximum.
+static void swap_frame(nest *t, const node *frame) {
+  int buf = t->b->local_of[frame->id];
+  t->b->local_of[frame->id] = t->shift_of[frame->id];
+  t->shift_of[frame->id] = buf;
+}
+
+static void emit_store(nest *t, const node *n) {
+  nest_loops s = nest_loops_of(t, n);
+  opened o = open_loops(t, n, &s);
+  kb_store_node(t->b, n, kb_value_here(t->b, n), false);
+  close_loops(t, o);
+  forget(t->b);
+}
+
+// ---- walks
+
+static void begin_states(nest *t, int walk) {
+  kbuild *b = t->b;
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *n = b->group->nodes.data[i];
+    const outline_value *v = &t->o.values[n->id];
+    if (!v->state || v->walk != walk) continue;
+    declare(t, n, "state");
+    if (v->is_frame) declare_scale(t, n);
+    nest_loops s = nest_loops_of(t, n);
+    opened o = open_loops(t, n, &s);
+    op combine = n->op == OP_dot ? OP_sum : n->op;
+    dtype type = b->k->bufs.data[b->local_of[n->id]].type;
+    kb_store_local(b, b->local_of[n->id], filled(t, n, type, op_identity(combine, type), -1, 0));
+    close_loops(t, o);
+    forget(b);
+  }
+}
+
+static void run_walk(nest *t, int walk) {
+  kbuild *b = t->b;
+  const group *g = b->group;
+  uint8_t *needed = arena_array(b->l->a, uint8_t, b->l->g->nodes.len);
+  outline_needs(&t->o, g->nodes.data, g->nodes.len, t->member, t->stored, walk, needed);
+  begin_states(t, walk);
+  for (int i = 0; i < t->nstream; i++)
+    kb_loop(b, t->stream[i], i + 1 == t->nstream ? t->step : 1, NULL, 0);
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    const outline_value *v = &t->o.values[n->id];
+    bool works = v->state ? v->walk == walk : needed[n->id] && v->streamed && v->kept;
+    if (works && (v->state || !b->local_ready[n->id])) emit_value(t, n, needed);
+    if (works && v->is_frame) swap_frame(t, n);
+    if (v->streamed && t->stored[n->id] && v->walk == walk) emit_store(t, n);
+  }
+  for (int i = 0; i < t->nstream; i++) kb_end_loop(b, NULL, 0);
+  // Values of the last step are gone.
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (t->o.values[n->id].is_frame && t->o.values[n->id].walk == walk) swap_frame(t, n);
+  }
+  for (int i = 0; i < g->nodes.len; i++)
+    if (t->o.values[g->nodes.data[i]->id].streamed) b->local_ready[g->nodes.data[i]->id] = false;
+  forget(b);
+}
+
+/// What has no streamed axis and waits for `walk` walks.
+static void run_between(nest *t, int walk) {
+  const group *g = t->b->group;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    const outline_value *v = &t->o.values[n->id];
+    if (v->streamed || v->walk != walk) continue;
+    if (v->kept && !v->state) emit_value(t, n, NULL);
+    if (t->stored[n->id]) emit_store(t, n);
+  }
+}
+
+void lower_nest_group(kbuild *b) {
+  const lower *l = b->l;
+  const group *g = b->group;
+  nest t = {.b = b};
+  t.member = arena_array(l->a, uint8_t, l->g->nodes.len + 1);
+  t.stored = arena_array(l->a, uint8_t, l->g->nodes.len + 1);
+  t.scale_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.shift_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  for (int i = 0; i < g->nodes.len; i++) t.member[g->nodes.data[i]->id] = 1;
+  for (int i = 0; i < g->outputs.len; i++) t.stored[g->outputs.data[i]->id] = 1;
+  const contract *c = group_contract(l->g, g->nodes.data[0]);
+  reason why;
+  int at;
+  check(outline_make(&t.o, l->a, l->g, g->nodes.data, g->nodes.len, t.member, t.stored, c, &why, &at));
+  kb_survey(b);
+  nest_choose(&t);
+  kb_begin(b);
+  run_between(&t, 0);
+  for (int walk = 1; walk <= t.o.walks; walk++) {
+    run_walk(&t, walk);
+    run_between(&t, walk);
+  }
+}

@@ -1,0 +1,31 @@
+// GROUP_NEST: one kernel of several loop nests. What lower_nest.c and nest_plan.c share.
+#pragma once
+#include "passes/fusion/outline.h"
+#include "passes/lowering/lower.h"
+
+typedef struct nest {
+  kbuild *b;
+  outline o;
+  uint8_t *member, *stored;  // by node id
+  int rows[MAX_AXES], nrows;      // kernel axes
+  int tile[MAX_AXES];             // grid tile along each
+  int block;                      // the row axis that products block; -1 none
+  int stream[MAX_AXES], nstream;  // kernel axes
+  int step;                       // elements of a step along the innermost of them
+  int *scale_of;                  // node id of a frame -> buffer of the factor of a step
+  int *shift_of;                  // ... of what is taken from exponents: the maximum, 0 while there is none
+} nest;
+
+/// Makes the kernel axes; chooses the tile of rows and the steps, so that what is kept fits the caches.
+void nest_choose(nest *t);
+
+/// The loop nest of one kept or stored value.
+typedef struct nest_loops {
+  int lanes;      // kernel axis of the vector lanes; -1: scalar code
+  int vectors;    // per step along it
+  int rows;       // elements per step along nest.block
+  int packed;     // operand of a contraction that is copied first, its lanes innermost; -1 none
+} nest_loops;
+nest_loops nest_loops_of(const nest *t, const node *n);
+/// n's kernel axes: of its own, rows first, the lanes last.
+int nest_axes_of(const nest *t, const node *n, int lanes, int *axes);

@@ -1,0 +1,222 @@
+// Sizes of a kernel of loop nests: the tile of rows, the step along the stream, and for each value
+// the axis of the lanes and the block of registers.
+#include "base/fault.h"
+#include "passes/lowering/nest.h"
+
+enum { MOST_ROWS = 64, MOST_STEP = 256 };
+
+static bool has(const int *axes, int n, int axis) {
+  for (int i = 0; i < n; i++)
+    if (axes[i] == axis) return true;
+  return false;
+}
+
+static int kernel_axis(const nest *t, int graph_axis) { return t->b->kaxis[graph_axis]; }
+
+int nest_axes_of(const nest *t, const node *n, int lanes, int *axes) {
+  const kbuild *b = t->b;
+  int count = 0;
+  for (int i = 0; i < t->nrows; i++)
+    if (t->rows[i] != lanes) axes[count++] = t->rows[i];
+  for (int k = 0; k < n->naxes; k++) {
+    int axis = kernel_axis(t, n->axes[k]);
+    if (axis < 0 || axis == lanes || has(axes, count, axis)) continue;
+    axes[count++] = axis;
+  }
+  bool own = false;
+  for (int k = 0; k < n->naxes && lanes >= 0; k++)
+    own |= ix_uses_axis(&b->k->ix, b->sigma[n->axes[k]], lanes);
+  if (own || has(t->rows, t->nrows, lanes)) axes[count++] = lanes;
+  return count;
+}
+
+/// Elements that are in a buffer along the axis.
+static int64_t held(const nest *t, int axis) {
+  for (int i = 0; i < t->nrows; i++)
+    if (t->rows[i] == axis) return t->tile[i];
+  if (has(t->stream, t->nstream, axis)) return axis == t->stream[t->nstream - 1] ? t->step : 1;
+  int64_t size = kb_kernel_size(t->b, axis);
+  return size > 0 ? size : 1;
+}
+
+static int64_t kept_bytes(const nest *t) {
+  const group *g = t->b->group;
+  int64_t total = 0;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (!t->o.values[n->id].kept) continue;
+    int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, -1, axes);
+    int64_t bytes = dtype_bytes(n->type) < 4 ? 4 : dtype_bytes(n->type);
+    for (int k = 0; k < count; k++) bytes *= held(t, axes[k]);
+    total += bytes;
+  }
+  return total;
+}
+
+static int power_up_to(int64_t v, int most) {
+  int p = 1;
+  while (p < most && p < v) p *= 2;
+  return p;
+}
+
+/// Halves the tile of rows while what is kept does not fit half of the second cache, and while
+/// there are fewer tiles than cores.
+static void choose_tiles(nest *t) {
+  const kbuild *b = t->b;
+  int64_t tiles = 1;
+  for (int i = 0; i < t->nrows; i++) {
+    bool last = i + 1 == t->nrows;
+    int64_t size = kb_kernel_size(b, t->rows[i]);
+    t->tile[i] = last ? power_up_to(size, MOST_ROWS) : 1;
+    tiles *= (size + t->tile[i] - 1) / t->tile[i];
+  }
+  t->block = t->nrows ? t->rows[t->nrows - 1] : -1;
+  t->step = 0;
+  if (t->nstream) {
+    int64_t size = kb_kernel_size(b, t->stream[t->nstream - 1]);
+    t->step = power_up_to(size, schedule_power(b->l, "step", MOST_STEP));
+    if (t->step < b->lanes) t->step = b->lanes;
+  }
+  if (!t->nrows) return;
+  int *tile = &t->tile[t->nrows - 1];
+  *tile = schedule_power(b->l, "mt", *tile);
+  while (*tile > 8 && kept_bytes(t) > b->l->target->l2_bytes / 2) *tile /= 2, tiles *= 2;
+  while (*tile > 8 && tiles < 2 * b->l->target->cores) *tile /= 2, tiles *= 2;
+}
+
+/// By-lane reductions need the kernel's own lane axis: the stream, or the axis that most reductions
+/// have.
+static int kernel_lanes(const nest *t) {
+  const kbuild *b = t->b;
+  if (t->nstream) return t->stream[t->nstream - 1];
+  int best = -1, most = 0;
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *n = b->group->nodes.data[i];
+    if (!op_is_reduce(n->op)) continue;
+    int axis = kernel_axis(t, n->attr_axes[n->nattr_axes - 1]), count = 0;
+    for (int k = 0; k < b->group->nodes.len; k++) {
+      const node *other = b->group->nodes.data[k];
+      for (int j = 0; op_is_reduce(other->op) && j < other->nattr_axes; j++)
+        count += kernel_axis(t, other->attr_axes[j]) == axis;
+    }
+    if (count > most) best = axis, most = count;
+  }
+  return best;
+}
+
+/// Such an axis has no kernel axis.
+static bool is_single(const kbuild *b, int graph_axis) {
+  int64_t size;
+  return ix_is_const(&b->l->g->ix, graph_axis_size(b->l->g, graph_axis), &size) && size == 1;
+}
+
+static void own_axes(nest *t, const node *n) {
+  kbuild *b = t->b;
+  for (int k = 0; k < n->naxes + n->nattr_axes; k++) {
+    int axis = k < n->naxes ? n->axes[k] : n->attr_axes[k - n->naxes];
+    if (b->sigma[axis]) continue;
+    if (is_single(b, axis)) b->sigma[axis] = ix_const(&b->k->ix, 0);
+    else kb_own_axis(b, axis);
+  }
+}
+
+void nest_choose(nest *t) {
+  kbuild *b = t->b;
+  t->nrows = kb_collapse(b, t->o.rows, t->o.nrows, t->rows);
+  for (int i = 0; i < t->o.nstream; i++)
+    if (!is_single(b, t->o.stream[i])) t->stream[t->nstream++] = kb_own_axis(b, t->o.stream[i]);
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *n = b->group->nodes.data[i];
+    bool walked = op_get(n->op)->class != CLASS_leaf && op_get(n->op)->class != CLASS_gather;
+    if (walked) own_axes(t, n);
+  }
+  choose_tiles(t);
+  for (int i = 0; i < t->nrows; i++)
+    vec_push(b->l->a, &b->k->grid, (grid_axis){t->rows[i], t->tile[i]});
+  int lanes = kernel_lanes(t);
+  if (lanes < 0) return;
+  b->k->vec_axis = lanes;
+  b->k->vec_lanes = b->lanes;
+}
+
+// ---- one value
+
+/// Where the operand's elements lie next to one another: the graph axis, -1 unknown.
+static int unit_axis(const nest *t, const node *x) {
+  const kbuild *b = t->b;
+  while (kb_in_group(b, x) && !t->o.values[x->id].kept && x->nin) x = x->in[0];
+  if (kb_in_group(b, x)) return -1;
+  for (int i = 0; i < b->accesses.len; i++) {
+    const access *m = &b->accesses.data[i];
+    if (m->store || m->buffer != b->l->buffer_of[x->id]) continue;
+    for (int axis = 0; axis < b->l->g->axes.len; axis++)
+      if (kb_unit_stride(m, b, axis)) return axis;
+  }
+  return -1;
+}
+
+static bool uses(const nest *t, const node *n, int kaxis) {
+  for (int k = 0; k < n->naxes; k++)
+    if (ix_uses_axis(&t->b->k->ix, t->b->sigma[n->axes[k]], kaxis)) return true;
+  return false;
+}
+
+/// The axis of a contraction's result along which lanes run: of one operand alone; better one in
+/// whose order that operand lies in memory, better a long one.
+static int contraction_lanes(const nest *t, const node *n) {
+  int best = -1;
+  double best_score = 0;
+  for (int k = 0; k < n->naxes; k++) {
+    int axis = kernel_axis(t, n->axes[k]);
+    bool in_a = node_has_axis(n->in[0], n->axes[k]), in_b = node_has_axis(n->in[1], n->axes[k]);
+    if (axis < 0 || in_a == in_b) continue;
+    double score = (double)held(t, axis);
+    if (score > 4 * t->b->lanes) score = 4 * t->b->lanes;
+    if (unit_axis(t, n->in[in_b]) == n->axes[k]) score *= 2;
+    if (axis == t->block) score /= 4;  // the other operand's rows repay it
+    if (score > best_score) best = axis, best_score = score;
+  }
+  return best;
+}
+
+static int result_lanes(const nest *t, const node *n) {
+  const kbuild *b = t->b;
+  int axes[MAX_AXES], count = 0, vec = b->k->vec_axis;
+  if (vec >= 0 && vec != t->block && uses(t, n, vec) && held(t, vec) >= b->lanes) return vec;
+  for (int k = 0; k < n->naxes; k++)
+    if (kernel_axis(t, n->axes[k]) >= 0 && held(t, kernel_axis(t, n->axes[k])) > 1)
+      axes[count++] = n->axes[k];
+  int best = kb_best_lanes(b, axes, count);
+  return best < 0 ? -1 : kernel_axis(t, best);
+}
+
+nest_loops nest_loops_of(const nest *t, const node *n) {
+  const kbuild *b = t->b;
+  nest_loops s = {.lanes = -1, .vectors = 1, .rows = 1, .packed = -1};
+  op_class class = op_get(n->op)->class;
+  bool along = false;  // combines along the kernel's lanes
+  for (int k = 0; class == CLASS_reduce && k < n->nattr_axes; k++)
+    along |= kernel_axis(t, n->attr_axes[k]) == b->k->vec_axis;
+  if (along) s.lanes = b->k->vec_axis;
+  else if (class == CLASS_contraction) s.lanes = contraction_lanes(t, n);
+  else s.lanes = result_lanes(t, n);
+  if (s.lanes < 0) return s;
+  bool product = class == CLASS_contraction;
+  int64_t size = held(t, s.lanes);
+  s.vectors = product ? 2 : 4;
+  while (s.vectors > 1 && size < (int64_t)s.vectors * b->lanes) s.vectors /= 2;
+  if (!product) return s;
+  int most = b->l->target->vector_registers >= 32 ? 8 : 4;
+  for (int i = 0; i < t->nrows; i++)
+    if (t->rows[i] == t->block && t->block != s.lanes)
+      s.rows = t->tile[i] < most ? t->tile[i] : most;
+  int which = uses(t, n->in[1], s.lanes);
+  const node *x = n->in[which];
+  bool kept = kb_in_group(b, x) && t->o.values[x->id].kept;
+  // Read by vectors as it lies; else, and where every element would be converted again for each
+  // block of rows, copied first.
+  if (kept) return s;
+  int unit = unit_axis(t, x);
+  if (unit < 0 || kernel_axis(t, unit) != s.lanes || x->type != n->type) s.packed = which;
+  return s;
+}

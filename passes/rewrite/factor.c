@@ -1,0 +1,221 @@
+// See factor.h. Only the algebra column of ir/ops.def is looked at, and the operands' dependences.
+#include "passes/rewrite/factor.h"
+
+#include <math.h>
+
+#include "passes/rewrite/rewrite.h"
+
+bool factor_carries(const factoring *f, const node *n) {
+  for (int i = 0; i < f->naxes; i++)
+    if (node_has_axis(n, f->axes[i])) return true;
+  return false;
+}
+
+static bool refuse(factoring *f, reason why, const node *at) {
+  f->obstacle = (obstacle){why, at};
+  return false;
+}
+
+static node *times(graph *g, node *a, node *b) {
+  return !a ? b : !b ? a : graph_binary(g, OP_mul, a, b);
+}
+
+static node *plus(graph *g, node *a, node *b) {
+  return !a ? b : !b ? a : graph_binary(g, OP_add, a, b);
+}
+
+static node *minus(graph *g, node *a) { return a ? graph_unary(g, OP_neg, a) : NULL; }
+
+bool factor_product(factoring *f, const term *a, const term *b, const node *at, term *out) {
+  graph *g = f->g;
+  if (a->rounds && b->rounds) return refuse(f, REASON_rounded_between, at);
+  const term *round = b->rounds ? b : a, *other = b->rounds ? a : b;
+  *out = (term){.rounds = round->rounds, .type = round->type};
+  out->factor = times(g, a->factor, b->factor);
+  out->divisor = times(g, a->divisor, b->divisor);
+  out->row_exponent = plus(g, a->row_exponent, b->row_exponent);
+  if (round->rounds) {
+    // What multiplies a rounded value is not rounded with it.
+    if (other->exponent) return refuse(f, REASON_rounded_between, at);
+    out->inner = round->inner;
+    out->exponent = round->exponent;
+    out->after = times(g, round->after, times(g, other->inner, other->after));
+    return true;
+  }
+  out->inner = times(g, a->inner, b->inner);
+  out->after = times(g, a->after, b->after);
+  out->exponent = plus(g, a->exponent, b->exponent);
+  return true;
+}
+
+// ---- exponents
+
+typedef struct parts {
+  node *tile, *row;
+} parts;
+
+static bool is_infinite(const node *n, int sign) {
+  return n->op == OP_const && dtype_is_float(n->type) && isinf(n->value.f) &&
+         (n->value.f > 0) == (sign > 0);
+}
+
+/// n = tile + row, where the row part waits and the tile part does not.
+static bool split_sum(factoring *f, node *n, parts *out) {
+  graph *g = f->g;
+  *out = (parts){0};
+  if (!factor_carries(f, n)) return out->row = n, true;
+  if (!f->waits[n->id]) return out->tile = n, true;
+  parts a, b;
+  switch (op_get(n->op)->algebra) {
+    case ALGEBRA_sum:
+    case ALGEBRA_difference:
+      if (!split_sum(f, n->in[0], &a) || !split_sum(f, n->in[1], &b)) return false;
+      if (n->op == OP_sub) b = (parts){minus(g, b.tile), minus(g, b.row)};
+      *out = (parts){plus(g, a.tile, b.tile), plus(g, a.row, b.row)};
+      return true;
+    case ALGEBRA_negate:
+      if (!split_sum(f, n->in[0], &a)) return false;
+      *out = (parts){minus(g, a.tile), minus(g, a.row)};
+      return true;
+    case ALGEBRA_product:
+    case ALGEBRA_quotient: {
+      // A factor that is the same for all of T distributes over the sum.
+      int k = factor_carries(f, n->in[0]) ? 0 : 1;
+      node *by = n->in[1 - k];
+      if (factor_carries(f, by) || f->waits[by->id] || (n->op == OP_div && k)) break;
+      if (!split_sum(f, n->in[k], &a)) return false;
+      if (a.tile) out->tile = graph_binary(g, n->op, a.tile, by);
+      if (a.row) out->row = graph_binary(g, n->op, a.row, by);
+      return true;
+    }
+    case ALGEBRA_rounding:
+      // Widening loses nothing of either part; narrowing rounds the sum.
+      if (!dtype_cast_is_exact(n->in[0]->type, n->type)) break;
+      if (!split_sum(f, n->in[0], &a)) return false;
+      *out = (parts){a.tile ? graph_cast(g, a.tile, n->type) : NULL,
+                     a.row ? graph_cast(g, a.row, n->type) : NULL};
+      return true;
+    case ALGEBRA_select:
+      // exp(where(c, s, -inf)) is exp(s) where c, else nothing.
+      if (f->waits[n->in[0]->id]) return refuse(f, REASON_condition_waits, n);
+      if (!is_infinite(n->in[2], -1) || !split_sum(f, n->in[1], &a) || !a.tile) break;
+      out->tile = graph_where(g, n->in[0], a.tile, n->in[2]);
+      out->row = a.row;
+      return true;
+    default: break;
+  }
+  return refuse(f, REASON_not_additive, n);
+}
+
+static bool exponential(factoring *f, node *n, term *out) {
+  parts p;
+  if (!split_sum(f, n->in[0], &p)) return false;
+  if (n->op == OP_exp2) {
+    node *scale = graph_const_float(f->g, n->type, 0.69314718055994530942);
+    if (p.tile) p.tile = graph_binary(f->g, OP_mul, p.tile, scale);
+    if (p.row) p.row = graph_binary(f->g, OP_mul, p.row, scale);
+  }
+  *out = (term){.exponent = p.tile, .row_exponent = p.row};
+  return true;
+}
+
+// ---- values
+
+/// Only where the arm that drops out is zero does one term remain.
+static bool selected(factoring *f, node *n, term *out) {
+  graph *g = f->g;
+  node *c = n->in[0];
+  if (f->waits[c->id]) return refuse(f, REASON_condition_waits, n);
+  const node *zero = n->in[2];
+  bool none = zero->op == OP_const && dtype_is_float(n->type) && zero->value.f == 0;
+  if (!none) return refuse(f, REASON_not_separable, n);
+  if (!factor_value(f, n->in[1], out)) return false;
+  if (out->exponent) {
+    node *least = graph_const_float(g, out->exponent->type, -INFINITY);
+    out->exponent = graph_where(g, c, out->exponent, least);
+  } else if (out->rounds || !out->inner) {
+    node *one = graph_const_float(g, n->type, 1);
+    out->after = times(g, out->after, graph_where(g, c, one, n->in[2]));
+  } else {
+    out->inner = graph_where(g, c, out->inner, n->in[2]);
+  }
+  return true;
+}
+
+/// 1 / term: parts change sides.
+static bool inverted(factoring *f, const term *a, const node *at, term *out) {
+  graph *g = f->g;
+  if (a->rounds) return refuse(f, REASON_rounded_between, at);
+  node *tile = times(g, a->inner, a->after), *one = graph_const_float(g, at->type, 1);
+  *out = (term){.factor = a->divisor, .divisor = a->factor, .exponent = minus(g, a->exponent),
+                .row_exponent = minus(g, a->row_exponent)};
+  if (tile) out->inner = graph_binary(g, OP_div, one, tile);
+  return true;
+}
+
+static bool quotient(factoring *f, node *n, term *out) {
+  term a, b, inverse;
+  if (!factor_value(f, n->in[0], &a)) return false;
+  node *by = n->in[1];
+  if (!factor_carries(f, by)) {
+    *out = a;
+    out->divisor = times(f->g, a.divisor, by);
+    return true;
+  }
+  // A divisor along T that waits for nothing divides what is inside, as it is written.
+  if (!f->waits[by->id] && !a.rounds) {
+    *out = a;
+    node *one = graph_const_float(f->g, n->type, 1);
+    out->inner = graph_binary(f->g, OP_div, a.inner ? a.inner : one, by);
+    return true;
+  }
+  return factor_value(f, by, &b) && inverted(f, &b, n, &inverse) &&
+         factor_product(f, &a, &inverse, n, out);
+}
+
+static bool rounded(factoring *f, node *n, term *out) {
+  dtype from = n->in[0]->type;
+  if (!dtype_is_float(from) || !dtype_is_float(n->type)) return refuse(f, REASON_not_separable, n);
+  if (!factor_value(f, n->in[0], out)) return false;
+  if (dtype_cast_is_exact(from, n->type)) {
+    node **all[] = {&out->inner, &out->after, &out->exponent,
+                    &out->factor, &out->divisor, &out->row_exponent};
+    for (int i = 0; i < 6; i++)
+      if (*all[i] && (*all[i])->type == from && !out->rounds) *all[i] = graph_cast(f->g, *all[i], n->type);
+    return true;
+  }
+  if (f->exact_casts) return refuse(f, REASON_rounded_between, n);
+  if (out->rounds || out->after) return refuse(f, REASON_rounded_between, n);
+  // f16 has no range to spare: the part with T must be known to be small.
+  if (n->type == DT_f16 && !(out->exponent && !out->inner)) return refuse(f, REASON_range_unknown, n);
+  out->rounds = true;
+  out->type = n->type;
+  return true;
+}
+
+bool factor_value(factoring *f, node *n, term *out) {
+  *out = (term){0};
+  if (!factor_carries(f, n)) return out->factor = n, true;
+  if (!f->waits[n->id]) return out->inner = n, true;
+  term a, b;
+  switch (op_get(n->op)->algebra) {
+    case ALGEBRA_exponential: return exponential(f, n, out);
+    case ALGEBRA_product:
+      return factor_value(f, n->in[0], &a) && factor_value(f, n->in[1], &b) &&
+             factor_product(f, &a, &b, n, out);
+    case ALGEBRA_quotient: return quotient(f, n, out);
+    case ALGEBRA_rounding: return rounded(f, n, out);
+    case ALGEBRA_select: return selected(f, n, out);
+    case ALGEBRA_negate:
+      if (!factor_value(f, n->in[0], out)) return false;
+      out->factor = out->factor ? minus(f->g, out->factor) : graph_const_float(f->g, n->type, -1);
+      return true;
+    case ALGEBRA_linear:
+      // Axes of the same names: the parts have them, too, and align by name.
+      if (!view_is_reorder(f->g, n)) return refuse(f, REASON_not_separable, n);
+      return factor_value(f, n->in[0], out);
+    case ALGEBRA_sum:
+    case ALGEBRA_difference: return refuse(f, REASON_degree, n);
+    default: return refuse(f, REASON_not_separable, n);
+  }
+}

@@ -1,0 +1,40 @@
+// Values of a reduction over T that wait for another reduction over T, taken apart into what carries
+// T and what does not:
+//
+//   bf16(exp(s - m) / l) * v      with m = max(s, T), l = sum(exp(s - m), T)
+//     = v * round(1 * exp(s)) * exp(-m) * 1 / l
+//        after      inner      exponent   row exponent, divisor
+//
+// A sum over T of such a term needs no finished row while T is walked: the row parts come after it.
+#pragma once
+#include "ir/graph.h"
+
+/// after * round(inner * exp(exponent)) * exp(row_exponent) * factor / divisor; null parts are absent.
+typedef struct term {
+  node *inner, *after, *exponent;         // carry T, wait for nothing
+  node *factor, *divisor, *row_exponent;  // do not carry T
+  bool rounds;                            // to a narrower float type:
+  dtype type;
+} term;
+
+/// Why a value has no such form; the texts are in ir/reasons.def.
+typedef struct obstacle {
+  reason why;
+  const node *at;
+} obstacle;
+
+typedef struct factoring {
+  graph *g;
+  const uint8_t *waits;  // by node id: depends on a reduction over the stream
+  const int *axes;       // the streamed axes
+  int naxes;
+  bool exact_casts;      // roundings stay where they are
+  obstacle obstacle;     // of the last value that has no form
+} factoring;
+
+/// The value carries a streamed axis.
+bool factor_carries(const factoring *f, const node *n);
+/// True: *out is n. New nodes may have been built in f->g.
+bool factor_value(factoring *f, node *n, term *out);
+/// The product of two terms.
+bool factor_product(factoring *f, const term *a, const term *b, const node *at, term *out);

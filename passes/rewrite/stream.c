@@ -1,0 +1,226 @@
+// Under `fuse stream(T)`: sums over T whose elements wait for other reductions over T are written so
+// that they wait for a running maximum at most, and all else comes after the sum.
+//
+//   %m = reduce_max %s over T
+//   %e = exp (%s - %m)                          (the same)
+//   %l = sum %e over T
+//   %p = bf16(%e / %l)                          %q = bf16(%e)
+//   %o = dot %p, %v over T              ──▶     %n = dot %q, %v over T
+//                                               %o = %n / %l
+//
+// The maximum of what is in the exponent is the *frame*: if the program has it, that is it, and it
+// cancels; else it is made. Numerics: docs/contracts.md.
+#include "base/fault.h"
+#include "passes/rewrite/factor.h"
+#include "passes/rewrite/rewrite.h"
+
+typedef struct stream {
+  graph *g;
+  factoring f;
+  uint8_t *waits;       // by node id, with room for those that are built
+  int room;
+  node **replacement;   // by node id of the nodes there were
+  int count;
+  int number;           // 1 + the contract's
+} stream;
+
+static bool combines_stream(const stream *s, const node *n) {
+  if (n->op != OP_sum && n->op != OP_dot && n->op != OP_reduce_max) return false;
+  for (int k = 0; k < n->nattr_axes; k++)
+    for (int i = 0; i < s->f.naxes; i++)
+      if (n->attr_axes[k] == s->f.axes[i]) return true;
+  return false;
+}
+
+/// Tile and row parts of what is built wait as their operands do.
+static void see_new(stream *s) {
+  for (; s->room < s->g->nodes.len; s->room++) {
+    node *n = s->g->nodes.data[s->room];
+    s->waits[n->id] = combines_stream(s, n);
+    for (int k = 0; k < n->nin; k++) s->waits[n->id] |= s->waits[n->in[k]->id];
+  }
+}
+
+/// The program's own maximum of the value over the same axes; null: it has none.
+static node *find_maximum(const stream *s, const node *of, const node *like) {
+  for (int id = 0; id < s->g->nodes.len; id++) {
+    node *n = s->g->nodes.data[id];
+    if (n->op == OP_reduce_max && n->in[0] == of && n->contract == s->number &&
+        n->nattr_axes == like->nattr_axes) {
+      bool same = true;
+      for (int k = 0; k < n->nattr_axes; k++) {
+        bool found = false;
+        for (int j = 0; j < n->nattr_axes; j++) found |= n->attr_axes[k] == like->attr_axes[j];
+        same &= found;
+      }
+      if (same) return n;
+    }
+  }
+  return NULL;
+}
+
+/// The element without what comes after the sum.
+static node *element_of(stream *s, const term *t, node *frame) {
+  graph *g = s->g;
+  node *e = NULL;
+  if (t->exponent) e = graph_unary(g, OP_exp, graph_binary(g, OP_sub, t->exponent, frame));
+  if (t->inner) e = e ? graph_binary(g, OP_mul, t->inner, e) : t->inner;
+  if (t->rounds) e = graph_cast(g, e, t->type);
+  if (t->after) {
+    node *after = t->after;
+    if (e->type != after->type) e = graph_cast(g, e, after->type);
+    e = graph_binary(g, OP_mul, e, after);
+  }
+  return e;
+}
+
+/// The row exponent is the frame, taken away.
+static bool cancels(const term *t, const node *frame) {
+  return t->row_exponent && t->row_exponent->op == OP_neg && t->row_exponent->in[0] == frame;
+}
+
+/// What the sum is multiplied with: exp(frame + row exponent) * factor / divisor.
+static node *finished(stream *s, const term *t, node *frame, node *sum) {
+  graph *g = s->g;
+  node *r = sum;
+  if (t->exponent) {
+    if (!cancels(t, frame)) {
+      node *shift = t->row_exponent ? graph_binary(g, OP_add, frame, t->row_exponent) : frame;
+      r = graph_binary(g, OP_mul, r, graph_unary(g, OP_exp, shift));
+    }
+  } else if (t->row_exponent) {
+    r = graph_binary(g, OP_mul, r, graph_unary(g, OP_exp, t->row_exponent));
+  }
+  if (t->factor) r = graph_binary(g, OP_mul, r, t->factor);
+  if (t->divisor) r = graph_binary(g, OP_div, r, t->divisor);
+  return r;
+}
+
+static node *as_type(graph *g, node *n, dtype t) { return n->type == t ? n : graph_cast(g, n, t); }
+
+static void widen_rows(stream *s, term *t, dtype type) {
+  node **rows[] = {&t->factor, &t->divisor, &t->row_exponent};
+  for (int i = 0; i < 3; i++)
+    if (*rows[i]) *rows[i] = as_type(s->g, *rows[i], type);
+}
+
+/// The element is exp(x - frame) and nothing comes after the sum: it has the form.
+static bool is_canonical(const term *t, const node *frame, const node *element) {
+  return frame && !t->factor && !t->divisor && cancels(t, frame) && element->op == OP_exp &&
+         element->in[0]->op == OP_sub && element->in[0]->in[1] == frame;
+}
+
+/// Over an axis without elements the sum is 0, whatever factors come after it.
+static node *unless_empty(stream *s, const node *n, node *r) {
+  graph *g = s->g;
+  ix size = ix_const(&g->ix, 1);
+  for (int k = 0; k < n->nattr_axes; k++)
+    size = ix_mul(&g->ix, size, graph_axis_size(g, n->attr_axes[k]));
+  if (ix_bounds(&g->ix, size).min > 0) return r;
+  node *zero = graph_const_float(g, r->type, 0);
+  node *some = graph_binary(g, OP_gt, graph_size(g, DT_i64, size), graph_const(g, DT_i64, (scalar){.i = 0}));
+  return graph_where(g, some, r, zero);
+}
+
+/// The maximum of the exponent: the program's own, else a new one; null: the sum has axes that it lacks.
+static node *frame_for(stream *s, const term *t, const node *n) {
+  node *frame = find_maximum(s, t->exponent, n);
+  for (int k = 0; !frame && k < n->nattr_axes; k++)
+    if (!node_has_axis(t->exponent, n->attr_axes[k])) return NULL;
+  return frame ? frame
+               : graph_reduce(s->g, OP_reduce_max, t->exponent, n->attr_axes, n->nattr_axes);
+}
+
+/// The elements of the state as a term, and what they are multiplied with; false: they have no form.
+static bool element_term(stream *s, const node *n, term *t, node **other) {
+  *other = NULL;
+  if (n->nin == 1) return factor_value(&s->f, n->in[0], t);
+  bool both = s->waits[n->in[0]->id] && s->waits[n->in[1]->id];
+  int waiting = s->waits[n->in[0]->id] ? 0 : 1;
+  if (!both) {
+    *other = n->in[1 - waiting];
+    return factor_value(&s->f, n->in[waiting], t);
+  }
+  // Two factors that wait become one where the product is no larger than they are.
+  term a, b;
+  return node_same_axis_set(n->in[0], n->in[1]) && factor_value(&s->f, n->in[0], &a) &&
+         factor_value(&s->f, n->in[1], &b) && factor_product(&s->f, &a, &b, n, t);
+}
+
+/// The state in canonical form; null: it stays as it is.
+static node *canonical(stream *s, node *n) {
+  graph *g = s->g;
+  term t;
+  node *other, *frame = NULL, *sum;
+  if (!element_term(s, n, &t, &other)) return NULL;
+  if (!t.inner && !t.after && !t.exponent) return NULL;  // the same for all of T
+  widen_rows(s, &t, n->type);
+  if (t.exponent && !(frame = frame_for(s, &t, n))) return NULL;
+  int waiting = other && n->in[1] != other ? 1 : 0;
+  if (is_canonical(&t, frame, n->in[waiting])) return NULL;
+  node *e = element_of(s, &t, frame);
+  if (other) {
+    e = as_type(g, e, n->in[waiting]->type);
+    sum = waiting == 0 ? graph_dot(g, e, other, n->attr_axes, n->nattr_axes)
+                       : graph_dot(g, other, e, n->attr_axes, n->nattr_axes);
+  } else {
+    sum = graph_reduce(g, OP_sum, as_type(g, e, n->type), n->attr_axes, n->nattr_axes);
+  }
+  node *r = finished(s, &t, frame ? as_type(g, frame, n->type) : NULL, sum);
+  if (r->type != n->type || !node_same_axis_set(r, n)) return NULL;
+  if (r != sum) r = unless_empty(s, n, r);
+  return graph_reorder(g, r, n->axes);
+}
+
+/// Which values of the program wait for a reduction over the stream.
+static void see_program(stream *s) {
+  for (int id = 0; id < s->count; id++) {
+    const node *n = s->g->nodes.data[id];
+    s->waits[id] = combines_stream(s, n) && n->contract == s->number;
+    for (int k = 0; k < n->nin; k++) s->waits[id] |= s->waits[n->in[k]->id];
+  }
+  s->room = s->count;
+}
+
+static bool is_waiting_sum(const stream *s, const node *n) {
+  if (n->contract != s->number || (n->op != OP_sum && n->op != OP_dot) || !combines_stream(s, n))
+    return false;
+  bool waits = false;
+  for (int k = 0; k < n->nin; k++) waits |= s->waits[n->in[k]->id];
+  return waits;
+}
+
+static bool run_contract(pass_ctx *ctx, int number) {
+  graph *g = ctx->graph;
+  const contract *c = &g->contracts.data[number];
+  stream s = {.g = g, .number = number + 1, .count = g->nodes.len};
+  enum { ROOM = 64 };  // nodes that are built, at most, per node there was
+  s.waits = arena_array(ctx->scratch, uint8_t, (ROOM + 1) * g->nodes.len);
+  s.replacement = arena_array(ctx->scratch, node *, (ROOM + 1) * g->nodes.len);
+  s.f = (factoring){.g = g, .waits = s.waits, .axes = c->axes, .naxes = c->naxes};
+  s.f.exact_casts = ctx->options && ctx->options->exact_casts;
+  bool any = false;
+  see_program(&s);
+  for (int id = 0; id < s.count && g->nodes.len < ROOM * s.count; id++) {
+    node *n = g->nodes.data[id];
+    int first = g->nodes.len;
+    if (!is_waiting_sum(&s, n)) continue;
+    g->contract = s.number;
+    node *to = canonical(&s, n);
+    g->contract = 0;
+    for (int k = first; k < g->nodes.len; k++) g->nodes.data[k]->at = n->at;
+    see_new(&s);
+    if (to && to != n) s.replacement[id] = to, any = true;
+  }
+  if (any) graph_compact(g, s.replacement);
+  else if (g->nodes.len > s.count) graph_compact(g, NULL);
+  return any;
+}
+
+bool pass_stream(pass_ctx *ctx) {
+  bool changed = false;
+  if (ctx->graph->fused) return false;
+  for (int k = 0; k < ctx->graph->contracts.len; k++)
+    if (ctx->graph->contracts.data[k].streamed) changed |= run_contract(ctx, k);
+  return changed;
+}

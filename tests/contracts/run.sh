@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Programs under contract: tests/contracts/run.sh TOOL. Each function is as many kernels as it has
+# contracts, and compiled it gives what the interpreter of the graph gives: on the CPU here, with
+# AVX2, as tile IR; at odd sizes, of one element, of none; with scores that are large or all far
+# below zero.
+set -uo pipefail
+tool=$(realpath "${1:?usage: tests/contracts/run.sh TOOL}")
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 3
+passed=0 failed=0
+
+ok() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); printf '%s\n' "$@"; }
+
+# The size symbols of a function among those that there are values for.
+dims() { # dims FILE FUNCTION NAME=VALUE...
+  local signature
+  signature=$(sed -n "/^fn $2(/,/{/p" "$1")
+  shift 2
+  for pair in "$@"; do
+    grep -qE "[[ ]${pair%%=*}[],]" <<<"$signature" && printf -- '--dim %s ' "$pair"
+  done
+}
+
+check() { # check TARGET FILE FUNCTION ARGUMENTS...
+  local target=$1 file=$2 name=$3 out
+  shift 3
+  if out=$("$tool" run "$file" -e "$name" --target "$target" --no-cache --check "$@" 2>&1); then ok
+  else bad "run $file -e $name --target $target $*:" "$out"; fi
+}
+
+for file in *.tdsl; do
+  for name in $(sed -n 's/^fn \([a-z_0-9]*\)(.*/\1/p' "$file"); do
+    kernels=$("$tool" opt "$file" -e "$name" --to=fused | grep -c '^  kernel ')
+    contracts=$("$tool" opt "$file" -e "$name" --to=fused | grep -c '^  fuse#')
+    [ "$name" = twice ] && contracts=2
+    if [ "$kernels" = "$contracts" ]; then ok
+    else bad "$file: $name is $kernels kernels for $contracts contracts"; fi
+    for sizes in 'B=2 S=67 T=301 D=24 E=33' 'B=1 S=1 T=1 D=1 E=1' 'B=3 S=129 T=64 D=16 E=16' \
+                 'B=1 S=5 T=0 D=3 E=4'; do
+      # shellcheck disable=SC2046,SC2086
+      check cpu "$file" "$name" $(dims "$file" "$name" $sizes)
+    done
+    sizes='B=1 S=35 T=270 D=20 E=18'
+    for target in cpu:x86-64-v3 cpu:x86-64 interp-tile; do
+      # shellcheck disable=SC2046,SC2086
+      check $target "$file" "$name" $(dims "$file" "$name" $sizes)
+    done
+  done
+done
+
+# Large scores, and all far below zero: maxima that grow, and differences of what is nearly -inf.
+for name in plain causal_where base_two statistics sinks; do
+  # shellcheck disable=SC2046
+  check cpu attention.tdsl $name $(dims attention.tdsl $name B=1 S=40 T=600 D=16 E=8) \
+    --in q=uniform:-9:9 --in k=uniform:-4:4
+  # shellcheck disable=SC2046
+  check cpu attention.tdsl $name $(dims attention.tdsl $name B=1 S=40 T=600 D=16 E=8) \
+    --in q=uniform:-10:-9.9 --in k=uniform:10:10.1
+done
+
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
