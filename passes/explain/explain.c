@@ -217,6 +217,7 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
     x->e->unfused_bytes += node_bytes(x->g, n);
     for (int j = 0; j < n->nin; j++) x->e->unfused_bytes += node_bytes(x->g, n->in[j]);
   }
+  k.contract = explain_contract(x->a, x->g, grp);
   add_buffers(x, &k, grp);
   add_edges(x, &k);
   add_cost(x, &k, grp);

@@ -83,6 +83,7 @@ typedef struct explain_kernel {
   double measured_seconds;  // 0: not run
   explain_bound bound;
   explain_schedule schedule;
+  str contract;     // what the program promises of it, and how that holds; empty: nothing
   vec(str) limits;  // what keeps it from the roofline and what the remainder needs, a line each
 } explain_kernel;
 
@@ -108,6 +109,8 @@ double explain_gpu_seconds(const target_info *t, const explain_schedule *s, doub
                            double compute, double launch);
 
 /// Fills k->limits from its figures.
+/// What a contract promises of the kernel and how it holds; empty: it is under none.
+str explain_contract(arena *a, const graph *g, const group *grp);
 void explain_limits(arena *a, const target_info *t, explain_kernel *k);
 
 /// Explains a fused graph; everything is allocated in a. ask(ctx, ...) is called for kernels of a

@@ -144,6 +144,11 @@ static void put_kernel(strbuf *out, const explanation *e, const diag_list *files
   put_buffers(out, "reads", k->inputs.data, k->inputs.len);
   put_buffers(out, "writes", k->outputs.data, k->outputs.len);
   put_costs(out, k);
+  if (k->contract.len) {
+    sb_puts(out, "<tr><th>contract</th><td>");
+    put_escaped(out, k->contract);
+    sb_puts(out, "</td></tr>\n");
+  }
   put_schedule(out, &k->schedule);
   sb_puts(out, "</table>\n<table>\n");
   for (int fused = 1; fused >= 0; fused--)

@@ -94,6 +94,7 @@ static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {
   for (int i = 0; i < k->edges.len; i++)
     json_array_append_new(edges, edge(&k->edges.data[i], files));
   for (int i = 0; i < k->limits.len; i++) json_array_append_new(limits, text(k->limits.data[i]));
+  if (k->contract.len) json_object_set_new(o, "contract", text(k->contract));
   json_object_set_new(o, "spans", spans);
   json_object_set_new(o, "inputs", buffers(k->inputs.data, k->inputs.len));
   json_object_set_new(o, "outputs", buffers(k->outputs.data, k->outputs.len));

@@ -7,6 +7,7 @@
 //     reads      x bf16[N, D] 786 kB, w1 bf16[D, H] 4.7 MB
 //     writes     %9 bf16[N, H] 3.1 MB (intermediate)
 //     costs      2.4 GFLOP, 8.6 MB, 281 flop/byte: compute bound, predicted 12 ms, 100% of roof
+//     contract   fuse stream(T): 1 walk over T; ...  under a contract
 //     schedule   1024 blocks of 256 threads ...     on a GPU
 //     registers  40 a thread, none spilled; by ptxas
 //     layout     M:128 = t8@4 r2 t4@32 t2@128, ...
@@ -96,6 +97,10 @@ static void put_kernel(strbuf *out, const diag_list *files, const explain_kernel
   put_buffers(out, "reads", k->inputs.data, k->inputs.len);
   put_buffers(out, "writes", k->outputs.data, k->outputs.len);
   put_costs(out, k);
+  if (k->contract.len) {
+    put_heading(out, "contract");
+    sb_printf(out, "%.*s\n", STR_FMT(k->contract));
+  }
   put_schedule(out, &k->schedule);
   for (int fused = 1; fused >= 0; fused--)
     for (int i = 0; i < k->edges.len; i++)

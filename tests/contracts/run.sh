@@ -58,5 +58,19 @@ for name in plain causal_where base_two statistics sinks; do
     --in q=uniform:-10:-9.9 --in k=uniform:10:10.1
 done
 
+# What is told of a contract, and options that change it.
+expect() { # expect TEXT COMMAND...
+  local want=$1 out
+  shift
+  out=$("$@" 2>&1)
+  if grep -qF -- "$want" <<<"$out"; then ok; else bad "no '$want' in what $* prints:" "$out"; fi
+}
+expect 'fuse stream(T): 1 walk over T; states reduce_max' "$tool" explain attention.tdsl -e plain
+expect '"contract": "fuse stream(T): 1 walk' "$tool" explain attention.tdsl -e plain --format=json
+expect 'rounded_between' "$tool" opt attention.tdsl -e halves --exact-casts --to=fused
+expect 'E0303' "$tool" check ../diag/E0303.tdsl
+expect 'E0301' "$tool" check blocks.tdsl --target sm_90a
+"$tool" check attention.tdsl blocks.tdsl && ok || bad "check finds errors"
+
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
