@@ -209,7 +209,8 @@ lval needed_mask(const access *a, int v, lval mask);
 lval from_memory(kgen *g, dtype t, lval x);
 lval to_memory(kgen *g, dtype t, lval x);
 /// Zeros outside the mask.
-lval load_masked(kgen *g, LLVMTypeRef type, lval pointer, lval mask, int alignment);
+/// rest: what the other lanes hold; null: zero.
+lval load_masked(kgen *g, LLVMTypeRef type, lval pointer, lval mask, int alignment, lval rest);
 lval load_vector(kgen *g, dtype t, lval pointer, lval mask);
 void store_vector(kgen *g, dtype t, lval x, lval pointer, lval mask);
 void gen_load(kgen *g, const tstmt *s);

@@ -37,17 +37,34 @@ static void align_argument(kgen *g, lval call, unsigned argument, int bytes) {
                            LLVMCreateEnumAttribute(g->e->context, kind, (uint64_t)bytes));
 }
 
-lval load_masked(kgen *g, LLVMTypeRef type, lval pointer, lval mask, int alignment) {
+lval load_masked(kgen *g, LLVMTypeRef type, lval pointer, lval mask, int alignment, lval rest) {
   LLVMTypeRef types[] = {type, g->e->ptr};
-  lval args[] = {pointer, mask, LLVMConstNull(type)};
+  lval args[] = {pointer, mask, rest ? rest : LLVMConstNull(type)};
   lval x = emit_intrinsic(g->e, "llvm.masked.load", types, 2, args, 3);
   align_argument(g, x, 1, alignment);
   return x;
 }
 
+/// What lanes that are not loaded hold. Without masked loads LLVM 22 knows lanes to be zero, takes 0 / 0
+/// for zero as well, and drops the selection that keeps the NaN out of a sum: they hold ones there.
+static lval rest_of_lanes(kgen *g, dtype t, LLVMTypeRef type) {
+  if (g->e->avx2 || g->e->avx512 || !dtype_is_float(t)) return NULL;
+  LLVMTypeRef element = LLVMGetElementType(type);
+  enum { BF16_ONE = 0x3f80, F16_ONE = 0x3c00 };
+  lval one = t == DT_bf16  ? LLVMConstInt(element, BF16_ONE, false)
+             : t == DT_f16 ? LLVMConstInt(element, F16_ONE, false)
+                           : LLVMConstReal(element, 1);
+  lval lanes[MOST_VEC_LANES];
+  for (int i = 0; i < g->lanes; i++) lanes[i] = one;
+  return LLVMConstVector(lanes, (unsigned)g->lanes);
+}
+
 lval load_vector(kgen *g, dtype t, lval pointer, lval mask) {
   LLVMTypeRef type = memory_type(g, t, g->lanes);
-  if (mask) return from_memory(g, t, load_masked(g, type, pointer, mask, dtype_bytes(t)));
+  if (mask) {
+    lval rest = rest_of_lanes(g, t, type);
+    return from_memory(g, t, load_masked(g, type, pointer, mask, dtype_bytes(t), rest));
+  }
   lval x = LLVMBuildLoad2(g->e->builder, type, pointer, "");
   LLVMSetAlignment(x, (unsigned)dtype_bytes(t));
   return from_memory(g, t, x);

@@ -89,7 +89,7 @@ static lval load_vector_of_pairs(kgen *g, lval pointer, lval mask) {
   LLVMTypeRef elements = emit_vec(g->e->i16, 2 * g->lanes);
   lval x;
   if (mask) {
-    x = load_masked(g, elements, pointer, mask, 2);
+    x = load_masked(g, elements, pointer, mask, 2, NULL);
   } else {
     x = LLVMBuildLoad2(g->e->builder, elements, pointer, "");
     LLVMSetAlignment(x, 2);

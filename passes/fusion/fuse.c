@@ -347,7 +347,7 @@ bool pass_fuse(pass_ctx *ctx) {
   fuse_copy_operands(ctx->graph, target_or_default(ctx->options), ctx->scratch);
   fusion f;
   fusion_init(&f, ctx);
-  if (!fuse_contracts(&f, ctx->diags)) return false;
+  if (!fuse_contracts(&f, ctx->diags)) return true;
   for (int id = 0; id < f.n; id++)
     if (is_unit(&f, id) && (class_of(&f, id) == CLASS_contraction || class_of(&f, id) == CLASS_scan))
       take_epilogue(&f, id);

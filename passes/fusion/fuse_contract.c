@@ -111,10 +111,12 @@ static obstacle obstacle_of(fusion *f, const candidate *set, const contract *c, 
     for (int k = 0; k < n->nin; k++) waits[n->id] |= waits[n->in[k]->id];
   }
   factoring how = {.g = f->g, .waits = waits, .axes = c->axes, .naxes = c->naxes,
-                   .obstacle = {.why = REASON_COUNT}};
+                   .exact_casts = f->exact_casts, .obstacle = {.why = REASON_COUNT}};
   term t;
+  int count = f->g->nodes.len;
   for (int k = 0; k < state->nin; k++)
     if (waits[state->in[k]->id] && !factor_value(&how, state->in[k], &t)) break;
+  f->g->nodes.len = count;  // what was built for the question
   return how.obstacle;
 }
 

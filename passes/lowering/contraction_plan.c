@@ -369,6 +369,17 @@ static void choose_inner_tiles(const kbuild *b, contraction_plan *p) {
   p->pack_b = false;
 }
 
+/// The value is not the same for all of the graph axis that it has: a broadcast along it is.
+static bool varies_along(const kbuild *b, const node *n, int axis) {
+  if (!node_has_axis(n, axis)) return false;
+  if (!kb_in_group(b, n)) return true;
+  bool varies = op_get(n->op)->class == CLASS_leaf;
+  for (int k = 0; n->op == OP_view && k < n->in[0]->naxes; k++)
+    varies |= ix_uses_axis(&b->l->g->ix, n->index[k], axis);
+  for (int k = 0; n->op != OP_view && k < n->nin; k++) varies |= varies_along(b, n->in[k], axis);
+  return varies;
+}
+
 /// Dots of bf16 pairs, where the CPU has fast ones, both operands have the axis of the pairs, and
 /// an odd size of it does not waste what they gain.
 static void choose_unit(const kbuild *b, contraction_plan *p) {
@@ -381,7 +392,7 @@ static void choose_unit(const kbuild *b, contraction_plan *p) {
   bool in_both = true;
   for (int i = 0; i < p->nk; i++)
     if (b->kaxis[p->k[i]] == inner)
-      in_both &= node_has_axis(x, p->k[i]) && node_has_axis(y, p->k[i]);
+      in_both &= varies_along(b, x, p->k[i]) && varies_along(b, y, p->k[i]);
   double size = (double)contraction_size(b, inner), used = size / (2 * ceil(size / 2));
   bool faster = used * t->pair_flops_per_second > t->flops_per_second;
   if (!in_both || !schedule_option(b->l, "pairs", faster)) return;

@@ -125,7 +125,7 @@ Test(cpu_statements, a_tail_of_one_narrow_element) {
       const char *t = types[i], *wide = t[0] == 'i' ? "i32" : "f32";
       int n = sizes[k];
       snprintf(text, sizeof text,
-               "program @p(N) {\n buffer %%x : %s[N, %d] param 0\n buffer %%out : %s[N, %d] output 0\n"
+               "program @p(N) {\n buffer %%x : %s[N, D = %d] param 0\n buffer %%out : %s[N, D = %d] output 0\n"
                " call @k(%%x, %%out)\n}\n"
                "kernel @k(x: %s[N, %d], out: %s[N, %d]) vec D:16 {\n axes N, D = %d\n"
                " grid N:1 {\n  loop D:16 {\n   %%0 = load x[N, D] : %s[N:1, D:16]\n"
@@ -408,4 +408,25 @@ Test(cpu_statements, streaming_stores_and_prefetches) {
           "   %0 = load x[M, N] : f32[M:1, N:32]\n   %1 = neg %0 : f32[M:1, N:32]\n"
           "   store out[M, N], %1 nontemporal\n  }\n }\n}\n",
           {.sizes = {4, 64}}, {.sizes = {3, 48}}, {.sizes = {5, 33}}, {.sizes = {2, 128}});
+}
+
+/// Lanes beyond the end are 0 / 0 in the quotient, and in no sum.
+Test(cpu_statements, quotients_of_lanes_beyond_the_end) {
+  static const char *const types[] = {"f64", "f32"};
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+    for (int n = 5; n <= 9; n++) {
+      char text[LONGEST];
+      const char *t = types[i];
+      snprintf(text, sizeof text,
+               "program @p(N) {\n buffer %%x : %s[N, D = %d] param 0\n buffer %%y : %s[D = %d] param 1\n"
+               " buffer %%out : %s[N] output 0\n call @k(%%x, %%y, %%out)\n}\n"
+               "kernel @k(x: %s[N, %d], y: %s[%d], out: %s[N]) vec D:2 {\n axes N, D = %d\n"
+               " grid N:1 {\n  %%0 = const 0.0 : %s[N:1, D:8]\n"
+               "  %%1 = loop D:8 carry %%2 = %%0 {\n   %%3 = load x[N, D] : %s[N:1, D:8]\n"
+               "   %%4 = load y[D] : %s[D:8]\n   %%5 = div %%3, %%4 : %s[N:1, D:8]\n"
+               "   %%6 = accum add %%2, %%5 : %s[N:1, D:8]\n   yield %%6\n  }\n"
+               "  %%7 = reduce add %%1 over D : %s[N:1]\n  store out[N], %%7\n }\n}\n",
+               t, n, t, n, t, t, n, t, n, t, n, t, t, t, t, t, t);
+      COMPARE(text, {.sizes = {3}});
+    }
 }

@@ -199,6 +199,7 @@ Test(lower_constant, products) {
       "fn f(p: bf16[M], w: bf16[K, N]) -> f32[M, N] { return dot(broadcast(p, K), w, K) }",
       "fn f(p: bf16[M], q: bf16[N], x: f32[K]) -> f32[M, N] {\n"
       " return dot(broadcast(p, K), broadcast(q, K), K) + sum(x, K) }",
+      "fn f(p: bf16[M], w: bf16[K]) -> f32[M] { return dot(broadcast(p, K), w, K) }",
       "fn f(p: f16[M], w: f16[N, K]) -> f32[M, N] { return dot(broadcast(p, K), w, K) }",
       "fn f(p: i8[M], w: i8[K, N]) -> i32[M, N] { return dot(broadcast(p, K), w, K) }",
       "fn f(p: i32[M], q: i32[N], w: f32[K]) -> i32[M, N] {\n"
