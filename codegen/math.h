@@ -33,6 +33,7 @@ val m_abs(const mathb *m, val x);
 /// math_nvptx.c: f32 scalars on GPUs.
 bool math_nvptx_fits(const mathb *m);
 val math_nvptx_exp(const mathb *m, val x);
+val math_nvptx_exp2(const mathb *m, val x);
 val math_nvptx_div(const mathb *m, val n, val d);
 /// x * y + z: one rounding where that is one instruction, else two. For polynomials.
 val m_mad(const mathb *m, val x, val y, val z);

@@ -66,6 +66,7 @@ val math_exp_sum(const mathb *m, val x, val low) {
 }
 
 val math_exp2(const mathb *m, val x) {
+  if (math_nvptx_fits(m) && m->e->coarse) return math_nvptx_exp2(m, x);
   bool is_double = m->t == DT_f64;
   x = clamp(m, x, is_double ? -1076 : -151, is_double ? 1025 : 129);
   val k, kf = m_round_product(m, x, 1, &k);

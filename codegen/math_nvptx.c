@@ -26,6 +26,9 @@ val math_nvptx_exp(const mathb *m, val x) {
   return m_mul(m, intrinsic(m, "llvm.nvvm.ex2.approx", h), scale);
 }
 
+/// The instruction as it is: 2 ulp, 0 below 2^-126.
+val math_nvptx_exp2(const mathb *m, val x) { return intrinsic(m, "llvm.nvvm.ex2.approx.ftz", x); }
+
 /// Within 2 ulp over the whole range, in a few instructions (div.full).
 val math_nvptx_div(const mathb *m, val n, val d) {
   return emit_intrinsic(m->e, "llvm.nvvm.div.full", NULL, 0, (val[]){n, d}, 2);

@@ -40,7 +40,9 @@
 // Threads. A kernel for a GPU says how many threads a block (one grid tile) has and how the elements
 // of a range lie on them: a layout gives for an axis at an extent the position along the axis in
 // mixed radix, innermost digit first. A digit is held in registers (rS: S positions, all by one
-// thread) or by threads (tS@D: thread t has position (t / D) % S).
+// thread) or by threads (tS@D: thread t has position (t / D) % S). Sizes of thread digits are powers
+// of two but for the topmost, whose threads are the last of the block (t3@128 of 384). Axes that one
+// value or access has lie on different threads; others may share them.
 //
 // With `cluster C`, C blocks run a grid tile together: their threads are numbered through, and what
 // lies along digits of C (strides from the threads of a block on) is spread over the blocks, on-chip
@@ -79,7 +81,10 @@ typedef enum tile_op {
                   //                               in[2]: acc + in[1] * in[2]. The axes of acc
                   //                               include those of the values; a lane is valid
                   //                               when every open axis of acc or of a value is
-  TILE_REDUCE,    // op, in[0], axes               combine over the extents of axes; op as accum
+  TILE_REDUCE,    // op, in[0], axes               combine over the extents of axes; op as accum.
+                  //                               extent N: over one axis, of which N lanes are left,
+                  //                               each lane of in[0] combined into one of them, in
+                  //                               an order and place that are the backend's
   TILE_ARG,       // op max|min, in = best, besti, v, i: two results best', besti' in valid lanes:
                   //   v better than best (NaN is best of all; equal: the smaller i wins);
                   //   axes as for accum, best and besti alike
@@ -139,7 +144,7 @@ struct tstmt {
   int axis;          // INDEX, LOOP, IF first/last
   int naxes;
   int *axes;         // REDUCE, DOT, ARG_REDUCE
-  int extent;        // LOOP: step
+  int extent;        // LOOP: step; REDUCE: lanes that are left along its axis; 0: none
   int buf;           // LOAD STORE LOCAL PREFETCH: index into kernel->bufs
   int nix;
   ix *ix;            // per buffer dimension: coordinate over kernel axes; SIZE, CHECK: [0]
@@ -154,9 +159,15 @@ struct tstmt {
                      // no value that carries the kernel's lane axis is visible inside, and the
                      // loop carries nothing
   bool reverse;      // LOOP: walks from the last step to the first
+  // LOOP over an axis that is closed around it: steps whose base is below `from`, or not below
+  // `below`, are not taken. Over sizes, and open axes at the bases of their ranges; 0: no bound
+  ix from, below;
   int unroll;        // LOOP: 0 or 1 none
   int stages;        // LOOP: pipeline stages: copies of the buffers that its stage loops fill,
                      // so that filling runs ahead of use; 0 or 1: one
+  bool skew;         // LOOP with stages: the last statement that has a tensor core dot, and what
+                     // follows it, may be done when the next step's first dot is under way
+  bool turns;        // LOOP with skew: warpgroups issue their dots one after the other
   int layout;        // LOOP: layout inside; 0: as outside
   dot_unit unit;     // DOT
   tile_cond cond;    // IF
@@ -209,8 +220,12 @@ typedef struct thread_layout {
   vec(axis_layout) axes;
 } thread_layout;
 
+/// How the grid is walked is a hint: the order of tiles, for caches and balance.
 typedef struct grid_axis {
   int axis, extent;
+  bool descending;  // the last tiles are worth starting first
+  int group;        // so many tiles for each tile of the next axis, then the next so many; 0: the
+                    // backend decides
 } grid_axis;
 
 enum { MOST_VEC_LANES = 64, MOST_LAYOUTS = 8 };
@@ -328,6 +343,8 @@ tval *tile_load(tile_builder *b, int buf, const ix *index, tval *const *indirect
 tstmt *tile_store(tile_builder *b, int buf, const ix *index, tval *const *indirect, tval *value);
 tval *tile_accum(tile_builder *b, op o, tval *acc, tval *value);
 tval *tile_reduce(tile_builder *b, op o, tval *value, const int *axes, int naxes);
+/// Combines along one axis, of which `lanes` are left.
+tval *tile_reduce_to(tile_builder *b, op o, tval *value, int axis, int lanes);
 tval *tile_dot(tile_builder *b, tval *x, tval *y, tval *acc, const int *axes, int naxes);
 /// best and besti are replaced by the results.
 void tile_arg(tile_builder *b, op o, tval **best, tval **besti, tval *v, tval *i);
@@ -346,6 +363,19 @@ void tile_if_results(tile_builder *b, tstmt *s);
 void tile_yield(tile_builder *body, tval *const *values, int n);
 /// The values a region ends with; *n = 0 without a yield.
 tval *const *tregion_yields(const tregion *r, int *n);
+
+/// How the body of a loop with skew falls apart: its statements [from, issued), up to the first dot
+/// on tensor cores, come before [cut, end) of the step before, from the last dot on.
+typedef struct tile_halves {
+  int from;  // after the locals and stage loops
+  int issued, cut;
+} tile_halves;
+/// False: no two statements of the body have dots of unit wgmma.
+bool tile_split_steps(const tregion *body, tile_halves *out);
+/// The statement, or one inside it, that is a dot of unit wgmma; null: none.
+const tstmt *tile_wgmma_dot(const tstmt *s);
+/// The statement or one inside it reads a carried value of the loop with this body.
+bool tile_uses_carried(const tstmt *s, const tregion *body);
 
 // Text (ir/tile_print.c, ir/tile_parse.c): canonical, byte-stable, parses back.
 void kernel_print(const kernel *k, strbuf *out);

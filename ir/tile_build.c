@@ -243,6 +243,17 @@ tval *tile_reduce(tile_builder *b, op o, tval *value, const int *axes, int naxes
   return stmt_value(b, s, value_without(b->k, value, axes, naxes));
 }
 
+tval *tile_reduce_to(tile_builder *b, op o, tval *value, int axis, int lanes) {
+  tval *result = value_like(b->k, value);
+  tstmt *s = tile_stmt(b, TILE_REDUCE, &value, 1);
+  s->op = o;
+  s->extent = lanes;
+  set_axes(b, s, &axis, 1);
+  for (int i = 0; i < result->naxes; i++)
+    if (result->axes[i] == axis) result->extents[i] = lanes;
+  return stmt_value(b, s, result);
+}
+
 tval *tile_dot(tile_builder *b, tval *x, tval *y, tval *acc, const int *axes, int naxes) {
   tstmt *s = tile_stmt(b, TILE_DOT, (tval *[]){x, y, acc}, 3);
   set_axes(b, s, axes, naxes);
@@ -325,6 +336,48 @@ tval *const *tregion_yields(const tregion *r, int *n) {
   *n = yields ? last->nin : 0;
   return yields ? last->in : NULL;
 }
+
+// ---- steps that overlap
+
+const tstmt *tile_wgmma_dot(const tstmt *s) {
+  if (s->kind == TILE_DOT) return s->unit == DOT_WGMMA ? s : NULL;
+  const tregion *inside[] = {s->body, s->other};
+  for (int k = 0; k < 2; k++)
+    for (int i = 0; inside[k] && i < inside[k]->stmts.len; i++) {
+      const tstmt *dot = tile_wgmma_dot(inside[k]->stmts.data[i]);
+      if (dot) return dot;
+    }
+  return NULL;
+}
+
+bool tile_uses_carried(const tstmt *s, const tregion *body) {
+  for (int k = 0; k < s->nin; k++)
+    for (int i = 0; i < body->nparams; i++)
+      if (s->in[k] == body->params[i]) return true;
+  const tregion *inside[] = {s->body, s->other};
+  for (int k = 0; k < 2; k++)
+    for (int i = 0; inside[k] && i < inside[k]->stmts.len; i++)
+      if (tile_uses_carried(inside[k]->stmts.data[i], body)) return true;
+  return false;
+}
+
+bool tile_split_steps(const tregion *body, tile_halves *out) {
+  int n = body->stmts.len;
+  *out = (tile_halves){.issued = -1, .cut = -1};
+  for (; out->from < n; out->from++) {
+    const tstmt *s = body->stmts.data[out->from];
+    bool fills = s->kind == TILE_LOOP && s->stage && !s->nin && !tile_uses_carried(s, body);
+    if (s->kind != TILE_LOCAL && !fills) break;
+  }
+  for (int i = out->from; i < n; i++) {
+    if (!tile_wgmma_dot(body->stmts.data[i])) continue;
+    if (out->issued < 0) out->issued = i + 1;
+    out->cut = i;
+  }
+  return out->issued >= 0 && out->cut >= out->issued;
+}
+
+// ---- results of ifs
 
 void tile_if_results(tile_builder *b, tstmt *s) {
   int n, m;

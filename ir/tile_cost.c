@@ -21,6 +21,7 @@ typedef struct box {
 
 typedef struct walk_state {
   double size;
+  double walked;  // of it
   int extent;  // 0 closed
   bool once;   // inside an if first or last: one step of the walk
 } walk_state;
@@ -167,10 +168,8 @@ static double lanes_computed(const estimator *e, const tval *shape) {
       lanes *= extent ? extent : 1;
     else if (w->once)
       lanes *= extent ? extent : 1;
-    else if (along)
-      lanes *= w->size;
-    else
-      lanes *= ceil(w->size / w->extent) * (extent ? extent : 1);
+    else if (along) lanes *= w->walked;
+    else lanes *= ceil(w->walked / w->extent) * (extent ? extent : 1);
   }
   return lanes;
 }
@@ -187,10 +186,22 @@ static tval dot_shape(const tstmt *s) {
 
 static void estimate_region(estimator *e, const tregion *r);
 
+/// Where a bound lies on the average, within the axis.
+static double mean_bound(const estimator *e, ix bound, double size) {
+  interval at = reach(e, bound);
+  double mean = (at.min + at.max) / 2;
+  return mean < 0 ? 0 : mean > size ? size : mean;
+}
+
 static void estimate_loop(estimator *e, const tstmt *s) {
   walk_state *w = &e->axes[s->axis], outer = *w;
   // Inside one step of an outer walk, the inner one still takes all of its own.
-  if (outer.once) w->size = outer.extent < outer.size ? outer.extent : outer.size;
+  if (outer.once) w->size = w->walked = outer.extent < outer.size ? outer.extent : outer.size;
+  if (s->from || s->below) {
+    double end = s->below ? mean_bound(e, s->below, w->size) : w->size;
+    w->walked = end - (s->from ? mean_bound(e, s->from, w->size) : 0);
+    if (w->walked < s->extent) w->walked = s->extent < w->size ? s->extent : w->size;
+  }
   w->extent = s->extent;
   w->once = false;
   estimate_region(e, s->body);
@@ -253,7 +264,7 @@ kernel_cost kernel_estimate(const kernel *k) {
   e.read = arena_array(&work.arena, box, k->nargs);
   e.written = arena_array(&work.arena, box, k->nargs);
   for (int i = 0; i < k->axes.len; i++)
-    e.axes[i].size = (double)ix_estimate(&k->ix, k->axes.data[i].size);
+    e.axes[i].size = e.axes[i].walked = (double)ix_estimate(&k->ix, k->axes.data[i].size);
   for (int i = 0; i < k->grid.len; i++)
     e.axes[k->grid.data[i].axis].extent = k->grid.data[i].extent;
   estimate_region(&e, &k->body);

@@ -57,6 +57,12 @@ int64_t exec_coordinate(machine *m, ix e) {
   return ix_eval(&m->k->ix, e, symbol_value, axis_value, m);
 }
 
+static int64_t axis_base(void *ctx, int axis) { return ((const machine *)ctx)->axes[axis].base; }
+
+int64_t exec_at_bases(machine *m, ix e) {
+  return ix_eval(&m->k->ix, e, symbol_value, axis_base, m);
+}
+
 // ---- walking lanes
 
 /// How many lanes are valid of a tile's axis with this extent.
@@ -158,13 +164,27 @@ static void copy_yields(machine *m, const tregion *r, const tstmt *s) {
   for (int i = 0; i < n; i++) exec_copy(m, s->out[i], yields[i]);
 }
 
+static int64_t steps_to(int64_t length, int extent) {
+  return length > 0 ? (length + extent - 1) / extent : 0;
+}
+
+/// Of a loop with bounds, the first step and the one after the last, of `steps`.
+static int64_t bounded_steps(machine *m, const tstmt *s, int64_t *steps) {
+  int64_t first = s->from ? steps_to(exec_at_bases(m, s->from), s->extent) : 0;
+  int64_t end = s->below ? steps_to(exec_at_bases(m, s->below), s->extent) : *steps;
+  if (end > *steps) end = *steps;
+  *steps = end > first ? end - first : 0;
+  return first;
+}
+
 /// Between steps what is carried waits in the results, which the body cannot see: params may be
 /// yielded in any order.
 static bool run_loop(machine *m, const tstmt *s) {
   axis_state *a = &m->axes[s->axis], outer = *a;
   int64_t start = outer.extent ? outer.base : 0, end = a->size;
   if (outer.extent && outer.base + outer.extent < end) end = outer.base + outer.extent;
-  int64_t steps = end > start ? (end - start + s->extent - 1) / s->extent : 0;
+  int64_t steps = steps_to(end - start, s->extent);
+  start += bounded_steps(m, s, &steps) * s->extent;
   for (int i = 0; i < s->nin; i++) exec_copy(m, s->out[i], s->in[i]);
   for (int64_t n = 0; n < steps; n++) {
     int64_t at = s->reverse ? steps - 1 - n : n;

@@ -70,6 +70,7 @@ bool exec_fail(machine *m, const tstmt *s, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 int64_t exec_size(machine *m, ix e);
 int64_t exec_coordinate(machine *m, ix e);  // at m->coordinate
+int64_t exec_at_bases(machine *m, ix e);    // at the bases of the open ranges
 
 /// The lanes of a value, made when first asked for.
 lanes *exec_lanes(machine *m, const tval *v);

@@ -113,6 +113,14 @@ static void finish_running(const op_running *running, lanes *o, dtype t) {
   for (int i = 0; i < o->n; i++) o->data[i] = op_value(running[i], t);
 }
 
+/// How far before lane `at` along an axis the lane is that it combines with, of those that are left.
+static int lanes_back(const tile_walk *w, const tstmt *s) {
+  if (!s->extent) return 0;
+  int along = 0;
+  while (w->axes[along] != s->axes[0]) along++;
+  return (w->at[along] - w->at[along] % s->extent) * w->stride[0][along];
+}
+
 void exec_reduce(machine *m, const tstmt *s) {
   const tval *out = s->out[0];
   lanes *o = exec_lanes(m, out), *in = exec_lanes(m, s->in[0]);
@@ -124,7 +132,7 @@ void exec_reduce(machine *m, const tstmt *s) {
   int lane = 0;
   do {
     if (twalk_valid(&w)) {
-      int to = w.offset[0];
+      int to = w.offset[0] - lanes_back(&w, s);
       op_step(&running[to], s->op, out->type, in->data[lane]);
       o->poison[to] |= in->poison[lane];
     }

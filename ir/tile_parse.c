@@ -300,14 +300,19 @@ static int read_setting(parser *p, const char *key, int64_t max) {
   return (int)text_int(p->c, 1, max);
 }
 
-/// "loop T:64 unroll 4 reverse vec stage stages=4 layout=1 carry %2 = %0 { ... }"
+/// "loop T:64 unroll 4 reverse from S below S + 64 vec stage stages=4 skew turns layout=1
+/// carry %2 = %0 { ... }"
 static void read_loop(parser *p, tstmt *s, const name_list *results) {
   s->axis = read_axis_extent(p, &s->extent);
   if (text_accept_word(p->c, "unroll")) s->unroll = (int)text_int(p->c, 1, 4096);
   s->reverse = text_accept_word(p->c, "reverse");
+  if (text_accept_word(p->c, "from")) s->from = read_index(p);
+  if (text_accept_word(p->c, "below")) s->below = read_index(p);
   s->vec = text_accept_word(p->c, "vec");
   s->stage = text_accept_word(p->c, "stage");
   s->stages = read_setting(p, "stages", 16);
+  s->skew = text_accept_word(p->c, "skew");
+  s->turns = text_accept_word(p->c, "turns");
   s->layout = read_setting(p, "layout", 1 << 16);
   name_list params = {0};
   tval_list inits = {0};
@@ -382,6 +387,8 @@ static void read_operands(parser *p, tstmt *s) {
   read_values(p, &in);
   set_inputs(p, s, &in);
   if (s->kind == TILE_REDUCE || s->kind == TILE_ARG_REDUCE || s->kind == TILE_DOT) read_over(p, s);
+  if (s->kind == TILE_REDUCE && text_accept_word(p->c, "to"))
+    s->extent = (int)text_int(p->c, 1, MOST_EXTENT);
 }
 
 static void read_op(parser *p, tstmt *s) {
@@ -582,7 +589,11 @@ kernel *tile_parse_kernel(text_cursor *c) {
     int extent;
     if (p.k->grid.len) text_expect(c, ',');
     int along = read_axis_extent(&p, &extent);
-    if (!c->failed) kernel_set_grid(p.k, along, extent);
+    if (c->failed) break;
+    kernel_set_grid(p.k, along, extent);
+    grid_axis *g = &p.k->grid.data[p.k->grid.len - 1];
+    if (text_accept_word(c, "group")) g->group = (int)text_int(c, 1, MOST_EXTENT);
+    g->descending = text_accept_word(c, "descending");
   }
   read_region(&p, &p.k->body);
   text_expect(c, '}');

@@ -194,15 +194,25 @@ static void put_local(printer *p, const tstmt *s) {
 
 static void put_region(printer *p, const tregion *r);
 
+static void put_bound(printer *p, const char *word, ix bound) {
+  if (!bound) return;
+  sb_puts(p->out, word);
+  put_index(p->k, bound, p->out);
+}
+
 static void put_loop(printer *p, const tstmt *s) {
   sb_putc(p->out, ' ');
   sb_put(p->out, axis_text(p->k, s->axis));
   sb_printf(p->out, ":%d", s->extent);
   if (s->unroll > 1) sb_printf(p->out, " unroll %d", s->unroll);
   if (s->reverse) sb_puts(p->out, " reverse");
+  put_bound(p, " from ", s->from);
+  put_bound(p, " below ", s->below);
   if (s->vec) sb_puts(p->out, " vec");
   if (s->stage) sb_puts(p->out, " stage");
   if (s->stages) sb_printf(p->out, " stages=%d", s->stages);
+  if (s->skew) sb_puts(p->out, " skew");
+  if (s->turns) sb_puts(p->out, " turns");
   if (s->layout) sb_printf(p->out, " layout=%d", s->layout);
   int n = s->body ? s->body->nparams : 0;
   for (int i = 0; i < n || i < s->nin; i++) {
@@ -295,6 +305,7 @@ static void put_operands(printer *p, const tstmt *s) {
       if (s->nin) sb_putc(out, ' ');
       put_values(p, s->in, s->nin);
       if (s->naxes) put_axes(p, s);
+      if (s->kind == TILE_REDUCE && s->extent) sb_printf(out, " to %d", s->extent);
       return;
   }
 }
@@ -423,6 +434,8 @@ void kernel_print_notes(const kernel *k, tile_note_fn *note, void *ctx, strbuf *
   for (int i = 0; i < k->grid.len; i++) {
     grid_axis g = k->grid.data[i];
     sb_printf(out, "%s%.*s:%d", i ? ", " : "", STR_FMT(axis_text(k, g.axis)), g.extent);
+    if (g.group) sb_printf(out, " group %d", g.group);
+    if (g.descending) sb_puts(out, " descending");
   }
   if (k->grid.len) sb_putc(out, ' ');
   put_region(&p, &k->body);

@@ -284,12 +284,14 @@ static void require_axes_once(verifier *v, const tstmt *s, const char *to) {
       bad(v, s, "axis %s is named twice", axis_z(v, s->axes[i]));
 }
 
-/// in[0] without s->axes, each of which it must have.
-static tval reduced_shape(verifier *v, const tstmt *s) {
+/// in[0] without s->axes, each of which it must have; `left` lanes stay of them, where not 0.
+static tval reduced_shape(verifier *v, const tstmt *s, int left) {
   tval shape = {.type = s->in[0]->type};
-  for (int i = 0; i < s->in[0]->naxes; i++)
-    if (!axis_among(s->axes, s->naxes, s->in[0]->axes[i]))
-      shape_add(v, s, &shape, s->in[0]->axes[i], s->in[0]->extents[i]);
+  for (int i = 0; i < s->in[0]->naxes; i++) {
+    bool combined = axis_among(s->axes, s->naxes, s->in[0]->axes[i]);
+    if (!combined || left > 0)
+      shape_add(v, s, &shape, s->in[0]->axes[i], combined ? left : s->in[0]->extents[i]);
+  }
   require_axes_once(v, s, "combine");
   for (int i = 0; i < s->naxes; i++)
     if (!tval_extent(s->in[0], s->axes[i]))
@@ -297,9 +299,21 @@ static tval reduced_shape(verifier *v, const tstmt *s) {
   return shape;
 }
 
+/// Lanes that are left must not be taken for those of the range.
+static void verify_left(verifier *v, const tstmt *s) {
+  int left = s->extent, of = s->naxes ? tval_extent(s->in[0], s->axes[0]) : 0;
+  if (s->naxes != 1) return bad(v, s, "lanes are left of one axis, not of %d", s->naxes);
+  if (left < 0 || left >= of || of % left)
+    return bad(v, s, "%d lanes cannot be left of %d: they divide it and are fewer", left, of);
+  if (v->extent[s->axes[0]] == left)
+    bad(v, s, "%s is open with extent %d, which the lanes that are left would belong to",
+        axis_z(v, s->axes[0]), left);
+}
+
 static void verify_reduce(verifier *v, const tstmt *s) {
   require_combine(v, s, s->in[0]->type);
-  tval shape = reduced_shape(v, s);
+  tval shape = reduced_shape(v, s, s->extent);
+  if (s->extent) verify_left(v, s);
   expect_type(v, s, s->out[0]->type, s->in[0]->type, "the result");
   expect_shape(v, s, s->out[0], &shape, "the result");
 }
@@ -327,7 +341,7 @@ static void verify_arg(verifier *v, const tstmt *s) {
 static void verify_arg_reduce(verifier *v, const tstmt *s) {
   require_arg_op(v, s, s->in[0], s->in[1]);
   shape_within(v, s, s->in[1], s->in[0], "the index");
-  tval shape = reduced_shape(v, s);
+  tval shape = reduced_shape(v, s, 0);
   for (int i = 0; i < 2; i++) {
     expect_type(v, s, s->out[i]->type, s->in[i]->type, "the result");
     expect_shape(v, s, s->out[i], &shape, "the result");
@@ -382,6 +396,27 @@ static void show_lane_values(verifier *v, bool visible) {
   }
 }
 
+typedef struct bound_axes {
+  verifier *v;
+  const tstmt *loop;
+  const char *word;
+} bound_axes;
+
+static void bound_axis(void *ctx, int a) {
+  bound_axes *b = ctx;
+  if (!is_axis(b->v, a)) bad(b->v, b->loop, "`%s` uses an unknown axis", b->word);
+  else if (!b->v->extent[a])
+    bad(b->v, b->loop, "`%s` uses axis %s, which is not open here", b->word, axis_z(b->v, a));
+}
+
+static void verify_bound(verifier *v, const tstmt *s, ix bound, const char *word) {
+  if (!bound) return;
+  if (!is_ix(v, bound)) return bad(v, s, "`%s` has no expression", word);
+  if (v->extent[s->axis])
+    bad(v, s, "%s is open here: only the walk of a whole axis has bounds", axis_z(v, s->axis));
+  else ix_axes(&v->k->ix, bound, bound_axis, &(bound_axes){v, s, word});
+}
+
 static void verify_loop(verifier *v, const tstmt *s) {
   if (!is_axis(v, s->axis)) return bad(v, s, "unknown axis");
   if (!s->body) return bad(v, s, "no body");
@@ -390,6 +425,8 @@ static void verify_loop(verifier *v, const tstmt *s) {
   if (outer && outer % s->extent)
     bad(v, s, "steps of %d do not divide the range of %d", s->extent, outer);
   if (s->unroll < 0) bad(v, s, "negative unroll");
+  verify_bound(v, s, s->from, "from");
+  verify_bound(v, s, s->below, "below");
   expect_carried(v, s, s->in, s->nin, s->out, s->nout, "inits");
   expect_carried(v, s, s->body->params, s->body->nparams, s->out, s->nout, "params");
   if (s->vec && s->nout) bad(v, s, "a vec loop carries nothing");
@@ -537,8 +574,10 @@ static void verify_head(verifier *v) {
         MOST_VEC_LANES);
   for (int i = 0; i < k->grid.len; i++) {
     grid_axis g = k->grid.data[i];
-    if (!is_axis(v, g.axis) || g.extent < 1)
+    if (!is_axis(v, g.axis) || g.extent < 1 || g.group < 0)
       bad(v, NULL, "grid axis %d is malformed", i);
+    else if (g.group && i + 2 != k->grid.len)
+      bad(v, NULL, "%s is grouped: only the last grid axis but one is", axis_z(v, g.axis));
     else if (v->extent[g.axis])
       bad(v, NULL, "axis %s is twice in the grid", axis_z(v, g.axis));
     else
@@ -590,6 +629,7 @@ bool tile_verify_kernel(const kernel *k, arena *a, tile_faults *faults, str *rep
   verify_tail(&v);
   if (!v.found.len) tile_verify_bounds(k, a, complain, &v);
   if (!v.found.len) tile_verify_threads(k, a, complain, &v);
+  if (!v.found.len) tile_verify_skew(k, a, complain, &v);
   if (!v.found.len) tile_verify_code(k, a, complain, &v);
   if (!v.found.len) return true;
   for (int i = 0; i < v.found.len; i++) {

@@ -7,6 +7,9 @@ typedef void tile_complain(void *ctx, const tstmt *s, str text);
 /// the kernel itself (null).
 void tile_verify_threads(const kernel *k, arena *a, tile_complain *complain, void *ctx);
 
+/// The same for loops whose steps overlap (skew, turns).
+void tile_verify_skew(const kernel *k, arena *a, tile_complain *complain, void *ctx);
+
 /// The same for what loads and stores reach: it is inside of their buffers.
 void tile_verify_bounds(const kernel *k, arena *a, tile_complain *complain, void *ctx);
 

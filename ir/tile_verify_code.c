@@ -28,7 +28,8 @@ typedef struct sizes {
   int vec_axis;   // likewise
   int64_t times;  // that the statement at hand stands there
   int64_t code, statements;
-  bool *in_place;  // by value id: tensor cores read it where it lies
+  bool *factor;     // by value id: of a dot on tensor cores
+  bool *of_factor;  // that a factor is a cast of
   bool told;
 } sizes;
 
@@ -91,12 +92,20 @@ static void count(sizes *z, const tstmt *s) {
         (long long)z->code, (long long)z->statements);
 }
 
+/// Loads that tensor cores read where they lie, and the casts that they read through.
+static bool is_made(const sizes *z, const tstmt *s) {
+  if (!s->nout) return true;
+  int v = s->out[0]->id;
+  bool cast = s->kind == TILE_MAP && s->op == OP_cast;
+  return !(z->factor[v] && cast) && !((z->factor[v] || z->of_factor[v]) && s->kind == TILE_LOAD);
+}
+
 static void walk(sizes *z, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     bool computes = s->kind != TILE_LOOP && s->kind != TILE_IF && s->kind != TILE_YIELD &&
                     s->kind != TILE_LOCAL && s->kind != TILE_PREFETCH && s->kind != TILE_CONST;
-    if (computes && !(s->nout && z->in_place[s->out[0]->id])) count(z, s);
+    if (computes && is_made(z, s)) count(z, s);
     if (!s->body) continue;
     sizes outer = *z;
     int extent = s->kind == TILE_LOOP ? z->extent[s->axis] : 0;
@@ -105,6 +114,7 @@ static void walk(sizes *z, const tregion *r) {
       if (s->layout) z->layout = s->layout;
       if (s->vec) z->vec_axis = s->axis;
       if (s->unroll > 1) z->times *= s->unroll <= MOST_COPIES ? s->unroll : MOST_COPIES + 1;
+      if (s->skew) z->times *= 2;  // steps before and after those that overlap
       if (z->times > MOST_COPIES) z->times = MOST_COPIES + 1;
     }
     walk(z, s->body);
@@ -117,15 +127,15 @@ static void walk(sizes *z, const tregion *r) {
 }
 
 /// Factors of dots on tensor cores, and what these are casts of.
-static void mark_in_place(bool *in_place, const tregion *r) {
+static void mark_factors(sizes *z, const tregion *r) {
   for (int i = r ? r->stmts.len - 1 : -1; i >= 0; i--) {
     const tstmt *s = r->stmts.data[i];
     bool tensor = s->kind == TILE_DOT && unit_is_tensor(s->unit);
-    for (int k = 0; k < 2 && tensor; k++) in_place[s->in[k]->id] = true;
-    bool cast = s->kind == TILE_MAP && s->op == OP_cast && in_place[s->out[0]->id];
-    if (cast) in_place[s->in[0]->id] = true;
-    mark_in_place(in_place, s->body);
-    mark_in_place(in_place, s->other);
+    for (int k = 0; k < 2 && tensor; k++) z->factor[s->in[k]->id] = true;
+    bool cast = s->kind == TILE_MAP && s->op == OP_cast && z->factor[s->out[0]->id];
+    if (cast) z->of_factor[s->in[0]->id] = true;
+    mark_factors(z, s->body);
+    mark_factors(z, s->other);
   }
 }
 
@@ -133,8 +143,9 @@ void tile_verify_code(const kernel *k, arena *a, tile_complain *complain, void *
   sizes z = {.k = k, .arena = a, .complain = complain, .ctx = ctx, .times = 1};
   z.vec_axis = k->vec_axis;
   z.extent = arena_array(a, int, k->axes.len + 1);
-  z.in_place = arena_array(a, bool, k->nvals);
-  mark_in_place(z.in_place, &k->body);
+  z.factor = arena_array(a, bool, k->nvals);
+  z.of_factor = arena_array(a, bool, k->nvals);
+  mark_factors(&z, &k->body);
   for (int i = 0; i < k->grid.len; i++) z.extent[k->grid.data[i].axis] = k->grid.data[i].extent;
   walk(&z, &k->body);
 }

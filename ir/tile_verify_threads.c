@@ -1,11 +1,14 @@
 // The rules about threads, layouts, staging, and units of dots. Walks a kernel that is sound
 // otherwise, with the open ranges and the layout in force.
 //
-// - Digits multiply to their extent; those of threads are powers of two below the thread count.
-// - What is open together lies on different digits of the thread number: each thread of a block
-//   then has its own elements, or all of them alike.
+// - Digits multiply to their extent; those of threads are powers of two below the thread count, but
+//   for one that ends with it, along which nothing is combined.
+// - The axes of a value or access lie on different digits of the thread number: each thread of a
+//   block then has its own elements, or all of them alike. What only tensor cores read, in place,
+//   lies on no threads.
 // - A value is used only where its axes lie as they did where it was made.
-// - Operands of tensor cores come from on-chip buffers, their accumulators lie as the unit wants.
+// - Operands of tensor cores come from on-chip buffers, rows of wgmma also from registers; their
+//   accumulators lie as the unit wants.
 // - Operands of pairs are widened bf16 values of an even depth; threads have no pairs.
 #include <stdarg.h>
 
@@ -25,6 +28,7 @@ typedef struct walker {
   int *stored;          // by buffer: stores that the walk has seen
   int *loaded_at;       // by value id: of a load, what its buffer's was then
   const tregion **region_of, *region;  // by value id: of a load; at hand
+  bool *elsewhere;      // by value id: something else than a tensor core reads it
 } walker;
 
 static void bad(walker *w, const tstmt *s, const char *format, ...)
@@ -47,13 +51,26 @@ static const axis_layout *find(const walker *w, int layout, int axis, int extent
 
 // ---- the layouts by themselves
 
+/// The bits of the thread number that a digit is made of: of the topmost, up to the last thread's.
+static int digit_bits(layout_digit d) {
+  int end = d.stride;
+  while (end < d.stride * d.size) end *= 2;
+  return end - d.stride;
+}
+
+/// Sizes and strides are powers of two; a digit that ends with the block may have any size.
+static bool is_digit(const walker *w, layout_digit d) {
+  bool ends = d.stride * d.size == w->k->threads && !w->k->cluster;
+  return power_of_two(d.stride) && (ends || power_of_two(d.size));
+}
+
 /// The bits of the thread number that the digits are made of; reports digits that overlap.
 static int thread_bits(walker *w, const axis_layout *a, bool report) {
   int bits = 0;
   for (int i = 0; i < a->ndigits; i++) {
     layout_digit d = a->digits[i];
     if (!d.stride) continue;
-    int own = (d.size - 1) * d.stride;
+    int own = digit_bits(d);
     if (report && (bits & own))
       bad(w, NULL, "digits of %s:%d overlap in the thread number", axis_z(w, a->axis), a->extent);
     bits |= own;
@@ -70,8 +87,8 @@ static void verify_axis_layout(walker *w, const axis_layout *a) {
     layout_digit d = a->digits[i];
     product *= d.size;
     if (!d.stride) continue;
-    powers = powers && power_of_two(d.size) && power_of_two(d.stride);
-    if (!power_of_two(d.size) || !power_of_two(d.stride))
+    powers = powers && is_digit(w, d);
+    if (!is_digit(w, d))
       bad(w, NULL, "t%d@%d of %s: sizes and strides of thread digits are powers of two", d.size,
           d.stride, name);
     else if ((int64_t)d.size * d.stride > kernel_tile_threads(w->k))
@@ -133,17 +150,59 @@ static void verify_head(walker *w) {
 
 // ---- the walk
 
-/// Ranges that are open together do not share bits of the thread number.
-static void verify_open_ranges(walker *w, const tstmt *s) {
+/// What has several axes has them on different threads.
+static void verify_apart(walker *w, const tstmt *s, const int *axes, const int *extents, int n) {
   int bits = 0;
-  for (int a = 0; a < w->k->axes.len; a++) {
-    const axis_layout *l = w->extent[a] ? find(w, w->layout, a, w->extent[a]) : NULL;
-    if (!l) continue;
-    int own = thread_bits(w, l, false);
+  for (int i = 0; i < n; i++) {
+    const axis_layout *l = find(w, w->layout, axes[i], extents[i]);
+    int own = l ? thread_bits(w, l, false) : 0;
     if (own & bits)
-      bad(w, s, "%s:%d lies on threads of another open range", axis_z(w, a), w->extent[a]);
+      bad(w, s, "%s:%d lies on threads of another axis", axis_z(w, axes[i]), extents[i]);
     bits |= own;
   }
+}
+
+/// The axes that a store covers, at their current extents.
+static void verify_store(walker *w, const tstmt *s) {
+  int axes[MAX_AXES], extents[MAX_AXES], n = 0;
+  for (int a = 0; a < w->k->axes.len && n < MAX_AXES; a++) {
+    bool uses = false;
+    for (int d = 0; d < s->nix; d++) uses |= ix_uses_axis(&w->k->ix, s->ix[d], a);
+    if (!uses || !w->extent[a]) continue;
+    axes[n] = a;
+    extents[n++] = w->extent[a];
+  }
+  verify_apart(w, s, axes, extents, n);
+}
+
+static bool on_tensor_cores(const tstmt *s) {
+  return s->kind == TILE_DOT && unit_is_tensor(s->unit);
+}
+
+/// Threads that hold lanes of the axis are combined: by halves, so they are powers of two.
+static void verify_combined(walker *w, const tstmt *s) {
+  for (int i = 0; i < s->naxes; i++) {
+    int extent = 0;
+    for (int k = 0; k < s->nin && !extent; k++) extent = tval_extent(s->in[k], s->axes[i]);
+    const axis_layout *l = find(w, w->layout, s->axes[i], extent);
+    for (int d = 0; l && d < l->ndigits; d++)
+      if (l->digits[d].stride && !power_of_two(l->digits[d].size))
+        bad(w, s, "%s:%d is combined over t%d@%d, which is no power of two", axis_z(w, s->axes[i]),
+            extent, l->digits[d].size, l->digits[d].stride);
+  }
+}
+
+/// Lanes that are left of a reduction lie on threads that hold the axis already: the others are
+/// combined into them.
+static void verify_left(walker *w, const tstmt *s) {
+  int axis = s->axes[0];
+  const axis_layout *of = find(w, w->layout, axis, tval_extent(s->in[0], axis));
+  const axis_layout *left = find(w, w->layout, axis, s->extent);
+  bool registers = !left;
+  for (int d = 0; left && d < left->ndigits; d++) registers |= !left->digits[d].stride;
+  if (registers || !of || thread_bits(w, left, false) & ~thread_bits(w, of, false))
+    bad(w, s, "%s:%d does not lie on threads of %s:%d alone", axis_z(w, axis), s->extent,
+        axis_z(w, axis), tval_extent(s->in[0], axis));
 }
 
 static bool same_layout(const axis_layout *a, const axis_layout *b) {
@@ -169,6 +228,8 @@ static void verify_operands(walker *w, const tstmt *s) {
 
 static void define(walker *w, const tstmt *s, tval *const *values, int n) {
   for (int i = 0; i < n; i++) {
+    if (w->k->threads && w->elsewhere[values[i]->id])
+      verify_apart(w, s, values[i]->axes, values[i]->extents, values[i]->naxes);
     w->made_in[values[i]->id] = w->layout;
     w->maker[values[i]->id] = s;
   }
@@ -184,10 +245,46 @@ static const tval *cast_from(const walker *w, const tval *v) {
 static const tstmt *widened_load(const walker *w, const tval *v) {
   const tval *narrow = cast_from(w, v);
   const tstmt *load = w->maker[narrow ? narrow->id : v->id];
-  if (!load || load->kind != TILE_LOAD || load->buf < w->k->nargs || load->guard || load->nin)
-    return NULL;
-  dtype t = load->out[0]->type;
-  return t == DT_f16 || t == DT_bf16 || t == DT_f32 ? load : NULL;
+  return unit_reads_load(w->k, load) ? load : NULL;
+}
+
+/// Notes for each value the statement that makes it.
+static void find_makers(walker *w, const tregion *r) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    for (int k = 0; k < s->nout; k++) w->maker[s->out[k]->id] = s;
+    find_makers(w, s->body);
+    find_makers(w, s->other);
+  }
+}
+
+/// Marks what is not loaded from chip for tensor cores alone; a cast reads for its own readers. True
+/// when there was something new.
+static bool mark_elsewhere(walker *w, const tregion *r) {
+  bool more = false;
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    bool cast = s->kind == TILE_MAP && s->op == OP_cast && !w->elsewhere[s->out[0]->id];
+    for (int k = 0; k < s->nin; k++) {
+      bool *marked = &w->elsewhere[s->in[k]->id], by_unit = cast || (on_tensor_cores(s) && k < 2);
+      more |= !by_unit && !*marked;
+      *marked |= !by_unit;
+    }
+    for (int k = 0; k < s->nout; k++) {
+      bool *marked = &w->elsewhere[s->out[k]->id], made = !widened_load(w, s->out[k]);
+      more |= made && !*marked;
+      *marked |= made;
+    }
+    more |= mark_elsewhere(w, s->body);
+    more |= mark_elsewhere(w, s->other);
+  }
+  return more;
+}
+
+static void find_elsewhere(walker *w) {
+  w->elsewhere = arena_array(w->arena, bool, w->k->nvals);
+  find_makers(w, &w->k->body);
+  while (mark_elsewhere(w, &w->k->body)) continue;
 }
 
 /// The only axis of v with more than one lane that `other` lacks; -1 none or several.
@@ -212,6 +309,28 @@ static int depth_axis(const tstmt *s) {
   return found >= 0 ? found : s->axes[0];
 }
 
+/// The operand as the unit takes it, of its type: a load from chip, or rows in registers; null: it
+/// does not.
+static const tval *unit_operand_value(const walker *w, const tstmt *s, int i) {
+  const tstmt *load = widened_load(w, s->in[i]);
+  const tval *narrow = cast_from(w, s->in[i]);
+  if (load) return load->out[0];
+  return i == 0 && narrow && unit_takes_registers(s->unit, narrow->type) ? narrow : NULL;
+}
+
+/// Rows that are no load have the unit's fragments in their registers.
+static void verify_rows_in_registers(walker *w, const tstmt *s, int m, int depth) {
+  if (!tval_extent(s->in[0], m))
+    return bad(w, s, "columns of %s are not in registers", dot_unit_name(s->unit));
+  const axis_layout *l = find(w, w->layout, depth, tval_extent(s->in[0], depth));
+  int own = unit_column_digits(s->unit, l);
+  bool lies = own > 0;
+  for (int i = own; l && i < l->ndigits; i++) lies &= !l->digits[i].stride;
+  if (!lies)
+    bad(w, s, "rows in registers do not lie along %s as columns of the accumulator do",
+        axis_z(w, depth));
+}
+
 /// Both operands where the unit reads them: *of_rows is the one with axis m.
 static void verify_operand_places(walker *w, const tstmt *s, int m, int n, int depth) {
   for (int i = 0; i < 2; i++) {
@@ -219,6 +338,10 @@ static void verify_operand_places(walker *w, const tstmt *s, int m, int n, int d
     unit_operand o;
     const char *why;
     const tstmt *load = widened_load(w, s->in[i]);
+    if (!load) {
+      verify_rows_in_registers(w, s, m, depth);
+      continue;
+    }
     bool placed = unit_operand_of(w->k, load, of_rows ? m : n, depth, &o, &why);
     if (placed) why = unit_refuses(s->unit, &o, of_rows);
     if (why) bad(w, s, "%s cannot read operand %d: %s", dot_unit_name(s->unit), i, why);
@@ -246,12 +369,12 @@ static void verify_sums(walker *w, const tstmt *s, int m, int n) {
 
 static void verify_tensor_dot(walker *w, const tstmt *s) {
   const unit_info *unit = unit_get(s->unit);
-  const tstmt *a = widened_load(w, s->in[0]), *b = widened_load(w, s->in[1]);
+  const tval *a = unit_operand_value(w, s, 0), *b = unit_operand_value(w, s, 1);
   if (!w->k->threads) return bad(w, s, "a tensor core needs threads");
   if (w->k->cluster) return bad(w, s, "tensor cores are for kernels without clusters");
   if (w->k->threads % unit->threads)
     bad(w, s, "%s is done by %d threads together", unit->name, unit->threads);
-  if (!a || !b || a->out[0]->type != b->out[0]->type || !unit_takes(s->unit, a->out[0]->type))
+  if (!a || !b || a->type != b->type || !unit_takes(s->unit, a->type))
     return bad(w, s,
                "operands of tensor cores are widened loads of on-chip buffers, alike in type");
   if (s->in[2]->type != DT_f32) return bad(w, s, "tensor cores sum in f32");
@@ -263,7 +386,7 @@ static void verify_tensor_dot(walker *w, const tstmt *s) {
     n = swap;
   }
   if (k < 0) return bad(w, s, "tensor cores sum over one axis at a time");
-  int step = unit_step(s->unit, a->out[0]->type), depth = tval_extent(s->in[0], k);
+  int step = unit_step(s->unit, a->type), depth = tval_extent(s->in[0], k);
   if (depth % step || !depth)
     return bad(w, s, "tensor cores sum over multiples of %d, not %d", step, depth);
   verify_sums(w, s, m, n);
@@ -302,7 +425,6 @@ static void walk_loop(walker *w, const tstmt *s) {
   define(w, s, s->out, s->nout);
   w->extent[s->axis] = s->extent;
   if (s->layout) w->layout = s->layout;
-  verify_open_ranges(w, s);
   define(w, NULL, s->body->params, s->body->nparams);
   walk_region(w, s->body);
   w->layout = layout;
@@ -320,7 +442,13 @@ static void walk_region(walker *w, const tregion *r) {
       w->loaded_at[s->out[0]->id] = w->stored[s->buf];
       w->region_of[s->out[0]->id] = r;
     }
+    bool combines = s->kind == TILE_REDUCE || s->kind == TILE_ARG_REDUCE ||
+                    (s->kind == TILE_DOT && s->unit == DOT_FMA);
+    verify_operands(w, s);
+    if (combines) verify_combined(w, s);
+    if (s->kind == TILE_REDUCE && s->extent && w->k->threads) verify_left(w, s);
     if (s->kind == TILE_DOT) verify_unit(w, s);
+    if (s->kind == TILE_STORE && w->k->threads) verify_store(w, s);
     if (s->kind == TILE_LOOP) {
       walk_loop(w, s);
       continue;
@@ -346,6 +474,6 @@ void tile_verify_threads(const kernel *k, arena *a, tile_complain *complain, voi
   w.region_of = arena_array(a, const tregion *, k->nvals);
   verify_head(&w);
   for (int i = 0; i < k->grid.len; i++) w.extent[k->grid.data[i].axis] = k->grid.data[i].extent;
-  if (k->threads) verify_open_ranges(&w, NULL);
+  find_elsewhere(&w);
   walk_region(&w, &k->body);
 }

@@ -5,15 +5,16 @@
 #define CPU(threads) UNIT_CPU, threads
 #define GPU(threads) UNIT_GPU, threads
 #define ANY_TYPE 0
+#define NONE 0
 #define F16 (1u << DT_f16)
 #define BF16 (1u << DT_bf16)
 #define F32 (1u << DT_f32)
 #define OPEN(...) __VA_ARGS__
 
 static const unit_info infos[] = {
-#define UNIT(id, word, machine, block, most_n, step, types, places, rows, columns) \
-  [DOT_##id] = {word,   machine, OPEN block,     most_n,      step,        \
-                types, UNIT_##places,       {OPEN rows}, {OPEN columns}},
+#define UNIT(id, word, machine, block, most_n, step, types, places, in_registers, rows, columns) \
+  [DOT_##id] = {word,  machine,        OPEN block,   most_n,      step,                           \
+                types, UNIT_##places, in_registers, {OPEN rows}, {OPEN columns}},
 #include "ir/units.def"
 #undef UNIT
 };
@@ -28,6 +29,10 @@ bool unit_is_tensor(dot_unit u) {
 
 bool unit_takes(dot_unit u, dtype operand) {
   return !infos[u].types || (infos[u].types >> operand & 1);
+}
+
+bool unit_takes_registers(dot_unit u, dtype operand) {
+  return infos[u].in_registers >> operand & 1;
 }
 
 int unit_step(dot_unit u, dtype operand) {
@@ -82,6 +87,12 @@ int64_t tile_buf_strides(const tile_buf *b, const int64_t *dims, int64_t *stride
   }
   *panel_stride = panels ? step : 0;
   return panels ? step * ((dims[b->panel_dim] + b->panel - 1) / b->panel) : step;
+}
+
+bool unit_reads_load(const kernel *k, const tstmt *s) {
+  if (!s || s->kind != TILE_LOAD || s->buf < k->nargs || s->guard || s->nin) return false;
+  dtype t = s->out[0]->type;
+  return t == DT_f16 || t == DT_bf16 || t == DT_f32;
 }
 
 bool unit_operand_of(const kernel *k, const tstmt *load, int own, int depth, unit_operand *out,

@@ -14,6 +14,7 @@ typedef struct unit_info {
   int step_bytes;
   unsigned types;  // bits of dtypes; 0: any
   unit_places places;
+  unsigned in_registers;  // bits of dtypes of rows that are values as well
   layout_digit rows[MAX_DIGITS], columns[MAX_DIGITS];  // up to the one of size 0
 } unit_info;
 
@@ -23,11 +24,18 @@ const unit_info *unit_get(dot_unit u);
 /// Reads its operands in shared memory, with sums on the threads as the row says.
 bool unit_is_tensor(dot_unit u);
 bool unit_takes(dot_unit u, dtype operand);
+/// The first operand, being that of the rows, may be a cast of a value of this type that is in
+/// registers: laid as the sums' rows and, along the contracted axis, as their columns, it has the
+/// unit's fragments.
+bool unit_takes_registers(dot_unit u, dtype operand);
 /// Elements along the contracted axis that one instruction sums over.
 int unit_step(dot_unit u, dtype operand);
 /// The digits at the beginning of the layout that are the unit's rows or columns; 0: they are not.
 int unit_row_digits(dot_unit u, const axis_layout *l);
 int unit_column_digits(dot_unit u, const axis_layout *l);
+
+/// The statement is a load from chip that units may read in place; not what they may be able to do.
+bool unit_reads_load(const kernel *k, const tstmt *s);
 
 /// How an operand lies on chip.
 typedef struct unit_operand {

@@ -114,6 +114,17 @@ static lval reduce_reg(kgen *g, const tstmt *s, const shape *inner, int v, bool 
   return inner->vecs ? combine_lanes(g, s->op, t, result) : result;
 }
 
+/// One result of a reduction that leaves lanes: the first has all of them, the others none.
+static lval left_reg(kgen *g, const tstmt *s, const shape *sh, const shape *inner, int v) {
+  int axis = s->axes[0];
+  bool along = inner->vecs > 0, first = along ? v == 0 : g->coord[axis] == 0;
+  dtype t = s->out[0]->type;
+  lval none = const_reg(g, t, op_neutral(s->op, t), sh->vecs ? g->lanes : 0);
+  if (!first) return none;
+  lval all = reduce_reg(g, s, inner, v, sh->vecs > 0);
+  return along ? LLVMBuildInsertElement(g->e->builder, none, all, emit_int(g->e->i32, 0), "") : all;
+}
+
 void gen_reduce(kgen *g, const tstmt *s) {
   shape sh = tile_shape(g, s->out[0]), inner = reduced_shape(g, s, s->in[0]);
   lval *out = tile_define(g, s->out[0]);
@@ -121,7 +132,9 @@ void gen_reduce(kgen *g, const tstmt *s) {
   for (int row = 0; row < sh.rows; row++)
     for (int v = 0; v < vecs; v++) {
       shape_enter(g, &sh, row);
-      if (!reg_dead(g, &sh, v)) out[row * vecs + v] = reduce_reg(g, s, &inner, v, sh.vecs > 0);
+      if (reg_dead(g, &sh, v)) continue;
+      out[row * vecs + v] =
+          s->extent ? left_reg(g, s, &sh, &inner, v) : reduce_reg(g, s, &inner, v, sh.vecs > 0);
     }
 }
 

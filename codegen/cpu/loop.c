@@ -282,6 +282,49 @@ static ix step_count(kgen *g, ix length, int extent) {
   return ix_div(&g->ix, up, ix_const(&g->ix, extent));
 }
 
+/// Of two i64s.
+static lval larger(LLVMBuilderRef b, lval x, lval y) {
+  return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, x, y, ""), x, y, "");
+}
+
+static lval smaller(LLVMBuilderRef b, lval x, lval y) {
+  return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, x, y, ""), x, y, "");
+}
+
+/// The first position of a step at or after the bound, at the bases of the open ranges.
+static lval step_at(kgen *g, const tstmt *s, ix bound) {
+  int n = g->k->axes.len;
+  ix *by = arena_array(g->arena, ix, n + 1);
+  for (int axis = 0; axis < n; axis++)
+    if (g->ranges[axis]) by[axis] = g->ranges[axis]->base;
+  lval at = ix_value(g, ix_substitute(&g->ix, &g->ix, bound, by, n));
+  LLVMBuilderRef b = level_builder(g, g->levels.len - 1);
+  at = LLVMBuildNSWAdd(b, larger(b, at, int64(g, 0)), int64(g, s->extent - 1), "");
+  return LLVMBuildNSWSub(b, at, LLVMBuildURem(b, at, int64(g, s->extent), ""), "");
+}
+
+/// Cuts the walk of a whole axis off at the loop's bounds.
+static void set_bounds(kgen *g, walk *w) {
+  const tstmt *s = w->s;
+  int level = g->levels.len - 1;
+  lval end = w->end;
+  if (s->below) {
+    lval limit = step_at(g, s, s->below);
+    end = smaller(level_builder(g, level), end, limit);
+  }
+  if (s->from) {
+    lval first = step_at(g, s, s->from);
+    ix most = ix_add(&g->ix, w->steps, ix_const(&g->ix, 1));
+    LLVMBuilderRef b = level_builder(g, level);
+    first = smaller(b, first, step_at(g, s, g->k->axes.data[s->axis].size));
+    end = larger(b, LLVMBuildNSWSub(b, end, first, ""), int64(g, 0));
+    w->base = ix_scale(&g->ix, root_new(g, first, s->extent, level, most), s->extent);
+  }
+  w->known = false;
+  w->end = end;
+  w->multiple = common_divisor(w->multiple, s->extent);
+}
+
 /// What the loop walks: the range around it, or the whole axis.
 static walk walk_of(kgen *g, const tstmt *s) {
   walk w = {.s = s, .base = ix_const(&g->ix, 0), .multiple = 1};
@@ -300,6 +343,7 @@ static walk walk_of(kgen *g, const tstmt *s) {
   w.end = ix_value(g, size);
   w.multiple = ix_divisor(&g->ix, size);
   w.steps = step_count(g, size, s->extent);
+  if (s->from || s->below) set_bounds(g, &w);
   return w;
 }
 

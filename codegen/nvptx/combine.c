@@ -344,7 +344,10 @@ static void reduce(ngen *g, const tstmt *s) {
     x[r] = extreme ? (bundle){{extreme}} : reduce_registers(g, s, &inner, part);
   }
   bool compact = !(shape_threads(&outer) & (WARP - 1));
-  combine_threads(g, s, x, outer.nregs, shape_threads(&inner), compact);
+  // Lanes that are left along the axis stay on their threads.
+  bool left = s->kind == TILE_REDUCE && s->extent;
+  unsigned across = shape_threads(&inner) & ~(left ? shape_threads(&outer) : 0);
+  combine_threads(g, s, x, outer.nregs, across, compact);
   for (int k = 0; k < s->nout; k++) {
     lval *out = nv_define(g, s->out[k]);
     for (int r = 0; r < outer.nregs; r++) out[r] = x[r].v[k];

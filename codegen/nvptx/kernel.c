@@ -4,8 +4,10 @@
 // Where the last tiles of an axis are partial, the body is made twice: for whole tiles without any
 // test, and for the others; bodies with dots once.
 #include "base/fault.h"
+#include "codegen/nvptx/pending.h"
 #include "codegen/nvptx/pipeline.h"
 #include "codegen/nvptx/ptx.h"
+#include "codegen/nvptx/ring.h"
 
 enum { WARP = 32, KERNEL_CONVENTION = 71, SHARED = 3, GLOBAL = 1 };
 
@@ -15,7 +17,9 @@ enum { WARP = 32, KERNEL_CONVENTION = 71, SHARED = 3, GLOBAL = 1 };
 static void follow_region(ngen *g, const tregion *r) {
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    if (pipeline_of(g, s) || pipeline_inside(g, s->body)) nv_loop(g, s);
+    ring *once = ring_filled_once(g, s);
+    if (once) ring_fill_once(g, once);
+    else if (pipeline_of(g, s) || pipeline_inside(g, s->body)) nv_loop(g, s);
   }
 }
 
@@ -25,30 +29,41 @@ void nv_region(ngen *g, const tregion *r) {
     return;
   }
   if (g->filling && nv_copy_async(g, r, false)) return;
-  for (int i = 0; i < r->stmts.len; i++) {
+  nv_statements(g, r, 0, r->stmts.len);
+}
+
+static void statement(ngen *g, const tstmt *s) {
+  // Loops and yields may pass on what is under way.
+  if (s->kind != TILE_LOOP && s->kind != TILE_YIELD) flight_land_operands(g, s);
+  switch (s->kind) {
+    case TILE_MAP: nv_map(g, s); break;
+    case TILE_CONST: nv_const(g, s); break;
+    case TILE_SIZE: nv_size(g, s); break;
+    case TILE_INDEX: nv_index(g, s); break;
+    case TILE_LOAD: nv_load(g, s); break;
+    case TILE_STORE: writeback_store(g, s) ? (void)0 : nv_store(g, s); break;
+    case TILE_ACCUM: nv_accum(g, s); break;
+    case TILE_REDUCE: nv_reduce(g, s); break;
+    case TILE_ARG: nv_arg(g, s); break;
+    case TILE_ARG_REDUCE: nv_arg_reduce(g, s); break;
+    case TILE_DOT: s->unit == DOT_FMA ? nv_dot(g, s) : tensor_dot(g, s); break;
+    case TILE_LOOP: nv_loop(g, s); break;
+    case TILE_IF: nv_if(g, s); break;
+    case TILE_LOCAL: nv_local(g, s); break;
+    case TILE_CHECK: nv_check(g, s); break;
+    case TILE_PREFETCH:  // the threads of other blocks hide the latency
+    case TILE_YIELD: break;
+  }
+  lazy_after(g, s);
+}
+
+void nv_statements(ngen *g, const tregion *r, int from, int to) {
+  for (int i = from; i < to; i++) {
     const tstmt *s = r->stmts.data[i];
-    if (tensor_reads_in_place(g, s)) continue;
-    if (lazy_defer(g, s, r)) continue;
-    switch (s->kind) {
-      case TILE_MAP: nv_map(g, s); break;
-      case TILE_CONST: nv_const(g, s); break;
-      case TILE_SIZE: nv_size(g, s); break;
-      case TILE_INDEX: nv_index(g, s); break;
-      case TILE_LOAD: nv_load(g, s); break;
-      case TILE_STORE: writeback_store(g, s) ? (void)0 : nv_store(g, s); break;
-      case TILE_ACCUM: nv_accum(g, s); break;
-      case TILE_REDUCE: nv_reduce(g, s); break;
-      case TILE_ARG: nv_arg(g, s); break;
-      case TILE_ARG_REDUCE: nv_arg_reduce(g, s); break;
-      case TILE_DOT: s->unit == DOT_FMA ? nv_dot(g, s) : tensor_dot(g, s); break;
-      case TILE_LOOP: nv_loop(g, s); break;
-      case TILE_IF: nv_if(g, s); break;
-      case TILE_LOCAL: nv_local(g, s); break;
-      case TILE_CHECK: nv_check(g, s); break;
-      case TILE_PREFETCH:  // the threads of other blocks hide the latency
-      case TILE_YIELD: break;
-    }
-    lazy_after(g, s);
+    if (tensor_reads_in_place(g, s) || ring_filled_once(g, s)) continue;
+    rings_before(g, r, i);
+    if (!lazy_defer(g, s, r)) statement(g, s);
+    rings_after(g, r, i);
   }
 }
 
@@ -136,6 +151,11 @@ static lval tiles_along(ngen *g, const grid_axis *a, ix *count) {
 
 static void open_axis(ngen *g, grid_range *gr, const grid_axis *a, lval index, lval counts,
                       ix count) {
+  LLVMBuilderRef b = g->e->builder;
+  if (a->descending) {
+    lval last = LLVMBuildSub(b, counts, i32_of(g, 1), "");
+    index = LLVMBuildSub(b, last, index, "");
+  }
   ix size = g->k->axes.data[a->axis].size;
   *gr = (grid_range){.r = {.axis = a->axis, .extent = a->extent, .base = ix_const(&g->ix, 0)}};
   int64_t n, divisor = ix_divisor(&g->ix, size);
@@ -148,29 +168,34 @@ static void open_axis(ngen *g, grid_range *gr, const grid_axis *a, lval index, l
   g->ranges[a->axis] = &gr->r;
 }
 
-/// Products read rows and columns again and again: neighbouring tiles share them.
-static bool in_groups(ngen *g) {
+/// So many tiles of the last axis but one for each of the last; 1: in the order of the grid. Where the
+/// kernel does not say, products are grouped: they read rows and columns again and again, and
+/// neighbouring tiles share them.
+static int group_of_tiles(ngen *g) {
   const tregion *r = &g->k->body;
-  return g->k->grid.len >= 2 &&
-         (region_has_tensor_dot(r, DOT_WGMMA) || region_has_tensor_dot(r, DOT_MMA));
+  if (g->k->grid.len < 2) return 1;
+  const grid_axis *a = &g->k->grid.data[g->k->grid.len - 2];
+  if (a->group) return a->group;
+  bool product = region_has_tensor_dot(r, DOT_WGMMA) || region_has_tensor_dot(r, DOT_MMA);
+  return product ? rows_of_group(a->extent) : 1;
 }
 
 /// Opens the ranges of a grid tile: its number split into one per axis, the last fastest.
 static void open_grid(ngen *g, lval tile, grid_range *ranges) {
   LLVMBuilderRef b = g->e->builder;
   const grid_axis *axes = g->k->grid.data;
-  int last = g->k->grid.len - 1;
+  int last = g->k->grid.len - 1, group = group_of_tiles(g);
   lval rest = tile, counts[2], index[2];
   ix count[2];
-  if (in_groups(g)) {
+  if (group > 1) {
     for (int i = 0; i < 2; i++) counts[i] = tiles_along(g, &axes[last - 1 + i], &count[i]);
     if (last >= 2) {
       lval of_two = LLVMBuildMul(b, counts[0], counts[1], "");
       lval t = LLVMBuildURem(b, rest, of_two, "");
       rest = LLVMBuildUDiv(b, rest, of_two, "");
-      grouped_tile(g, t, counts[0], counts[1], axes[last - 1].extent, &index[0], &index[1]);
+      grouped_tile(g, t, counts[0], counts[1], group, &index[0], &index[1]);
     } else {
-      grouped_tile(g, rest, counts[0], counts[1], axes[last - 1].extent, &index[0], &index[1]);
+      grouped_tile(g, rest, counts[0], counts[1], group, &index[0], &index[1]);
     }
     for (int i = 0; i < 2; i++)
       open_axis(g, &ranges[last - 1 + i], &axes[last - 1 + i], index[i], counts[i], count[i]);
@@ -249,6 +274,7 @@ static bool leaves_shared(ngen *g) {
   if (!g->specialised) return g->shared_peak > 0;
   int rings = 0, locals = 0;
   for (int i = 0; i < g->pipes.len; i++) rings += g->pipes.data[i]->nlocals;
+  for (int i = 0; i < g->rings.len; i++) rings += !g->rings.data[i]->of;
   for (int i = 0; i < g->k->bufs.len; i++) locals += g->k->bufs.data[i].local;
   return !g->producing && (locals > rings || g->scratch_bytes);
 }
@@ -361,6 +387,7 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
   g.regs = arena_array(a, lval *, k->nvals + 1);
   g.symbols = arena_array(a, lval, p->symbols.len + 1);
   g.bufs = arena_array(a, lval, k->bufs.len + 1);
+  g.in_flight = arena_array(a, flight *, k->nvals + 1);
   g.locals = arena_alloc(a, sizeof *g.locals * (size_t)(k->bufs.len + 1));
   memset(g.locals, 0, sizeof *g.locals * (size_t)(k->bufs.len + 1));
   pipeline_scan(&g);

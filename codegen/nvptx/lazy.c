@@ -16,6 +16,7 @@
 // (weights) is kept in 16 bits as well, and widened where it is used.
 #include "base/fault.h"
 #include "codegen/nvptx/access.h"
+#include "codegen/nvptx/pending.h"
 #include "codegen/nvptx/pipeline.h"
 
 enum { OTHERS = 24 };
@@ -175,6 +176,8 @@ static bool can_wait(ngen *g, const tstmt *s) {
   return s->kind == TILE_MAP && !emit_math_many(g->e, s->op, s->in[0]->type, NULL, NULL, 0);
 }
 
+bool lazy_reads_again(ngen *g, const tstmt *load) { return registers(g, load->out[0]) >= MANY; }
+
 bool lazy_defer(ngen *g, const tstmt *s, const tregion *r) {
   if (s->nout != 1 || !can_wait(g, s)) return false;
   lazy *v = &g->lazy[s->out[0]->id];
@@ -182,6 +185,7 @@ bool lazy_defer(ngen *g, const tstmt *s, const tregion *r) {
   v->words = NULL;
   v->from = NULL;
   if (v->pinned || registers(g, s->out[0]) < MANY) return false;
+  if (flight_reads(g, s) || nv_is_mask(g, s)) return false;
   v->passing = s->kind == TILE_MAP && widens_for_loop(g, s);
   if (v->passing) count_kept(g, s->in[0]);
   if (!v->passing && (v->leaves || !region_reduces_many(g, r))) return false;

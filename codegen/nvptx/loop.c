@@ -1,29 +1,11 @@
-// Loops and ifs: structured tile IR to blocks and phis. All threads of a block take the same way.
+// Loops: structured tile IR to blocks and phis. All threads of a block take the same way.
 //
 //   loop T:1024 over a size N       for (i = 0; i < N / 1024; i++) body       all positions valid
 //                                   if (N % 1024) body                        tests per register
 //
-// A walk along rows of odd length starts early, so that its vectors are aligned in memory:
-//
-//   base = -(offset of the row % 64)         the first positions, of the row before, are invalid
-//
 // One step is straight code. Bodies with dots are long and are made once, with tests.
 #include "base/fault.h"
-#include "codegen/nvptx/pipeline.h"
-
-enum { ALIGN_BYTES = 128 };
-
-typedef struct walk {
-  const tstmt *s;
-  bool early;      // starts up to 127 positions before 0
-  ix start;
-  int64_t length;  // known: >= 0
-  lval dynamic;    // else the length, i32
-  int64_t most;    // an upper bound of the steps, for the range of the counter
-  lval *carry;
-  int ncarry;
-  pipe *pipe;      // null: a plain loop
-} walk;
+#include "codegen/nvptx/walk.h"
 
 bool region_has_dot(const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
@@ -44,45 +26,6 @@ void mark_accesses(ngen *g, const tregion *r) {
   }
 }
 
-// ---- carried values
-
-static int regs_of(ngen *g, const tval *t) { return nv_shape_of(g, t).nregs; }
-
-static int count_regs(ngen *g, tval *const *values, int n) {
-  int total = 0;
-  for (int i = 0; i < n; i++) total += regs_of(g, values[i]);
-  return total;
-}
-
-static void carry_set(ngen *g, lval *carry, tval *const *values, int n) {
-  int at = 0;
-  for (int i = 0; i < n; i++)
-    for (int r = 0; r < regs_of(g, values[i]); r++) {
-      lval v = g->regs[values[i]->id][r];
-      carry[at++] = v ? v : LLVMGetPoison(emit_type(g->e, values[i]->type, 0));
-    }
-}
-
-static void carry_get(ngen *g, const lval *carry, tval *const *values, int n) {
-  int at = 0;
-  for (int i = 0; i < n; i++) {
-    lval *regs = nv_define(g, values[i]);
-    for (int r = 0; r < regs_of(g, values[i]); r++) regs[r] = carry[at++];
-  }
-}
-
-static void merge(ngen *g, lval *carry, int n, const lval *other, LLVMBasicBlockRef from,
-                  LLVMBasicBlockRef other_from) {
-  for (int i = 0; i < n; i++) {
-    if (carry[i] == other[i]) continue;
-    lval phi = LLVMBuildPhi(g->e->builder, LLVMTypeOf(carry[i]), "");
-    lval values[] = {carry[i], other[i]};
-    LLVMBasicBlockRef blocks[] = {from, other_from};
-    LLVMAddIncoming(phi, values, blocks, 2);
-    carry[i] = phi;
-  }
-}
-
 // ---- steps
 
 static void open_pipe(ngen *g, walk *w, lval steps, bool whole) {
@@ -97,58 +40,78 @@ static void close_pipe(ngen *g, walk *w) {
   if (w->pipe) pipeline_close(g, w->pipe);
 }
 
-/// Scratch of reductions may be read until here and written by whoever comes next.
-static void settle_scratch(ngen *g) {
-  if (g->scratch_used) nv_barrier(g);
-  g->scratch_used = false;
-}
-
-/// The element offset of a global access, over kernel axes, without indirect parts.
-static ix row_offset(ngen *g, const tstmt *s) {
-  const tile_buf *t = &g->k->bufs.data[s->buf];
-  ix sum = ix_const(&g->ix, 0);
-  for (int i = 0; i < t->rank; i++)
-    sum = ix_add(&g->ix, sum, ix_mul(&g->ix, s->ix[i], t->strides[i]));
-  return sum;
-}
-
 static void run_in_range(ngen *g, walk *w, range *r) {
   const tstmt *s = w->s;
   g->ranges[s->axis] = r;
   int outside = g->layout, n;
   if (s->layout) g->layout = s->layout;
   if (!g->producing) carry_get(g, w->carry, s->body->params, s->body->nparams);
+  for (int i = 0; w->one && i < s->nin; i++) flight_name(g, s->in[i], s->body->params[i]);
   if (w->pipe) pipeline_step(g, w->pipe, r->index);
   else nv_region(g, s->body);
   tval *const *yields = tregion_yields(s->body, &n);
   check(n == s->nin);
-  if (!g->producing) carry_set(g, w->carry, yields, n);
+  if (w->one) carry_set_one(g, w->carry, yields, n);
+  else if (!g->producing) carry_set(g, w->carry, yields, n);
   g->layout = outside;
   g->ranges[s->axis] = r->outer;
 }
 
-static void run_step(ngen *g, walk *w, ix base, bool whole, lval index, lval count) {
-  const tstmt *s = w->s;
-  range r = {.outer = g->ranges[s->axis], .axis = s->axis, .extent = s->extent, .base = base};
-  r.whole = whole;
-  r.index = index;
-  r.count = count;
-  r.early = w->early && LLVMIsConstant(index);
-  if (r.early) r.most = (int64_t)LLVMConstIntGetZExtValue(index) * s->extent;
+range step_range(ngen *g, const walk *w, const walk_step *s) {
+  const tstmt *loop = w->s;
+  range r = {.outer = g->ranges[loop->axis], .axis = loop->axis, .extent = loop->extent};
+  r.base = s->base;
+  r.whole = s->whole;
+  r.index = s->index;
+  r.count = s->count;
+  r.early = w->early && LLVMIsConstant(s->index);
+  if (r.early) r.most = (int64_t)LLVMConstIntGetZExtValue(s->index) * loop->extent;
   r.least = r.most - (ALIGN_BYTES - 1);
+  return r;
+}
+
+void run_step(ngen *g, walk *w, walk_step s) {
+  range r = step_range(g, w, &s);
   run_in_range(g, w, &r);
 }
 
-typedef struct counted {
-  lval n;          // steps, i32
-  bool maybe_none;
-  bool whole;
-  lval count;      // of the whole walk
-  lval last;       // reverse: number of the last step
-  int copies;      // steps per iteration; divides n
-} counted;
+static ix base_of(ngen *g, const walk *w, ix number) {
+  return ix_add(&g->ix, w->start, ix_scale(&g->ix, number, w->s->extent));
+}
 
-static void counted_loop(ngen *g, walk *w, counted c) {
+/// The base counted down from that of the first step, so that conditions on it can be decided.
+static ix base_from_last(ngen *g, const walk *w, lval index, int least) {
+  ix before = ix_const(&g->ix, least);
+  if (!LLVMIsConstant(index)) {
+    lval more = LLVMBuildNSWSub(g->e->builder, index, i32_of(g, least), "");
+    before = ix_add(&g->ix, nv_root(g, more, 1, ix_const(&g->ix, w->most)), before);
+  } else {
+    before = ix_const(&g->ix, (int64_t)LLVMConstIntGetZExtValue(index));
+  }
+  return ix_sub(&g->ix, w->last, ix_scale(&g->ix, before, w->s->extent));
+}
+
+walk_step step_of(ngen *g, const walk *w, const counted *c, lval index, int least, bool whole) {
+  walk_step s = {.whole = whole, .index = index, .count = c->count};
+  if (w->last) {
+    s.base = base_from_last(g, w, index, least);
+    return s;
+  }
+  lval number = w->s->reverse ? LLVMBuildNSWSub(g->e->builder, c->last, index, "") : index;
+  s.base = base_of(g, w, nv_root(g, number, 1, ix_const(&g->ix, w->most)));
+  return s;
+}
+
+/// Of one of the copies of the body that make an iteration.
+static walk_step copied_step(ngen *g, const walk *w, const counted *c, lval i, int copy) {
+  if (!copy) return step_of(g, w, c, i, 0, c->whole);
+  lval index = LLVMBuildNSWAdd(g->e->builder, i, i32_of(g, copy), "");
+  if (w->s->reverse) return step_of(g, w, c, index, 0, c->whole);
+  ix number = ix_add(&g->ix, nv_root(g, i, 1, ix_const(&g->ix, w->most)), ix_const(&g->ix, copy));
+  return (walk_step){base_of(g, w, number), c->whole, index, c->count};
+}
+
+void counted_loop(ngen *g, walk *w, counted c) {
   LLVMBuilderRef b = g->e->builder;
   LLVMBasicBlockRef skip = NULL, before = LLVMGetInsertBlock(b), header = nv_block(g);
   lval *inits = arena_copy(g->arena, w->carry, sizeof(lval) * (size_t)w->ncarry);
@@ -177,18 +140,8 @@ static void counted_loop(ngen *g, walk *w, counted c) {
   bool was_in_loop = g->in_loop;
   g->in_loop = true;
   g->hidden_zero = LLVMBuildAnd(b, zero_outside, i, "");
-  for (int copy = 0; copy < c.copies; copy++) {
-    lval index = copy ? LLVMBuildNSWAdd(b, i, i32_of(g, copy), "") : i;
-    ix root;
-    if (w->s->reverse) {
-      root = nv_root(g, LLVMBuildNSWSub(b, c.last, index, ""), 1, ix_const(&g->ix, w->most));
-    } else {
-      root = copy ? ix_add(&g->ix, nv_root(g, i, 1, ix_const(&g->ix, w->most)), ix_const(&g->ix, copy))
-                  : nv_root(g, i, 1, ix_const(&g->ix, w->most));
-    }
-    ix base = ix_add(&g->ix, w->start, ix_scale(&g->ix, root, w->s->extent));
-    run_step(g, w, base, c.whole, index, c.count);
-  }
+  for (int copy = 0; copy < c.copies; copy++) run_step(g, w, copied_step(g, w, &c, i, copy));
+  flight_land_all(g);
   settle_scratch(g);
   g->hidden_zero = zero_outside;
   g->in_loop = was_in_loop;
@@ -202,7 +155,12 @@ static void counted_loop(ngen *g, walk *w, counted c) {
   if (!c.maybe_none) return;
   LLVMBuildBr(b, skip);
   LLVMPositionBuilderAtEnd(b, skip);
-  merge(g, w->carry, w->ncarry, inits, after, before);
+  carry_merge(g, w->carry, w->ncarry, inits, after, before);
+}
+
+static void some_steps(ngen *g, walk *w, counted c) {
+  if (walk_overlaps(g, w)) skewed_loop(g, w, c);
+  else counted_loop(g, w, c);
 }
 
 static void known_walk(ngen *g, walk *w) {
@@ -215,8 +173,8 @@ static void known_walk(ngen *g, walk *w) {
   if (straight) {
     for (int64_t i = 0; i < steps; i++) {
       int64_t at = s->reverse ? steps - 1 - i : i;
-      ix base = ix_add(&g->ix, w->start, ix_const(&g->ix, at * e));
-      run_step(g, w, base, at < full, i32_of(g, i), count);
+      ix base = base_of(g, w, ix_const(&g->ix, at));
+      run_step(g, w, (walk_step){base, at < full, i32_of(g, i), count});
     }
     close_pipe(g, w);
     return;
@@ -226,91 +184,10 @@ static void known_walk(ngen *g, walk *w) {
   int copies = s->unroll > 1 && n % s->unroll == 0 ? s->unroll : 1;
   w->most = steps;
   counted c = {i32_of(g, n), false, !together, count, i32_of(g, n - 1), copies};
-  if (n) counted_loop(g, w, c);
-  if (tail && !together)
-    run_step(g, w, ix_add(&g->ix, w->start, ix_const(&g->ix, full * e)), false, i32_of(g, full), count);
+  if (n) some_steps(g, w, c);
+  ix end = base_of(g, w, ix_const(&g->ix, full));
+  if (tail && !together) run_step(g, w, (walk_step){end, false, i32_of(g, full), count});
   close_pipe(g, w);
-}
-
-// ---- rows that start anywhere
-
-/// The access that decides: a store, else a load, with unit stride along the axis.
-static const tstmt *deciding_access(ngen *g, const tregion *r, int axis, const tstmt *best) {
-  for (int i = 0; r && i < r->stmts.len; i++) {
-    const tstmt *s = r->stmts.data[i];
-    best = deciding_access(g, s->body, axis, best);
-    best = deciding_access(g, s->other, axis, best);
-    if (s->kind != TILE_LOAD && s->kind != TILE_STORE) continue;
-    const tile_buf *t = &g->k->bufs.data[s->buf];
-    if (t->local || s->guard || t->rank < 2) continue;
-    ix coef, rest, offset = row_offset(g, s);
-    int64_t one;
-    if (!ix_affine(&g->ix, offset, axis, &coef, &rest)) continue;
-    if (!ix_is_const(&g->ix, coef, &one) || one != 1) continue;
-    if (!best || (best->kind == TILE_LOAD && s->kind == TILE_STORE)) best = s;
-  }
-  return best;
-}
-
-/// The alignment in elements: 128 bytes, less where a walk of one step would become two; 0 none.
-static int early_alignment(const tstmt *s, int run, int bytes, int64_t length) {
-  int align = ALIGN_BYTES / bytes;
-  if (length > s->extent) return s->extent % align == 0 ? align : 0;
-  while (align >= run && length + align - 1 > s->extent) align /= 2;
-  return align >= run ? align : 0;
-}
-
-/// Where the walk starts instead of 0; 0 when it need not, or rows differ within a thread.
-static ix early_start(ngen *g, const tstmt *s, int64_t length) {
-  const spread *on = spread_of(g, s->axis, s->extent);
-  if (s->reverse || s->stages > 1 || on->run < 2 || !on->layout) return 0;
-  const tstmt *access = deciding_access(g, s->body, s->axis, NULL);
-  if (!access) return 0;
-  const tile_buf *t = &g->k->bufs.data[access->buf];
-  int align = early_alignment(s, on->run, dtype_bytes(t->type), length), n = g->k->axes.len;
-  if (!align) return 0;
-  ix *by = arena_array(g->arena, ix, n + 1), row = row_offset(g, access);
-  for (int axis = 0; axis < n; axis++) {
-    if (!ix_uses_axis(&g->ix, row, axis)) continue;
-    if (axis == s->axis) {
-      by[axis] = ix_const(&g->ix, 0);
-      continue;
-    }
-    ix coef, rest;
-    if (ix_affine(&g->ix, row, axis, &coef, &rest) && ix_divisor(&g->ix, coef) % align == 0) {
-      by[axis] = ix_const(&g->ix, 0);  // the same start suits all positions
-      continue;
-    }
-    if (!g->ranges[axis] || spread_of(g, axis, g->ranges[axis]->extent)->nregs != 1) return 0;
-    g->at[axis] = 0;
-    by[axis] = nv_coordinate(g, axis);
-  }
-  row = ix_substitute(&g->ix, &g->ix, row, by, n);
-  int64_t divisor = ix_divisor(&g->ix, row);
-  if (divisor % on->run == 0) return 0;
-  ix down = ix_scale(&g->ix, ix_div(&g->ix, row, ix_const(&g->ix, align)), align);
-  return ix_sub(&g->ix, down, row);
-}
-
-/// The first step and the last ones with tests, those between without.
-static void early_walk(ngen *g, walk *w, ix start) {
-  const tstmt *s = w->s;
-  int64_t e = s->extent, steps = w->length <= e ? 1 : (w->length + ALIGN_BYTES - 1 + e - 1) / e;
-  int64_t inner = w->length / e;
-  lval count = i32_of(g, steps);
-  w->early = true;
-  w->start = start;
-  w->most = steps;
-  if (inner < 3) inner = 1;
-  run_step(g, w, start, false, i32_of(g, 0), count);
-  if (inner > 1) {
-    walk between = *w;
-    between.start = ix_add(&g->ix, start, ix_const(&g->ix, e));
-    counted c = {i32_of(g, inner - 1), false, true, count, NULL, 1};
-    counted_loop(g, &between, c);
-  }
-  for (int64_t i = inner; i < steps; i++)
-    run_step(g, w, ix_add(&g->ix, start, ix_const(&g->ix, i * e)), false, i32_of(g, i), count);
 }
 
 static void dynamic_walk(ngen *g, walk *w) {
@@ -320,10 +197,12 @@ static void dynamic_walk(ngen *g, walk *w) {
   lval up = LLVMBuildNSWAdd(b, w->dynamic, i32_of(g, s->extent - 1), "");
   lval steps = LLVMBuildSDiv(b, up, e, "");
   lval last = LLVMBuildNSWSub(b, steps, i32_of(g, 1), "");
-  open_pipe(g, w, steps, s->extent == 1);
+  bool whole = s->extent == 1 || (w->whole && w->pipe && g->specialised);
+  open_pipe(g, w, steps, whole);
   if (s->reverse || s->extent == 1 || w->pipe || region_has_dot(s->body)) {
-    counted c = {steps, true, s->extent == 1, steps, last, 1};
-    counted_loop(g, w, c);
+    // Without the way around, a short loop would be unrolled otherwise than it was tuned for.
+    counted c = {steps, !w->some || !s->skew, whole, steps, last, 1};
+    some_steps(g, w, c);
     close_pipe(g, w);
     return;
   }
@@ -337,11 +216,11 @@ static void dynamic_walk(ngen *g, walk *w) {
   mark_accesses(g, s->body);
   settle_scratch(g);
   ix root = nv_root(g, full, 1, ix_const(&g->ix, w->most));
-  run_step(g, w, ix_add(&g->ix, w->start, ix_scale(&g->ix, root, s->extent)), false, full, steps);
+  run_step(g, w, (walk_step){base_of(g, w, root), false, full, steps});
   settle_scratch(g);
   LLVMBasicBlockRef end = LLVMGetInsertBlock(b);
   nv_guard_end(g, t);
-  merge(g, w->carry, w->ncarry, before, end, from);
+  carry_merge(g, w->carry, w->ncarry, before, end, from);
 }
 
 /// A loop in steps as long as the range that is open: one step, the range itself.
@@ -354,22 +233,108 @@ static void run_whole_range(ngen *g, walk *w) {
   run_in_range(g, w, &r);
 }
 
-void nv_loop(ngen *g, const tstmt *s) {
+// ---- the statement
+
+/// An upper bound of the steps of a walk of at most so many positions.
+static int64_t most_steps(const tstmt *s, int64_t positions) {
+  return (positions > INT32_MAX ? INT32_MAX : positions) / s->extent + 1;
+}
+
+/// The base of the last step that `below` allows, where the range of another axis of the same size
+/// ends there, and so comes before the end of this one. 0: not known.
+static ix last_base(ngen *g, const tstmt *s, ix below) {
+  ix base = ix_sub(&g->ix, below, ix_const(&g->ix, s->extent));
+  if (ix_divisor(&g->ix, base) % s->extent) return 0;
+  for (int axis = 0; axis < g->k->axes.len; axis++) {
+    const range *r = g->ranges[axis];
+    bool alike =
+        r && axis != s->axis && g->k->axes.data[axis].size == g->k->axes.data[s->axis].size;
+    if (alike && base == r->base) return base;
+  }
+  return 0;
+}
+
+static lval larger(ngen *g, lval a, lval b) {
+  LLVMBuilderRef e = g->e->builder;
+  return LLVMBuildSelect(e, LLVMBuildICmp(e, LLVMIntSGT, a, b, ""), a, b, "");
+}
+
+/// Steps that begin before a bound, as an i32.
+static lval steps_before(ngen *g, const tstmt *s, ix bound) {
   LLVMBuilderRef b = g->e->builder;
+  lval up = LLVMBuildNSWAdd(b, nv_ix32(g, bound), i32_of(g, s->extent - 1), "");
+  return larger(g, LLVMBuildSDiv(b, up, i32_of(g, s->extent), ""), i32_of(g, 0));
+}
+
+/// Cuts the walk of a whole axis off at the loop's bounds.
+static void set_bounds(ngen *g, walk *w, int64_t most) {
+  LLVMBuilderRef b = g->e->builder;
+  const tstmt *s = w->s;
+  w->some = w->whole = false;
+  if (s->below) {
+    ix below = nv_at_bases(g, s->below);
+    lval limit = LLVMBuildNSWMul(b, steps_before(g, s, below), i32_of(g, s->extent), "");
+    lval less = LLVMBuildICmp(b, LLVMIntSLT, limit, w->dynamic, "");
+    w->dynamic = LLVMBuildSelect(b, less, limit, w->dynamic, "");
+    if (s->reverse) w->last = last_base(g, s, below);
+  }
+  if (s->from) {
+    lval first = steps_before(g, s, nv_at_bases(g, s->from));
+    w->start = ix_scale(&g->ix, nv_root(g, first, 1, ix_const(&g->ix, most)), s->extent);
+    lval left_out = LLVMBuildNSWMul(b, first, i32_of(g, s->extent), "");
+    w->dynamic = LLVMBuildNSWSub(b, w->dynamic, left_out, "");
+  }
+  w->some = w->last && !s->from;
+}
+
+/// `left`: from where the walk starts to the end of the axis.
+static void walk_unknown(ngen *g, walk *w, const range *outer, ix left) {
+  LLVMBuilderRef b = g->e->builder;
+  ix_range bounds = ix_bounds(&g->ix, left);
+  int64_t most = bounds.max, divisor = ix_divisor(&g->ix, left);
+  w->dynamic = nv_ix32(g, left);
+  w->whole = divisor && divisor % w->s->extent == 0;
+  w->some = bounds.min >= 1;
+  if (outer) {
+    lval extent = i32_of(g, outer->extent);
+    lval less = LLVMBuildICmp(b, LLVMIntSLT, w->dynamic, extent, "");
+    w->dynamic = LLVMBuildSelect(b, less, w->dynamic, extent, "");
+    if (most > outer->extent) most = outer->extent;
+  }
+  w->most = most_steps(w->s, most);
+  if (w->s->from || w->s->below) set_bounds(g, w, w->most);
+  dynamic_walk(g, w);
+}
+
+/// What is carried out of the loop.
+static void finish(ngen *g, const walk *w) {
+  const tstmt *s = w->s;
+  int n;
+  if (g->producing) return;
+  carry_get(g, w->carry, s->out, s->nout);
+  tval *const *yields = tregion_yields(s->body, &n);
+  for (int i = 0; w->one && i < n; i++) flight_name(g, yields[i], s->out[i]);
+}
+
+void nv_loop(ngen *g, const tstmt *s) {
   const range *outer = g->ranges[s->axis];
   ix size = g->k->axes.data[s->axis].size;
   walk w = {.s = s, .start = outer ? outer->base : ix_const(&g->ix, 0), .pipe = pipeline_of(g, s)};
-  w.ncarry = g->producing ? 0 : count_regs(g, s->in, s->nin);
+  w.ncarry = g->producing ? 0 : carry_count(g, s->in, s->nin);
   w.carry = arena_array(g->arena, lval, w.ncarry);
-  if (!g->producing) carry_set(g, w.carry, s->in, s->nin);
   ix left = ix_sub(&g->ix, size, w.start);
   int64_t n;
-  if (outer && s->extent == outer->extent && !w.pipe) {
+  bool itself = outer && s->extent == outer->extent && !w.pipe;
+  bool known = ix_is_const(&g->ix, left, &n) && !s->from && !s->below;
+  w.one = !g->producing && (itself || (!outer && !w.pipe && known && n > 0 && n <= s->extent));
+  if (!w.one) flight_land_all(g);
+  if (w.one) carry_set_one(g, w.carry, s->in, s->nin);
+  else if (!g->producing) carry_set(g, w.carry, s->in, s->nin);
+  if (itself) {
     run_whole_range(g, &w);
-    if (!g->producing) carry_get(g, w.carry, s->out, s->nout);
+    finish(g, &w);
     return;
   }
-  bool known = ix_is_const(&g->ix, left, &n);
   ix_range bounds = ix_bounds(&g->ix, left);
   if (outer && (outer->whole || bounds.min >= outer->extent)) {
     w.length = outer->extent;
@@ -380,74 +345,7 @@ void nv_loop(ngen *g, const tstmt *s) {
     if (start) early_walk(g, &w, start);
     else known_walk(g, &w);
   } else {
-    int64_t most = bounds.max > INT32_MAX ? INT32_MAX : bounds.max;
-    w.dynamic = nv_ix32(g, left);
-    if (outer) {
-      lval extent = i32_of(g, outer->extent);
-      lval less = LLVMBuildICmp(b, LLVMIntSLT, w.dynamic, extent, "");
-      w.dynamic = LLVMBuildSelect(b, less, w.dynamic, extent, "");
-      if (most > outer->extent) most = outer->extent;
-    }
-    w.most = most / s->extent + 1;
-    dynamic_walk(g, &w);
+    walk_unknown(g, &w, outer, left);
   }
-  if (!g->producing) carry_get(g, w.carry, s->out, s->nout);
-}
-
-// ---- ifs
-
-static lval condition(ngen *g, const tstmt *s) {
-  LLVMBuilderRef b = g->e->builder;
-  if (s->cond == COND_ANY || s->cond == COND_ALL) return nv_condition(g, s);
-  const range *r = g->ranges[s->axis];
-  check(r);
-  if (!r->index) return emit_int(g->e->i1, 1);
-  if (s->cond == COND_FIRST) return LLVMBuildICmp(b, LLVMIntEQ, r->index, i32_of(g, 0), "");
-  lval last = LLVMBuildNSWSub(b, r->count, i32_of(g, 1), "");
-  return LLVMBuildICmp(b, LLVMIntEQ, r->index, last, "");
-}
-
-static lval *run_arm(ngen *g, const tregion *r, int n, int nregs) {
-  int mark = scope_open(g), found;
-  nv_region(g, r);
-  tval *const *yields = tregion_yields(r, &found);
-  check(found == n);
-  lval *carry = arena_array(g->arena, lval, nregs);
-  carry_set(g, carry, yields, n);
-  settle_scratch(g);
-  scope_close(g, mark);
-  return carry;
-}
-
-void nv_if(ngen *g, const tstmt *s) {
-  LLVMBuilderRef b = g->e->builder;
-  lval yes = condition(g, s);
-  int nregs = count_regs(g, s->out, s->nout);
-  if (LLVMIsConstant(yes) && LLVMIsAConstantInt(yes)) {
-    const tregion *arm = LLVMConstIntGetZExtValue(yes) ? s->body : s->other;
-    lval *carry = run_arm(g, arm, s->nout, nregs);
-    carry_get(g, carry, s->out, s->nout);
-    return;
-  }
-  settle_scratch(g);
-  LLVMBasicBlockRef then = nv_block(g), other = nv_block(g), after = nv_block(g);
-  LLVMBuildCondBr(b, yes, then, other);
-  // What either arm accesses counts at the start of both, and after them.
-  mark_accesses(g, s->body);
-  mark_accesses(g, s->other);
-  LLVMPositionBuilderAtEnd(b, then);
-  lval *carry = run_arm(g, s->body, s->nout, nregs);
-  LLVMBasicBlockRef then_end = LLVMGetInsertBlock(b);
-  LLVMBuildBr(b, after);
-  LLVMPositionBuilderAtEnd(b, other);
-  mark_accesses(g, s->body);
-  mark_accesses(g, s->other);
-  lval *carry2 = run_arm(g, s->other, s->nout, nregs);
-  LLVMBasicBlockRef other_end = LLVMGetInsertBlock(b);
-  LLVMBuildBr(b, after);
-  LLVMPositionBuilderAtEnd(b, after);
-  merge(g, carry, nregs, carry2, then_end, other_end);
-  mark_accesses(g, s->body);
-  mark_accesses(g, s->other);
-  carry_get(g, carry, s->out, s->nout);
+  finish(g, &w);
 }

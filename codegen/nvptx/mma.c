@@ -37,7 +37,8 @@ const char *product_refuses(dot_unit u, const mma_product *p) {
   for (int i = 0; unit->places == UNIT_PANELS && i < p->n.n; i++)
     if (p->n.first || p->n.at[i] != i * unit->n) return "layout along N";
   unit_operand a = place_of(&p->a), b = place_of(&p->b);
-  const char *no = unit_refuses(u, &a, true);
+  if (p->rows && !unit_takes_registers(u, p->a.type)) return "rows in registers";
+  const char *no = p->rows ? NULL : unit_refuses(u, &a, true);
   return no ? no : unit_refuses(u, &b, false);
 }
 

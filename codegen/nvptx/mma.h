@@ -32,7 +32,8 @@ typedef struct mma_side {
 typedef struct mma_product {
   mma_operand a, b;
   mma_side m, n;
-  int depth;  // along k
+  int depth;   // along k
+  lval *rows;  // wgmma: fragments of a in registers, [k][block][4] words; null: a lies on chip
   lval tid;
   lval *acc;         // f32
   int acc_m, acc_n;  // steps in acc from register to register along M and N; two registers a block
@@ -46,8 +47,8 @@ void mma_load_single(emit *e, const mma_operand *o, lval first, lval lane, int i
 /// Why the unit cannot do it; null: it can.
 const char *product_refuses(dot_unit u, const mma_product *p);
 /// acc += a * b. Shared memory has been written and a barrier passed; all warps (warpgroups) of the
-/// layout enter. With wgmma the writers have fenced (ptx_fence_async), and when it returns the
-/// operands have been read.
+/// layout enter. With wgmma the writers have fenced (ptx_fence_async), and the product is under way
+/// when it returns: see pending.h.
 void mma_emit(emit *e, const mma_product *p);
 void wgmma_emit(emit *e, const mma_product *p);
 /// The threads read the rows from shared memory themselves.

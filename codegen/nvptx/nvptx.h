@@ -69,7 +69,9 @@ typedef struct memo {
   lval value;
 } memo;
 
-typedef struct pipe pipe;  // pipeline.h
+typedef struct pipe pipe;      // pipeline.h
+typedef struct ring ring;      // ring.h
+typedef struct flight flight;  // pending.h
 enum { CONSUMERS_BARRIER = 1 };  // those after it: a warpgroup each
 
 /// Axes of what is copied at a time, and how much along each.
@@ -163,9 +165,15 @@ typedef struct ngen {
   // dots on tensor cores, see tensor.c
   const tstmt **in_place;  // by value: the load whose buffer tensor cores read
   bool *unread;            // by value: nothing else reads it, so that it is not made
+  const tval **rows_from;  // by value: the 16-bit value that rows in registers are a cast of
+  lval **row_words;        // by 16-bit value: its fragments, where they are made already
+  const tstmt **definition;  // by value
+  vec(flight *) flights;     // under way, in the order of their issue
+  flight **in_flight;        // by value: the product that writes its registers
   lval warp;               // of the block, i32
   // loops with stages, see pipeline.h
   vec(pipe *) pipes;
+  vec(ring *) rings;       // producers only
   bool specialised;        // producer warps copy, the others compute
   bool producing;          // the code being made is the producers'
   bool filling;            // stage loops copy asynchronously
@@ -293,6 +301,12 @@ bool tensor_reads_in_place(ngen *g, const tstmt *s);
 void tensor_dot(ngen *g, const tstmt *s);
 /// The threads load operands from shared memory, not the unit.
 bool tensor_reads_plainly(ngen *g, const tstmt *dot);
+/// The 16-bit value whose registers are the dot's rows; null: its rows lie on chip.
+const tval *tensor_rows_from(const ngen *g, const tstmt *dot);
+/// Its fragments in the ranges that are open, zero where it is invalid.
+lval *tensor_row_words(ngen *g, const tstmt *dot, int *n);
+/// The fragments of the value are these; null: made where a dot needs them.
+void tensor_give_rows(ngen *g, const tval *rows, lval *words);
 
 // ---- copy.c
 /// The body of a stage loop that is one load and one store, as asynchronous copies; false: it is
@@ -313,11 +327,23 @@ bool lazy_defer(ngen *g, const tstmt *s, const tregion *r);
 void lazy_after(ngen *g, const tstmt *s);
 /// Register r of t at g->at, which has not been made; null: nothing valid is there.
 lval lazy_at(ngen *g, const tval *t, int r);
+/// A load from chip whose buffer may be read once more by statements after it.
+bool lazy_reads_again(ngen *g, const tstmt *load);
 /// Registers that a thread gets by with, so that more blocks fit; 0: nothing was forgotten.
 int lazy_registers(const ngen *g);
 
+// ---- mask.c
+/// A selection by coordinates that whole tiles mostly have no need of.
+bool nv_is_mask(ngen *g, const tstmt *s);
+/// All threads take the same way: around the selects where the condition holds in the whole tile.
+void nv_mask(ngen *g, const tstmt *s);
+/// A comparison of coordinates that the bounds of the ranges decide at g->at; null: they do not.
+lval nv_known_comparison(ngen *g, const tstmt *s);
+
 // ---- kernel.c
 void nv_region(ngen *g, const tregion *r);
+/// Statements [from, to) of it.
+void nv_statements(ngen *g, const tregion *r, int from, int to);
 // ---- loop.c
 void nv_loop(ngen *g, const tstmt *s);
 void nv_if(ngen *g, const tstmt *s);

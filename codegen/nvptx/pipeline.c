@@ -2,7 +2,9 @@
 #include "codegen/nvptx/pipeline.h"
 
 #include "base/fault.h"
+#include "codegen/nvptx/pending.h"
 #include "codegen/nvptx/ptx.h"
+#include "codegen/nvptx/ring.h"
 
 // ---- finding them
 
@@ -75,7 +77,7 @@ static void plan_writebacks(ngen *g) {
   enum { BESIDES = 4 << 10 };
   int maps = g->maps.len;
   writeback_plan(g);
-  if (producer_ring_bytes(g) + g->staging_bytes + BESIDES <= g->e->target->shared_per_block) return;
+  if (ring_bytes(g) + g->staging_bytes + BESIDES <= g->e->target->shared_per_block) return;
   g->writebacks.len = 0;
   g->maps.len = g->map_axes.len = maps;
   g->staging_bytes = 0;
@@ -87,8 +89,9 @@ void pipeline_scan(ngen *g) {
   g->specialised = g->pipes.len && k->producer_warps > 0 && ptx_has(g->e, PTX_SETMAXNREG) &&
                    producers_can_follow(g, &k->body);
   for (int i = 0; g->specialised && i < g->pipes.len; i++)
-    g->specialised = producer_plan(g, g->pipes.data[i]);
-  if (!g->specialised) g->maps.len = g->map_axes.len = 0;
+    g->specialised = ring_plan(g, g->pipes.data[i]);
+  if (g->specialised) ring_plan_once(g, &k->body);
+  else g->maps.len = g->map_axes.len = g->rings.len = 0;
   bool one_step = !g->pipes.len && region_has_tensor_dot(&k->body, DOT_WGMMA);
   if (g->specialised || one_step) plan_writebacks(g);
 }
@@ -100,19 +103,6 @@ pipe *pipeline_of(ngen *g, const tstmt *s) {
 }
 
 // ---- pipeline stages
-
-bool pipeline_read_plainly(ngen *g, const pipe *p, const tregion *r, int first) {
-  for (int i = first; r && i < r->stmts.len; i++) {
-    const tstmt *s = r->stmts.data[i];
-    bool in_place = tensor_reads_in_place(g, s);
-    for (int k = 0; k < p->nlocals; k++)
-      if (s->kind == TILE_LOAD && s->buf == p->locals[k] && !in_place) return true;
-    if (s->kind == TILE_DOT && tensor_reads_plainly(g, s)) return true;
-    if (pipeline_read_plainly(g, p, s->body, 0) || pipeline_read_plainly(g, p, s->other, 0))
-      return true;
-  }
-  return false;
-}
 
 /// Statements that follow see copy `slot` of the buffers, at the ranges as they are.
 static void enter_copy(ngen *g, pipe *p, lval slot) {
@@ -129,7 +119,8 @@ static void enter_copy(ngen *g, pipe *p, lval slot) {
 }
 
 static lval slot_of(ngen *g, const pipe *p, lval step) {
-  if (p->before) step = LLVMBuildAdd(g->e->builder, p->before, step, "");
+  lval before = g->specialised ? rings_filled_before(g, p) : NULL;
+  if (before) step = LLVMBuildAdd(g->e->builder, before, step, "");
   return LLVMBuildURem(g->e->builder, step, i32_of(g, p->loop->stages), "");
 }
 
@@ -278,8 +269,7 @@ void pipeline_open(ngen *g, pipe *p) {
     p->placed = true;
   }
   if (g->specialised) {
-    lval place = g->producing ? p->produced : p->consumed;
-    p->before = LLVMBuildLoad2(g->e->builder, g->e->i32, place, "");
+    rings_begin(g, p);
     return;
   }
   for (int i = 0; i < p->nlocals; i++)
@@ -296,32 +286,31 @@ void pipeline_open(ngen *g, pipe *p) {
 void pipeline_step(ngen *g, pipe *p, lval index) {
   const tstmt *s = p->loop;
   if (g->producing) {
-    producer_step(g, p, index);
+    rings_fill(g, p, index);
     return;
   }
   lval ahead_of = LLVMBuildNSWAdd(g->e->builder, index, i32_of(g, s->stages - 1), "");
-  if (g->specialised) {
-    producer_wait(g, p, index);
-  } else {
+  if (!g->specialised) {
     ptx_cp_async_wait(g->e, s->stages - 2);
     nv_barrier(g);
     fill(g, p, ahead_of, true);
     ptx_cp_async_commit(g->e);
   }
+  pipeline_enter(g, p, index);
+  nv_statements(g, s->body, p->first, s->body->stmts.len);
+  if (g->specialised) return;
+  flight_land_all(g);
+  finish_late(g, p, ahead_of);
+}
+
+void pipeline_enter(ngen *g, pipe *p, lval index) {
+  if (g->specialised) rings_enter(g, p, index);
   enter_copy(g, p, slot_of(g, p, index));
-  tregion rest = *s->body;
-  rest.stmts.data += p->first;
-  rest.stmts.len -= p->first;
-  nv_region(g, &rest);
-  if (g->specialised) producer_release(g, p, index);
-  else finish_late(g, p, ahead_of);
 }
 
 void pipeline_close(ngen *g, pipe *p) {
   if (g->specialised) {
-    LLVMBuilderRef b = g->e->builder;
-    lval place = g->producing ? p->produced : p->consumed;
-    LLVMBuildStore(b, LLVMBuildAdd(b, p->before, p->steps, ""), place);
+    rings_end(g, p, p->steps);
     return;
   }
   ptx_cp_async_wait(g->e, 0);
@@ -333,9 +322,12 @@ void pipeline_close(ngen *g, pipe *p) {
 
 // ---- order of grid tiles
 
-void grouped_tile(ngen *g, lval t, lval m, lval n, int extent, lval *row, lval *column) {
+int rows_of_group(int extent) {
   enum { MOST = 16, ROWS = 2048 };  // rows whose operands fit the cache beside the columns'
-  int of_one = ROWS / extent < MOST ? ROWS / extent : MOST;
+  return ROWS / extent < MOST ? ROWS / extent : MOST;
+}
+
+void grouped_tile(ngen *g, lval t, lval m, lval n, int of_one, lval *row, lval *column) {
   LLVMBuilderRef b = g->e->builder;
   lval of_group = LLVMBuildMul(b, n, i32_of(g, of_one), "");
   lval group = LLVMBuildUDiv(b, t, of_group, ""), rest = LLVMBuildURem(b, t, of_group, "");

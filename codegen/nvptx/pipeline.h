@@ -13,7 +13,8 @@
 //   producers: until copy i is empty, start its boxes, which complete `full`
 //   others:    until `full` of copy i, rest on copy i, arrive at `empty`
 //
-// where both walk the same loops around, so that the producers run ahead into the next grid tile.
+// where both walk the same loops around, so that the producers run ahead into the next grid tile
+// (ring.h).
 #pragma once
 #include "codegen/nvptx/nvptx.h"
 
@@ -35,16 +36,11 @@ struct pipe {
   int nlocals, locals[MAX_FILLS];
   int nfills;
   const tstmt *fills[MAX_FILLS];
-  tma_copy copies[MAX_FILLS];  // producers only
   bool late[MAX_FILLS];        // of the step being made: finished after the rest
   bool placed;                 // the buffers have their places
   ix start;                    // of the walk being made
   lval steps;                  // i32, of the walk
   bool whole;                  // all steps are
-  // producers
-  int64_t barriers;         // offset of full[stages], then empty[stages]
-  lval consumed, produced;  // where the steps done before this walk are counted
-  lval before;              // that many
 };
 
 /// Finds the loops with stages and decides how they are filled. Before the function is made: says
@@ -57,25 +53,18 @@ void pipeline_open(ngen *g, pipe *p);
 void pipeline_close(ngen *g, pipe *p);
 /// In place of the body, in the range of step `index`.
 void pipeline_step(ngen *g, pipe *p, lval index);
-/// Something other than wgmma reads the buffers; r: the body, from statement `first` on.
-bool pipeline_read_plainly(ngen *g, const pipe *p, const tregion *r, int first);
+/// What follows sees the buffers as step `index` has them, in its range.
+void pipeline_enter(ngen *g, pipe *p, lval index);
 /// Contains a loop with stages.
 bool pipeline_inside(ngen *g, const tregion *r);
 
 // ---- producer.c
 bool copy_is_pure(const kernel *k, const tregion *r);
-/// Whether the engine can do all copies of the pipe; adds the maps.
-bool producer_plan(ngen *g, pipe *p);
 /// The code of the kernel from its start: barriers, then a branch for each role, in which walk makes
 /// the code of the grid tiles.
 void producer_split(ngen *g, void (*walk)(ngen *g));
 int producer_threads(const ngen *g);  // of the block, all
 int producer_blocks(ngen *g);         // that are to fit on a multiprocessor
-void producer_wait(ngen *g, pipe *p, lval index);
-void producer_release(ngen *g, pipe *p, lval index);
-void producer_step(ngen *g, pipe *p, lval index);
-
-int64_t producer_ring_bytes(const ngen *g);
 
 // ---- map.c
 /// The map has the argument's dimensions; false: pitches do not fit, or a box does not end with it.
@@ -99,6 +88,7 @@ bool writeback_store(ngen *g, const tstmt *s);  // false: not one of them
 void writeback_close(ngen *g);                  // at the end of the kernel
 
 // ---- order of grid tiles
-/// Tile t of m by n, n fastest, becomes (*row, *column) in groups of rows that share the columns'
-/// operands in the cache. extent: of a tile along m.
-void grouped_tile(ngen *g, lval t, lval m, lval n, int extent, lval *row, lval *column);
+/// Tile t of m by n becomes (*row, *column): of_one rows for each column, then the next so many rows.
+void grouped_tile(ngen *g, lval t, lval m, lval n, int of_one, lval *row, lval *column);
+/// Rows whose operands stay in the cache beside the columns', of tiles so long.
+int rows_of_group(int extent);

@@ -1,6 +1,6 @@
 // Where elements are: layouts to registers, index expressions to code, validity of registers.
 #include "base/fault.h"
-#include "codegen/nvptx/nvptx.h"
+#include "codegen/nvptx/pending.h"
 
 lval i32_of(ngen *g, int64_t v) { return emit_int(g->e->i32, v); }
 lval i64_of(ngen *g, int64_t v) { return emit_int(g->e->i64, v); }
@@ -200,6 +200,13 @@ static int blocks_of(const ngen *g, const axis_layout *l) {
   return n;
 }
 
+/// Bits of the thread number; of the topmost digit, whose size may be any, up to the last thread's.
+static unsigned bits_of(layout_digit d) {
+  unsigned first = (unsigned)d.stride, end = first;
+  while (end < first * (unsigned)d.size) end *= 2;
+  return end - first;
+}
+
 /// The thread's first position and, by register, those relative to it; `local`: as if the digits of
 /// the cluster's blocks were not there.
 static ix spread_digits(ngen *g, spread *s, int **pos, bool local) {
@@ -216,7 +223,7 @@ static ix spread_digits(ngen *g, spread *s, int **pos, bool local) {
       sum = sum ? LLVMBuildNSWAdd(g->e->builder, sum, part, "") : part;
       scale = common_divisor(scale, weight);
       most += weight * (digit.size - 1);
-      s->threads |= (unsigned)(digit.size - 1) * (unsigned)digit.stride;
+      s->threads |= bits_of(digit);
     } else {
       for (int i = 0; i < s->nregs; i++) (*pos)[i] += i / below % digit.size * weight;
       below *= digit.size;
@@ -290,11 +297,13 @@ void nv_enter(ngen *g, const shape *s, int r) {
 
 lval *nv_define(ngen *g, const tval *t) {
   shape s = nv_shape_of(g, t);
+  g->in_flight[t->id] = NULL;
   return g->regs[t->id] = arena_array(g->arena, lval, s.nregs);
 }
 
 lval nv_at(ngen *g, const tval *t) {
   check(g->regs[t->id]);
+  flight_land(g, t);
   int r = 0;
   for (int i = 0; i < t->naxes; i++)
     r = r * spread_of(g, t->axes[i], t->extents[i])->nregs + g->at[t->axes[i]];

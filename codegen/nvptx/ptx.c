@@ -55,6 +55,11 @@ void ptx_barrier_of(emit *e, lval id, int count) {
   call2(e, "llvm.nvvm.barrier.cta.sync.aligned.count", id, number(e, count));
 }
 
+void ptx_barrier_arrive_of(emit *e, lval id, int count) {
+  check(count && count % 32 == 0);
+  call2(e, "llvm.nvvm.barrier.cta.arrive.aligned.count", id, number(e, count));
+}
+
 void ptx_barrier_arrive(emit *e, int id, int count) {
   check(id >= 0 && id < 16 && count && count % 32 == 0);
   call2(e, "llvm.nvvm.barrier.cta.arrive.aligned.count", number(e, id), number(e, count));

@@ -28,6 +28,7 @@ lval ptx_read(emit *e, ptx_sreg r);
 void ptx_barrier(emit *e, int id, int count);      // count 0: all
 void ptx_barrier_of(emit *e, lval id, int count);  // id known at run time: reserves all
 void ptx_barrier_arrive(emit *e, int id, int count);
+void ptx_barrier_arrive_of(emit *e, lval id, int count);
 void ptx_barrier_warp(emit *e);
 /// The i32 or f32 of lane ^ mask; of lane `from`.
 lval ptx_shuffle_xor(emit *e, lval v, int mask);

@@ -4,8 +4,7 @@
 //
 // Rows of the last dimension, or panels, whose 16-byte pieces may be permuted (swizzle).
 #include "base/fault.h"
-#include "codegen/nvptx/nvptx.h"
-#include "codegen/nvptx/pipeline.h"
+#include "codegen/nvptx/pending.h"
 #include "codegen/nvptx/ptx.h"
 #include "ir/units.h"
 
@@ -37,6 +36,7 @@ void local_place_at_top(ngen *g, int buf, int copies) {
 void nv_local(ngen *g, const tstmt *s) { local_place_at_top(g, s->buf, 1); }
 
 void nv_barrier(ngen *g) {
+  flight_land_all(g);  // they read on-chip buffers
   if (g->fence_locals) ptx_fence_async(g->e);
   if (g->specialised) ptx_barrier(g->e, CONSUMERS_BARRIER, g->k->threads);
   else ptx_barrier(g->e, 0, 0);

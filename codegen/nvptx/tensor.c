@@ -3,9 +3,13 @@
 //   %a = load left[M, K]     (not executed: the product reads `left` where it lies)
 //   %x = cast %a             (not executed)
 //   %d = dot wgmma %x, %y, %c over K
+//
+// Rows of wgmma may also be a cast of a 16-bit value: one that lies as an accumulator does has the
+// unit's fragments in its registers.
 #include "base/fault.h"
+#include "codegen/nvptx/access.h"
 #include "codegen/nvptx/mma.h"
-#include "codegen/nvptx/nvptx.h"
+#include "codegen/nvptx/pending.h"
 
 // ---- which values are read in place
 
@@ -46,23 +50,30 @@ void tensor_open(ngen *g) {
   bool wgmma = region_has_tensor_dot(&k->body, DOT_WGMMA);
   g->in_place = arena_array(g->arena, const tstmt *, n);
   g->unread = arena_array(g->arena, bool, n);
+  g->rows_from = arena_array(g->arena, const tval *, n);
+  g->row_words = arena_array(g->arena, lval *, n);
+  g->definition = arena_array(g->arena, const tstmt *, n);
   if (!wgmma && !g->specialised && !region_has_tensor_dot(&k->body, DOT_MMA)) return;
   g->fence_locals = wgmma;
   // Known to be alike in the lanes of a warp, so that what is computed from it is so too.
   lval warp = LLVMBuildUDiv(g->e->builder, g->tid, i32_of(g, 32), "");
   g->warp = ptx_shuffle_from(g->e, warp, i32_of(g, 0));
-  uses u = {arena_array(g->arena, const tstmt *, n), arena_array(g->arena, int, n),
-            arena_array(g->arena, int, n)};
+  uses u = {g->definition, arena_array(g->arena, int, n), arena_array(g->arena, int, n)};
   see_region(&u, &k->body);
   for (int v = 0; v < n; v++) {
     const tstmt *d = u.definition[v];
     if (!u.by_dots[v] || !d) continue;
     const tstmt *load = d;
     if (d->kind == TILE_MAP && d->op == OP_cast) load = u.definition[d->in[0]->id];
-    if (!load || load->kind != TILE_LOAD || !k->bufs.data[load->buf].local) continue;
-    g->in_place[v] = load;
+    bool placed = unit_reads_load(k, load);
+    if (!placed && load == d) continue;
     // Others may use the value too.
     g->unread[v] = u.count[v] == u.by_dots[v];
+    if (!placed) {
+      g->rows_from[v] = d->in[0];
+      continue;
+    }
+    g->in_place[v] = load;
     if (load != d && g->unread[v] && u.count[d->in[0]->id] == 1) g->unread[d->in[0]->id] = true;
   }
 }
@@ -190,17 +201,66 @@ bool tensor_reads_plainly(ngen *g, const tstmt *dot) {
   return dot->unit == DOT_MMA || (load && g->k->bufs.data[load->buf].type == DT_f32);
 }
 
+// ---- rows in registers
+
+const tval *tensor_rows_from(const ngen *g, const tstmt *dot) {
+  const tval *rows = dot->in[0];
+  return g->in_place[rows->id] ? NULL : g->rows_from[rows->id];
+}
+
+void tensor_give_rows(ngen *g, const tval *rows, lval *words) { g->row_words[rows->id] = words; }
+
+/// Two neighbouring 16-bit registers along `axis` as a word; what is invalid along it is 0, as it is
+/// on chip.
+static lval word_at(ngen *g, const tval *v, int axis, int at) {
+  lval half[2];
+  for (int i = 0; i < 2; i++) {
+    lval ok = NULL, zero = nv_zero(g, v->type);
+    g->at[axis] = at + i;
+    lval x = nv_axis_alive(g, axis, tval_extent(v, axis), &ok) ? nv_at(g, v) : NULL;
+    half[i] = x ? nv_blend(g, ok, x, zero) : zero;
+  }
+  return nv_pack_pair(g, v->type, half[0], half[1]);
+}
+
+/// As the instruction takes them: [k][block][4].
+static lval *words_of(ngen *g, const tval *v, int m, int k, int *n) {
+  shape sh = nv_shape_of(g, v);
+  int blocks = 1, steps = 1;
+  for (int i = 0; i < sh.naxes; i++) {
+    g->at[sh.axes[i]] = 0;
+    if (sh.axes[i] == m) blocks = sh.on[i]->nregs / 2;
+    if (sh.axes[i] == k) steps = sh.on[i]->nregs / 4;
+  }
+  *n = 4 * blocks * steps;
+  lval *words = arena_array(g->arena, lval, *n);
+  for (int step = 0; step < steps; step++)
+    for (int block = 0; block < blocks; block++)
+      for (int i = 0; i < 4; i++) {
+        g->at[m] = 2 * block + (i & 1);
+        words[4 * (step * blocks + block) + i] = word_at(g, v, k, 4 * step + (i & 2));
+      }
+  return words;
+}
+
+lval *tensor_row_words(ngen *g, const tstmt *s, int *n) {
+  shape sh = nv_shape_of(g, s->out[0]);
+  int rows, columns;
+  find_sides(g, s, &sh, &rows, &columns);
+  return words_of(g, tensor_rows_from(g, s), sh.axes[rows], depth_axis(g, s), n);
+}
+
 void tensor_dot(ngen *g, const tstmt *s) {
   shape sh = nv_shape_of(g, s->out[0]);
-  int m, n, k = depth_axis(g, s);
+  int m, n, nwords, k = depth_axis(g, s);
   check(s->out[0]->type == DT_f32);
   find_sides(g, s, &sh, &m, &n);
-  const tval *a = s->in[0], *b = s->in[1];
-  if (!tval_extent(a, sh.axes[m])) a = s->in[1], b = s->in[0];
-  nv_before_local(g, operand_load(g, a)->buf, false);
+  const tval *a = s->in[0], *b = s->in[1], *rows = tensor_rows_from(g, s);
+  if (!rows && !tval_extent(a, sh.axes[m])) a = s->in[1], b = s->in[0];
+  if (!rows) nv_before_local(g, operand_load(g, a)->buf, false);
   nv_before_local(g, operand_load(g, b)->buf, false);
   mma_product p = {
-      .a = operand_of(g, a, sh.axes[m], k),
+      .a = rows ? (mma_operand){.type = rows->type} : operand_of(g, a, sh.axes[m], k),
       .b = operand_of(g, b, sh.axes[n], k),
       .m = side_of(g, sh.on[m], unit_row_digits(s->unit, sh.on[m]->layout)),
       .n = side_of(g, sh.on[n], unit_column_digits(s->unit, sh.on[n]->layout)),
@@ -209,6 +269,8 @@ void tensor_dot(ngen *g, const tstmt *s) {
       .acc_m = step_along(&sh, m),
       .acc_n = step_along(&sh, n),
   };
+  if (rows) p.rows = g->row_words[rows->id];
+  if (rows && !p.rows) p.rows = tensor_row_words(g, s, &nwords);
   p.acc = nv_define(g, s->out[0]);
   for (int r = 0; r < sh.nregs; r++) {
     nv_enter(g, &sh, r);
@@ -217,6 +279,10 @@ void tensor_dot(ngen *g, const tstmt *s) {
   }
   const char *no = product_refuses(s->unit, &p);
   if (no) panic("a dot in %.*s cannot be done on tensor cores: %s", STR_FMT(g->k->name), no);
-  if (s->unit == DOT_WGMMA) wgmma_emit(g->e, &p);
-  else mma_emit(g->e, &p);
+  if (s->unit == DOT_MMA) {
+    mma_emit(g->e, &p);
+    return;
+  }
+  wgmma_emit(g->e, &p);
+  flight_start(g, s->out[0]);
 }

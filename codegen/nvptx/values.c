@@ -110,6 +110,8 @@ static bool narrow_pair(ngen *g, const tstmt *s, const shape *sh, int r) {
 
 lval nv_map_at(ngen *g, const tstmt *s) {
   enum { MOST_OPERANDS = 3 };
+  lval known = nv_known_comparison(g, s);
+  if (known) return known;
   lval in[MOST_OPERANDS];
   check(s->nin <= MOST_OPERANDS);
   for (int i = 0; i < s->nin; i++)
@@ -118,6 +120,7 @@ lval nv_map_at(ngen *g, const tstmt *s) {
 }
 
 void nv_map(ngen *g, const tstmt *s) {
+  if (nv_is_mask(g, s)) return nv_mask(g, s);
   shape sh = nv_shape_of(g, s->out[0]);
   lval *out = nv_define(g, s->out[0]);
   if (emit_math_many(g->e, s->op, s->in[0]->type, NULL, NULL, 0)) {

@@ -100,9 +100,8 @@ void wgmma_emit(emit *e, const mma_product *p) {
   check(!product_refuses(DOT_WGMMA, p));
   piece *pieces = arena_array(e->arena, piece, p->m.n * ((p->n.n * N_BLOCK + N_MOST - 1) / N_MOST));
   int n = cut(e, p, pieces);
-  bool loads = wgmma_loads_rows(&p->a);
-  lval *rows = loads ? load_rows(e, p) : NULL;
-  lval a = loads ? NULL : descriptor(e, &p->a, p->m.first), b = descriptor(e, &p->b, NULL);
+  lval *rows = p->rows ? p->rows : wgmma_loads_rows(&p->a) ? load_rows(e, p) : NULL;
+  lval a = rows ? NULL : descriptor(e, &p->a, p->m.first), b = descriptor(e, &p->b, NULL);
   bool fresh = starts_fresh(p);
   for (int i = 0; i < n; i++) exchange(p, &pieces[i], false);
   for (int i = 0; fresh && i < 4 * p->m.n * p->n.n; i++) pieces[0].acc[i] = LLVMGetPoison(e->f32);
@@ -111,13 +110,12 @@ void wgmma_emit(emit *e, const mma_product *p) {
     for (int i = 0; i < n; i++) {
       piece *x = &pieces[i];
       wgmma_a from = {.major = WGMMA_K_MAJOR};
-      if (loads) from.fragment = rows + 4 * (k / step_of(DT_f32) * p->m.n + x->m);
+      if (rows) from.fragment = rows + 4 * (k / step_of(p->a.type) * p->m.n + x->m);
       else from = (wgmma_a){moved(e, &p->a, a, p->m.at[x->m], k), major(&p->a), NULL};
       ptx_wgmma(e, p->a.type, x->blocks * N_BLOCK, x->acc, from,
                 moved(e, &p->b, b, x->n * N_BLOCK, k), major(&p->b),
                 emit_int(e->i32, !fresh || k > 0));
     }
   ptx_wgmma_commit(e);
-  ptx_wgmma_wait(e, 0, pieces[0].acc, 4 * p->m.n * p->n.n);
   for (int i = 0; i < n; i++) exchange(p, &pieces[i], true);
 }

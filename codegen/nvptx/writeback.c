@@ -82,18 +82,30 @@ static bool plan_store(ngen *g, const tstmt *s, writeback *w) {
   return true;
 }
 
-void writeback_plan(ngen *g) {
-  const tregion *r = &g->k->body;
-  int64_t warpgroups = g->k->threads / WARPGROUP;
+/// A loop of one step, which is as good as none.
+static bool is_one_step(ngen *g, const tstmt *s) {
+  int64_t n;
+  return s->kind == TILE_LOOP && !s->stage && s->stages < 2 && !s->layout && !s->from &&
+         !s->below && ix_is_const(&g->ix, g->k->axes.data[s->axis].size, &n) && n > 0 &&
+         n <= s->extent;
+}
+
+static void plan_region(ngen *g, const tregion *r) {
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     writeback w;
+    if (is_one_step(g, s)) plan_region(g, s->body);
     if (s->kind != TILE_STORE || g->k->threads % WARPGROUP || !plan_store(g, s, &w)) continue;
     vec_push(g->arena, &g->writebacks, w);
     bool two = s->in[0]->extents[w.n] > BLOCK && g->k->blocks_per_sm < 2;  // else little room
     int blocks = two ? 2 : 1;
     if (blocks > g->staging_blocks) g->staging_blocks = blocks;
   }
+}
+
+void writeback_plan(ngen *g) {
+  int64_t warpgroups = g->k->threads / WARPGROUP;
+  plan_region(g, &g->k->body);
   g->staging_bytes = warpgroups * g->staging_blocks * BLOCK_BYTES;
 }
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Execution tests on an NVIDIA GPU: stored NumPy results, random programs against the interpreter,
-# products, rows and edge cases of examples at many sizes, and index errors.
+# products, rows and edge cases of examples at many sizes, attention written as tile IR, and index
+# errors.
 #
 # usage: device.sh TOOLS [--count N] [--sanitize]     TOOLS holds tcc-fuse, numpy-cases, random-programs,
-#                                                     gpu-devices, gpu-library
+#                                                     gpu-devices, gpu-attention, gpu-library
 #   --count N   random programs (default 1000)
 #   --sanitize  under compute-sanitizer: memcheck, racecheck, initcheck of the sized cases
 set -uo pipefail
@@ -61,6 +62,8 @@ if [ $sanitize = 1 ]; then
       [ $status = 0 ] || echo "$out" | grep -E '=====' | head -${TCF_LINES:-4}
     done < <(cases)
   done
+  "$here/attention.sh" "$tools" sanitize --short
+  note $? "sanitizers, attention"
   echo "sanitizers: $passed passed, $failed failed"
   exit $((failed > 0))
 fi
@@ -91,6 +94,12 @@ out=$("$tools/gpu-devices" 2>&1)
 status=$?
 echo "$out" | tail -${TCF_LINES:-8}
 [ $status = 77 ] || note $status "several devices"
+
+# Attention as tile IR, where there are warpgroups.
+out=$("$tools/gpu-attention" "$here/attention" 2>&1)
+status=$?
+echo "$out" | tail -${TCF_LINES:-8}
+[ $status = 77 ] || note $status "attention"
 
 # Schedules by trial: the result is right, and what was found is taken without another trial.
 cache=$(mktemp -d)

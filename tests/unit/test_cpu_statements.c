@@ -362,6 +362,61 @@ Test(cpu_statements, reverse_walks_carry_backwards) {
           AROUND_VECTORS);
 }
 
+/// A row's sum over what lies near it: the tiles that bounds leave out are those a mask would empty.
+static const char bounded_text[] =
+    "program @p(N) {\n buffer %%x : f32[N] param 0\n buffer %%out : f32[N] output 0\n"
+    " call @k(%%x, %%out)\n}\n"
+    "kernel @k(x: f32[N], out: f32[N]) vec %s:8 {\n axes N, T = N\n grid N:4 descending {\n"
+    "  %%0 = const 0.0 : f32[N:4, T:%d]\n  %%i = index N : i32[N:4]\n"
+    "  %%1 = loop T:%d %s carry %%2 = %%0 {\n   %%3 = load x[T] : f32[T:%d]\n"
+    "   %%4 = index T : i32[T:%d]\n   %%5 = le %%4, %%i : bool[N:4, T:%d]\n"
+    "   %%6 = const 5 : i32\n   %%7 = sub %%i, %%6 : i32[N:4]\n"
+    "   %%8 = gt %%4, %%7 : bool[N:4, T:%d]\n   %%9 = and %%5, %%8 : bool[N:4, T:%d]\n"
+    "   %%10 = const 0.0 : f32\n   %%11 = where %%9, %%3, %%10 : f32[N:4, T:%d]\n"
+    "   %%12 = accum add %%2, %%11 : f32[N:4, T:%d]\n   %%13 = if first T {\n"
+    "    %%14 = accum add %%12, %%11 : f32[N:4, T:%d]\n    yield %%14\n   } else {\n"
+    "    yield %%12\n   }\n   yield %%13\n  }\n"
+    "  %%15 = reduce add %%1 over T : f32[N:4]\n  store out[N], %%15\n }\n}\n";
+
+Test(cpu_statements, walks_with_bounds) {
+  static const char *const bounds[] = {
+      "below N + 4", "from (N - 4) / 8 * 8", "reverse from (N - 4) / 16 * 16 below N + 4",
+      "unroll 2 from N - 4 below N + 4", "unroll 3 reverse from N - 100 below N + 100",
+      "from N below N"};
+  for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)
+    for (int along_t = 0; along_t < 2; along_t++)
+      for (int e = 1; e <= 16; e *= 4) {
+        char text[LONGEST];
+        snprintf(text, sizeof text, bounded_text, along_t ? "T" : "N", e, e, bounds[i], e, e, e, e,
+                 e, e, e, e);
+        COMPARE(text, {.sizes = {0}}, {.sizes = {1}}, {.sizes = {5}}, {.sizes = {16}},
+                {.sizes = {37}}, {.sizes = {64}});
+      }
+}
+
+Test(cpu_statements, reductions_that_leave_lanes) {
+  static const int left[] = {1, 2, 4, 8, 16};
+  static const char *const ops[] = {"add", "max", "min"}, *const starts[] = {"0", "-9999", "9999"};
+  for (size_t i = 0; i < sizeof left / sizeof *left; i++)
+    for (size_t o = 0; o < sizeof ops / sizeof *ops; o++)
+      for (int along_t = 0; along_t < 2; along_t++) {
+        char text[LONGEST];
+        int n = left[i];
+        snprintf(text, sizeof text,
+                 "program @p(N, T) {\n buffer %%x : i32[N, T] param 0\n"
+                 " buffer %%out : i32[N] output 0\n call @k(%%x, %%out)\n}\n"
+                 "kernel @k(x: i32[N, T], out: i32[N]) vec %s:8 {\n axes N, T\n grid N:4 {\n"
+                 "  %%0 = const %s : i32[N:4, T:%d]\n  %%1 = loop T:32 carry %%2 = %%0 {\n"
+                 "   %%3 = load x[N, T] : i32[N:4, T:32]\n"
+                 "   %%4 = reduce %s %%3 over T to %d : i32[N:4, T:%d]\n"
+                 "   %%5 = %s %%2, %%4 : i32[N:4, T:%d]\n   yield %%5\n  }\n"
+                 "  %%6 = reduce %s %%1 over T : i32[N:4]\n  store out[N], %%6\n }\n}\n",
+                 along_t ? "T" : "N", starts[o], n, ops[o], n, n, ops[o], n, ops[o]);
+        COMPARE(text, {.sizes = {5, 33}}, {.sizes = {4, 32}}, {.sizes = {1, 1}},
+                {.sizes = {7, 100}}, {.sizes = {3, 0}});
+      }
+}
+
 // ---- on-chip buffers
 
 Test(cpu_statements, locals_of_all_shapes) {

@@ -66,8 +66,12 @@ static str product_ptx(emit *e, const product_case *c, bool wgmma, int threads, 
   ptx_barrier(e, 0, 0);
   const char *no = product_refuses(wgmma ? DOT_WGMMA : DOT_MMA, &p);
   cr_assert_null(no, "%s", no);
-  if (wgmma) wgmma_emit(e, &p);
-  else mma_emit(e, &p);
+  if (wgmma) {
+    wgmma_emit(e, &p);
+    ptx_wgmma_wait(e, 0, p.acc, regs);
+  } else {
+    mma_emit(e, &p);
+  }
   lval next = LLVMBuildAdd(b, phis[regs], emit_int(e->i32, 1), "");
   lval more = LLVMBuildICmp(b, LLVMIntSLT, next, LLVMGetParam(f, 1), "");
   for (int i = 0; i <= regs; i++) {

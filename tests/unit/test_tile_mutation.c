@@ -18,6 +18,9 @@ static const char *const gpu_files[] = {
     "gpu_matmul.tile",          "gpu_softmax.tile",           "../gpu/map.tile",
     "../gpu/product_bf16.tile", "../gpu/product_f32.tile",    "../gpu/softmax_columns.tile",
     "../gpu/softmax_rows.tile", "../gpu/split.tile",          "../gpu/transpose.tile"};
+static const char *const attention[] = {"../../gpu/attention/full_d128.tile",
+                                        "../../gpu/attention/causal_d64.tile",
+                                        "../../gpu/attention/window_d128.tile"};
 enum { NFILES = sizeof files / sizeof *files, MUTATIONS = 60 };
 enum { NGPU_FILES = sizeof gpu_files / sizeof *gpu_files, GPU_MUTATIONS = 40 };
 
@@ -146,6 +149,10 @@ Test(tile_mutation, what_verifies_compiles_for_dots_of_pairs) {
 
 Test(tile_mutation, what_verifies_compiles_for_a_gpu) {
   try_mutations(gpu_files, NGPU_FILES, GPU_MUTATIONS, "", "sm_90a");
+}
+
+Test(tile_mutation, attention_that_verifies_compiles) {
+  try_mutations(attention, 3, 4 * MUTATIONS, "", "sm_90a");
 }
 
 /// A copy whose grid has n axes of which it uses one.

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Times attention written as tile IR on an NVIDIA GPU beside PyTorch's; writes a table in Markdown.
+
+usage: gpu_attention.py [NAME...] [--short] [--out FILE]     NAME: texts of tests/gpu/attention
+
+One process, random order, random normal bf16 inputs. "burst": 60 ms idle, the level-two cache
+overwritten, a busy kernel in front so that no launch is timed; the median of 6. "sustained": a
+quarter of a second of warming, then as long timed. Peers: scaled_dot_product_attention with cuDNN
+and with FlashAttention-2. TFLOP/s count 2 (D + E) for each pair of a row and a key that it sees.
+"""
+import os
+import random
+import statistics
+import sys
+import time
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import gpu
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TEXTS = os.path.join(HERE, "..", "tests", "gpu", "attention")
+PEERS = {"cuDNN": SDPBackend.CUDNN_ATTENTION, "FA2": SDPBackend.FLASH_ATTENTION}
+WINDOW = 1024
+
+# name, batch, heads, rows, keys, D, E, what a row sees
+CASES = [
+    ("full_d128", 2, 32, 8192, 8192, 128, 128, "all"),
+    ("causal_d128", 2, 32, 8192, 8192, 128, 128, "before"),
+    ("full_d64", 2, 32, 8192, 8192, 64, 64, "all"),
+    ("causal_d64", 2, 32, 8192, 8192, 64, 64, "before"),
+    ("full_d96", 2, 32, 8192, 8192, 96, 96, "all"),
+    ("full_d192", 2, 16, 8192, 8192, 192, 128, "all"),
+    ("full_d256", 2, 16, 8192, 8192, 256, 256, "all"),
+    ("full_d128", 16, 32, 1000, 1000, 128, 128, "all"),
+    ("plain_d128", 2, 32, 8192, 8192, 128, 128, "all"),
+    ("window_d128", 2, 32, 8192, 8192, 128, 128, "window"),
+    ("alibi_d128", 2, 32, 8192, 8192, 128, 128, "bias"),
+]
+
+
+def pairs(rows, keys, sees):
+    if sees == "all":
+        return rows * keys
+    if sees == "window":
+        return sum(min(i + 1, WINDOW) for i in range(rows))
+    return rows * (rows + 1) // 2
+
+
+def peer(backend, q, k, v, sees):
+    if sees not in ("all", "before"):
+        return None
+
+    def run():
+        with sdpa_kernel(backend):
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=sees == "before")
+    try:
+        run()
+        return run
+    except RuntimeError:
+        return None
+
+
+def reference(q, k, v, sees):
+    """One head in f32."""
+    q, k, v = (x[-1, -1].float() for x in (q, k, v))
+    scores = q @ k.T
+    row = torch.arange(q.shape[0], device="cuda")[:, None]
+    key = torch.arange(k.shape[0], device="cuda")[None, :]
+    if sees == "bias":
+        scores += 0.02 * (key - row)
+    if sees != "all":
+        hidden = key > row
+        if sees == "window":
+            hidden |= key <= row - WINDOW
+        scores.masked_fill_(hidden, float("-inf"))
+    return torch.softmax(scores / q.shape[1] ** 0.5, -1) @ v
+
+
+def burst(run):
+    if gpu.flush is None:
+        gpu.flush = torch.empty(1 << 29, dtype=torch.uint8, device="cuda")
+    torch.cuda.synchronize()
+    time.sleep(0.06)
+    gpu.flush.fill_(1)
+    torch.cuda._sleep(1_000_000)
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end)
+
+
+def bursts(runs, turns):
+    times = {name: [] for name in runs}
+    for _ in range(turns):
+        for name in random.sample(list(runs), len(runs)):
+            times[name].append(burst(runs[name]))
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def row(say, case, short):
+    name, b, h, s, t, d, e, sees = case
+    q, k, v = gpu.normal(b, h, s, d), gpu.normal(b, h, t, d), gpu.normal(b, h, t, e)
+    out = torch.full((b, h, s, e), float("nan"), device="cuda", dtype=torch.bfloat16)
+    ours = gpu.Ours(path=os.path.join(TEXTS, name + ".tile"))
+    runs = {"ours": ours.bind("att", [q, k, v], [out])}
+    runs["ours"]()
+    torch.cuda.synchronize()
+    worst = gpu.error(out[-1, -1], reference(q, k, v, sees))
+    for p, backend in PEERS.items():
+        run = peer(backend, q, k, v, sees)
+        if run and not (short and p != "cuDNN"):
+            runs[p] = run
+    for run in runs.values():
+        burst(run)
+    fast, slow = bursts(runs, 6), {}
+    for p in random.sample(list(runs), len(runs)):
+        slow[p] = gpu.sustained(runs[p])
+    rate = lambda ms: 2 * (d + e) * pairs(s, t, sees) * b * h / (ms * 1e-3) / 1e12
+    cell = lambda p: f"{rate(fast[p]):.0f} / {rate(slow[p]):.0f}" if p in fast else "-"
+    ratio = f"{fast['cuDNN'] / fast['ours']:.2f} / {slow['cuDNN'] / slow['ours']:.2f}" if "cuDNN" in fast else "-"
+    say(f"| {name} {b}x{h}x{s}x{t} | {cell('ours')} | {cell('cuDNN')} | {cell('FA2')} | {ratio} | {worst:.1e} |")
+    if not worst < 6e-3:
+        say(f"{name}: wrong")
+        return 1
+    return 0
+
+
+def main(args):
+    out = open(args[args.index("--out") + 1], "w") if "--out" in args else None
+    names = [a for a in args if not a.startswith("--") and (not out or a != out.name)]
+
+    def say(text):
+        print(text, flush=True)
+        if out:
+            out.write(text + "\n")
+    torch.manual_seed(1)
+    say("| case | ours | cuDNN | FA2 | ours over cuDNN | error |\n|---|---|---|---|---|---|")
+    wrong = 0
+    for case in CASES:
+        if not names or case[0] in names:
+            wrong += row(say, case, "--short" in args)
+            torch.cuda.empty_cache()
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

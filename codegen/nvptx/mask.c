@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Conditions on coordinates, decided by the bounds of the ranges.
+//
+//   %m = le %t, %s      %t = index T, %s = index S
+//   %y = where %m, %x, -inf
+//
+// Register by register a comparison may be known; what is not may hold in the whole tile, which the
+// bases of its ranges tell at run time: a uniform branch goes around the selects then.
+#include "base/fault.h"
+#include "codegen/nvptx/nvptx.h"
+
+/// A value that is a coordinate of the current range, plus a constant.
+typedef struct coordinate {
+  int axis, extent;
+  int64_t plus;
+} coordinate;
+
+static const tstmt *made_by(const ngen *g, const tval *v) { return g->definition[v->id]; }
+
+static bool constant_of(const ngen *g, const tval *v, int64_t *n) {
+  const tstmt *s = made_by(g, v);
+  if (!s || s->kind != TILE_CONST || !dtype_is_int(v->type)) return false;
+  *n = s->value.i;
+  return true;
+}
+
+/// Sums that may leave the type are none: the expression would not wrap around as they do.
+static bool stays_inside(ngen *g, const tval *v, const coordinate *c) {
+  int64_t last = ix_bounds(&g->ix, g->k->axes.data[c->axis].size).max;
+  if (v->type == DT_i64) return c->plus > -INT32_MAX && c->plus < INT32_MAX;
+  return v->type == DT_i32 && c->plus > -INT32_MAX &&
+         (c->plus <= 0 || (last < INT32_MAX && last + c->plus < INT32_MAX));
+}
+
+static bool find_coordinate(ngen *g, const tval *v, coordinate *c) {
+  const tstmt *s = made_by(g, v);
+  int64_t n;
+  if (s && s->kind == TILE_INDEX) {
+    const range *r = g->ranges[s->axis];
+    *c = (coordinate){.axis = s->axis, .extent = v->extents[0]};
+    return r && r->extent == c->extent;
+  }
+  bool sum = s && s->kind == TILE_MAP && (s->op == OP_add || s->op == OP_sub);
+  if (!sum || !constant_of(g, s->in[1], &n) || !find_coordinate(g, s->in[0], c)) return false;
+  if (n < -INT32_MAX || n > INT32_MAX) return false;
+  c->plus += s->op == OP_add ? n : -n;
+  return stays_inside(g, v, c);
+}
+
+/// A comparison that holds where larger - smaller >= least.
+typedef struct order {
+  coordinate larger, smaller;
+  int64_t least;
+} order;
+
+static bool find_order(ngen *g, const tstmt *s, order *o) {
+  bool strict = s->op == OP_lt || s->op == OP_gt, swapped = s->op == OP_gt || s->op == OP_ge;
+  if (!strict && s->op != OP_le && s->op != OP_ge) return false;
+  o->least = strict;
+  return find_coordinate(g, s->in[!swapped], &o->larger) &&
+         find_coordinate(g, s->in[swapped], &o->smaller);
+}
+
+static ix difference(ngen *g, const order *o, ix larger, ix smaller) {
+  ix plus = ix_const(&g->ix, o->larger.plus - o->smaller.plus);
+  return ix_add(&g->ix, ix_sub(&g->ix, larger, smaller), plus);
+}
+
+lval nv_known_comparison(ngen *g, const tstmt *s) {
+  order o;
+  if (s->kind != TILE_MAP || s->nin != 2 || !find_order(g, s, &o)) return NULL;
+  ix d = difference(g, &o, nv_coordinate(g, o.larger.axis), nv_coordinate(g, o.smaller.axis));
+  ix_range r = ix_bounds(&g->ix, d);
+  if (r.min >= o.least) return emit_int(g->e->i1, 1);
+  return r.max < o.least ? emit_int(g->e->i1, 0) : NULL;
+}
+
+/// Whether the condition holds in all lanes of the tile: *test is narrowed by what the bases of its
+/// ranges must fulfil (null: nothing). False: that cannot be told from them.
+static bool holds_everywhere(ngen *g, const tval *condition, lval *test) {
+  const tstmt *s = made_by(g, condition);
+  order o;
+  if (!s || s->kind != TILE_MAP || s->nin != 2) return false;
+  if (s->op == OP_and && s->in[0]->type == DT_bool)
+    return holds_everywhere(g, s->in[0], test) && holds_everywhere(g, s->in[1], test);
+  if (!find_order(g, s, &o)) return false;
+  ix d = difference(g, &o, g->ranges[o.larger.axis]->base, g->ranges[o.smaller.axis]->base);
+  int64_t least = o.least + o.smaller.extent - 1;  // the smaller one's last lane
+  if (ix_bounds(&g->ix, d).min >= least) return true;
+  lval v = nv_ix(g, d);
+  lval holds = LLVMBuildICmp(g->e->builder, LLVMIntSGE, v, emit_int(LLVMTypeOf(v), least), "");
+  *test = nv_both(g, *test, holds);
+  return true;
+}
+
+/// The same, without making code.
+static bool is_decided(ngen *g, const tval *condition) {
+  const tstmt *s = made_by(g, condition);
+  order o;
+  if (!s || s->kind != TILE_MAP || s->nin != 2) return false;
+  if (s->op == OP_and && s->in[0]->type == DT_bool)
+    return is_decided(g, s->in[0]) && is_decided(g, s->in[1]);
+  return find_order(g, s, &o);
+}
+
+bool nv_is_mask(ngen *g, const tstmt *s) {
+  enum { MANY = 24 };
+  return s->kind == TILE_MAP && s->op == OP_where && is_decided(g, s->in[0]) &&
+         nv_shape_of(g, s->out[0]).nregs >= MANY;
+}
+
+void nv_mask(ngen *g, const tstmt *s) {
+  LLVMBuilderRef b = g->e->builder;
+  shape sh = nv_shape_of(g, s->out[0]);
+  lval *out = nv_define(g, s->out[0]), holds = NULL;
+  for (int r = 0; r < sh.nregs; r++) {
+    nv_enter(g, &sh, r);
+    out[r] = nv_at(g, s->in[1]);
+  }
+  check(holds_everywhere(g, s->in[0], &holds));
+  if (!holds) return;
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(b);
+  guard w = nv_guard(g, LLVMBuildNot(b, holds, ""));
+  lval *masked = arena_array(g->arena, lval, sh.nregs);
+  for (int r = 0; r < sh.nregs; r++) {
+    nv_enter(g, &sh, r);
+    masked[r] = out[r] ? nv_map_at(g, s) : NULL;
+  }
+  LLVMBasicBlockRef inside = LLVMGetInsertBlock(b);
+  nv_guard_end(g, w);
+  for (int r = 0; r < sh.nregs; r++) {
+    if (!masked[r] || masked[r] == out[r]) continue;
+    lval phi = LLVMBuildPhi(b, LLVMTypeOf(out[r]), ""), values[] = {out[r], masked[r]};
+    LLVMAddIncoming(phi, values, (LLVMBasicBlockRef[]){before, inside}, 2);
+    out[r] = phi;
+  }
+}
