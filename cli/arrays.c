@@ -194,7 +194,8 @@ static int check_generated(const source *from, const char *text, const tcf_value
   if (from->origin != FROM_NUMBER || info->dtype <= TCF_BF16) return EXIT_DONE;
   double v = from->low;
   if (is_rounded(text, v)) {
-    complain("--in %s=%s: numbers beyond 2^53 that a double does not hold come from files", info->name, text);
+    complain("--in %s=%s: numbers beyond 2^53 that a double does not hold come from files",
+             info->name, text);
     return EXIT_USAGE;
   }
   if (v == floor(v) && v >= low[info->dtype] && v <= high[info->dtype]) return EXIT_DONE;
