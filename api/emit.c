@@ -268,7 +268,7 @@ static bool target_row(size_t i, const char **name, const char **summary) {
       {"cpu", "this machine's processor, through LLVM"},
       {"cuda, cuda:N", "NVIDIA device 0, or N"},
       {"cuda:sm_NN", "code for an NVIDIA architecture, to be looked at"},
-      {"interp", "the graph interpreter: every operation in double precision, the reference"},
+      {"interp", "the graph interpreter, the reference: every value is rounded to its type"},
       {"interp-tile", "the interpreter of the tile IR: what the kernels mean, without code"},
   };
   enum { ROWS = sizeof rows / sizeof *rows };

@@ -162,14 +162,14 @@ static bool cpu_is_known(tcf_session *s, str *why) {
          codegen_cpu_target(&s->arena, s->cpu, &unused, why);
 }
 
-static bool flags_are_known(unsigned flags) {
+static unsigned unknown_flags(unsigned flags) {
   unsigned known = 0;
 #define PASS_OPTION(flag, name) known |= TCF_##flag;
 #define TARGET_OPTION(flag, name) PASS_OPTION(flag, name)
 #define CALL_OPTION(flag, name) PASS_OPTION(flag, name)
 #define TEXT_OPTION(flag, name) PASS_OPTION(flag, name)
 #include "ir/options.def"
-  return !(flags & ~known);
+  return flags & ~known;
 }
 
 /// There is no session to ask for the message, so the callback gets it.
@@ -214,8 +214,9 @@ static tcf_status set_options(void *args_) {
   if (!parse_target(s, o.target)) return unknown_target(s, &o, why);
   if (s->cpu.len && session_llvm_room(s)) return TCF_NO_MEMORY;
   if (!cpu_is_known(s, &why)) return unknown_target(s, &o, why);
-  if (!flags_are_known(o.flags))
-    return wrong_options(s, &o, str_printf(&s->arena, "there are no such flags: %#x", o.flags));
+  unsigned unknown = unknown_flags(o.flags);
+  if (unknown)
+    return wrong_options(s, &o, str_printf(&s->arena, "there are no such flags: %#x", unknown));
   s->flags = o.flags;
   s->threads = o.threads > 0 ? o.threads : pool_cpus();
   s->parallel_for = o.parallel_for;

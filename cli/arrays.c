@@ -169,6 +169,15 @@ static bool is_generated(const char *text) {
   return false;
 }
 
+/// The whole number in the text is another one than v, which was read from it.
+static bool is_rounded(const char *text, double v) {
+  bool negative = *text == '-';
+  uint64_t exact;
+  if (!parse_whole(text + negative, UINT64_MAX, &exact)) return false;
+  double size = negative ? -v : v;
+  return size >= 0x1p64 || (uint64_t)size != exact;
+}
+
 /// What a generator says must make sense for the element type.
 static int check_generated(const source *from, const char *text, const tcf_value_info *info) {
   static const double low[] = {[TCF_I64] = -0x1p63, [TCF_I32] = -0x1p31, [TCF_I16] = -0x1p15,
@@ -184,6 +193,11 @@ static int check_generated(const source *from, const char *text, const tcf_value
   }
   if (from->origin != FROM_NUMBER || info->dtype <= TCF_BF16) return EXIT_DONE;
   double v = from->low;
+  if (is_rounded(text, v)) {
+    complain("--in %s=%s: numbers beyond 2^53 that a double does not hold come from files",
+             info->name, text);
+    return EXIT_USAGE;
+  }
   if (v == floor(v) && v >= low[info->dtype] && v <= high[info->dtype]) return EXIT_DONE;
   complain("--in %s=%s is no value of type %s", info->name, text, tcf_dtype_name(info->dtype));
   return EXIT_USAGE;
@@ -528,7 +542,7 @@ void print_result(const tcf_function *f, size_t i, const tcf_tensor *t) {
   int64_t n = tcf_tensor_elements(t);
   for (int64_t k = 0; k < n && k < SHOWN; k++) {
     long long whole = (long long)tcf_tensor_get_integer(t, k);
-    if (info.dtype <= TCF_BF16) printf(" %.6g", tcf_tensor_get(t, k));
+    if (info.dtype <= TCF_BF16) printf(" %.6g", plain_nan(tcf_tensor_get(t, k)));
     else printf(info.dtype == TCF_U64 ? " %llu" : " %lld", whole);
   }
   fputs(n > SHOWN ? " ...\n" : "\n", stdout);

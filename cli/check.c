@@ -158,7 +158,8 @@ static int compare(const checking *c, const reference *r, size_t i) {
   if (!d.failed) return EXIT_DONE;
   printf(
       "check %s: %lld of %lld elements are outside; the worst, element %lld, is %.9g, not %.9g\n",
-      info.name, (long long)d.failed, (long long)d.elements, (long long)d.worst, d.got, d.wanted);
+      info.name, (long long)d.failed, (long long)d.elements, (long long)d.worst, plain_nan(d.got),
+      plain_nan(d.wanted));
   explain_failure(c, i, info.name, &d);
   return EXIT_CHECK;
 }

@@ -111,6 +111,8 @@ typedef struct common {
 
 /// "tcc-fuse: ..." on stderr.
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/// v to be printed: the sign of a NaN, which differs between targets, means nothing.
+double plain_nan(double v);
 /// "out of memory", and the exit status for it.
 int no_memory(void);
 /// Says why (unless diagnostics did) and gives the exit status.

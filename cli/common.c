@@ -1,5 +1,6 @@
 // Sessions, messages and text files, as every command needs them.
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +74,8 @@ static bool parse_threads(const char *text, int *out) {
   *out = (int)v;
   return true;
 }
+
+double plain_nan(double v) { return isnan(v) ? (double)NAN : v; }
 
 static void unknown_target(const char *target) {
   enum { MOST = 256 };

@@ -123,6 +123,7 @@ str nearest_name(str name, const str *candidates, int n) {
 #define SCAN "running combines are cumsum, cumprod, cummax and cummin (x, AXIS)"
 #define LOOP "there are no loops: operations take all elements of an axis, and sum, max, cumsum and others combine along one"
 #define CHOICE "there is no if: a choice by element is where(condition, a, b)"
+#define MODULO "a % b has the sign of a; of floats, a - b * floor(a / b) has that of b"
 
 static const foreign functions[] = {
     {"swish", "silu", NULL}, {"matmul", NULL, DOT}, {"mm", NULL, DOT}, {"bmm", NULL, DOT},
@@ -165,17 +166,20 @@ static const foreign functions[] = {
     {"arcsin", "asin", NULL}, {"arccos", "acos", NULL}, {"arctan", "atan", NULL},
     {"arctan2", "atan2", NULL}, {"fabs", "abs", NULL}, {"ln", "log", NULL},
     {"ceiling", "ceil", NULL}, {"rint", "round", NULL}, {"clip", "clamp", NULL},
-    {"minimum", "min", NULL}, {"maximum", "max", NULL}, {"fmin", "min", NULL},
-    {"fmax", "max", NULL}, {"power", "pow", NULL}, {"average", "mean", NULL},
-    {"var", "variance", NULL}, {"amax", "max", NULL}, {"amin", "min", NULL},
+    {"minimum", "min", NULL}, {"maximum", "max", NULL},
+    {"fmin", NULL, "min(a, b) is NaN where one of them is"},
+    {"fmax", NULL, "max(a, b) is NaN where one of them is"}, {"power", "pow", NULL},
+    {"average", "mean", NULL}, {"amax", "max", NULL}, {"amin", "min", NULL},
+    {"var", NULL, "variance(x, AXIS) is divided by the count"}, {"log1m", NULL, "write log1p(-x)"},
     {"asinh", NULL, "write sign(x) * log(abs(x) + sqrt(x * x + 1))"},
     {"acosh", NULL, "write log(x + sqrt(x * x - 1))"},
     {"atanh", NULL, "write 0.5 * (log1p(x) - log1p(-x))"},
     {"exp10", NULL, "write pow(10, x)"}, {"cbrt", NULL, "write sign(x) * abs(x) ** (1 / 3)"},
     {"square", NULL, "write x ** 2"}, {"reciprocal", NULL, "write 1 / x"},
-    {"negative", NULL, "write -x"}, {"mod", NULL, "write a % b"}, {"fmod", NULL, "write a % b"},
+    {"negative", NULL, "write -x"}, {"mod", NULL, MODULO}, {"fmod", NULL, "write a % b"},
+    {"remainder", NULL, MODULO}, {"floor_mod", NULL, MODULO},
     {"isfinite", NULL, "write !(is_nan(x) || is_inf(x))"},
-    {"std", NULL, "write sqrt(variance(x, AXIS))"},
+    {"std", NULL, "write sqrt(variance(x, AXIS)), which is divided by the count"},
     {"logaddexp", NULL, "write max(a, b) + log1p(exp(-abs(a - b)))"},
     {"relu6", NULL, "write clamp(x, 0, 6)"}, {"hardtanh", NULL, "write clamp(x, -1, 1)"},
     {"shape", NULL, "the name of an axis, used as a number, is its size"},

@@ -82,7 +82,7 @@ static void count(sizes *z, const tstmt *s) {
   z->code += copies;
   if (z->told) return;
   if (z->k->threads && s->kind != TILE_DOT && registers > MOST_REGISTERS)
-    bad(z, s, "%lld registers in each thread: a layout deals them out to at most %d",
+    bad(z, s, "%lld registers in each thread, more than %d: a layout distributes them",
         (long long)registers, MOST_REGISTERS);
   else if (copies > MOST_COPIES)
     bad(z, s, "more than %d instructions for one statement: smaller steps or less unrolling do it",
