@@ -25,6 +25,7 @@ void nv_region(ngen *g, const tregion *r) {
     return;
   }
   if (g->filling && nv_copy_async(g, r, false)) return;
+  int mark = g->checked.len;
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     if (tensor_reads_in_place(g, s)) continue;
@@ -49,6 +50,10 @@ void nv_region(ngen *g, const tregion *r) {
       case TILE_YIELD: break;
     }
     lazy_after(g, s);
+  }
+  while (g->checked.len > mark) {
+    checked c = g->checked.data[--g->checked.len];
+    g->regs[c.id] = c.regs;
   }
 }
 

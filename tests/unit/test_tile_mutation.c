@@ -17,7 +17,8 @@ static const char *const files[] = {"temps_host.tile",   "softmax_last.tile", "m
 static const char *const gpu_files[] = {
     "gpu_matmul.tile",          "gpu_softmax.tile",           "../gpu/map.tile",
     "../gpu/product_bf16.tile", "../gpu/product_f32.tile",    "../gpu/softmax_columns.tile",
-    "../gpu/softmax_rows.tile", "../gpu/split.tile",          "../gpu/transpose.tile"};
+    "../gpu/softmax_rows.tile", "../gpu/split.tile",          "../gpu/transpose.tile",
+    "gpu_checks.tile",          "../gpu/scans.tile"};
 enum { NFILES = sizeof files / sizeof *files, MUTATIONS = 60 };
 enum { NGPU_FILES = sizeof gpu_files / sizeof *gpu_files, GPU_MUTATIONS = 40 };
 
