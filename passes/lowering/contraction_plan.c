@@ -369,8 +369,27 @@ static void choose_inner_tiles(const kbuild *b, contraction_plan *p) {
   p->pack_b = false;
 }
 
-/// Dots of bf16 pairs, where the CPU has fast ones, both operands have the axis of the pairs, and
-/// an odd size of it does not waste what they gain.
+/// Whether elements of x along the axis may differ: what was only broadcast along it is loaded
+/// without it.
+static bool varies_along(const kbuild *b, const node *x, int axis) {
+  if (!node_has_axis(x, axis)) return false;
+  if (!kb_in_group(b, x)) return true;
+  op_class class = op_get(x->op)->class;
+  if (class == CLASS_leaf) return true;
+  bool varies = false;
+  if (class == CLASS_view) {
+    const node *from = x->in[0];
+    for (int k = 0; k < from->naxes; k++)
+      varies |= ix_uses_axis(&b->l->g->ix, x->index[k], axis) &&
+                varies_along(b, from, from->axes[k]);
+  } else {
+    for (int i = 0; i < x->nin; i++) varies |= varies_along(b, x->in[i], axis);
+  }
+  return varies;
+}
+
+/// Dots of bf16 pairs, where the CPU has fast ones, both operands vary along the axis of the pairs,
+/// and an odd size of it does not waste what they gain.
 static void choose_unit(const kbuild *b, contraction_plan *p) {
   const target_info *t = b->l->target;
   const node *x = p->dot->in[0], *y = p->dot->in[1];
@@ -381,7 +400,7 @@ static void choose_unit(const kbuild *b, contraction_plan *p) {
   bool in_both = true;
   for (int i = 0; i < p->nk; i++)
     if (b->kaxis[p->k[i]] == inner)
-      in_both &= node_has_axis(x, p->k[i]) && node_has_axis(y, p->k[i]);
+      in_both &= varies_along(b, x, p->k[i]) && varies_along(b, y, p->k[i]);
   double size = (double)contraction_size(b, inner), used = size / (2 * ceil(size / 2));
   bool faster = used * t->pair_flops_per_second > t->flops_per_second;
   if (!in_both || !schedule_option(b->l, "pairs", faster)) return;

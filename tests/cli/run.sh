@@ -484,6 +484,15 @@ expect 0 '// after dce' opt several.tdsl -e softmax --print-after=dce
 expect 0 'graph @softmax' opt several.tdsl -e softmax --passes=dce,fuse
 expect 2 'did you mean dce?' opt several.tdsl --passes=dcee
 expect 2 '--to is graph, fused' opt several.tdsl --to=tiles
+# pairs of a value that is only broadcast along the sum are no pairs in memory
+cat >pairs.tdsl <<'END'
+fn varies(a: bf16[B = 50, C = 64], w: bf16[D = 400, C]) -> f32[D, B] { return dot(w, a, C) }
+fn stands(a: bf16[B = 5, C = 8], w: bf16[D = 40]) -> f32[D, B] { return dot(broadcast(w, C), a, C) }
+END
+for target in cpu:sapphirerapids cpu:znver4; do
+  expect 0 'dot pairs %' opt pairs.tdsl -e varies --target $target --schedule pairs=1 --to=tile
+  expect 0 'dot %' opt pairs.tdsl -e stands --target $target --schedule pairs=1 --to=tile
+done
 # kernels that only a GPU's blocks can do, or only for some sizes
 cat >rows.tdsl <<'END'
 fn rows(x: bf16[N, D = 256], w: bf16[D, M = 128]) -> f32[N, M] {
