@@ -345,6 +345,7 @@ static tcf_status tune(void *args) {
   str kept;
   graph *g = variant_graph(t->function, &t->arena, t->call->used, t->call->sizes);
   tcf_status status = session_target(s, &info);
+  if (!status) status = session_kernels_fit(s, g, &t->arena);
   if (status) return status;
   if (find_kept(s, g, &kept)) return TCF_OK;
   scratch work;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "api/session.h"
+#include "passes/fusion/group.h"
 
 // ---- what the session gives
 
@@ -285,6 +286,14 @@ static str variant_key(const tcf_function *f, arena *a, const tensor *const *arg
 
 // ---- building
 
+tcf_status session_kernels_fit(tcf_session *s, const graph *g, arena *a) {
+  str why;
+  if (!g->fused || !graph_illegal_group(g, s->figures, a, &why)) return TCF_OK;
+  return session_fail(s, TCF_WRONG_USE,
+                      "@%.*s was fused for another target or other sizes: %.*s", STR_FMT(g->name),
+                      STR_FMT(why));
+}
+
 struct program *verified_tiles(arena *a, const graph *g, const pass_options *options) {
   struct program *p = lower_to_tiles(a, g, options);
   str report;
@@ -360,7 +369,8 @@ static tcf_status compile(tcf_session *s, variant *v, arena *a, const cache_key 
   tcf_status status = session_target(s, &info);  // for the interpreter of tiles
   if (status) return status;
   struct program *p = v->function->tile;
-  if (!p)
+  if (!p) status = session_kernels_fit(s, v->specialised, a);
+  if (!p && !status)
     status = session_lower(s, &v->function->program->diags, a, v->specialised, v->schedule, &p);
   if (status) return status;
   variant_describe(v, p);

@@ -115,6 +115,8 @@ static void emit_function(emission *e, tcf_function *f, strbuf *out, bool first)
                                f->name);
       return;
     }
+    e->status = session_kernels_fit(s, g, &e->arena);
+    if (e->status) return;
     pass_options options = session_pass_options(s, e->schedule);
     p = verified_tiles(&e->arena, g, &options);
   }

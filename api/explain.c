@@ -22,6 +22,8 @@ static tcf_status explain_function(explain_args *x, tcf_function *f, strbuf *out
   tcf_status status = function_sizes(f, x->sizes, x->nsizes, sizes);
   if (status) return status;
   graph *g = function_specialise(f, &x->arena, sizes);
+  status = session_kernels_fit(s, g, &x->arena);
+  if (status) return status;
   pass_options options = session_pass_options(s, tuned_schedule(s, g));
   pass_ctx ctx = {g, &x->scratch, &options, &x->program->diags};
   if (!ctx.graph->fused) status = session_run_passes(s, &ctx, NULL, 0, NULL, NULL);
@@ -126,6 +128,7 @@ static tcf_status cost(void *args) {
   tcf_session *s = e->function->program->session;
   tcf_status status = function_specialise_for(e->function, e->args, e->nargs, &e->arena, &g);
   if (!status) status = session_target(s, &info);
+  if (!status) status = session_kernels_fit(s, g, &e->arena);
   if (status) return status;
   pass_options options = session_pass_options(s, s->schedule);
   pass_ctx ctx = {g, &e->scratch, &options, &e->function->program->diags};

@@ -35,6 +35,8 @@ static tcf_status lower(library_args *l, graph **specialised, struct program **o
   *specialised = NULL;
   if (f->tile) return *out = f->tile, TCF_OK;
   *specialised = function_specialise(f, &l->arena, sizes);
+  status = session_kernels_fit(s, *specialised, &l->arena);
+  if (status) return status;
   return session_lower(s, &f->program->diags, &l->arena, *specialised,
                        tuned_schedule(s, *specialised), out);
 }

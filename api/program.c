@@ -118,7 +118,7 @@ static bool parse_graphs(tcf_program *p, uint32_t file) {
   for (int i = 0; sound && i < p->graphs.graphs.len; i++) {
     const graph *g = p->graphs.graphs.data[i];
     str why;
-    const node *at = g->fused ? graph_illegal_group(g, &p->arena, &why) : NULL;
+    const node *at = g->fused ? graph_illegal_group(g, NULL, &p->arena, &why) : NULL;
     if (at) diag_error(&p->diags, DIAG_ir_invalid, at->at, "%.*s", STR_FMT(why));
     sound = !at;
   }

@@ -361,6 +361,9 @@ bool variant_is_made(const tcf_function *f, const tensor *const *args, const int
 pass_options session_pass_options(tcf_session *s, str schedule);
 /// The figures of the target for the cost models (those of the host for the interpreters).
 tcf_status session_target(tcf_session *s, const target_info **out);
+/// The kernels of a graph, if it is fused, can be made for the session's target and these sizes: a
+/// text may have been fused for others. After session_target.
+tcf_status session_kernels_fit(tcf_session *s, const graph *g, arena *a);
 /// lower_to_tiles, verified: panics with the report when the lowering broke a rule.
 struct program *verified_tiles(arena *a, const graph *g, const pass_options *options);
 /// The sizes given (entries < 0 are unknown) suit the function: its facts, and no axis inside of it

@@ -22,7 +22,11 @@ const diag_info *diag_codes(int *count) {
 }
 
 uint32_t diag_add_file(diag_list *list, str path, str text) {
-  vec_push(list->arena, &list->files, ((source_file){path, text}));
+  source_file file = {path, text};
+  vec_push(list->arena, &file.lines, 0);
+  for (int i = 0; i < text.len; i++)
+    if (text.ptr[i] == '\n') vec_push(list->arena, &file.lines, i + 1);
+  vec_push(list->arena, &list->files, file);
   return (uint32_t)list->files.len;
 }
 
@@ -135,9 +139,14 @@ static int line_start(str text, int at) {
 line_col diag_line_col(const diag_list *list, span at) {
   const source_file *file = file_of(list, at);
   if (!file) return (line_col){0, 0};
-  int begin = clamp_offset(at.begin, file->text), start = line_start(file->text, begin);
-  line_col pos = {1, 1};
-  for (int i = 0; i < start; i++) pos.line += file->text.ptr[i] == '\n';
+  int begin = clamp_offset(at.begin, file->text), low = 0, high = file->lines.len;
+  while (high - low > 1) {
+    int middle = low + (high - low) / 2;
+    if (file->lines.data[middle] <= begin) low = middle;
+    else high = middle;
+  }
+  int start = file->lines.data[low];
+  line_col pos = {low + 1, 1};
   uint32_t cp;
   for (int i = start; i < begin; i += decode_utf8(file->text, i, &cp)) pos.col++;
   return pos;

@@ -38,6 +38,7 @@ typedef struct diag {
 typedef struct source_file {
   str path;  // as the user wrote it; "<stdin>" for standard input
   str text;
+  vec(int) lines;  // where they begin
 } source_file;
 
 /// Files and diagnostics of one compilation.

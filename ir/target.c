@@ -62,6 +62,13 @@ const target_info *target_gpu(str arch) {
   return NULL;
 }
 
+const target_info *target_with_most_shared(void) {
+  int most = 0;
+  for (int i = 1; i < NGPUS; i++)
+    if (gpus[i].shared_per_block > gpus[most].shared_per_block) most = i;
+  return &gpus[most];
+}
+
 str target_gpu_names(arena *a) {
   strbuf names = sb_new(a);
   for (int i = 0; i < NGPUS; i++) {

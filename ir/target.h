@@ -26,6 +26,8 @@ const target_info *target_gpu(str arch);
 /// Of the newest architecture whose code a device of this compute capability (90: 9.0) runs; null:
 /// none.
 const target_info *target_of_device(int capability);
+/// The first whose blocks may have the most shared memory.
+const target_info *target_with_most_shared(void);
 /// "sm_80, sm_86, ..."
 str target_gpu_names(arena *a);
 /// "sm_90a" of "cuda:sm_90a"

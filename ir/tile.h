@@ -150,8 +150,9 @@ struct tstmt {
   ix *ix;            // per buffer dimension: coordinate over kernel axes; SIZE, CHECK: [0]
   // LOAD, STORE: dimension k's coordinate is ix[k] plus, when indirect[k] >= 0, the integer
   // tile in[indirect[k]] (LOAD: in[0..]; STORE: in[1..] hold them). Indirect coordinates have
-  // been checked or clamped before.
+  // been checked or clamped before, or the statement is marked.
   int8_t *indirect;
+  bool unchecked;    // LOAD, STORE with indirect coordinates: they are inside, and nobody tests it
   bool guard;        // LOAD: where a coordinate is outside the buffer the value is in[nin - 1]
   bool nontemporal;  // STORE
   bool stage;        // LOOP: an on-chip copy; backends may make it asynchronous

@@ -194,6 +194,7 @@ static void read_access(parser *p, tstmt *s, tval_list *in) {
 static void read_load(parser *p, tstmt *s) {
   tval_list in = {0};
   read_access(p, s, &in);
+  s->unchecked = text_accept_word(p->c, "unchecked");
   s->guard = text_accept_word(p->c, "guard");
   if (s->guard) vec_push(p->k->arena, &in, read_value(p));
   set_inputs(p, s, &in);
@@ -203,6 +204,7 @@ static void read_store(parser *p, tstmt *s) {
   tval_list in = {0};
   vec_push(p->k->arena, &in, NULL);
   read_access(p, s, &in);
+  s->unchecked = text_accept_word(p->c, "unchecked");
   text_expect(p->c, ',');
   in.data[0] = read_value(p);
   s->nontemporal = text_accept_word(p->c, "nontemporal");

@@ -271,11 +271,13 @@ static void put_operands(printer *p, const tstmt *s) {
       return sb_put(out, axis_text(p->k, s->axis));
     case TILE_LOAD:
       put_access(p, s);
+      if (s->unchecked) sb_puts(out, " unchecked");
       if (!s->guard) return;
       sb_puts(out, " guard ");
       return put_value(p, s->nin ? s->in[s->nin - 1] : NULL);
     case TILE_STORE:
       put_access(p, s);
+      if (s->unchecked) sb_puts(out, " unchecked");
       sb_puts(out, ", ");
       put_value(p, s->nin ? s->in[0] : NULL);
       return sb_puts(out, s->nontemporal ? " nontemporal" : "");

@@ -155,17 +155,21 @@ static bool verify_access(verifier *v, const tstmt *s, tval *shape) {
   const tile_buf *b = &k->bufs.data[s->buf];
   if (!tile_access_is_whole(k, s))
     return bad(v, s, "the index has %d dimensions, the buffer %d", s->nix, b->rank), false;
+  bool indirect = false;
   if (!v->declared[s->buf]) bad(v, s, "local %.*s is not declared here", STR_FMT(b->name));
   for (int d = 0; d < s->nix; d++) {
     if (!is_ix(v, s->ix[d])) return bad(v, s, "dimension %d has no index", d), false;
     ix_axes(&k->ix, s->ix[d], use_axis, &(axes_used){v, s, shape});
     int at = s->indirect[d];
     if (at < 0) continue;
+    indirect = true;
     if (at >= s->nin) return bad(v, s, "dimension %d has no indirect tile", d), false;
     if (!dtype_is_int(s->in[at]->type))
       bad(v, s, "the indirect coordinate is %s, not an integer", dtype_name(s->in[at]->type));
     shape_join(v, s, shape, s->in[at]);
   }
+  if (indirect && b->local) bad(v, s, "on-chip buffers are indexed by axes, not by values");
+  if (s->unchecked && !indirect) bad(v, s, "unchecked is for indices that are values");
   return true;
 }
 

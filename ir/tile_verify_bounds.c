@@ -3,7 +3,9 @@
 //
 //   load x[T + 63]           needs 0 <= T + 63 and T + 63 <= N - 1 for all 0 <= T < size of T
 //   load x[T + 63] guard %f  gives %f outside of the buffer: nothing to show
-//   load x[%i + T]           the index %i is tested when the kernel runs (`check`)
+//   load x[%i + T]           the index %i was tested when the kernel runs (`check`), or was made to be
+//                            inside: ir/tile_verify_values.c
+//   load x[%i] unchecked     nobody knows, and the text says so
 //   prefetch x[N + 64]       reads nothing
 //
 // Valid lanes are below the sizes of their axes, so the algebra of ir/ix.h decides. What it cannot
@@ -16,6 +18,7 @@ typedef struct bounds {
   arena *arena;
   bool *open;        // by axis: has a current range
   bool *local_open;  // by buffer and dimension: its axis was open at the declaration
+  tile_values *values;  // null: no index is a value
   tile_complain *complain;
   void *ctx;
 } bounds;
@@ -49,10 +52,21 @@ static bool follows_range(const bounds *b, const tstmt *s, int d, ix at) {
   return true;
 }
 
+static void verify_value(bounds *b, const tstmt *s, int d) {
+  const tile_buf *buffer = &b->k->bufs.data[s->buf];
+  if (s->unchecked || tile_values_inside(b->values, s->in[s->indirect[d]], s->ix[d], buffer->dims[d]))
+    return;
+  b->complain(b->ctx, s,
+              str_printf(b->arena,
+                         "dimension %d: the index is not known to be from 0 to below %.*s; `check` "
+                         "tests it, `unchecked` says that it is right",
+                         d, STR_FMT(coordinate_text(b, buffer->dims[d]))));
+}
+
 static void verify_dimension(bounds *b, const tstmt *s, int d) {
   const tile_buf *buffer = &b->k->bufs.data[s->buf];
   ix at = s->ix[d];
-  if (s->indirect[d] >= 0) return;
+  if (s->indirect[d] >= 0) return verify_value(b, s, d);
   if (buffer->local && follows_range(b, s, d, at)) return;
   bool low = ix_known_le(&b->pool, ix_const(&b->pool, 0), at);
   ix last = ix_sub(&b->pool, buffer->dims[d], ix_const(&b->pool, 1));
@@ -78,19 +92,46 @@ static bool is_empty(const bounds *b, int axis) {
   return ix_is_const(&b->pool, b->k->axes.data[axis].size, &size) && size == 0;
 }
 
+static void verify_region(bounds *b, const tregion *r);
+
+static void verify_loop(bounds *b, const tstmt *s) {
+  bool outer = b->open[s->axis];
+  tile_range range = {0};
+  b->open[s->axis] = true;
+  if (b->values) range = tile_values_open(b->values, s->axis, s->extent);
+  verify_region(b, s->body);
+  if (b->values) tile_values_close(b->values, s->axis, range);
+  b->open[s->axis] = outer;
+}
+
 static void verify_region(bounds *b, const tregion *r) {
+  int mark = b->values ? tile_values_mark(b->values) : 0;
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     bool access = (s->kind == TILE_LOAD && !s->guard) || s->kind == TILE_STORE;
     for (int d = 0; access && d < s->nix; d++) verify_dimension(b, s, d);
     if (s->kind == TILE_LOCAL) note_local(b, s);
     if (s->kind == TILE_LOOP && is_empty(b, s->axis)) continue;
-    bool outer = s->kind == TILE_LOOP && b->open[s->axis];
-    if (s->kind == TILE_LOOP) b->open[s->axis] = true;
-    verify_region(b, s->body);
-    verify_region(b, s->other);
-    if (s->kind == TILE_LOOP) b->open[s->axis] = outer;
+    if (s->kind == TILE_LOOP) {
+      verify_loop(b, s);
+    } else {
+      verify_region(b, s->body);
+      verify_region(b, s->other);
+    }
+    if (b->values) tile_values_note(b->values, s);
   }
+  if (b->values) tile_values_restore(b->values, mark);
+}
+
+static bool has_index_values(const tregion *r) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    bool access = s->kind == TILE_LOAD || s->kind == TILE_STORE;
+    for (int d = 0; access && d < s->nix; d++)
+      if (s->indirect[d] >= 0) return true;
+    if (has_index_values(s->body) || has_index_values(s->other)) return true;
+  }
+  return false;
 }
 
 void tile_verify_bounds(const kernel *k, arena *a, tile_complain *complain, void *ctx) {
@@ -99,9 +140,12 @@ void tile_verify_bounds(const kernel *k, arena *a, tile_complain *complain, void
   ix_copy_pool(&b.pool, &k->ix);
   b.open = arena_array(a, bool, k->axes.len);
   b.local_open = arena_array(a, bool, k->bufs.len * MAX_AXES);
+  if (has_index_values(&k->body)) b.values = tile_values_new(k, &b.pool, a);
   for (int i = 0; i < k->grid.len; i++) {
-    if (is_empty(&b, k->grid.data[i].axis)) return;
-    b.open[k->grid.data[i].axis] = true;
+    grid_axis g = k->grid.data[i];
+    if (is_empty(&b, g.axis)) return;
+    b.open[g.axis] = true;
+    if (b.values) tile_values_open(b.values, g.axis, g.extent);
   }
   verify_region(&b, &k->body);
 }

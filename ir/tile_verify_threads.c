@@ -12,6 +12,7 @@
 // - Operands of pairs are widened bf16 values of an even depth; threads have no pairs.
 #include <stdarg.h>
 
+#include "ir/target.h"
 #include "ir/tile_verify.h"
 #include "ir/units.h"
 
@@ -116,6 +117,58 @@ static void verify_local(walker *w, const tile_buf *b) {
     bad(w, NULL, "%.*s has pairs, which threads do not read", STR_FMT(b->name));
   if (b->pairs && b->panel % w->k->vec_lanes)
     bad(w, NULL, "%.*s has panels of pairs that are no whole vectors", STR_FMT(b->name));
+}
+
+// ---- how much shared memory
+//
+// What the generator asks for is more: scratch of reductions, barriers, alignment. It knows the
+// architecture and says so itself; here is what none could have.
+
+static int64_t saturating_product(int64_t a, int64_t b) {
+  int64_t r;
+  return __builtin_mul_overflow(a, b, &r) ? INT64_MAX / 2 : r;
+}
+
+static int64_t bytes_of_local(const walker *w, const tile_buf *b) {
+  int64_t bytes = dtype_bytes(b->type), size;
+  for (int d = 0; d < b->rank; d++)
+    if (ix_is_const(&w->k->ix, b->dims[d], &size)) bytes = saturating_product(bytes, size);
+  return bytes;
+}
+
+static bool fills(const tregion *r, int buf, bool staged) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    bool inside = staged || (s->kind == TILE_LOOP && s->stage);
+    if (staged && s->kind == TILE_STORE && s->buf == buf) return true;
+    if (fills(s->body, buf, inside) || fills(s->other, buf, inside)) return true;
+  }
+  return false;
+}
+
+/// Bytes of the buffers declared in the region, of which a loop with stages has several copies.
+static int64_t bytes_of_locals(const walker *w, const tregion *r, int stages) {
+  int64_t sum = 0;
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    int64_t more = bytes_of_locals(w, s->body, s->kind == TILE_LOOP ? s->stages : 0);
+    int64_t other = bytes_of_locals(w, s->other, 0);
+    bool copies = s->kind == TILE_LOCAL && stages > 1 && fills(r, s->buf, false);
+    if (s->kind == TILE_LOCAL)
+      more = saturating_product(bytes_of_local(w, &w->k->bufs.data[s->buf]), copies ? stages : 1);
+    if (__builtin_add_overflow(sum, more, &sum) || __builtin_add_overflow(sum, other, &sum))
+      return INT64_MAX;
+  }
+  return sum;
+}
+
+static void verify_shared(walker *w) {
+  const kernel *k = w->k;
+  int64_t bytes = bytes_of_locals(w, &k->body, 0) / (k->cluster ? k->cluster : 1);
+  const target_info *most = target_with_most_shared();
+  if (bytes <= most->shared_per_block) return;
+  bad(w, NULL, "the on-chip buffers of a block have %lld bytes; no GPU has more than %lld (%.*s)",
+      (long long)bytes, (long long)most->shared_per_block, STR_FMT(target_arch(most)));
 }
 
 static void verify_head(walker *w) {
@@ -473,6 +526,7 @@ void tile_verify_threads(const kernel *k, arena *a, tile_complain *complain, voi
   w.loaded_at = arena_array(a, int, k->nvals);
   w.region_of = arena_array(a, const tregion *, k->nvals);
   verify_head(&w);
+  if (k->threads) verify_shared(&w);
   for (int i = 0; i < k->grid.len; i++) w.extent[k->grid.data[i].axis] = k->grid.data[i].extent;
   find_elsewhere(&w);
   walk_region(&w, &k->body);

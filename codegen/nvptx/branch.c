@@ -67,6 +67,7 @@ static lval condition(ngen *g, const tstmt *s) {
 }
 
 static lval *run_arm(ngen *g, const tregion *r, int n, int nregs) {
+  if (!r) return NULL;  // no else: nothing is done and nothing results
   int mark = scope_open(g), found;
   nv_region(g, r);
   tval *const *yields = tregion_yields(r, &found);

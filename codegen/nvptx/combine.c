@@ -484,8 +484,11 @@ static void report(ngen *g, const tstmt *s, lval index) {
 void nv_check(ngen *g, const tstmt *s) {
   LLVMBuilderRef b = g->e->builder;
   const tval *t = s->in[0];
-  lval size = nv_ix64(g, s->ix[0]), *regs = g->regs[t->id];
   shape sh = nv_shape_of(g, t);
+  lval size = nv_ix64(g, s->ix[0]), *outside = g->regs[t->id];
+  lval *regs = arena_copy(g->arena, outside, sizeof(lval) * (size_t)sh.nregs);
+  vec_push(g->arena, &g->checked, (checked){t->id, outside});
+  g->regs[t->id] = regs;
   for (int r = 0; r < sh.nregs; r++) {
     lval ok = NULL;
     nv_enter(g, &sh, r);

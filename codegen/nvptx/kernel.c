@@ -29,7 +29,12 @@ void nv_region(ngen *g, const tregion *r) {
     return;
   }
   if (g->filling && nv_copy_async(g, r, false)) return;
+  int mark = g->checked.len;
   nv_statements(g, r, 0, r->stmts.len);
+  while (g->checked.len > mark) {
+    checked c = g->checked.data[--g->checked.len];
+    g->regs[c.id] = c.regs;
+  }
 }
 
 static void statement(ngen *g, const tstmt *s) {

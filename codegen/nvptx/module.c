@@ -154,6 +154,17 @@ static bool fits(device_gen *d, const kernel *k, str *error) {
   return false;
 }
 
+/// Whether a block may have the shared memory that the kernel's code asks for.
+static bool shared_fits(device_gen *d, const kernel *k, const tcf_kernel_info *info, str *error) {
+  const target_info *t = d->e.target;
+  if (info->shared_bytes >= 0 && info->shared_bytes <= t->shared_per_block) return true;
+  *error = str_printf(d->e.arena,
+                      "kernel %.*s needs %u bytes of shared memory in a block; %.*s has %lld",
+                      STR_FMT(k->name), (unsigned)info->shared_bytes, STR_FMT(target_arch(t)),
+                      (long long)t->shared_per_block);
+  return false;
+}
+
 static bool generate(device_gen *d, arena *a, const program *p, const codegen_options *options,
                      code *out, str *error) {
   int n = p->kernels.len;
@@ -163,6 +174,8 @@ static bool generate(device_gen *d, arena *a, const program *p, const codegen_op
     if (!fits(d, p->kernels.data[i], error)) return false;
   for (int i = 0; i < n; i++)
     nv_kernel(&d->e, d->e.arena, p, p->kernels.data[i], &infos[i], &maps[i]);
+  for (int i = 0; i < n; i++)
+    if (!shared_fits(d, p->kernels.data[i], &infos[i], error)) return false;
   verify(d, p->name);
   if (!optimise(d, error)) return false;
   if (options->kind == CODE_LLVM_IR) {

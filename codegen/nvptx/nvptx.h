@@ -69,6 +69,12 @@ typedef struct memo {
   lval value;
 } memo;
 
+/// Registers of a checked value as they are outside of the region of the check.
+typedef struct checked {
+  int id;
+  lval *regs;
+} checked;
+
 typedef struct pipe pipe;      // pipeline.h
 typedef struct ring ring;      // ring.h
 typedef struct flight flight;  // pending.h
@@ -142,6 +148,7 @@ typedef struct ngen {
   int layout;      // in force
   range **ranges;  // by axis; null: closed
   lval **regs;     // by value id
+  vec(checked) checked;  // a stack: regions give back what checks in them replaced
   int *at;         // by axis: register along it, for nv_at
   lval *symbols, *bufs;
   lval error, site, tiles, smem;

@@ -46,6 +46,16 @@ static verdict judge_group(const graph *g, group *grp, const uint8_t *stored, ui
   return v;
 }
 
+/// What a contraction gave is used on, in rows or by a second one, in the blocks of GPUs only.
+static verdict judge_for(const target_info *t, const group *grp) {
+  verdict good = {.ok = true, .node = -1};
+  if (t->sm || grp->kind != GROUP_CONTRACTION) return good;
+  if (grp->reductions.len)
+    return (verdict){.why = REASON_reduction_and_contraction, .node = grp->reductions.data[0]->id};
+  if (grp->second) return (verdict){.why = REASON_second_contraction, .node = grp->second->id};
+  return good;
+}
+
 static bool is_empty(const graph *g, const node *n) {
   for (int i = 0; i < n->naxes; i++) {
     int64_t size;
@@ -66,7 +76,9 @@ bool group_is_empty(const graph *g, const group *grp) {
 }
 
 /// The groups, up to the first that breaks a rule: *broken says how, *count is its number then.
-static group *find_groups(const graph *g, bool nests, arena *a, int *count, verdict *broken) {
+static group *find_groups(const graph *g, const target_info *t, arena *a, int *count,
+                          verdict *broken) {
+  bool nests = !t || !t->sm;
   check(g->fused);
   group *groups = arena_array(a, group, g->nkernels);
   uint8_t *stored = arena_array(a, uint8_t, g->nodes.len);
@@ -85,6 +97,7 @@ static group *find_groups(const graph *g, bool nests, arena *a, int *count, verd
   fuse_scratch s = fuse_scratch_new(a, g->nodes.len);
   for (*count = 0; *count < g->nkernels; ++*count) {
     *broken = judge_group(g, &groups[*count], stored, member, nests, &s);
+    if (broken->ok && t) *broken = judge_for(t, &groups[*count]);
     if (!broken->ok) break;
   }
   return groups;
@@ -92,17 +105,17 @@ static group *find_groups(const graph *g, bool nests, arena *a, int *count, verd
 
 group *graph_groups(const graph *g, const target_info *target, arena *a, int *count) {
   verdict broken = {.ok = true};
-  group *groups = find_groups(g, !target || !target->sm, a, count, &broken);
+  group *groups = find_groups(g, target, a, count, &broken);
   if (!broken.ok)
     panic("kernel %d of @%.*s is not a legal group: %s (node %d)", *count, STR_FMT(g->name),
           reason_text(broken.why), broken.node);
   return groups;
 }
 
-const node *graph_illegal_group(const graph *g, arena *a, str *why) {
+const node *graph_illegal_group(const graph *g, const target_info *t, arena *a, str *why) {
   int kernel;
   verdict broken = {.ok = true};
-  const group *groups = find_groups(g, true, a, &kernel, &broken);
+  const group *groups = find_groups(g, t, a, &kernel, &broken);
   if (broken.ok) return NULL;
   *why = str_printf(a, "kernel %d cannot be one kernel: %s", kernel, reason_text(broken.why));
   const node *first = groups[kernel].nodes.data[0];

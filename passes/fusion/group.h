@@ -68,8 +68,8 @@ bool group_is_empty(const graph *g, const group *grp);
 /// The groups of a graph that was fused for the target, in order; check()s the rules above.
 group *graph_groups(const graph *g, const target_info *target, arena *a, int *count);
 /// Of a fused graph that was read from text: a node of the first kernel that breaks them, and how;
-/// null: none does.
-const node *graph_illegal_group(const graph *g, arena *a, str *why);
+/// null: none does. With a target, of those too that only hold for others.
+const node *graph_illegal_group(const graph *g, const target_info *t, arena *a, str *why);
 
 /// The contract that the nodes of a kernel are under; null none.
 const contract *group_contract(const graph *g, const node *member);

@@ -369,19 +369,27 @@ static void choose_inner_tiles(const kbuild *b, contraction_plan *p) {
   p->pack_b = false;
 }
 
-/// The value is not the same for all of the graph axis that it has: a broadcast along it is.
-static bool varies_along(const kbuild *b, const node *n, int axis) {
-  if (!node_has_axis(n, axis)) return false;
-  if (!kb_in_group(b, n)) return true;
-  bool varies = op_get(n->op)->class == CLASS_leaf;
-  for (int k = 0; n->op == OP_view && k < n->in[0]->naxes; k++)
-    varies |= ix_uses_axis(&b->l->g->ix, n->index[k], axis);
-  for (int k = 0; n->op != OP_view && k < n->nin; k++) varies |= varies_along(b, n->in[k], axis);
+/// Whether elements of x along the axis may differ: what was only broadcast along it is loaded
+/// without it.
+static bool varies_along(const kbuild *b, const node *x, int axis) {
+  if (!node_has_axis(x, axis)) return false;
+  if (!kb_in_group(b, x)) return true;
+  op_class class = op_get(x->op)->class;
+  if (class == CLASS_leaf) return true;
+  bool varies = false;
+  if (class == CLASS_view) {
+    const node *from = x->in[0];
+    for (int k = 0; k < from->naxes; k++)
+      varies |= ix_uses_axis(&b->l->g->ix, x->index[k], axis) &&
+                varies_along(b, from, from->axes[k]);
+  } else {
+    for (int i = 0; i < x->nin; i++) varies |= varies_along(b, x->in[i], axis);
+  }
   return varies;
 }
 
-/// Dots of bf16 pairs, where the CPU has fast ones, both operands have the axis of the pairs, and
-/// an odd size of it does not waste what they gain.
+/// Dots of bf16 pairs, where the CPU has fast ones, both operands vary along the axis of the pairs,
+/// and an odd size of it does not waste what they gain.
 static void choose_unit(const kbuild *b, contraction_plan *p) {
   const target_info *t = b->l->target;
   const node *x = p->dot->in[0], *y = p->dot->in[1];

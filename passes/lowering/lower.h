@@ -78,6 +78,7 @@ typedef struct kbuild {
   map consts;     // (type, value) -> tval
   int npseudo;
   tval *pseudo[MAX_KERNEL_AXES];  // value of indirect coordinate PSEUDO_AXIS + i
+  bool unchecked[MAX_KERNEL_AXES];  // likewise: nothing says that it is inside
   vec(int) val_depth;             // scope depth by value id
   // from kb_survey
   vec(access) accesses;

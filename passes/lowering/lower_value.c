@@ -118,9 +118,10 @@ tval *kb_index_value(kbuild *b, ix e, dtype t) {
 // ---- values
 
 /// Splits a coordinate into a part over kernel axes and an indirect tile (null: none).
-static tval *split_indirect(kbuild *b, ix *e) {
+static tval *split_indirect(kbuild *b, ix *e, bool *unchecked) {
   axes_seen seen = {0};
   ix_axes(&b->k->ix, *e, kb_see_axis, &seen);
+  for (int i = 0; i < b->npseudo; i++) *unchecked |= seen.pseudo[i] && b->unchecked[i];
   for (int i = 0; i < b->npseudo; i++) {
     if (!seen.pseudo[i]) continue;
     ix coef, rest;
@@ -143,9 +144,10 @@ static tval *load_node(kbuild *b, const node *n, const ix *sigma, tval *fill) {
   int8_t indirect[MAX_AXES];
   tval *in[MAX_AXES + 1];
   int nin = 0;
+  bool unchecked = false;
   for (int i = 0; i < n->naxes; i++) {
     index[i] = sigma[i];
-    tval *v = split_indirect(b, &index[i]);
+    tval *v = split_indirect(b, &index[i], &unchecked);
     indirect[i] = (int8_t)(v ? nin : -1);
     if (v) in[nin++] = v;
   }
@@ -157,6 +159,7 @@ static tval *load_node(kbuild *b, const node *n, const ix *sigma, tval *fill) {
   kb_set_index(b, st, arg, index, n->naxes);
   memcpy(st->indirect, indirect, (size_t)n->naxes);
   st->guard = guard;
+  st->unchecked = unchecked && !guard;
   st->at = n->at;
   kb_one_result(b, st, kb_union_value(b, n->type, &seen, in, nin));
   kb_append(b, kb_scope_at(b, kb_depth_of(b, &seen, in, nin)), st);
@@ -219,6 +222,7 @@ static tstmt *indirect_access(kbuild *b, tile_op kind, const node *n, int buf, t
   dtype t = b->k->bufs.data[buf].type;
   if (!value) kb_one_result(b, st, kb_union_value(b, t, &seen, &index, 1));
   if (value) b->k->bufs.data[buf].written = true;
+  st->unchecked = n->flags & NODE_UNCHECKED;
   kb_append(b, b->scope, st);
   return st;
 }
@@ -303,18 +307,19 @@ static tval *gather_index(kbuild *b, const node *n, const ix *sigma, ix size) {
   return v;
 }
 
-static ix pseudo_axis(kbuild *b, tval *v) {
+static ix pseudo_axis(kbuild *b, tval *v, bool unchecked) {
   int i = 0;
   while (i < b->npseudo && b->pseudo[i] != v) i++;
   check(i < MAX_KERNEL_AXES);
   if (i == b->npseudo) b->pseudo[b->npseudo++] = v;
+  b->unchecked[i] |= unchecked;
   return ix_axis(&b->k->ix, PSEUDO_AXIS + i);
 }
 
 static tval *gather_value(kbuild *b, const node *n, const ix *sigma) {
   const node *table = n->in[0];
   ix size = ix_substitute(&b->k->ix, &b->l->g->ix, graph_axis_size(b->l->g, n->attr_axes[0]), NULL, 0);
-  ix pseudo = pseudo_axis(b, gather_index(b, n, sigma, size));
+  ix pseudo = pseudo_axis(b, gather_index(b, n, sigma, size), n->flags & NODE_UNCHECKED);
   ix at[MAX_AXES];
   for (int i = 0; i < table->naxes; i++)
     at[i] = table->axes[i] == n->attr_axes[0] ? pseudo : coordinate(n, sigma, table->axes[i]);

@@ -492,6 +492,41 @@ expect 0 '// after dce' opt several.tdsl -e softmax --print-after=dce
 expect 0 'graph @softmax' opt several.tdsl -e softmax --passes=dce,fuse
 expect 2 'did you mean dce?' opt several.tdsl --passes=dcee
 expect 2 '--to is graph, fused' opt several.tdsl --to=tiles
+# pairs of a value that is only broadcast along the sum are no pairs in memory
+cat >pairs.tdsl <<'END'
+fn varies(a: bf16[B = 50, C = 64], w: bf16[D = 400, C]) -> f32[D, B] { return dot(w, a, C) }
+fn stands(a: bf16[B = 5, C = 8], w: bf16[D = 40]) -> f32[D, B] { return dot(broadcast(w, C), a, C) }
+END
+for target in cpu:sapphirerapids cpu:znver4; do
+  expect 0 'dot pairs %' opt pairs.tdsl -e varies --target $target --schedule pairs=1 --to=tile
+  expect 0 'dot %' opt pairs.tdsl -e stands --target $target --schedule pairs=1 --to=tile
+done
+# kernels that only a GPU's blocks can do, or only for some sizes
+cat >rows.tdsl <<'END'
+fn rows(x: bf16[N, D = 256], w: bf16[D, M = 128]) -> f32[N, M] {
+  return softmax(dot(f32(x), f32(w), D), M)
+}
+END
+cat >attention.tdsl <<'END'
+fn attention(q: bf16[B = 64, S = 512, D = 64], k: bf16[B, T = 128, D], v: bf16[B, T, E = 64]) -> bf16[B, S, E] {
+  let s = dot(q, k, D) * 0.125
+  return bf16(dot(bf16(softmax(s, T)), v, T))
+}
+END
+"$tool" opt rows.tdsl --target sm_90a --to=fused >rows.ir
+"$tool" opt attention.tdsl --target sm_90a --to=fused >attention.ir
+for name in rows attention; do
+  holds "the whole $name is one kernel on a GPU" test "$(grep -c 'kernel ' $name.ir)" = 1
+  expect 0 "kernel @$name.0" opt $name.ir --target sm_90a --to=tile
+  for target in cpu cpu:x86-64 interp-tile; do
+    expect 2 "@$name was fused for another target" opt $name.ir --target $target --to=tile
+    expect 2 "@$name was fused for another target" explain $name.ir --target $target
+  done
+  expect 2 "@$name was fused for another target" build $name.ir --target cpu -o no.o
+done
+expect 2 '@rows was fused for another target' run rows.ir --dim N=8 --target cpu
+expect 0 'out: f32[N = 8, M = 128]' run rows.ir --dim N=8 --target interp
+expect 2 'or other sizes' opt rows.ir --dim N=1 --target sm_90a --to=tile
 expect 0 'softmax' explain several.tdsl -e softmax --dim N=64 --dim T=1000
 expect 0 '"kernels"' explain several.tdsl --format=json
 for format in text json html; do

@@ -140,3 +140,21 @@ Test(diag, json_holds_everything) {
   json_decref(root);
   arena_free(&r.arena);
 }
+
+Test(frontend_diag, positions_of_a_long_file_are_looked_up) {
+  arena a = {0};
+  strbuf text = sb_new(&a);
+  for (int i = 0; i < 1000; i++) sb_printf(&text, "%.*s\n", i % 3, "ab");
+  diag_list list = {.arena = &a};
+  uint32_t file = diag_add_file(&list, STR("long.tdsl"), sb_str(&text));
+  cr_expect_eq(list.files.data[0].lines.len, 1001);
+  int line = 1, col = 1;
+  for (int at = 0; at <= text.len; at++) {
+    line_col pos = diag_line_col(&list, (span){file, (uint32_t)at, (uint32_t)at});
+    cr_expect(pos.line == line && pos.col == col, "%d: %d:%d", at, pos.line, pos.col);
+    bool ends = at < text.len && text.data[at] == '\n';
+    line += ends;
+    col = ends ? 1 : col + 1;
+  }
+  arena_free(&a);
+}

@@ -17,7 +17,8 @@ static const char *const files[] = {"temps_host.tile",   "softmax_last.tile", "m
 static const char *const gpu_files[] = {
     "gpu_matmul.tile",          "gpu_softmax.tile",           "../gpu/map.tile",
     "../gpu/product_bf16.tile", "../gpu/product_f32.tile",    "../gpu/softmax_columns.tile",
-    "../gpu/softmax_rows.tile", "../gpu/split.tile",          "../gpu/transpose.tile"};
+    "../gpu/softmax_rows.tile", "../gpu/split.tile",          "../gpu/transpose.tile",
+    "gpu_checks.tile",          "../gpu/scans.tile"};
 static const char *const attention[] = {"../../gpu/attention/full_d128.tile",
                                         "../../gpu/attention/causal_d64.tile",
                                         "../../gpu/attention/window_d128.tile"};

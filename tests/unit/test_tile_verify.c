@@ -59,9 +59,90 @@ Test(tile_verify, accesses_that_are_inside) {
       PROGRAM(" %a = load x[#N - 1 - N, D / 2 + (D + 1) / 2] : f32[N:2, D:8]"),
       PROGRAM(" %f = const 0.0 : f32\n %a = load x[N, D + 63] guard %f : f32[N:2, D:8]"),
       PROGRAM(" prefetch x[N + 8, D + 64] level 1"),
-      PROGRAM(" %i = index D : i32[D:8]\n %a = load x[N, %i] : f32[D:8, N:2]"),
+      PROGRAM(" %i = index D : i64[D:8]\n %a = load x[N, %i] : f32[D:8, N:2]"),
       PROGRAM(" local l : f32[E]\n loop E:4 {\n %a = load l[63 - E] : f32[E:4]\n }"),
       PROGRAM(" local l : f32[D:8]\n loop D:4 {\n %a = load l[D] : f32[D:4]\n }"),
+  };
+  for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+    tile_fixture f = {0};
+    str report;
+    cr_assert(tile_fixture_parse(&f, str_from(bodies[i])), "%s\n%.*s", bodies[i],
+              STR_FMT(f.diags.items.data[0]->text));
+    cr_expect(program_verify(f.p, &f.arena, &report), "%s", report.ptr);
+    tile_fixture_free(&f);
+  }
+}
+
+// Indices that are values: known to be inside, or the text says that nobody knows.
+
+#define PICK(rows, body)                                                                         \
+  "program @p(N, D) {\n buffer %x : f32[N = " rows "] param 0\n buffer %i : i32[D] param 1\n"      \
+  " buffer %out : f32[D] output 0\n call @k(%x, %i, %out)\n}\n"                                  \
+  "kernel @k(x: f32[" rows "], i: i32[D], out: f32[D]) {\n axes D, N = " rows "\n grid D:8 {\n"   \
+  " %i = load i[D] : i32[D:8]\n" body "\n %b = const 0.0 : f32\n store out[D], %b\n }\n}\n"
+#define INSIDE(rows)                                                                            \
+  "dimension 0: the index is not known to be from 0 to below " rows                             \
+  "; `check` tests it, `unchecked` says that it is right"
+#define CLAMP(first, last)                                                                      \
+  " %l = const " last " : i32\n %z = const " first " : i32\n %m = min %i, %l : i32[D:8]\n"        \
+  " %c = max %m, %z : i32[D:8]\n"
+
+CASES(indices_that_are_values,
+      {PICK("#N", " %a = load x[%i] : f32[D:8]"), INSIDE("#N")},
+      {PICK("#N", " check %i below N + 1 site 0\n %a = load x[%i] : f32[D:8]"), INSIDE("#N")},
+      {PICK("64", " check %i below 64 site 0\n %a = load x[%i + 1] : f32[D:8]"), INSIDE("64")},
+      // nothing is known of what was computed before the check
+      {PICK("64", " %1 = const 0 : i32\n %j = add %i, %1 : i32[D:8]\n check %i below 64 site 0\n"
+                  " %a = load x[%j] : f32[D:8]"), INSIDE("64")},
+      // a check holds in its region
+      {PICK("64", " if first D {\n check %i below 64 site 0\n }\n %a = load x[%i] : f32[D:8]"),
+       INSIDE("64")},
+      // and in lanes that were valid there
+      {PICK("64", " check %i below 64 site 0\n loop D:4 {\n %a = load x[%i] : f32[D:8]\n }"),
+       INSIDE("64")},
+      {PICK("64", CLAMP("0", "64") " %a = load x[%c] : f32[D:8]"), INSIDE("64")},
+      {PICK("64", CLAMP("-1", "63") " %a = load x[%c] : f32[D:8]"), INSIDE("64")},
+      {PICK("64", " %z = const 0 : i32\n %c = max %i, %z : i32[D:8]\n %a = load x[%c] : f32[D:8]"),
+       INSIDE("64")},
+      // i8 wraps around
+      {PICK("200", " check %i below 200 site 0\n %c = cast %i : i8[D:8]\n"
+                   " %a = load x[%c] : f32[D:8]"), INSIDE("200")},
+      {PICK("200", " check %i below 100 site 0\n %c = cast %i : i8[D:8]\n"
+                   " %d = add %c, %c : i8[D:8]\n %a = load x[%d] : f32[D:8]"), INSIDE("200")},
+      {PICK("64", " check %i below 64 site 0\n %j = cast %i : i64[D:8]\n"
+                  " %c = const 4611686018427387904 : i64\n %m = mul %j, %c : i64[D:8]\n"
+                  " %q = div %m, %c : i64[D:8]\n %a = load x[%q] : f32[D:8]"), INSIDE("64")},
+      // division rounds towards 0
+      {PICK("64", " check %i below 64 site 0\n %c = const 64 : i32\n %d = sub %i, %c : i32[D:8]\n"
+                  " %2 = const 2 : i32\n %q = div %d, %2 : i32[D:8]\n"
+                  " %a = load x[%q + 31] : f32[D:8]"), INSIDE("64")},
+      {PICK("64", " %c = const 64 : i32\n %r = rem %i, %c : i32[D:8]\n %a = load x[%r] : f32[D:8]"),
+       INSIDE("64")},
+      {PICK("64", " local l : f32[N]\n check %i below 64 site 0\n %a = load l[%i] : f32[D:8]"),
+       "on-chip buffers are indexed by axes, not by values"},
+      {PICK("64", " %a = load x[0] unchecked : f32"), "unchecked is for indices that are values"})
+
+Test(tile_verify, indices_that_are_known_to_be_inside) {
+  static const char *const bodies[] = {
+      PICK("#N", " check %i below N site 0\n %a = load x[%i] : f32[D:8]"),
+      PICK("#N", " %a = load x[%i] unchecked : f32[D:8]"),
+      PICK("#N", " %f = const 0.0 : f32\n %a = load x[%i] guard %f : f32[D:8]"),
+      PICK("#N", " check %i below N site 0\n %j = cast %i : i64[D:8]\n %1 = size N - 1 : i64\n"
+                 " %m = min %j, %1 : i64[D:8]\n %0 = const 0 : i64\n %c = max %m, %0 : i64[D:8]\n"
+                 " %a = load x[%c] : f32[D:8]"),
+      PICK("65", " check %i below 64 site 0\n %a = load x[%i + 1] : f32[D:8]"),
+      PICK("64", CLAMP("0", "63") " %a = load x[%c] : f32[D:8]"),
+      PICK("64", " check %i below 128 site 0\n %2 = const 2 : i32\n %q = div %i, %2 : i32[D:8]\n"
+                 " %r = rem %i, %2 : i32[D:8]\n %a = load x[%q] : f32[D:8]\n"
+                 " %b2 = load x[%r + 62] : f32[D:8]"),
+      PICK("64", " check %i below 64 site 0\n %64 = const 64 : i32\n %d = sub %i, %64 : i32[D:8]\n"
+                 " %2 = const 2 : i32\n %q = div %d, %2 : i32[D:8]\n %r = rem %d, %2 : i32[D:8]\n"
+                 " %0 = const 0 : i32\n %n = lt %r, %0 : bool[D:8]\n %1 = const 1 : i32\n"
+                 " %less = sub %q, %1 : i32[D:8]\n %down = where %n, %less, %q : i32[D:8]\n"
+                 " %a = load x[%down + 32] : f32[D:8]"),
+      PICK("64", " %64 = const 64 : i32\n %r = rem %i, %64 : i32[D:8]\n %0 = const 0 : i32\n"
+                 " %m = max %r, %0 : i32[D:8]\n %a = load x[%m] : f32[D:8]"),
+      PICK("64", " if first D {\n check %i below 64 site 0\n %a = load x[%i] : f32[D:8]\n }"),
   };
   for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
     tile_fixture f = {0};
