@@ -16,6 +16,10 @@ enum {
   MOST_COPIES = 2048,     // of one statement
   MOST_CODE = 1 << 14,    // of a kernel, besides
   CODE_EACH = 64,         // so much for each statement
+  // By the cost column of ops.def, of what loops are unrolled by: the time that LLVM takes for long
+  // straight code grows faster than the code.
+  MOST_UNROLLED = 1 << 13,      // of one statement
+  MOST_ALL_UNROLLED = 1 << 15,  // of a kernel
 };
 
 typedef struct sizes {
@@ -27,7 +31,7 @@ typedef struct sizes {
   int layout;     // in force
   int vec_axis;   // likewise
   int64_t times;  // that the statement at hand stands there
-  int64_t code, statements;
+  int64_t code, statements, unrolled;
   bool *factor;     // by value id: of a dot on tensor cores
   bool *of_factor;  // that a factor is a cast of
   bool told;
@@ -80,6 +84,8 @@ static void count(sizes *z, const tstmt *s) {
   int64_t registers = registers_of(z, s), copies = registers * z->times;
   z->statements++;
   z->code += copies;
+  int64_t cost = z->times > 1 && s->kind == TILE_MAP ? copies * op_get(s->op)->cost : 0;
+  z->unrolled += cost;
   if (z->told) return;
   if (z->k->threads && s->kind != TILE_DOT && registers > MOST_REGISTERS)
     bad(z, s, "%lld registers in each thread, more than %d: a layout distributes them",
@@ -87,6 +93,9 @@ static void count(sizes *z, const tstmt *s) {
   else if (copies > MOST_COPIES)
     bad(z, s, "more than %d instructions for one statement: smaller steps or less unrolling do it",
         MOST_COPIES);
+  else if (cost > MOST_UNROLLED || z->unrolled > MOST_ALL_UNROLLED)
+    bad(z, s, "%s costs %d a copy, and %lld copies are too much code: less unrolling does it",
+        op_get(s->op)->name, op_get(s->op)->cost, (long long)copies);
   else if (z->code > MOST_CODE + CODE_EACH * z->statements)
     bad(z, s, "%lld instructions for %lld statements: smaller steps or less unrolling do it",
         (long long)z->code, (long long)z->statements);
