@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Schedules by trial, where the session asks for it: the cost model's own choice, then alternatives
 // of it kernel by kernel, the slowest first, until none is faster. A schedule is taken when it is faster in
 // turns with the one before and its results are within the tolerance of the model's choice. The winner is

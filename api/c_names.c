@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Names in C: which ones the language or its libraries have, and what a function is exported as.
 //
 // Parameters of a generated prototype may be called as they like: a name that could be a keyword or

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Calls: check the arguments, bind sizes, find the variant, run it, hand over the results.
 #include "api/session.h"
 

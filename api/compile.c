@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Variants of a function: compiled once for sizes and strides, kept in the session, and on disk.
 //
 //   graph ─specialise─▶ graph ─passes─▶ fused ─lower─▶ tile IR ─codegen─▶ object ─▶ loaded

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The device of a session: opened when first needed; calls started on it; errors found there.
 #include <stdio.h>
 #include <stdlib.h>

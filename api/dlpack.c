@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // DLPack: tensors from and to other libraries. The structs are those of its stable ABI (version 0,
 // without the version header), written here so that its header is not needed.
 #include <stdlib.h>

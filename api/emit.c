@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Looking inside: a program as text at every stage, passes by name, formatting, lists.
 #include <limits.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Where the host enters the library: a session takes one call at a time, and what runs in it has the
 // default floating point modes.
 #include "api/session.h"

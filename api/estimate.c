@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // How exact a result must be.
 //
 // The tolerance follows the roundings along the worst path to the result, in the graph as written:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // `explain`: the decisions of the fuse pass for every function, as text, JSON or HTML; and what
 // a call costs.
 #include "passes/explain/explain.h"

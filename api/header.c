@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The headers of ahead-of-time output. Of an object: codegen/abi.h, then
 //
 //   int32_t softmax(const float *x, float *out, int64_t N, tcf_frame *frame);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Host functions: what `extern fn` names, as callbacks on tensors or plain C functions.
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The interpreters as targets: tensors become arrays of scalars and back.
 #include <stdio.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Running compiled code: the frame it gets, the modes it asks for, the errors it reports.
 #include "api/session.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Libraries ahead of time: the object of a function (codegen/library.h), and the runtime that comes
 // with it, linked into a shared library or put into an archive.
 #include "codegen/library.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Times on the device: calls, copies; and what its compiler made of the kernels.
 #include <stdlib.h>
 

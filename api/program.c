@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Loading: source text, imports, IR text; and what a program tells about its functions.
 #include <stdio.h>
 #include <stdlib.h>

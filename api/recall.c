@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A call like the one before: nothing is bound, looked up or allocated again.
 //
 // Small kernels run in less time than checking their arguments takes. What the long way found out

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What compiling needs of the host before it starts, because neither can be reported once it lacks:
 // stack of the calling thread (its end is a fault of the process), and memory for LLVM (which ends
 // the process when an allocation fails).

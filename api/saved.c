@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What a cached object needs to know besides its code, as a few lines of text:
 //
 //   site STEP NUMBER NODE          a check site: the graph node whose position it reports

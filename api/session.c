@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Sessions: options, messages, diagnostics, and the boundary that turns faults into statuses.
 #include "api/session.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What is behind the handles of tcc_fuse.h, and what the files of api/ share.
 //
 //   session.c    sessions, messages, diagnostics, the boundary

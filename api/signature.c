@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Binding size symbols: see api/signature.h.
 #include "api/signature.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The outside of a function: its params, results and size symbols, whichever level it was read
 // from, and the binding of symbols by the sizes of arguments.
 #pragma once

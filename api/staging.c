@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Arguments and results of calls on a device: what is used in place and what is copied.
 //
 //   argument                                     used

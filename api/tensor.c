@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The public face of tensors and array files: runtime functions with statuses. What reads or fills
 // a tensor of a device does it on a copy in the host's memory.
 #include <math.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the device's compiler makes of kernels, for `explain`: asked of the driver where there is a
 // device, else of ptxas where that is found.
 #include "api/session.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Bump allocator. Everything the compiler builds lives in an arena and is freed with it at once.
 #pragma once
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Numbers and messages as text, the same whatever the locale of the host is.
 //
 // printf, strtod, strerror and isalpha follow the locale of the calling thread: after

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Diagnostics as data, and their two renderings: text for people, JSON for programs.
 //
 // Text shows each position's source line with a caret; tabs are kept in the line under it, so the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Diagnostics: collected as data, rendered on request. Nothing here prints.
 //
 //   program.tdsl:3:12: error[E0210]: x has no axis K; it has N, D

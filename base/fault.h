@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Non-local exits: out of memory and internal errors leave the library through the API boundary.
 //
 // The library never exits the process. An API call opens a frame with fault_try(); code below it

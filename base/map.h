@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Hash map from byte strings to void* (XXH3), in an arena; iteration is in insertion order.
 #pragma once
 #include "base/str.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Strings with a length, and a growable text buffer.
 #pragma once
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Growable array in an arena:  vec(int) v = {0};  vec_push(a, &v, 3);  v.data[i], v.len
 #pragma once
 #include "base/arena.h"

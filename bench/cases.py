@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The cases of the elementwise, normalisation and loss benchmark, for every contender.
 
 A case names a function of cases.tdsl, the axes' sizes of its arguments, and the same computation in

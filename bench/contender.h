@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What takes part in the benchmark of matrix products: c = a * b, with a of m rows and k columns,
 // b of k rows and n columns, all row-major.
 #pragma once

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Elementwise chains, normalisations and losses against torch.compile and JAX.
 
 usage: elementwise.py THREADS [PATTERN]     (run it under taskset with as many CPUs)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Times kernels on an NVIDIA GPU beside PyTorch, eager and compiled; writes a table in Markdown.
 
 usage: gpu.py [rows] [elementwise] [products] [small] [MxNxK...] [--no-compile] [--out FILE]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Times the MiniLM encoder (examples/minilm) on an NVIDIA GPU in f16 beside PyTorch; needs no network.
 
 usage: gpu_minilm.py [--no-compile] [--tokens N] [--out FILE] [BATCH...]        default: 32 256

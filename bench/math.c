@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Time per element of the inline float functions, in L1, on every instruction set of this machine:
 // the least of many short runs, in nanoseconds.
 //

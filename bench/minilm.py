@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The whole MiniLM encoder against torch.compile and ONNX Runtime, batch 1 and 32.
 
 usage: minilm.py THREADS MODEL_FOLDER     (run it under taskset with as many CPUs)

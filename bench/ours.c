@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // tcc-fuse behind the interface of contender.h: an ordinary client of the public header.
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // OpenBLAS and oneDNN (2.6, as Debian 12 has it) behind the interface of contender.h.
 #include <cblas.h>
 #include <omp.h>

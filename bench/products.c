@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Matrix products against OpenBLAS and oneDNN, interleaved in one process.
 //
 // usage: bench-products THREADS [f32|small|gelu|bf16|bf16-small|bf16-gelu]...

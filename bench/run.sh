@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Runs the benchmarks and writes bench/results/NAME.md (TCF_BENCH_RESULTS: another folder).
 # `./dev bench` calls it.
 #

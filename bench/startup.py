@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """How long whole processes take: `tcc-fuse run` of a small program, and compiling MiniLM; with an
 empty cache, and with the object in the cache; for the shared and (if built) the static binary.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The C library through ctypes, as far as the benchmarks need it: libtccfuse of build/."""
 import ctypes
 import os

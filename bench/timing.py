@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Interleaved timing: contenders take turns within one process, so that a slow spell of the machine
 meets all of them; the table gives the median of the turns and, in parentheses, the best."""
 import statistics

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Options by table: --name value, --name=value, -x value; --help prints the table (cli/help.c).
 #include <ctype.h>
 #include <errno.h>

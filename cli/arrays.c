@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Arrays of the command line: what --in names becomes tensors, results become files or a summary.
 #include <ctype.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // --bench: the median time of a call, what it moved and computed, and the share of the roofline
 // measured right after it.
 #include <stdio.h>

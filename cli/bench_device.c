@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // --bench on a CUDA device: times taken there by events, with arguments and results in its memory;
 // the roofline is a copy of as many bytes, measured the same way right after.
 #include <stdio.h>

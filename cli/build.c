@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // `tcc-fuse build`: a function ahead of time, as object, library, assembly, LLVM IR, PTX or cubin.
 #include <stdio.h>
 #include <stdlib.h>

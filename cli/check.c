@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // --check: the same call in the interpreter. Where a result is outside the tolerance, whether the
 // program itself explains it:
 //

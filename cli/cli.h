@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the commands share. The command line is a client of tcc_fuse.h and of nothing else.
 #pragma once
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Sessions, messages and text files, as every command needs them.
 #include <errno.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Completion of words in shells, from the tables of commands and options.
 //
 // bash:  _tcc_fuse_options run -> what may stand there; _tcc_fuse_values run --to -> its values

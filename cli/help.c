@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Help from the tables of commands and options: as text, and as the manual page.
 #include <ctype.h>
 #include <stdio.h>

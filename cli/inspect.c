@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The commands that look: opt, explain, check, fmt, list.
 #include <stdio.h>
 #include <stdlib.h>

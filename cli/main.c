@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // tcc-fuse: finds the command and prints help.
 #include <locale.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The two ceilings of this machine, measured by all threads at once: copying memory, and
 // multiply-adds in registers.
 #include <pthread.h>

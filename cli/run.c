@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // `tcc-fuse run`: compile a function, call it, check and time it.
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # cmake -DINPUT=file -DOUTPUT=file.c -DNAME=symbol -P embed.cmake
 # Writes a C file that defines `const unsigned char NAME[]` and `const int NAME_len`.
 file(READ ${INPUT} hex HEX)

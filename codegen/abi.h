@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What compiled code and the runtime agree on. Plain C: no IR, no LLVM.
 //
 // A compiled function @f with params x, w, outputs out and size symbols N, D is

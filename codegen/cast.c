@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Casts between element types, exactly as scalar_cast() defines them, in straight-line code.
 //
 //   float -> int    truncate; out of range saturates; NaN gives 0

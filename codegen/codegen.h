@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tile IR to code. The only LLVM user behind one narrow interface.
 #pragma once
 #include "ir/target.h"

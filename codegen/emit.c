@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Helpers of every emitter: element types, splats, constants, intrinsics.
 #include "codegen/emit.h"
 

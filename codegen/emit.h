@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The builder state that every emitter shares: LLVM handles, types, and what the target can do.
 // Only files under codegen/ include LLVM headers.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Loading objects into the process through ORC.
 //
 // Each object gets a JITDylib of its own, so that two variants of one function may be loaded at

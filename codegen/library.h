@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the object of a library and the runtime linked into it agree on. Plain C: no IR, no LLVM.
 //
 // A library is an object of codegen/abi.h whose symbols are private, with functions around it that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Map ops: one vector (or scalar) of operands to one of results; the meaning of op_eval().
 //
 // Integers wrap; division truncates, by zero it gives 0 and the smallest value divided by -1 is

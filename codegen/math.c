@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The arithmetic that inline functions are written in, their dispatch by op, and their bounds.
 #include "codegen/math.h"
 

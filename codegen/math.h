@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Emission of inline float functions: the arithmetic they are written in, and the functions.
 //
 // A `mathb` is an emitter narrowed to one float type and vector width, so that one text serves

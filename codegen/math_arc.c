@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Inverse trigonometric functions: asin acos atan atan2.
 //
 //   asin t = t + t z P(z), z = t^2, |t| <= 1/2;  asin x = pi/2 - 2 asin sqrt((1 - x) / 2) above

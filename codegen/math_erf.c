@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The error function and its complement.
 //
 //   |x| <= 1   x + x P(x^2)

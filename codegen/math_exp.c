@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Exponentials, and the functions made of them: exp exp2 expm1 sigmoid tanh sinh cosh.
 //
 //   e^x = 2^k e^r    k = round(x / ln 2), r = x - k ln 2 in two steps (Cody and Waite), |r| <= 0.35

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Fused multiply-add where the hardware has none (x86 before FMA3), which LLVM would leave to a
 // library. The sum is first rounded to odd: a later rounding to fewer bits is then the only one.
 // Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008.

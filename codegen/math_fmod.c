@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The remainder of float division (C's fmod), exactly: long division with digits of 2^27 or 2^50.
 //
 //   while |x| >= |y|:  x -= trunc(x / d) d,  d = y 2^s, s as small as keeps the quotient exact

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Logarithms: log log2 log10 log1p.
 //
 //   x = 2^e m, m in [0.75, 1.5), f = m - 1 exactly;  log x = e ln 2 + f - f^2/2 + f^3 P(f)

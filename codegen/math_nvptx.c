@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Float functions where a GPU has an instruction for the hard part.
 #include "codegen/math.h"
 

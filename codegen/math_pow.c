@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // pow with the special cases of C: x^y = 2^(y log2 x) with the product known to more digits than
 // the result has.
 //

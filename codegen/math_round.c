@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // floor, ceil, round (ties to even) and trunc: an instruction where there is one, else (x86 before
 // SSE4.1) by adding and subtracting 2^mantissa, which LLVM would otherwise leave to a library.
 #include "base/fault.h"

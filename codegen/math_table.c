@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Odd functions of f32 by table: no division, no exponential. Needs a lookup of 32 entries in
 // registers (vpermi2ps).
 //

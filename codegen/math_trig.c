@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // sin cos tan atan over their whole domain.
 //
 //   x * 2/pi = n + r, |r| <= 1/2;  sin x = +-sin or +-cos of r pi/2, by n mod 4

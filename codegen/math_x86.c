@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // AVX-512 instructions with no portable form, on whole registers (512 bits) or halves (256).
 #include <stdio.h>
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # The demonstration of `./dev demo`: compiles the programs of examples/, runs them on random arrays,
 # checks them against the interpreter, measures them, and shows what was fused.
 # usage: demo.sh TCC_FUSE

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The syntax tree: what was written, with spans; nothing is checked here beyond the grammar.
 #pragma once
 #include "frontend/token.h"

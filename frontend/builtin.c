@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "frontend/builtin.h"
 
 #define UNARY(name) {#name, BUILTIN_UNARY, OP_##name, 0, 1, 1, #name "(x)"}

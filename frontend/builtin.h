@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the language has built in, by name; lower_call.c gives the meaning.
 #pragma once
 #include "frontend/ast.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Literals and axis sizes, and what is computed of them alone. They have no type until they meet
 // a typed value: `x * (1 / 2)` is half of x for a float x and zero for an integer one. Known
 // values are folded in f64 or 64-bit integers and rounded once; sizes that are symbols become

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The canonical layout, made from tokens: line breaks inside of statements and comments stay where
 // the author put them, everything else (spaces, indentation, blank lines) has one form.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The front end: programs of the language to graph IR, and the formatter.
 #pragma once
 #include "ir/graph.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Text to tokens. Whatever the bytes are, it ends with a token list and diagnostics.
 #include "frontend/token.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // One graph per concrete function: parameters with their axes and sizes, the body, outputs.
 //
 // A fact found on the way (x[D = 3] needs D >= 4) changes how expressions made before it would

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Lowering: checked, inlined functions to graph IR. What its files share.
 //
 //   lower.c        one graph per concrete function: parameters, sizes, results

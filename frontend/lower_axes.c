@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Built-in functions that take axes: reductions, dot, scans, index, broadcast.
 #include "frontend/lower.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Binding a call: axes and values of the arguments to the parameters of an inlined function.
 //
 // Axes of an argument are matched with those of the parameter's type: axes the function has bound

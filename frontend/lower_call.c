@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Built-in functions of values; those that take axes are in lower_axes.c.
 #include "frontend/lower.h"
 

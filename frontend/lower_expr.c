@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Expressions: names, operators, conversions, and how the types of two operands meet.
 //
 // Storage types (f16, bf16) are widened to f32 by everything that computes; constants take the

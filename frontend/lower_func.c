@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Calls of functions: after binding, the body is lowered in place and the result is matched with
 // the declared type; axes that the function made get their names in the caller.
 #include "base/fault.h"

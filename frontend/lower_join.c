@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Built-in functions that make a value of several, or of more elements: concat, pad, scatter_add.
 #include "frontend/lower.h"
 

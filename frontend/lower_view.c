@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Views: what stands in brackets after a value. All items of one pair of brackets act at once.
 //
 //   x[S -> T]             x'(.., t) = x(.., t)                  rename

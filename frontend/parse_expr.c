@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Expressions by precedence climbing, and the items that stand in brackets.
 //
 //   loosest   ||   &&   < <= > >= == != (one only)   + -   * / %   unary - !   **   tightest

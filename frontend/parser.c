@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Recursive descent over the tokens of one file: declarations and statements.
 //
 // Recovery: the first error in a statement is reported, then the parser is quiet until the next

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // State and helpers shared by parser.c (declarations, statements) and parse_expr.c.
 #pragma once
 #include "frontend/ast.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Loading: files by import, functions by name, and what can be said without types or axes.
 #include "frontend/program.h"
 

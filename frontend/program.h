@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A program: the files of one compilation, their functions by name, names of calls resolved.
 #pragma once
 #include "frontend/ast.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Names of one inlined function, and errors that tell how the program came there.
 #include "frontend/lower.h"
 #include "frontend/spelling.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Sizes: what can be shown of them, and what is assumed of size symbols.
 //
 // A size is an index expression without coordinates. Two sizes are equal when their normal forms

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Names that were meant: slips of the pen, and what other languages call it.
 #pragma once
 #include "base/str.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The standard library's text, embedded by the build from std/std.tdsl.
 #include "frontend/frontend.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tokens of the language. Comments are kept beside them for the formatter.
 #pragma once
 #include "base/diag.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception */
 /* tcc_fuse.h: compile tensor programs and call them, from C or C++.
  *
  *   tcf_session *s;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Element types: names, and the exact conversions that casts, loads and stores mean.
 //
 // f16 and bf16 are encoded from double in one rounding (to nearest, ties to even), so a cast from

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Graph IR: axes, questions about nodes, and operations on whole graphs: compaction, deep copies,
 // specialisation to sizes.
 #include "ir/graph.h"

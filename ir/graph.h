@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Graph IR: pure SSA over tensors with named axes. See docs/ir.md.
 //
 //   graph @softmax(%x: f32[N, T]) {

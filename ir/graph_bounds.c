@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The rule of graphs that keeps memory safe: every coordinate of a view lies inside of its operand.
 // Programs keep it by construction; a graph that is read from text is asked.
 //

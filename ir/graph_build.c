@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Graph IR: the builders, and the inference of types and axes that they share with the verifier.
 #include "base/fault.h"
 #include "ir/graph.h"

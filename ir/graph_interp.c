@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The oracle: evaluates a graph node by node into dense arrays of scalars. Every element is rounded
 // to its node's type, once: inside an op it is held in double. Every other way of running a program
 // is tested against this one, so it does nothing cleverly that could be done plainly; it is only

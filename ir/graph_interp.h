@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Inside of the graph interpreter: values, and walks over coordinates. Only ir/graph_interp*.c.
 #pragma once
 #include "ir/graph.h"

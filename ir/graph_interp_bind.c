@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The graph interpreter: from the shapes of the params to the values of the size symbols and axes.
 #include "base/fault.h"
 #include "ir/graph_interp.h"

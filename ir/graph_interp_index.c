@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The graph interpreter: views, padding, gather and scatter.
 //
 // The coordinate expressions of a view are sums of terms. A term that depends on one axis becomes

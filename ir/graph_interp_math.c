@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The graph interpreter: leaves, elementwise ops, reductions, contractions and scans.
 #include <math.h>
 

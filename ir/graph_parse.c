@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Graph IR from text: what ir/graph_print.c prints, with comments and any names for values.
 //
 //   [fused] graph @NAME(%PARAM: TYPE [strides [...]], ...) {

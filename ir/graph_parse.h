@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Inside of the parser of the graph IR; only ir/graph_parse*.c.
 #pragma once
 #include "ir/graph_text.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // One node of the graph IR from text: "%5 = sum %x over T : f32[N]". The type at the end is compared
 // with what the op gives; it decides the storage order of the axes, and for some ops the type.
 #include "ir/graph_parse.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Graph IR as text: canonical and byte-stable; ir/graph_parse.c reads it back. See docs/ir.md.
 //
 //   fused graph @layer(%x: f32[N, D], %w: bf16[V, D] strides [1, 4096]) {

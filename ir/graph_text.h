@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the printer, the parser and the verifier of the graph IR share.
 #pragma once
 #include "ir/graph.h"

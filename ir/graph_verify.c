@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The rules of the graph IR, checked: collects every violation and shows the graph with a remark
 // below each offending node:
 //

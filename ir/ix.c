@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Index expressions: the pool, the normal form of sums of products, and substitution.
 //
 //   (H*64 + K) + 2*(K + 1)   ->   H*64 + K*3 + 2

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Index expressions: sizes and coordinates, hash-consed and kept in one normal form.
 //
 // A size is an expression over constants and size symbols; a coordinate expression also uses

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Index expressions: folding of floor division and modulo.
 //
 //   (x*K + y) / K          ->  x            when 0 <= y < K

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Index expressions: what is known of values. Ranges, comparison, divisors, estimates.
 #include "ir/ix_terms.h"
 

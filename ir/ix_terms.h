@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Inside of the index expressions: sums of products under construction. Only ir/ix*.c use it.
 #pragma once
 #include "ir/ix.h"

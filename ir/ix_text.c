@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Index expressions as text: the canonical printer and the parser of what it prints.
 //
 // Terms are ordered by what they look like, never by handle, so the text does not depend on the

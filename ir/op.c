@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the op table means: type rules, and the scalar semantics that constant folding and the
 // interpreters compute.
 //

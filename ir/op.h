@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Op table expanded from ops.def, and what passes may ask about an op.
 #pragma once
 #include "ir/dtype.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Solving for size symbols: see ir/sizes.h.
 //
 //   x: f32[N, 2*M + 1], shape [3, 9]   ->   N = 3, M = 4

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // From the shapes of arguments to the values of size symbols. Each axis of a param is an equation:
 // its size, an expression in symbols, is the dimension that the argument has.
 #pragma once

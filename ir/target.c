@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Machines by name, from the rows of ir/targets.def.
 #include "ir/target.h"
 

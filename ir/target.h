@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The machines that code is made for: what cost models go by, what code may use. The facts are rows
 // of ir/target_facts.def, the machines rows of ir/targets.def; no figure of a machine stands
 // elsewhere.

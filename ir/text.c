@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The cursor over the text of an IR, see ir/text.h.
 #include "ir/text.h"
 

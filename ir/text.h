@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Reading the text of both IRs: a cursor that stops at the first error. After an error every
 // function below returns at once with a harmless value, so that a parser asks `failed` only where
 // it loops or follows what it read.

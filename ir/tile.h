@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tile IR: a program is a list of kernel calls over buffers; a kernel is a small structured
 // program over tiles. Both backends lower this and nothing else; the interpreter runs it.
 //

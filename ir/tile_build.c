@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Building kernels: values, statements, loops and ifs. Each builder makes one statement with its
 // results and appends it to the region.
 #include "base/fault.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What one call of a kernel moves and computes, when size symbols have their estimates.
 //
 // Bytes are the traffic that no cache can avoid: of each argument, the elements that some load

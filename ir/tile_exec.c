@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Runs a kernel one grid tile after the other, each statement over all lanes of its tiles.
 //
 // The semantics are those stated in ir/tile.h, held strictly. Each lane and each element carries a

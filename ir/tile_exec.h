@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Inside of the tile interpreter: memories, lanes, and walks over tiles. Only ir/tile_exec*.c and
 // ir/tile_interp.c.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The tile interpreter: loads, stores, on-chip buffers and checked indices. Every access of a
 // valid lane is tested against the bounds of its buffer.
 #include "base/fault.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Runs a program of the tile IR: binds size symbols, keeps a memory per buffer, executes kernels
 // (ir/tile_exec.c) and host functions step by step. Temporaries live at their places of the arena
 // in the sense that writing one makes all that overlap it unspecified, so a wrong arena plan shows.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Kernels of the tile IR from text: what ir/tile_print.c prints, with comments and any names for
 // values. Types and shapes are taken as written; kernel_verify judges them afterwards.
 #include "ir/tile_parse.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Programs of the tile IR from text: buffers and steps, followed by their kernels.
 #include "ir/tile_parse.h"
 

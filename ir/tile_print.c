@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tile IR as text: canonical and byte-stable. Values are numbered in order of their definition in
 // the text, so that structurally equal kernels print alike. Broken kernels print too (the verifier
 // shows them): what is undefined prints as %?.

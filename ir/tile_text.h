@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the printer, the parser, the verifier and the interpreter of the tile IR share.
 #pragma once
 #include "ir/tile.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Threads of a kernel: looking up and building layouts, and their text.
 //
 //   kernel @k(...) threads 256 cluster 2 producers 4 blocks_per_sm 1 {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The rules of ir/tile.h, checked. Walks a kernel with the open ranges and the visible values,
 // collects every violation, and shows the kernel with a remark below each offending statement:
 //

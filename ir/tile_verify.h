@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the files of the tile verifier share.
 #pragma once
 #include "ir/tile_text.h"

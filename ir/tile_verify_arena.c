@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The rules of the arena: temps lie inside of it, aligned, and two that are live in the same step
 // do not overlap.
 //

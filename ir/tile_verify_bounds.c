@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The rule of tile IR that keeps memory safe: what a valid lane of a load or store reaches is inside
 // of the buffer.
 //

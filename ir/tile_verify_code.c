@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The rule of tile IR that keeps compilation short: how much code a kernel asks for. A statement is
 // as many instructions as a thread (or the CPU) has registers of it, times what loops around it are
 // unrolled by:

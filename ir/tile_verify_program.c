@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The rules of programs: buffers in order with sizes, steps whose buffers fit the kernels'
 // arguments, nothing read before it is written, every output written. Where temps are in the
 // arena is judged by ir/tile_verify_arena.c.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The rules about threads, layouts, staging, and units of dots. Walks a kernel that is sound
 // otherwise, with the open ranges and the layout in force.
 //

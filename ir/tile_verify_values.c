@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What is known of the integers of a kernel: whether an index that was loaded or computed stays
 // inside of a dimension. A value is an expression of ir/ix.h, or lies between two:
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The machine units that dots name: the rows of ir/units.def, and the rules that follow from them.
 #pragma once
 #include "ir/tile.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Passes over the graph IR and the lowering to tile IR.
 #pragma once
 #include "ir/graph.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Runs passes from the table, verifying the graph after each.
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Files with several named arrays: .npz and .safetensors behind one interface.
 #include <stdlib.h>
 #include <string.h>

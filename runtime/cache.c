@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The disk cache of compiled objects; see runtime/cache.h.
 #define _GNU_SOURCE
 #include "runtime/cache.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Compiled objects on disk, by the hash of everything they were made from.
 //
 // A directory of files <32 hex digits>.tcfo: magic, version, sizes, the XXH3 checksum of the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Calling functions with plain C signatures whose types are only known now, through libffi.
 #pragma once
 #include "codegen/abi.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // How far two tensors are apart: absolute, relative, and in units in the last place.
 #include <float.h>
 #include <math.h>

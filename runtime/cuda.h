@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // NVIDIA devices: memory, streams, modules, launches. All through the driver
 // (runtime/cuda_driver.h), in the device's primary context, which is shared with whatever else in the process uses the
 // device: it is retained and made current around calls, never reset or configured.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // PTX to a cubin by the driver's compiler, once: cubins are kept on disk.
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Opening a device and its memory, streams and error words: see runtime/cuda.h.
 #include "runtime/cuda_device.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What is behind cuda_device and cuda_module, for runtime/cuda_*.c.
 #pragma once
 #include <stdatomic.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Opening the driver and wording its errors: see runtime/cuda_driver.h.
 #include "runtime/cuda_driver.h"
 

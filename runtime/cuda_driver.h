@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The CUDA driver: libcuda.so.1 opened at run time, with prototypes of its stable C interface
 // written here. Nothing of the CUDA toolkit is needed to build, and machines without a driver lose nothing
 // but the device. Names are the driver's without "cu".

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Starting kernels. A launch hands the driver one block of parameters:
 //
 //   | word 0 .. words-1, 8 bytes each | pad to 64 | tensor map 0, 128 bytes | tensor map 1 | ...

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Modules: code into the device, its kernels ready to start.
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tensors of devices: see runtime/cuda_tensor.h.
 #include "runtime/cuda_tensor.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tensors in the memory of a device, and copies between any two tensors.
 #pragma once
 #include "runtime/cuda.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // How the runtime says that the world failed: a kind and one line of text, filled by the callee.
 //
 // Functions here return false or null and describe why in `error`; they hold no other state and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Reading whole streams and writing whole files; see runtime/file.h.
 #define _GNU_SOURCE  // mkostemp, asprintf
 #include "runtime/file.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Files: bytes from a path, standard input, memory or an archive member; and output files that
 // appear whole or not at all.
 #pragma once

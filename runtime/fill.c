@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Filling tensors with numbers that depend on (seed, position) alone, so that a run can be
 // repeated and neither threads nor storage order change the values.
 #include <math.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See runtime/fork.h.
 #define _GNU_SOURCE  // MADV_WIPEONFORK
 #include "runtime/fork.h"

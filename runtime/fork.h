@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Whether this is still the process that made something: threads and device contexts are not there in
 // the child of a fork. Told by a page that the kernel wipes in children, because asking for the
 // process' number on every call would cost more than the question is worth.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Array files: .npy, .npz, .safetensors.
 //
 // What the element types are called in each:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See runtime/library.h.
 #include "runtime/library.h"
 

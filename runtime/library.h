@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the two runtimes of libraries share: looking at arguments, and messages. Compiled into them
 // (not into libtccfuse), together with the files of runtime/ that they need.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The runtime of libraries for CPUs: threads, and memory that is kept between calls.
 #include <stdlib.h>
 

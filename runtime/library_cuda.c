@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The runtime of libraries for CUDA devices: the kernels loaded into one device, and calls on the
 // caller's streams.
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Objects to libraries: a shared one by the system's linker, an archive written here.
 #define _GNU_SOURCE
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See runtime/memory.h.
 #define _DEFAULT_SOURCE
 #include "runtime/memory.h"

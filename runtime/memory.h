@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Memory of tensors, arenas and scratch.
 #pragma once
 #include <stdbool.h>

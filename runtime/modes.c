@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See runtime/modes.h.
 #include "runtime/modes.h"
 

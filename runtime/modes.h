@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The floating point modes of a thread: rounding, traps, and what happens to denormal numbers.
 //
 // A host may have changed them (fesetround, feenableexcept, flush-to-zero). What the library

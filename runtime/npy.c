@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // NumPy's .npy: magic, version, a header that is a Python dict literal, then the elements.
 // Format: numpy.lib.format.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // NumPy's .npz: a zip file of .npy members, through libzip. "weights.npy" is the array `weights`.
 #include <errno.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A fork-join pool: spin, yielding, then sleep on a futex; ranges owned by worker, stolen by halves.
 //
 //   gate   loop number << 16 | closed bit | workers inside

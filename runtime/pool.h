@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Threads that run the grid tiles of kernels.
 //
 // Why not libpthreadpool: kernels keep scratch memory per worker, so a task must know which worker

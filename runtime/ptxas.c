@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // PTX to a cubin without a device, by NVIDIA's assembler.
 #include <stdio.h>
 #include <stdlib.h>

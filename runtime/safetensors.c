@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // .safetensors: <u64 length> {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
 // and then the elements, row-major, little endian. https://github.com/huggingface/safetensors
 #include <errno.h>

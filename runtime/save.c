@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Arrays to files, several at once: all of them appear, or none does.
 //
 //   a=x.npy  b=y.npz:p  c=-  d=y.npz:q     three files: x.npy, y.npz with p and q, standard output

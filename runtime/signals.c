@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See runtime/signals.h.
 #define _GNU_SOURCE  // sigtimedwait
 #include "runtime/signals.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Signals of this thread while files are written; what the process does with them is left alone.
 //
 //   SIGXFSZ, SIGPIPE        that a write raises are taken back: the write's error tells

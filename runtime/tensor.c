@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tensors in memory: construction with overflow checks, strided copies.
 #include "runtime/tensor.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tensors: an element type, sizes, byte strides, and memory that is owned or borrowed; of the host, or
 // of a device (runtime/cuda_tensor.h makes those).
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Running programs: see runtime/tool.h.
 #define _GNU_SOURCE
 #include "runtime/tool.h"

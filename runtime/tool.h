@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Programs of the system that ahead-of-time output needs: found, run in a directory of their own,
 // and heard. They inherit nothing but the environment (no signal is blocked or ignored in them); what they
 // print is caught.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Runs a command as on a machine that has what building and testing need and nothing else: programs
 # that tests use where they find them are hidden, and so are the driver and the toolkit of NVIDIA.
 # What a test leaves out for it, it says in a line `left out: WHAT (WHY)`; run.sh lists these.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Checks the dependencies between folders (docs/architecture.md): who may include whom, that only
 # codegen/ sees LLVM, that the library neither prints nor exits nor follows the locale, that the
 # public header stands alone in C11 and C++.
@@ -68,6 +69,12 @@ if [ -f include/tcc_fuse.h ]; then
         include/tcc_fuse.h 2>&1); then ok
     else bad "include/tcc_fuse.h does not stand alone as $language:" "$found"; fi
   done
+fi
+
+if ! git rev-parse --git-dir >/dev/null 2>&1; then
+  echo 'left out: license lines are not looked for (this is no git checkout)'
+elif found=$(tests/spdx.sh); then ok
+else bad "$found"
 fi
 
 echo "$passed passed, $failed failed"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Runs the test stages one after the other and adds up their results; `./dev test` calls it.
 #
 #   layers ............. 8 passed, 0 failed (0 s)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Index expressions to LLVM values and addresses, loop-invariant code hoisted by construction.
 //
 //   x[6*m + i, k], strides [lda, 1]      base + i*lda        in the function's entry

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Statements that combine: accumulators by lane, reductions, arg max and min, dot, conditions,
 // bounds checks. Invalid lanes take no part.
 #include "base/fault.h"

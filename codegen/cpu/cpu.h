@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tile IR to vector LLVM IR: what the files of this folder share.
 //
 // A tile lives in SSA registers. Lanes run along the kernel's vector axis in vectors of vec_lanes;

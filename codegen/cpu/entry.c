@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The exported functions of a program, as codegen/abi.h has them: the call itself, which runs the
 // steps in order, and the sizes of the memory it needs.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The task function of a kernel: grid tiles [begin, end), the statements of a region, and ifs.
 //
 //   void kernel(args *, i64 begin, i64 end, i32 worker)

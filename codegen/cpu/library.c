@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The functions of a library (codegen/library.h), around an entry and sizes that become private:
 //
 //   f(x, out, N, context)     pointers = { x, out }; symbols = { N };

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // On-chip buffers: parts of the worker's scratch memory.
 //
 //   row-major   [M][N rounded up to whole vectors]

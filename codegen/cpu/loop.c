@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Loops and ifs: structured tile IR to blocks and phis.
 //
 //   loop T:16 over a size N          full = N - N % 16

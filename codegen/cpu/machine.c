@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // CPUs: the features and the cache sizes of this machine, the features of named ones
 // (ir/targets.def).
 #define _GNU_SOURCE

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The CPU that code is made for: LLVM's target machine and what emitters may use.
 #pragma once
 #include "codegen/emit.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Loads, stores and prefetches.
 //
 // Along the vector axis an element offset is mostly affine in the lane: coef * lane + rest.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A program to an object: one LLVM context and target machine per call, all released on every
 // path, also when a fault unwinds through the generator.
 #include "base/fault.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Dots of bf16 pairs: registers whose 32-bit lanes hold two elements that are neighbours along the
 // contracted axis.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Current ranges of axes and which of their elements exist.
 //
 //   size 70, loop T:32, vectors of 16        lanes 0..15  16..31

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Registers of tiles, and the statements that compute element by element.
 #include "base/fault.h"
 #include "codegen/cpu/cpu.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Strided vectors: an access whose lanes are far apart in memory, while another axis of the tile
 // is contiguous there, moves vectors along that axis and transposes squares in registers.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Moving the elements of a tile between memory and registers, or from memory to shared memory: what
 // memory.c and copy.c share.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Reductions over the blocks of a cluster. Every block sends what it has to the shared memory of all:
 //
 //   slot 0: [block 0: n words] [block 1: n words] ...    barrier 0

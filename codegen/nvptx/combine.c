@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Statements that combine: accumulators, reductions, arg max and min, dots without tensor cores,
 // conditions, bounds checks. Invalid registers take no part.
 //

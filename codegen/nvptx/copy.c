@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Copies from memory to on-chip buffers that do not pass through registers (cp.async).
 #include "base/fault.h"
 #include "codegen/nvptx/access.h"

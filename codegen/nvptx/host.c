@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The host object of device code: see codegen/nvptx/host.h. The entry is the CPU's
 // (codegen/cpu/entry.c) with launches for steps; here are the constants beside it:
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The host side of device code: the x86 object whose entry computes sizes and addresses and starts
 // the kernels through frame->launch (codegen/abi.h).
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The function of a kernel: parameters, grid tiles, statements.
 //
 // One grid tile per block, or, with blocks_per_sm, as many blocks as are resident walk the tiles.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Values that are made where they are used, register by register.
 //
 //   %2 = load x : bf16 [T:16384]      words                          kept, or read from chip again

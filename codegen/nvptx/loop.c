@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Loops: structured tile IR to blocks and phis. All threads of a block take the same way.
 //
 //   loop T:1024 over a size N       for (i = 0; i < N / 1024; i++) body       all positions valid

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tensor maps: an argument as the copy engine sees it, and how a load walks it.
 //
 // Mostly the map has the argument's dimensions. Where views split or merge these, it is over the

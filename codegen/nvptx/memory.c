@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Loads and stores of tiles, in vectors of up to 16 bytes where the layout's innermost register digit
 // runs along the unit stride.
 #include "base/fault.h"

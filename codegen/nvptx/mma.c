@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // mma.sync: fragments from shared memory by ldmatrix, one k step ahead of their use.
 //
 // ldmatrix.x4 loads four 8 x 8 matrices; lane 8 * m + r gives the address of row r of matrix m:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Products of tiles in shared memory on tensor cores, sums in registers. Knows where elements lie,
 // not what program asks for the product.
 //

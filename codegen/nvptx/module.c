@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A program to PTX: module, passes, text.
 #include "base/fault.h"
 #include "codegen/codegen.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tile IR to NVPTX: what the files of this folder share.
 //
 // A block runs one grid tile. A tile lives in registers of the block's threads, where the layout

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Loops with stages, filled by all threads; see pipeline.h for the picture.
 #include "codegen/nvptx/pipeline.h"
 

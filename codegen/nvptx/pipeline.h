@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Loops with stages: their on-chip buffers are rings of copies that are filled ahead of use.
 //
 //   loop K:64 stages=4 { local a, b; stage loop ... (a); stage loop ... (b); rest }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Where elements are: layouts to registers, index expressions to code, validity of registers.
 #include "base/fault.h"
 #include "codegen/nvptx/pending.h"

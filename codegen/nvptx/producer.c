@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Producer warps: a branch for each role; see pipeline.h for the picture.
 //
 // The block has a warpgroup more than the layouts say. One of its lanes starts the copies; the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Instructions: threads, barriers, copies. The matrix instructions are in ptx_matrix.c.
 #include "codegen/nvptx/ptx.h"
 

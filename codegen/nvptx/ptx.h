@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Instructions of NVIDIA GPUs as functions: LLVM's intrinsics with their types, and inline PTX for
 // what has none (wgmma.mma_async, and waits that hold registers). Nothing here knows tiles.
 //

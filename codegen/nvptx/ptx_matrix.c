@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Matrix instructions: ldmatrix, stmatrix, mma.sync, wgmma.
 //
 // wgmma has no intrinsic. Its accumulators are outputs of an inline statement tied to inputs, which

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // On-chip buffers: where they lie in shared memory, and the barriers between writing and reading them.
 //
 //   [ scratch of reductions | exchanges of a cluster | buffer a | ring b: copy 0, copy 1, ... ]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Dots on tensor cores: from tile IR to products of tiles in shared memory (mma.h).
 //
 //   %a = load left[M, K]     (not executed: the product reads `left` where it lies)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Unaligned vectors of 16 bytes: the two aligned vectors in which they lie, shifted.
 //
 //   memory    | . . . a b c d e | f g h . . . . . |     8 elements of 16 bits

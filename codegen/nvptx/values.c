@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Statements that work register by register: maps, constants, sizes, coordinates.
 #include "base/fault.h"
 #include "codegen/math.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // wgmma: a warpgroup multiplies 64 positions along M by up to 256 along N straight from shared
 // memory. Operands are 128-byte-swizzled panels in one of two forms:
 //

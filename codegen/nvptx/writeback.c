@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Results in the layout of wgmma's accumulators, written through shared memory: a warpgroup puts
 // blocks of 64 x 64 16-bit elements there (stmatrix, swizzled), and the copy engine stores them, or,
 // where rows are unaligned, the warps do, row by row. Two blocks take turns, so that one

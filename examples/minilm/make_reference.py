@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Writes reference.npz: token ids of 32 sentences and the embeddings of the reference implementation.
 
 The committed reference.npz was made by this script with sentence-transformers 6.2.0, transformers

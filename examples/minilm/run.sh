@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Runs the MiniLM example: fetch, embed 32 sentences, compare with the reference, time.
 # usage: run.sh [--no-bench]       (needs build/tcc-fuse; `./dev minilm` builds it)
 set -euo pipefail

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Builds the explanation of a fused graph: groups, their costs, the decisions.
 #include "passes/explain/explain.h"
 

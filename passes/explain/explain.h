@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What was fused, what was not, why, and what it costs: the data behind `tcc-fuse explain`.
 //
 // Figures are predictions of the cost model (passes/fusion/fuse_cost.c) for the sizes of the graph, or for

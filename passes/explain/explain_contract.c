@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What a contract promises of a kernel and how it holds, in a line.
 //
 //   fuse stream(T): 1 walk over T; states max %11 (the frame of sum %14, dot %17)

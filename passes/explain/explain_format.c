@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // How explanations write quantities and positions: shared by the text and the HTML form.
 #include "passes/explain/explain_format.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Quantities and positions in explanations: explain_text.c and explain_html.c only.
 #pragma once
 #include "passes/explain/explain.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // How kernels run on a GPU: their blocks, what of a multiprocessor these take, and the time that
 // follows, by a model of the device:
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The explanation as one HTML page without scripts: per function a summary, the source with the
 // number of the kernel that computes each line, and a section per kernel with its edges.
 #include "passes/explain/explain_format.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The explanation as one JSON object; byte counts are integers, times are seconds.
 #include <jansson.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What keeps a kernel from the roofline, and what the remainder needs: a sentence each. A sentence
 // says what the figures of the kernel say, and proposes only what would help it.
 #include "passes/explain/explain_format.h"

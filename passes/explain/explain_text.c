@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The explanation as text.
 //
 //   fn mlp on cpu: 2 kernels, 12 MB moved (84 MB without fusion, 6 MB at least),

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The partition into kernels.
 //
 //   x ─ add ─┬─ reduce_max ─┐            one kernel: the reductions walk the same rows

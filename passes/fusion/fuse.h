@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Inside the fuse pass: units, clusters, and the two questions asked about a set of nodes.
 //
 // A *unit* is a node that is computed in one place unless the cost model says otherwise: maps,

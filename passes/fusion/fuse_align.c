@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Operands of products on tensor cores whose rows are unaligned: the copy engine, and
 // asynchronous copies, want them at multiples of 16 bytes.
 //

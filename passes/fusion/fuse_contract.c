@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Contracts: the nodes of a `fuse` block are one kernel that nothing else joins.
 //
 //   fuse { let m = max(x, T)            one cluster before the others look for neighbours:

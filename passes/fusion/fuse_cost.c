@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What a kernel costs: a roofline of the bytes it moves and the flops it computes, recomputation
 // included. Sizes that are still symbols count as their estimates.
 #include <math.h>

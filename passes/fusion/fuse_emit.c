@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The end of the fuse pass: clusters in an order in which each finds its inputs stored, cloned
 // into the graph one kernel after the other, and one decision per edge between units.
 #include "base/fault.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Which sets of nodes may be one kernel: the rules of passes/fusion/group.h, with the reason when not.
 //
 // Used twice: the fuse pass asks before it merges, and graph_groups checks what came out. The

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Units and clusters of the fuse pass: who reads whom, which cluster computes what, and whether
 // two clusters could be one.
 #include <stdlib.h>

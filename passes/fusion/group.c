@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The kernels of a fused graph as groups, checked against the rules of passes/fusion/group.h.
 #include "passes/fusion/group.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What one kernel may hold. The fuse pass asks, the lowering relies on it.
 //
 // A group is a set of nodes with at most one *anchor kind*:

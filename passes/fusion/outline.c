@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See outline.h. Source of the frames: Dao et al., FlashAttention (NeurIPS 2022), after Milakov and
 // Gimelshein, "Online normalizer calculation for softmax" (2018).
 #include "passes/fusion/outline.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The outline of a kernel of several loop nests: which values it keeps in on-chip buffers, which
 // walks over the streamed axes there are, and what is computed in which. It has no numbers: it
 // depends on the graph alone, and tells whether a set of nodes can be one kernel in this form.

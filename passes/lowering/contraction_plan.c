@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Decides how a contraction runs: which operand carries the lanes, register blocks by the cycles of
 // all their edges, blocks of K, packing, and grid tiles by predicted time.
 #include <math.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Lowering for GPUs: which thread of a block holds what. Sizes of grid tiles and loops are chosen
 // together with their layouts; see "Threads" in ir/tile.h. Values come from the building blocks of
 // passes/lowering/lower.h, as for CPUs.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_CONTRACTION on a GPU: a block tile of sums in registers, operands staged on chip.
 //
 //   layout { M:128 = ..., N:128 = ... }              the sums

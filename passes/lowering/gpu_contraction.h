@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What a contraction becomes on a GPU: chosen by gpu_contraction_plan.c, emitted by gpu_contraction.c.
 #pragma once
 #include "passes/lowering/gpu.h"

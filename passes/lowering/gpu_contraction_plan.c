@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Decides how a contraction runs on a GPU: the unit that multiplies, block tiles by predicted time
 // of all waves of blocks, stages by the shared memory they take.
 #include <math.h>

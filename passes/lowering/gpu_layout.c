@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Dealing elements out to threads.
 //
 //   lanes: r4 t32@1 r2          4 neighbours each, 32 threads, twice

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_MAP on a GPU: each thread a few vectors, no loops.
 //
 //   layout { N_D:4096 = r8 t256@1 r2 }

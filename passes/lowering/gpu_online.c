@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Rule exp-shift: sums of exponentials below a running maximum in one walk.
 //
 //   m = max x over T                     loop T carry m = -inf, s = 0 {

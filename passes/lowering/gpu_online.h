@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Two levels of reductions in one walk: a maximum, and sums of exponentials below it.
 #pragma once
 #include "passes/lowering/lower_reduce.h"

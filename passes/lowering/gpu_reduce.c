@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_REDUCE on a GPU. Rows that fit into the registers of their threads are read once:
 //
 //   layout { N:8 = t8@32, T:1024 = r8 t32@1 r4 }

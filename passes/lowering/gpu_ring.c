@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Long rows on a GPU are brought on chip ahead of use, as the operands of products are:
 //
 //   kernel @softmax.0(...) threads 512 cluster 2 {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the lowerings of rows for GPUs share: gpu_reduce.c, and gpu_ring.c for long ones.
 #pragma once
 #include "passes/lowering/gpu.h"

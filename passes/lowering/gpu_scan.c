@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_SCAN and GROUP_SCATTER on a GPU.
 //
 // A long scan is cut into chunks, T = c * len + r, which threads walk side by side: first for their

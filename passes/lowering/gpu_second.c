@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A second contraction over rows that a block tile of the first one holds whole: attention over a
 // few keys.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Fused graph to tile IR: buffers, one kernel per group, shared kernels, the arena.
 #include "base/fault.h"
 #include "passes/lowering/gpu.h"

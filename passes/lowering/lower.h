@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Inside the lowering from fused graphs to tile IR (lower*.c only).
 //
 // One kernel is built at a time by a kbuild. Values are computed by demand: kb_value(n, sigma)

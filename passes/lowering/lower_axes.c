@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What a kernel touches: a survey of its memory accesses over graph axes, from which follow the
 // collapsing of axes, the axis the vector lanes run along, and streaming stores.
 #include "base/fault.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Building blocks of the lowering: scopes, statements, loops and on-chip buffers.
 #include "base/fault.h"
 #include "passes/lowering/lower_stmt.h"

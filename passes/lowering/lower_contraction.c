@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_CONTRACTION: one dot with what is fused into its loads and its result.
 //
 //   grid batch:1, M:MT, N:NT {

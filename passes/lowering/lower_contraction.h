@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What a contraction becomes: its axes, its form, its blocks and tiles. Chosen by
 // contraction_plan.c, emitted by lower_contraction.c.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_MAP: one walk over the outputs' axes.
 //
 //   grid N:32, D:1024 { loop N:1 { loop D:64 { load, map, store } } }

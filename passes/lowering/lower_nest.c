@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_NEST on CPUs: loop nests one after the other over a tile of rows, each of which leaves its
 // values in an on-chip buffer for those after it (outline.h).
 //

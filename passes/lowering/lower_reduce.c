@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_REDUCE: dependent reductions over the same axes R, and what hangs on them, per row.
 //
 //   grid N:1 {                        rows P

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Reductions per row: what the loops for CPUs (lower_reduce.c) and the layouts for GPUs
 // (gpu_reduce.c) have in common.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_SCAN and GROUP_SCATTER: walks that must go in order along some axes, and are parallel
 // along the others.
 //

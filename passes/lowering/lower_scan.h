@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The ordered walks of scans and scatters, shared by the loops for CPUs (lower_scan.c) and the
 // layouts for GPUs (gpu_scan.c).
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Statements of the kernel under construction: shared by lower_build.c and lower_value.c only.
 #pragma once
 #include "passes/lowering/lower.h"

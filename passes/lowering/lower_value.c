@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Values by demand: the tile of a node at given coordinates. See lower.h.
 #include "base/fault.h"
 #include "passes/lowering/lower_stmt.h"

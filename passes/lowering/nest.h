@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_NEST: one kernel of several loop nests. What lower_nest.c and nest_plan.c share.
 #pragma once
 #include "passes/fusion/outline.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Sizes of a kernel of loop nests: the tile of rows, the step along the stream, and for each value
 // the axis of the lanes and the block of registers.
 #include "base/fault.h"

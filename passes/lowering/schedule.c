@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Overrides of schedules, "key=value,...", of all kernels or ("3.key=value") of one; what could have
 // been chosen otherwise; and grids of a given grain.
 #include <stdlib.h>

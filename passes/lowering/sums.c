@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See sums.h.
 #include "passes/lowering/sums.h"
 

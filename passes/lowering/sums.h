@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Long sums of floats. Additions one after the other round off more the longer they go on, so none
 // goes on for more than SUM_BLOCK: what blocks come to is added up on its own, with what that
 // rounds off where it is cheap.

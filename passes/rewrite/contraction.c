@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Contraction recognition: a sum of products is a dot, however it is written.
 //
 //   %p = mul %a, %b                        : f32[N, D, H]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Common subexpressions: nodes that compute the same thing from the same operands are one.
 //
 //   %a = exp %x        %a = exp %x

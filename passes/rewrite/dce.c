@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Dead code: what no output needs is gone. Parameters stay, they are the signature.
 //
 //   %a = exp %x          %a = exp %x

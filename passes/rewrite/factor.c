@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See factor.h. Only the algebra column of ir/ops.def is looked at, and the operands' dependences.
 #include "passes/rewrite/factor.h"
 

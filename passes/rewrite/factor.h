@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Values of a reduction over T that wait for another reduction over T, taken apart into what carries
 // T and what does not:
 //

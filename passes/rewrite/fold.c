@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Constant folding: what can be computed now is, by the same scalar meanings the interpreter uses.
 //
 //   %a = const 2.0 : f32

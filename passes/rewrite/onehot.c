@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A sum that a comparison with an index leaves one element of is that element.
 //
 //   %i = index V                                %t' = clamp %t to [0, V)

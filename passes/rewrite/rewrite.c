@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The walk that local rewrites share.
 #include "passes/rewrite/rewrite.h"
 

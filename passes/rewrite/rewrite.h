@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The walk that local rewrites share.
 //
 // A rule looks at one node, whose operands have been rewritten already, and gives the node to use

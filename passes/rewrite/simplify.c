@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Algebraic simplification. Without --fast-math only what is exact: the result is the same value
 // for every operand, NaN, infinities and the sign of zero included.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Between the files of the simplification pass.
 #pragma once
 #include "passes/rewrite/rewrite.h"

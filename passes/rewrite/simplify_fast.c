@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Simplifications under --fast-math: true of real numbers. Results may differ in the last bits, and
 // where NaN, infinities or -0 appear.
 //

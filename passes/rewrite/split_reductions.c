@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Splits a long reduction with few rows in two, so that there are enough rows for all cores:
 //
 //   sum x over N                  y = view x [N = C*len + R] : [C, R]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Under `fuse stream(T)`: sums over T whose elements wait for other reductions over T are written so
 // that they wait for a running maximum at most, and all else comes after the sum.
 //

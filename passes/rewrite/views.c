@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Views: composed, dropped where they change nothing, and moved out of the way of fusion.
 //
 //   x[N -> (A, B)][(A, B) -> M]          ──▶  x[N -> M] or x

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Makes allocation number k fail, for every k, while a host loads, compiles, calls and saves: each
 // function ends with TCF_NO_MEMORY and a message or does without, works when it is called again,
 // and nothing is leaked.

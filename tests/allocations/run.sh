@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Failing allocations (failing.c), beside the tool that is tested.
 # usage: run.sh TOOL
 set -uo pipefail

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Sourced by run.sh: the state of the host, signals, and files that may not grow.
 # shellcheck shell=bash disable=SC2154  # dir, here, tool, expect and holds are those of run.sh
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Calls libraries that `tcc-fuse build` made for this machine's processor: results, and what is said
 // of calls that are wrong. Prints what fails; tests/cli/run.sh builds and runs it.
 #include <fenv.h>

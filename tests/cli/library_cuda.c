@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Calls libraries that `tcc-fuse build` made for an NVIDIA architecture, with the driver of
 // tests/cuda, whose device addresses are the host's and whose kernels are played here. The driver is
 // the one of TCF_CUDA_LIBRARY; without it the test is that opening says so.

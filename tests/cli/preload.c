@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Loaded into the tool by LD_PRELOAD: a host with a state of its own, and a world that fails.
 //
 //   PRELOAD_LOCALE=de_DE.UTF-8   setlocale before main

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Tests of the command line: exit statuses, messages, files in and out.
 # usage: run.sh TOOL
 set -uo pipefail

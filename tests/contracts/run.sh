@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Programs under contract: tests/contracts/run.sh TOOL. Each function is as many kernels as it has
 # contracts, and compiled it gives what the interpreter of the graph gives: on the CPU here, with
 # AVX2, as tile IR; at odd sizes, of one element, of none; with scores that are large or all far

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See fake_cuda.h. Names and parameters are the driver's; two devices of compute capability 9.0. What
 // is made in a device's context can only be used while that is current, as with a real one.
 #define _GNU_SOURCE

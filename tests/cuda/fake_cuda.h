@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A CUDA driver for tests on machines without one: memory of the "device" is the host's, work
 // happens at once, kernels are played by a function of the test. It writes down what it is asked to do.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Runs a fuzz target on files, each in a process of its own: a target that ends on one of its seeds
 // would mutate nothing.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // libFuzzer target: array files. The first byte picks the format, the rest is the file.
 #include <stdint.h>
 #include <stdio.h>

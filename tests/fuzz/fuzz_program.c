@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // libFuzzer target: the text of a program. The first word decides what reads it, so that the lexer
 // and parser of the language, the checker, and both IR parsers are covered; what is accepted goes
 // through the passes, is printed, and must be read again with the same result.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Making a random program: axes, parameters, then statements drawn from a table of makers. A maker
 // picks its operands among the values so far and fails (returns false) where they do not fit.
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Random valid programs. A program is a list of values, each an expression over earlier ones, so
 // that a failing one can be shrunk by cutting values out; gen_print() writes it as .tdsl text.
 //

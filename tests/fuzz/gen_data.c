@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Element types and random data of the program generator.
 #include <math.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the makers of statements share, and the choice among them.
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Shared by gen.c and the makers of statements in gen_map.c, gen_reduce.c, gen_view.c.
 #pragma once
 #include "tests/fuzz/gen.h"

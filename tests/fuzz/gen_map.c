@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Statements of one element each: arithmetic, comparisons, casts, coordinates.
 //
 // Notation below: ea, ma are error and magnitude bounds of operand a; eps one rounding.

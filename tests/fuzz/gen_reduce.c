@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Statements along axes: reductions, normalisations, products, running sums.
 //
 // Notation below: ea, ma are error and magnitude bounds of operand a; eps one rounding.

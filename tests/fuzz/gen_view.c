@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Views and what else moves elements; every one gives the result a new axis.
 //
 // Notation below: ea, ma are error and magnitude bounds of operand a; eps one rounding.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # What random programs are compared with the interpreter: a name, and arguments of random-programs.
 # Sourced by tests/run.sh and tests/fuzz/run.sh.
 random_kinds=(cpu x86-64-v3 x86-64 threads deterministic interp-tile sm_90a sm_80)

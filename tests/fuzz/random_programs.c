@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // random-programs: generates programs, compares compiled code with the interpreter, and shrinks and
 // prints those that differ.
 //

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Fuzzes for SECONDS each: random programs of every kind (tests/fuzz/kinds.sh) from a fresh seed, which
 # is printed, then the libFuzzer targets (address and undefined-behaviour sanitizer). Findings are left
 # in build-fuzz/; the last line is "N passed, N failed".

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Compares compiled code with the interpreter on one program. Depending on the seed, arguments have
 // strides, symbols stay symbolic, results are deterministic, and several threads run.
 #include "tests/fuzz/run_program.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Runs one generated program compiled and in the interpreter, and compares.
 #pragma once
 #include "tests/fuzz/gen.h"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Writes the seeds of the fuzz target of programs: every program and printed IR of the repository that
 # is not large, and some random programs.
 #

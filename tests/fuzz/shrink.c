@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Shrinking a failing program: fewer outputs, an earlier value as the only output, values turned
 // into parameters, smaller axes; each step is kept when the program still fails the same way.
 #include "tests/fuzz/run_program.h"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Golden files of the IR: tests/golden/run.sh TOOL [--rewrite]. The tests proper are in the unit
 # test binary beside the tool; this runs just them, or lets them write what they expect.
 set -uo pipefail

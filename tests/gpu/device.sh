@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Execution tests on an NVIDIA GPU: stored NumPy results, random programs against the interpreter,
 # products, rows and edge cases of examples at many sizes, attention written as tile IR, and index
 # errors.

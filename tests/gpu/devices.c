@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Several NVIDIA GPUs in one process: sessions on devices 0 and 1 in turns and in threads, tensors of
 // the other device, copies between them, DLPack's device numbers. Results are compared with the
 // interpreter's.

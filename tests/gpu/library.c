@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A library of `tcc-fuse build --target sm_90a` on a device: memory and streams are the driver's, as in a
 // program that knows nothing of tcc-fuse. The functions are those of tests/cli/library.tdsl.
 //

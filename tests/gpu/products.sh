@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # products.sh TCC-FUSE [TARGET]: the products of matmul.tdsl on a GPU against the interpreter where that
 # is quick, in every size that takes another way through the code generator.
 set -u

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Runs the functions of cases/*.tdsl on the stored inputs and compares with what NumPy gave.
 //
 // usage: numpy-cases [--target TARGET] FOLDER GROUP...

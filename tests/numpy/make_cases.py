@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Writes cases/GROUP.tdsl and cases/GROUP.npz: programs with inputs and the results NumPy gives.
 
 Only needed to add cases; the tests read the committed files and need no Python:

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Compares with stored NumPy results, compiled and in the interpreter.
 # usage: run.sh TCC_FUSE     (the test program lies beside it)
 set -uo pipefail

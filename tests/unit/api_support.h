@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Programs of one function f through the public header, on every way to run them that needs no GPU.
 #pragma once
 #include <criterion/criterion.h>

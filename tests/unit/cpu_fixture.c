@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See cpu_fixture.h. Every buffer ends at a page that may not be touched, so that an access past
 // the end stops the test.
 #define _GNU_SOURCE

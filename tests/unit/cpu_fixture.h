@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Running tile programs as compiled code beside the interpreter.
 #pragma once
 #include "codegen/codegen.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Programs compiled from strings and files, for the tests of the front end.
 #pragma once
 #include "frontend/frontend.h"

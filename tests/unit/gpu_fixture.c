@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See gpu_fixture.h.
 #include "gpu_fixture.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A function lowered for a GPU, to be looked at and run by the tile interpreter.
 #pragma once
 #include "frontend_fixture.h"

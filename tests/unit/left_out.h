@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What a test leaves out on this machine, for the list at the end of ./dev test (tests/run.sh).
 #pragma once
 #include <stdio.h>

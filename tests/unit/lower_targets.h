@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Figures of machines for tests of the lowering, which runs without them.
 #pragma once
 #include "passes/passes.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "tests/unit/math_jit.h"
 
 #include <llvm-c/Analysis.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Compiles one map op into a loop over arrays, for any x86 feature level this machine has: what the
 // tests of codegen/math and the benchmark of it run.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Arguments and references of the float functions, and the error of a result in ulps.
 #pragma once
 #include <stdint.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Small modules for GPUs: emitter state without a program, compiling to PTX, assembling.
 #pragma once
 #include "base/str.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the tests of passes share: random inputs, running a pass, comparing two graphs' results.
 #pragma once
 #include <criterion/criterion.h>

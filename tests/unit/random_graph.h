@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Random valid graphs for tests: every op class, small odd sizes, several outputs.
 #pragma once
 #include "ir/graph.h"

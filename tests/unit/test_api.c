@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The library as a host program uses it: loading, calling, strides, sizes, errors, host functions.
 #include <criterion/criterion.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Calls on a device, against the driver of tests/cuda: what is copied, what is used in place, what
 // the driver is asked to do, and what is said when it refuses. Kernels are played in C.
 #define _GNU_SOURCE

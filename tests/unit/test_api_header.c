@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Names in generated headers: functions, parameters and axes called like keywords, macros and
 // functions of C and C++ compile in both, whatever was included before; and what they are exported
 // as.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the state of the host does to the library: nothing. Its locale, the floating point modes of
 // its threads, its signals, its working directory, and processes that it forks.
 #define _GNU_SOURCE

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Loading objects: several with the same names at once, unloading, what cannot be loaded.
 #include <criterion/criterion.h>
 #include <stdio.h>

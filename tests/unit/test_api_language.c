@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Parts of the language by value: arguments of extremes along several axes, new axes with a size,
 // cross-entropy with targets that are none, attention whose values are as wide as its keys.
 #include <math.h>

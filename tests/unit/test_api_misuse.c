@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Wrong use of the public header: every function with every pointer missing in turn, and a session
 // that is in use already.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Names of results and of temporaries beside parameters that have them already, at every level.
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What compiling needs of the host: stack of the calling thread, and memory for LLVM. Too little of
 // either is a status, and the session works on.
 #include <criterion/criterion.h>

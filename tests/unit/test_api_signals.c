@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Signals that writing raises: a status for the host, which learns nothing of them otherwise.
 #define _GNU_SOURCE
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Sessions in several threads at once: each compiles and calls programs with threads of its own, all
 // share a cache directory, and host functions use other sessions.
 #define _GNU_SOURCE

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // u16, u32 and u64 through the public header: values, indices, DLPack, on every way to run.
 #include <stdio.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What compiled code is like: errors of calls, options, the quality of a matrix product's inner
 // loop.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The golden tile programs as compiled code, for several CPUs and sizes, against the interpreter.
 #include <criterion/criterion.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Dots of bf16 pairs as compiled code: panels, rows read in place, transposed and computed
 // operands, over odd sizes. Where the host lacks the instruction, the same texts run as fmas.
 #include <criterion/criterion.h>

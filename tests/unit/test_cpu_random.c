@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Random graphs through the passes and the lowering to compiled code, against the interpreter of
 // the graph.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Each kind of statement of the tile IR as compiled code, over element types, tails and layouts.
 // %s and %d in the texts are filled in with types and sizes.
 #include <criterion/criterion.h>

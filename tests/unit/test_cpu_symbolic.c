@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Programs of the language with sizes left open: one compilation serves all sizes, odd ones, sizes
 // of 1 and of 0, and agrees with the interpreter of the graph.
 #include <criterion/criterion.h>

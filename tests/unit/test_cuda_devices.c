@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Two devices in one process, in turns and in two threads, against the driver of tests/cuda, which
 // refuses what belongs to the other device's context.
 #define _GNU_SOURCE

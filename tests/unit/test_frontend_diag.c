@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Rendering of diagnostics: positions, carets, notes, fix-its, JSON.
 #include <criterion/criterion.h>
 #include <jansson.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The examples of docs/language.md and docs/diagnostics.md. A block ```tdsl must compile, a block
 // ```tdsl error=E0210 must give that error. A line `//! f([1, 2]) = [3, 4]` is a call: it is
 // evaluated by the interpreter of the graph IR; tensors are nested lists, tuples are in

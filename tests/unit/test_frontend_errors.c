@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Wrong programs: tests/diag/NAME.tdsl and the exact messages in NAME.err. TCF_REWRITE_GOLDEN=1
 // rewrites the messages. A file named after a code must give that code, and every code has one
 // (those of IR text are for test_ir_errors.c).

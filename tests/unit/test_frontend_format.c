@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The formatter: the canonical layout, comments kept, nothing but spaces and line ends changed.
 #include <criterion/criterion.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Any bytes give diagnostics or graphs that verify: random bytes, random tokens, and damaged
 // programs. What is accepted is formatted, and the formatted text gives the same graphs.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What programs become: axes, types, facts, positions, calls, imports, outputs.
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The standard library against plain loops, through the interpreter of the graph IR.
 #include <criterion/criterion.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Unaligned rows: operands of products are copied to aligned rows where that
 // pays, temporaries get such rows at once, loads shift two aligned vectors, and results leave through
 // shared memory.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Outputs that are larger than what is reduced, on a GPU: they are distributed as maps are and every
 // block computes the reductions that it needs, only where that is less than what it stores, and the
 // numbers are the graph's.

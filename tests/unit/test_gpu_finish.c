@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Reductions of rows that a contraction finished, in its kernel: it fires, it does not where a block
 // cannot hold the rows, and the numbers stay right.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The rule exp-shift on a GPU: it fires, it does not where it must not, and infinities and NaN come
 // out as in two walks.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Long rows on a GPU: they are brought on chip ahead of use, by clusters where one block has no room,
 // only where they are long, many and alike, and the numbers are the graph's.
 #include <criterion/criterion.h>

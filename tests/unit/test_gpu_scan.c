@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Scans in chunks on a GPU: lengths with and without a rest, both storage orders, all kinds.
 #include <criterion/criterion.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // f32 on tensor cores, where it is allowed: which unit, how operands lie on chip, and that the tile IR
 // still computes the product.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What compiling costs as programs grow: memory, lines of LLVM IR and the length of kernels at n
 // and at 2n, in numbers that do not depend on the machine.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The host entry of device code, loaded through ORC and called with a launch function that writes
 // down what it is given.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Element types: all 65536 patterns of the 16-bit floats, rounding at every boundary between two
 // of them, and the edges of the integer casts.
 #include <criterion/criterion.h>

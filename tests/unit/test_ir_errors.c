@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Wrong IR: tests/diag/CODE.graph and CODE.tile with the exact messages in CODE.graph.err and
 // CODE.tile.err. TCF_REWRITE_GOLDEN=1 rewrites the messages.
 #include <criterion/criterion.h>

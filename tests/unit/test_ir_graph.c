@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Graph IR: builders, the verifier on each kind of violation, compaction, copies, specialisation,
 // and random graphs through print and parse.
 #include <criterion/criterion.h>

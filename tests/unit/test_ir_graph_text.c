@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Graph IR as text: random graphs keep their text and their values through print and parse, and
 // wrong texts get a diagnostic at the right place.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The graph interpreter against results by hand: every class of op, its edge cases, and its
 // errors. Programs are IR text; tensors are texts like "f32 2x3: 1 2 3 4 5 6".
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Index expressions: folding against plain evaluation of random trees, and the identities that
 // views rely on.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The op table: type rules, the meaning of ops on the values where it is easy to get wrong, and the
 // published vectors of the random number generator.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The lowering: tile programs compute what the graph says, on random graphs.
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Values that do not vary along an axis that is walked, and axes of no or of one element, in every
 // kind of kernel: as many elements count as there are.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Schedules: tests/golden/TARGET/NAME.tdsl is lowered and compared with NAME.tile.
 // TCF_REWRITE_GOLDEN=1 writes the expectations. Besides, what --schedule changes.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the lowering chooses where it matters for speed: grid tiles for the cores there are, and
 // what is fetched ahead.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Map ops and casts as compiled equal the scalar meaning (op_eval, scalar_cast) bit for bit, for
 // all types, on every instruction set this machine has, as vectors and as scalar code.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The stated error bounds of the inline float functions, on every instruction set this machine has
 // and as scalar code, against MPFR (f64) and libm in double, itself checked against MPFR (f32).
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Products of tiles in shared memory: the instructions they take, for every order in memory, and
 // that they fit in registers.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What is added up, rounded and compared alike on every target: one program, all ways to run it.
 #include <criterion/criterion.h>
 #include <math.h>

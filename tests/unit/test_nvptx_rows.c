@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Rows on a GPU, from source text to PTX: what is kept in registers, exchanged over clusters and
 // copied ahead; no spills where none must be.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Kernels with dots on tensor cores, from tile IR to PTX: which instructions, no local memory, no
 // spills.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Contraction recognition and the view passes: fire, do not fire, numbers stay.
 #include "passes_support.h"
 

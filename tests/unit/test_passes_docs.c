@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // docs/passes.md holds the tables of passes.def and reasons.def between markers, docs/numerics.md
 // what ops.def says of errors; they are checked here and rewritten with TCF_REWRITE_GOLDEN=1.
 #include <criterion/criterion.h>

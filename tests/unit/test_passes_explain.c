@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The explanation: its figures, its edges, and both renderings.
 #include <jansson.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Fusion: which operators share a kernel, which do not, and the reasons recorded.
 #include <criterion/criterion.h>
 #include <time.h>

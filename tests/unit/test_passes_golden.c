@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Golden tests of the passes: tests/golden/passes/<pass>_<case>.ir is run through <pass> (with
 // --fast-math where the case begins with "fast") and compared with its .expected. For the fuse
 // pass the decisions follow. TCF_REWRITE_GOLDEN=1 writes the expectations. Every pass has a file.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // One-hot sums: they become gathers of the same value bit for bit, where they are what they seem.
 #include "passes_support.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Random graphs through the whole pipeline: it must build legal groups, and the numbers must stay.
 #include "passes/fusion/group.h"
 #include "passes_support.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Rewrites: each fires, does not fire where it must not, and leaves the numbers as they are.
 #include "passes_support.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GPU instructions: a kernel with every one of them compiles for each architecture as far as it has
 // them, prints the expected PTX and assembles.
 #include <criterion/criterion.h>

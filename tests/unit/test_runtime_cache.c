@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The disk cache: what is stored is found, damage is noticed, old entries go first.
 #include <criterion/criterion.h>
 #include <dirent.h>

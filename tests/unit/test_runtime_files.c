@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Array files: what is written is read back; every damaged file is an error or a valid tensor.
 #include <criterion/criterion.h>
 #include <dirent.h>

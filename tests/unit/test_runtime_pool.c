@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The thread pool: every tile exactly once, worker numbers exclusive, sleeping and waking.
 #include <criterion/criterion.h>
 #include <stdatomic.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tensors: limits, strides, copies, random filling, comparison.
 #include <criterion/criterion.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Programs of the system: what ptxas says, and archives as `ar` reads them.
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Machines and options as rows: each fact of a target and each option that changes code is in what
 // compiled code is kept under, and the table of machines says what it should.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Estimates of traffic and work, counted by hand for golden kernels.
 #include <criterion/criterion.h>
 

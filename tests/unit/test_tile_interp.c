@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Running the golden tile programs: results against plain loops written here, over sizes with and
 // without tails, and the mistakes that only running shows.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tile IR from a file may say anything. Dumps of lowered programs with a number, a name, an operand
 // or a line changed: whatever parses and verifies becomes LLVM IR, of a CPU or a GPU, without a fault. Under the
 // sanitizers this also says that nothing is read out of bounds on the way.

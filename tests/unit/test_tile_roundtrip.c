@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Lowered random graphs survive the text: printed, parsed and printed again they are the same,
 // and the copy computes the same bits.
 #include <criterion/criterion.h>

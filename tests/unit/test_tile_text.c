@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Text of the tile IR: the golden files come back byte for byte; wrong text is reported.
 #include <criterion/criterion.h>
 #include <stdio.h>

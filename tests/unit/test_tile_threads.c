@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What kernels for GPUs say of their threads: every rule fires where it is broken, and layouts
 // change nothing of what a kernel computes.
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Every rule of the tile verifier fires, at the statement that breaks it, and only there.
 #include <criterion/criterion.h>
 

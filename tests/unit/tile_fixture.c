@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See tile_fixture.h.
 #include "tile_fixture.h"
 

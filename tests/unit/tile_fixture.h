@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tile IR in tests: reading text, random tensors, running.
 #pragma once
 #include "ir/tile.h"
