@@ -1,4 +1,4 @@
-// Statements of the kernel under construction: shared by lower_build.c and lower_value.c only.
+// Statements of the kernel under construction: for those who place them themselves.
 #pragma once
 #include "passes/lowering/lower.h"
 
