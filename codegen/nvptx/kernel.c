@@ -122,9 +122,9 @@ static bool results_are_narrow(const kernel *k, const tregion *r) {
 
 static unsigned use_of(const tstmt *s, int operand) {
   if (s->kind == TILE_MAP && s->op == OP_cast && dtype_is_storage(s->out[0]->type))
-    return USE_NARROWED;
+    return USE_NARROWED | USE_EITHER;
   bool adds = s->op == OP_add && (s->kind == TILE_REDUCE || (s->kind == TILE_ACCUM && operand == 1));
-  return adds ? USE_SUMMED : 0;
+  return adds ? USE_SUMMED | USE_EITHER : 0;
 }
 
 /// Leaves of the uses marked for each value those that all its uses are.
@@ -418,7 +418,7 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
   g.hidden_zero = LLVMBuildTrunc(e->builder, high, e->i32, "");
   lazy_open(&g);
   g.uses = arena_array(a, unsigned, k->nvals + 1);
-  for (int i = 0; i < k->nvals; i++) g.uses[i] = USE_NARROWED | USE_SUMMED;
+  for (int i = 0; i < k->nvals; i++) g.uses[i] = USE_NARROWED | USE_SUMMED | USE_EITHER;
   mark_uses(&g, &k->body);
   e->fused_multiply_add = g.narrow_results = results_are_narrow(k, &k->body);
   g.zero_locals = region_has_dot(&k->body);

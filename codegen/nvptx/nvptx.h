@@ -123,6 +123,7 @@ typedef struct lazy {
 enum {
   USE_NARROWED = 1,  // cast to a 16-bit float
   USE_SUMMED = 2,    // added up
+  USE_EITHER = 4,    // one or the other
 };
 
 /// What a reduction needs to combine over the blocks of a cluster, see cluster.c.

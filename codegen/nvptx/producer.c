@@ -29,20 +29,29 @@ static bool some_walk_is_skewed(const ngen *g) {
   return false;
 }
 
+/// Elements that the loop and those inside of it carry: the sums of all its products.
+static int64_t carried_elements(const tstmt *s) {
+  int64_t sum = 0;
+  for (int k = 0; s->kind == TILE_LOOP && k < s->nout; k++) {
+    int64_t elements = 1;
+    for (int d = 0; d < s->out[k]->naxes; d++) elements *= s->out[k]->extents[d];
+    sum += elements;
+  }
+  const tregion *inside[] = {s->body, s->other};
+  for (int k = 0; k < 2; k++)
+    for (int i = 0; inside[k] && i < inside[k]->stmts.len; i++)
+      sum += carried_elements(inside[k]->stmts.data[i]);
+  return sum;
+}
+
 /// Two blocks, where the schedule leaves it open and their rings and sums allow it.
 int producer_blocks(ngen *g) {
   enum { BESIDES = 2 << 10, SUMS_OF_TWO = 32 };
   if (g->k->blocks_per_sm) return g->k->blocks_per_sm;
   if (some_walk_is_skewed(g)) return 1;  // the sums of two products at once
   int64_t rings = ring_bytes(g) + g->staging_bytes, sums = 0;
-  for (int i = 0; i < g->pipes.len; i++) {
-    const pipe *p = g->pipes.data[i];
-    for (int k = 0; k < p->loop->nout; k++) {
-      int64_t elements = 1;
-      for (int d = 0; d < p->loop->out[k]->naxes; d++) elements *= p->loop->out[k]->extents[d];
-      sums += elements / g->k->threads;
-    }
-  }
+  for (int i = 0; i < g->pipes.len; i++)
+    sums += carried_elements(g->pipes.data[i]->loop) / g->k->threads;
   return rings <= g->e->target->shared_per_core / 2 - BESIDES && sums <= SUMS_OF_TWO ? 2 : 1;
 }
 

@@ -58,11 +58,13 @@ static lval times_reciprocal(ngen *g, const mathb *m, lval x, lval y) {
 }
 
 /// A quotient that is only rounded to 16 bits needs no more than 2 ulp; exponentials that are only
-/// summed, or of which only 16 bits leave the kernel, no correction.
+/// summed, or of which only 16 bits leave the kernel, no correction. Powers of two of these have the
+/// instruction's 2 ulp anyway.
 static lval map_reg(ngen *g, const tstmt *s, dtype operand, lval *in) {
   unsigned uses = g->uses[s->out[0]->id];
   bool narrow = s->op == OP_div && operand == DT_f32 && (uses & USE_NARROWED);
-  g->e->coarse = g->narrow_results || (s->op == OP_exp && (uses & USE_SUMMED));
+  g->e->coarse = g->narrow_results || (s->op == OP_exp && (uses & USE_SUMMED)) ||
+                 (s->op == OP_exp2 && (uses & USE_EITHER));
   if (!narrow) return emit_map(g->e, s->op, operand, s->out[0]->type, in, s->nin);
   mathb m = math_builder(g->e, DT_f32, 0);
   bool shared = s->in[1]->naxes < s->in[0]->naxes && !LLVMIsConstant(in[1]);
