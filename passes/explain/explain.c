@@ -25,7 +25,7 @@ typedef struct lowered_kernel {
 
 const char *group_kind_name(group_kind k) {
   static const char *const names[] = {"map", "reduce", "contraction", "scan", "scatter", "host",
-                                      "nests"};
+                                      "nests", "stream"};
   return names[k];
 }
 
@@ -85,7 +85,7 @@ static void add_span(arena *a, explain_kernel *k, span at) {
 static candidate as_candidate(const explainer *x, const group *grp) {
   uint8_t *member = arena_array(x->a, uint8_t, x->g->nodes.len);
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
-  return (candidate){x->g, grp->nodes.data, grp->nodes.len, member, x->stored, !x->t->sm};
+  return (candidate){x->g, grp->nodes.data, grp->nodes.len, member, x->stored, !x->t->sm, x->t->wgmma};
 }
 
 /// The work of the group's operators if each element were computed once.

@@ -19,6 +19,7 @@ typedef struct candidate {
   const uint8_t *member;  // by node id: in `nodes`
   const uint8_t *stored;  // by node id: a member that goes to memory
   bool nests;             // the target runs kernels of several loop nests
+  bool streams;           // ... of streamed products in registers
 } candidate;
 
 /// Work space for questions about candidates of one graph, by node id; each question clears what
@@ -38,6 +39,7 @@ typedef struct verdict {
   bool ok;
   reason why;  // when not ok
   int node;    // the offending node's id, -1 none
+  str detail;  // which axis, which numbers; may be empty
 } verdict;
 
 /// Columns that a block tile of a contraction has at most, with a warpgroup's instructions.

@@ -67,6 +67,7 @@ static void report(fusion *f, diag_list *diags, int number, int cluster, verdict
   else
     d = diag_error(diags, DIAG_not_one_kernel, c->at, "this block is not one kernel on %.*s: %s (%s)",
                    STR_FMT(f->target->name), reason_text(v.why), reason_name(v.why));
+  if (v.detail.len) diag_add_note(diags, d, (span){0}, "%.*s", STR_FMT(v.detail));
   promise_note(diags, d, c);
   int line = line_that_holds(f, diags, cluster, units, homes);
   if (line) diag_add_note(diags, d, (span){0}, "up to line %d it is one kernel", line);
@@ -173,7 +174,7 @@ bool fuse_contracts(fusion *f, diag_list *diags) {
     int cluster = gather_units(f, k, &units, &homes);
     if (cluster < 0) continue;  // all of it was computed while compiling
     verdict v = clusters_legal(f, cluster, -1, NULL);
-    if (v.ok && clusters_cyclic(f, cluster, -1)) v = (verdict){false, REASON_cycle, -1};
+    if (v.ok && clusters_cyclic(f, cluster, -1)) v = (verdict){.why = REASON_cycle, .node = -1};
     if (!v.ok) {
       report(f, diags, k, cluster, v, &units, &homes);
       ok = false;

@@ -5,7 +5,7 @@
 // profit of a merge is another question (fuse_cost.c).
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
-#include "passes/fusion/outline.h"
+#include "passes/fusion/stream_form.h"
 
 enum { MAX_GROUP_NODES = 1500, MAX_GROUP_INPUTS = 64 };
 
@@ -21,7 +21,9 @@ typedef struct legality {
 } legality;
 
 static verdict good(void) { return (verdict){.ok = true, .node = -1}; }
-static verdict bad(reason why, const node *n) { return (verdict){false, why, n ? n->id : -1}; }
+static verdict bad(reason why, const node *n) {
+  return (verdict){.why = why, .node = n ? n->id : -1};
+}
 
 static op_class class_of(const node *n) { return op_get(n->op)->class; }
 
@@ -305,6 +307,7 @@ static verdict check_output(const legality *l, const node *n, const node **space
     case GROUP_SCATTER:
     case GROUP_OPAQUE:
     case GROUP_NEST:
+    case GROUP_STREAM:
       return n == l->anchor ? good() : bad(REASON_scatter_order, n);
   }
   return same_set(n->axes, n->naxes, want->axes, want->naxes) ? good()
@@ -356,6 +359,25 @@ static verdict check_nest(const candidate *c, fuse_scratch *s) {
   return v;
 }
 
+/// A walk over the stream whose states are in registers.
+static verdict check_stream(const candidate *c, fuse_scratch *s) {
+  outline o;
+  stream_form f;
+  verdict v = {.ok = true, .node = -1};
+  const contract *promise = group_contract(c->g, c->nodes[c->n - 1]);
+  v.ok = outline_make(&o, s->arena, c->g, c->nodes, c->n, c->member, c->stored, promise, &v.why,
+                      &v.node) &&
+         stream_form_of(&f, &o, s->arena, c->nodes, c->n, c->member, c->stored, &v.why, &v.node,
+                        &v.detail);
+  return v;
+}
+
+static bool has_contraction(const candidate *c) {
+  for (int i = 0; i < c->n; i++)
+    if (class_of(c->nodes[i]) == CLASS_contraction) return true;
+  return false;
+}
+
 /// Besides the first contraction there is something that combines.
 static bool has_finished_rows(const candidate *c) {
   int combined = 0;
@@ -397,8 +419,16 @@ verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
     if (v.ok && kind) *kind = GROUP_NEST;
     if (v.ok) return v;
   }
+  bool streams = c->streams && promise && promise->streamed && has_contraction(c);
+  verdict stream = {.ok = false};
+  if (streams) stream = check_stream(c, s);
+  if (stream.ok) {
+    if (kind) *kind = GROUP_STREAM;
+    return stream;
+  }
   verdict v = legal_shape(c, s, &shape);
   if (kind) *kind = shape;
+  if (!v.ok && streams) return stream;
   // Rows that a contraction finishes are held by blocks of GPUs.
   bool held = v.ok && shape == GROUP_CONTRACTION && has_finished_rows(c);
   if ((v.ok && !held) || !c->nests || !is_under_contract(c)) return v;

@@ -229,7 +229,7 @@ candidate fusion_candidate(fusion *f, int a, int b) {
   }
   f->asked[0] = a, f->asked[1] = b;
   return (candidate){.g = f->g, .n = f->marked.len, .nodes = f->candidate, .member = f->member,
-                     .stored = f->stored, .nests = !f->target->sm};
+                     .stored = f->stored, .nests = !f->target->sm, .streams = f->target->wgmma};
 }
 
 op_class cluster_anchor(fusion *f, int cluster) {
@@ -288,12 +288,12 @@ static verdict walks_fit(fusion *f, const candidate *c) {
   for (int i = 0; i < c->n; i++)
     work += (int64_t)op_get(c->nodes[i]->op)->cost * (walks + 1 - level[c->nodes[i]->id]);
   if (work <= MAX_WALKED_WORK) return (verdict){.ok = true, .node = -1};
-  return (verdict){false, REASON_too_large, -1};
+  return (verdict){.why = REASON_too_large, .node = -1};
 }
 
 verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
   if (b >= 0 && (cluster_contract(f, a) || cluster_contract(f, b)))
-    return (verdict){false, REASON_contract, -1};
+    return (verdict){.why = REASON_contract, .node = -1};
   candidate c = fusion_candidate(f, a, b);
   group_kind found;
   verdict v = fuse_legal(&c, &f->scratch, &found);

@@ -39,9 +39,10 @@ static void add_node(arena *a, group *grp, node *n, bool stored) {
 }
 
 static verdict judge_group(const graph *g, group *grp, const uint8_t *stored, uint8_t *member,
-                           bool nests, fuse_scratch *s) {
+                           const target_info *target, fuse_scratch *s) {
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
-  candidate c = {g, grp->nodes.data, grp->nodes.len, member, stored, nests};
+  candidate c = {g, grp->nodes.data, grp->nodes.len, member, stored,
+                 .nests = !target || !target->sm, .streams = target && target->wgmma};
   verdict v = fuse_legal(&c, s, &grp->kind);
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 0;
   return v;
@@ -79,7 +80,6 @@ bool group_is_empty(const graph *g, const group *grp) {
 /// The groups, up to the first that breaks a rule: *broken says how, *count is its number then.
 static group *find_groups(const graph *g, const target_info *t, arena *a, int *count,
                           verdict *broken) {
-  bool nests = !t || !t->sm;
   check(g->fused);
   group *groups = arena_array(a, group, g->nkernels);
   uint8_t *stored = arena_array(a, uint8_t, g->nodes.len);
@@ -97,7 +97,7 @@ static group *find_groups(const graph *g, const target_info *t, arena *a, int *c
   uint8_t *member = arena_array(a, uint8_t, g->nodes.len);
   fuse_scratch s = fuse_scratch_new(a, g->nodes.len);
   for (*count = 0; *count < g->nkernels; ++*count) {
-    *broken = judge_group(g, &groups[*count], stored, member, nests, &s);
+    *broken = judge_group(g, &groups[*count], stored, member, t, &s);
     if (broken->ok && t) *broken = judge_for(t, &groups[*count]);
     if (!broken->ok) break;
   }

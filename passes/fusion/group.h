@@ -29,6 +29,8 @@
 //                  graph was built.
 //   GROUP_NEST     under a contract, on CPUs: several loop nests over one tile of rows, with values
 //                  in on-chip buffers between them. What is none of the others; see outline.h.
+//   GROUP_STREAM   under a streamed contract, on GPUs with products of warpgroups: one walk over the
+//                  stream with its states in registers; see stream_form.h.
 // Gathered operands (in[0] of gather) and inputs of opaque calls are buffers: params or outputs
 // of other kernels, possibly through views (composed into the access).
 // A node that belongs to several kernels has been cloned: every node is in one kernel.
@@ -49,7 +51,7 @@ enum { MAX_GROUP_WORK = 1000, MAX_GROUP_REDUCTIONS = 64 };
 
 typedef enum group_kind {
   GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACTION, GROUP_SCAN, GROUP_SCATTER, GROUP_OPAQUE,
-  GROUP_NEST
+  GROUP_NEST, GROUP_STREAM
 } group_kind;
 
 typedef struct group {

@@ -38,3 +38,4 @@ void gpu_reduce_group(kbuild *b);
 void gpu_contraction_group(kbuild *b);
 void gpu_scan_group(kbuild *b);
 void gpu_scatter_group(kbuild *b);
+void gpu_stream_group(kbuild *b);

@@ -127,6 +127,7 @@ static void build_gpu_kernel(kbuild *b, const group *grp) {
     case GROUP_CONTRACTION: gpu_contraction_group(b); return;
     case GROUP_SCAN: gpu_scan_group(b); return;
     case GROUP_SCATTER: gpu_scatter_group(b); return;
+    case GROUP_STREAM: gpu_stream_group(b); return;
     case GROUP_NEST:
     case GROUP_OPAQUE: break;
   }
@@ -141,6 +142,7 @@ static void build_kernel(kbuild *b, const group *grp) {
     case GROUP_SCAN: lower_scan_group(b); return;
     case GROUP_SCATTER: lower_scatter_group(b); return;
     case GROUP_NEST: lower_nest_group(b); return;
+    case GROUP_STREAM:
     case GROUP_OPAQUE: break;
   }
   panic("no kernel for a group of kind %d", grp->kind);

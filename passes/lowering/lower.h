@@ -124,6 +124,9 @@ tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents,
 tval *kb_accumulate(kbuild *b, op o, tval *const *in, int nin);
 /// v combined over the ranges of the axes. It need not vary along those that are open.
 tval *kb_reduce_tile(kbuild *b, op o, tval *v, const int *axes, int naxes);
+/// Sums of v over the range of the axis, `lanes` of them: which lane each element is added to is
+/// unspecified.
+tval *kb_sum_lanes(kbuild *b, tval *v, int axis, int lanes);
 /// Loop over axis in steps of extent; inits may be null. Returns the loop statement; the carried
 /// values inside are stmt->body->params, the results after kb_end_loop stmt->out.
 tstmt *kb_loop(kbuild *b, int axis, int extent, tval *const *inits, int ninits);

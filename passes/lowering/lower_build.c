@@ -252,6 +252,20 @@ tval *kb_reduce_tile(kbuild *b, op o, tval *v, const int *axes, int naxes) {
   return st->out[0];
 }
 
+tval *kb_sum_lanes(kbuild *b, tval *v, int axis, int lanes) {
+  v = along_axes(b, OP_add, v, &axis, 1);
+  tstmt *st = kb_stmt(b, TILE_REDUCE, &v, 1);
+  st->op = OP_add;
+  st->naxes = 1;
+  st->axes = arena_copy(b->l->a, &axis, sizeof axis);
+  st->extent = lanes;
+  int extents[MAX_AXES];
+  for (int i = 0; i < v->naxes; i++) extents[i] = v->axes[i] == axis ? lanes : v->extents[i];
+  kb_one_result(b, st, tile_value(b->k, v->type, v->axes, extents, v->naxes));
+  kb_append(b, b->scope, st);
+  return st->out[0];
+}
+
 // ---- loops and ifs
 
 static tval **carried_values(kbuild *b, tval *const *like, int n, int depth) {

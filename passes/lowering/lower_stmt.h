@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Statements of the kernel under construction: shared by lower_build.c and lower_value.c only.
+// Statements of the kernel under construction: for those who place them themselves.
 #pragma once
 #include "passes/lowering/lower.h"
 

@@ -17,6 +17,9 @@
   KEY(n, 1, 1024, NULL, "GPU: columns of a block tile of a product")                         \
   KEY(k, 1, 1024, NULL, "GPU: steps of a product staged at a time")                          \
   KEY(stages, 1, 16, NULL, "GPU: copies of the staged operands")                             \
+  KEY(skew, 0, 1, NULL, "GPU: products of two steps of a stream at once")                    \
+  KEY(turns, 0, 1, NULL, "GPU: warpgroups multiply one after the other")                     \
+  KEY(heads, 1, 64, NULL, "GPU: heads of streamed rows whose tiles are started together")    \
   KEY(unit, 0, 2, "fma mma wgmma", "GPU: what multiplies where tensor cores can")            \
   KEY(blocks_per_sm, 0, 32, NULL, "GPU: resident blocks of a product; 0: one per tile")      \
   KEY(vectors, 1, 64, NULL, "CPU: vectors per step of maps and reductions")                  \

@@ -1,0 +1,386 @@
+// GROUP_STREAM on a GPU with products of warpgroups.
+//
+//   grid B_H:1, S:128 {
+//     local q; stage loop                                     once for all steps
+//     loop T:128 reverse stages=2 skew turns carry m, l, o {
+//       local k, v; stage loops
+//       s = loop D { dot wgmma q, k }
+//       maps of s
+//       m' = max(m, reduce max s over T)                      of s without its scale
+//       e = exp2(s * c - m' * c)                              c: the scale and log2(e) in one
+//       r = exp2((m - m') * c)
+//       l' = l * r + reduce add e over T to 4                 the lanes of a row apart
+//       o' = loop E { dot wgmma bf16(e), v, o * r }
+//       yield m', l', o'
+//     }
+//     maps of m, l, o; stores
+//   }
+//
+// The maximum grows with the scale, rounded or not, so that m is that of the program when the scale is
+// applied after the walk. Source: Dao et al., FlashAttention (NeurIPS 2022); Shah et al.,
+// FlashAttention-3 (2024), for products that overlap with exponentials.
+#include "passes/lowering/gpu_stream.h"
+
+#include <math.h>
+
+#include "base/fault.h"
+#include "ir/units.h"
+#include "passes/lowering/lower_stmt.h"
+
+enum { ROW_LANES = 4 };
+static const double log2e = 1.4426950408889634074;
+
+static tval *map1(kbuild *b, op o, tval *x) { return kb_map(b, o, x->type, x, NULL, NULL); }
+static tval *map2(kbuild *b, op o, tval *x, tval *y) { return kb_map(b, o, x->type, x, y, NULL); }
+static tval *number(kbuild *b, dtype t, double v) {
+  return kb_const(b, t, scalar_cast((scalar){.f = v}, DT_f64, t));
+}
+
+// ---- operands on chip
+
+/// The operand's own kernel axes, those of the panels last.
+static int operand_buffer(gpu_stream *s, const node *x, const char *name, int outer, int inner) {
+  kbuild *b = s->b;
+  int axes[MAX_KERNEL_AXES], n = 0;
+  for (int i = 0; i < x->naxes; i++) {
+    int axis = b->kaxis[x->axes[i]];
+    if (axis >= 0 && axis != outer && axis != inner && !contraction_has(axes, n, axis)) axes[n++] = axis;
+  }
+  axes[n++] = outer;
+  axes[n++] = inner;
+  int buf = kb_local(b, name, x->type, axes, n);
+  tile_buf *local = &b->k->bufs.data[buf];
+  local->panel_dim = n - 1;
+  local->panel = UNIT_ROW / dtype_bytes(x->type);
+  local->swizzle = true;
+  return buf;
+}
+
+/// Copies the operand, whose elements are neighbours along `head` or along `other` in memory.
+static int stage(gpu_stream *s, const node *x, const char *name, int other, int head, int extent,
+                 bool along_head, int layout) {
+  kbuild *b = s->b;
+  int buf = along_head ? operand_buffer(s, x, name, other, head)
+                       : operand_buffer(s, x, name, head, other);
+  tstmt *loop = kb_loop(b, head, extent, NULL, 0);
+  loop->stage = true;
+  loop->layout = layout;
+  kb_store_local(b, buf, kb_value_here(b, x));
+  kb_end_loop(b, NULL, 0);
+  return buf;
+}
+
+static void lay_copy(gpu_stream *s, const node *x, int other, int other_extent, int head, int extent,
+                     bool along_head) {
+  if (along_head) gpu_dot_lay_copy(s->b, &s->d, x->type, head, extent, other, other_extent);
+  else gpu_dot_lay_copy(s->b, &s->d, x->type, other, other_extent, head, extent);
+}
+
+enum { SUMS, ROWS, KEYS, VALUES };  // layouts
+
+static void lay(gpu_stream *s) {
+  kbuild *b = s->b;
+  const stream_form *f = &s->f;
+  static const layout_digit row_lanes[] = {{ROW_LANES, 1}};
+  kernel_add_layout(b->k);
+  gpu_dot_lay_sums(b, &s->d, SUMS, s->stream, s->keys);
+  if (f->product) gpu_dot_lay_sums(b, &s->d, SUMS, s->columns, s->own);
+  kernel_set_layout(b->k, SUMS, s->stream, row_lanes, 1);
+  lay_copy(s, f->rows, s->row, s->d.bm, s->depth, s->head, gpu_stream_along(s, f->rows, f->depth));
+  lay_copy(s, f->keys, s->stream, s->keys, s->depth, s->head, gpu_stream_along(s, f->keys, f->depth));
+  if (!f->product) return;
+  lay_copy(s, f->values, s->stream, s->keys, s->columns, s->own,
+           gpu_stream_along(s, f->values, f->columns));
+}
+
+// ---- products
+
+/// Where the statement stands: the unit reads its operands there.
+static tval *cast_here(kbuild *b, tval *v, dtype t) {
+  if (v->type == t) return v;
+  tstmt *st = kb_stmt(b, TILE_MAP, &v, 1);
+  st->op = OP_cast;
+  kb_one_result(b, st, kb_union_value(b, t, NULL, &v, 1));
+  kb_append(b, b->scope, st);
+  return st->out[0];
+}
+
+static tval *multiply(gpu_stream *s, const node *dot, tval *x, tval *y, tval *sum, int over) {
+  kbuild *b = s->b;
+  tval *in[] = {cast_here(b, x, DT_f32), cast_here(b, y, DT_f32), sum};
+  tstmt *st = kb_stmt(b, TILE_DOT, in, 3);
+  st->unit = s->d.unit;
+  st->naxes = 1;
+  st->axes = arena_copy(b->l->a, &over, sizeof over);
+  st->at = dot->at;
+  kb_one_result(b, st, tile_value(b->k, sum->type, sum->axes, sum->extents, sum->naxes));
+  kb_append(b, b->scope, st);
+  return st->out[0];
+}
+
+/// All elements v over the grid's axes and, unless extent is 0, `more`.
+static tval *rows_of(gpu_stream *s, dtype t, scalar v, int more, int extent) {
+  kbuild *b = s->b;
+  int axes[MAX_AXES], extents[MAX_AXES], n = 0;
+  for (int axis = 0; axis < b->k->axes.len; axis++) {
+    bool grid = false;
+    for (int i = 0; i < b->k->grid.len; i++) grid |= b->k->grid.data[i].axis == axis;
+    int e = axis == more ? extent : grid ? b->extent[axis] : 0;
+    if (!e) continue;
+    axes[n] = axis;
+    extents[n++] = e;
+  }
+  return kb_fill(b, t, v, axes, extents, n);
+}
+
+static tval *scores(gpu_stream *s) {
+  kbuild *b = s->b;
+  tval *sum = rows_of(s, DT_f32, (scalar){.f = 0}, s->stream, s->keys);
+  sum = kb_loop(b, s->depth, s->head, &sum, 1)->body->params[0];
+  tval *x = cast_here(b, kb_load_local(b, s->rows_buf), DT_f32);
+  tval *y = cast_here(b, kb_load_local(b, s->keys_buf), DT_f32);
+  sum = multiply(s, s->f.score, x, y, sum, s->depth);
+  return kb_end_loop(b, &sum, 1)[0];
+}
+
+static tval *product(gpu_stream *s, tval *weights, tval *sum) {
+  kbuild *b = s->b;
+  sum = kb_loop(b, s->columns, s->own, &sum, 1)->body->params[0];
+  tval *x = cast_here(b, weights, DT_f32), *y = cast_here(b, kb_load_local(b, s->values_buf), DT_f32);
+  sum = multiply(s, s->f.product, x, y, sum, s->stream);
+  return kb_end_loop(b, &sum, 1)[0];
+}
+
+// ---- frames
+
+static bool is_least(const node *n) { return n->op == OP_const && n->value.f == -INFINITY; }
+
+/// The masked value below the multiples; -inf stays what it is, so that a scale may pass through.
+static const node *masked(const node *n) {
+  return n->op == OP_where && n->type == DT_f32 && is_least(n->in[2]) ? n->in[1] : NULL;
+}
+
+/// What n is a multiple of, masked as n is.
+static tval *unscaled_value(kbuild *b, const node *n, double *scale) {
+  n = gpu_stream_unscaled(n, scale);
+  const node *below = masked(n);
+  double own = 1;
+  if (!below || gpu_stream_unscaled(below, &own) == below) return kb_value_here(b, n);
+  tval *v = unscaled_value(b, below, scale);
+  return kb_map(b, OP_where, n->type, kb_value_here(b, n->in[0]), v, kb_value_here(b, n->in[2]));
+}
+
+/// v, of what is below the multiples in n, times these, one after the other as n has them.
+static tval *scaled_value(kbuild *b, const node *n, tval *v) {
+  double own = 1;
+  if (gpu_stream_unscaled(n, &own) != n)
+    return map2(b, n->op, scaled_value(b, n->in[0], v), kb_value_here(b, n->in[1]));
+  const node *below = masked(n);
+  return below && gpu_stream_unscaled(below, &own) != below ? scaled_value(b, below, v) : v;
+}
+
+/// The exponent is made of products and coordinates, not of what may stand for -inf (-1e30): then
+/// what rounding the multiple of the frame leaves over is no more than what rounding the exponent did.
+static bool is_moderate(const gpu_stream *s, const node *n) {
+  enum { MODERATE = 1 << 20 };
+  if (n == s->f.score) return true;
+  if (!node_has_axis(n, s->f.stream) && n->op != OP_const) return true;
+  if (!kb_in_group(s->b, n)) return false;
+  if (n->op == OP_const)
+    return !dtype_is_float(n->type) || fabs(n->value.f) < MODERATE || n->value.f == -INFINITY;
+  if (n->op == OP_where) return is_moderate(s, n->in[1]) && is_moderate(s, n->in[2]);
+  if (op_get(n->op)->class != CLASS_map && op_get(n->op)->class != CLASS_leaf && n->op != OP_view)
+    return false;
+  for (int k = 0; k < n->nin; k++)
+    if (!is_moderate(s, n->in[k])) return false;
+  return true;
+}
+
+/// exp(x - frame) as exp2(x * c - frame * c), one fused multiply-add, or as exp2((x - frame) * c).
+static void set_exponential(gpu_stream *s, const node *e, tval *x, tval *shift, double c) {
+  kbuild *b = s->b;
+  tval *factor = number(b, DT_f32, c), *power;
+  if (is_moderate(s, e->in[0]->in[0])) {
+    tval *offset = map1(b, OP_neg, map2(b, OP_mul, shift, factor));
+    power = kb_map(b, OP_fma, DT_f32, x, factor, offset);
+  } else {
+    power = map2(b, OP_mul, map2(b, OP_sub, x, shift), factor);
+  }
+  b->done[e->id] = map1(b, OP_exp2, power);
+}
+
+static void set_exponentials(gpu_stream *s, const node *frame, tval *raw, tval *shift, double c) {
+  kbuild *b = s->b;
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *e = b->group->nodes.data[i];
+    if (e->op != OP_exp || !kb_in_group(b, e->in[0]) || e->in[0]->op != OP_sub) continue;
+    const node *x = e->in[0]->in[0];
+    if (e->in[0]->in[1] != frame || !s->o.values[e->id].streamed) continue;
+    if (x == frame->in[0]) set_exponential(s, e, raw, shift, c);
+    else set_exponential(s, e, kb_value_here(b, x), scaled_value(b, frame->in[0], shift), log2e);
+  }
+}
+
+/// The running maximum, the exponentials below it, and the factor for what was added up before. While
+/// nothing was seen it is -inf, of which no difference can be taken.
+static tval *frame_step(gpu_stream *s, const node *frame) {
+  kbuild *b = s->b;
+  double c = log2e;
+  tval *before = s->running[frame->id], *raw = unscaled_value(b, frame->in[0], &c);
+  tval *now = map2(b, OP_max, before, kb_reduce_tile(b, OP_max, raw, &s->stream, 1));
+  tval *least = kb_const(b, DT_f32, op_identity(OP_reduce_max, DT_f32));
+  tval *empty = kb_map(b, OP_eq, DT_bool, now, least, NULL);
+  tval *shift = kb_map(b, OP_where, DT_f32, empty, number(b, DT_f32, 0), now);
+  set_exponentials(s, frame, raw, shift, c);
+  tval *change = map2(b, OP_mul, map2(b, OP_sub, before, shift), number(b, DT_f32, c));
+  s->scale[frame->id] = map1(b, OP_exp2, change);
+  return now;
+}
+
+// ---- states
+
+/// Sums whose elements lie along the stream are kept for each lane of a row.
+static bool by_lane(const gpu_stream *s, const node *state) {
+  return state->op == OP_sum && node_has_axis(state->in[0], s->f.stream);
+}
+
+static tval *first_value(gpu_stream *s, const node *state) {
+  op combine = state->op == OP_dot ? OP_sum : state->op;
+  scalar v = op_identity(combine, state->type);
+  if (state->op == OP_dot) return rows_of(s, state->type, v, s->columns, s->own);
+  return by_lane(s, state) ? rows_of(s, state->type, v, s->stream, ROW_LANES)
+                           : rows_of(s, state->type, v, -1, 0);
+}
+
+static tval *scale_of(const gpu_stream *s, const node *state) {
+  const node *frame = s->o.values[state->id].frame;
+  return frame ? s->scale[frame->id] : NULL;
+}
+
+/// What the state is after this step.
+static tval *state_step(gpu_stream *s, const node *state) {
+  kbuild *b = s->b;
+  tval *before = s->running[state->id], *scale = scale_of(s, state);
+  if (s->o.values[state->id].is_frame) return frame_step(s, state);
+  if (state->op == OP_dot) {
+    if (scale) before = map2(b, OP_mul, before, scale);
+    return product(s, kb_value_here(b, s->f.weights), before);
+  }
+  op combine = op_combiner(state->op);
+  tval *x = kb_value_here(b, state->in[0]);
+  x = by_lane(s, state) ? kb_sum_lanes(b, x, s->stream, ROW_LANES)
+                        : kb_reduce_tile(b, combine, x, &s->stream, 1);
+  if (!scale) return map2(b, combine, before, x);
+  if (scale->type != state->type) scale = kb_map(b, OP_cast, state->type, scale, NULL, NULL);
+  return kb_map(b, OP_fma, state->type, before, scale, x);
+}
+
+static int states_of(const gpu_stream *s, const node **states) {
+  int n = 0;
+  // What is made of scores first, then what is made of exponentials, so that not both are held; the
+  // product last: what follows it in a step waits for it.
+  for (int pass = 0; pass < 3; pass++)
+    for (int i = 0; i < s->b->group->nodes.len; i++) {
+      const node *x = s->b->group->nodes.data[i];
+      const outline_value *v = &s->o.values[x->id];
+      int when = x->op == OP_dot ? 2 : v->is_frame || v->frame;
+      if (!v->state || when != pass) continue;
+      check(n < MAX_GROUP_REDUCTIONS);
+      states[n++] = x;
+    }
+  return n;
+}
+
+static void forget_step(gpu_stream *s) {
+  const group *g = s->b->group;
+  for (int i = 0; i < g->nodes.len; i++) s->b->done[g->nodes.data[i]->id] = NULL;
+}
+
+/// The maximum itself is asked for after the walk.
+static bool is_asked_for(const gpu_stream *s, const node *frame) {
+  const group *g = s->b->group;
+  bool asked = s->stored[frame->id];
+  for (int i = 0; i < g->nodes.len; i++)
+    for (int k = 0; k < g->nodes.data[i]->nin; k++)
+      asked |= g->nodes.data[i]->in[k] == frame && !s->o.values[g->nodes.data[i]->id].streamed;
+  return asked;
+}
+
+static void walk(gpu_stream *s) {
+  kbuild *b = s->b;
+  const stream_form *f = &s->f;
+  const node *states[MAX_GROUP_REDUCTIONS];
+  tval *values[MAX_GROUP_REDUCTIONS];
+  int n = states_of(s, states);
+  for (int i = 0; i < n; i++) values[i] = first_value(s, states[i]);
+  tstmt *loop = kb_loop(b, s->stream, s->keys, values, n);
+  loop->reverse = true;
+  loop->stages = s->stages;
+  loop->skew = s->skew;
+  loop->turns = s->turns;
+  loop->from = s->from;
+  loop->below = s->below;
+  for (int i = 0; i < n; i++) s->running[states[i]->id] = loop->body->params[i];
+  s->keys_buf = stage(s, f->keys, "keys", s->stream, s->depth, s->head,
+                      gpu_stream_along(s, f->keys, f->depth), KEYS);
+  if (f->product)
+    s->values_buf = stage(s, f->values, "values", s->stream, s->columns, s->own,
+                          gpu_stream_along(s, f->values, f->columns), VALUES);
+  b->done[f->score->id] = scores(s);
+  for (int i = 0; i < n; i++) values[i] = state_step(s, states[i]);
+  tval **results = kb_end_loop(b, values, n);
+  forget_step(s);
+  for (int i = 0; i < n; i++) {
+    const node *x = states[i];
+    tval *v = results[i];
+    if (by_lane(s, x)) v = kb_reduce_tile(b, OP_add, v, &s->stream, 1);
+    if (s->o.values[x->id].is_frame && is_asked_for(s, x)) v = scaled_value(b, x->in[0], v);
+    b->done[x->id] = v;
+  }
+}
+
+// ---- results
+
+static void store_results(gpu_stream *s) {
+  kbuild *b = s->b;
+  const group *g = b->group;
+  for (int pass = 0; pass < 2; pass++) {
+    if (pass && !s->f.product) break;
+    if (pass) kb_loop(b, s->columns, s->own, NULL, 0);
+    for (int i = 0; i < g->outputs.len; i++) {
+      const node *out = g->outputs.data[i];
+      if ((s->f.product && node_has_axis(out, s->f.columns)) != pass) continue;
+      kb_store_node(b, out, kb_value_here(b, out), false);
+    }
+    if (pass) kb_end_loop(b, NULL, 0);
+  }
+}
+
+void gpu_stream_group(kbuild *b) {
+  const lower *l = b->l;
+  const group *g = b->group;
+  gpu_stream s = {.b = b};
+  s.member = arena_array(l->a, uint8_t, l->g->nodes.len + 1);
+  s.stored = arena_array(l->a, uint8_t, l->g->nodes.len + 1);
+  s.running = arena_array(l->a, tval *, l->g->nodes.len + 1);
+  s.scale = arena_array(l->a, tval *, l->g->nodes.len + 1);
+  for (int i = 0; i < g->nodes.len; i++) s.member[g->nodes.data[i]->id] = 1;
+  for (int i = 0; i < g->outputs.len; i++) s.stored[g->outputs.data[i]->id] = 1;
+  const contract *c = group_contract(l->g, g->nodes.data[0]);
+  reason why;
+  int at;
+  str detail;
+  check(outline_make(&s.o, l->a, l->g, g->nodes.data, g->nodes.len, s.member, s.stored, c, &why, &at) &&
+        stream_form_of(&s.f, &s.o, l->a, g->nodes.data, g->nodes.len, s.member, s.stored, &why, &at,
+                       &detail));
+  kb_survey(b);
+  gpu_stream_plan(&s);
+  lay(&s);
+  gpu_set_threads(b, s.d.threads);
+  b->k->producer_warps = 128 / GPU_WARP;
+  kb_begin(b);
+  s.rows_buf = stage(&s, s.f.rows, "rows", s.row, s.depth, s.head,
+                     gpu_stream_along(&s, s.f.rows, s.f.depth), ROWS);
+  walk(&s);
+  store_results(&s);
+}

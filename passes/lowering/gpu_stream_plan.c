@@ -1,0 +1,194 @@
+// Sizes of a streamed kernel: rows and keys by the registers of a thread and the on-chip memory of a
+// block, and how its steps overlap.
+//
+// A warpgroup has 64 rows. Beside one another a thread has the sums of the second product, the scores
+// of a step and its weights of the step before, in 16 bits:
+//
+//   columns / 2 + keys / 2 + keys / 4 <= registers - what everything else takes
+//
+// and a block has its rows, `stages` steps of keys and values, and what its results leave through.
+#include "base/fault.h"
+#include "ir/units.h"
+#include "passes/lowering/gpu_stream.h"
+
+enum { WARPGROUP = 128, GROUP_ROWS = 64, MOST_KEYS = 128, KEYS_UNIT = 16, STAGING = 32 << 10 };
+
+/// Warpgroups of a block with what a thread of them may have beside the producers, and what is left
+/// of it for tiles.
+static const struct { int groups, room; } warpgroups[] = {{3, 160 - 28}, {2, 240 - 28}, {1, 240 - 28}};
+
+// ---- axes
+
+static bool is_single(const kbuild *b, int graph_axis) {
+  int64_t size;
+  return ix_is_const(&b->l->g->ix, graph_axis_size(b->l->g, graph_axis), &size) && size == 1;
+}
+
+/// The kernel axis of a graph axis of its own.
+static int own_axis(kbuild *b, int graph_axis) {
+  return b->sigma[graph_axis] ? b->kaxis[graph_axis] : kb_own_axis(b, graph_axis);
+}
+
+/// Batches first, which rows and keys share, then what keys are the same for, then the rest.
+static void make_axes(gpu_stream *s) {
+  kbuild *b = s->b;
+  const stream_form *f = &s->f;
+  int axes[MAX_AXES], kernel_axes[MAX_AXES], n = 0;
+  for (int pass = 0; pass < 2; pass++)
+    for (int i = 0; i < s->o.nrows; i++) {
+      int axis = s->o.rows[i];
+      if (axis != f->row && node_has_axis(f->keys, axis) == !pass) axes[n++] = axis;
+    }
+  n = kb_collapse(b, axes, n, kernel_axes);
+  for (int i = 0; i < n; i++) kernel_set_grid(b->k, kernel_axes[i], 1);
+  s->row = own_axis(b, f->row);
+  s->stream = own_axis(b, f->stream);
+  s->depth = own_axis(b, f->depth);
+  s->columns = f->product ? own_axis(b, f->columns) : -1;
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *x = b->group->nodes.data[i];
+    if (op_get(x->op)->class == CLASS_leaf || op_get(x->op)->class == CLASS_view) continue;
+    for (int k = 0; k < x->naxes + x->nattr_axes; k++) {
+      int axis = k < x->naxes ? x->axes[k] : x->attr_axes[k - x->naxes];
+      if (is_single(b, axis) && !b->sigma[axis]) b->sigma[axis] = ix_const(&b->k->ix, 0);
+    }
+  }
+}
+
+bool gpu_stream_along(const gpu_stream *s, const node *operand, int graph_axis) {
+  const kbuild *b = s->b;
+  const access *m = contraction_access(b, operand);
+  int other = operand == s->f.rows ? s->f.row : s->f.stream;
+  return !m || kb_unit_stride(m, b, graph_axis) || !kb_unit_stride(m, b, other);
+}
+
+// ---- what the steps do
+
+const node *gpu_stream_unscaled(const node *n, double *scale) {
+  for (; n->nin; n = n->in[0]) {
+    const node *c = n->nin > 1 ? n->in[1] : NULL;
+    bool multiple = (n->op == OP_mul || n->op == OP_div) && c->op == OP_const && n->type == DT_f32 &&
+                    c->value.f > 0x1p-40 && c->value.f < 0x1p40;
+    if (!multiple) break;
+    *scale = n->op == OP_mul ? *scale * c->value.f : *scale / c->value.f;
+  }
+  return n;
+}
+
+/// What is computed of each score in any stream: multiples, the distance from the maximum, its
+/// exponential, rounding.
+static bool is_usual(const gpu_stream *s, const node *n) {
+  double scale = 1;
+  if (gpu_stream_unscaled(n, &scale) != n || n->op == OP_cast || n->op == OP_exp) return true;
+  return n->op == OP_sub && kb_in_group(s->b, n->in[1]) && s->o.values[n->in[1]->id].is_frame;
+}
+
+/// Registers of a thread that masks, biases and further states take.
+static int further_registers(const gpu_stream *s, int keys) {
+  enum { STATE = 8, LITTLE = 4, MUCH = 14, FEW = 3, USUAL = 3 };
+  int states = 0, loaded = 0, work = 0;
+  for (int i = 0; i < s->b->group->nodes.len; i++) {
+    const node *n = s->b->group->nodes.data[i];
+    const outline_value *v = &s->o.values[n->id];
+    states += v->state;
+    if (!op_is_map(n->op) || !v->streamed || !node_has_axis(n, s->f.row)) continue;
+    work += !is_usual(s, n);
+    for (int k = 0; k < n->nin; k++) {
+      const node *x = n->in[k];
+      while (kb_in_group(s->b, x) && x->op == OP_view) x = x->in[0];
+      bool tile = node_has_axis(n->in[k], s->f.row) && node_has_axis(n->in[k], s->f.stream);
+      loaded += tile && !kb_in_group(s->b, x);
+    }
+  }
+  int maps = work > FEW ? MUCH : work ? LITTLE : 0;
+  return maps + loaded * keys / 2 + (states > USUAL ? (states - USUAL) * STATE : 0);
+}
+
+// ---- sizes
+
+static int64_t shared_bytes(const gpu_stream *s, int rows, int keys) {
+  int64_t bytes = dtype_bytes(s->f.rows->type), panel = UNIT_ROW / bytes;
+  int64_t head = gpu_pieces(s->head, panel) * panel, own = gpu_pieces(s->own, panel) * panel;
+  if (!s->own) own = 0;
+  return bytes * (rows * head + s->stages * keys * (head + own));
+}
+
+static int whole(int64_t keys, int unit) {
+  if (keys > MOST_KEYS) keys = MOST_KEYS;
+  return (int)(keys / unit * unit);
+}
+
+/// The most keys of a step; 0: not even the least fit.
+static int keys_of(const gpu_stream *s, int groups, int room, int unit) {
+  enum { ENOUGH = 80 };
+  int64_t by_registers = (room - s->own / 2) * 4 / 3, most = s->b->l->target->shared_per_block;
+  int rows = groups * GROUP_ROWS;
+  int64_t fixed = shared_bytes(s, rows, 0), each = shared_bytes(s, rows, 1) - fixed;
+  int64_t by_memory = (most - STAGING - fixed) / each;
+  // Without room of their own results wait for the operands' to be free.
+  if (by_memory < ENOUGH && (most - fixed - 1024) / each > by_memory) {
+    by_memory = (most - fixed - 1024) / each;
+    if (by_memory > ENOUGH) by_memory = ENOUGH;
+  }
+  int64_t keys = by_registers < by_memory ? by_registers : by_memory;
+  return keys > 0 ? whole(keys, unit) : 0;
+}
+
+/// Three warpgroups where their registers hold a step of some length; fewer where there are few rows.
+static void choose_tile(gpu_stream *s) {
+  enum { LONG = 96 };
+  const kbuild *b = s->b;
+  int64_t rows = contraction_size(b, s->row);
+  // Keys that lie along the stream in memory are read in whole panels.
+  bool panels = !gpu_stream_along(s, s->f.keys, s->f.depth) ||
+                (s->f.product && !gpu_stream_along(s, s->f.values, s->f.columns));
+  int unit = panels ? UNIT_ROW / dtype_bytes(s->f.keys->type) : KEYS_UNIT;
+  int want_rows = (int)schedule_given(b->l, "m", 0), want_keys = (int)schedule_given(b->l, "n", 0);
+  int count = sizeof warpgroups / sizeof *warpgroups;
+  for (int i = 0; i < count; i++) {
+    int groups = warpgroups[i].groups, room = warpgroups[i].room - further_registers(s, LONG);
+    int keys = keys_of(s, groups, room, unit);
+    bool last = i + 1 == count, wide = (groups - 1) * GROUP_ROWS >= rows;
+    bool wanted = want_rows ? groups * GROUP_ROWS == want_rows : keys >= (groups > 2 ? LONG : unit);
+    // Keys that the copy engine cannot turn pass the registers of all threads.
+    bool crowded = panels && groups > 2 && !want_rows;
+    if (!last && (!wanted || crowded || (wide && !want_rows))) continue;
+    s->d.warps_m = groups * WARPGROUP / GPU_WARP;
+    s->d.bm = groups * GROUP_ROWS;
+    s->keys = keys;
+    break;
+  }
+  if (want_keys && want_keys <= s->keys && want_keys % unit == 0) s->keys = want_keys;
+  check(s->keys > 0);
+}
+
+static int head_of(const gpu_stream *s, int kernel_axis) {
+  int64_t size = 0;
+  if (kernel_axis >= 0) check(ix_is_const(&s->b->k->ix, s->b->k->axes.data[kernel_axis].size, &size));
+  return (int)size;
+}
+
+void gpu_stream_plan(gpu_stream *s) {
+  enum { TURNS_MOST = 192, HEADS = 8 };
+  kbuild *b = s->b;
+  make_axes(s);
+  s->head = head_of(s, s->depth);
+  s->own = head_of(s, s->columns);
+  s->d = (gpu_dot){.unit = DOT_WGMMA, .warps_n = 1};
+  s->d.p.rows = s->row;
+  s->stages = (int)schedule_option(b->l, "stages", 2);
+  if (s->stages < 2) s->stages = 2;
+  while (s->stages > 2 && keys_of(s, 1, warpgroups[2].room, KEYS_UNIT) < KEYS_UNIT) s->stages--;
+  choose_tile(s);
+  s->d.threads = s->d.warps_m * GPU_WARP;
+  s->skew = s->f.product && schedule_option(b->l, "skew", 1);
+  int longest = s->head > s->own ? s->head : s->own;
+  s->turns = s->skew && s->d.warps_m > WARPGROUP / GPU_WARP &&
+             schedule_option(b->l, "turns", longest <= TURNS_MOST);
+  gpu_stream_bounds(s);
+  s->heads = s->below || s->from ? (int)schedule_option(b->l, "heads", HEADS) : 1;
+  kernel_set_grid(b->k, s->row, s->d.bm);
+  int last = b->k->grid.len - 1;
+  b->k->grid.data[last].descending = s->below != 0;
+  if (last > 0) b->k->grid.data[last - 1].group = s->heads;
+}
