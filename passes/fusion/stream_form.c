@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // See stream_form.h.
 #include "passes/fusion/stream_form.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What of an outline (outline.h) a GPU with products of warpgroups runs as one kernel: a lead product
 // whose rows stay with a block while the stream is walked once, states in registers, and at most one
 // product over the stream.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_STREAM on a GPU with products of warpgroups.
 //
 //   grid B_H:1, S:128 {

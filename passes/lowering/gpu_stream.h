@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_STREAM: rows of a product in registers while its other axis is walked once. Sizes are chosen
 // by gpu_stream_plan.c, statements emitted by gpu_stream.c, bounds of the walk found by
 // gpu_stream_bounds.c.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Bounds of a streamed walk, from conditions on coordinates that mask the exponents:
 //
 //   where(index(T) <= index(S), s, -inf)           below S + rows of the tile

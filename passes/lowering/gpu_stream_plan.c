@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Sizes of a streamed kernel: rows and keys by the registers of a thread and the on-chip memory of a
 // block, and how its steps overlap.
 //
