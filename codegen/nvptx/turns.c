@@ -38,9 +38,17 @@ static guard only_group(ngen *g, int group) {
   return nv_guard(g, LLVMBuildICmp(b, LLVMIntEQ, warpgroup(g), i32_of(g, group), ""));
 }
 
+/// Nobody waits for all the others in its turn: what the threads put on chip is there before.
+static void wait_for_locals(ngen *g) {
+  bool written = false;
+  for (int i = 0; i < g->k->bufs.len; i++) written |= g->locals[i].written;
+  if (written) nv_barrier(g);
+}
+
 /// The last one lets the first one begin, which takes the turn that is left at the end.
 void turns_begin(ngen *g, const tstmt *s) {
   if (!s->turns) return;
+  wait_for_locals(g);
   guard w = only_group(g, warpgroups(g) - 1);
   turn_give(g, s);
   nv_guard_end(g, w);

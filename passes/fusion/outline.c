@@ -142,7 +142,7 @@ static bool is_linear(const maker *m, const node *n, const node *frame, const ui
   if (!inside(m, n)) return false;
   const node *x = n->nin ? n->in[0] : NULL, *y = n->nin > 1 ? n->in[1] : NULL;
   switch (n->op) {
-    case OP_exp: case OP_exp2:
+    case OP_exp:
       return x->op == OP_sub && x->in[1] == frame && !waits[x->in[0]->id];
     case OP_neg: return is_linear(m, x, frame, waits);
     case OP_cast: return dtype_is_float(n->type) && is_linear(m, x, frame, waits);

@@ -69,6 +69,16 @@ static bool check_operand(const finder *s, reason why, const node *dot, const no
   return true;
 }
 
+/// The value is made of what is in memory by maps: the block that stages it computes it.
+static bool is_made_of_memory(const finder *s, const node *x) {
+  if (!s->member[x->id]) return true;
+  op_class c = class_of(x);
+  if (c != CLASS_map && c != CLASS_leaf && x->op != OP_view) return false;
+  for (int k = 0; k < x->nin; k++)
+    if (!is_made_of_memory(s, x->in[k])) return false;
+  return true;
+}
+
 // ---- the products
 
 static int64_t estimate(const finder *s, int axis) {
@@ -99,7 +109,8 @@ static bool find_score(const finder *s, const node *dot) {
   if (node_has_axis(f->rows, f->stream) || !node_has_axis(f->keys, f->stream) ||
       f->rows->type != f->keys->type)
     return refuse(s, REASON_stream_lead, dot, STR("its operands are not rows and keys of one type"));
-  if (!check_operand(s, REASON_stream_lead, dot, f->rows) ||
+  bool computed = is_half(f->rows->type) && is_made_of_memory(s, f->rows);
+  if ((!computed && !check_operand(s, REASON_stream_lead, dot, f->rows)) ||
       !check_operand(s, REASON_stream_lead, dot, f->keys) || !check_head(s, dot, f->depth))
     return false;
   for (int k = 0; k < f->keys->naxes; k++) {
@@ -215,7 +226,8 @@ bool stream_form_of(stream_form *f, const outline *o, arena *a, node *const *nod
   // The weights are in registers, and what a product is over is in memory: nothing else is kept.
   for (int i = 0; i < n; i++) {
     const outline_value *v = &o->values[nodes[i]->id];
-    bool known = nodes[i] == f->score || nodes[i] == f->weights ||
+    bool known = nodes[i] == f->score || nodes[i] == f->weights || nodes[i] == f->score->in[0] ||
+                 nodes[i] == f->score->in[1] ||
                  (f->product && (nodes[i] == f->product->in[0] || nodes[i] == f->product->in[1]));
     if (v->kept && !v->state && !known)
       return refuse(&s, REASON_stream_between, nodes[i], (str){0});

@@ -73,6 +73,11 @@ for name in $(sed -n 's/^fn \([a-z_0-9]*\)(.*/\1/p' gpu.tdsl); do
   rm -f "$ptx"
 done
 [ -n "$ptxas" ] || echo "no ptxas: its part of these tests is left out"
+# Computed rows are on chip before the first warpgroup takes its turn: in it nobody waits for all.
+order=$("$tool" opt gpu.tdsl -e scale_on_q --to=ptx --target cuda:sm_90a | grep -o 'bar.sync.*1, 384\|bar.sync.*, 256' |
+  head -1)
+if [[ $order == *'1, 384' ]]; then ok; else bad "scale_on_q: the first barrier is $order"; fi
+
 # Steps that a mask empties are not walked, where all that is added up is under the mask.
 while read -r name bounds; do
   loop=$("$tool" opt gpu.tdsl -e "$name" --to=tile --target cuda:sm_90a | grep -o 'loop T:.* stages=')
