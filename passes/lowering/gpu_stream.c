@@ -223,14 +223,13 @@ static void set_exponentials(gpu_stream *s, const node *frame, tval *raw, tval *
 }
 
 /// The running maximum, the exponentials below it, and the factor for what was added up before. While
-/// nothing was seen it is -inf, of which no difference can be taken.
+/// nothing was seen it is -inf; of that, and of inf, no difference can be taken.
 static tval *frame_step(gpu_stream *s, const node *frame) {
   kbuild *b = s->b;
   double c = log2e;
   tval *before = s->running[frame->id], *raw = unscaled_value(b, frame->in[0], &c);
   tval *now = map2(b, OP_max, before, kb_reduce_tile(b, OP_max, raw, &s->stream, 1));
-  tval *least = kb_const(b, DT_f32, op_identity(OP_reduce_max, DT_f32));
-  tval *empty = kb_map(b, OP_eq, DT_bool, now, least, NULL);
+  tval *empty = kb_map(b, OP_is_inf, DT_bool, now, NULL, NULL);
   tval *shift = kb_map(b, OP_where, DT_f32, empty, number(b, DT_f32, 0), now);
   set_exponentials(s, frame, raw, shift, c);
   tval *change = map2(b, OP_mul, map2(b, OP_sub, before, shift), number(b, DT_f32, c));

@@ -196,17 +196,16 @@ static void emit_contraction(nest *t, const node *n) {
   close_loops(t, o);
 }
 
-/// What is taken from exponents and the factor of this step. While nothing was seen the maximum is
-/// -inf, of which no difference can be taken.
+/// What is taken from exponents and the factor of this step. Of -inf, while nothing was seen, and of
+/// inf no difference can be taken: 0 stands for them, as in a program that guards its maximum.
 static void store_frame(nest *t, const node *n, tval *before, tval *now) {
   kbuild *b = t->b;
-  tval *none = kb_const(b, n->type, op_identity(OP_reduce_max, n->type));
-  tval *empty = kb_map(b, OP_eq, DT_bool, now, none, NULL);
-  tval *change = kb_map(b, OP_exp, n->type, kb_map(b, OP_sub, n->type, before, now, NULL), NULL, NULL);
-  tval *one = kb_const(b, n->type, (scalar){.f = 1});
-  kb_store_local(b, t->scale_of[n->id], kb_map(b, OP_where, n->type, empty, one, change));
   tval *zero = kb_const(b, n->type, (scalar){.f = 0});
-  kb_store_local(b, t->shift_of[n->id], kb_map(b, OP_where, n->type, empty, zero, now));
+  tval *infinite = kb_map(b, OP_is_inf, DT_bool, now, NULL, NULL);
+  tval *shift = kb_map(b, OP_where, n->type, infinite, zero, now);
+  kb_store_local(b, t->shift_of[n->id], shift);
+  tval *change = kb_map(b, OP_sub, n->type, before, shift, NULL);
+  kb_store_local(b, t->scale_of[n->id], kb_map(b, OP_exp, n->type, change, NULL, NULL));
 }
 
 static bool same_axes(const nest *t, const node *x, const node *y) {
