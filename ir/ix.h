@@ -11,6 +11,13 @@
 #include "base/map.h"
 #include "base/vec.h"
 
+/// a * b of estimates of sizes, at most 2^50, so that sums and products of a few do not overflow.
+static inline int64_t estimate_times(int64_t a, int64_t b) {
+  const int64_t most = (int64_t)1 << 50;
+  int64_t r;
+  return __builtin_mul_overflow(a, b, &r) || r > most ? most : r;
+}
+
 typedef uint32_t ix;  // handle into a pool; 0 is "none"; equal handles = equal expressions
 
 typedef enum ix_kind { IX_NONE, IX_CONST, IX_SYM, IX_AXIS, IX_SUM, IX_DIV, IX_MOD } ix_kind;

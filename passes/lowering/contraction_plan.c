@@ -35,7 +35,7 @@ void contraction_classify(contraction_plan *p, const node *dot) {
 
 static int64_t total(const kbuild *b, const int *axes, int n) {
   int64_t size = 1;
-  for (int i = 0; i < n; i++) size *= kb_estimate(b, axes[i]);
+  for (int i = 0; i < n; i++) size = estimate_times(size, kb_estimate(b, axes[i]));
   return size;
 }
 
@@ -132,7 +132,7 @@ static void choose_block(const kbuild *b, contraction_plan *p) {
 
 int64_t contraction_product(const kbuild *b, const int *axes, int n) {
   int64_t size = 1;
-  for (int i = 0; i < n; i++) size *= contraction_size(b, axes[i]);
+  for (int i = 0; i < n; i++) size = estimate_times(size, contraction_size(b, axes[i]));
   return size;
 }
 
@@ -206,9 +206,9 @@ static void choose_tiles(const kbuild *b, contraction_plan *p) {
   int64_t m = contraction_size(b, p->rows), n = contraction_size(b, p->lanes);
   int64_t outer = contraction_product(b, p->kbatch, p->nkbatch);
   for (int i = 0; i < p->nkn; i++)
-    if (p->kn[i] != p->lanes) outer *= contraction_size(b, p->kn[i]);
+    if (p->kn[i] != p->lanes) outer = estimate_times(outer, contraction_size(b, p->kn[i]));
   for (int i = 0; i < p->nkm; i++)
-    if (p->km[i] != p->rows) outer *= contraction_size(b, p->km[i]);
+    if (p->km[i] != p->rows) outer = estimate_times(outer, contraction_size(b, p->km[i]));
   enum { PARTS = 32 };
   double best = 0;
   int64_t best_mt = m, best_nt = n;

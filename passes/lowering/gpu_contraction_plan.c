@@ -271,9 +271,9 @@ static void choose_tile(const kbuild *b, gpu_dot *d, int64_t outer) {
 static int64_t outer_tiles(const kbuild *b, const contraction_plan *p) {
   int64_t outer = contraction_product(b, p->kbatch, p->nkbatch);
   for (int i = 0; i < p->nkn; i++)
-    if (p->kn[i] != p->lanes) outer *= contraction_size(b, p->kn[i]);
+    if (p->kn[i] != p->lanes) outer = estimate_times(outer, contraction_size(b, p->kn[i]));
   for (int i = 0; i < p->nkm; i++)
-    if (p->km[i] != p->rows) outer *= contraction_size(b, p->km[i]);
+    if (p->km[i] != p->rows) outer = estimate_times(outer, contraction_size(b, p->km[i]));
   return outer;
 }
 
@@ -372,8 +372,8 @@ bool gpu_dot_choose(kbuild *b, gpu_dot *d) {
   kb_survey(b);
   contraction_classify(p, dot);
   int64_t m = 1, n = 1;
-  for (int i = 0; i < p->nm; i++) m *= kb_estimate(b, p->m[i]);
-  for (int i = 0; i < p->nn; i++) n *= kb_estimate(b, p->n[i]);
+  for (int i = 0; i < p->nm; i++) m = estimate_times(m, kb_estimate(b, p->m[i]));
+  for (int i = 0; i < p->nn; i++) n = estimate_times(n, kb_estimate(b, p->n[i]));
   if (m <= 1 || n <= 1) return false;
   choose_row_axis(b, d);
   if (d->row_axis < 0 && results_along_first(b, p)) swap_sides(p);

@@ -22,7 +22,7 @@ static int elements_per_thread(const kbuild *b, const int *axes, int n, int vect
     work += op_is_map(b->group->nodes.data[i]->op) ? op_get(b->group->nodes.data[i]->op)->cost : 0;
   for (int i = 0; i < b->accesses.len; i++) loads += !b->accesses.data[i].store;
   int64_t total = 1;
-  for (int i = 0; i < n; i++) total *= contraction_size(b, axes[i]);
+  for (int i = 0; i < n; i++) total = estimate_times(total, contraction_size(b, axes[i]));
   int elements = work > 60 || loads > 3 ? 8 : 16;
   elements = (int)schedule_option(b->l, "elements", elements);
   if (elements < vector) elements = vector;

@@ -256,7 +256,7 @@ int kb_other_unit_axis(const kbuild *b, int lanes, const int *axes, int n) {
 int64_t kb_buffer_bytes(const kbuild *b, int buffer) {
   const struct buffer *buf = &b->l->p->buffers.data[buffer];
   int64_t bytes = dtype_bytes(buf->type);
-  for (int i = 0; i < buf->rank; i++) bytes *= ix_estimate(&b->l->p->ix, buf->dims[i]);
+  for (int i = 0; i < buf->rank; i++) bytes = estimate_times(bytes, ix_estimate(&b->l->p->ix, buf->dims[i]));
   return bytes;
 }
 

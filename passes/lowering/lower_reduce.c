@@ -411,7 +411,7 @@ static int vectors_for(const kbuild *b, const row_plan *p, int axis, bool along_
 
 static int64_t row_elements(const kbuild *b, const row_plan *p) {
   int64_t n = 1;
-  for (int i = 0; i < p->nkr; i++) n *= kb_kernel_size(b, p->kr[i]);
+  for (int i = 0; i < p->nkr; i++) n = estimate_times(n, kb_kernel_size(b, p->kr[i]));
   return n > 0 ? n : 1;
 }
 

@@ -48,7 +48,7 @@ static int64_t kept_bytes(const nest *t) {
     if (!t->o.values[n->id].kept) continue;
     int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, -1, axes);
     int64_t bytes = dtype_bytes(n->type) < 4 ? 4 : dtype_bytes(n->type);
-    for (int k = 0; k < count; k++) bytes *= held(t, axes[k]);
+    for (int k = 0; k < count; k++) bytes = estimate_times(bytes, held(t, axes[k]));
     total += bytes;
   }
   return total;
@@ -69,7 +69,7 @@ static void choose_tiles(nest *t) {
     bool last = i + 1 == t->nrows;
     int64_t size = kb_kernel_size(b, t->rows[i]);
     t->tile[i] = last ? power_up_to(size, MOST_ROWS) : 1;
-    tiles *= (size + t->tile[i] - 1) / t->tile[i];
+    tiles = estimate_times(tiles, (size + t->tile[i] - 1) / t->tile[i]);
   }
   t->block = t->nrows ? t->rows[t->nrows - 1] : -1;
   t->step = 0;

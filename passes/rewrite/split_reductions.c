@@ -54,7 +54,7 @@ static grain grain_of(const pass_options *options) {
 
 static int64_t results(const graph *g, const node *n) {
   int64_t count = 1;
-  for (int i = 0; i < n->naxes; i++) count *= ix_estimate(&g->ix, graph_axis_size(g, n->axes[i]));
+  for (int i = 0; i < n->naxes; i++) count = estimate_times(count, ix_estimate(&g->ix, graph_axis_size(g, n->axes[i])));
   return count;
 }
 
@@ -69,7 +69,7 @@ static int64_t own_size(const graph *g, const node *dot, const node *x, const no
   int64_t size = 1;
   for (int i = 0; i < x->naxes; i++)
     if (node_has_axis(dot, x->axes[i]) && !node_has_axis(other, x->axes[i]))
-      size *= ix_estimate(&g->ix, graph_axis_size(g, x->axes[i]));
+      size = estimate_times(size, ix_estimate(&g->ix, graph_axis_size(g, x->axes[i])));
   return size;
 }
 
@@ -100,7 +100,7 @@ static int longest_axis(const graph *g, const node *n, int64_t *size) {
 static int64_t reduced_elements(const graph *g, const node *n) {
   int64_t count = 1;
   for (int i = 0; i < n->nattr_axes; i++)
-    count *= ix_estimate(&g->ix, graph_axis_size(g, n->attr_axes[i]));
+    count = estimate_times(count, ix_estimate(&g->ix, graph_axis_size(g, n->attr_axes[i])));
   return count;
 }
 
