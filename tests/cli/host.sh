@@ -4,7 +4,8 @@
 
 left_out() { echo "left out: $*"; }
 loaded() { # loaded ASSIGNMENTS... COMMAND...: with preload.c in the tool
-  env "LD_PRELOAD=$dir/preload.so" "$@"
+  # A test that was started in the background has these ignored, and the tool leaves it so.
+  env --default-signal=HUP,INT,TERM "LD_PRELOAD=$dir/preload.so" "$@"
 }
 no_temporaries() { [ -z "$(find . -name '.tcc-fuse-*')" ]; }
 can_load=1
