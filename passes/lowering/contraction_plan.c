@@ -154,6 +154,7 @@ enum {
   ENTRY_NS = 100,      // of a batch: its edges and addresses
   STREAM_ROW_NS = 40,  // a row of b in a tile that reads it once: until its lines come steadily
   LATE_PERCENT = 20,   // of a tile: what is waited for when a thread starts late or is interrupted
+  SCRATCH_BYTES = 64 << 20,  // of a panel or of the partial sums of a tile, for each thread
 };
 
 static double flops_per_second(const target_info *t, const contraction_plan *p) {
@@ -201,6 +202,15 @@ static int least_common_multiple(int a, int b) {
   return a / x * b;
 }
 
+/// The larger of `unit` and what part of `size` (rows or columns, of `bytes` of scratch memory
+/// each) fits into SCRATCH_BYTES. Sizes may be estimates of symbols that turn out small: what they
+/// were planned with must not decide how much memory a call takes.
+static int64_t fits_scratch(int64_t size, int unit, double bytes) {
+  double most = SCRATCH_BYTES / bytes;
+  if ((double)size <= most) return size;
+  return most < unit ? unit : (int64_t)most / unit * unit;
+}
+
 /// Grid tiles: enough to balance the cores, large enough to repay packing.
 static void choose_tiles(const kbuild *b, contraction_plan *p) {
   int64_t m = contraction_size(b, p->rows), n = contraction_size(b, p->lanes);
@@ -212,10 +222,13 @@ static void choose_tiles(const kbuild *b, contraction_plan *p) {
   enum { PARTS = 32 };
   double best = 0;
   int64_t best_mt = m, best_nt = n;
+  int64_t k = contraction_product(b, p->kk, p->nkk), block = p->kc && p->kc < k ? p->kc : k;
   for (int rows = 1; rows <= (p->stream_b ? 1 : PARTS); rows++)
     for (int columns = 1; columns <= PARTS; columns++) {
       int64_t mt = contraction_round((m + rows - 1) / rows, p->mr),
               nt = contraction_round((n + columns - 1) / columns, p->nr);
+      if (p->pack_b) nt = fits_scratch(nt, p->nr, (double)block * dtype_bytes(p->type));
+      if (p->kc && !p->partial_in_output) mt = fits_scratch(mt, p->mr, (double)nt * 4);
       double seconds = tiling_seconds(b, p, mt, nt, outer);
       if (best > 0 && seconds >= best * 0.99) continue;
       best = seconds;

@@ -345,6 +345,12 @@ expect 2 'more than 72057594037927936 elements together' run add.tdsl --dim N=40
 echo 'fn f(x: f32[N], y: f32[M]) -> f32[Q] { return (x * y)[(N, M) -> Q] }' >merged.tdsl
 expect 2 'the size of the axis Q would not fit 64 bits' explain merged.tdsl --dim N=4000000000 \
   --dim M=4000000000
+# Sizes that are not known are estimated; a panel of a tile stays within 64 MiB whatever they are.
+cat >estimated.tdsl <<'TDSL'
+fn main(x: i32[C, B], y: i32[C, N = B*C*C*2]) -> u16[B, N] { return u16(dot(x, y, C)) }
+TDSL
+holds 'panels of estimated sizes fit into memory' test -z \
+  "$("$tool" opt estimated.tdsl --to=tile | grep 'local .*:[0-9]\{7,\}')"
 "$tool" opt merged.tdsl --to=tile >merged.ir
 expect 2 'the size of the axis Q would not fit 64 bits' run merged.ir --dim N=4000000000 --dim M=4000000000
 echo 'fn main(x: f32[N]) -> f32[N, M = 1099511627776] { return x + 0 * f32(index(M)) }' >vast.tdsl
