@@ -150,9 +150,7 @@ static void lower_chunks(kbuild *b, const node *scan, chunks *c, int lanes) {
 
 void gpu_scan_group(kbuild *b) {
   const node *scan = b->group->anchor;
-  int along = scan->attr_axes[0], others[MAX_AXES], n = 0;
-  for (int i = 0; i < scan->naxes; i++)
-    if (scan->axes[i] != along) others[n++] = scan->axes[i];
+  int along = scan->attr_axes[0], others[MAX_AXES], n = scan_other_axes(scan, others);
   kb_survey(b);
   int lanes = kb_best_lanes(b, others, n);
   chunks c = {.combine = op_combiner(scan->op)};

@@ -86,11 +86,16 @@ void scan_walk(kbuild *b, const int *axes, int n, int axis) {
   scan_from(b, &steps, start);
 }
 
+int scan_other_axes(const node *scan, int others[MAX_AXES]) {
+  int n = 0;
+  for (int i = 0; i < scan->naxes; i++)
+    if (scan->axes[i] != scan->attr_axes[0]) others[n++] = scan->axes[i];
+  return n;
+}
+
 void lower_scan_group(kbuild *b) {
   const node *scan = b->group->anchor;
-  int along = scan->attr_axes[0], others[MAX_AXES], n = 0;
-  for (int i = 0; i < scan->naxes; i++)
-    if (scan->axes[i] != along) others[n++] = scan->axes[i];
+  int along = scan->attr_axes[0], others[MAX_AXES], n = scan_other_axes(scan, others);
   kb_survey(b);
   int lanes = kb_best_lanes(b, others, n);
   int axes[MAX_AXES];

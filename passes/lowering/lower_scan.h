@@ -10,6 +10,8 @@ typedef struct scan_steps {
   int unroll;
   void (*store)(kbuild *b);  // of the outputs, after each step; null: only the total is wanted
 } scan_steps;
+/// The graph axes of a scan besides the scanned one, in order; gives their number.
+int scan_other_axes(const node *scan, int others[MAX_AXES]);
 /// Combines the elements along the axis, from `start` on; gives the total where it is wanted.
 tval *scan_from(kbuild *b, const scan_steps *s, tval *start);
 /// Walks kernel axis `axis` step by step with the other kernel axes open, and stores the outputs.

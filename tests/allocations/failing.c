@@ -11,7 +11,6 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
-#include <link.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -23,6 +22,7 @@
 #include <unistd.h>
 
 #include "tcc_fuse.h"
+#include "../own_code.h"
 
 // ---- allocations
 
@@ -33,7 +33,7 @@ extern void *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
 enum { MOST_LIVE = 1 << 16 };
-static uintptr_t low, high;      // of this program's code
+static code_range own;           // of this program's code
 static long fail_at = -1, seen;  // the number of the one that fails; -1: none
 static bool watching, failed;
 // By hash: what was asked for here and not given back, and from where.
@@ -44,20 +44,8 @@ static struct allocation {
 static int nlive;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static int find_code(struct dl_phdr_info *info, size_t size, void *data) {
-  (void)size, (void)data;
-  for (int i = 0; i < info->dlpi_phnum; i++) {
-    if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
-    uintptr_t begin = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-    uintptr_t end = begin + info->dlpi_phdr[i].p_memsz;
-    if (!low || begin < low) low = begin;
-    if (end > high) high = end;
-  }
-  return 1;  // the first one is the program
-}
-
 static bool is_ours(const void *caller) {
-  return watching && (uintptr_t)caller >= low && (uintptr_t)caller < high;
+  return watching && in_code(own, caller);
 }
 
 static bool fails(const void *caller) {
@@ -407,7 +395,7 @@ static bool run(const struct scenario *s, long k) {
     char text[64];
     if (!live[i].at) continue;
     // For addr2line -e failing-allocations.
-    snprintf(text, sizeof text, "at 0x%zx", (size_t)((uintptr_t)live[i].caller - low));
+    snprintf(text, sizeof text, "at 0x%zx", (size_t)((uintptr_t)live[i].caller - own.low));
     complain("leaked", text);
   }
   if (nlive) {
@@ -432,7 +420,7 @@ static void run_all(const struct scenario *s, int *passed, int *bad) {
 int main(int argc, char **argv) {
   int passed = 0, bad = 0;
   setvbuf(stdout, NULL, _IOLBF, 1024);
-  dl_iterate_phdr(find_code, NULL);
+  own = own_code();
   if (!mkdtemp(folder)) return 3;
   for (int i = 0; i < SCENARIOS; i++) {
     if (argc > 1 && strcmp(argv[1], scenarios[i].name)) continue;

@@ -10,7 +10,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -21,21 +20,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../own_code.h"
+
 static int number;
 static long fail_at = -1, seen;
-static uintptr_t low, high;  // of the tool's code
-
-static int find_code(struct dl_phdr_info *info, size_t size, void *data) {
-  (void)size, (void)data;
-  for (int i = 0; i < info->dlpi_phnum; i++) {
-    if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
-    uintptr_t begin = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-    uintptr_t end = begin + info->dlpi_phdr[i].p_memsz;
-    if (!low || begin < low) low = begin;
-    if (end > high) high = end;
-  }
-  return 1;  // the first one is the tool
-}
+static code_range own;  // of the tool's code
 
 static void __attribute__((constructor)) start(void) {
   const char *locale = getenv("PRELOAD_LOCALE"), *text = getenv("PRELOAD_SIGNAL");
@@ -43,7 +32,7 @@ static void __attribute__((constructor)) start(void) {
   number = text ? atoi(text) : 0;
   text = getenv("PRELOAD_FAIL");
   fail_at = text ? atol(text) : -1;
-  dl_iterate_phdr(find_code, NULL);
+  own = own_code();
 }
 
 static void __attribute__((destructor)) end(void) {
@@ -60,7 +49,7 @@ extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 
 static int fails(const void *caller) {
-  if ((uintptr_t)caller < low || (uintptr_t)caller >= high) return 0;
+  if (!in_code(own, caller)) return 0;
   int now = __atomic_fetch_add(&seen, 1, __ATOMIC_RELAXED) == fail_at;
   if (now) errno = ENOMEM;
   return now;
