@@ -84,7 +84,8 @@ ix ix_recall(ix_pool *p, char kind, ix a, ix b) {
 }
 
 ix ix_remember(ix_pool *p, char kind, ix a, ix b, ix result) {
-  *memo_slot(p, kind, a, b) = (ix_memo){kind, a, b, result};
+  // Recalled later, a result that grew out of bounds would come without its flag.
+  if (!p->overflow) *memo_slot(p, kind, a, b) = (ix_memo){kind, a, b, result};
   return result;
 }
 

@@ -397,8 +397,12 @@ bool ix_known_le(ix_pool *p, ix a, ix b) {
   enum { NO = 1, YES = 2 };
   ix known = ix_recall(p, '<', a, b);
   if (known) return known == YES;
+  // A proof whose expressions grow out of bounds is none, and says nothing about those of the caller.
+  bool overflow = p->overflow;
+  p->overflow = false;
   ix d = ix_sub(p, b, a);
-  bool holds = nonnegative(p, d) || nonnegative_by_sizes(p, d);
+  bool holds = (nonnegative(p, d) || nonnegative_by_sizes(p, d)) && !p->overflow;
+  p->overflow = overflow;
   return ix_remember(p, '<', a, b, holds ? YES : NO) == YES;
 }
 

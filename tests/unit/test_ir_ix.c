@@ -295,6 +295,34 @@ Test(ir_ix, known_comparisons) {
   arena_free(&w.arena);
 }
 
+// Sizes of twelve positive symbols have 2^12 terms in what a proof shifts them by.
+Test(ir_ix, a_proof_that_grows_out_of_bounds_is_none) {
+  world w;
+  world_init(&w, 1);
+  ix inner = parse(&w, "#B*#C*#D*#E*#F*#G*#H*#I*#J*#K*#L");
+  ix_set_axis(&w.pool, AXES, ix_mul(&w.pool, inner, ix_sym(&w.pool, STR("A"))));
+  ix v = ix_axis(&w.pool, AXES);
+  ix quotient = ix_div(&w.pool, v, inner), rest = ix_mod(&w.pool, v, inner);
+  cr_expect_not(w.pool.overflow);
+  cr_expect_eq(ix_add(&w.pool, ix_mul(&w.pool, quotient, inner), rest), v);
+  cr_expect_not(ix_known_le(&w.pool, inner, ix_sub(&w.pool, v, ix_const(&w.pool, 1))));
+  cr_expect_not(w.pool.overflow);
+  arena_free(&w.arena);
+}
+
+// What was computed out of bounds says so each time.
+Test(ir_ix, overflow_is_not_forgotten) {
+  world w;
+  world_init(&w, 1);
+  ix large = ix_const(&w.pool, INT64_MAX);
+  for (int k = 0; k < 2; k++) {
+    w.pool.overflow = false;
+    ix_mul(&w.pool, large, large);
+    cr_expect(w.pool.overflow, "time %d", k);
+  }
+  arena_free(&w.arena);
+}
+
 Test(ir_ix, wrong_texts) {
   const char *const texts[] = {"", "+", "n +", "(n", "q", "9999999999999999999", "n / 0", "n % -1",
                                "#", "#1", "4611686018427387904*4", "n ** 2"};
