@@ -11,11 +11,14 @@
 #include "base/map.h"
 #include "base/vec.h"
 
-/// a * b of estimates of sizes, at most 2^50, so that sums and products of a few do not overflow.
+/// Of an estimate of a size: so that sums of a few, and products with the extents of a tile, do not
+/// overflow.
+#define ESTIMATE_MOST ((int64_t)1 << 50)
+
+/// a * b of estimates of sizes, at most ESTIMATE_MOST.
 static inline int64_t estimate_times(int64_t a, int64_t b) {
-  const int64_t most = (int64_t)1 << 50;
   int64_t r;
-  return __builtin_mul_overflow(a, b, &r) || r > most ? most : r;
+  return __builtin_mul_overflow(a, b, &r) || r > ESTIMATE_MOST ? ESTIMATE_MOST : r;
 }
 
 typedef uint32_t ix;  // handle into a pool; 0 is "none"; equal handles = equal expressions
@@ -99,7 +102,8 @@ ix_range ix_bounds(const ix_pool *p, ix e);
 bool ix_known_le(ix_pool *p, ix a, ix b);
 /// The largest known divisor of the value (0 for the constant 0).
 int64_t ix_divisor(const ix_pool *p, ix e);
-/// For cost models: evaluates with estimates for symbols (default 1024) and 0 for coordinates.
+/// For cost models: evaluates with estimates for symbols (default 1024) and 0 for coordinates;
+/// between -ESTIMATE_MOST and ESTIMATE_MOST.
 int64_t ix_estimate(const ix_pool *p, ix e);
 /// Exact value, saturating at the ends of int64; x / 0 and x % 0 are 0; symbols and coordinates from the callbacks (either may be null if unused).
 int64_t ix_eval(const ix_pool *p, ix e, int64_t (*sym)(void *, str), int64_t (*axis)(void *, int),

@@ -458,5 +458,6 @@ static int64_t estimate_axis(void *ctx, int axis) {
 }
 
 int64_t ix_estimate(const ix_pool *p, ix e) {
-  return ix_eval(p, e, estimate_symbol, estimate_axis, (void *)p);
+  int64_t v = ix_eval(p, e, estimate_symbol, estimate_axis, (void *)p);
+  return v > ESTIMATE_MOST ? ESTIMATE_MOST : v < -ESTIMATE_MOST ? -ESTIMATE_MOST : v;
 }

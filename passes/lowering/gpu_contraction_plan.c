@@ -182,11 +182,15 @@ static double finish_seconds(const kbuild *b, const gpu_dot *d, const tile *t) {
   return info->tile_seconds + 2 * cost * t->bm * t->bn / info->flops_per_second;
 }
 
+static int64_t tiles_of(int64_t outer, int64_t rows, int64_t columns) {
+  return estimate_times(outer, estimate_times(rows, columns));
+}
+
 static double tile_seconds(const kbuild *b, const gpu_dot *d, const tile *t, int64_t outer) {
   const target_info *info = b->l->target;
   int64_t m = contraction_size(b, d->p.rows), n = contraction_size(b, d->p.lanes);
-  int64_t k = contraction_product(b, d->p.kk, d->p.nkk), tiles;
-  tiles = outer * gpu_pieces(m, t->bm) * gpu_pieces(n, t->bn);
+  int64_t k = contraction_product(b, d->p.kk, d->p.nkk);
+  int64_t tiles = tiles_of(outer, gpu_pieces(m, t->bm), gpu_pieces(n, t->bn));
   double product = step_seconds(b, d, t) * (double)gpu_pieces(k, d->bk);
   double finish = finish_seconds(b, d, t), one = product + finish;
   if (t->pair) one = fmax(product, finish) + fmin(product, finish) / 4;
@@ -212,7 +216,7 @@ static bool too_wide(int extent, int64_t size, int least) {
 /// Enough tiles for two blocks on each multiprocessor, fed by the copy engine.
 static bool can_pair(const kbuild *b, const gpu_dot *d, const tile *t, int64_t outer) {
   int64_t m = contraction_size(b, d->p.rows), n = contraction_size(b, d->p.lanes);
-  int64_t tiles = outer * gpu_pieces(m, t->bm) * gpu_pieces(n, t->bn);
+  int64_t tiles = tiles_of(outer, gpu_pieces(m, t->bm), gpu_pieces(n, t->bn));
   return tiles >= 2 * b->l->target->cores && contraction_size(b, d->depth) > d->bk &&
          gpu_dot_is_copy(b, d, d->p.a) && gpu_dot_is_copy(b, d, d->p.b);
 }
@@ -298,8 +302,8 @@ static bool copies_both(const kbuild *b, const gpu_dot *d) {
 }
 
 static int64_t block_tiles(const kbuild *b, const gpu_dot *d, int64_t outer) {
-  return outer * gpu_pieces(contraction_size(b, d->p.rows), d->bm) *
-         gpu_pieces(contraction_size(b, d->p.lanes), d->bn);
+  return tiles_of(outer, gpu_pieces(contraction_size(b, d->p.rows), d->bm),
+                  gpu_pieces(contraction_size(b, d->p.lanes), d->bn));
 }
 
 /// Blocks stay and walk the tiles, so that the next operands arrive during an epilogue: where there
