@@ -80,6 +80,7 @@ typedef struct contract {
   int naxes;
   int *axes;   // streamed
   int passes;  // walks over them that are allowed; 0: any number
+  bool chosen; // by the compiler, because it is faster: not a promise
   span at;     // the word `fuse`
 } contract;
 

@@ -125,6 +125,7 @@ static void read_contract(graph_parser *p) {
     made.naxes = gparse_axes(p, &names, axes);
     made.axes = axes;
     if (text_accept_word(c, "passes")) made.passes = (int)text_int(c, 1, 64);
+    made.chosen = text_accept_word(c, "chosen");
   }
   if (!c->failed) graph_add_contract(p->g, made);
 }

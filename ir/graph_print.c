@@ -305,6 +305,7 @@ static void put_contract(printer *p, int number) {
   put_axes(p, c->axes, c->naxes);
   sb_putc(p->out, ')');
   if (c->passes) sb_printf(p->out, " passes %d", c->passes);
+  if (c->chosen) sb_puts(p->out, " chosen");
 }
 
 static void put_return(printer *p) {

@@ -40,19 +40,13 @@ str explain_contract(arena *a, const graph *g, const group *grp) {
   const contract *c = group_contract(g, grp->nodes.data[0]);
   strbuf out = sb_new(a);
   if (!c) return STR("");
-  sb_puts(&out, "fuse");
+  sb_puts(&out, c->chosen ? "none: chosen by cost as fuse" : "fuse");
   if (!c->streamed) return sb_str(&out);
   sb_puts(&out, " stream(");
   put_axes(g, c->axes, c->naxes, &out);
   sb_putc(&out, ')');
-  uint8_t *member = arena_array(a, uint8_t, g->nodes.len), *stored = arena_array(a, uint8_t, g->nodes.len);
-  for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
-  for (int i = 0; i < grp->outputs.len; i++) stored[grp->outputs.data[i]->id] = 1;
   outline o;
-  reason why;
-  int at;
-  if (!outline_make(&o, a, g, grp->nodes.data, grp->nodes.len, member, stored, c, &why, &at))
-    return sb_str(&out);
+  if (!outline_of_group(&o, a, g, grp)) return sb_str(&out);
   sb_printf(&out, ": %d walk%s over ", o.walks, o.walks == 1 ? "" : "s");
   put_axes(g, c->axes, c->naxes, &out);
   put_states(&o, grp, &out);

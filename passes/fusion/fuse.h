@@ -68,6 +68,8 @@ cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s);
 double fuse_node_flops(const candidate *c, const fuse_scratch *s, const node *n, double evals);
 /// Bytes read of each node outside the set, by node id; at most its size. In s->touched.
 const double *fuse_input_bytes(const candidate *c, fuse_scratch *s);
+/// Of all kernels of a fused graph.
+double fused_seconds(const graph *g, const target_info *t, arena *a);
 double node_bytes(const graph *g, const node *n);  // by the estimates of size symbols
 double node_count(const graph *g, const node *n);
 

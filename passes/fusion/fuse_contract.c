@@ -167,6 +167,16 @@ static bool check_stream(fusion *f, diag_list *diags, int number, int cluster) {
   return false;
 }
 
+/// What was chosen without its surroundings is no kernel among them: its units are free again.
+static void dissolve(fusion *f, int cluster, const ints *units, const ints *homes) {
+  for (int i = units->len - 1; i >= 0; i--) {
+    f->nodes[units->data[i]]->contract = 0;
+    if (homes->data[i] == cluster) continue;
+    cluster_remove(f, cluster, units->data[i]);
+    cluster_add(f, homes->data[i], units->data[i]);
+  }
+}
+
 bool fuse_contracts(fusion *f, diag_list *diags) {
   bool ok = true;
   for (int k = 0; k < f->g->contracts.len; k++) {
@@ -174,6 +184,9 @@ bool fuse_contracts(fusion *f, diag_list *diags) {
     int cluster = gather_units(f, k, &units, &homes);
     if (cluster < 0) continue;  // all of it was computed while compiling
     verdict v = clusters_legal(f, cluster, -1, NULL);
+    bool chosen = contract_of(f, k)->chosen;
+    if (chosen && (!v.ok || clusters_cyclic(f, cluster, -1))) dissolve(f, cluster, &units, &homes);
+    if (chosen) continue;
     if (v.ok && clusters_cyclic(f, cluster, -1)) v = (verdict){.why = REASON_cycle, .node = -1};
     if (!v.ok) {
       report(f, diags, k, cluster, v, &units, &homes);

@@ -65,6 +65,7 @@ static reason fused_reason(const fusion *f, const uint8_t *after, group_kind kin
   op_class consumer = op_get(f->nodes[c]->op)->class;
   if (node_is_copy(f->g, f->nodes[p])) return REASON_read_unaligned;
   if (f->homes[p].len > 1) return REASON_recomputed;
+  if (kind == GROUP_NEST || kind == GROUP_STREAM) return REASON_streamed;
   if (kind == GROUP_CONTRACTION && after[p])
     return consumer == CLASS_reduce     ? REASON_finished_rows
            : consumer == CLASS_contraction ? REASON_rows_multiplied

@@ -230,6 +230,16 @@ bool outline_make(outline *o, arena *a, const graph *g, node *const *nodes, int 
   return number_walks(&m);
 }
 
+bool outline_of_group(outline *o, arena *a, const graph *g, const group *grp) {
+  uint8_t *member = arena_array(a, uint8_t, g->nodes.len), *stored = arena_array(a, uint8_t, g->nodes.len);
+  for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
+  for (int i = 0; i < grp->outputs.len; i++) stored[grp->outputs.data[i]->id] = 1;
+  reason why;
+  int at;
+  return outline_make(o, a, g, grp->nodes.data, grp->nodes.len, member, stored,
+                      group_contract(g, grp->nodes.data[0]), &why, &at);
+}
+
 /// Marks the streamed values that the walk's states and stores depend on.
 bool outline_needs(const outline *o, node *const *nodes, int n, const uint8_t *member,
                    const uint8_t *stored, int walk, uint8_t *needed) {

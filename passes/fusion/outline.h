@@ -45,6 +45,8 @@ typedef struct outline {
 bool outline_make(outline *o, arena *a, const graph *g, node *const *nodes, int n,
                   const uint8_t *member, const uint8_t *stored, const contract *c, reason *why,
                   int *at);
+/// Of a kernel under a contract; false: it is in another form.
+bool outline_of_group(outline *o, arena *a, const graph *g, const group *grp);
 /// The walk needs the streamed value n: something in it depends on it.
 bool outline_needs(const outline *o, node *const *nodes, int n, const uint8_t *member,
                    const uint8_t *stored, int walk, uint8_t *needed);
