@@ -125,6 +125,36 @@ for name in plain causal statistics documents sinks; do
     --in q=uniform:-10:-9.9 --in k=uniform:10:10.1
 done
 
+# The same programs without the contracts: one kernel by cost, the same one.
+plain=$(mktemp -d)
+trap 'rm -rf "$plain"' EXIT
+without_contracts() { # without_contracts FILE
+  awk '/^ *fuse/ { sub(/fuse( stream\([^)]*\))? \{ */, ""); open = !sub(/ *\}$/, ""); if (/^ *$/) next }
+       open && /^  \}$/ { open = 0; next }
+       { print }' "$1"
+}
+shape() { # shape FILE FUNCTION OPTIONS...: what is computed, in which kernels
+  "$tool" opt "$1" -e "$2" --to=fused "${@:3}" | sed 's/^  fuse#.*//; /^ *$/d'
+}
+for file in attention.tdsl gpu.tdsl; do
+  without_contracts $file >"$plain/$file"
+  target=cpu sizes='B=8 S=64 T=96 D=16 E=24'
+  [ $file = gpu.tdsl ] && target=cuda:sm_90a sizes='B=64 H=8 G=2 S=32768 T=4096'
+  for name in $(sed -n 's/^fn \([a-z_0-9]*\)(.*/\1/p' $file); do
+    # The product of products without a reduction between them is found under a contract only.
+    [ $name = linear ] && continue
+    # shellcheck disable=SC2046,SC2086
+    set -- --target $target $(dims $file $name $sizes)
+    if [ $name = only_statistics ]; then  # its target is clamped for a gather before it is compared
+      if [ "$(shape "$plain/$file" $name "$@" | grep -c '^  kernel')" = 1 ]; then ok
+      else bad "$file: $name is not one kernel without its contract"; fi
+    elif cmp -s <(shape "$plain/$file" $name "$@") <(shape $file $name "$@"); then ok
+    else bad "$file: $name is another program without its contract:" "$(shape "$plain/$file" $name "$@")"; fi
+    # shellcheck disable=SC2046,SC2086
+    [ $target = cuda:sm_90a ] || check cpu "$plain/$file" $name $(dims $file $name $sizes)
+  done
+done
+
 # Large scores, and all far below zero: maxima that grow, and differences of what is nearly -inf.
 for name in plain causal_where base_two statistics sinks; do
   # shellcheck disable=SC2046
