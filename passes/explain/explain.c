@@ -85,7 +85,9 @@ static void add_span(arena *a, explain_kernel *k, span at) {
 static candidate as_candidate(const explainer *x, const group *grp) {
   uint8_t *member = arena_array(x->a, uint8_t, x->g->nodes.len);
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
-  return (candidate){x->g, grp->nodes.data, grp->nodes.len, member, x->stored, !x->t->sm, x->t->wgmma};
+  return (candidate){.g = x->g, .nodes = grp->nodes.data, .n = grp->nodes.len, .member = member,
+                     .stored = x->stored, .promise = group_contract(x->g, grp->nodes.data[0]),
+                     .nests = !x->t->sm, .streams = x->t->wgmma};
 }
 
 /// The work of the group's operators if each element were computed once.

@@ -355,7 +355,7 @@ static verdict check_nest(const candidate *c, fuse_scratch *s) {
   outline o;
   verdict v = {.ok = true, .node = -1};
   if (c->n) v.ok = outline_make(&o, s->arena, c->g, c->nodes, c->n, c->member, c->stored,
-                                group_contract(c->g, c->nodes[c->n - 1]), &v.why, &v.node);
+                                c->promise, &v.why, &v.node);
   return v;
 }
 
@@ -364,8 +364,7 @@ static verdict check_stream(const candidate *c, fuse_scratch *s) {
   outline o;
   stream_form f;
   verdict v = {.ok = true, .node = -1};
-  const contract *promise = group_contract(c->g, c->nodes[c->n - 1]);
-  v.ok = outline_make(&o, s->arena, c->g, c->nodes, c->n, c->member, c->stored, promise, &v.why,
+  v.ok = outline_make(&o, s->arena, c->g, c->nodes, c->n, c->member, c->stored, c->promise, &v.why,
                       &v.node) &&
          stream_form_of(&f, &o, s->arena, c->nodes, c->n, c->member, c->stored, &v.why, &v.node,
                         &v.detail);
@@ -384,12 +383,6 @@ static bool has_finished_rows(const candidate *c) {
   for (int i = 0; i < c->n; i++)
     combined += class_of(c->nodes[i]) == CLASS_reduce || class_of(c->nodes[i]) == CLASS_contraction;
   return combined > 1;
-}
-
-static bool is_under_contract(const candidate *c) {
-  for (int i = 0; i < c->n; i++)
-    if (c->nodes[i]->contract) return true;
-  return false;
 }
 
 static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind) {
@@ -413,7 +406,7 @@ static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind
 
 verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
   group_kind shape;
-  const contract *promise = c->n ? group_contract(c->g, c->nodes[c->n - 1]) : NULL;
+  const contract *promise = c->promise;
   if (c->nests && promise && promise->streamed) {
     verdict v = check_nest(c, s);
     if (v.ok && kind) *kind = GROUP_NEST;
@@ -431,7 +424,7 @@ verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
   if (!v.ok && streams) return stream;
   // Rows that a contraction finishes are held by blocks of GPUs.
   bool held = v.ok && shape == GROUP_CONTRACTION && has_finished_rows(c);
-  if ((v.ok && !held) || !c->nests || !is_under_contract(c)) return v;
+  if ((v.ok && !held) || !c->nests || !promise) return v;
   verdict nests = check_nest(c, s);
   if (nests.ok && kind) *kind = GROUP_NEST;
   return nests;

@@ -228,7 +228,9 @@ candidate fusion_candidate(fusion *f, int a, int b) {
     f->union_seconds = -1;
   }
   f->asked[0] = a, f->asked[1] = b;
-  return (candidate){.g = f->g, .n = f->marked.len, .nodes = f->candidate, .member = f->member,
+  int number = cluster_contract(f, a);
+  return (candidate){.g = f->g, .promise = number ? &f->g->contracts.data[number - 1] : NULL,
+                     .n = f->marked.len, .nodes = f->candidate, .member = f->member,
                      .stored = f->stored, .nests = !f->target->sm, .streams = f->target->wgmma};
 }
 

@@ -154,7 +154,7 @@ static int longest_chain(gen_program *p) {
 }
 
 void gen_make(uint64_t seed, gen_program *p) {
-  *p = (gen_program){.seed = seed};
+  *p = (gen_program){.seed = seed, .block_last = -1};
   maker m = {.p = p, .state = seed * 2654435761u + 12345};
   m.base_axes = 2 + pick(&m, 3);
   for (int i = 0; i < m.base_axes; i++) {
@@ -170,6 +170,11 @@ void gen_make(uint64_t seed, gen_program *p) {
   for (int tries = 0; p->nvalues < wanted && tries < 400; tries++) {
     int before = p->nvalues;
     if (!make_statement(&m)) p->nvalues = before;
+  }
+  if (p->block_last < 0 && p->nvalues > nparams && chance(&m, 12)) {
+    p->block_first = nparams + pick(&m, p->nvalues - nparams);
+    p->block_last = p->block_first + pick(&m, 6);
+    p->block_axis = chance(&m, 50) ? pick(&m, m.base_axes) : -1;
   }
   p->outputs[0] = longest_chain(p);
   p->noutputs = 1;
@@ -237,6 +242,16 @@ static void put_statement(out *o, const gen_program *p, int i) {
   put(o, "\n");
 }
 
+/// Axes of parameters that are left are known.
+static void put_block(out *o, const gen_program *p, const bool *needed) {
+  bool known = false;
+  for (int i = 0; i < p->nvalues; i++)
+    known |= needed[i] && (p->values[i].param || p->values[i].cut) &&
+             value_has_axis(&p->values[i], p->block_axis);
+  if (!known) put(o, "  fuse {\n");
+  else put(o, "  fuse stream(%s) {\n", p->axes[p->block_axis].name);
+}
+
 int gen_print(const gen_program *p, char *text, int size) {
   bool needed[GEN_VALUES];
   gen_needed(p, needed);
@@ -256,8 +271,16 @@ int gen_print(const gen_program *p, char *text, int size) {
     put_type(&o, p, &p->values[p->outputs[i]], false);
   }
   put(&o, "%s {\n", p->noutputs > 1 ? ")" : "");
-  for (int i = 0; i < p->nvalues; i++)
-    if (needed[i] && !p->values[i].param && !p->values[i].cut) put_statement(&o, p, i);
+  bool open = false;
+  for (int i = 0; i < p->nvalues; i++) {
+    if (!needed[i] || p->values[i].param || p->values[i].cut) continue;
+    bool inside = i >= p->block_first && i <= p->block_last;
+    if (open && !inside) put(&o, "  }\n");
+    if (inside && !open) put_block(&o, p, needed);
+    open = inside;
+    put_statement(&o, p, i);
+  }
+  if (open) put(&o, "  }\n");
   put(&o, "  return %s", p->noutputs > 1 ? "(" : "");
   for (int i = 0; i < p->noutputs; i++) {
     put(&o, "%s", i ? ", " : "");

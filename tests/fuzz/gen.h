@@ -8,6 +8,8 @@
 //     return (v7, v9)
 //   }
 //
+// Some statements may be under a contract, `fuse { }` or `fuse stream(A) { }`, which holds or is refused.
+//
 // Every value carries a bound of its magnitude and of the difference that two correct evaluations
 // may show (error analysis, one rule per operation). Operations that jump (comparisons, floor,
 // casts to integers, argmax) are only applied to values that must agree exactly, and arguments
@@ -61,6 +63,8 @@ typedef struct gen_program {
   gen_value values[GEN_VALUES];
   int nvalues;
   int outputs[4], noutputs;
+  // Statements under a contract: those from `first` up to `last`, along an axis or (-1) none. None: last < 0.
+  int block_first, block_last, block_axis;
 } gen_program;
 
 void gen_make(uint64_t seed, gen_program *p);

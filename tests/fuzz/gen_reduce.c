@@ -227,3 +227,85 @@ bool make_cumsum(maker *m) {
     v->error = n * x->error + n * type_eps(x->type) * n * x->magnitude;
   return finish_value(m, v);
 }
+
+/// The last value that was made.
+static gen_value *last_value(maker *m) { return &m->p->values[m->p->nvalues - 1]; }
+
+/// v of the axes of x, with the bounds given.
+static bool finish_like(maker *m, gen_value *v, const gen_value *x, double magnitude, double error) {
+  copy_axes(v, x);
+  v->magnitude = magnitude, v->error = error;
+  return finish_value(m, v);
+}
+
+/// A value with the axis to multiply rows of it by, of the type; -1: none.
+static int pick_along(maker *m, int axis, gen_type t) {
+  for (int tries = 0; tries < 12; tries++) {
+    int k = pick_value(m);
+    const gen_value *x = &m->p->values[k];
+    if (x->type == t && value_has_axis(x, axis) && is_small_float(x) && x->magnitude <= 20) return k;
+  }
+  return -1;
+}
+
+/// A product whose rows are normalised and multiplied again, in one of the ways that this is written,
+/// and mostly under a contract.
+bool make_attention(maker *m) {
+  gen_program *p = m->p;
+  int first = p->nvalues;
+  if (first + 10 > GEN_VALUES || !make_dot(m)) return false;
+  const gen_value scores = *last_value(m);
+  if (!is_arith_float(&scores) || scores.magnitude > 1000 || !scores.rank) return false;
+  int axis = pick_axis(m, &scores), s = first, n = p->axes[axis].size;
+  const char *name = p->axes[axis].name;
+  int with = pick_along(m, axis, scores.type);
+  double eps = type_eps(scores.type), e = scores.error, ma = scores.magnitude;
+  if (n == 0 || with < 0) return false;
+  const gen_value values = p->values[with];
+  char text[96];
+  bool masked = scores.rank > 1 && chance(m, 40);
+  if (masked) {
+    int other = scores.axes[0] == axis ? scores.axes[1] : scores.axes[0];
+    snprintf(text, sizeof text, "where(index(%s) %s index(%s) + %d, $0, -1000)", name,
+             chance(m, 50) ? "<=" : ">=", p->axes[other].name, pick(m, 5) - 2);
+    gen_value *v = start_value(m, scores.type, text, s, -1, -1);
+    if (!finish_like(m, v, &scores, fmax(ma, 1000), e)) return false;
+    s = p->nvalues - 1, ma = fmax(ma, 1000);
+  }
+  snprintf(text, sizeof text, "exp($0 - max($0, %s))", name);
+  gen_value *v = start_value(m, scores.type, text, s, -1, -1);
+  double spread = 2 * e + (2 * ma + 24) * 2 * eps;
+  if (!finish_like(m, v, &scores, 1, 2 * spread)) return false;
+  int weights = p->nvalues - 1;
+  snprintf(text, sizeof text, "sum($0, %s)", name);
+  v = start_value(m, scores.type, text, weights, -1, -1);
+  without_axis(&scores, axis, v);
+  v->magnitude = n, v->error = n * (2 * spread + n * eps);
+  if (!finish_value(m, v)) return false;
+  int sum = p->nvalues - 1;
+  bool last = chance(m, 50);
+  if (!last) {
+    v = start_value(m, scores.type, "$0 / $1", weights, sum, -1);
+    if (!finish_like(m, v, &scores, 1, 4 * e + (2 * ma + n + 24) * 2 * eps)) return false;
+    weights = p->nvalues - 1;
+  }
+  snprintf(text, sizeof text, "dot($0, $1, %s)", name);
+  v = start_value(m, scores.type, text, weights, with, -1);
+  gen_value both;
+  if (!unite_axes(&scores, &values, &both) || gen_elements(p, &both) > 40 * GEN_ELEMENTS) return false;
+  without_axis(&both, axis, v);
+  const gen_value *w = &p->values[weights];
+  v->magnitude = n * values.magnitude;
+  v->error = n * (w->error * values.magnitude + values.error + w->error * values.error) +
+             (n + 2) * eps * v->magnitude;
+  if (!finish_value(m, v)) return false;
+  if (last) {  // the sum is at least 1: the largest element is
+    gen_value product = *last_value(m);
+    v = start_value(m, scores.type, "$0 / $1", p->nvalues - 1, sum, -1);
+    double bound = product.error + product.magnitude * (p->values[sum].error + 4 * eps);
+    if (!finish_like(m, v, &product, product.magnitude, bound)) return false;
+  }
+  if (p->block_last >= 0 || chance(m, 40)) return true;
+  p->block_first = first, p->block_last = p->nvalues - 1, p->block_axis = axis;
+  return true;
+}

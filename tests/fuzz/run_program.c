@@ -22,11 +22,12 @@ typedef struct side {
   tcf_tensor *args[GEN_VALUES], *results[4];
   void *blocks[4];   // memory of the results
   char *diagnostic;  // the first error, rendered
+  int code;          // ... its code
 } side;
 
 static void on_diagnostic(void *user, const tcf_diagnostic *d) {
   side *s = user;
-  if (d->severity == TCF_ERROR && !s->diagnostic) s->diagnostic = strdup(d->text);
+  if (d->severity == TCF_ERROR && !s->diagnostic) s->diagnostic = strdup(d->text), s->code = d->code;
 }
 
 static const tcf_dtype dtypes[] = {TCF_F64, TCF_F32, TCF_F16,  TCF_BF16, TCF_I64, TCF_I32, TCF_I16,
@@ -202,7 +203,10 @@ verdict run_program(const gen_program *p, const run_options *options, char *why,
   if (p->seed % 5 == 0 || options->deterministic) fast.flags |= TCF_DETERMINISTIC;
   verdict v = run_side(p, &interpreted, &plain, false, why, why_size);
   if (v == VERDICT_SAME) v = run_side(p, &compiled, &fast, p->seed % 4 == 1, why, why_size);
-  for (int k = 0; k < p->noutputs && v == VERDICT_SAME; k++)
+  int code = compiled.code ? compiled.code : interpreted.code;
+  bool refused = v != VERDICT_SAME && p->block_last >= 0 && code / 100 == 3;
+  if (refused) v = VERDICT_SAME;  // the contract does not hold, and the error says so
+  for (int k = 0; k < p->noutputs && v == VERDICT_SAME && !refused; k++)
     v = compare_output(p, k, compiled.results[k], interpreted.results[k], why, why_size);
   close_side(&compiled);
   close_side(&interpreted);
