@@ -280,8 +280,9 @@ ix ix_mul(ix_pool *p, ix a, ix b) {
   ix known = ix_recall(p, '*', a, b);
   if (known) return known;
   ix_poly x = ix_poly_of(p, a), y = ix_poly_of(p, b), product = {0};
-  for (int i = 0; i < x.len; i++)
-    for (int j = 0; j < y.len; j++)
+  // What has grown out of bounds is no expression: its terms are not worth the time.
+  for (int i = 0; i < x.len && !p->overflow; i++)
+    for (int j = 0; j < y.len && !p->overflow; j++)
       ix_poly_add_term(p, &product, ix_term_mul(p, &x.data[i], &y.data[j]));
   return ix_remember(p, '*', a, b, ix_poly_finish(p, &product));
 }

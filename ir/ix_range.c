@@ -175,7 +175,7 @@ static ix shift_symbols(ix_pool *p, ix e, const positive_set *positive) {
   ix_poly poly = ix_poly_of(p, e), sum = {0};
   for (int k = 0; k < poly.len; k++) {
     ix product = ix_const(p, poly.data[k].coef);
-    for (int i = 0; i < poly.data[k].natoms; i++) {
+    for (int i = 0; i < poly.data[k].natoms && !p->overflow; i++) {
       ix atom = poly.data[k].atoms[i];
       int64_t least = symbol_minimum(p, atom, positive);
       bool shift = ix_get(p, atom)->kind == IX_SYM && least > 0;
@@ -347,6 +347,7 @@ static ix drop_bystanders(ix_pool *p, ix d) {
 
 static bool nonnegative(ix_pool *p, ix d) {
   enum { LONG_SUM = 8 };
+  if (p->overflow) return false;
   if (ix_bounds(p, d).min >= 0) return true;
   int64_t v;
   if (ix_is_const(p, d, &v)) return false;
