@@ -295,12 +295,18 @@ tcf_status session_kernels_fit(tcf_session *s, const graph *g, arena *a) {
                       STR_FMT(why));
 }
 
-struct program *verified_tiles(arena *a, const graph *g, const pass_options *options) {
-  struct program *p = lower_to_tiles(a, g, options);
-  str report;
-  if (!program_verify(p, a, &report))
-    panic("the tile IR of @%.*s breaks rules:\n%.*s", STR_FMT(p->name), STR_FMT(report));
-  return p;
+tcf_status session_tiles(tcf_session *s, arena *a, const graph *g, const pass_options *options,
+                         struct program **out) {
+  pass_options with = *options;
+  schedule_choices made = {0};
+  if (!with.choices) with.choices = &made;
+  *out = lower_to_tiles(a, g, &with);
+  str report, why;
+  if (!program_verify(*out, a, &report))
+    panic("the tile IR of @%.*s breaks rules:\n%.*s", STR_FMT(g->name), STR_FMT(report));
+  // The schedule of the options comes before what the graph says.
+  if (options->schedule.len || schedule_is_kept(a, g, with.choices, &why)) return TCF_OK;
+  return session_fail(s, TCF_WRONG_USE, "@%.*s: %.*s", STR_FMT(g->name), STR_FMT(why));
 }
 
 tcf_status session_run_passes(tcf_session *s, pass_ctx *ctx, const pass_info *const *list, int n,
@@ -318,8 +324,7 @@ tcf_status session_lower(tcf_session *s, diag_list *diags, arena *a, const graph
   pass_ctx ctx = {graph_copy(a, g), &work.arena, &options, diags};
   tcf_status status = session_run_passes(s, &ctx, NULL, 0, NULL, NULL);
   scratch_close(&work);
-  if (!status) *out = verified_tiles(a, ctx.graph, &options);
-  return status;
+  return status ? status : session_tiles(s, a, ctx.graph, &options, out);
 }
 
 static tcf_status load_object(tcf_session *s, variant *v, const void *object, size_t size) {

@@ -96,6 +96,14 @@ static void emit_code(emission *e, const tcf_function *f, struct program *p, str
   if (!e->status) sb_put(out, (str){text.data, (int)text.size});
 }
 
+/// The fused graph with what the lowering made of each kernel.
+static void print_plan(arena *a, const graph *g, const schedule_choices *made, strbuf *out) {
+  graph *with = graph_copy(a, g);
+  with->plans.len = 0;
+  for (int k = 0; k < g->nkernels; k++) vec_push(a, &with->plans, schedule_plan(a, made, k));
+  graph_print(with, out);
+}
+
 static void emit_function(emission *e, tcf_function *f, strbuf *out, bool first) {
   tcf_session *s = e->program->session;
   tcf_stage stage = e->options->stage;
@@ -119,7 +127,11 @@ static void emit_function(emission *e, tcf_function *f, strbuf *out, bool first)
     e->status = session_kernels_fit(s, g, &e->arena);
     if (e->status) return;
     pass_options options = session_pass_options(s, e->schedule);
-    p = verified_tiles(&e->arena, g, &options);
+    schedule_choices made = {0};
+    options.choices = &made;
+    e->status = session_tiles(s, &e->arena, g, &options, &p);
+    if (e->status) return;
+    if (stage == TCF_STAGE_PLAN) return print_plan(&e->arena, g, &made, out);
   }
   if (stage == TCF_STAGE_TILE)
     program_print(p, out);

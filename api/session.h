@@ -366,7 +366,8 @@ tcf_status session_target(tcf_session *s, const target_info **out);
 /// text may have been fused for others. After session_target.
 tcf_status session_kernels_fit(tcf_session *s, const graph *g, arena *a);
 /// lower_to_tiles, verified: panics with the report when the lowering broke a rule.
-struct program *verified_tiles(arena *a, const graph *g, const pass_options *options);
+tcf_status session_tiles(tcf_session *s, arena *a, const graph *g, const pass_options *options,
+                         struct program **out);
 /// The sizes given (entries < 0 are unknown) suit the function: its facts, and no axis inside of it
 /// gets a negative size.
 tcf_status function_check_sizes(const tcf_function *f, const int64_t *sizes);

@@ -26,11 +26,11 @@ typedef struct opt_options {
 } opt_options;
 
 static bool parse_stage(const char *name, tcf_stage *out) {
-  static const char *const names[] = {"graph", "fused", "tile", "llvm", "asm"};
-  for (int i = 0; i < 5; i++)
+  static const char *const names[] = {"graph", "fused", "plan", "tile", "llvm", "asm"};
+  for (int i = 0; i < 6; i++)
     if (!strcmp(name, names[i])) return *out = (tcf_stage)i, true;
   if (!strcmp(name, "ptx")) return *out = TCF_STAGE_ASM, true;  // what it is for CUDA targets
-  complain("--to is graph, fused, tile, llvm or asm, not '%s'", name);
+  complain("--to is graph, fused, plan, tile, llvm or asm, not '%s'", name);
   return false;
 }
 
@@ -85,7 +85,7 @@ int opt_command(int argc, char **argv) {
       {"--passes", 0, OPTION_VALUE, "A,B,...", "these passes instead of the pipeline", &o.passes},
       {"--print-after", 0, OPTION_OPTIONAL, "PASS",
        "print the graph after each pass, or after PASS", &o.print_after},
-      {"--to", 0, OPTION_VALUE, "STAGE", "graph, fused, tile, llvm or asm", &o.to,
+      {"--to", 0, OPTION_VALUE, "STAGE", "graph, fused, plan, tile, llvm or asm", &o.to,
        "graph fused tile llvm asm ptx"},
       COMMON_OPTIONS(o.common),
       {0}};

@@ -512,6 +512,7 @@ TCF_API tcf_status tcf_register_extern_c(tcf_session *session, const char *name,
 typedef enum tcf_stage {
   TCF_STAGE_GRAPH, /* graph IR as the front end made it */
   TCF_STAGE_FUSED, /* after the passes, in kernels */
+  TCF_STAGE_PLAN,  /* with what the schedule of each kernel is, which may be edited */
   TCF_STAGE_TILE,
   TCF_STAGE_LLVM,
   TCF_STAGE_ASM

@@ -233,6 +233,7 @@ static graph *copy_frame(arena *a, const graph *g) {
   for (int k = 0; k < g->decisions.len; k++)
     vec_push(a, &copy->decisions, g->decisions.data[k]);
   for (int k = 0; k < g->contracts.len; k++) graph_add_contract(copy, g->contracts.data[k]);
+  for (int k = 0; k < g->plans.len; k++) vec_push(a, &copy->plans, str_dup(a, g->plans.data[k]));
   copy->nparams = g->nparams;
   copy->fused = g->fused;
   copy->nkernels = g->nkernels;

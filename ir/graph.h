@@ -103,6 +103,7 @@ typedef struct graph {
   int contract;        // what the builders put into node.contract
   bool fused;          // kernel numbers are set
   int nkernels;
+  vec(str) plans;      // by kernel, may be shorter: what its schedule is held to, "m=128,n=64"; empty: nothing
   vec(decision) decisions;
 } graph;
 

@@ -132,6 +132,20 @@ static void read_contract(graph_parser *p) {
 
 // ---- the body
 
+/// "m=128,unit=mma": which keys and values there are is the lowering's to say.
+static str read_plan(text_cursor *c) {
+  strbuf out = sb_new(c->arena);
+  do {
+    str key = text_name(c, "a key of a plan");
+    text_expect(c, '=');
+    sb_printf(&out, "%s%.*s=", out.len ? "," : "", STR_FMT(key));
+    char next = text_peek(c);
+    if (next >= '0' && next <= '9') sb_printf(&out, "%lld", (long long)text_int(c, 0, INT64_MAX));
+    else sb_put(&out, text_name(c, "a value"));
+  } while (!c->failed && text_accept(c, ','));
+  return sb_str(&out);
+}
+
 static void read_kernel(graph_parser *p) {
   text_cursor *c = p->c;
   graph *g = p->g;
@@ -140,6 +154,7 @@ static void read_kernel(graph_parser *p) {
     text_fail(c, DIAG_ir_syntax, c->at, "kernels are in graphs that begin with 'fused graph'");
   g->nkernels++;
   int number = (int)text_int(c, g->nkernels - 1, g->nkernels - 1);
+  vec_push(g->arena, &g->plans, text_accept_word(c, "plan") ? read_plan(c) : STR(""));
   text_expect(c, '{');
   while (!c->failed && text_peek(c) == '%') gparse_node(p, number);
   text_expect(c, '}');

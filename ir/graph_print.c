@@ -184,7 +184,10 @@ static void put_nodes(printer *p) {
     }
     if (n->kernel != open && n->kernel >= 0) {
       put_line(p);
-      sb_printf(p->out, "kernel %d {", n->kernel);
+      sb_printf(p->out, "kernel %d ", n->kernel);
+      if (n->kernel < g->plans.len && g->plans.data[n->kernel].len)
+        sb_printf(p->out, "plan %.*s ", STR_FMT(g->plans.data[n->kernel]));
+      sb_putc(p->out, '{');
       p->indent++;
     }
     open = n->kernel;

@@ -11,8 +11,16 @@ typedef struct schedule_alternative {
   str items;   // "m=128,n=64"
 } schedule_alternative;
 
-/// What lower_to_tiles could have done otherwise, for who tries it.
+/// A value that the schedule of a kernel has.
+typedef struct schedule_value {
+  int kernel;
+  const char *key;
+  int64_t value;
+} schedule_value;
+
+/// What lower_to_tiles did, and could have done otherwise, for who prints or tries it.
 typedef struct schedule_choices {
+  vec(schedule_value) made;  // of each kernel's first part, in the order in which they were settled
   vec(schedule_alternative) alternatives;  // of kernels that are the first of their kind
   vec(int) kernels, same_as;               // by kernel: its number, and that of the first equal one
   vec(int) shared;                         // by kernel: which of the program's it is
@@ -64,6 +72,10 @@ bool passes_run(pass_ctx *ctx, const pass_info *const *list, int n, pass_observe
 /// Whether "key=value,..." names keys that lower_to_tiles knows with values that it takes; else
 /// *error says what it takes (static text).
 bool schedule_check(str text, str *error);
+/// What was made of a kernel as text, "m=128,unit=mma": held to it, the kernel is the same.
+str schedule_plan(arena *a, const schedule_choices *c, int kernel);
+/// Whether every kernel became what the plans of the graph say; else *why names the first that did not.
+bool schedule_is_kept(arena *a, const graph *g, const schedule_choices *c, str *why);
 /// The schedule with an alternative for all kernels that are equal to its own.
 str schedule_with(arena *a, str schedule, const schedule_choices *c,
                   const schedule_alternative *alternative);

@@ -270,6 +270,8 @@ static double choose_among(const kbuild *b, gpu_dot *d, int64_t outer, double of
 static void choose_tile(const kbuild *b, gpu_dot *d, int64_t outer) {
   double best = choose_among(b, d, outer, 0);
   choose_among(b, d, outer, 1.5 * best);
+  schedule_settle(b->l, "m", d->bm);
+  schedule_settle(b->l, "n", d->bn);
 }
 
 static int64_t outer_tiles(const kbuild *b, const contraction_plan *p) {

@@ -114,7 +114,7 @@ static bool fit(const kbuild *b, gpu_rows *g, int64_t size, double staged, doubl
 /// The fewest blocks with which a row is copied ahead; two rather than one where then two rows are.
 /// What more blocks exchange takes longer than what it brings (measured).
 static bool plan_cluster(const kbuild *b, gpu_rows *g, int64_t size, double staged, double kept) {
-  int cluster = (int)schedule_option(b->l, "cluster", 0);
+  int cluster = (int)schedule_given(b->l, "cluster", 0);
   g->ring.resident = (int)schedule_option(b->l, "blocks_per_sm", 1);
   gpu_ring best = {0};
   for (int c = 1; c <= b->l->target->cluster_most; c *= 2) {
@@ -123,14 +123,13 @@ static bool plan_cluster(const kbuild *b, gpu_rows *g, int64_t size, double stag
     if (!best.cluster || (c == 2 && best.stages == 2 && g->ring.stages > 2)) best = g->ring;
   }
   if (best.cluster) g->ring = best;
+  schedule_settle(b->l, "cluster", g->ring.cluster);
+  schedule_settle(b->l, "stages", g->ring.stages);
   return best.cluster > 0;
 }
 
-bool gpu_ring_applies(const kbuild *b, gpu_rows *g, int64_t *left) {
+static bool ring_fits(const kbuild *b, gpu_rows *g, int axis, int64_t *left) {
   double staged = 0, shared = 0;
-  if (!g->along || g->p.nkr != 1 || g->nrows != 1 || g->nfurther || !b->l->target->async_copies)
-    return false;
-  int axis = row_axis(b, g);
   int64_t size = contraction_size(b, g->p.kr[0]), rows = gpu_row_count(b, g);
   if (axis < 0 || !survey_group(b, g, &staged, &shared)) return false;
   g->ring.threads = schedule_power(b->l, "threads", THREADS);
@@ -143,6 +142,17 @@ bool gpu_ring_applies(const kbuild *b, gpu_rows *g, int64_t *left) {
   if (!constant && ix_divisor(&b->k->ix, n) % g->ring.phase) return false;
   *left = constant ? rows % g->ring.phase : 0;
   return plan_cluster(b, g, size, staged, g->held + shared / 4);
+}
+
+bool gpu_ring_applies(const kbuild *b, gpu_rows *g, int64_t *left) {
+  if (!g->along || g->p.nkr != 1 || g->nrows != 1 || g->nfurther || !b->l->target->async_copies)
+    return false;
+  // What is settled on the way to no ring says nothing of the kernel.
+  int settled = schedule_settled(b->l);
+  bool applies = schedule_given(b->l, "ring", 1) && ring_fits(b, g, row_axis(b, g), left);
+  if (!applies) schedule_unsettle(b->l, settled);
+  schedule_settle(b->l, "ring", applies);
+  return applies;
 }
 
 // ---- the kernel

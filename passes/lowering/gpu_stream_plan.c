@@ -161,6 +161,9 @@ static void choose_tile(gpu_stream *s) {
   }
   if (want_keys && want_keys <= s->keys && want_keys % unit == 0) s->keys = want_keys;
   check(s->keys > 0);
+  schedule_settle(b->l, "m", s->d.bm);
+  schedule_settle(b->l, "n", s->keys);
+  schedule_settle(b->l, "stages", s->stages);
 }
 
 static int head_of(const gpu_stream *s, int kernel_axis) {

@@ -208,6 +208,7 @@ static void note_equal(lower *l, int kernel, int offered, int part) {
 static bool add_kernel_part(lower *l, const group *grp, int part) {
   kbuild b;
   int offered = note_kernel(l, grp);
+  l->part = part;
   kb_init(&b, l, grp, "");
   b.part = part;
   if (l->target->sm)

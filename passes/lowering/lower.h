@@ -31,6 +31,7 @@ typedef struct lower {
   const target_info *target;
   program *p;
   int number;            // of the kernel that is built, as in `explain`
+  int part;              // of it
   int *buffer_of;        // node id -> its first buffer, -1 none
   int_vec *outputs_of;  // node id -> output buffers it is returned in
   map kernels;           // text without the name -> kernel number + 1
@@ -184,6 +185,11 @@ void kb_prefetch_stores(kbuild *b, const tregion *stores, int kernel_axis, int64
 int64_t schedule_option(const lower *l, const char *key, int64_t otherwise);
 /// The same, where alternatives are offered by the caller.
 int64_t schedule_given(const lower *l, const char *key, int64_t otherwise);
+/// The value that a key has in the end, where that is not what an option gave.
+void schedule_settle(const lower *l, const char *key, int64_t value);
+/// How many values are settled; forgets those beyond such a number: a form was tried that does not apply.
+int schedule_settled(const lower *l);
+void schedule_unsettle(const lower *l, int count);
 void schedule_offer(const lower *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /// The same, down to a power of two.
 int schedule_power(const lower *l, const char *key, int otherwise);

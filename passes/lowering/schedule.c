@@ -8,10 +8,11 @@
 // Every key that the lowering asks for: name, least and most value, words for 0, 1, ... (or null),
 // meaning.
 #define SCHEDULE_KEYS(KEY)                                                                   \
-  KEY(threads, 32, 1024, NULL, "GPU: threads of a block in maps; along a row in reductions") \
+  KEY(threads, 1, 1024, NULL, "GPU: threads of a block in maps; along a row in reductions") \
   KEY(vector, 1, 16, NULL, "GPU: neighbouring elements of a thread")                         \
   KEY(rows, 1, 64, NULL, "GPU: rows per thread in reductions")                               \
   KEY(elements, 1, 64, NULL, "GPU: elements of a thread in maps and steps along rows")       \
+  KEY(ring, 0, 1, NULL, "GPU: rows are copied ahead into on-chip memory")                    \
   KEY(cluster, 1, 8, NULL, "GPU: blocks that share a long row")                              \
   KEY(m, 1, 1024, NULL, "GPU: rows of a block tile of a product")                            \
   KEY(n, 1, 1024, NULL, "GPU: columns of a block tile of a product")                         \
@@ -118,16 +119,83 @@ bool schedule_check(str text, str *error) {
 }
 
 /// The first item that is for this kernel.
-static bool given(const lower *l, const char *wanted, int64_t *v) {
+static bool find_item(str text, int number, const char *wanted, int64_t *v) {
   str name, value;
-  for (int at = 0; next_item(l->options->schedule, &at, &name, &value);) {
+  for (int at = 0; next_item(text, &at, &name, &value);) {
     int kernel;
     str key = split_key(name, &kernel);
-    if ((kernel < 0 || kernel == l->number) && str_eqz(key, wanted) &&
-        read_value(find_key(key), value, v))
+    if ((kernel < 0 || kernel == number) && str_eqz(key, wanted) && read_value(find_key(key), value, v))
       return true;
   }
   return false;
+}
+
+/// By the options, else by the plan that the graph has for the kernel.
+static bool given(const lower *l, const char *wanted, int64_t *v) {
+  if (find_item(l->options->schedule, l->number, wanted, v)) return true;
+  bool planned = l->part == 0 && l->number < l->g->plans.len;
+  return planned && find_item(l->g->plans.data[l->number], l->number, wanted, v);
+}
+
+// ---- plans
+
+void schedule_settle(const lower *l, const char *key, int64_t value) {
+  schedule_choices *c = l->options->choices;
+  if (!c || l->part) return;
+  for (int i = 0; i < c->made.len; i++)
+    if (c->made.data[i].kernel == l->number && !strcmp(c->made.data[i].key, key)) {
+      c->made.data[i].value = value;
+      return;
+    }
+  vec_push(l->a, &c->made, (schedule_value){l->number, key, value});
+}
+
+int schedule_settled(const lower *l) { return l->options->choices ? l->options->choices->made.len : 0; }
+
+void schedule_unsettle(const lower *l, int count) {
+  if (l->options->choices) l->options->choices->made.len = count;
+}
+
+/// The value as a plan has it.
+static void put_value(strbuf *out, const struct schedule_key *key, int64_t value) {
+  const char *w = key->words;
+  for (int64_t i = 0; w && i < value; i++) w = strchr(w, ' ') ? strchr(w, ' ') + 1 : NULL;
+  if (w) sb_printf(out, "%.*s", (int)strcspn(w, " "), w);
+  else sb_printf(out, "%lld", (long long)value);
+}
+
+str schedule_plan(arena *a, const schedule_choices *c, int kernel) {
+  strbuf out = sb_new(a);
+  for (int i = 0; i < c->made.len; i++) {
+    const schedule_value *v = &c->made.data[i];
+    if (v->kernel != kernel) continue;
+    sb_printf(&out, "%s%s=", out.len ? "," : "", v->key);
+    put_value(&out, find_key(str_from(v->key)), v->value);
+  }
+  return sb_str(&out);
+}
+
+bool schedule_is_kept(arena *a, const graph *g, const schedule_choices *c, str *why) {
+  str name, value;
+  for (int k = 0; k < g->plans.len; k++)
+    for (int at = 0; next_item(g->plans.data[k], &at, &name, &value);) {
+      const struct schedule_key *key = find_key(name);
+      const schedule_value *made = NULL;
+      int64_t v;
+      for (int i = 0; i < c->made.len; i++)
+        if (c->made.data[i].kernel == k && str_eqz(name, c->made.data[i].key)) made = &c->made.data[i];
+      if (!key) *why = str_printf(a, "the plan of kernel %d has %.*s, which is no key", k, STR_FMT(name));
+      else if (!read_value(key, value, &v)) *why = str_printf(a, "the plan of kernel %d: %s", k, key->refused);
+      else if (!made)
+        *why = str_printf(a, "the plan of kernel %d has %.*s, and nothing of the kernel follows from it",
+                          k, STR_FMT(name));
+      else if (made->value != v)
+        *why = str_printf(a, "the plan of kernel %d has %.*s=%.*s, which it cannot be: it would be %lld", k,
+                          STR_FMT(name), STR_FMT(value), (long long)made->value);
+      else continue;
+      return false;
+    }
+  return true;
 }
 
 // ---- alternatives
@@ -167,6 +235,7 @@ int64_t schedule_given(const lower *l, const char *wanted, int64_t otherwise) {
 
 int64_t schedule_option(const lower *l, const char *wanted, int64_t otherwise) {
   int64_t v = schedule_given(l, wanted, otherwise);
+  schedule_settle(l, wanted, v);
   offer_near(l, find_key(str_from(wanted)), v);
   return v;
 }
@@ -201,6 +270,7 @@ str schedule_with(arena *a, str schedule, const schedule_choices *c,
 int schedule_power(const lower *l, const char *wanted, int otherwise) {
   int64_t v = schedule_option(l, wanted, otherwise);
   while (v & (v - 1)) v &= v - 1;
+  schedule_settle(l, wanted, v);
   return (int)v;
 }
 

@@ -837,6 +837,9 @@ said=$( (trap '' XFSZ; ulimit -f 0; exec "$tool" list ops >full.txt) 2>&1; echo 
 holds 'a full standard output is an error' test "${said##*$'\n'}" = 'status 3'
 holds 'and is said' grep -q 'standard output cannot be written' <<<"$said"
 
+# shellcheck source=tests/cli/plans.sh
+. "$here/plans.sh"
+
 # shellcheck source=tests/cli/host.sh
 . "$here/host.sh"
 

@@ -93,12 +93,12 @@ Test(lower_golden, schedules_are_checked) {
     const char *text, *why;
   } bad[] = {
       {"thread=256", "with one of the keys threads"},
-      {"threads", "threads is from 32 to 1024"},
-      {"threads=", "threads is from 32 to 1024"},
-      {"threads=31", "threads is from 32 to 1024"},
-      {"threads=-64", "threads is from 32 to 1024"},
-      {"threads=1e3", "threads is from 32 to 1024"},
-      {"threads=99999999999999999999", "threads is from 32 to 1024"},
+      {"threads", "threads is from 1 to 1024"},
+      {"threads=", "threads is from 1 to 1024"},
+      {"threads=0", "threads is from 1 to 1024"},
+      {"threads=-64", "threads is from 1 to 1024"},
+      {"threads=1e3", "threads is from 1 to 1024"},
+      {"threads=99999999999999999999", "threads is from 1 to 1024"},
       {"m=64,unit=tensor", "unit is from 0 to 2"},
       {"m=64,,n=64", "with one of the keys"},
   };
