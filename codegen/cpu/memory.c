@@ -562,28 +562,34 @@ static void prefetch(kgen *g, lval pointer, bool write, int level) {
   emit_intrinsic(g->e, "llvm.prefetch", &g->e->ptr, 1, args, 4);
 }
 
-/// Every line of the tile that the index names; never faults, so no masks.
+/// Whether `at` is in the line, or just behind the start, of an element that was prefetched.
+static bool shares_line(kgen *g, ix at, ix before, int bytes) {
+  enum { LINE = 64 };
+  int64_t ahead;
+  return before && ix_is_const(&g->ix, ix_sub(&g->ix, at, before), &ahead) && ahead >= 0 &&
+         ahead * bytes < LINE;
+}
+
+/// Every line of the tile that the index names; never faults, so no masks. An element's line may be
+/// that of the one before it, in its row or in its lane.
 void gen_prefetch(kgen *g, const tstmt *s) {
   enum { LINE = 64 };
   access a = access_of(g, s);
   shape sh = store_shape(g, s, &a);
-  ix coef, rest, last = 0;
+  int bytes = dtype_bytes(a.type), count = sh.vecs ? sh.vec_extent : 1;
+  ix coef, rest, last = 0, *of_lane = arena_array(g->arena, ix, count);
   for (int row = 0; row < sh.rows; row++) {
     shape_enter(g, &sh, row);
-    int vec = g->vec_axis, step = sh.vecs ? 1 : 0, count = sh.vecs ? sh.vec_extent : 1;
+    int vec = g->vec_axis, step = 1;
     if (vec >= 0) g->coord[vec] = 0;
     if (sh.vecs && lane_affine(g, placed(g, a.offset, vec, 0, false), &coef, &rest) &&
         is_constant(g, coef, 1))
-      step = LINE / dtype_bytes(a.type);
-    for (int i = 0; i < count; i += step ? step : 1) {
+      step = LINE / bytes;
+    for (int i = 0; i < count; i += step) {
       if (sh.vecs) g->coord[vec] = i;
-      // Neighbouring elements share a line.
       ix at = placed(g, a.offset, -1, 0, false);
-      int64_t ahead;
-      if (last && ix_is_const(&g->ix, ix_sub(&g->ix, at, last), &ahead) && ahead >= 0 &&
-          ahead * dtype_bytes(a.type) < LINE)
-        continue;
-      last = at;
+      if (shares_line(g, at, last, bytes) || shares_line(g, at, of_lane[i], bytes)) continue;
+      last = of_lane[i] = at;
       prefetch(g, address(g, a.buf, at), s->write, s->level);
     }
   }

@@ -174,3 +174,24 @@ Test(cpu_code, contractions_stay_in_registers) {
   }
   tile_fixture_free(&f);
 }
+
+/// Rows of `out` are contiguous, whichever axis has the lanes: 32 rows of 32 bytes are 32 lines, not
+/// an element each.
+Test(cpu_code, a_line_is_prefetched_once) {
+  static const char *const lanes[] = {"M:32", "N:32"};
+  for (int i = 0; i < 2; i++) {
+    tile_fixture f = {0};
+    char source[1000];
+    snprintf(source, sizeof source,
+             "program @p {\n buffer %%x : bool[N = 256, M = 96] param 0\n"
+             " buffer %%out : bool[M = 96, N = 256] output 0\n call @k(%%x, %%out)\n}\n"
+             "kernel @k(x: bool[256, 96], out: bool[96, 256]) vec %s {\n axes M = 96, N = 256\n"
+             " grid M:32 {\n  loop N:32 {\n   %%0 = load x[N, M] : bool[M:32, N:32]\n"
+             "   store out[M, N], %%0\n   prefetch out[M, N + 32] level 1 write\n  }\n }\n}\n",
+             lanes[i]);
+    parse(&f, source);
+    int n = count(cpu_assembly(&f, "skylake-avx512").ptr, "prefetch");
+    cr_expect_eq(n, 32, "%s: %d", lanes[i], n);
+    tile_fixture_free(&f);
+  }
+}
