@@ -190,7 +190,8 @@ static void lower_fuse(scope *s, const stmt *st) {
     return lower_block(s, &st->body);
   }
   if (!st->body.len) {
-    scope_error(s, DIAG_contract_form, st->at, "the block of `fuse` is empty");
+    if (!s->f->bad_syntax)
+      scope_error(s, DIAG_contract_form, st->at, "the block of `fuse` is empty");
     return;
   }
   int axes[MAX_AXES];
@@ -208,7 +209,7 @@ static void lower_fuse(scope *s, const stmt *st) {
     l->g->contracts.data[number].axes =
         arena_copy(l->g->arena, axes, sizeof(int) * (size_t)c.naxes);
   }
-  if (l->g->nodes.len == first && !l->errors)
+  if (l->g->nodes.len == first && !l->errors && !s->f->bad_syntax)
     scope_error(s, DIAG_contract_form, st->at, "nothing is computed in the block of `fuse`");
 }
 

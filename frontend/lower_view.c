@@ -85,14 +85,20 @@ static bool complete_sizes(scope *s, const expr *parts, const expr *const *items
   }
   if (open >= 0) {
     if (assume_multiple(s, total, product)) return sizes[open] = ix_div(pool, total, product), true;
-    scope_error(s, DIAG_not_provable, parts->at,
-                "the size %.*s is not known to be a multiple of %.*s",
-                STR_FMT(size_text(s, total)), STR_FMT(size_text(s, product)));
+    diag *d = scope_error(s, DIAG_not_provable, parts->at,
+                          "the size %.*s is not known to be a multiple of %.*s",
+                          STR_FMT(size_text(s, total)), STR_FMT(size_text(s, product)));
+    scope_note(s, d, parts->at,
+               "a parameter that has the axes %.*s instead needs no such proof; x[(A, B) -> C] merges axes",
+               STR_FMT(source_text(s, parts->at)));
     return false;
   }
   if (sizes_equal(s, product, total)) return true;
-  scope_error(s, DIAG_size_mismatch, parts->at, "an axis of size %.*s cannot be split into %.*s",
-              STR_FMT(size_text(s, total)), STR_FMT(size_text(s, product)));
+  diag *d = scope_error(s, DIAG_size_mismatch, parts->at,
+                        "an axis of size %.*s cannot be split into %.*s",
+                        STR_FMT(size_text(s, total)), STR_FMT(size_text(s, product)));
+  const axis_name *a = find_axis(s, size_text(s, total));
+  if (a) note_equal_sizes(s, d, a, total, product);
   return false;
 }
 

@@ -156,8 +156,9 @@ static void axis_word_in_call(parser *p) {
 /// Its block is skipped, so that what follows is in step.
 static expr *parse_contract(parser *p, const token *t) {
   diag_error(p->diags, DIAG_expected, token_span(p, t),
-             "`%.*s` is a statement and has no value: names given in its block are known after it",
-             STR_FMT(token_text(&p->list, t)));
+             "`%.*s` is a statement and has no value; names given in its block are known after it: "
+             "%.*s { let y = ... }",
+             STR_FMT(token_text(&p->list, t)), STR_FMT(token_text(&p->list, t)));
   p->failed = true;
   skip_block(p);
   return parse_poison(p);

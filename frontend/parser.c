@@ -234,7 +234,7 @@ static type_ref parse_type(parser *p) {
 
 // ---- statements
 
-static void parse_block(parser *p, block *out, span *end);
+static void parse_block(parser *p, block *out, const char *after, span *end);
 
 static void parse_let_names(parser *p, stmt *s) {
   vec(let_name) names = {0};
@@ -268,18 +268,47 @@ static void parse_let(parser *p, stmt *s) {
 }
 
 static void parse_return(parser *p, stmt *s) {
+  uint32_t begin = peek_token(p)->begin;
   s->value = parse_expr(p);
   if (p->recovering || !at_token(p, TOK_COMMA)) return;
-  span from = s->value->at;
   diag *d = syntax_error(p, DIAG_expected, token_span(p, peek_token(p)),
                          "several values are returned in parentheses");
-  if (d) diag_add_fixit(p->diags, d, (span){from.file, from.begin, from.begin}, "(");
+  p->recovering = false;
+  s->value->kind = EXPR_POISON;  // one of several says nothing
+  while (!p->recovering && take_token(p, TOK_COMMA)) parse_expr(p);
+  if (!d || p->recovering) return;
+  span all = {p->list.file, begin, previous_span(p).end};
+  diag_add_fixit(p->diags, d, all, "(%.*s)", (int)(all.end - begin), p->list.text.ptr + begin);
 }
 
+/// fuse stream T { }
+static bool bare_stream(parser *p, stmt *s) {
+  const token *t = peek_token(p);
+  if (t->kind != TOK_NAME || t[1].kind != TOK_LBRACE) return false;
+  str name = token_text(&p->list, t);
+  diag *d = syntax_error(p, DIAG_expected, token_span(p, t),
+                         "streamed axes are in parentheses: stream(%.*s)", STR_FMT(name));
+  if (d) diag_add_fixit(p->diags, d, token_span(p, t), "(%.*s)", STR_FMT(name));
+  p->recovering = false;
+  expr *item = parse_item(p);
+  vec_push(p->arena, &s->stream, item);
+  return true;
+}
+
+/// At `stream`, or where `fuse(T)` lacks it.
 static void parse_stream(parser *p, stmt *s) {
   s->streamed = true;
-  p->at++;
-  if (!expect_token(p, TOK_LPAREN, "`stream`")) return;
+  if (at_token(p, TOK_LPAREN)) {
+    span before = previous_span(p);
+    diag *d = syntax_error(p, DIAG_expected, token_span(p, peek_token(p)),
+                           "expected `{` after `fuse`, not `(`; axes are those of a stream: "
+                           "fuse stream(T) { ... }");
+    if (d) diag_add_fixit(p->diags, d, (span){before.file, before.end, before.end}, " stream");
+    p->recovering = false;
+  } else {
+    p->at++;
+  }
+  if (bare_stream(p, s) || !expect_token(p, TOK_LPAREN, "`stream`")) return;
   span open = previous_span(p);
   while (!at_token(p, TOK_RPAREN)) {
     expr *item = parse_item(p);
@@ -306,23 +335,53 @@ static stmt *parse_statement(parser *p) {
       return s;
     case TOK_FUSE:
       s->kind = STMT_FUSE;
-      if (at_token(p, TOK_NAME) && str_eqz(token_text(&p->list, peek_token(p)), "stream"))
+      if (at_token(p, TOK_LPAREN) ||
+          (at_token(p, TOK_NAME) && str_eqz(token_text(&p->list, peek_token(p)), "stream")))
         parse_stream(p, s);
       break;
     default:
       s->kind = STMT_CHECKPOINT;
   }
-  if (enter_nesting(p)) parse_block(p, &s->body, &end);
+  if (enter_nesting(p)) parse_block(p, &s->body, token_describe(t->kind), &end);
   else skip_block(p);  // what is in it would be as deep
   p->depth--;
   return s;
 }
 
-static void parse_block(parser *p, block *out, span *end) {
-  if (!p->recovering) expect_token(p, TOK_LBRACE, "this");
+/// Whether the function has a value of that name, or one that is to be.
+static bool named_before(const parser *p, const token *t) {
+  str name = token_text(&p->list, t);
+  for (const token *at = t - 1; at >= p->list.tokens.data && at->kind != TOK_FN; at--)
+    if (at->kind == TOK_NAME && str_eq(token_text(&p->list, at), name)) return true;
+  return false;
+}
+
+/// Something that begins no statement, where one is due.
+static void no_statement(parser *p, bool first) {
+  const token *t = peek_token(p);
+  bool name = t->kind == TOK_NAME, own_line = first || t->newlines;
+  bool given = name && (t[1].kind == TOK_ASSIGN ||  // y = ..., y += ...
+                        (t[2].kind == TOK_ASSIGN && t[1].end == t[2].begin));
+  bool again = given && named_before(p, t);
+  const char *hint = name ? foreign_word(token_text(&p->list, t)) : NULL;
+  if (!hint && again)
+    hint = "values do not change: let gives a new one, with a name of its own";
+  else if (!hint && name && own_line)
+    hint = given ? "values are named by let" : "a value is named by let, or returned";
+  diag *d = syntax_error(p, DIAG_expected, token_span(p, t), "expected %s, not %s%s%s",
+                         own_line ? "a statement (let, return, fuse)"
+                                  : "an operator or the next statement",
+                         token_describe(t->kind), hint ? "; " : "", hint ? hint : "");
+  if (d && given && !again && t[1].kind == TOK_ASSIGN)
+    diag_add_fixit(p->diags, d, (span){p->list.file, t->begin, t->begin}, "let ");
+}
+
+static void parse_block(parser *p, block *out, const char *after, span *end) {
+  if (!p->recovering) expect_token(p, TOK_LBRACE, after);
   if (p->recovering) {
     skip_to_body(p);
-    take_token(p, TOK_LBRACE);
+    // The statements after a contract without a block are those of the block around it.
+    if (!take_token(p, TOK_LBRACE) && p->depth) return;
   }
   span open = previous_span(p);
   while (!at_token(p, TOK_RBRACE) && !begins_declaration(peek_token(p)->kind)) {
@@ -335,16 +394,8 @@ static void parse_block(parser *p, block *out, span *end) {
     while (!p->recovering && take_semicolon(p)) {}
     const token *t = peek_token(p);
     if (!p->recovering && !at_token(p, TOK_RBRACE) && !begins_statement(t->kind) &&
-        !begins_declaration(t->kind)) {
-      const char *hint = t->kind == TOK_NAME ? foreign_word(token_text(&p->list, t)) : NULL;
-      diag *d = syntax_error(
-          p, DIAG_expected, token_span(p, t), "expected %s, not %s%s%s",
-          out->len ? "an operator or the next statement" : "a statement (let, return, fuse)",
-          token_describe(t->kind), hint ? "; " : "", hint ? hint : "");
-      const token *next = t->kind == TOK_NAME ? t + 1 : t;
-      if (d && next->kind == TOK_ASSIGN)
-        diag_add_fixit(p->diags, d, (span){p->list.file, t->begin, t->begin}, "let ");
-    }
+        !begins_declaration(t->kind))
+      no_statement(p, !out->len);
     if (p->recovering) skip_to_statement(p);
   }
   *end = token_span(p, peek_token(p));
@@ -432,7 +483,7 @@ static func *parse_func(parser *p) {
   if (p->recovering) skip_to_body(p);
   if (!f->is_extern || at_token(p, TOK_LBRACE)) {
     span brace = token_span(p, peek_token(p));
-    parse_block(p, &f->body, &f->end_at);
+    parse_block(p, &f->body, "the signature", &f->end_at);
     if (f->is_extern)
       diag_error(p->diags, DIAG_extern_form, brace,
                  "an extern function is defined by the host program and has no body here");

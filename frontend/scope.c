@@ -169,20 +169,37 @@ static bool mentions(const scope *s, ix size, ix symbol) {
   return seen.seen;
 }
 
+/// The axis of that name in the function that the calls began with.
+static const axis_name *axis_of_symbol(const scope *s, ix symbol) {
+  while (s->caller) s = s->caller;
+  return find_axis(s, size_text(s, symbol));
+}
+
+/// "M = N": of two symbols the one that comes later has the size of the one before it; "E = 2 * J".
+/// Empty where neither size is a symbol.
+static str equal_sizes_text(scope *s, ix a, ix b) {
+  const ix_pool *p = &s->l->g->ix;
+  bool a_symbol = ix_get(p, a)->kind == IX_SYM, b_symbol = ix_get(p, b)->kind == IX_SYM;
+  ix symbol = a, other = b;
+  if (a_symbol && b_symbol) {
+    const axis_name *a_axis = axis_of_symbol(s, a), *b_axis = axis_of_symbol(s, b);
+    if (a_axis && b_axis && b_axis->at.begin > a_axis->at.begin) symbol = b, other = a;
+  } else if (!a_symbol || mentions(s, b, a)) {
+    if (!b_symbol || mentions(s, a, b)) return (str){0};
+    symbol = b, other = a;
+  }
+  return str_printf(s->l->arena, "%.*s = %.*s", STR_FMT(size_text(s, symbol)),
+                    STR_FMT(size_formula(s, other)));
+}
+
 void note_equal_sizes(scope *s, diag *d, const axis_name *a, ix old, ix size) {
-  ix_pool *p = &s->l->g->ix;
-  str name = a->name, as = {0}, to = {0};
-  if (ix_get(p, size)->kind == IX_SYM && ix_get(p, old)->kind == IX_SYM)
-    as = size_text(s, size), to = name;
-  else if (ix_get(p, old)->kind == IX_SYM && !mentions(s, size, old))
-    as = size_text(s, old), to = size_formula(s, size);
-  else if (ix_get(p, size)->kind == IX_SYM && !mentions(s, old, size))
-    as = size_text(s, size), to = size_formula(s, old);
-  if (!as.len) return scope_note(s, d, a->at, "%.*s is introduced here", STR_FMT(name));
-  scope_note(s, d, a->at,
-             "%.*s is introduced here; sizes that are always equal are declared so: "
-             "%.*s = %.*s",
-             STR_FMT(name), STR_FMT(as), STR_FMT(to));
+  str equal = equal_sizes_text(s, old, size);
+  if (!equal.len)
+    scope_note(s, d, a->at, "%.*s is introduced here", STR_FMT(a->name));
+  else
+    scope_note(s, d, a->at,
+               "%.*s is introduced here; sizes that are always equal are declared so: %.*s",
+               STR_FMT(a->name), STR_FMT(equal));
 }
 
 int define_axis(scope *s, str name, span at, ix size) {

@@ -197,7 +197,7 @@ static void fact_error(scope *s, const expr *e, const fact *f) {
   } else if (!one && f->kind == FACT_MULTIPLE) {
     scope_note(at, d, e->at,
                "a fact is of one size and constants; a size that is a product is declared as one: "
-               "f32[%.*s = R * (%.*s)]",
+               "f32[%.*s = R * (%.*s)], where R is an axis of a parameter too",
                STR_FMT(size_text(s, f->a)), STR_FMT(size_formula(s, f->b)));
   } else if (!one) {
     scope_note(at, d, e->at, "a fact is of one size and constants: N >= 4, D %% 16 == 0");

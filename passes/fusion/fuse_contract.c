@@ -70,7 +70,9 @@ static void report(fusion *f, diag_list *diags, int number, int cluster, verdict
   if (v.detail.len) diag_add_note(diags, d, (span){0}, "%.*s", STR_FMT(v.detail));
   promise_note(diags, d, c);
   int line = line_that_holds(f, diags, cluster, units, homes);
-  if (line) diag_add_note(diags, d, (span){0}, "up to line %d it is one kernel", line);
+  // A block on one line says nothing by it.
+  bool before = line && (!at || !at->at.file || line < (int)diag_line_col(diags, at->at).line);
+  if (before) diag_add_note(diags, d, (span){0}, "up to line %d it is one kernel", line);
 }
 
 // ---- streams
