@@ -233,16 +233,20 @@ static tcf_status make_variant(tuning *t, str schedule, variant **out) {
   return variant_new(t->function, t->call->used, t->call->sizes, whole, out);
 }
 
+static const char *no_better(double seconds, double best) {
+  return seconds < best ? "hardly faster" : "slower";
+}
+
 /// Measures a schedule, and takes it when it is better; says what became of it.
 static const char *try_variant(tuning *t, variant *v, double *seconds) {
   double before;
   if (measure(t, v, t->results[1], seconds)) return "it does not run";
-  if (*seconds >= BETTER * t->best_seconds) return "slower";
+  if (*seconds >= BETTER * t->best_seconds) return no_better(*seconds, t->best_seconds);
   // In turns, so that a change of clocks in between counts for none of the two.
   if (measure(t, t->best, t->results[1], &before) || measure(t, v, t->results[1], seconds))
     return "it does not run";
   t->best_seconds = before;
-  if (*seconds >= BETTER * before) return "slower";
+  if (*seconds >= BETTER * before) return no_better(*seconds, before);
   return same_results(t) ? NULL : "its results differ";
 }
 
@@ -326,6 +330,7 @@ static tcf_status search(tuning *t) {
   tell(t, t->schedule, t->best_seconds, "the model's choice");
   for (int i = 0; i < n; i++)
     while (t->trials < MOST_TRIALS && try_alternatives(t, kernels[i].kernel)) continue;
+  tell(t, t->schedule, t->best_seconds, t->schedule.len ? "kept" : "the model's choice is kept");
   return TCF_OK;
 }
 

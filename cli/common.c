@@ -57,15 +57,19 @@ static void show_diagnostic(void *user, const tcf_diagnostic *d) {
   fputs(d->text, stderr);
 }
 
-/// "autotune softmax: 3: rows=4: 23.1 us, slower (best 20.5 us)"
+/// "autotune softmax: trial 3, rows=4: 23.1 us, slower (best 20.5 us)"
 static void show_trial(void *user, const tcf_trial *t) {
   (void)user;
+  bool kept = strstr(t->outcome, "kept") != NULL;
   fflush(stdout);
-  fprintf(stderr, "autotune %s: %d: %s", t->function, t->number, t->schedule);
+  fprintf(stderr, "autotune %s: ", t->function);
+  if (kept) fprintf(stderr, "after %d trials", t->number);
+  else if (t->number) fprintf(stderr, "trial %d", t->number);
+  if (*t->schedule) fprintf(stderr, ", %s", t->schedule);
   if (t->number) fputs(": ", stderr);
   if (t->seconds > 0) fprintf(stderr, "%.4g us, ", t->seconds * 1e6);
   fprintf(stderr, "%s", t->outcome);
-  if (t->number) fprintf(stderr, " (best %.4g us)", t->best_seconds * 1e6);
+  if (t->number && !kept) fprintf(stderr, " (best %.4g us)", t->best_seconds * 1e6);
   fputc('\n', stderr);
 }
 

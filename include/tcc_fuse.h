@@ -140,14 +140,15 @@ enum {
   TCF_EXACT_CASTS = 128
 };
 
-/** A schedule that was tried. Everything in it lives until the callback returns. */
+/** A schedule that was tried; the last one is what is kept. Everything in it lives until the callback
+ *  returns. */
 typedef struct tcf_trial {
   const char *function;
-  int number;           /* 0: the cost model's choice */
+  int number;           /* 0: the cost model's choice; of the last one: how many were tried */
   const char *schedule; /* items beyond those of the options; "" for 0 */
   double seconds;       /* median of a call; 0: it did not come to that */
   double best_seconds;  /* of the schedule that is the best so far */
-  const char *outcome;  /* "taken", "slower", "its results differ", ... */
+  const char *outcome;  /* "taken", "slower", "its results differ", ..., "kept" */
 } tcf_trial;
 typedef void (*tcf_trial_callback)(void *user, const tcf_trial *trial);
 

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Runs the test stages one after the other and adds up their results; `./dev test` calls it.
 #
-#   layers ............. 8 passed, 0 failed (0 s)
-#   unit ............... 412 passed, 0 failed (21 s)
+#   layers            8 passed, 0 failed (0 s)
+#   building in build-test/, minutes at first (log in build-test/logs/build.log)
+#   build             1 passed, 0 failed (312 s)
+#   unit            412 passed, 0 failed (21 s)
 #   ...
 #   left out: PTX is not assembled (there is no ptxas): 132 times
 #   1234 passed, 0 failed
@@ -155,6 +157,9 @@ total_passed=0 total_failed=0
 run_stage() {
   local name=$1 begin status counts p f
   begin=$SECONDS
+  # What runs is told before it ends.
+  [ "$name" != build ] || echo "building in build-test/, minutes at first (log in $logs/build.log)"
+  printf '%-12s ' "$name"
   if [ "$(type -t "stage_$name")" = function ]; then "stage_$name" >"$logs/$name.log" 2>&1
   elif [ -n "$rewrite" ]; then tests/"$name"/run.sh "$tool" --rewrite >"$logs/$name.log" 2>&1
   else tests/"$name"/run.sh "$tool" >"$logs/$name.log" 2>&1
@@ -166,7 +171,7 @@ run_stage() {
   if [ $status != 0 ] && [ "$f" = 0 ]; then f=1; fi
   if [ "$p" = 0 ] && [ "$f" = 0 ]; then p=1; fi
   total_passed=$((total_passed + p)) total_failed=$((total_failed + f))
-  printf '%-12s %6d passed, %d failed (%d s)\n' "$name" "$p" "$f" $((SECONDS - begin))
+  printf '%6d passed, %d failed (%d s)\n' "$p" "$f" $((SECONDS - begin))
   if [ "$f" != 0 ]; then
     echo "---- the end of $logs/$name.log"
     tail -40 "$logs/$name.log"

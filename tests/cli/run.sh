@@ -714,8 +714,10 @@ for schedule in pairs=0 pairs=1 pairs=1,kc=33,nr=32 pairs=1,kc=64,mc=7 pairs=1,p
   expect 0 ': ok' run pairs.tdsl --dim M=50 --dim K=101 --dim N=70 --schedule=$schedule --check
 done
 # ---- schedules by trial
-expect 0 "autotune softmax: 0: " run several.tdsl -e softmax --dim N=64 --dim T=512 --autotune --check
-holds 'trials are told' grep -qE 'autotune softmax: 1: 0\..*=.*(slower|taken) \(best' err.txt
+expect 0 " us, the model's choice" run several.tdsl -e softmax --dim N=64 --dim T=512 --autotune --check
+holds 'trials are told' \
+  grep -qE 'autotune softmax: trial 1, 0\..*=.* us, (slower|hardly faster|taken) \(best' err.txt
+holds 'and what is kept' grep -qE 'autotune softmax: after [0-9]+ trials.* us, .*kept$' err.txt
 holds 'and the winner is right' grep -q ': ok' out.txt
 expect 0 ': ok' run several.tdsl -e softmax --dim N=64 --dim T=512 --autotune --check
 holds 'what was found is kept' test ! -s err.txt
