@@ -89,7 +89,8 @@ static bool complete_sizes(scope *s, const expr *parts, const expr *const *items
                           "the size %.*s is not known to be a multiple of %.*s",
                           STR_FMT(size_text(s, total)), STR_FMT(size_text(s, product)));
     scope_note(s, d, parts->at,
-               "a parameter that has the axes %.*s instead needs no such proof; x[(A, B) -> C] merges axes",
+               "a parameter that has the axes %.*s instead needs no such proof; x[(A, B) -> C] "
+               "merges axes",
                STR_FMT(source_text(s, parts->at)));
     return false;
   }

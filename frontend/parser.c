@@ -364,14 +364,13 @@ static void no_statement(parser *p, bool first) {
                         (t[2].kind == TOK_ASSIGN && t[1].end == t[2].begin));
   bool again = given && named_before(p, t);
   const char *hint = name ? foreign_word(token_text(&p->list, t)) : NULL;
-  if (!hint && again)
-    hint = "values do not change: let gives a new one, with a name of its own";
+  if (!hint && again) hint = "values do not change: let gives a new one, with a name of its own";
   else if (!hint && name && own_line)
     hint = given ? "values are named by let" : "a value is named by let, or returned";
-  diag *d = syntax_error(p, DIAG_expected, token_span(p, t), "expected %s, not %s%s%s",
-                         own_line ? "a statement (let, return, fuse)"
-                                  : "an operator or the next statement",
-                         token_describe(t->kind), hint ? "; " : "", hint ? hint : "");
+  diag *d = syntax_error(
+      p, DIAG_expected, token_span(p, t), "expected %s, not %s%s%s",
+      own_line ? "a statement (let, return, fuse)" : "an operator or the next statement",
+      token_describe(t->kind), hint ? "; " : "", hint ? hint : "");
   if (d && given && !again && t[1].kind == TOK_ASSIGN)
     diag_add_fixit(p->diags, d, (span){p->list.file, t->begin, t->begin}, "let ");
 }

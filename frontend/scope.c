@@ -194,8 +194,7 @@ static str equal_sizes_text(scope *s, ix a, ix b) {
 
 void note_equal_sizes(scope *s, diag *d, const axis_name *a, ix old, ix size) {
   str equal = equal_sizes_text(s, old, size);
-  if (!equal.len)
-    scope_note(s, d, a->at, "%.*s is introduced here", STR_FMT(a->name));
+  if (!equal.len) scope_note(s, d, a->at, "%.*s is introduced here", STR_FMT(a->name));
   else
     scope_note(s, d, a->at,
                "%.*s is introduced here; sizes that are always equal are declared so: %.*s",

@@ -208,13 +208,21 @@ const char *foreign_type(str name) {
 }
 
 const char *foreign_word(str word) {
-  static const struct { const char *word, *hint; } words[] = {
-      {"for", LOOP}, {"while", LOOP}, {"loop", LOOP}, {"if", CHOICE}, {"else", CHOICE},
-      {"elif", CHOICE}, {"switch", CHOICE}, {"match", CHOICE},
-      {"var", "values are named by let"}, {"const", "values are named by let"},
-      {"auto", "values are named by let"}, {"val", "values are named by let"},
-      {"stream", "contracts begin with `fuse`: fuse stream(T) { ... }"},
-      {"print", "there is no output but the results"}};
+  static const struct { const char *word, *hint;
+  } words[] = {{"for", LOOP},
+               {"while", LOOP},
+               {"loop", LOOP},
+               {"if", CHOICE},
+               {"else", CHOICE},
+               {"elif", CHOICE},
+               {"switch", CHOICE},
+               {"match", CHOICE},
+               {"var", "values are named by let"},
+               {"const", "values are named by let"},
+               {"auto", "values are named by let"},
+               {"val", "values are named by let"},
+               {"stream", "contracts begin with `fuse`: fuse stream(T) { ... }"},
+               {"print", "there is no output but the results"}};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (str_eqz(word, words[i].word)) return words[i].hint;
   return NULL;
