@@ -7,7 +7,7 @@
 //   done      a s of step i + 1      | o c of step i    | b of step i + 1
 //
 // so that "a s" of a step comes before "o c" of the step before: it needs nothing that those give,
-// neither a carried value nor what they store.
+// neither a carried value nor what they store. Where warpgroups take turns, nothing waits for all.
 #include <stdarg.h>
 
 #include "ir/tile_verify.h"
@@ -71,9 +71,19 @@ static void verify_skew(checker *c, const tstmt *s) {
   verify_memory(c, s, h);
 }
 
+/// A warpgroup whose turn it is cannot wait for those whose turn it is not: for what they store on
+/// chip, or until they have read it. What else waits for all of them is in tile_verify_threads.c.
 static void verify_turns(checker *c, const tstmt *s) {
   int groups = c->k->threads / WARPGROUP;
+  tile_halves h;
   if (!s->skew) bad(c, s, "turns are for loops with skew");
+  if (tile_split_steps(s->body, &h)) {
+    touched t = touched_in(c, s->body, h.from, s->body->stmts.len);
+    for (int i = 0; i < c->k->bufs.len; i++)
+      if (c->k->bufs.data[i].local && t.written[i])
+        bad(c, s, "turns: %.*s is stored by warpgroups that do not wait for each other",
+            STR_FMT(c->k->bufs.data[i].name));
+  }
   if (c->k->threads % WARPGROUP || groups < 2 || groups > MOST_TURNS)
     bad(c, s, "turns are for 2 to %d warpgroups of %d threads", MOST_TURNS, WARPGROUP);
 }

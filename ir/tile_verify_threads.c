@@ -31,6 +31,7 @@ typedef struct walker {
   int *loaded_at;       // by value id: of a load, what its buffer's was then
   const tregion **region_of, *region;  // by value id: of a load; at hand
   bool *elsewhere;      // by value id: something else than a tensor core reads it
+  bool turns;           // in a loop whose steps warpgroups take in turns
 } walker;
 
 static void bad(walker *w, const tstmt *s, const char *format, ...)
@@ -233,16 +234,28 @@ static bool on_tensor_cores(const tstmt *s) {
   return s->kind == TILE_DOT && unit_is_tensor(s->unit);
 }
 
-/// Threads that hold lanes of the axis are combined: by halves, so they are powers of two.
+static bool is_in_warp(layout_digit d) {
+  enum { WARP = 32 };
+  return d.size == 1 || (int64_t)d.stride * d.size <= WARP;
+}
+
+/// Threads that hold lanes of the axis are combined: by halves, so they are powers of two. Those of
+/// several warps wait for each other.
 static void verify_combined(walker *w, const tstmt *s) {
   for (int i = 0; i < s->naxes; i++) {
     int extent = 0;
     for (int k = 0; k < s->nin && !extent; k++) extent = tval_extent(s->in[k], s->axes[i]);
     const axis_layout *l = find(w, w->layout, s->axes[i], extent);
-    for (int d = 0; l && d < l->ndigits; d++)
-      if (l->digits[d].stride && !power_of_two(l->digits[d].size))
+    for (int d = 0; l && d < l->ndigits; d++) {
+      layout_digit digit = l->digits[d];
+      if (!digit.stride) continue;
+      if (!power_of_two(digit.size))
         bad(w, s, "%s:%d is combined over t%d@%d, which is no power of two", axis_z(w, s->axes[i]),
-            extent, l->digits[d].size, l->digits[d].stride);
+            extent, digit.size, digit.stride);
+      else if (w->turns && !is_in_warp(digit))
+        bad(w, s, "%s:%d is combined over t%d@%d: in turns, warps do not wait for each other",
+            axis_z(w, s->axes[i]), extent, digit.size, digit.stride);
+    }
   }
 }
 
@@ -471,6 +484,7 @@ static void walk_region(walker *w, const tregion *r);
 static void walk_loop(walker *w, const tstmt *s) {
   const kernel *k = w->k;
   int outer = w->extent[s->axis], layout = w->layout;
+  bool turns = w->turns;
   if (!k->threads && (s->stages || s->layout)) bad(w, s, "stages and layouts are for threads");
   if (s->stages < 0 || s->stages > 16) bad(w, s, "%d stages", s->stages);
   if (s->layout < 0 || (s->layout && s->layout >= k->layouts.len))
@@ -479,8 +493,10 @@ static void walk_loop(walker *w, const tstmt *s) {
   define(w, s, s->out, s->nout);
   w->extent[s->axis] = s->extent;
   if (s->layout) w->layout = s->layout;
+  w->turns = (turns || s->turns) && !s->stage;
   define(w, NULL, s->body->params, s->body->nparams);
   walk_region(w, s->body);
+  w->turns = turns;
   w->layout = layout;
   w->extent[s->axis] = outer;
 }
@@ -490,7 +506,6 @@ static void walk_region(walker *w, const tregion *r) {
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     w->region = r;
-    verify_operands(w, s);
     if (s->kind == TILE_STORE) w->stored[s->buf]++;
     if (s->kind == TILE_LOAD) {
       w->loaded_at[s->out[0]->id] = w->stored[s->buf];
@@ -510,6 +525,8 @@ static void walk_region(walker *w, const tregion *r) {
     if (s->kind == TILE_IF) {
       if (w->k->cluster && s->cond >= COND_ANY)
         bad(w, s, "blocks of a cluster do not agree on conditions");
+      if (w->turns && s->cond >= COND_ANY)
+        bad(w, s, "in turns, warpgroups do not agree on conditions");
       walk_region(w, s->body);
       if (s->other) walk_region(w, s->other);
     }

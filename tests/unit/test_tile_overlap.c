@@ -111,6 +111,44 @@ Test(tile_overlap, memory_is_not_shared_across_the_overlap) {
   tile_fixture_free(&f);
 }
 
+/// In turns nothing waits for all warpgroups, wherever in the loop it stands.
+Test(tile_overlap, turns_wait_for_nobody_else) {
+  static const edit stores[] = {
+      {"      %12 = const 0.0", "      store z[S], %one\n      %12 = const 0.0", NULL},
+      {"      %22 = ", "      store z[S], %one\n      %y = load z[S] : f32[S:128]\n      %22 = ",
+       NULL},
+      {"      yield %22, %31, %34", "      store z[S], %one\n      yield %22, %31, %34", NULL},
+  };
+  for (size_t i = 0; i < sizeof stores / sizeof *stores; i++) {
+    tile_fixture f = {0};
+    str text = tile_fixture_read(&f, texts[0]), report;
+    text =
+        edited(&f.arena, text, "    %1 = const -inf",
+               "    local z : f32[S:128]\n    %one = const 1.0 : f32[S:128]\n    %1 = const -inf");
+    text = edited(&f.arena, text, stores[i].from, stores[i].to);
+    expect_note(text, "turns: z is stored by warpgroups that do not wait for each other");
+    // Without turns all of them wait.
+    cr_assert(tile_fixture_parse(&f, edited(&f.arena, text, "skew turns", "skew")));
+    cr_expect(program_verify(f.p, &f.arena, &report), "%.*s", STR_FMT(report));
+    tile_fixture_free(&f);
+  }
+  static const edit combined[] = {
+      {"      yield %22, %31, %34",
+       "      %y = reduce add %22 over S : f32[B_H:1]\n      yield %22, %31, %34",
+       "S:128 is combined over t4@32: in turns, warps do not wait for each other"},
+      {"      yield %22, %31, %34",
+       "      %y = gt %22, %22 : bool[B_H:1, S:128]\n      if any %y {\n      }\n"
+       "      yield %22, %31, %34",
+       "in turns, warpgroups do not agree on conditions"},
+  };
+  for (size_t i = 0; i < sizeof combined / sizeof *combined; i++) {
+    tile_fixture f = {0};
+    expect_note(edited(&f.arena, tile_fixture_read(&f, texts[0]), combined[i].from, combined[i].to),
+                combined[i].note);
+    tile_fixture_free(&f);
+  }
+}
+
 #define KERNEL(head, layouts, grid, body)                                                   \
   "program @p(N, D) {\n buffer %x : f32[N, D] param 0\n buffer %out : f32[N] output 0\n"    \
   " call @k(%x, %out)\n}\nkernel @k(x: f32[N, D], out: f32[N]) " head                       \
