@@ -52,7 +52,6 @@ static bool find_kept(const maker *m) {
     for (int k = 0; k < n->naxes; k++) v->streamed |= has(m->o->stream, m->o->nstream, n->axes[k]);
     if (class_of(n) == CLASS_scatter || class_of(n) == CLASS_opaque)
       return refuse(m, class_of(n) == CLASS_opaque ? REASON_opaque : REASON_scatter_order, n);
-    if (op_is_arg(n->op)) return refuse(m, REASON_position_alone, n);
     if (combines(n)) v->kept = true;
     for (int k = 0; class_of(n) == CLASS_contraction && k < n->nin; k++)
       if (inside(m, n->in[k]) && !in_memory(m, n->in[k]) && class_of(n->in[k]) != CLASS_leaf)

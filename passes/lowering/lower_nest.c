@@ -61,14 +61,9 @@ static void declare_scale(nest *t, const node *frame) {
 
 // ---- loops
 
-typedef struct opened {
-  int n;
-} opened;
-
-/// Loops over the result's axes of a nest: rows and other axes, then the lanes.
-static opened open_loops(const nest *t, const node *n, const nest_loops *s) {
+int nest_open(const nest *t, const node *n, const nest_loops *s) {
   kbuild *b = t->b;
-  opened o = {0};
+  int opened = 0;
   int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, s->lanes, axes);
   bool lanes_in_result = count && axes[count - 1] == s->lanes;
   for (int i = 0; i < count; i++) {
@@ -78,17 +73,16 @@ static opened open_loops(const nest *t, const node *n, const nest_loops *s) {
     if (b->extent[axes[i]] && by > b->extent[axes[i]]) by = b->extent[axes[i]];
     tstmt *loop = kb_loop(b, axes[i], by, NULL, 0);
     loop->vec = is_lanes && axes[i] != b->k->vec_axis;
-    o.n++;
+    opened++;
   }
-  return o;
+  return opened;
 }
 
-static void close_loops(const nest *t, opened o) {
-  while (o.n--) kb_end_loop(t->b, NULL, 0);
+void nest_close(const nest *t, int opened) {
+  while (opened--) kb_end_loop(t->b, NULL, 0);
 }
 
-/// The value of v for all open axes that result n has.
-static tval *filled(const nest *t, const node *n, dtype type, scalar v, int more, int extent) {
+tval *nest_filled(const nest *t, const node *n, dtype type, scalar v, int more, int extent) {
   kbuild *b = t->b;
   int own[MAX_KERNEL_AXES], axes[MAX_AXES], extents[MAX_AXES], count = 0;
   int nown = nest_axes_of(t, n, -1, own);
@@ -102,7 +96,7 @@ static tval *filled(const nest *t, const node *n, dtype type, scalar v, int more
   return kb_fill(b, type, v, axes, extents, count);
 }
 
-static int reduced_axes(const nest *t, const node *n, int *axes) {
+int nest_reduced(const nest *t, const node *n, int *axes) {
   int count = 0;
   for (int k = 0; k < n->nattr_axes; k++) {
     int axis = t->b->kaxis[n->attr_axes[k]];
@@ -179,12 +173,12 @@ static void emit_contraction(nest *t, const node *n) {
   kbuild *b = t->b;
   nest_loops s = nest_loops_of(t, n);
   bool state = t->o.values[n->id].state;
-  int over[MAX_AXES], nover = reduced_axes(t, n, over);
+  int over[MAX_AXES], nover = nest_reduced(t, n, over);
   int packed = s.packed >= 0 ? pack(t, n, &s) : -1;
-  opened o = open_loops(t, n, &s);
+  int o = nest_open(t, n, &s);
   scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
   tval *sum = state ? scaled(t, n, kb_load_local(b, b->local_of[n->id]))
-                    : filled(t, n, n->type, zero, -1, 0);
+                    : nest_filled(t, n, n->type, zero, -1, 0);
   for (int i = 0; i < nover; i++) {
     tstmt *loop = kb_loop(b, over[i], 1, &sum, 1);
     if (i + 1 == nover) loop->unroll = 4;
@@ -193,7 +187,7 @@ static void emit_contraction(nest *t, const node *n) {
   sum = dot_step(t, n, &s, packed, sum, over, nover);
   for (int i = 0; i < nover; i++) sum = kb_end_loop(b, &sum, 1)[0];
   kb_store_local(b, b->local_of[n->id], as_type(b, sum, b->k->bufs.data[b->local_of[n->id]].type));
-  close_loops(t, o);
+  nest_close(t, o);
 }
 
 /// What is taken from exponents and the factor of this step. Of -inf, while nothing was seen, and of
@@ -252,12 +246,12 @@ static void emit_reduction(nest *t, const node *n, const uint8_t *needed) {
   nest_loops s = nest_loops_of(t, n);
   const outline_value *v = &t->o.values[n->id];
   op combine = op_combiner(n->op);
-  int over[MAX_AXES], nover = reduced_axes(t, n, over);
-  opened o = open_loops(t, n, &s);
+  int over[MAX_AXES], nover = nest_reduced(t, n, over);
+  int o = nest_open(t, n, &s);
   bool by_lane = has(over, nover, s.lanes);
   int width = s.vectors * b->lanes;
   if (by_lane && b->extent[s.lanes] && width > b->extent[s.lanes]) width = b->extent[s.lanes];
-  tval *sum = filled(t, n, n->type, op_identity(n->op, n->type), by_lane ? s.lanes : -1, width);
+  tval *sum = nest_filled(t, n, n->type, op_identity(n->op, n->type), by_lane ? s.lanes : -1, width);
   for (int pass = 0; pass < 2; pass++)
     for (int i = 0; i < nover; i++) {
       if ((over[i] == s.lanes) != pass) continue;
@@ -283,7 +277,7 @@ static void emit_reduction(nest *t, const node *n, const uint8_t *needed) {
     sum = now;
   }
   kb_store_local(b, b->local_of[n->id], as_type(b, sum, b->k->bufs.data[b->local_of[n->id]].type));
-  close_loops(t, o);
+  nest_close(t, o);
   for (int i = 0; i < nbeside; i++) b->local_ready[beside[i]->id] = true;
 }
 
@@ -291,10 +285,10 @@ static void emit_reduction(nest *t, const node *n, const uint8_t *needed) {
 static void emit_map_of(nest *t, const node *n, const node *x) {
   kbuild *b = t->b;
   nest_loops s = nest_loops_of(t, n);
-  opened o = open_loops(t, n, &s);
+  int o = nest_open(t, n, &s);
   int buf = b->local_of[n->id];
   kb_store_local(b, buf, as_type(b, kb_value_here(b, x), b->k->bufs.data[buf].type));
-  close_loops(t, o);
+  nest_close(t, o);
 }
 
 /// In order along the scanned axis.
@@ -310,12 +304,12 @@ static void emit_scan(nest *t, const node *n) {
   without.axes = kept;
   for (int k = 0; k < n->naxes; k++)
     if (n->axes[k] != n->attr_axes[0]) kept[without.naxes++] = n->axes[k];
-  opened o = open_loops(t, &without, &s);
+  int o = nest_open(t, &without, &s);
   op combine = op_combiner(n->op);
-  tval *sum = filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0);
+  tval *sum = nest_filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0);
   if (axis < 0) {  // nothing stands before a single element
     kb_store_local(b, b->local_of[n->id], sum);
-    close_loops(t, o);
+    nest_close(t, o);
     return;
   }
   tstmt *loop = kb_loop(b, axis, 1, &sum, 1);
@@ -325,7 +319,7 @@ static void emit_scan(nest *t, const node *n) {
   tval *after = kb_map(b, combine, n->type, sum, x, NULL);
   kb_store_local(b, b->local_of[n->id], n->flags & NODE_EXCLUSIVE ? sum : after);
   kb_end_loop(b, &after, 1);
-  close_loops(t, o);
+  nest_close(t, o);
 }
 
 static void emit_value(nest *t, const node *n, const uint8_t *needed) {
@@ -333,6 +327,7 @@ static void emit_value(nest *t, const node *n, const uint8_t *needed) {
   op_class class = op_get(n->op)->class;
   if (!t->o.values[n->id].state) declare(t, n, "v");
   if (class == CLASS_contraction) emit_contraction(t, n);
+  else if (op_is_arg(n->op)) nest_emit_arg(t, n);
   else if (class == CLASS_reduce) emit_reduction(t, n, needed);
   else if (class == CLASS_scan) emit_scan(t, n);
   else emit_map_of(t, n, n);
@@ -349,13 +344,20 @@ static void swap_frame(nest *t, const node *frame) {
 
 static void emit_store(nest *t, const node *n) {
   nest_loops s = nest_loops_of(t, n);
-  opened o = open_loops(t, n, &s);
+  int o = nest_open(t, n, &s);
   kb_store_node(t->b, n, kb_value_here(t->b, n), false);
-  close_loops(t, o);
+  nest_close(t, o);
   forget(t->b);
 }
 
 // ---- walks
+
+static void begin_state(const nest *t, const node *n) {
+  kbuild *b = t->b;
+  op combine = n->op == OP_dot ? OP_sum : n->op;
+  dtype type = b->k->bufs.data[b->local_of[n->id]].type;
+  kb_store_local(b, b->local_of[n->id], nest_filled(t, n, type, op_identity(combine, type), -1, 0));
+}
 
 static void begin_states(nest *t, int walk) {
   kbuild *b = t->b;
@@ -365,12 +367,12 @@ static void begin_states(nest *t, int walk) {
     if (!v->state || v->walk != walk) continue;
     declare(t, n, "state");
     if (v->is_frame) declare_scale(t, n);
+    if (op_is_arg(n->op)) nest_declare_arg(t, n);
     nest_loops s = nest_loops_of(t, n);
-    opened o = open_loops(t, n, &s);
-    op combine = n->op == OP_dot ? OP_sum : n->op;
-    dtype type = b->k->bufs.data[b->local_of[n->id]].type;
-    kb_store_local(b, b->local_of[n->id], filled(t, n, type, op_identity(combine, type), -1, 0));
-    close_loops(t, o);
+    int o = nest_open(t, n, &s);
+    if (op_is_arg(n->op)) nest_begin_arg(t, n);
+    else begin_state(t, n);
+    nest_close(t, o);
     forget(b);
   }
 }
@@ -422,6 +424,7 @@ void lower_nest_group(kbuild *b) {
   t.stored = arena_array(l->a, uint8_t, l->g->nodes.len + 1);
   t.scale_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.shift_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.best_of = arena_array(l->a, int, l->g->nodes.len + 1);
   for (int i = 0; i < g->nodes.len; i++) t.member[g->nodes.data[i]->id] = 1;
   for (int i = 0; i < g->outputs.len; i++) t.stored[g->outputs.data[i]->id] = 1;
   const contract *c = group_contract(l->g, g->nodes.data[0]);

@@ -14,6 +14,7 @@ typedef struct nest {
   int stream[MAX_AXES], nstream;  // kernel axes
   int step;                       // elements of a step along the innermost of them
   int *scale_of;                  // node id of a frame -> buffer of the factor of a step
+  int *best_of;   // node id of an argmin or argmax -> buffer of the extreme that its state is the place of
   int *shift_of;                  // ... of what is taken from exponents: the maximum, 0 while there is none
 } nest;
 
@@ -30,3 +31,19 @@ typedef struct nest_loops {
 nest_loops nest_loops_of(const nest *t, const node *n);
 /// n's kernel axes: of its own, rows first, the lanes last.
 int nest_axes_of(const nest *t, const node *n, int lanes, int *axes);
+
+/// Loops over the result's axes of a nest: rows and other axes, then the lanes. Gives how many.
+int nest_open(const nest *t, const node *n, const nest_loops *s);
+void nest_close(const nest *t, int opened);
+/// The value v for all open axes that result n has, and for `extent` elements of the axis `more`.
+tval *nest_filled(const nest *t, const node *n, dtype type, scalar v, int more, int extent);
+/// Kernel axes that n combines along.
+int nest_reduced(const nest *t, const node *n, int *axes);
+
+// ---- argmin and argmax (lower_nest_arg.c)
+
+/// The extreme of a state, beside its place.
+void nest_declare_arg(nest *t, const node *n);
+/// Nothing was seen: an extreme that every element reaches, and the place 0.
+void nest_begin_arg(const nest *t, const node *n);
+void nest_emit_arg(nest *t, const node *n);
