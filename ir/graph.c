@@ -86,6 +86,17 @@ bool node_same_axis_set(const node *a, const node *b) {
   return true;
 }
 
+bool node_is_checked_index(const node *n) {
+  return n->op == OP_gather && n->in[0]->op == OP_index;
+}
+
+bool node_gathers_buffer(const node *n) {
+  const node *from = n->in[0];
+  if (n->op != OP_gather || node_is_checked_index(n)) return false;
+  while (from->op == OP_view) from = from->in[0];
+  return from->op != OP_const;
+}
+
 ix node_elements(graph *g, const node *n) {
   ix count = ix_const(&g->ix, 1);
   for (int k = 0; k < n->naxes; k++)

@@ -157,6 +157,10 @@ node *graph_reorder(graph *g, node *a, const int *axes);
 
 bool node_has_axis(const node *n, int axis);
 bool node_same_axis_set(const node *a, const node *b);
+/// index(V)[V = t]: t itself, which must be a coordinate along V. Nothing is read.
+bool node_is_checked_index(const node *n);
+/// The gather n reads what is in a buffer: not coordinates, nor a constant seen through views.
+bool node_gathers_buffer(const node *n);
 /// Copies n (with inputs mapped by the caller) to the end of g: the graph of n, or a copy of it by
 /// graph_copy (axis numbers and index expressions are taken over as they are).
 node *graph_clone_node(graph *g, const node *n, node *const *in);

@@ -269,7 +269,7 @@ static verdict check_flow(const legality *l) {
 static verdict check_buffers(const candidate *c) {
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
-    if (n->op == OP_gather) {
+    if (node_gathers_buffer(n)) {
       const node *from = n->in[0];
       while (c->member[from->id] && from->op == OP_view && !c->stored[from->id]) from = from->in[0];
       if (c->member[from->id]) return bad(REASON_indirect, n);

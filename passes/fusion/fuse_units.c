@@ -71,7 +71,7 @@ static void force_buffers(fusion *f, const node *n) {
   if (n->op == OP_call)
     for (int k = 0; k < n->nin; k++) f->free[n->in[k]->id] = false;
   if (n->op == OP_scatter_add) f->free[n->in[0]->id] = false;
-  if (n->op == OP_gather) {
+  if (node_gathers_buffer(n)) {
     const node *from = n->in[0];
     while (from->op == OP_view && f->free[from->id]) from = from->in[0];
     f->free[from->id] = false;

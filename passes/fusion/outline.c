@@ -79,7 +79,7 @@ static bool check_views(const maker *m) {
         return refuse(m, REASON_view_of_reduction, n);
     }
     if (moved && n->op == OP_pad) return refuse(m, REASON_view_of_reduction, n);
-    if (n->op == OP_gather && inside(m, n->in[0])) {
+    if (node_gathers_buffer(n) && inside(m, n->in[0])) {
       const node *from = n->in[0];
       while (inside(m, from) && from->op == OP_view) from = from->in[0];
       if (inside(m, from)) return refuse(m, REASON_indirect, n);

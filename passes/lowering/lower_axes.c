@@ -63,6 +63,7 @@ static void walk_gather(survey *s, const node *n, const ix *sigma) {
   ix at[MAX_AXES];
   kb_operand_sigma(s->b, n, 1, sigma, at);
   walk(s, n->in[1], at);
+  if (node_is_checked_index(n) && kb_in_group(s->b, n->in[0])) return;
   bool *outer = s->indirect;
   int naxes = s->b->l->g->axes.len;
   s->indirect = arena_array(s->b->l->a, bool, naxes);

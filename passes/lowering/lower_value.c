@@ -320,7 +320,10 @@ static ix pseudo_axis(kbuild *b, tval *v, bool unchecked) {
 static tval *gather_value(kbuild *b, const node *n, const ix *sigma) {
   const node *table = n->in[0];
   ix size = ix_substitute(&b->k->ix, &b->l->g->ix, graph_axis_size(b->l->g, n->attr_axes[0]), NULL, 0);
-  ix pseudo = pseudo_axis(b, gather_index(b, n, sigma, size), n->flags & NODE_UNCHECKED);
+  tval *index = gather_index(b, n, sigma, size);
+  if (node_is_checked_index(n) && kb_in_group(b, table))
+    return index->type == n->type ? index : kb_map(b, OP_cast, n->type, index, NULL, NULL);
+  ix pseudo = pseudo_axis(b, index, n->flags & NODE_UNCHECKED);
   ix at[MAX_AXES];
   for (int i = 0; i < table->naxes; i++)
     at[i] = table->axes[i] == n->attr_axes[0] ? pseudo : coordinate(n, sigma, table->axes[i]);

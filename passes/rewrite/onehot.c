@@ -6,8 +6,9 @@
 //   %p = where %c, %x, 0                  ──▶   %s = where %t is inside, %g + 0, 0
 //   %s = sum %p over V
 //
-// Targets outside of the axis select nothing, as before. The added zero makes -0 the +0 that the sum
-// gave, for which the axis must have another element.
+// Targets outside of the axis select nothing, as before; those that are checked, index(V)[V = t], are
+// inside. The added zero makes -0 the +0 that the sum gave, for which the axis must have another element
+// (of a checked target in an axis of one element, the sign of a zero may differ).
 #include "passes/rewrite/rewrite.h"
 
 static bool is_index_along(const node *n, int axis) {
@@ -25,6 +26,13 @@ static node *target_of(const node *condition, int axis) {
 }
 
 static node *element_at(graph *g, node *x, int axis, node *target, node *zero) {
+  if (node_is_checked_index(target) && target->attr_axes[0] == axis) {
+    // A target outside of the axis is an error of the call, as it was.
+    node *element = graph_gather(g, x, axis, target->in[1]);
+    element->flags = target->flags;
+    element->at = target->at;
+    return dtype_is_float(x->type) ? graph_binary(g, OP_add, element, zero) : element;
+  }
   node *none = graph_const_float(g, target->type, 0);
   node *size = graph_size(g, target->type, graph_axis_size(g, axis));
   node *last = graph_binary(g, OP_sub, size, graph_const_float(g, target->type, 1));
@@ -33,6 +41,7 @@ static node *element_at(graph *g, node *x, int axis, node *target, node *zero) {
   node *at = graph_binary(g, OP_min, graph_binary(g, OP_max, target, none), last);
   node *element = graph_gather(g, x, axis, at);
   element->flags |= NODE_UNCHECKED;
+  element->at = target->at;
   if (dtype_is_float(x->type)) element = graph_binary(g, OP_add, element, zero);
   return graph_where(g, inside, element, zero);
 }
@@ -49,7 +58,8 @@ static node *select_one(const rewrite *r, node *sum) {
   if (choice->op != OP_where) return sum;
   int axis = sum->attr_axes[0];
   node *x = choice->in[1], *zero = choice->in[2], *target = target_of(choice->in[0], axis);
-  bool has_two = ix_bounds(&r->g->ix, graph_axis_size(r->g, axis)).min >= 2;
+  bool checked = target && node_is_checked_index(target) && target->attr_axes[0] == axis;
+  bool has_two = checked || ix_bounds(&r->g->ix, graph_axis_size(r->g, axis)).min >= 2;
   if (is_made_beside(sum, x)) return sum;
   if (!target || !node_is_value(zero, 0) || !node_has_axis(x, axis) || !has_two) return sum;
   node *to = element_at(r->g, x, axis, target, zero);

@@ -21,7 +21,8 @@ bool rewrite_used_once(const rewrite *r, const node *n) {
 static node *fit(const rewrite *r, node *to, const node *n, int first_new) {
   graph *g = r->g;
   for (int id = first_new; id < g->nodes.len; id++) {
-    g->nodes.data[id]->at = n->at;
+    // A wrong index is reported where it is written: who builds a gather says so.
+    if (g->nodes.data[id]->op != OP_gather) g->nodes.data[id]->at = n->at;
     g->nodes.data[id]->contract = n->contract;
   }
   check(to->type == n->type && node_same_axis_set(to, n));

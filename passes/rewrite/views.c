@@ -120,6 +120,7 @@ static node *gather_before_cast(graph *g, const node *n) {
   const node *cast = n->in[0];
   if (cast->op != OP_cast) return NULL;
   node *rows = graph_gather(g, cast->in[0], n->attr_axes[0], n->in[1]);
+  rows->at = n->at;
   rows->flags = n->flags;
   return graph_cast(g, rows, n->type);
 }

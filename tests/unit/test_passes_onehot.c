@@ -61,3 +61,16 @@ Test(passes_onehot, it_does_not_fire) {
   begin(DT_f32, 1);  // the sum keeps -0
   cr_expect_eq(gathers_after(selection(TARGET, zero(DT_f32))), 0);
 }
+
+/// index(T)[T = target] is the target, checked: so is the gather, along an axis of any size.
+Test(passes_onehot, checked_targets_stay_checked) {
+  for (int length = 1; length < 8; length += 6) {
+    begin(DT_f32, length);
+    node *target = graph_gather(G, graph_index(G, DT_i32, T), T, TARGET);
+    graph_output(G, selection(target, zero(DT_f32)), STR("out"));
+    graph *g = run_pass(&A, G, "onehot", false);
+    const node *sum = g->outputs.data[0].value, *read = sum->in[0];
+    cr_assert(sum->op == OP_add && read->op == OP_gather);
+    cr_expect(read->in[0]->op == OP_param && read->in[1]->op == OP_param && !read->flags);
+  }
+}
