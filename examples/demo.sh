@@ -30,7 +30,13 @@ show norms.tdsl softmax_columns --dim N=1024 --dim D=1000
 show norms.tdsl add_layernorm --dim N=1024 --dim D=1024
 show loss.tdsl loss --dim N=64 --dim V=10007
 show mlp.tdsl mlp --dim N=64 --dim D=256 --dim H=512 --dim E=256
-show attention.tdsl attention_alibi --dim B=1 --dim H=4 --dim S=128 --dim T=128 --dim D=32 --dim E=32
+show attention/scores.tdsl alibi --dim B=1 --dim H=4 --dim S=300
+show attention/masks.tdsl documents --dim B=1 --dim H=4 --dim S=300
+show attention/heads.tdsl differential --dim B=1 --dim H=4 --dim S=100 --dim T=300
+show streaming/losses.tdsl last_layer --dim N=64 --dim V=10007 --dim D=64
+show streaming/pairs.tdsl kernel_sum --dim I=1000 --dim J=1000 --dim C=3
+show streaming/pairs.tdsl nearest --dim I=1000 --dim J=100 --dim C=8
+show streaming/moments.tdsl mean_and_variance --dim N=64 --dim T=100003
 show conv.tdsl block --dim N=2 --dim C=8 --dim Y=30 --dim X=30 --dim O=16
 show embedding.tdsl embed --dim B=4 --dim S=64 --dim V=1000 --dim D=384
 

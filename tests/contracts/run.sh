@@ -165,6 +165,36 @@ for name in plain causal_where base_two statistics sinks; do
     --in q=uniform:-10:-9.9 --in k=uniform:10:10.1
 done
 
+# The examples: one kernel each; those of GPUs there as well, but for the kinds named here.
+examples=../../examples
+cpu_only=' differential linear '
+for file in "$examples"/attention/*.tdsl "$examples"/streaming/*.tdsl; do
+  for name in $(sed -n 's/^fn \([a-z_0-9]*\)(.*/\1/p' "$file"); do
+    for target in cpu cuda:sm_90a; do
+      case "$target:$file" in cuda*/streaming/*) continue ;; esac
+      [[ $target = cpu || $cpu_only != *" $name "* ]] || continue
+      kernels=$("$tool" opt "$file" -e "$name" --to=fused --target $target | grep -c '^  kernel ')
+      if [ "$kernels" = 1 ]; then ok; else bad "$file: $name is $kernels kernels on $target"; fi
+    done
+    sizes='B=2 H=2 G=2 R=2 S=67 T=150 D=24 E=20 N=35 V=301 I=33 J=270 C=3'
+    # shellcheck disable=SC2046,SC2086
+    check cpu "$file" "$name" $(dims "$file" "$name" $sizes)
+  done
+done
+for pair in masks:documents masks:prefix scores:relative; do
+  file=$examples/attention/${pair%:*}.tdsl
+  # shellcheck disable=SC2046
+  check interp-tile:sm_90a "$file" "${pair#*:}" $(dims "$file" "${pair#*:}" B=1 H=2 S=150)
+done
+# Targets of losses are tested in a stream as well, also where the vocabulary has one word.
+for out in 0:1:0 1:1:1 300:301:0 301:301:1 -1:301:1; do
+  IFS=: read -r target words status <<<"$out"
+  "$tool" run $examples/streaming/losses.tdsl -e last_layer --no-cache --in target="$target" \
+    --dim N=5 --dim V="$words" --dim D=8 >/dev/null 2>&1
+  got=$?
+  if [ $got = "$status" ]; then ok; else bad "target $target of $words words: status $got"; fi
+done
+
 # What is told of a contract, and options that change it.
 expect() { # expect TEXT COMMAND...
   local want=$1 out
