@@ -107,11 +107,24 @@ static bool is_moved(const maker *m, int axis) {
   return false;
 }
 
+/// A computed operand without the axis, as keys that are scaled: each tile of rows computes it again,
+/// which costs little beside its product, unless it is made of products or long sums itself.
+static bool is_computed_again(const maker *m, const node *n) {
+  if (!inside(m, n)) return true;
+  op_class c = class_of(n);
+  bool step = c == CLASS_reduce && m->o->values[n->id].streamed;  // of one step along the stream
+  if (m->stored[n->id] || !(step || c == CLASS_map || c == CLASS_leaf || c == CLASS_view || c == CLASS_gather))
+    return false;
+  for (int k = 0; k < n->nin; k++)
+    if (!is_computed_again(m, n->in[k])) return false;
+  return true;
+}
+
 static bool is_row(const maker *m, int axis) {
   for (int i = 0; i < m->n; i++) {
     const node *n = m->nodes[i];
     bool matters = m->stored[n->id] || m->o->values[n->id].kept;
-    if (matters && !node_has_axis(n, axis)) return false;
+    if (matters && !node_has_axis(n, axis) && !is_computed_again(m, n)) return false;
     if (combines(n) && has(n->attr_axes, n->nattr_axes, axis)) return false;
   }
   return !has(m->o->stream, m->o->nstream, axis) && !is_moved(m, axis);

@@ -35,7 +35,8 @@ typedef struct outline_value {
 typedef struct outline {
   const graph *g;
   int walks;
-  int rows[MAX_AXES], nrows;        // graph axes that all kept and stored values have
+  int rows[MAX_AXES], nrows;        // graph axes of kept and stored values, but for operands that
+                                    // each tile of rows computes again
   int stream[MAX_AXES], nstream;    // walked
   outline_value *values;            // by node id
 } outline;

@@ -14,20 +14,22 @@ static bool has(const int *axes, int n, int axis) {
 
 static int kernel_axis(const nest *t, int graph_axis) { return t->b->kaxis[graph_axis]; }
 
+static bool uses(const nest *t, const node *n, int kaxis) {
+  for (int k = 0; k < n->naxes; k++)
+    if (ix_uses_axis(&t->b->k->ix, t->b->sigma[n->axes[k]], kaxis)) return true;
+  return false;
+}
+
 int nest_axes_of(const nest *t, const node *n, int lanes, int *axes) {
-  const kbuild *b = t->b;
   int count = 0;
   for (int i = 0; i < t->nrows; i++)
-    if (t->rows[i] != lanes) axes[count++] = t->rows[i];
+    if (t->rows[i] != lanes && uses(t, n, t->rows[i])) axes[count++] = t->rows[i];
   for (int k = 0; k < n->naxes; k++) {
     int axis = kernel_axis(t, n->axes[k]);
     if (axis < 0 || axis == lanes || has(axes, count, axis)) continue;
     axes[count++] = axis;
   }
-  bool own = false;
-  for (int k = 0; k < n->naxes && lanes >= 0; k++)
-    own |= ix_uses_axis(&b->k->ix, b->sigma[n->axes[k]], lanes);
-  if (own || has(t->rows, t->nrows, lanes)) axes[count++] = lanes;
+  if (lanes >= 0 && uses(t, n, lanes)) axes[count++] = lanes;
   return count;
 }
 
@@ -154,12 +156,6 @@ static int unit_axis(const nest *t, const node *x) {
       if (kb_unit_stride(m, b, axis)) return axis;
   }
   return -1;
-}
-
-static bool uses(const nest *t, const node *n, int kaxis) {
-  for (int k = 0; k < n->naxes; k++)
-    if (ix_uses_axis(&t->b->k->ix, t->b->sigma[n->axes[k]], kaxis)) return true;
-  return false;
 }
 
 /// The axis of a contraction's result along which lanes run: of one operand alone; better one in

@@ -195,6 +195,12 @@ for out in 0:1:0 1:1:1 300:301:0 301:301:1 -1:301:1; do
   if [ $got = "$status" ]; then ok; else bad "target $target of $words words: status $got"; fi
 done
 
+# Keys and values that are computed in the block do not take its rows away.
+for name in keys_scaled keys_turned keys_normal; do
+  if "$tool" opt attention.tdsl -e $name --to=tile --dim S=512 | grep '^  grid .*S:' >/dev/null; then ok
+  else bad "attention.tdsl: the grid of $name has no rows"; fi
+done
+
 # What is told of a contract, and options that change it.
 expect() { # expect TEXT COMMAND...
   local want=$1 out
