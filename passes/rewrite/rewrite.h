@@ -33,3 +33,5 @@ bool node_is_negative_zero(const node *n);
 node *spread(graph *g, node *value, const node *like);
 /// Each result axis is read by the view at its own coordinate: only the storage order may change.
 bool view_is_reorder(const graph *g, const node *view);
+/// stream_scales.c: the scales of products under contract `number`; pass `stream` begins with it.
+bool stream_take_scales(pass_ctx *ctx, int number);

@@ -222,6 +222,9 @@ bool pass_stream(pass_ctx *ctx) {
   bool changed = false;
   if (ctx->graph->fused) return false;
   for (int k = 0; k < ctx->graph->contracts.len; k++)
-    if (ctx->graph->contracts.data[k].streamed) changed |= run_contract(ctx, k);
+    if (ctx->graph->contracts.data[k].streamed) {
+      changed |= stream_take_scales(ctx, k);
+      changed |= run_contract(ctx, k);
+    }
   return changed;
 }
