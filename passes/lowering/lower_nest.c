@@ -28,7 +28,7 @@ static void forget(kbuild *b) {
   for (scope *s = b->scope; s; s = s->outer) s->memo = (map){0};
 }
 
-static tval *as_type(kbuild *b, tval *v, dtype t) {
+tval *nest_as_type(kbuild *b, tval *v, dtype t) {
   return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
 }
 
@@ -46,7 +46,7 @@ static dtype kept_type(const nest *t, const node *n) {
   return n->type;
 }
 
-static void declare(nest *t, const node *n, const char *name) {
+void nest_declare(nest *t, const node *n, const char *name) {
   kbuild *b = t->b;
   int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, nest_loops_of(t, n).lanes, axes);
   b->local_of[n->id] = kb_local(b, name, kept_type(t, n), axes, count);
@@ -129,7 +129,7 @@ static int pack(nest *t, const node *n, const nest_loops *s) {
     loop->stage = true;
     loop->vec = lanes && axes[i] != b->k->vec_axis;
   }
-  kb_store_local(b, buf, as_type(b, kb_value_here(b, x), n->type));
+  kb_store_local(b, buf, nest_as_type(b, kb_value_here(b, x), n->type));
   while (nloops--) kb_end_loop(b, NULL, 0);
   return buf;
 }
@@ -140,7 +140,7 @@ static tval *dot_step(nest *t, const node *n, const nest_loops *s, int packed, t
   tval *in[3];
   for (int k = 0; k < 2; k++) {
     tval *v = packed >= 0 && k == s->packed ? kb_load_local(b, packed) : kb_value_here(b, n->in[k]);
-    in[k] = as_type(b, v, n->type);
+    in[k] = nest_as_type(b, v, n->type);
   }
   in[2] = sum;
   int axes[MAX_AXES], count = 0;
@@ -162,11 +162,11 @@ static tval *dot_step(nest *t, const node *n, const nest_loops *s, int packed, t
 }
 
 /// The factor by which what was added up under the frame shrinks in this step.
-static tval *scaled(const nest *t, const node *state, tval *before) {
+tval *nest_scaled(const nest *t, const node *state, tval *before) {
   const node *frame = t->o.values[state->id].frame;
   if (!frame) return before;
   tval *scale = kb_load_local(t->b, t->scale_of[frame->id]);
-  return kb_map(t->b, OP_mul, before->type, before, as_type(t->b, scale, before->type), NULL);
+  return kb_map(t->b, OP_mul, before->type, before, nest_as_type(t->b, scale, before->type), NULL);
 }
 
 static void emit_contraction(nest *t, const node *n) {
@@ -177,7 +177,7 @@ static void emit_contraction(nest *t, const node *n) {
   int packed = s.packed >= 0 ? pack(t, n, &s) : -1;
   int o = nest_open(t, n, &s);
   scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
-  tval *sum = state ? scaled(t, n, kb_load_local(b, b->local_of[n->id]))
+  tval *sum = state ? nest_scaled(t, n, kb_load_local(b, b->local_of[n->id]))
                     : nest_filled(t, n, n->type, zero, -1, 0);
   for (int i = 0; i < nover; i++) {
     tstmt *loop = kb_loop(b, over[i], 1, &sum, 1);
@@ -186,99 +186,9 @@ static void emit_contraction(nest *t, const node *n) {
   }
   sum = dot_step(t, n, &s, packed, sum, over, nover);
   for (int i = 0; i < nover; i++) sum = kb_end_loop(b, &sum, 1)[0];
-  kb_store_local(b, b->local_of[n->id], as_type(b, sum, b->k->bufs.data[b->local_of[n->id]].type));
+  kb_store_local(b, b->local_of[n->id],
+                 nest_as_type(b, sum, b->k->bufs.data[b->local_of[n->id]].type));
   nest_close(t, o);
-}
-
-/// What is taken from exponents and the factor of this step. Of -inf, while nothing was seen, and of
-/// inf no difference can be taken: 0 stands for them, as in a program that guards its maximum.
-static void store_frame(nest *t, const node *n, tval *before, tval *now) {
-  kbuild *b = t->b;
-  tval *zero = kb_const(b, n->type, (scalar){.f = 0});
-  tval *infinite = kb_map(b, OP_is_inf, DT_bool, now, NULL, NULL);
-  tval *shift = kb_map(b, OP_where, n->type, infinite, zero, now);
-  kb_store_local(b, t->shift_of[n->id], shift);
-  tval *change = kb_map(b, OP_sub, n->type, before, shift, NULL);
-  kb_store_local(b, t->scale_of[n->id], kb_map(b, OP_exp, n->type, change, NULL, NULL));
-}
-
-static bool same_axes(const nest *t, const node *x, const node *y) {
-  int a[MAX_KERNEL_AXES], c[MAX_KERNEL_AXES];
-  int n = nest_axes_of(t, x, -1, a), m = nest_axes_of(t, y, -1, c);
-  for (int i = 0; i < m; i++)
-    if (!has(a, n, c[i])) return false;
-  return n == m;
-}
-
-/// What n is made of is there, but for `beside`, whose loop it shall share.
-static bool is_ready(const nest *t, const node *n, const node *beside) {
-  for (int k = 0; k < n->nin; k++) {
-    const node *x = n->in[k];
-    if (!kb_in_group(t->b, x)) continue;
-    const outline_value *v = &t->o.values[x->id];
-    if (x == beside || ((v->kept || v->state) ? !t->b->local_ready[x->id] : !is_ready(t, x, beside)))
-      return false;
-  }
-  return true;
-}
-
-/// Kept maps of elements that the reduction walks, made of what is there already: they are stored in
-/// its loop, so that what both are made of is computed once.
-static int find_beside(const nest *t, const node *red, const uint8_t *needed, const node **beside) {
-  const kbuild *b = t->b;
-  const group *g = b->group;
-  int count = 0;
-  for (int i = 0; needed && i < g->nodes.len; i++) {
-    const node *n = g->nodes.data[i];
-    if (!needed[n->id] || !op_is_map(n->op) || !t->o.values[n->id].kept || b->local_ready[n->id] ||
-        !same_axes(t, n, red->in[0]) || count == MAX_AXES)
-      continue;
-    if (is_ready(t, n, red)) beside[count++] = n;
-  }
-  return count;
-}
-
-static void emit_reduction(nest *t, const node *n, const uint8_t *needed) {
-  kbuild *b = t->b;
-  const node *beside[MAX_AXES];
-  int nbeside = find_beside(t, n, needed, beside);
-  for (int i = 0; i < nbeside; i++) declare(t, beside[i], "v");
-  nest_loops s = nest_loops_of(t, n);
-  const outline_value *v = &t->o.values[n->id];
-  op combine = op_combiner(n->op);
-  int over[MAX_AXES], nover = nest_reduced(t, n, over);
-  int o = nest_open(t, n, &s);
-  bool by_lane = has(over, nover, s.lanes);
-  int width = s.vectors * b->lanes;
-  if (by_lane && b->extent[s.lanes] && width > b->extent[s.lanes]) width = b->extent[s.lanes];
-  tval *sum = nest_filled(t, n, n->type, op_identity(n->op, n->type), by_lane ? s.lanes : -1, width);
-  for (int pass = 0; pass < 2; pass++)
-    for (int i = 0; i < nover; i++) {
-      if ((over[i] == s.lanes) != pass) continue;
-      tstmt *loop = kb_loop(b, over[i], over[i] == s.lanes ? width : 1, &sum, 1);
-      sum = loop->body->params[0];
-    }
-  int singles[MAX_AXES], nsingles = 0;
-  for (int i = 0; i < nover; i++)
-    if (over[i] != s.lanes) singles[nsingles++] = over[i];
-  tval *x = kb_reduce_tile(b, combine, kb_value_here(b, n->in[0]), singles, nsingles);
-  sum = kb_accumulate(b, combine, (tval *[]){sum, x}, 2);
-  for (int i = 0; i < nbeside; i++) {
-    int buf = b->local_of[beside[i]->id];
-    kb_store_local(b, buf, as_type(b, kb_value_here(b, beside[i]), b->k->bufs.data[buf].type));
-  }
-  for (int i = 0; i < nover; i++) sum = kb_end_loop(b, &sum, 1)[0];
-  int lanes = s.lanes;
-  if (by_lane) sum = kb_reduce_tile(b, combine, sum, &lanes, 1);
-  if (v->state) {
-    tval *before = kb_load_local(b, b->local_of[n->id]);
-    tval *now = kb_map(b, combine, n->type, scaled(t, n, before), sum, NULL);
-    if (v->is_frame) store_frame(t, n, before, now);
-    sum = now;
-  }
-  kb_store_local(b, b->local_of[n->id], as_type(b, sum, b->k->bufs.data[b->local_of[n->id]].type));
-  nest_close(t, o);
-  for (int i = 0; i < nbeside; i++) b->local_ready[beside[i]->id] = true;
 }
 
 /// Keeps the values of x as those of n.
@@ -287,7 +197,7 @@ static void emit_map_of(nest *t, const node *n, const node *x) {
   nest_loops s = nest_loops_of(t, n);
   int o = nest_open(t, n, &s);
   int buf = b->local_of[n->id];
-  kb_store_local(b, buf, as_type(b, kb_value_here(b, x), b->k->bufs.data[buf].type));
+  kb_store_local(b, buf, nest_as_type(b, kb_value_here(b, x), b->k->bufs.data[buf].type));
   nest_close(t, o);
 }
 
@@ -325,10 +235,10 @@ static void emit_scan(nest *t, const node *n) {
 static void emit_value(nest *t, const node *n, const uint8_t *needed) {
   kbuild *b = t->b;
   op_class class = op_get(n->op)->class;
-  if (!t->o.values[n->id].state) declare(t, n, "v");
+  if (!t->o.values[n->id].state) nest_declare(t, n, "v");
   if (class == CLASS_contraction) emit_contraction(t, n);
   else if (op_is_arg(n->op)) nest_emit_arg(t, n);
-  else if (class == CLASS_reduce) emit_reduction(t, n, needed);
+  else if (class == CLASS_reduce) nest_emit_reduction(t, n, needed);
   else if (class == CLASS_scan) emit_scan(t, n);
   else emit_map_of(t, n, n);
   b->local_ready[n->id] = true;
@@ -365,7 +275,7 @@ static void begin_states(nest *t, int walk) {
     const node *n = b->group->nodes.data[i];
     const outline_value *v = &t->o.values[n->id];
     if (!v->state || v->walk != walk) continue;
-    declare(t, n, "state");
+    nest_declare(t, n, "state");
     if (v->is_frame) declare_scale(t, n);
     if (op_is_arg(n->op)) nest_declare_arg(t, n);
     nest_loops s = nest_loops_of(t, n);
@@ -389,7 +299,7 @@ static void run_walk(nest *t, int walk) {
     const node *n = g->nodes.data[i];
     const outline_value *v = &t->o.values[n->id];
     bool works = v->state ? v->walk == walk : needed[n->id] && v->streamed && v->kept;
-    if (works && (v->state || !b->local_ready[n->id])) emit_value(t, n, needed);
+    if (works && !b->local_ready[n->id]) emit_value(t, n, needed);
     if (works && v->is_frame) swap_frame(t, n);
     if (v->streamed && t->stored[n->id] && v->walk == walk) emit_store(t, n);
   }

@@ -40,6 +40,17 @@ tval *nest_filled(const nest *t, const node *n, dtype type, scalar v, int more, 
 /// Kernel axes that n combines along.
 int nest_reduced(const nest *t, const node *n, int *axes);
 
+/// The value in that type.
+tval *nest_as_type(kbuild *b, tval *v, dtype t);
+/// A buffer for the kept value n.
+void nest_declare(nest *t, const node *n, const char *name);
+/// What a state was before the step, times the factor by which its frame shrinks it.
+tval *nest_scaled(const nest *t, const node *state, tval *before);
+
+// ---- reductions (lower_nest_reduce.c); `needed`: what the walk needs, null between walks
+
+void nest_emit_reduction(nest *t, const node *n, const uint8_t *needed);
+
 // ---- argmin and argmax (lower_nest_arg.c)
 
 /// The extreme of a state, beside its place.

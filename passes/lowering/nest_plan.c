@@ -4,7 +4,7 @@
 #include "base/fault.h"
 #include "passes/lowering/nest.h"
 
-enum { MOST_ROWS = 64, MOST_STEP = 256 };
+enum { MOST_ROWS = 64, MOST_STEP = 256, APART_STEP = 1024 };
 
 static bool has(const int *axes, int n, int axis) {
   for (int i = 0; i < n; i++)
@@ -62,6 +62,23 @@ static int power_up_to(int64_t v, int most) {
   return p;
 }
 
+/// Rows share nothing of a step but vectors along it: no product, no operand that others read as well.
+static bool rows_are_apart(const nest *t) {
+  const group *g = t->b->group;
+  if (t->nstream != 1) return false;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (op_get(n->op)->class == CLASS_contraction) return false;
+    for (int k = 0; k < n->nin; k++) {
+      const node *x = n->in[k];
+      if (kb_in_group(t->b, x) || x->naxes < 2) continue;
+      for (int j = 0; j < t->o.nrows; j++)
+        if (!node_has_axis(x, t->o.rows[j])) return false;
+    }
+  }
+  return true;
+}
+
 /// Halves the tile of rows while what is kept does not fit half of the second cache, and while
 /// there are fewer tiles than cores.
 static void choose_tiles(nest *t) {
@@ -75,71 +92,19 @@ static void choose_tiles(nest *t) {
   }
   t->block = t->nrows ? t->rows[t->nrows - 1] : -1;
   t->step = 0;
+  bool apart = rows_are_apart(t);
   if (t->nstream) {
     int64_t size = kb_kernel_size(b, t->stream[t->nstream - 1]);
-    t->step = power_up_to(size, schedule_power(b->l, "step", MOST_STEP));
+    t->step = power_up_to(size, schedule_power(b->l, "step", apart ? APART_STEP : MOST_STEP));
     if (t->step < b->lanes) t->step = b->lanes;
   }
   if (!t->nrows) return;
   int *tile = &t->tile[t->nrows - 1];
+  // Each row is read as it lies, and what a step reads twice is in the first cache.
+  while (apart && *tile > 1 && *tile * t->step > APART_STEP) *tile /= 2;
   *tile = schedule_power(b->l, "mt", *tile);
   while (*tile > 8 && kept_bytes(t) > b->l->target->l2_bytes / 2) *tile /= 2, tiles *= 2;
   while (*tile > 8 && tiles < 2 * b->l->target->cores) *tile /= 2, tiles *= 2;
-}
-
-/// By-lane reductions need the kernel's own lane axis: the stream, or the axis that most reductions
-/// have.
-static int kernel_lanes(const nest *t) {
-  const kbuild *b = t->b;
-  if (t->nstream) return t->stream[t->nstream - 1];
-  int best = -1, most = 0;
-  for (int i = 0; i < b->group->nodes.len; i++) {
-    const node *n = b->group->nodes.data[i];
-    if (!op_is_reduce(n->op)) continue;
-    int axis = kernel_axis(t, n->attr_axes[n->nattr_axes - 1]), count = 0;
-    for (int k = 0; k < b->group->nodes.len; k++) {
-      const node *other = b->group->nodes.data[k];
-      for (int j = 0; op_is_reduce(other->op) && j < other->nattr_axes; j++)
-        count += kernel_axis(t, other->attr_axes[j]) == axis;
-    }
-    if (count > most) best = axis, most = count;
-  }
-  return best;
-}
-
-/// Such an axis has no kernel axis.
-static bool is_single(const kbuild *b, int graph_axis) {
-  int64_t size;
-  return ix_is_const(&b->l->g->ix, graph_axis_size(b->l->g, graph_axis), &size) && size == 1;
-}
-
-static void own_axes(nest *t, const node *n) {
-  kbuild *b = t->b;
-  for (int k = 0; k < n->naxes + n->nattr_axes; k++) {
-    int axis = k < n->naxes ? n->axes[k] : n->attr_axes[k - n->naxes];
-    if (b->sigma[axis]) continue;
-    if (is_single(b, axis)) b->sigma[axis] = ix_const(&b->k->ix, 0);
-    else kb_own_axis(b, axis);
-  }
-}
-
-void nest_choose(nest *t) {
-  kbuild *b = t->b;
-  t->nrows = kb_collapse(b, t->o.rows, t->o.nrows, t->rows);
-  for (int i = 0; i < t->o.nstream; i++)
-    if (!is_single(b, t->o.stream[i])) t->stream[t->nstream++] = kb_own_axis(b, t->o.stream[i]);
-  for (int i = 0; i < b->group->nodes.len; i++) {
-    const node *n = b->group->nodes.data[i];
-    bool walked = op_get(n->op)->class != CLASS_leaf && op_get(n->op)->class != CLASS_gather;
-    if (walked) own_axes(t, n);
-  }
-  choose_tiles(t);
-  for (int i = 0; i < t->nrows; i++)
-    vec_push(b->l->a, &b->k->grid, (grid_axis){t->rows[i], t->tile[i]});
-  int lanes = kernel_lanes(t);
-  if (lanes < 0) return;
-  b->k->vec_axis = lanes;
-  b->k->vec_lanes = b->lanes;
 }
 
 // ---- one value
@@ -176,9 +141,23 @@ static int contraction_lanes(const nest *t, const node *n) {
   return best;
 }
 
+/// Lanes of the product that n is an operand of, where they run along n.
+static int product_lanes(const nest *t, const node *n) {
+  const group *g = t->b->group;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *user = g->nodes.data[i];
+    if (op_get(user->op)->class != CLASS_contraction || (user->in[0] != n && user->in[1] != n))
+      continue;
+    int lanes = contraction_lanes(t, user);
+    if (lanes >= 0 && uses(t, n, lanes)) return lanes;
+  }
+  return -1;
+}
+
 static int result_lanes(const nest *t, const node *n) {
   const kbuild *b = t->b;
-  int axes[MAX_AXES], count = 0, vec = b->k->vec_axis;
+  int axes[MAX_AXES], count = 0, vec = b->k->vec_axis, product = product_lanes(t, n);
+  if (product >= 0 && held(t, product) >= b->lanes) return product;
   if (vec >= 0 && vec != t->block && uses(t, n, vec) && held(t, vec) >= b->lanes) return vec;
   for (int k = 0; k < n->naxes; k++)
     if (kernel_axis(t, n->axes[k]) >= 0 && held(t, kernel_axis(t, n->axes[k])) > 1)
@@ -216,4 +195,64 @@ nest_loops nest_loops_of(const nest *t, const node *n) {
   int unit = unit_axis(t, x);
   if (unit < 0 || kernel_axis(t, unit) != s.lanes || x->type != n->type) s.packed = which;
   return s;
+}
+
+// ---- the kernel
+
+/// By-lane reductions need the kernel's own lane axis: the stream, or the axis that most reductions
+/// have; without reductions columns of a product, or rows.
+static int kernel_lanes(const nest *t) {
+  const kbuild *b = t->b;
+  if (t->nstream) return t->stream[t->nstream - 1];
+  int best = -1, most = 0;
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *n = b->group->nodes.data[i];
+    if (!op_is_reduce(n->op)) continue;
+    int axis = kernel_axis(t, n->attr_axes[n->nattr_axes - 1]), count = 0;
+    for (int k = 0; k < b->group->nodes.len; k++) {
+      const node *other = b->group->nodes.data[k];
+      for (int j = 0; op_is_reduce(other->op) && j < other->nattr_axes; j++)
+        count += kernel_axis(t, other->attr_axes[j]) == axis;
+    }
+    if (count > most) best = axis, most = count;
+  }
+  for (int i = 0; best < 0 && i < b->group->nodes.len; i++)
+    if (op_get(b->group->nodes.data[i]->op)->class == CLASS_contraction)
+      best = contraction_lanes(t, b->group->nodes.data[i]);
+  return best < 0 && t->nrows ? t->rows[t->nrows - 1] : best;
+}
+
+/// Such an axis has no kernel axis.
+static bool is_single(const kbuild *b, int graph_axis) {
+  int64_t size;
+  return ix_is_const(&b->l->g->ix, graph_axis_size(b->l->g, graph_axis), &size) && size == 1;
+}
+
+static void own_axes(nest *t, const node *n) {
+  kbuild *b = t->b;
+  for (int k = 0; k < n->naxes + n->nattr_axes; k++) {
+    int axis = k < n->naxes ? n->axes[k] : n->attr_axes[k - n->naxes];
+    if (b->sigma[axis]) continue;
+    if (is_single(b, axis)) b->sigma[axis] = ix_const(&b->k->ix, 0);
+    else kb_own_axis(b, axis);
+  }
+}
+
+void nest_choose(nest *t) {
+  kbuild *b = t->b;
+  t->nrows = kb_collapse(b, t->o.rows, t->o.nrows, t->rows);
+  for (int i = 0; i < t->o.nstream; i++)
+    if (!is_single(b, t->o.stream[i])) t->stream[t->nstream++] = kb_own_axis(b, t->o.stream[i]);
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *n = b->group->nodes.data[i];
+    bool walked = op_get(n->op)->class != CLASS_leaf && op_get(n->op)->class != CLASS_gather;
+    if (walked) own_axes(t, n);
+  }
+  choose_tiles(t);
+  for (int i = 0; i < t->nrows; i++)
+    vec_push(b->l->a, &b->k->grid, (grid_axis){t->rows[i], t->tile[i]});
+  int lanes = kernel_lanes(t);
+  if (lanes < 0) return;
+  b->k->vec_axis = lanes;
+  b->k->vec_lanes = b->lanes;
 }

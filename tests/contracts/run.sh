@@ -195,6 +195,20 @@ for out in 0:1:0 1:1:1 300:301:0 301:301:1 -1:301:1; do
   if [ $got = "$status" ]; then ok; else bad "target $target of $words words: status $got"; fi
 done
 
+# Blocks without reductions are vector code, too.
+for name in mlp three_products shared_inside scalar; do
+  if "$tool" opt blocks.tdsl -e $name --to=tile | grep '^kernel .* vec ' >/dev/null; then ok
+  else bad "blocks.tdsl: $name is scalar code"; fi
+done
+# Sums that walk the same elements share a loop: one exp of them, and one that scales. Rows that
+# share nothing are walked one after the other.
+exps=$("$tool" opt attention.tdsl -e weighted --to=tile --dim T=4096 | grep -c '= exp ')
+if [ "$exps" = 2 ]; then ok; else bad "attention.tdsl: weighted takes $exps exponentials"; fi
+for rows in weighted:1 plain:64; do
+  if "$tool" opt attention.tdsl -e ${rows%:*} --to=tile --dim B=8 --dim S=1024 --dim T=4096 --dim D=64 --dim E=64 |
+    grep "^  grid .*S:${rows#*:} {" >/dev/null; then ok
+  else bad "attention.tdsl: the grid of ${rows%:*} is not S:${rows#*:}"; fi
+done
 # Keys and values that are computed in the block do not take its rows away.
 for name in keys_scaled keys_turned keys_normal; do
   if "$tool" opt attention.tdsl -e $name --to=tile --dim S=512 | grep '^  grid .*S:' >/dev/null; then ok
