@@ -87,7 +87,7 @@ typedef struct common {
 #define TARGET_OPTION(flag, name) PASS_OPTION(flag, name)
 #define CALL_OPTION(flag, name) PASS_OPTION(flag, name)
 #include "ir/options.def"
-  strings dims;
+  strings dims, without_rules;
 } common;
 
 // clang-format off
@@ -106,6 +106,8 @@ typedef struct common {
   {"--unchecked", 0, OPTION_FLAG, NULL, "indices are not tested", &(c).unchecked},               \
   {"--exact-casts", 0, OPTION_FLAG, NULL, "fuse stream: roundings stay where they are written",  \
    &(c).exact_casts},                                                                            \
+  {"--no-rule", 0, OPTION_LIST, "NAME", "fuse stream: without a rule (see docs/contracts.md)",  \
+   &(c).without_rules},                                                                          \
   {"--schedule", 0, OPTION_VALUE, "KEY=VALUE,...", "overrides the schedule", &(c).schedule},     \
   {"--threads", 0, OPTION_VALUE, "N", "threads to use (default: all CPUs)", &(c).threads}
 // clang-format on

@@ -107,6 +107,33 @@ target_name target_of(const common *c) {
   return name;
 }
 
+/// The flags of --no-rule; false: there is no such rule, said.
+static bool rule_flags(const common *c, unsigned *flags) {
+  static const struct {
+    const char *rule;
+    unsigned flag;
+  } rules[] = {
+#define RULE_OPTION(flag, name, rule) {#rule, TCF_##flag},
+#include "ir/options.def"
+  };
+  enum { COUNT = sizeof rules / sizeof *rules };
+  const char *names[COUNT];
+  for (int k = 0; k < COUNT; k++) names[k] = rules[k].rule;
+  for (int i = 0; i < c->without_rules.count; i++) {
+    const char *name = c->without_rules.items[i];
+    int k = 0;
+    while (k < COUNT && strcmp(name, rules[k].rule)) k++;
+    if (k == COUNT) {
+      const char *near = nearest(name, names, COUNT);
+      complain("there is no rule %s%s%s; docs/contracts.md has them", name, near ? "; did you mean " : "",
+               near ? near : "");
+      return false;
+    }
+    *flags |= rules[k].flag;
+  }
+  return true;
+}
+
 int open_session(const common *c, const char *target, tcf_session **s) {
   tcf_options o = {.size = sizeof o};
   target_name chosen = target_of(c);
@@ -123,6 +150,9 @@ int open_session(const common *c, const char *target, tcf_session **s) {
 #define TARGET_OPTION(flag, name) PASS_OPTION(flag, name)
 #define CALL_OPTION(flag, name) PASS_OPTION(flag, name)
 #include "ir/options.def"
+  unsigned without = 0;
+  if (!rule_flags(c, &without)) return EXIT_USAGE;
+  o.flags |= without;
   o.trial = show_trial;
   o.diagnostic = show_diagnostic;
   tcf_status status = tcf_session_new(&o, s);

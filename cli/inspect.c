@@ -161,14 +161,45 @@ int explain_command(int argc, char **argv) {
 
 // ---- check
 
+/// Loads and verifies a file for one target. *again: it was loaded, so that other targets may say more.
+static int check_for(const common *o, const char *file, bool json, bool *again) {
+  tcf_session *s;
+  tcf_program *p;
+  target_name target = target_of(o);
+  tcf_options quiet = {.size = sizeof quiet, .target = target.text};
+  int status = json ? exit_of(tcf_session_new(&quiet, &s)) : open_session(o, target.text, &s);
+  if (status) return status;
+  tcf_status loaded = tcf_program_load_file(s, file, &p);
+  *again = !loaded;
+  if (!loaded) loaded = tcf_program_check(p);
+  bool checked = !loaded || loaded == TCF_WRONG_PROGRAM;
+  status = json && checked ? exit_of(loaded) : report(s, loaded);
+  if (json && checked) fputs(tcf_session_diagnostics_json(s), stdout);
+  tcf_session_free(s);
+  return status;
+}
+
+static int check_file(common *o, const strings *targets, const char *file, bool json) {
+  int status = EXIT_DONE, at = 0;
+  bool again = true;
+  do {
+    if (targets->count) o->target = targets->items[at];
+    int one = check_for(o, file, json, &again);
+    if (one > status) status = one;
+  } while (again && status < EXIT_USAGE && ++at < targets->count);
+  return status;
+}
+
 int check_command(int argc, char **argv) {
   const char *format = "text";
   common o = {0};
+  strings targets = {0};
   const option options[] = {{"--format", 0, OPTION_VALUE, "FORMAT",
                              "text (on stderr) or json (on standard output)", &format,
                              "text json"},
-                            {"--target", 0, OPTION_VALUE, "TARGET",
-                             "for which contracts are verified (default: cpu)", &o.target},
+                            {"--target", 0, OPTION_LIST, "TARGET",
+                             "for which contracts are verified, as often as there are (default: cpu)",
+                             &targets},
                             {0}};
   const command *c = find_command("check");
   strings files = {0};
@@ -184,23 +215,10 @@ int check_command(int argc, char **argv) {
     status = EXIT_USAGE;
   }
   for (int i = 0; !help && status < EXIT_USAGE && i < files.count; i++) {
-    tcf_session *s;
-    tcf_program *p;
-    target_name target = target_of(&o);
-    tcf_options quiet = {.size = sizeof quiet, .target = target.text};
-    int one = json ? exit_of(tcf_session_new(&quiet, &s)) : open_session(&o, target.text, &s);
-    if (one) {
-      status = one;
-      break;
-    }
-    tcf_status loaded = tcf_program_load_file(s, files.items[i], &p);
-    if (!loaded) loaded = tcf_program_check(p);
-    bool checked = !loaded || loaded == TCF_WRONG_PROGRAM;
-    one = json && checked ? exit_of(loaded) : report(s, loaded);
-    if (json && checked) fputs(tcf_session_diagnostics_json(s), stdout);
+    int one = check_file(&o, &targets, files.items[i], json);
     if (one > status) status = one;
-    tcf_session_free(s);
   }
+  strings_free(&targets);
   strings_free(&files);
   return flushed(status);
 }

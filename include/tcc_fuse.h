@@ -137,7 +137,12 @@ enum {
   TCF_TF32 = 64,
   /** Under `fuse stream`, roundings to 16 bits stay where the program has them: what is summed is not
    *  rounded before a factor that the program has before the rounding. */
-  TCF_EXACT_CASTS = 128
+  TCF_EXACT_CASTS = 128,
+  /** Streamed kernels without one of the rules of docs/contracts.md: they take more walks then. */
+  TCF_NO_SCALES = 256,
+  TCF_NO_LATE_FACTORS = 512,
+  TCF_NO_EXPONENTS = 1024,
+  TCF_NO_FRAMES = 2048
 };
 
 /** A schedule that was tried; the last one is what is kept. Everything in it lives until the callback

@@ -104,6 +104,15 @@ ix node_elements(graph *g, const node *n) {
   return count;
 }
 
+const char *rule_name(int n) {
+  static const char *const names[] = {
+#define RULE(name, text) #name,
+#include "ir/rules.def"
+#undef RULE
+  };
+  return names[n];
+}
+
 int graph_add_contract(graph *g, contract c) {
   c.axes = arena_copy(g->arena, c.axes, sizeof(int) * (size_t)c.naxes);
   vec_push(g->arena, &g->contracts, c);

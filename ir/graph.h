@@ -72,6 +72,19 @@ typedef struct decision {
   int shared;     // 1 + the node that both read, where neither reads the other; 0 none
 } decision;
 
+/// Rules of ir/rules.def, as bits.
+typedef enum stream_rule {
+#define RULE(name, text) RULE_NUMBER_##name,
+#include "ir/rules.def"
+#undef RULE
+  RULE_COUNT,
+#define RULE(name, text) RULE_##name = 1 << RULE_NUMBER_##name,
+#include "ir/rules.def"
+#undef RULE
+} stream_rule;
+/// The name of rule number n.
+const char *rule_name(int n);
+
 /// A promise of the program: the nodes under it are one kernel, or the program does not compile.
 /// Streamed: besides, no value with one of the axes is in memory but what the kernel reads and
 /// stores for others. A fused graph has such a kernel.
@@ -80,6 +93,8 @@ typedef struct contract {
   int naxes;
   int *axes;   // streamed
   int passes;  // walks over them that are allowed; 0: any number
+  unsigned rules;     // that took things out of its sums
+  bool without_frames; // every sum waits for what its exponents are relative to
   bool chosen; // by the compiler, because it is faster: not a promise
   span at;     // the word `fuse`
 } contract;

@@ -107,6 +107,19 @@ static void read_axes(graph_parser *p) {
   }
 }
 
+static unsigned read_rules(text_cursor *c) {
+  unsigned rules = 0;
+  do {
+    int begin = c->at, i = 0;
+    str name = text_name(c, "the name of a rule");
+    while (i < RULE_COUNT && !str_eqz(name, rule_name(i))) i++;
+    if (!c->failed && i == RULE_COUNT)
+      text_fail(c, DIAG_ir_syntax, begin, "there is no rule %.*s", STR_FMT(name));
+    rules |= 1u << i;
+  } while (!c->failed && text_accept(c, ','));
+  return rules;
+}
+
 /// "fuse#0", where the number is the next one; the axes are found when all are known.
 static void read_contract(graph_parser *p) {
   text_cursor *c = p->c;
@@ -126,6 +139,8 @@ static void read_contract(graph_parser *p) {
     made.axes = axes;
     if (text_accept_word(c, "passes")) made.passes = (int)text_int(c, 1, 64);
     made.chosen = text_accept_word(c, "chosen");
+    made.without_frames = text_accept_word(c, "unframed");
+    made.rules = text_accept_word(c, "by") ? read_rules(c) : 0;
   }
   if (!c->failed) graph_add_contract(p->g, made);
 }

@@ -411,3 +411,5 @@ typedef struct kernel_cost {
   int64_t bytes_read, bytes_written, flops;
 } kernel_cost;
 kernel_cost kernel_estimate(const kernel *k);
+/// The share of the steps of its bounded loops that bounds leave out, with sizes as estimated; 0: it has none.
+double kernel_skipped_share(const kernel *k);

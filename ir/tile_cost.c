@@ -194,15 +194,18 @@ static double mean_bound(const estimator *e, ix bound, double size) {
   return mean < 0 ? 0 : mean > size ? size : mean;
 }
 
+/// What a loop with bounds walks of the size on the average: a step at least.
+static double walked_between(const estimator *e, const tstmt *s, double size) {
+  double end = s->below ? mean_bound(e, s->below, size) : size;
+  double walked = end - (s->from ? mean_bound(e, s->from, size) : 0);
+  return walked >= s->extent ? walked : s->extent < size ? s->extent : size;
+}
+
 static void estimate_loop(estimator *e, const tstmt *s) {
   walk_state *w = &e->axes[s->axis], outer = *w;
   // Inside one step of an outer walk, the inner one still takes all of its own.
   if (outer.once) w->size = w->walked = outer.extent < outer.size ? outer.extent : outer.size;
-  if (s->from || s->below) {
-    double end = s->below ? mean_bound(e, s->below, w->size) : w->size;
-    w->walked = end - (s->from ? mean_bound(e, s->from, w->size) : 0);
-    if (w->walked < s->extent) w->walked = s->extent < w->size ? s->extent : w->size;
-  }
+  if (s->from || s->below) w->walked = walked_between(e, s, w->size);
   w->extent = s->extent;
   w->once = false;
   estimate_region(e, s->body);
@@ -257,15 +260,42 @@ static void estimate_region(estimator *e, const tregion *r) {
   for (int i = 0; i < r->stmts.len; i++) estimate_stmt(e, r->stmts.data[i]);
 }
 
+static estimator estimator_of(const kernel *k, arena *a) {
+  estimator e = {.k = k, .scratch = a};
+  e.axes = arena_array(a, walk_state, k->axes.len);
+  e.read = arena_array(a, box, k->nargs);
+  e.written = arena_array(a, box, k->nargs);
+  for (int i = 0; i < k->axes.len; i++)
+    e.axes[i].size = e.axes[i].walked = (double)ix_estimate(&k->ix, k->axes.data[i].size);
+  return e;
+}
+
+static void count_steps(const estimator *e, const tregion *r, double *all, double *walked) {
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->kind == TILE_LOOP && (s->from || s->below)) {
+      *all += e->axes[s->axis].size;
+      *walked += walked_between(e, s, e->axes[s->axis].size);
+    }
+    if (s->body) count_steps(e, s->body, all, walked);
+    if (s->other) count_steps(e, s->other, all, walked);
+  }
+}
+
+double kernel_skipped_share(const kernel *k) {
+  scratch work;
+  scratch_open(&work);
+  estimator e = estimator_of(k, &work.arena);
+  double all = 0, walked = 0;
+  count_steps(&e, &k->body, &all, &walked);
+  scratch_close(&work);
+  return all > 0 && walked < all ? 1 - walked / all : 0;
+}
+
 kernel_cost kernel_estimate(const kernel *k) {
   scratch work;
   scratch_open(&work);
-  estimator e = {.k = k, .scratch = &work.arena};
-  e.axes = arena_array(&work.arena, walk_state, k->axes.len);
-  e.read = arena_array(&work.arena, box, k->nargs);
-  e.written = arena_array(&work.arena, box, k->nargs);
-  for (int i = 0; i < k->axes.len; i++)
-    e.axes[i].size = e.axes[i].walked = (double)ix_estimate(&k->ix, k->axes.data[i].size);
+  estimator e = estimator_of(k, &work.arena);
   for (int i = 0; i < k->grid.len; i++)
     e.axes[k->grid.data[i].axis].extent = k->grid.data[i].extent;
   estimate_region(&e, &k->body);

@@ -35,6 +35,15 @@ typedef struct pass_options {
   schedule_choices *choices;  // filled by lower_to_tiles; null: not wanted
 } pass_options;
 
+/// Rules of ir/rules.def that are not to be applied.
+static inline unsigned rules_switched_off(const pass_options *o) {
+  unsigned off = 0;
+  if (!o) return 0;
+#define RULE_OPTION(flag, name, rule) off |= o->name ? RULE_##rule : 0;
+#include "ir/options.def"
+  return off;
+}
+
 typedef struct pass_ctx {
   graph *graph;        // a pass may replace it by another
   arena *scratch;      // freed after the pass

@@ -171,6 +171,10 @@ static void add_schedule(const explainer *x, explain_kernel *k, const group *grp
                          const lowered_kernel *lowered) {
   double launch = k->seconds - fmax(k->memory_seconds, k->compute_seconds);
   k->schedule = explain_kernel_schedule(x->a, lowered->kernel, x->t, lowered->usage);
+  // Nearly all of a streamed kernel's arithmetic is in its steps.
+  k->flops *= 1 - k->contract.skipped;
+  k->needed_flops *= 1 - k->contract.skipped;
+  k->compute_seconds *= 1 - k->contract.skipped;
   k->compute_seconds += without_unit(x, k, grp);
   k->seconds =
       explain_gpu_seconds(x->t, &k->schedule, k->memory_seconds, k->compute_seconds, launch);
@@ -220,7 +224,7 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
     x->e->unfused_bytes += node_bytes(x->g, n);
     for (int j = 0; j < n->nin; j++) x->e->unfused_bytes += node_bytes(x->g, n->in[j]);
   }
-  k.contract = explain_contract(x->a, x->g, grp);
+  k.contract = explain_contract_of(x->a, x->g, grp, lowered->kernel);
   add_buffers(x, &k, grp);
   add_edges(x, &k);
   add_cost(x, &k, grp);

@@ -59,6 +59,25 @@ typedef struct explain_schedule {
   explain_usage usage;
 } explain_schedule;
 
+/// What is combined over the steps of a streamed kernel.
+typedef struct explain_state {
+  str value;  // "sum %14"
+  int walk;   // from 1 on
+  str frame;  // the running maximum that it is relative to; empty none
+  str waits;  // in a later walk: what it waits for
+} explain_state;
+
+typedef struct explain_contract {
+  bool there;
+  str promise;             // "fuse stream(T)"
+  str axes;                // streamed: "T"
+  bool chosen;             // by the cost model: not a promise of the program
+  int walks;               // 0: not streamed
+  vec(explain_state) states;
+  unsigned rules;          // of ir/rules.def, applied
+  double skipped;          // share of the steps that bounds leave out
+} explain_contract;
+
 typedef struct explain_kernel {
   int number;
   group_kind kind;
@@ -84,7 +103,7 @@ typedef struct explain_kernel {
   double measured_seconds;  // 0: not run
   explain_bound bound;
   explain_schedule schedule;
-  str contract;     // what the program promises of it, and how that holds; empty: nothing
+  explain_contract contract;  // what the program promises of it, and how that holds
   vec(str) limits;  // what keeps it from the roofline and what the remainder needs, a line each
 } explain_kernel;
 
@@ -110,8 +129,10 @@ double explain_gpu_seconds(const target_info *t, const explain_schedule *s, doub
                            double compute, double launch);
 
 /// Fills k->limits from its figures.
-/// What a contract promises of the kernel and how it holds; empty: it is under none.
-str explain_contract(arena *a, const graph *g, const group *grp);
+/// What a contract promises of the kernel and how it holds. k: the kernel in tile IR, null: unknown.
+explain_contract explain_contract_of(arena *a, const graph *g, const group *grp, const kernel *k);
+/// In a line; empty: it is under none.
+str explain_contract_text(arena *a, const explain_contract *c);
 void explain_limits(arena *a, const target_info *t, explain_kernel *k);
 
 /// Explains a fused graph; everything is allocated in a. ask(ctx, ...) is called for kernels of a

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// What a contract promises of a kernel and how it holds, in a line.
+// What a contract promises of a kernel and how it holds.
 //
-//   fuse stream(T): 1 walk over T; states max %11 (the frame of sum %14, dot %17)
+//   fuse stream(T): 1 walk over T; states reduce_max %11 (the frame of sum %14, dot %17);
+//   by late_factors, exponents, frames, roundings; 48% of the steps are skipped
 #include "passes/explain/explain_format.h"
 #include "passes/fusion/outline.h"
 
@@ -10,45 +11,88 @@ static void put_axes(const graph *g, const int *axes, int n, strbuf *out) {
     sb_printf(out, "%s%.*s", i ? ", " : "", STR_FMT(g->axes.data[axes[i]].name));
 }
 
-static void put_node(const node *n, strbuf *out) {
-  sb_printf(out, "%s %%%d", op_get(n->op)->name, n->id);
+static str label(arena *a, const node *n) {
+  return n ? str_printf(a, "%s %%%d", op_get(n->op)->name, n->id) : STR("");
 }
 
-/// "reduce_max %11 (the frame of sum %14, dot %17), sum %20"
-static void put_states(const outline *o, const group *grp, strbuf *out) {
-  bool any = false;
+/// A state of an earlier walk that n is made of, through what is no state; null none.
+static const node *waits_for(const outline *o, const node *n, const uint8_t *member) {
+  for (int k = 0; k < n->nin; k++) {
+    const node *in = n->in[k];
+    if (!member[in->id]) continue;
+    const node *found = o->values[in->id].state ? in : waits_for(o, in, member);
+    if (found) return found;
+  }
+  return NULL;
+}
+
+static void add_states(arena *a, const outline *o, const group *grp, explain_contract *c) {
+  uint8_t *member = arena_array(a, uint8_t, o->g->nodes.len);
+  for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
   for (int i = 0; i < grp->nodes.len; i++) {
     const node *n = grp->nodes.data[i];
     const outline_value *v = &o->values[n->id];
-    if (!v->state || v->frame) continue;
-    sb_puts(out, any ? ", " : "; states ");
-    any = true;
-    put_node(n, out);
-    bool framed = false;
-    for (int k = 0; k < grp->nodes.len; k++) {
-      const node *other = grp->nodes.data[k];
-      if (o->values[other->id].frame != n) continue;
-      sb_puts(out, framed ? ", " : " (the frame of ");
-      framed = true;
-      put_node(other, out);
-    }
-    if (framed) sb_putc(out, ')');
+    if (!v->state) continue;
+    explain_state s = {.value = label(a, n), .walk = v->walk, .frame = label(a, v->frame)};
+    if (v->frame) c->rules |= RULE_frames;
+    if (v->walk > 1) s.waits = label(a, waits_for(o, n, member));
+    vec_push(a, &c->states, s);
   }
 }
 
-str explain_contract(arena *a, const graph *g, const group *grp) {
-  const contract *c = group_contract(g, grp->nodes.data[0]);
-  strbuf out = sb_new(a);
-  if (!c) return STR("");
-  sb_puts(&out, c->chosen ? "none: chosen by cost as fuse" : "fuse");
-  if (!c->streamed) return sb_str(&out);
-  sb_puts(&out, " stream(");
-  put_axes(g, c->axes, c->naxes, &out);
-  sb_putc(&out, ')');
+explain_contract explain_contract_of(arena *a, const graph *g, const group *grp, const kernel *k) {
+  const contract *promise = group_contract(g, grp->nodes.data[0]);
+  explain_contract c = {.there = promise};
+  if (!promise) return c;
+  strbuf text = sb_new(a), axes = sb_new(a);
+  put_axes(g, promise->axes, promise->naxes, &axes);
+  c.axes = sb_str(&axes);
+  sb_puts(&text, promise->streamed ? "fuse stream(" : "fuse");
+  if (promise->streamed) sb_printf(&text, "%.*s)", STR_FMT(c.axes));
+  c.promise = sb_str(&text);
+  c.chosen = promise->chosen;
+  c.rules = promise->rules;
   outline o;
-  if (!outline_of_group(&o, a, g, grp)) return sb_str(&out);
-  sb_printf(&out, ": %d walk%s over ", o.walks, o.walks == 1 ? "" : "s");
-  put_axes(g, c->axes, c->naxes, &out);
-  put_states(&o, grp, &out);
+  if (!promise->streamed || !outline_of_group(&o, a, g, grp)) return c;
+  c.walks = o.walks;
+  add_states(a, &o, grp, &c);
+  if (k) c.skipped = kernel_skipped_share(k);
+  return c;
+}
+
+/// "reduce_max %11 (the frame of sum %14, dot %17), sum %20"
+static void put_states(const explain_contract *c, strbuf *out) {
+  const char *lead = "; states ";
+  for (int i = 0; i < c->states.len; i++) {
+    const explain_state *s = &c->states.data[i];
+    if (s->frame.len) continue;
+    sb_printf(out, "%s%.*s", lead, STR_FMT(s->value));
+    lead = ", ";
+    const char *open = " (the frame of ";
+    for (int j = 0; j < c->states.len; j++) {
+      if (!str_eq(c->states.data[j].frame, s->value)) continue;
+      sb_printf(out, "%s%.*s", open, STR_FMT(c->states.data[j].value));
+      open = ", ";
+    }
+    if (open[0] == ',') sb_putc(out, ')');
+  }
+}
+
+str explain_contract_text(arena *a, const explain_contract *c) {
+  strbuf out = sb_new(a);
+  if (!c->there) return STR("");
+  sb_printf(&out, "%s%.*s", c->chosen ? "none: chosen by cost as " : "", STR_FMT(c->promise));
+  if (!c->walks) return sb_str(&out);
+  sb_printf(&out, ": %d walk%s over %.*s", c->walks, c->walks == 1 ? "" : "s", STR_FMT(c->axes));
+  put_states(c, &out);
+  for (int i = 0; i < c->states.len; i++) {
+    const explain_state *s = &c->states.data[i];
+    if (s->waits.len)
+      sb_printf(&out, "; %.*s is in walk %d because it waits for %.*s", STR_FMT(s->value), s->walk,
+                STR_FMT(s->waits));
+  }
+  for (int i = 0, any = 0; i < RULE_COUNT; i++)
+    if (c->rules >> i & 1) sb_printf(&out, "%s%s", any++ ? ", " : "; by ", rule_name(i));
+  if (c->skipped > 0) sb_printf(&out, "; %.0f%% of the steps are skipped", 100 * c->skipped);
   return sb_str(&out);
 }

@@ -145,9 +145,10 @@ static void put_kernel(strbuf *out, const explanation *e, const diag_list *files
   put_buffers(out, "reads", k->inputs.data, k->inputs.len);
   put_buffers(out, "writes", k->outputs.data, k->outputs.len);
   put_costs(out, k);
-  if (k->contract.len) {
+  str contract = explain_contract_text(out->arena, &k->contract);
+  if (contract.len) {
     sb_puts(out, "<tr><th>contract</th><td>");
-    put_escaped(out, k->contract);
+    put_escaped(out, contract);
     sb_puts(out, "</td></tr>\n");
   }
   put_schedule(out, &k->schedule);

@@ -84,6 +84,20 @@ static json_t *schedule(const explain_schedule *s) {
   return o;
 }
 
+static json_t *contract_object(const explain_contract *c) {
+  json_t *states = json_array(), *rules = json_array();
+  for (int i = 0; i < c->states.len; i++) {
+    const explain_state *s = &c->states.data[i];
+    json_array_append_new(states, json_pack("{s:o, s:i, s:o, s:o}", "value", text(s->value), "walk", s->walk,
+                                            "frame", s->frame.len ? text(s->frame) : json_null(),
+                                            "waits_for", s->waits.len ? text(s->waits) : json_null()));
+  }
+  for (int i = 0; i < RULE_COUNT; i++)
+    if (c->rules >> i & 1) json_array_append_new(rules, json_string(rule_name(i)));
+  return json_pack("{s:o, s:b, s:i, s:o, s:o, s:f}", "promise", text(c->promise), "chosen", c->chosen,
+                   "walks", c->walks, "states", states, "rules", rules, "skipped_share", c->skipped);
+}
+
 static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {
   json_t *o = json_pack("{s:i, s:s, s:o, s:i}", "kernel", k->number, "kind",
                         group_kind_name(k->kind), "what", text(k->what), "operators",
@@ -95,7 +109,7 @@ static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {
   for (int i = 0; i < k->edges.len; i++)
     json_array_append_new(edges, edge(&k->edges.data[i], files));
   for (int i = 0; i < k->limits.len; i++) json_array_append_new(limits, text(k->limits.data[i]));
-  if (k->contract.len) json_object_set_new(o, "contract", text(k->contract));
+  if (k->contract.there) json_object_set_new(o, "contract", contract_object(&k->contract));
   json_object_set_new(o, "spans", spans);
   json_object_set_new(o, "inputs", buffers(k->inputs.data, k->inputs.len));
   json_object_set_new(o, "outputs", buffers(k->outputs.data, k->outputs.len));

@@ -98,9 +98,10 @@ static void put_kernel(strbuf *out, const diag_list *files, const explain_kernel
   put_buffers(out, "reads", k->inputs.data, k->inputs.len);
   put_buffers(out, "writes", k->outputs.data, k->outputs.len);
   put_costs(out, k);
-  if (k->contract.len) {
+  str contract = explain_contract_text(out->arena, &k->contract);
+  if (contract.len) {
     put_heading(out, "contract");
-    sb_printf(out, "%.*s\n", STR_FMT(k->contract));
+    sb_printf(out, "%.*s\n", STR_FMT(contract));
   }
   put_schedule(out, &k->schedule);
   for (int fused = 1; fused >= 0; fused--)

@@ -114,7 +114,7 @@ typedef struct fusion {
   cluster_facts *facts;  // by cluster
   int epoch;             // begins anew when a change may concern clusters that it does not touch
   double union_seconds;  // of the last two clusters asked about, while `asked` names them
-  bool exact_casts;      // of the options
+  unsigned off;          // rules that the options switch off
   bool shared;           // a unit has been in several clusters
   int *over;             // by unit: clusters with units below it and units not below it
   uint8_t *member, *stored;  // of the last candidate

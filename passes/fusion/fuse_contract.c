@@ -115,7 +115,7 @@ static obstacle obstacle_of(fusion *f, const candidate *set, const contract *c, 
     for (int k = 0; k < n->nin; k++) waits[n->id] |= waits[n->in[k]->id];
   }
   factoring how = {.g = f->g, .waits = waits, .axes = c->axes, .naxes = c->naxes,
-                   .exact_casts = f->exact_casts, .obstacle = {.why = REASON_COUNT}};
+                   .off = f->off, .obstacle = {.why = REASON_COUNT}};
   term t;
   int count = f->g->nodes.len;
   for (int k = 0; k < state->nin; k++)

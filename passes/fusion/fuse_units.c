@@ -119,7 +119,7 @@ static int row_source(const fusion *f, int id) {
 void fusion_init(fusion *f, pass_ctx *ctx) {
   graph *g = ctx->graph;
   *f = (fusion){.g = g, .a = ctx->scratch, .target = target_or_default(ctx->options)};
-  f->exact_casts = ctx->options && ctx->options->exact_casts;
+  f->off = rules_switched_off(ctx->options);
   f->n = g->nodes.len;
   f->nodes = arena_copy(f->a, g->nodes.data, sizeof(node *) * (size_t)f->n);
   f->live = arena_array(f->a, bool, f->n);

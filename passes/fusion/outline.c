@@ -12,6 +12,7 @@ typedef struct maker {
   node *const *nodes;
   int n;
   const uint8_t *member, *stored;
+  const contract *promise;
   reason *why;
   int *at;
 } maker;
@@ -174,7 +175,7 @@ static bool is_linear(const maker *m, const node *n, const node *frame, const ui
 
 /// The running maximum that the state's elements are relative to; null: they wait for what they read.
 static const node *frame_of(const maker *m, const node *state, const uint8_t *waits) {
-  if (state->op != OP_sum && state->op != OP_dot) return NULL;
+  if ((state->op != OP_sum && state->op != OP_dot) || (m->promise && m->promise->without_frames)) return NULL;
   for (int i = 0; i < m->n; i++) {
     const node *frame = m->nodes[i];
     if (frame->op != OP_reduce_max || !m->o->values[frame->id].state || frame->id > state->id) continue;
@@ -232,7 +233,7 @@ static bool number_walks(const maker *m) {
 bool outline_make(outline *o, arena *a, const graph *g, node *const *nodes, int n,
                   const uint8_t *member, const uint8_t *stored, const contract *c, reason *why,
                   int *at) {
-  maker m = {o, a, g, nodes, n, member, stored, why, at};
+  maker m = {o, a, g, nodes, n, member, stored, c, why, at};
   *o = (outline){.g = g, .values = arena_array(a, outline_value, g->nodes.len)};
   // An axis of one element is not walked, and its reductions are gone.
   for (int i = 0; c && i < c->naxes; i++)

@@ -110,6 +110,7 @@ static bool split_sum(factoring *f, node *n, parts *out) {
 
 static bool exponential(factoring *f, node *n, term *out) {
   parts p;
+  if (f->off & RULE_exponents) return refuse(f, REASON_rule_off, n);
   if (!split_sum(f, n->in[0], &p)) return false;
   if (n->op == OP_exp2) {
     node *scale = graph_const_float(f->g, n->type, 0.69314718055994530942);
@@ -185,7 +186,7 @@ static bool rounded(factoring *f, node *n, term *out) {
       if (*all[i] && (*all[i])->type == from && !out->rounds) *all[i] = graph_cast(f->g, *all[i], n->type);
     return true;
   }
-  if (f->exact_casts) return refuse(f, REASON_rounded_between, n);
+  if (f->off & RULE_roundings) return refuse(f, REASON_rounded_between, n);
   if (out->rounds || out->after) return refuse(f, REASON_rounded_between, n);
   // f16 has no range to spare: the part with T must be known to be small.
   if (n->type == DT_f16 && !(out->exponent && !out->inner)) return refuse(f, REASON_range_unknown, n);

@@ -29,7 +29,7 @@ typedef struct factoring {
   const uint8_t *waits;  // by node id: depends on a reduction over the stream
   const int *axes;       // the streamed axes
   int naxes;
-  bool exact_casts;      // roundings stay where they are
+  unsigned off;          // rules that are not applied
   obstacle obstacle;     // of the last value that has no form
 } factoring;
 

@@ -23,6 +23,7 @@ typedef struct stream {
   node **replacement;   // by node id of the nodes there were
   int count;
   int number;           // 1 + the contract's
+  unsigned applied;     // rules, to the last state that was rewritten
 } stream;
 
 static bool combines_stream(const stream *s, const node *n) {
@@ -155,6 +156,9 @@ static node *canonical(stream *s, node *n) {
   node *other, *frame = NULL, *sum;
   if (!element_term(s, n, &t, &other)) return NULL;
   if (!t.inner && !t.after && !t.exponent) return NULL;  // the same for all of T
+  if ((t.factor || t.divisor) && s->f.off & RULE_late_factors) return NULL;
+  s->applied = (t.factor || t.divisor ? RULE_late_factors : 0) | (t.exponent ? RULE_exponents : 0) |
+               (t.rounds ? RULE_roundings : 0);
   widen_rows(s, &t, n->type);
   if (t.exponent && !(frame = frame_for(s, &t, n))) return NULL;
   int waiting = other && n->in[1] != other ? 1 : 0;
@@ -199,7 +203,7 @@ static bool run_contract(pass_ctx *ctx, int number) {
   s.waits = arena_array(ctx->scratch, uint8_t, (ROOM + 1) * g->nodes.len);
   s.replacement = arena_array(ctx->scratch, node *, (ROOM + 1) * g->nodes.len);
   s.f = (factoring){.g = g, .waits = s.waits, .axes = c->axes, .naxes = c->naxes};
-  s.f.exact_casts = ctx->options && ctx->options->exact_casts;
+  s.f.off = rules_switched_off(ctx->options);
   bool any = false;
   see_program(&s);
   for (int id = 0; id < s.count && g->nodes.len < ROOM * s.count; id++) {
@@ -211,7 +215,11 @@ static bool run_contract(pass_ctx *ctx, int number) {
     g->contract = 0;
     for (int k = first; k < g->nodes.len; k++) g->nodes.data[k]->at = n->at;
     see_new(&s);
-    if (to && to != n) s.replacement[id] = to, any = true;
+    if (to && to != n) {
+      s.replacement[id] = to;
+      any = true;
+      g->contracts.data[number].rules |= s.applied;
+    }
   }
   if (any) graph_compact(g, s.replacement);
   else if (g->nodes.len > s.count) graph_compact(g, NULL);
@@ -223,6 +231,10 @@ bool pass_stream(pass_ctx *ctx) {
   if (ctx->graph->fused) return false;
   for (int k = 0; k < ctx->graph->contracts.len; k++)
     if (ctx->graph->contracts.data[k].streamed) {
+      bool *unframed = &ctx->graph->contracts.data[k].without_frames;
+      bool off = rules_switched_off(ctx->options) & RULE_frames;
+      changed |= *unframed != off;
+      *unframed = off;
       changed |= stream_take_scales(ctx, k);
       changed |= run_contract(ctx, k);
     }

@@ -17,7 +17,7 @@ static node *take_scale(const pass_ctx *ctx, node *x, node **by, op *how) {
   bool rounds = x->op == OP_cast && dtype_is_float(x->type) && dtype_is_float(x->in[0]->type) &&
                 !dtype_cast_is_exact(x->in[0]->type, x->type);
   if (rounds) of = x->in[0];
-  if (rounds && ctx->options && ctx->options->exact_casts) return x;
+  if (rounds && rules_switched_off(ctx->options) & RULE_roundings) return x;
   if ((of->op != OP_mul && of->op != OP_div) || !dtype_is_float(of->type)) return x;
   int k = of->op == OP_mul && is_number(of->in[0]) ? 0 : 1;
   node *rest = of->in[1 - k];
@@ -54,6 +54,7 @@ bool stream_take_scales(pass_ctx *ctx, int number) {
   graph *g = ctx->graph;
   int count = g->nodes.len;
   enum { BUILT = 8 };  // nodes for a product, at most
+  if (rules_switched_off(ctx->options) & RULE_scales) return false;
   node **to = arena_array(ctx->scratch, node *, (BUILT + 1) * count);
   bool any = false;
   for (int id = 0; id < count; id++) {
@@ -66,6 +67,7 @@ bool stream_take_scales(pass_ctx *ctx, int number) {
     for (int k = first; k < g->nodes.len; k++) g->nodes.data[k]->at = n->at;
     if (scaled != n) to[id] = scaled, any = true;
   }
+  if (any) g->contracts.data[number].rules |= RULE_scales;
   if (g->nodes.len > count) graph_compact(g, any ? to : NULL);
   return any;
 }

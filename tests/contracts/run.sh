@@ -226,10 +226,30 @@ expect() { # expect TEXT COMMAND...
   if grep -qF -- "$want" <<<"$out"; then ok; else bad "no '$want' in what $* prints:" "$out"; fi
 }
 expect 'fuse stream(T): 1 walk over T; states reduce_max' "$tool" explain attention.tdsl -e plain
-expect '"contract": "fuse stream(T): 1 walk' "$tool" explain attention.tdsl -e plain --format=json
+expect 'by late_factors, exponents, frames' "$tool" explain attention.tdsl -e plain
+expect '"promise": "fuse stream(T)"' "$tool" explain attention.tdsl -e plain --format=json
+expect '"frame": "reduce_max %' "$tool" explain attention.tdsl -e plain --format=json
+expect 'contract</th><td>fuse stream(T): 1 walk' "$tool" explain attention.tdsl -e plain --format=html
+expect '% of the steps are skipped' "$tool" explain gpu.tdsl -e causal --target sm_90a --dim B=1 --dim S=4096
+expect 'none: chosen by cost as fuse stream(T)' "$tool" explain "$plain/attention.tdsl" -e plain \
+  --dim B=8 --dim S=64 --dim T=96 --dim D=16 --dim E=24
+# A rule that is switched off costs a walk, and which sum waits for what is told.
+echo 'fn f(q: f32[S, T], v: bf16[T, E]) -> f32[S, E] {
+  fuse stream(T) { return dot(bf16(softmax(q, T)), v, T) }
+}' >"$plain/rules.tdsl"
+expect 'f(T): 1 walk' sed 's/stream(/f(/' <("$tool" explain "$plain/rules.tdsl")
+for rule in late_factors exponents frames roundings; do
+  expect ': 2 walks over T' "$tool" explain "$plain/rules.tdsl" --no-rule=$rule
+  expect 'is in walk 2 because it waits for' "$tool" explain "$plain/rules.tdsl" --no-rule=$rule
+  check cpu "$plain/rules.tdsl" f --dim S=7 --dim T=33 --dim E=5 --no-rule=$rule
+done
+expect 'by scales' "$tool" opt gpu.tdsl -e scale_on_q --to=fused
+expect 'rule_off' "$tool" opt attention.tdsl -e plain --no-rule=exponents --to=fused
+expect 'did you mean frames' "$tool" opt attention.tdsl -e plain --no-rule=frame --to=fused
 expect 'rounded_between' "$tool" opt attention.tdsl -e halves --exact-casts --to=fused
 expect 'E0303' "$tool" check ../diag/E0303.tdsl
-expect 'E0301' "$tool" check blocks.tdsl --target sm_90a
+expect 'E0301' "$tool" check gpu_refused.tdsl --target sm_90a
+expect 'on cuda:sm_90a' "$tool" check gpu_refused.tdsl --target cpu --target sm_90a
 "$tool" check attention.tdsl blocks.tdsl && ok || bad "check finds errors"
 
 echo "$passed passed, $failed failed"
