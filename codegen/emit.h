@@ -8,6 +8,8 @@
 #include "ir/op.h"
 #include "ir/target.h"
 
+struct program;
+
 typedef enum emit_arch { ARCH_X86, ARCH_NVPTX, ARCH_OTHER } emit_arch;
 
 typedef struct emit {
@@ -24,6 +26,7 @@ typedef struct emit {
   bool fast_math;
   bool coarse;    // GPUs: short functions that lose a few ulp of f32
   bool fused_multiply_add;  // GPUs: a product and a sum may become one multiply-add
+  const bool *called;  // by op: functions that are called, not made where they are used; null: none
   LLVMTypeRef i1, i8, i16, i32, i64, f16, bf16, f32, f64, ptr, void_;
 } emit;
 
@@ -48,6 +51,9 @@ LLVMValueRef emit_map(emit *e, op o, dtype t, dtype result, LLVMValueRef *in, in
 /// A float function of n scalars at once (0: asks), which look together for arguments that are rare
 /// and take a branch. False: it has none on the target.
 bool emit_math_many(emit *e, op o, dtype t, const LLVMValueRef *in, LLVMValueRef *out, int n);
+/// Long functions that the program's kernels use so often that one body each, which is called, takes
+/// much less time to compile than a copy in each place. The values are the same.
+void emit_choose_called(emit *e, const struct program *p);
 /// Combine step of reductions: add mul min max and or (min, max: NaN if either is NaN).
 LLVMValueRef emit_combine(emit *e, op o, dtype t, LLVMValueRef a, LLVMValueRef b);
 

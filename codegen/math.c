@@ -3,6 +3,7 @@
 #include "codegen/math.h"
 
 #include "base/fault.h"
+#include "ir/tile.h"
 
 mathb math_builder(emit *e, dtype t, int lanes) {
   check(t == DT_f32 || t == DT_f64);
@@ -207,11 +208,68 @@ static val dispatch(const mathb *m, op o, val *in) {
   }
 }
 
+// ---- functions that are called
+
+static void count_uses(const tregion *r, int *uses) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->kind == TILE_MAP && dtype_is_float(s->in[0]->type)) uses[s->op]++;
+    count_uses(s->body, uses);
+    count_uses(s->other, uses);
+  }
+}
+
+void emit_choose_called(emit *e, const program *p) {
+  enum {
+    LONG = 16,
+    MUCH = 2000
+  };  // in the costs of ir/ops.def, a use of which is some instructions
+  int *uses = arena_array(e->arena, int, OP_COUNT);
+  bool *called = arena_array(e->arena, bool, OP_COUNT);
+  for (int i = 0; i < p->kernels.len; i++) count_uses(&p->kernels.data[i]->body, uses);
+  for (int o = 0; o < OP_COUNT; o++) {
+    int cost = o == OP_rem ? 2 * LONG : op_get((op)o)->cost;  // that of floats is long
+    called[o] = op_get((op)o)->class == CLASS_map && cost >= LONG && uses[o] * cost >= MUCH;
+  }
+  e->called = called;
+}
+
+/// The function of that op, type and width; made where it is not yet.
+static val called_function(const mathb *m, op o, LLVMTypeRef type, int nin) {
+  emit *e = m->e;
+  str name = str_printf(e->arena, "%s.%s.%d%s", op_get(o)->name, dtype_name(m->t), m->lanes,
+                        e->coarse ? ".coarse" : "");
+  val f = LLVMGetNamedFunction(e->module, name.ptr);
+  if (f) return f;
+  f = LLVMAddFunction(e->module, name.ptr, type);
+  LLVMSetLinkage(f, LLVMInternalLinkage);
+  static const char *const attributes[] = {"noinline", "nounwind"};
+  for (int i = 0; i < 2; i++) {
+    unsigned kind = LLVMGetEnumAttributeKindForName(attributes[i], strlen(attributes[i]));
+    LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                            LLVMCreateEnumAttribute(e->context, kind, 0));
+  }
+  LLVMBasicBlockRef here = LLVMGetInsertBlock(m->b);
+  LLVMPositionBuilderAtEnd(m->b, LLVMAppendBasicBlockInContext(e->context, f, ""));
+  val in[3];
+  for (int i = 0; i < nin; i++) in[i] = LLVMGetParam(f, (unsigned)i);
+  LLVMBuildRet(m->b, dispatch(m, o, in));
+  LLVMPositionBuilderAtEnd(m->b, here);
+  return f;
+}
+
+static val apply(const mathb *m, op o, val *in, int nin) {
+  if (!m->e->called || !m->e->called[o]) return dispatch(m, o, in);
+  LLVMTypeRef types[3] = {m->ft, m->ft, m->ft};
+  LLVMTypeRef type = LLVMFunctionType(m->ft, types, (unsigned)nin, false);
+  return LLVMBuildCall2(m->b, type, called_function(m, o, type, nin), in, (unsigned)nin, "");
+}
+
 /// Vectors of several registers are computed in halves, by the code made for one register.
 val emit_math(emit *e, op o, dtype t, val *in, int nin) {
   mathb m = math_builder(e, t, emit_lanes(LLVMTypeOf(in[0])));
   bool several = m.lanes * dtype_bytes(t) > 64;
-  if (e->arch != ARCH_X86 || !e->avx512 || !several || m.lanes % 2) return dispatch(&m, o, in);
+  if (e->arch != ARCH_X86 || !e->avx512 || !several || m.lanes % 2) return apply(&m, o, in, nin);
   val half[3], y[2];
   for (int k = 0; k < 2; k++) {
     for (int n = 0; n < nin; n++) half[n] = m_half(&m, in[n], k);

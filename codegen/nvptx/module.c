@@ -173,6 +173,7 @@ static bool generate(device_gen *d, arena *a, const program *p, const codegen_op
   kernel_maps *maps = arena_alloc(d->e.arena, sizeof *maps * (size_t)(n + 1));
   for (int i = 0; i < n; i++)
     if (!fits(d, p->kernels.data[i], error)) return false;
+  emit_choose_called(&d->e, p);
   for (int i = 0; i < n; i++)
     nv_kernel(&d->e, d->e.arena, p, p->kernels.data[i], &infos[i], &maps[i]);
   for (int i = 0; i < n; i++)

@@ -23,8 +23,8 @@
 #include "passes/lowering/gpu_rows.h"
 
 // Registers of a thread for what is kept of a row: those aimed at, so that several blocks share a
-// multiprocessor, and those possible.
-enum { AIM_REGISTERS = 16, MOST_REGISTERS = 32 };
+// multiprocessor, and those possible; and for running values of many reductions.
+enum { AIM_REGISTERS = 16, MOST_REGISTERS = 32, RUNNING_REGISTERS = 64 };
 
 static bool is_constant(const kbuild *b, int kernel_axis) {
   int64_t size;
@@ -141,6 +141,20 @@ static int threads_along_row(const kbuild *b, const gpu_rows *g, int64_t size) {
   return t < GPU_MOST_THREADS ? t : GPU_MOST_THREADS;
 }
 
+/// Elements at a time of a walk that keeps a running value of each for every reduction it makes.
+static int64_t walked_at_a_time(const kbuild *b, const gpu_rows *g) {
+  int most = 1;
+  for (int pass = 1; pass <= g->p.passes; pass++) {
+    int running = 0;
+    for (int i = 0; i < b->group->reductions.len; i++) {
+      const node *n = b->group->reductions.data[i];
+      if (g->p.level[n->id] == pass) running += 1 + op_is_arg(n->op);
+    }
+    if (running > most) most = running;
+  }
+  return most * AIM_REGISTERS <= RUNNING_REGISTERS ? AIM_REGISTERS : RUNNING_REGISTERS / most;
+}
+
 static void plan_along(const kbuild *b, gpu_rows *g, bool constant) {
   int64_t size = reduced_size(b, g);
   int t = schedule_power(b->l, "threads", threads_along_row(b, g, size));
@@ -152,7 +166,7 @@ static void plan_along(const kbuild *b, gpu_rows *g, bool constant) {
     if (gpu_row_count(b, g) >= 4 * b->l->target->cores && t > most) t = most;
     deal_reduced(b, g, t);
     // Every step of an online walk reduces over the block: few steps, as words are held, not floats.
-    int64_t step = g->online_ok ? (int64_t)(AIM_REGISTERS / g->held) : AIM_REGISTERS;
+    int64_t step = g->online_ok ? (int64_t)(AIM_REGISTERS / g->held) : walked_at_a_time(b, g);
     cut_repeats(g, (int)schedule_option(b->l, "elements", step));
   }
   int used = 1;
@@ -207,7 +221,8 @@ static void plan_across(const kbuild *b, gpu_rows *g, bool constant) {
     int64_t reduced = reduced_size(b, g);
     while (along_r > 1 && along_r >= 2 * reduced) along_r /= 2;
     deal_reduced(b, g, along_r);
-    cut_repeats(g, g->vector < 4 ? 8 : 4);
+    int64_t step = walked_at_a_time(b, g) / g->vector, usual = g->vector < 4 ? 8 : 4;
+    cut_repeats(g, (int)(step < usual ? step : usual));
   }
   deal_rows(b, g, threads_across(b, g, columns / g->vector));
 }

@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "cpu_fixture.h"
 #include "gpu_fixture.h"
+#include "nvptx_fixture.h"
 
 /// Twice the program may cost this much more.
 static const double at_most_twice = 2.2;
@@ -205,6 +206,32 @@ Test(growth, more_reductions_of_one_walk_than_a_kernel_holds) {
   }
 }
 
+/// n sums of different functions of a row.
+static str sums_of_a_row(arena *a, int n) {
+  strbuf b = sb_new(a);
+  sb_puts(&b, "fn f(x: f32[N, T]) -> f32[N] {\n  return sum(x, T)");
+  for (int i = 1; i < n; i++) sb_printf(&b, " + sum(exp(x * 0.%d5), T)", i);
+  sb_puts(&b, "\n}\n");
+  return sb_str(&b);
+}
+
+/// Each reduction has a register for each element of a thread: many have fewer elements.
+Test(growth, running_values_of_a_gpu_fit_into_registers) {
+  static const struct {
+    int sums;
+    const char *step;
+  } cases[] = {{2, "loop T:1024"}, {4, "loop T:1024"}, {16, "loop T:256"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    lowered l;
+    lowered_make_for(&l, sums_of_a_row(&A, cases[i].sums).ptr, &gpu_target);
+    cr_expect(strstr(l.text.ptr, cases[i].step), "%d sums: %.*s", cases[i].sums, STR_FMT(l.text));
+    int64_t dims[] = {3, 300};
+    interp_tensor in[] = {lowered_values(&A, DT_f32, 2, dims)};
+    lowered_compare(&l, in, 1e-2);
+    lowered_free(&l);
+  }
+}
+
 /// So many temps that their addresses wait in memory.
 Test(growth, many_live_values_are_right) {
   target_info cpu = cpu_target(2);
@@ -213,4 +240,89 @@ Test(growth, many_live_values_are_right) {
   cr_assert_gt(l.p->buffers.len, 256);
   cpu_compare_text(l.text.ptr, (cpu_case[]){{.sizes = {3}, .tolerance = 1e-3}}, 1);
   lowered_free(&l);
+}
+
+// ---- long functions are called
+
+/// n powers or other functions, each with a constant of its own: no two kernels are equal.
+static str different(arena *a, const char *type, const char *call, int n) {
+  strbuf b = sb_new(a);
+  sb_printf(&b, "fn f(x: %s[N], y: %s[N]) -> %s[N] {\n  let v0 = x\n", type, type, type);
+  for (int i = 0; i < n; i++) {
+    sb_printf(&b, "  let v%d = ", i + 1);
+    for (const char *at = call; *at; at++) {
+      if (*at == '@') sb_printf(&b, "v%d", i);
+      else if (*at == '#') sb_printf(&b, "%d.5", i % 97 + 1);
+      else sb_printf(&b, "%c", *at);
+    }
+    sb_puts(&b, "\n");
+  }
+  sb_printf(&b, "  return v%d\n}\n", n);
+  return sb_str(&b);
+}
+
+static const char *const long_calls[] = {
+    "pow(abs(@) + 0.5, y / #)",
+    "(@ * # + 40) % (y + 2)",
+    "erfc(@ / #)",
+    "tan(@ / #)",
+    "sinh(@ / #)",
+    "atan2(@, y + #)",
+};
+
+static str code_of(lowered *l, const char *cpu, code_kind kind) {
+  codegen_options o = {.kind = kind, .cpu = str_from(cpu)};
+  bool gpu = !strncmp(cpu, "sm_", 3);
+  code out;
+  str error;
+  arena *a = &l->test.arena;
+  bool made =
+      gpu ? codegen_cuda(a, l->p, &o, &out, &error) : codegen_cpu(a, l->p, &o, &out, &error);
+  cr_assert(made, "%.*s", STR_FMT(error));
+  return (str){out.data, (int)out.size};
+}
+
+Test(growth, long_functions_are_made_once) {
+  target_info cpu = cpu_target(2);
+  for (size_t i = 0; i < sizeof long_calls / sizeof *long_calls; i++)
+    for (int gpu = 0; gpu < 2; gpu++) {
+      lowered l;
+      lowered_make_for(&l, different(&A, "f32", long_calls[i], 300).ptr, gpu ? &gpu_target : &cpu);
+      str text = code_of(&l, gpu ? "sm_90a" : "x86-64-v4", CODE_LLVM_IR);
+      spent s = {0};
+      count_lines(text, &s);
+      cr_expect_geq(l.p->kernels.len, 2);
+      cr_expect_leq(s.lines, 300 * 100, "%s, GPU %d: %d lines", long_calls[i], gpu, s.lines);
+      lowered_free(&l);
+    }
+}
+
+/// In a program of some, each is made where it is used.
+Test(growth, few_functions_are_made_in_place) {
+  target_info cpu = cpu_target(2);
+  lowered l;
+  lowered_make_for(&l, different(&A, "f32", long_calls[0], 40).ptr, &cpu);
+  cr_expect(!strstr(code_of(&l, "x86-64-v4", CODE_LLVM_IR).ptr, "@pow"));
+  lowered_free(&l);
+  lowered_make_for(&l, different(&A, "f32", long_calls[0], 80).ptr, &cpu);
+  cr_expect(strstr(code_of(&l, "x86-64-v4", CODE_LLVM_IR).ptr, "@pow"));
+  lowered_free(&l);
+}
+
+Test(growth, called_functions_give_the_same) {
+  static const char *const types[] = {"f32", "f64"};
+  target_info cpu = cpu_target(2);
+  for (size_t i = 0; i < sizeof long_calls / sizeof *long_calls; i++) {
+    lowered l;
+    str source = different(&A, types[i % 2], long_calls[i], 110);
+    lowered_make_for(&l, source.ptr, &cpu);
+    cpu_compare_text(l.text.ptr, (cpu_case[]){{.sizes = {37}, .tolerance = i % 2 ? 1e-12 : 1e-4}},
+                     1);
+    lowered_free(&l);
+    lowered_make_for(&l, source.ptr, &gpu_target);
+    str ptx = code_of(&l, "sm_90a", CODE_ASSEMBLY);
+    cr_expect(strstr(ptx.ptr, "call.uni"), "%s", long_calls[i]);
+    if (i < 2) nvptx_assemble(ptx, "sm_90a");
+    lowered_free(&l);
+  }
 }
