@@ -235,7 +235,7 @@ static tval *add_update(kbuild *b, const node *n, const scatter_sums *s, tval *u
   if (t != update->type) update = kb_map(b, OP_cast, t, update, NULL, NULL);
   if (s->lost < 0) return kb_map(b, OP_add, t, old, update, NULL);
   tval *lost = indirect_access(b, TILE_LOAD, n, s->lost, NULL, at)->out[0], *next[2];
-  sum_pair(b, old, kb_map(b, OP_add, t, update, lost, NULL), next);
+  sum_pair_short(b, old, kb_map(b, OP_add, t, update, lost, NULL), next);
   indirect_access(b, TILE_STORE, n, s->lost, next[1], at);
   return next[0];
 }

@@ -18,6 +18,14 @@ tval *kb_like(kbuild *b, const tval *v, scalar x) {
   return kb_fill(b, v->type, x, v->axes, v->extents, v->naxes);
 }
 
+/// Only of numbers the difference from themselves is 0.
+static tval *beside_infinities(kbuild *b, tval *sum, tval *lost) {
+  tval *zero = kb_const(b, sum->type, (scalar){.f = 0});
+  tval *none = kb_map(b, OP_sub, sum->type, sum, sum, NULL);
+  tval *finite = kb_map(b, OP_eq, DT_bool, none, zero, NULL);
+  return kb_map(b, OP_where, sum->type, finite, lost, zero);
+}
+
 /// Knuth, "The Art of Computer Programming", vol. 2, 4.2.2: exact whichever is larger.
 void sum_pair(kbuild *b, tval *x, tval *y, tval **next) {
   dtype t = x->type;
@@ -26,8 +34,16 @@ void sum_pair(kbuild *b, tval *x, tval *y, tval **next) {
   tval *from_x = kb_map(b, OP_sub, t, sum, from_y, NULL);
   tval *off_x = kb_map(b, OP_sub, t, x, from_x, NULL);
   tval *off_y = kb_map(b, OP_sub, t, y, from_y, NULL);
-  tval *lost = kb_map(b, OP_add, t, off_x, off_y, NULL);
-  tval *infinite = kb_map(b, OP_is_inf, DT_bool, sum, NULL, NULL);
   next[0] = sum;
-  next[1] = kb_map(b, OP_where, t, infinite, kb_const(b, t, (scalar){.f = 0}), lost);
+  next[1] = beside_infinities(b, sum, kb_map(b, OP_add, t, off_x, off_y, NULL));
+}
+
+/// Kahan, CACM 8 (1965) 40: not all that is lost where y is the larger one, but what is left out
+/// then is a rounding of y, so that the bound on the sum of many is the same.
+void sum_pair_short(kbuild *b, tval *x, tval *y, tval **next) {
+  dtype t = x->type;
+  tval *sum = kb_map(b, OP_add, t, x, y, NULL);
+  tval *added = kb_map(b, OP_sub, t, sum, x, NULL);
+  next[0] = sum;
+  next[1] = beside_infinities(b, sum, kb_map(b, OP_sub, t, y, added, NULL));
 }

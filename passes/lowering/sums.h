@@ -19,3 +19,6 @@ bool sum_is_long(const kbuild *b, op o, dtype t, int axis, int extent);
 tval *kb_like(kbuild *b, const tval *v, scalar x);
 /// next[0] = x + y, rounded; next[1] = what that rounds off, 0 beside infinities.
 void sum_pair(kbuild *b, tval *x, tval *y, tval **next);
+/// The same in half as many additions, exact where |x| >= |y|: for sums of one walk that take next[1]
+/// in with the next y.
+void sum_pair_short(kbuild *b, tval *x, tval *y, tval **next);

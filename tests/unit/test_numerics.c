@@ -197,6 +197,34 @@ Test(numerics, scattered_sums_do_not_lose_digits) {
   }
 }
 
+/// Updates that are larger than what they are added to.
+Test(numerics, growing_updates_do_not_lose_digits) {
+  enum { UPDATES = 20000 };
+  for (int i = 0; i < TARGETS; i++) {
+    int64_t n = UPDATES, bins = 2;
+    call c;
+    open_call(
+        &c, targets[i],
+        "fn f(a: f64[V], i: i32[U], x: f64[U]) -> f64[V] { return scatter_add(a, V = i, x) }");
+    add_argument(&c, TCF_F64, 1, &bins);
+    int32_t *index = add_argument(&c, TCF_I32, 1, &n);
+    double *x = add_argument(&c, TCF_F64, 1, &n);
+    long double want = 0;
+    for (int64_t k = 0; k < n; k++) {
+      index[k] = 1;
+      // Each block begins small again, and ends far above the sum before it.
+      want += x[k] =
+          pow(1.7, (double)(k % 50) - 20) * (k % 3 ? 1 : -0.3) * (1 + (double)k / UPDATES);
+    }
+    run_call(&c);
+    double off = fabs(tcf_tensor_get(c.result, 1) - (double)want);
+    // interp adds in order
+    double most = i == 0 ? bound((double)n, TCF_F64) : 8 * 0x1p-53;
+    cr_expect_leq(off, most * (double)want, "%s: off by %g of %Lg", targets[i], off, want);
+    close_call(&c);
+  }
+}
+
 // ---- infinities in sums that keep what they round off
 
 Test(numerics, infinities_stay_what_they_are) {
