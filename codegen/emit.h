@@ -12,6 +12,8 @@ struct program;
 
 typedef enum emit_arch { ARCH_X86, ARCH_NVPTX, ARCH_OTHER } emit_arch;
 
+typedef bool emit_called[2];  // of f32, of f64
+
 typedef struct emit {
   LLVMContextRef context;
   LLVMModuleRef module;
@@ -26,7 +28,8 @@ typedef struct emit {
   bool fast_math;
   bool coarse;    // GPUs: short functions that lose a few ulp of f32
   bool fused_multiply_add;  // GPUs: a product and a sum may become one multiply-add
-  const bool *called;  // by op: functions that are called, not made where they are used; null: none
+  emit_called
+      *called;  // by op: functions that are called, not made where they are used; null: none
   LLVMTypeRef i1, i8, i16, i32, i64, f16, bf16, f32, f64, ptr, void_;
 } emit;
 

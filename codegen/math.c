@@ -210,28 +210,32 @@ static val dispatch(const mathb *m, op o, val *in) {
 
 // ---- functions that are called
 
-static void count_uses(const tregion *r, int *uses) {
+/// By op, of f32 (and what is computed in it) and of f64.
+typedef int uses[2];
+
+static void count_uses(const tregion *r, uses *n) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    if (s->kind == TILE_MAP && dtype_is_float(s->in[0]->type)) uses[s->op]++;
-    count_uses(s->body, uses);
-    count_uses(s->other, uses);
+    if (s->kind == TILE_MAP && dtype_is_float(s->in[0]->type)) n[s->op][s->in[0]->type == DT_f64]++;
+    count_uses(s->body, n);
+    count_uses(s->other, n);
   }
 }
 
 void emit_choose_called(emit *e, const program *p) {
-  enum {
-    LONG = 16,
-    MUCH = 2000
-  };  // in the costs of ir/ops.def, a use of which is some instructions
-  int *uses = arena_array(e->arena, int, OP_COUNT);
-  bool *called = arena_array(e->arena, bool, OP_COUNT);
-  for (int i = 0; i < p->kernels.len; i++) count_uses(&p->kernels.data[i]->body, uses);
-  for (int o = 0; o < OP_COUNT; o++) {
-    int cost = o == OP_rem ? 2 * LONG : op_get((op)o)->cost;  // that of floats is long
-    called[o] = op_get((op)o)->class == CLASS_map && cost >= LONG && uses[o] * cost >= MUCH;
-  }
-  e->called = called;
+  // In the costs of ir/ops.def, a unit of which is some instructions, of AVX-512 or a GPU fewer.
+  enum { LONG = 16, LONG_BEFORE_AVX512 = 12, MUCH = 2000 };
+  int long_from = e->arch == ARCH_X86 && !e->avx512 ? LONG_BEFORE_AVX512 : LONG;
+  uses *n = arena_array(e->arena, uses, OP_COUNT);
+  e->called = arena_array(e->arena, emit_called, OP_COUNT);
+  for (int i = 0; i < p->kernels.len; i++) count_uses(&p->kernels.data[i]->body, n);
+  for (int o = 0; o < OP_COUNT; o++)
+    for (int is_double = 0; is_double < 2; is_double++) {
+      // The costs are those of f32; that of `rem` is the one of integers.
+      int cost = (o == OP_rem ? 2 * LONG : op_get((op)o)->cost) * (1 + is_double);
+      e->called[o][is_double] =
+          op_get((op)o)->class == CLASS_map && cost >= long_from && n[o][is_double] * cost >= MUCH;
+    }
 }
 
 /// The function of that op, type and width; made where it is not yet.
@@ -259,7 +263,7 @@ static val called_function(const mathb *m, op o, LLVMTypeRef type, int nin) {
 }
 
 static val apply(const mathb *m, op o, val *in, int nin) {
-  if (!m->e->called || !m->e->called[o]) return dispatch(m, o, in);
+  if (!m->e->called || !m->e->called[o][m->t == DT_f64]) return dispatch(m, o, in);
   LLVMTypeRef types[3] = {m->ft, m->ft, m->ft};
   LLVMTypeRef type = LLVMFunctionType(m->ft, types, (unsigned)nin, false);
   return LLVMBuildCall2(m->b, type, called_function(m, o, type, nin), in, (unsigned)nin, "");
