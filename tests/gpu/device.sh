@@ -77,6 +77,30 @@ while read -r line; do
   [ $status = 0 ] || echo "$out" | head -${TCF_LINES:-4}
 done < <(cases)
 
+# many_calls TYPE CALL: a sum of so many calls, each with a constant of its own for #, that the function
+# is called and not made where it is used.
+many_calls() {
+  awk -v type="$1" -v call="$2" 'BEGIN {
+    printf "fn f(x: %s[N], y: %s[N]) -> %s[N] {\n  let v0 = x\n", type, type, type
+    for (i = 0; i < 130; i++) {
+      one = call
+      gsub(/#/, i + 1 ".5", one)
+      printf "  let v%d = v%d + %s\n", i + 1, i, one
+    }
+    printf "  return v130\n}\n"
+  }'
+}
+program=$(mktemp --suffix=.tdsl)
+for type in f32 f64; do
+  for call in 'pow(abs(x) + 0.5, y / #)' 'tan(x / #)' 'sinh(x / #)' 'erfc(x / #)' 'atan2(x, y + #)' \
+    'exp(x / #)' 'log(abs(x) + #)' '(f(x * 100) % #)'; do
+    many_calls $type "${call/f(x/$type(x}" >"$program"
+    out=$("$tools/tcc-fuse" run "$program" --target cuda --dim N=10007 --check 2>&1)
+    note $? "called: $type $call"
+  done
+done
+rm -f "$program"
+
 for group in elementwise casts reductions products views scans functions unsigned; do
   "$tools/numpy-cases" --target cuda "$here/../numpy/cases" "$group" >"/tmp/tcf-gpu-$$" 2>&1
   status=$?
