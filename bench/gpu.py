@@ -19,7 +19,7 @@ import torch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARY = os.environ.get("TCF_LIBRARY") or os.path.join(HERE, "..", "build", "libtccfuse.so")
-TYPES = {torch.float32: 1, torch.float16: 2, torch.bfloat16: 3, torch.int32: 5}
+TYPES = {torch.float32: 1, torch.float16: 2, torch.bfloat16: 3, torch.int32: 5, torch.bool: 9}
 
 
 class Options(ctypes.Structure):
