@@ -146,54 +146,23 @@ class Ours:
 # ---- time
 
 def in_turns(calls, seconds, gpu):
-    """{name: seconds of a call}, in turns of random order, at least 5: their median on GPUs, which are
-    ours alone; the best on CPUs."""
+    """{name: seconds of a call}, in turns of random order, at least 9: their median on GPUs; on CPUs,
+    which others may use as well, the lower quartile of the processor's time."""
     times = {name: [] for name in calls}
-    quiet = None if gpu else Quiet()
     begin, share = time.perf_counter(), seconds * len(calls)
     while True:
         for name in random.sample(list(calls), len(calls)):
-            late = time.perf_counter() > begin + 4 * share
-            if gpu:
-                times[name].append(cold(calls[name]))
-                continue
-            quiet.wait(0 if late else 0.2)
-            took = warm(calls[name])
-            if late or quiet.now():
-                times[name].append(took)
-        now, least = time.perf_counter() - begin, min(map(len, times.values()))
-        if least >= 5 and now > share or now > 5 * share:
+            times[name].append(cold(calls[name]) if gpu else warm(calls[name]))
+        if len(next(iter(times.values()))) >= 9 and time.perf_counter() > begin + share:
             break
-    return {name: statistics.median(t) if gpu else min(t) for name, t in times.items() if t}
-
-
-class Quiet:
-    """Nobody else uses the core: a fixed product takes as long as it ever does. Turns begin then, and
-    count when it is so after them, until time runs out."""
-
-    def __init__(self):
-        self.a, self.b = torch.randn(192, 192), torch.randn(192, 192)
-        self.best = 1
-        self.wait(0.5)
-
-    def now(self):
-        begin = time.perf_counter()
-        self.a @ self.b
-        took = time.perf_counter() - begin
-        self.best = min(self.best, took)
-        return took < 1.15 * self.best
-
-    def wait(self, seconds):
-        end = time.perf_counter() + seconds
-        while not (self.now() and self.now()) and time.perf_counter() < end:
-            time.sleep(0.003)
+    return {name: statistics.median(t) if gpu else sorted(t)[len(t) // 4] for name, t in times.items()}
 
 
 def warm(call):
     call()
-    begin = time.perf_counter()
+    begin = time.process_time()
     call()
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 def cold(call):
@@ -232,7 +201,7 @@ def family(lines, ours, device, names, seconds):
         outputs = [torch.empty([int(d) for d in r.split(":")[1].split(",") if d],
                                dtype=TYPES[r.split(":")[0]], device=device) for r in results.split()]
         body = FORMS[of].get(form)
-        for system in ("plain", "contract"):
+        for system in random.sample(("plain", "contract"), 2):
             try:
                 call = ours.form(system, file, form, arguments, outputs)
                 call()

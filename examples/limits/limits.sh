@@ -79,13 +79,12 @@ bench() { # bench SYSTEM FILE FORM SIZES: seconds of a call, by the tool alone
 
 : >"$work/times"
 if [ $times = 1 ] && [ -n "$python" ] && "$python" -c 'import torch' 2>/dev/null; then
-  one=()
   case "$target" in
     cpu*) export XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-          if command -v taskset >/dev/null; then one=(taskset -c 0); fi ;;
+          ;;
   esac
   export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1099511627776 PYTHONWARNINGS=ignore
-  "${one[@]}" "$python" "$here/compare.py" "$work" "$target" "$seconds" <"$work/forms" >"$work/times"
+  "$python" "$here/compare.py" "$work" "$target" "$seconds" <"$work/forms" >"$work/times"
 elif [ $times = 1 ]; then
   echo "no PyTorch: times of tcc-fuse alone" >&2
   while IFS=$'\t' read -r file family form _ _ given; do
@@ -99,7 +98,8 @@ fi
 what=$("$tool" --version 2>/dev/null | head -1)
 case "$target" in
   cpu*) machine="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), one thread, f32" ;;
-  *) machine="$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1), bf16" ;;
+  *) machine=$({ nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null || echo "$target"; } | head -1)
+     machine="$machine, bf16" ;;
 esac
 titles=$(sed -n 's|^// ==== ||p' "$here"/*.tdsl | sed 's/: /=/' | paste -sd'|')
 awk -F '\t' -v head="$(date +%Y-%m-%d), $what, $machine" -v titles="$titles" -v sizes="$(echo $sizes)" \

@@ -60,7 +60,9 @@ END {
   for (i = 1; i <= nfamilies; i++) {
     f = family[i]
     y += gap
-    print text(8, y - 3, f (f in title ? ": " title[f] : ""), "font-weight=\"bold\" stroke=\"white\" stroke-width=\"3\" paint-order=\"stroke\"")
+    what = f (f in title ? ": " title[f] : "")
+    printf "<rect x=\"6\" y=\"%.1f\" width=\"%.1f\" height=\"12\" fill=\"white\"/>\n", y - 12, 5.4 * length(what)
+    print text(8, y - 3, what, "font-weight=\"bold\"")
     for (k = 1; k <= nforms[f]; k++) {
       y += row
       print text(left - 10, y - 1, form[f, k], "text-anchor=\"end\"")

@@ -108,14 +108,26 @@ static bool split_sum(factoring *f, node *n, parts *out) {
   return refuse(f, REASON_not_additive, n);
 }
 
+/// n * ln 2. A factor of log2(e) cancels: what both were rounded by is no more than their product is.
+static node *to_base_e(graph *g, node *n) {
+  double c = 0.69314718055994530942, d;
+  double rounding = n->type == DT_f64 ? 0x1p-51 : 0x1p-22;
+  int k = n->op == OP_mul && node_is_const(n->in[0], &d) ? 0 : 1;
+  if (n->op == OP_mul && node_is_const(n->in[k], &d)) {
+    n = n->in[1 - k];
+    c *= d;
+  }
+  if (fabs(c - 1) <= rounding) return n;
+  return graph_binary(g, OP_mul, n, graph_const_float(g, n->type, c));
+}
+
 static bool exponential(factoring *f, node *n, term *out) {
   parts p;
   if (f->off & RULE_exponents) return refuse(f, REASON_rule_off, n);
   if (!split_sum(f, n->in[0], &p)) return false;
   if (n->op == OP_exp2) {
-    node *scale = graph_const_float(f->g, n->type, 0.69314718055994530942);
-    if (p.tile) p.tile = graph_binary(f->g, OP_mul, p.tile, scale);
-    if (p.row) p.row = graph_binary(f->g, OP_mul, p.row, scale);
+    if (p.tile) p.tile = to_base_e(f->g, p.tile);
+    if (p.row) p.row = to_base_e(f->g, p.row);
   }
   *out = (term){.exponent = p.tile, .row_exponent = p.row};
   return true;
