@@ -148,20 +148,25 @@ static bool fills(const tregion *r, int buf, bool staged) {
   return false;
 }
 
-/// Bytes of the buffers declared in the region, of which a loop with stages has several copies.
+/// Bytes of the buffers declared in the region, of which a loop with stages has several copies. What
+/// regions inside declare has one place after the other, except beside producers.
 static int64_t bytes_of_locals(const walker *w, const tregion *r, int stages) {
-  int64_t sum = 0;
+  int64_t sum = 0, most = 0;
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    int64_t more = bytes_of_locals(w, s->body, s->kind == TILE_LOOP ? s->stages : 0);
-    int64_t other = bytes_of_locals(w, s->other, 0);
+    int64_t inside = bytes_of_locals(w, s->body, s->kind == TILE_LOOP ? s->stages : 0);
+    int64_t other = bytes_of_locals(w, s->other, 0), own = 0;
+    if (other > inside) inside = other;
     bool copies = s->kind == TILE_LOCAL && stages > 1 && fills(r, s->buf, false);
     if (s->kind == TILE_LOCAL)
-      more = saturating_product(bytes_of_local(w, &w->k->bufs.data[s->buf]), copies ? stages : 1);
-    if (__builtin_add_overflow(sum, more, &sum) || __builtin_add_overflow(sum, other, &sum))
-      return INT64_MAX;
+      own = saturating_product(bytes_of_local(w, &w->k->bufs.data[s->buf]), copies ? stages : 1);
+    if (w->k->producer_warps && __builtin_add_overflow(own, inside, &own)) return INT64_MAX;
+    if (__builtin_add_overflow(sum, own, &sum)) return INT64_MAX;
+    if (w->k->producer_warps) continue;
+    if (__builtin_add_overflow(sum, inside, &inside)) return INT64_MAX;
+    if (inside > most) most = inside;
   }
-  return sum;
+  return sum > most ? sum : most;
 }
 
 static void verify_shared(walker *w) {

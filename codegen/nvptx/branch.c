@@ -69,6 +69,7 @@ static lval condition(ngen *g, const tstmt *s) {
 static lval *run_arm(ngen *g, const tregion *r, int n, int nregs) {
   if (!r) return NULL;  // no else: nothing is done and nothing results
   int mark = scope_open(g), found;
+  int64_t top = g->shared_top;
   nv_region(g, r);
   tval *const *yields = tregion_yields(r, &found);
   check(found == n);
@@ -77,6 +78,7 @@ static lval *run_arm(ngen *g, const tregion *r, int n, int nregs) {
   flight_land_all(g);
   settle_scratch(g);
   scope_close(g, mark);
+  shared_release(g, top);
   return carry;
 }
 
@@ -97,18 +99,20 @@ void nv_if(ngen *g, const tstmt *s) {
   // What either arm accesses counts at the start of both, and after them.
   mark_accesses(g, s->body);
   mark_accesses(g, s->other);
+  const uint8_t *before = accesses_now(g);
   LLVMPositionBuilderAtEnd(b, then);
   lval *carry = run_arm(g, s->body, s->nout, nregs);
+  const uint8_t *after_then = accesses_now(g);
   LLVMBasicBlockRef then_end = LLVMGetInsertBlock(b);
   LLVMBuildBr(b, after);
   LLVMPositionBuilderAtEnd(b, other);
-  mark_accesses(g, s->body);
-  mark_accesses(g, s->other);
+  accesses_set(g, before);
   lval *carry2 = run_arm(g, s->other, s->nout, nregs);
   LLVMBasicBlockRef other_end = LLVMGetInsertBlock(b);
   LLVMBuildBr(b, after);
   LLVMPositionBuilderAtEnd(b, after);
   carry_merge(g, carry, nregs, carry2, then_end, other_end);
+  accesses_join(g, after_then);
   mark_accesses(g, s->body);
   mark_accesses(g, s->other);
   carry_get(g, carry, s->out, s->nout);

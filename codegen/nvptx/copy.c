@@ -47,6 +47,7 @@ bool nv_copy_async(ngen *g, const tregion *r, bool ask) {
   LLVMBuilderRef b = g->e->builder;
   if (!ptx_has(g->e, PTX_CP_ASYNC) || !copy_is_pure(g->k, r)) return false;
   const tstmt *load = r->stmts.data[0], *store = r->stmts.data[1];
+  if (g->locals[load->buf].shared) return false;  // barriers stand between statements
   dtype t = load->out[0]->type;
   if (!uses_same_axes(g, store, load->out[0])) return false;
   access from = {.s = load, .buf = load->buf, .type = t, .direct = true};

@@ -248,9 +248,12 @@ static void gen_versions(ngen *g, grid_range *ranges) {
   }
   LLVMBasicBlockRef yes = nv_block(g), no = nv_block(g), after = nv_block(g);
   LLVMBuildCondBr(b, whole, yes, no);
+  const uint8_t *before = accesses_now(g);
   for (int version = 0; version < 2; version++) {
     LLVMPositionBuilderAtEnd(b, version ? no : yes);
     int mark = scope_open(g);
+    int64_t top = g->shared_top;
+    accesses_set(g, before);
     bool *were = arena_array(g->arena, bool, k->grid.len);
     for (int i = 0; i < k->grid.len; i++) {
       were[i] = ranges[i].r.whole;
@@ -259,6 +262,7 @@ static void gen_versions(ngen *g, grid_range *ranges) {
     nv_region(g, &k->body);
     for (int i = 0; i < k->grid.len; i++) ranges[i].r.whole = were[i];
     scope_close(g, mark);
+    shared_release(g, top);
     LLVMBuildBr(b, after);
   }
   LLVMPositionBuilderAtEnd(b, after);
@@ -416,6 +420,7 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
   tensor_open(&g);
   lval high = LLVMBuildLShr(e->builder, g.tiles, i64_of(&g, 62), "");
   g.hidden_zero = LLVMBuildTrunc(e->builder, high, e->i32, "");
+  exchange_open(&g);
   lazy_open(&g);
   g.uses = arena_array(a, unsigned, k->nvals + 1);
   for (int i = 0; i < k->nvals; i++) g.uses[i] = USE_NARROWED | USE_SUMMED | USE_EITHER;

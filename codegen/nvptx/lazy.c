@@ -165,7 +165,7 @@ static bool widens_for_loop(ngen *g, const tstmt *s) {
 
 /// Reads the same in all grid tiles, so that the data is near.
 static bool is_shared_load(ngen *g, const tstmt *s) {
-  if (s->nin || g->k->bufs.data[s->buf].local) return false;
+  if (s->nin || g->locals[s->buf].shared) return false;
   for (int i = 0; i < s->nix; i++)
     for (int k = 0; k < g->k->grid.len; k++)
       if (ix_uses_axis(&g->ix, s->ix[i], g->k->grid.data[k].axis)) return false;

@@ -19,12 +19,32 @@ bool region_has_dot(const tregion *r) {
 void mark_accesses(ngen *g, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    bool local = (s->kind == TILE_LOAD || s->kind == TILE_STORE) && g->k->bufs.data[s->buf].local;
-    if (local && s->kind == TILE_LOAD) g->locals[s->buf].read = true;
-    if (local && s->kind == TILE_STORE) g->locals[s->buf].written = true;
+    if (s->kind == TILE_LOAD) g->locals[s->buf].read = true;
+    if (s->kind == TILE_STORE) g->locals[s->buf].written = true;
     mark_accesses(g, s->body);
     mark_accesses(g, s->other);
   }
+}
+
+enum { WRITTEN = 1, READ = 2 };
+
+uint8_t *accesses_now(ngen *g) {
+  uint8_t *now = arena_array(g->arena, uint8_t, g->k->bufs.len + 1);
+  for (int i = 0; i < g->k->bufs.len; i++)
+    now[i] = (uint8_t)((g->locals[i].written ? WRITTEN : 0) | (g->locals[i].read ? READ : 0));
+  return now;
+}
+
+void accesses_join(ngen *g, const uint8_t *accesses) {
+  for (int i = 0; i < g->k->bufs.len; i++) {
+    g->locals[i].written |= (accesses[i] & WRITTEN) != 0;
+    g->locals[i].read |= (accesses[i] & READ) != 0;
+  }
+}
+
+void accesses_set(ngen *g, const uint8_t *accesses) {
+  for (int i = 0; i < g->k->bufs.len; i++) g->locals[i].written = g->locals[i].read = false;
+  accesses_join(g, accesses);
 }
 
 // ---- steps
@@ -45,6 +65,7 @@ static void run_in_range(ngen *g, walk *w, range *r) {
   const tstmt *s = w->s;
   g->ranges[s->axis] = r;
   int outside = g->layout, n;
+  int64_t top = g->shared_top;
   if (s->layout) g->layout = s->layout;
   if (!g->producing) carry_get(g, w->carry, s->body->params, s->body->nparams);
   for (int i = 0; w->one && i < s->nin; i++) flight_name(g, s->in[i], s->body->params[i]);
@@ -56,6 +77,7 @@ static void run_in_range(ngen *g, walk *w, range *r) {
   else if (!g->producing) carry_set(g, w->carry, yields, n);
   g->layout = outside;
   g->ranges[s->axis] = r->outer;
+  shared_release(g, top);
 }
 
 range step_range(ngen *g, const walk *w, const walk_step *s) {
@@ -117,6 +139,7 @@ void counted_loop(ngen *g, walk *w, counted c) {
   LLVMBasicBlockRef skip = NULL, before = LLVMGetInsertBlock(b), header = nv_block(g);
   lval *inits = arena_copy(g->arena, w->carry, sizeof(lval) * (size_t)w->ncarry);
   LLVMBasicBlockRef entry = before;
+  const uint8_t *around = accesses_now(g);
   if (c.maybe_none) {
     LLVMBasicBlockRef some = nv_block(g);
     skip = nv_block(g);
@@ -156,6 +179,7 @@ void counted_loop(ngen *g, walk *w, counted c) {
   if (!c.maybe_none) return;
   LLVMBuildBr(b, skip);
   LLVMPositionBuilderAtEnd(b, skip);
+  accesses_join(g, around);
   carry_merge(g, w->carry, w->ncarry, inits, after, before);
 }
 
@@ -213,6 +237,7 @@ static void dynamic_walk(ngen *g, walk *w) {
   lval left = LLVMBuildICmp(b, LLVMIntSGT, LLVMBuildSRem(b, w->dynamic, e, ""), none, "");
   lval *before = arena_copy(g->arena, w->carry, sizeof(lval) * (size_t)w->ncarry);
   LLVMBasicBlockRef from = LLVMGetInsertBlock(b);
+  const uint8_t *around = accesses_now(g);
   guard t = nv_guard(g, left);
   mark_accesses(g, s->body);
   settle_scratch(g);
@@ -221,6 +246,7 @@ static void dynamic_walk(ngen *g, walk *w) {
   settle_scratch(g);
   LLVMBasicBlockRef end = LLVMGetInsertBlock(b);
   nv_guard_end(g, t);
+  accesses_join(g, around);
   carry_merge(g, w->carry, w->ncarry, before, end, from);
 }
 

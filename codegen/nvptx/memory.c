@@ -450,7 +450,7 @@ void access_load(ngen *g, const access *a, lval *regs) {
 
 void nv_load(ngen *g, const tstmt *s) {
   access a = access_of_load(g, s);
-  if (a.local) nv_before_local(g, s->buf, false);
+  nv_before_access(g, s->buf, false);
   lval *regs = nv_define(g, s->out[0]);
   for (int r = 0; r < a.shape.nregs; r++) {
     nv_enter(g, &a.shape, r);
@@ -511,7 +511,7 @@ void nv_store(ngen *g, const tstmt *s) {
   a.shape = store_shape(g, s, t);
   a.offset = access_offset(g, s, s->buf);
   access_vectors(g, &a);
-  if (a.local) nv_before_local(g, s->buf, true);
+  nv_before_access(g, s->buf, true);
   bool zero = a.local && g->zero_locals;
   unsigned covered = shape_threads(&a.shape);
   if (a.local) covered |= nv_bits_of_blocks(g);  // each block has its own

@@ -61,6 +61,7 @@ typedef struct local_place {
   int64_t panel_stride;
   ix base[MAX_AXES];      // nv_coordinate of the first element
   lval copy;              // byte offset of the current copy of a ring, i32; null: one copy
+  bool shared;            // threads read what others write: on-chip buffers, and see exchange.c
   bool written, read;     // since the last nv_barrier
 } local_place;
 
@@ -268,12 +269,18 @@ void nv_local(ngen *g, const tstmt *s);
 void local_layout(ngen *g, int buf, local_place *out);
 /// Reserves shared memory for so many copies of a local.
 void local_place_at_top(ngen *g, int buf, int copies);
-/// Puts a barrier where this access to a local needs one.
-void nv_before_local(ngen *g, int buf, bool store);
+/// At the end of a region: what was placed in it since shared_top was `top` is free.
+void shared_release(ngen *g, int64_t top);
+/// Puts a barrier where this access to a buffer needs one.
+void nv_before_access(ngen *g, int buf, bool store);
 /// A nv_barrier of the threads that run statements; all that was written before is seen after.
 void nv_barrier(ngen *g);
 /// Of the element at these coordinates.
 lval nv_local_pointer(ngen *g, int buf, const ix *coords);
+
+// ---- exchange.c
+/// Finds the arguments through which threads pass values to one another.
+void exchange_open(ngen *g);
 
 // ---- combine.c
 void nv_accum(ngen *g, const tstmt *s);
@@ -358,8 +365,14 @@ void nv_loop(ngen *g, const tstmt *s);
 void nv_if(ngen *g, const tstmt *s);
 /// Statements on tensor cores, or filling ahead: their code is not made twice.
 bool region_has_dot(const tregion *r);
-/// What r reads and writes on chip counts as accessed: for the start of a loop body.
+/// What r reads and writes counts as accessed: for the start of a loop body.
 void mark_accesses(ngen *g, const tregion *r);
+/// What has been accessed since the last barrier, by buffer: for code that may be gone around.
+uint8_t *accesses_now(ngen *g);
+/// It is this alone.
+void accesses_set(ngen *g, const uint8_t *accesses);
+/// It is this as well: where two ways meet.
+void accesses_join(ngen *g, const uint8_t *accesses);
 
 /// Makes the kernel function and says how to start it.
 void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_info *info,

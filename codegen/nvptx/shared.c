@@ -3,6 +3,8 @@
 //
 //   [ scratch of reductions | exchanges of a cluster | buffer a | ring b: copy 0, copy 1, ... ]
 //
+// A buffer's place is free again after the region that declares it.
+//
 // Rows of the last dimension, or panels, whose 16-byte pieces may be permuted (swizzle).
 #include "base/fault.h"
 #include "codegen/nvptx/pending.h"
@@ -11,7 +13,7 @@
 
 void local_layout(ngen *g, int buf, local_place *out) {
   const tile_buf *t = &g->k->bufs.data[buf];
-  *out = (local_place){0};
+  *out = (local_place){.shared = true};
   for (int i = 0; i < t->rank; i++) {
     if (!ix_is_const(&g->ix, t->dims[i], &out->dims[i]))
       panic("on-chip buffer %.*s has no constant size", STR_FMT(t->name));
@@ -23,8 +25,22 @@ void local_layout(ngen *g, int buf, local_place *out) {
                dtype_bytes(t->type);
 }
 
+/// Bytes that the buffer gets are being used as another one's, or as its own of the step before.
+static bool is_in_use(const ngen *g, int buf) {
+  const local_place *p = &g->locals[buf];
+  for (int i = g->k->nargs; i < g->k->bufs.len; i++) {
+    const local_place *other = &g->locals[i];
+    // Those whose place is not known yet are declared further on in a loop around this one.
+    bool apart = other->bytes && (other->offset >= p->offset + p->bytes ||
+                                  p->offset >= other->offset + other->bytes);
+    if ((other->written || other->read) && !apart) return true;
+  }
+  return false;
+}
+
 void local_place_at_top(ngen *g, int buf, int copies) {
   local_place *p = &g->locals[buf];
+  bool used = p->written || p->read;
   local_layout(g, buf, p);
   int64_t align = g->k->bufs.data[buf].swizzle ? 1024 : 128;
   p->bytes = (p->bytes + align - 1) / align * align;
@@ -32,6 +48,11 @@ void local_place_at_top(ngen *g, int buf, int copies) {
   p->offset = g->shared_top;
   g->shared_top += p->bytes * copies;
   if (g->shared_top > g->shared_peak) g->shared_peak = g->shared_top;
+  p->read = used || is_in_use(g, buf);  // a store waits for a barrier
+}
+
+void shared_release(ngen *g, int64_t top) {
+  if (!g->specialised) g->shared_top = top;  // producers know where their rings are
 }
 
 void nv_local(ngen *g, const tstmt *s) { local_place_at_top(g, s->buf, 1); }
@@ -44,8 +65,9 @@ void nv_barrier(ngen *g) {
   for (int i = 0; i < g->k->bufs.len; i++) g->locals[i].written = g->locals[i].read = false;
 }
 
-void nv_before_local(ngen *g, int buf, bool store) {
+void nv_before_access(ngen *g, int buf, bool store) {
   local_place *p = &g->locals[buf];
+  if (!p->shared) return;
   if (store ? p->read : p->written) nv_barrier(g);
   if (store) p->written = true;
   else p->read = true;

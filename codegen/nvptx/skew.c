@@ -207,6 +207,7 @@ static void overlapping_steps(ngen *g, walk *w, const counted *c, const halves *
   LLVMBuilderRef b = g->e->builder;
   lval one = i32_of(g, 1), *phis = arena_array(g->arena, lval, p->n);
   LLVMBasicBlockRef entry = LLVMGetInsertBlock(b), header = nv_block(g), after = nv_block(g);
+  const uint8_t *around = accesses_now(g);
   LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, c->n, one, ""), header, after);
   LLVMPositionBuilderAtEnd(b, header);
   int mark = scope_open(g);
@@ -230,6 +231,7 @@ static void overlapping_steps(ngen *g, walk *w, const counted *c, const halves *
   LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, next, c->n, ""), header, after);
   LLVMPositionBuilderAtEnd(b, after);
   scope_close(g, mark);
+  accesses_join(g, around);
   carry_merge(g, p->values, p->n, latest.values, entry, latch);
 }
 
@@ -257,6 +259,7 @@ void skewed_loop(ngen *g, walk *w, counted c) {
   halves_of(g, w, &h);
   LLVMBasicBlockRef skip = NULL, before = LLVMGetInsertBlock(b);
   lval *inits = arena_copy(g->arena, w->carry, sizeof(lval) * (size_t)w->ncarry);
+  const uint8_t *around = accesses_now(g);
   if (c.maybe_none) {
     LLVMBasicBlockRef some = nv_block(g);
     skip = nv_block(g);
@@ -275,5 +278,6 @@ void skewed_loop(ngen *g, walk *w, counted c) {
   if (!c.maybe_none) return;
   LLVMBuildBr(b, skip);
   LLVMPositionBuilderAtEnd(b, skip);
+  accesses_join(g, around);
   carry_merge(g, w->carry, w->ncarry, inits, end, before);
 }

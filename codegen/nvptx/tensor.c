@@ -258,8 +258,8 @@ void tensor_dot(ngen *g, const tstmt *s) {
   find_sides(g, s, &sh, &m, &n);
   const tval *a = s->in[0], *b = s->in[1], *rows = tensor_rows_from(g, s);
   if (!rows && !tval_extent(a, sh.axes[m])) a = s->in[1], b = s->in[0];
-  if (!rows) nv_before_local(g, operand_load(g, a)->buf, false);
-  nv_before_local(g, operand_load(g, b)->buf, false);
+  if (!rows) nv_before_access(g, operand_load(g, a)->buf, false);
+  nv_before_access(g, operand_load(g, b)->buf, false);
   mma_product p = {
       .a = rows ? (mma_operand){.type = rows->type} : operand_of(g, a, sh.axes[m], k),
       .b = operand_of(g, b, sh.axes[n], k),
