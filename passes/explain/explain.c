@@ -87,7 +87,7 @@ static candidate as_candidate(const explainer *x, const group *grp) {
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
   return (candidate){.g = x->g, .nodes = grp->nodes.data, .n = grp->nodes.len, .member = member,
                      .stored = x->stored, .promise = group_contract(x->g, grp->nodes.data[0]),
-                     .nests = !x->t->sm, .streams = x->t->wgmma};
+                     .target = x->t};
 }
 
 /// The work of the group's operators if each element were computed once.
@@ -224,7 +224,7 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
     x->e->unfused_bytes += node_bytes(x->g, n);
     for (int j = 0; j < n->nin; j++) x->e->unfused_bytes += node_bytes(x->g, n->in[j]);
   }
-  k.contract = explain_contract_of(x->a, x->g, grp, lowered->kernel);
+  k.contract = explain_contract_of(x->a, x->g, x->t, grp, lowered->kernel);
   add_buffers(x, &k, grp);
   add_edges(x, &k);
   add_cost(x, &k, grp);

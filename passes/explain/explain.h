@@ -76,6 +76,8 @@ typedef struct explain_contract {
   vec(explain_state) states;
   unsigned rules;          // of ir/rules.def, applied
   double skipped;          // share of the steps that bounds leave out
+  str other_form;          // GPUs: why it is loop nests and no products of warpgroups; empty: it need not be said
+  vec(str) memory;         // GPUs: "dot %3 (4.2 MB)", kept in memory between loop nests
 } explain_contract;
 
 typedef struct explain_kernel {
@@ -128,11 +130,12 @@ explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target
 double explain_gpu_seconds(const target_info *t, const explain_schedule *s, double memory,
                            double compute, double launch);
 
-/// Fills k->limits from its figures.
 /// What a contract promises of the kernel and how it holds. k: the kernel in tile IR, null: unknown.
-explain_contract explain_contract_of(arena *a, const graph *g, const group *grp, const kernel *k);
+explain_contract explain_contract_of(arena *a, const graph *g, const target_info *t, const group *grp,
+                                     const kernel *k);
 /// In a line; empty: it is under none.
 str explain_contract_text(arena *a, const explain_contract *c);
+/// Fills k->limits from its figures.
 void explain_limits(arena *a, const target_info *t, explain_kernel *k);
 
 /// Explains a fused graph; everything is allocated in a. ask(ctx, ...) is called for kernels of a

@@ -3,8 +3,11 @@
 //
 //   fuse stream(T): 1 walk over T; states reduce_max %11 (the frame of sum %14, dot %17);
 //   by late_factors, exponents, frames, roundings; 48% of the steps are skipped
+//   fuse stream(T): ...; loop nests, not products of warpgroups: D has 512 elements: ... (stream_head)
+//   fuse; in memory dot %3 (4.2 MB)
 #include "passes/explain/explain_format.h"
-#include "passes/fusion/outline.h"
+#include "passes/fusion/fuse.h"
+#include "passes/fusion/stream_form.h"
 
 static void put_axes(const graph *g, const int *axes, int n, strbuf *out) {
   for (int i = 0; i < n; i++)
@@ -40,7 +43,41 @@ static void add_states(arena *a, const outline *o, const group *grp, explain_con
   }
 }
 
-explain_contract explain_contract_of(arena *a, const graph *g, const group *grp, const kernel *k) {
+/// Why registers of warpgroups do not hold the states, where the target has such.
+static str other_form(arena *a, const target_info *t, const outline *o, const group *grp,
+                      const uint8_t *member, const uint8_t *stored) {
+  stream_form f;
+  reason why;
+  int at;
+  str detail;
+  if (grp->kind != GROUP_NEST || !t->wgmma || !grp->anchor ||
+      stream_form_of(&f, o, a, grp->nodes.data, grp->nodes.len, member, stored, &why, &at, &detail))
+    return STR("");
+  if (!detail.len) detail = str_from(reason_text(why));
+  return str_printf(a, "%.*s (%s)", STR_FMT(detail), reason_name(why));
+}
+
+/// What of it goes through memory between the nests of a block.
+static void add_memory(arena *a, const target_info *t, outline *o, const group *grp,
+                       const uint8_t *stored, explain_contract *c) {
+  reason why;
+  int at;
+  str detail;
+  if (grp->kind != GROUP_NEST || !t->sm) return;
+  if (!outline_place(o, a, grp->nodes.data, grp->nodes.len, outline_room(t), &why, &at, &detail)) return;
+  for (int i = 0; i < grp->nodes.len; i++) {
+    const node *n = grp->nodes.data[i];
+    if (!o->values[n->id].in_memory || stored[n->id]) continue;
+    strbuf text = sb_new(a);
+    sb_printf(&text, "%s %%%d (", op_get(n->op)->name, n->id);
+    explain_put_scaled(&text, node_bytes(o->g, n), "B");
+    sb_putc(&text, ')');
+    vec_push(a, &c->memory, sb_str(&text));
+  }
+}
+
+explain_contract explain_contract_of(arena *a, const graph *g, const target_info *t, const group *grp,
+                                     const kernel *k) {
   const contract *promise = group_contract(g, grp->nodes.data[0]);
   explain_contract c = {.there = promise};
   if (!promise) return c;
@@ -53,10 +90,17 @@ explain_contract explain_contract_of(arena *a, const graph *g, const group *grp,
   c.chosen = promise->chosen;
   c.rules = promise->rules;
   outline o;
-  if (!promise->streamed || !outline_of_group(&o, a, g, grp)) return c;
-  c.walks = o.walks;
-  add_states(a, &o, grp, &c);
-  if (k) c.skipped = kernel_skipped_share(k);
+  if (!outline_of_group(&o, a, g, grp)) return c;
+  uint8_t *member = arena_array(a, uint8_t, g->nodes.len), *stored = arena_array(a, uint8_t, g->nodes.len);
+  for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
+  for (int i = 0; i < grp->outputs.len; i++) stored[grp->outputs.data[i]->id] = 1;
+  if (promise->streamed) {
+    c.walks = o.walks;
+    add_states(a, &o, grp, &c);
+    c.other_form = other_form(a, t, &o, grp, member, stored);
+    if (k) c.skipped = kernel_skipped_share(k);
+  }
+  add_memory(a, t, &o, grp, stored, &c);
   return c;
 }
 
@@ -82,8 +126,8 @@ str explain_contract_text(arena *a, const explain_contract *c) {
   strbuf out = sb_new(a);
   if (!c->there) return STR("");
   sb_printf(&out, "%s%.*s", c->chosen ? "none: chosen by cost as " : "", STR_FMT(c->promise));
-  if (!c->walks) return sb_str(&out);
-  sb_printf(&out, ": %d walk%s over %.*s", c->walks, c->walks == 1 ? "" : "s", STR_FMT(c->axes));
+  if (c->walks)
+    sb_printf(&out, ": %d walk%s over %.*s", c->walks, c->walks == 1 ? "" : "s", STR_FMT(c->axes));
   put_states(c, &out);
   for (int i = 0; i < c->states.len; i++) {
     const explain_state *s = &c->states.data[i];
@@ -94,5 +138,9 @@ str explain_contract_text(arena *a, const explain_contract *c) {
   for (int i = 0, any = 0; i < RULE_COUNT; i++)
     if (c->rules >> i & 1) sb_printf(&out, "%s%s", any++ ? ", " : "; by ", rule_name(i));
   if (c->skipped > 0) sb_printf(&out, "; %.0f%% of the steps are skipped", 100 * c->skipped);
+  if (c->other_form.len)
+    sb_printf(&out, "; loop nests, not products of warpgroups: %.*s", STR_FMT(c->other_form));
+  for (int i = 0; i < c->memory.len; i++)
+    sb_printf(&out, "%s%.*s", i ? ", " : "; in memory ", STR_FMT(c->memory.data[i]));
   return sb_str(&out);
 }

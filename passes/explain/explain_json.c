@@ -85,7 +85,7 @@ static json_t *schedule(const explain_schedule *s) {
 }
 
 static json_t *contract_object(const explain_contract *c) {
-  json_t *states = json_array(), *rules = json_array();
+  json_t *states = json_array(), *rules = json_array(), *memory = json_array();
   for (int i = 0; i < c->states.len; i++) {
     const explain_state *s = &c->states.data[i];
     json_array_append_new(states, json_pack("{s:o, s:i, s:o, s:o}", "value", text(s->value), "walk", s->walk,
@@ -94,8 +94,10 @@ static json_t *contract_object(const explain_contract *c) {
   }
   for (int i = 0; i < RULE_COUNT; i++)
     if (c->rules >> i & 1) json_array_append_new(rules, json_string(rule_name(i)));
-  return json_pack("{s:o, s:b, s:i, s:o, s:o, s:f}", "promise", text(c->promise), "chosen", c->chosen,
-                   "walks", c->walks, "states", states, "rules", rules, "skipped_share", c->skipped);
+  for (int i = 0; i < c->memory.len; i++) json_array_append_new(memory, text(c->memory.data[i]));
+  return json_pack("{s:o, s:b, s:i, s:o, s:o, s:f, s:o, s:o}", "promise", text(c->promise), "chosen", c->chosen,
+                   "walks", c->walks, "states", states, "rules", rules, "skipped_share", c->skipped,
+                   "other_form", c->other_form.len ? text(c->other_form) : json_null(), "in_memory", memory);
 }
 
 static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {

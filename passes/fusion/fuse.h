@@ -19,8 +19,7 @@ typedef struct candidate {
   const uint8_t *member;  // by node id: in `nodes`
   const uint8_t *stored;  // by node id: a member that goes to memory
   const contract *promise;  // that the kernel is under; null: none. Free nodes may be under others
-  bool nests;             // the target runs kernels of several loop nests
-  bool streams;           // ... of streamed products in registers
+  const target_info *target;  // null: none is known
 } candidate;
 
 /// Work space for questions about candidates of one graph, by node id; each question clears what

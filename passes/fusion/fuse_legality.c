@@ -350,12 +350,21 @@ static verdict check_size(const candidate *c, uint8_t *seen) {
   return inputs <= MAX_GROUP_INPUTS ? good() : bad(REASON_too_large, NULL);
 }
 
-/// A block that is none of the shapes may still be a kernel of loop nests.
-static verdict check_nest(const candidate *c, fuse_scratch *s) {
+static bool is_gpu(const candidate *c) { return c->target && c->target->sm; }
+
+/// A block that is none of the shapes may still be a kernel of loop nests; on GPUs where that is what a
+/// program asks for, since their time is not predicted.
+static verdict check_nest(const candidate *c, fuse_scratch *s, bool *framed) {
   outline o;
   verdict v = {.ok = true, .node = -1};
-  if (c->n) v.ok = outline_make(&o, s->arena, c->g, c->nodes, c->n, c->member, c->stored,
-                                c->promise, &v.why, &v.node);
+  *framed = false;
+  if (!c->n) return v;
+  if (is_gpu(c) && c->promise->chosen) return bad(REASON_streamed, NULL);
+  v.ok = outline_make(&o, s->arena, c->g, c->nodes, c->n, c->member, c->stored,
+                      c->promise, &v.why, &v.node);
+  if (v.ok && is_gpu(c))
+    v.ok = outline_place(&o, s->arena, c->nodes, c->n, outline_room(c->target), &v.why, &v.node, &v.detail);
+  for (int i = 0; v.ok && i < c->n; i++) *framed |= o.values[c->nodes[i]->id].is_frame;
   return v;
 }
 
@@ -407,25 +416,25 @@ static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind
 verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
   group_kind shape;
   const contract *promise = c->promise;
-  if (c->nests && promise && promise->streamed) {
-    verdict v = check_nest(c, s);
-    if (v.ok && kind) *kind = GROUP_NEST;
+  bool streamed = promise && promise->streamed, framed;
+  if (streamed && c->target && c->target->wgmma && has_contraction(c)) {
+    verdict v = check_stream(c, s);
+    if (v.ok && kind) *kind = GROUP_STREAM;
     if (v.ok) return v;
   }
-  bool streams = c->streams && promise && promise->streamed && has_contraction(c);
-  verdict stream = {.ok = false};
-  if (streams) stream = check_stream(c, s);
-  if (stream.ok) {
-    if (kind) *kind = GROUP_STREAM;
-    return stream;
+  if (streamed) {
+    // Blocks of GPUs walk rows faster as a shape, but what is relative to a maximum takes that as it
+    // is: of infinite ones no difference can be taken.
+    verdict v = check_nest(c, s, &framed);
+    if (v.ok && kind) *kind = GROUP_NEST;
+    if (v.ok && (framed || !is_gpu(c))) return v;
   }
   verdict v = legal_shape(c, s, &shape);
   if (kind) *kind = shape;
-  if (!v.ok && streams) return stream;
   // Rows that a contraction finishes are held by blocks of GPUs.
-  bool held = v.ok && shape == GROUP_CONTRACTION && has_finished_rows(c);
-  if ((v.ok && !held) || !c->nests || !promise) return v;
-  verdict nests = check_nest(c, s);
+  bool held = v.ok && shape == GROUP_CONTRACTION && has_finished_rows(c) && !is_gpu(c);
+  if ((v.ok && !held) || !promise) return v;
+  verdict nests = check_nest(c, s, &framed);
   if (nests.ok && kind) *kind = GROUP_NEST;
   return nests;
 }

@@ -231,7 +231,7 @@ candidate fusion_candidate(fusion *f, int a, int b) {
   int number = cluster_contract(f, a);
   return (candidate){.g = f->g, .promise = number ? &f->g->contracts.data[number - 1] : NULL,
                      .n = f->marked.len, .nodes = f->candidate, .member = f->member,
-                     .stored = f->stored, .nests = !f->target->sm, .streams = f->target->wgmma};
+                     .stored = f->stored, .target = f->target};
 }
 
 op_class cluster_anchor(fusion *f, int cluster) {

@@ -43,7 +43,7 @@ static verdict judge_group(const graph *g, group *grp, const uint8_t *stored, ui
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
   candidate c = {g, grp->nodes.data, grp->nodes.len, member, stored,
                  .promise = group_contract(g, grp->nodes.data[0]),
-                 .nests = !target || !target->sm, .streams = target && target->wgmma};
+                 .target = target};
   verdict v = fuse_legal(&c, s, &grp->kind);
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 0;
   return v;

@@ -27,8 +27,8 @@
 //                  its result are buffers of one storage order; nothing after it.
 //   GROUP_OPAQUE   one call; inputs and result are buffers, in the storage order they had when the
 //                  graph was built.
-//   GROUP_NEST     under a contract, on CPUs: several loop nests over one tile of rows, with values
-//                  in on-chip buffers between them. What is none of the others; see outline.h.
+//   GROUP_NEST     under a contract: several loop nests over one tile of rows, with values in on-chip
+//                  buffers between them. What is none of the others; see outline.h.
 //   GROUP_STREAM   under a streamed contract, on GPUs with products of warpgroups: one walk over the
 //                  stream with its states in registers; see stream_form.h.
 // Gathered operands (in[0] of gather) and inputs of opaque calls are buffers: params or outputs

@@ -26,6 +26,7 @@ typedef struct outline_value {
   bool kept;          // has a buffer: a state, or the value of a step
   bool state;         // combined over the steps of its walk
   bool streamed;      // carries a streamed axis: exists for one step at a time
+  bool in_memory;     // GPUs: kept in memory of the device, since a block has no room on chip for it
   int walk;           // states, kept and stored values with a streamed axis: the walk, from 1 on. Others: the
                       // walk that must have ended before, 0 none
   const node *frame;  // states: the running maximum that they are relative to; null none
@@ -41,13 +42,27 @@ typedef struct outline {
   outline_value *values;            // by node id
 } outline;
 
-/// Whether the nodes are one kernel of loop nests on CPUs. *why and *at say what is in the way.
+/// Whether the nodes are one kernel of loop nests. *why and *at say what is in the way.
 /// Nodes in topological order; member, stored by node id; c: the contract, for its streamed axes.
 bool outline_make(outline *o, arena *a, const graph *g, node *const *nodes, int n,
                   const uint8_t *member, const uint8_t *stored, const contract *c, reason *why,
                   int *at);
 /// Of a kernel under a contract; false: it is in another form.
 bool outline_of_group(outline *o, arena *a, const graph *g, const group *grp);
+/// The type that n is kept as: operands of products are kept as what products add up, so that they
+/// are converted once.
+dtype outline_type(const node *n, node *const *nodes, int count);
+/// Of a tile of `rows` rows and steps of `step` elements, the bytes that n takes while it is kept; -1:
+/// its size is not known, and *axis the one (a graph axis) that it is not known of.
+int64_t outline_bytes(const outline *o, node *const *nodes, int count, const node *n, int64_t rows,
+                      int64_t step, int *axis);
+/// Bytes on chip that a block has for what is kept.
+int64_t outline_room(const target_info *t);
+/// Decides what of what is kept a block of a GPU has on chip: with few rows and short steps all of it
+/// takes at most so many bytes. What does not fit lies in memory, or is computed where it is read;
+/// neither may be with results that carry a streamed axis. False then, and *detail says what is short.
+bool outline_place(outline *o, arena *a, node *const *nodes, int n, int64_t bytes, reason *why,
+                   int *at, str *detail);
 /// The walk needs the streamed value n: something in it depends on it.
 bool outline_needs(const outline *o, node *const *nodes, int n, const uint8_t *member,
                    const uint8_t *stored, int walk, uint8_t *needed);

@@ -128,7 +128,7 @@ static void build_gpu_kernel(kbuild *b, const group *grp) {
     case GROUP_SCAN: gpu_scan_group(b); return;
     case GROUP_SCATTER: gpu_scatter_group(b); return;
     case GROUP_STREAM: gpu_stream_group(b); return;
-    case GROUP_NEST:
+    case GROUP_NEST: lower_nest_group(b); return;
     case GROUP_OPAQUE: break;
   }
   panic("no kernel for a group of kind %d", grp->kind);

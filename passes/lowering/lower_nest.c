@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// GROUP_NEST on CPUs: loop nests one after the other over a tile of rows, each of which leaves its
-// values in an on-chip buffer for those after it (outline.h).
+// GROUP_NEST: loop nests one after the other over a tile of rows, each of which leaves its values in
+// an on-chip buffer for those after it (outline.h). On GPUs a block of threads has the tile, and vec
+// is a layout (nest_plan.c).
 //
 //   grid B_H:1, S:64 {
 //     local m[S], l[S], o[S, E]              states
@@ -34,30 +35,46 @@ tval *nest_as_type(kbuild *b, tval *v, dtype t) {
 
 // ---- buffers
 
-/// Operands of products are kept as what products add up, so that they are converted once.
+/// On GPUs operands of 16 bits stay so, for tensor cores.
 static dtype kept_type(const nest *t, const node *n) {
   const group *g = t->b->group;
-  for (int i = 0; i < g->nodes.len; i++) {
-    const node *user = g->nodes.data[i];
-    if (op_get(user->op)->class != CLASS_contraction) continue;
-    for (int k = 0; k < user->nin; k++)
-      if (user->in[k] == n) return user->type;
-  }
-  return n->type;
+  return t->threads ? n->type : outline_type(n, g->nodes.data, g->nodes.len);
 }
 
 void nest_declare(nest *t, const node *n, const char *name) {
   kbuild *b = t->b;
   int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, nest_loops_of(t, n).lanes, axes);
-  b->local_of[n->id] = kb_local(b, name, kept_type(t, n), axes, count);
+  bool in_memory = t->o.values[n->id].in_memory;
+  b->local_of[n->id] =
+      in_memory ? t->kept_in[n->id] : kb_local(b, name, kept_type(t, n), axes, count);
+  nest_lay_in_panels(t, n, b->local_of[n->id]);
   b->local_ready[n->id] = false;
 }
 
 static void declare_scale(nest *t, const node *frame) {
   int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, frame, -1, axes);
+  if (t->o.values[frame->id].in_memory) return;
   t->scale_of[frame->id] = kb_local(t->b, "scale", frame->type, axes, count);
   t->shift_of[frame->id] = kb_local(t->b, "shift", frame->type, axes, count);
 }
+
+tval *nest_kept(const nest *t, const node *n, int buf) {
+  return t->b->k->bufs.data[buf].local ? kb_load_local(t->b, buf) : kb_load_arg(t->b, n, buf);
+}
+
+void nest_keep_in(const nest *t, const node *n, int buf, tval *v) {
+  kbuild *b = t->b;
+  ix index[MAX_AXES];
+  v = nest_as_type(b, v, b->k->bufs.data[buf].type);
+  if (b->k->bufs.data[buf].local) {
+    kb_store_local(b, buf, v);
+    return;
+  }
+  kb_identity(b, n, index);
+  kb_store(b, buf, v, index, n->naxes);
+}
+
+void nest_keep(const nest *t, const node *n, tval *v) { nest_keep_in(t, n, t->b->local_of[n->id], v); }
 
 // ---- loops
 
@@ -68,11 +85,12 @@ int nest_open(const nest *t, const node *n, const nest_loops *s) {
   bool lanes_in_result = count && axes[count - 1] == s->lanes;
   for (int i = 0; i < count; i++) {
     bool is_lanes = lanes_in_result && i + 1 == count;
-    int by = is_lanes ? s->vectors * b->lanes : axes[i] == t->block ? s->rows : 1;
+    int by = is_lanes ? nest_width(t, s) : axes[i] == t->block ? nest_rows(t, s) : 1;
     if (b->extent[axes[i]] == 1) continue;
     if (b->extent[axes[i]] && by > b->extent[axes[i]]) by = b->extent[axes[i]];
     tstmt *loop = kb_loop(b, axes[i], by, NULL, 0);
-    loop->vec = is_lanes && axes[i] != b->k->vec_axis;
+    loop->vec = is_lanes && !t->threads && axes[i] != b->k->vec_axis;
+    if (axes[i] == t->block) loop->layout = s->layout;
     opened++;
   }
   return opened;
@@ -134,12 +152,12 @@ static int pack(nest *t, const node *n, const nest_loops *s) {
   return buf;
 }
 
-static tval *dot_step(nest *t, const node *n, const nest_loops *s, int packed, tval *sum,
-                      const int *over, int nover) {
+/// from[]: buffers of the operands, -1: they are computed here.
+static tval *dot_step(nest *t, const node *n, const int *from, tval *sum, const int *over, int nover) {
   kbuild *b = t->b;
   tval *in[3];
   for (int k = 0; k < 2; k++) {
-    tval *v = packed >= 0 && k == s->packed ? kb_load_local(b, packed) : kb_value_here(b, n->in[k]);
+    tval *v = from[k] >= 0 ? kb_load_local(b, from[k]) : kb_value_here(b, n->in[k]);
     in[k] = nest_as_type(b, v, n->type);
   }
   in[2] = sum;
@@ -165,29 +183,46 @@ static tval *dot_step(nest *t, const node *n, const nest_loops *s, int packed, t
 tval *nest_scaled(const nest *t, const node *state, tval *before) {
   const node *frame = t->o.values[state->id].frame;
   if (!frame) return before;
-  tval *scale = kb_load_local(t->b, t->scale_of[frame->id]);
+  tval *scale = nest_kept(t, frame, t->scale_of[frame->id]);
   return kb_map(t->b, OP_mul, before->type, before, nest_as_type(t->b, scale, before->type), NULL);
+}
+
+/// A step of a product of a block of threads.
+static tval *product_step(nest *t, const node *n, const nest_product *d, tval *sum, const int *over,
+                          int nover) {
+  enum { UNROLL = 8 };
+  kbuild *b = t->b;
+  int from[2];
+  nest_product_stage(t, n, d, from);
+  if (d->unit != DOT_FMA) return nest_product_multiply(t, n, d, from, sum);
+  tstmt *loop = kb_loop(b, d->depth, 1, &sum, 1);
+  loop->unroll = UNROLL;
+  sum = dot_step(t, n, from, loop->body->params[0], over, nover);
+  return kb_end_loop(b, &sum, 1)[0];
 }
 
 static void emit_contraction(nest *t, const node *n) {
   kbuild *b = t->b;
   nest_loops s = nest_loops_of(t, n);
-  bool state = t->o.values[n->id].state;
-  int over[MAX_AXES], nover = nest_reduced(t, n, over);
-  int packed = s.packed >= 0 ? pack(t, n, &s) : -1;
+  nest_product d;
+  bool state = t->o.values[n->id].state, product = nest_product_begin(t, n, &s, &d);
+  int over[MAX_AXES], nover = nest_reduced(t, n, over), from[2] = {-1, -1};
+  for (int i = 0; product && i + 1 < nover; i++)
+    if (over[i] == d.depth) over[i] = over[nover - 1], over[nover - 1] = d.depth;
+  if (s.packed >= 0) from[s.packed] = pack(t, n, &s);
   int o = nest_open(t, n, &s);
   scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
-  tval *sum = state ? nest_scaled(t, n, kb_load_local(b, b->local_of[n->id]))
+  tval *sum = state ? nest_scaled(t, n, nest_kept(t, n, b->local_of[n->id]))
                     : nest_filled(t, n, n->type, zero, -1, 0);
   for (int i = 0; i < nover; i++) {
-    tstmt *loop = kb_loop(b, over[i], 1, &sum, 1);
-    if (i + 1 == nover) loop->unroll = 4;
+    int by = over[i] == s.lanes ? nest_width(t, &s) : 1;
+    tstmt *loop = kb_loop(b, over[i], product && over[i] == d.depth ? d.step : by, &sum, 1);
+    if (i + 1 == nover && !product) loop->unroll = 4;
     sum = loop->body->params[0];
   }
-  sum = dot_step(t, n, &s, packed, sum, over, nover);
+  sum = product ? product_step(t, n, &d, sum, over, nover) : dot_step(t, n, from, sum, over, nover);
   for (int i = 0; i < nover; i++) sum = kb_end_loop(b, &sum, 1)[0];
-  kb_store_local(b, b->local_of[n->id],
-                 nest_as_type(b, sum, b->k->bufs.data[b->local_of[n->id]].type));
+  nest_keep(t, n, sum);
   nest_close(t, o);
 }
 
@@ -196,8 +231,7 @@ static void emit_map_of(nest *t, const node *n, const node *x) {
   kbuild *b = t->b;
   nest_loops s = nest_loops_of(t, n);
   int o = nest_open(t, n, &s);
-  int buf = b->local_of[n->id];
-  kb_store_local(b, buf, nest_as_type(b, kb_value_here(b, x), b->k->bufs.data[buf].type));
+  nest_keep(t, n, kb_value_here(b, x));
   nest_close(t, o);
 }
 
@@ -218,7 +252,7 @@ static void emit_scan(nest *t, const node *n) {
   op combine = op_combiner(n->op);
   tval *sum = nest_filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0);
   if (axis < 0) {  // nothing stands before a single element
-    kb_store_local(b, b->local_of[n->id], sum);
+    nest_keep(t, n, sum);
     nest_close(t, o);
     return;
   }
@@ -227,7 +261,7 @@ static void emit_scan(nest *t, const node *n) {
   sum = loop->body->params[0];
   tval *x = kb_reduce_tile(b, combine, kb_value_here(b, n->in[0]), &axis, 1);
   tval *after = kb_map(b, combine, n->type, sum, x, NULL);
-  kb_store_local(b, b->local_of[n->id], n->flags & NODE_EXCLUSIVE ? sum : after);
+  nest_keep(t, n, n->flags & NODE_EXCLUSIVE ? sum : after);
   kb_end_loop(b, &after, 1);
   nest_close(t, o);
 }
@@ -266,7 +300,7 @@ static void begin_state(const nest *t, const node *n) {
   kbuild *b = t->b;
   op combine = n->op == OP_dot ? OP_sum : n->op;
   dtype type = b->k->bufs.data[b->local_of[n->id]].type;
-  kb_store_local(b, b->local_of[n->id], nest_filled(t, n, type, op_identity(combine, type), -1, 0));
+  nest_keep(t, n, nest_filled(t, n, type, op_identity(combine, type), -1, 0));
 }
 
 static void begin_states(nest *t, int walk) {
@@ -322,7 +356,7 @@ static void run_between(nest *t, int walk) {
     const outline_value *v = &t->o.values[n->id];
     if (v->streamed || v->walk != walk) continue;
     if (v->kept && !v->state) emit_value(t, n, NULL);
-    if (t->stored[n->id]) emit_store(t, n);
+    if (t->stored[n->id] && !nest_keeps_output(t, n)) emit_store(t, n);
   }
 }
 
@@ -335,12 +369,17 @@ void lower_nest_group(kbuild *b) {
   t.scale_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.shift_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.best_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.kept_in = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.threads = l->target->sm != 0;
   for (int i = 0; i < g->nodes.len; i++) t.member[g->nodes.data[i]->id] = 1;
   for (int i = 0; i < g->outputs.len; i++) t.stored[g->outputs.data[i]->id] = 1;
   const contract *c = group_contract(l->g, g->nodes.data[0]);
   reason why;
   int at;
   check(outline_make(&t.o, l->a, l->g, g->nodes.data, g->nodes.len, t.member, t.stored, c, &why, &at));
+  str detail;
+  check(!t.threads || outline_place(&t.o, l->a, g->nodes.data, g->nodes.len, outline_room(l->target),
+                                    &why, &at, &detail));
   kb_survey(b);
   nest_choose(&t);
   kb_begin(b);

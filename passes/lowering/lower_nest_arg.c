@@ -69,13 +69,14 @@ static pair walk(nest *t, const node *n, int axis, int width) {
 
 void nest_declare_arg(nest *t, const node *n) {
   int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, nest_loops_of(t, n).lanes, axes);
+  if (t->o.values[n->id].in_memory) return;
   t->best_of[n->id] = kb_local(t->b, "best", n->in[0]->type, axes, count);
 }
 
 void nest_begin_arg(const nest *t, const node *n) {
   pair none = nothing(t, n, -1, 0);
-  kb_store_local(t->b, t->best_of[n->id], none.best);
-  kb_store_local(t->b, t->b->local_of[n->id], none.place);
+  nest_keep_in(t, n, t->best_of[n->id], none.best);
+  nest_keep(t, n, none.place);
 }
 
 void nest_emit_arg(nest *t, const node *n) {
@@ -84,16 +85,13 @@ void nest_emit_arg(nest *t, const node *n) {
   int over[MAX_AXES], nover = nest_reduced(t, n, over);
   check(n->nattr_axes == 1 && nover <= 1);
   int o = nest_open(t, n, &s), width = 1;
-  if (nover && over[0] == s.lanes) {
-    width = s.vectors * b->lanes;
-    if (b->extent[s.lanes] && width > b->extent[s.lanes]) width = b->extent[s.lanes];
-  }
+  if (nover && over[0] == s.lanes) width = nest_width(t, &s);
   pair now = nover ? walk(t, n, over[0], width) : nothing(t, n, -1, 0);
   if (t->o.values[n->id].state) {
-    pair before = {kb_load_local(b, t->best_of[n->id]), kb_load_local(b, b->local_of[n->id])};
+    pair before = {nest_kept(t, n, t->best_of[n->id]), nest_kept(t, n, b->local_of[n->id])};
     now = better(b, n, before, now);
-    kb_store_local(b, t->best_of[n->id], now.best);
+    nest_keep_in(t, n, t->best_of[n->id], now.best);
   }
-  kb_store_local(b, b->local_of[n->id], now.place);
+  nest_keep(t, n, now.place);
   nest_close(t, o);
 }

@@ -27,9 +27,9 @@ static void store_frame(nest *t, const node *n, tval *before, tval *now) {
   tval *zero = kb_const(b, n->type, (scalar){.f = 0});
   tval *infinite = kb_map(b, OP_is_inf, DT_bool, now, NULL, NULL);
   tval *shift = kb_map(b, OP_where, n->type, infinite, zero, now);
-  kb_store_local(b, t->shift_of[n->id], shift);
+  nest_keep_in(t, n, t->shift_of[n->id], shift);
   tval *change = kb_map(b, OP_sub, n->type, before, shift, NULL);
-  kb_store_local(b, t->scale_of[n->id], kb_map(b, OP_exp, n->type, change, NULL, NULL));
+  nest_keep_in(t, n, t->scale_of[n->id], kb_map(b, OP_exp, n->type, change, NULL, NULL));
 }
 
 static bool same_axes(const nest *t, const node *x, const node *y) {
@@ -96,12 +96,12 @@ static void store_reduction(nest *t, const node *n, tval *sum) {
   kbuild *b = t->b;
   const outline_value *v = &t->o.values[n->id];
   if (v->state) {
-    tval *before = kb_load_local(b, b->local_of[n->id]);
+    tval *before = nest_kept(t, n, b->local_of[n->id]);
     tval *now = kb_map(b, op_combiner(n->op), n->type, nest_scaled(t, n, before), sum, NULL);
     if (v->is_frame) store_frame(t, n, before, now);
     sum = now;
   }
-  kb_store_local(b, b->local_of[n->id], nest_as_type(b, sum, b->k->bufs.data[b->local_of[n->id]].type));
+  nest_keep(t, n, sum);
 }
 
 void nest_emit_reduction(nest *t, const node *n, const uint8_t *needed) {
@@ -115,8 +115,7 @@ void nest_emit_reduction(nest *t, const node *n, const uint8_t *needed) {
   int over[MAX_AXES], nover = nest_reduced(t, n, over);
   int o = nest_open(t, n, &s);
   bool by_lane = has(over, nover, s.lanes);
-  int width = s.vectors * b->lanes;
-  if (by_lane && b->extent[s.lanes] && width > b->extent[s.lanes]) width = b->extent[s.lanes];
+  int width = by_lane ? nest_width(t, &s) : 0;
   tval *sums[MOST_TOGETHER];
   for (int i = 0; i < nreds; i++)
     sums[i] = nest_filled(t, n, reds[i]->type, op_identity(reds[i]->op, reds[i]->type),
@@ -135,10 +134,7 @@ void nest_emit_reduction(nest *t, const node *n, const uint8_t *needed) {
     tval *x = kb_reduce_tile(b, combine, kb_value_here(b, reds[i]->in[0]), singles, nsingles);
     sums[i] = kb_accumulate(b, combine, (tval *[]){sums[i], x}, 2);
   }
-  for (int i = 0; i < nbeside; i++) {
-    int buf = b->local_of[beside[i]->id];
-    kb_store_local(b, buf, nest_as_type(b, kb_value_here(b, beside[i]), b->k->bufs.data[buf].type));
-  }
+  for (int i = 0; i < nbeside; i++) nest_keep(t, beside[i], kb_value_here(b, beside[i]));
   for (int i = 0; i < nover; i++) {
     tval **out = kb_end_loop(b, sums, nreds);
     for (int k = 0; k < nreds; k++) sums[k] = out[k];

@@ -180,7 +180,8 @@ tval *kb_load_buffer(kbuild *b, const node *n) {
 }
 
 static tval *load_cached(kbuild *b, const node *n) {
-  tval *v = kb_load_local(b, b->local_of[n->id]);
+  int buf = b->local_of[n->id];
+  tval *v = b->k->bufs.data[buf].local ? kb_load_local(b, buf) : kb_load_arg(b, n, buf);
   return v->type == n->type ? v : kb_map(b, OP_cast, n->type, v, NULL, NULL);
 }
 

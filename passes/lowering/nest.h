@@ -13,6 +13,11 @@ typedef struct nest {
   int block;                      // the row axis that products block; -1 none
   int stream[MAX_AXES], nstream;  // kernel axes
   int step;                       // elements of a step along the innermost of them
+  int lanes;                      // CPUs: of a vector; GPUs: threads along the columns of a tile
+  bool threads;                   // a GPU: lanes are threads of a block
+  bool no_staging;                // ... whose buffers on chip leave no room for operands of products
+  int sums;                       // ... layout of sums of tensor cores, 0 none yet; others are of copies
+  int *kept_in;                   // node id -> argument that keeps it in memory; -1: on chip
   int *scale_of;                  // node id of a frame -> buffer of the factor of a step
   int *best_of;   // node id of an argmin or argmax -> buffer of the extreme that its state is the place of
   int *shift_of;                  // ... of what is taken from exponents: the maximum, 0 while there is none
@@ -21,14 +26,40 @@ typedef struct nest {
 /// Makes the kernel axes; chooses the tile of rows and the steps, so that what is kept fits the caches.
 void nest_choose(nest *t);
 
+/// The value is kept where it is returned.
+bool nest_keeps_output(const nest *t, const node *n);
+
 /// The loop nest of one kept or stored value.
 typedef struct nest_loops {
-  int lanes;      // kernel axis of the vector lanes; -1: scalar code
-  int vectors;    // per step along it
+  int lanes;      // kernel axis of the vector lanes, or of the columns' threads; -1: none
+  int vectors;    // per step along it; GPUs: neighbours that a thread has
   int rows;       // elements per step along nest.block
   int packed;     // operand of a contraction that is copied first, its lanes innermost; -1 none
+  int width;      // fixed elements per step along the lanes; 0: by vectors
+  int layout;     // of the rows' loop; 0: the kernel's
 } nest_loops;
+
+/// An operand of a product that is brought on chip: its buffer's last two axes, and the layout of the
+/// copy.
+typedef struct nest_stage {
+  int outer, inner, layout;
+  bool across;  // neighbours in memory are not neighbours in the buffer
+} nest_stage;
+
+/// A product of a block of threads.
+typedef struct nest_product {
+  dot_unit unit;
+  int rows, columns;         // operand numbers; rows are those of the tile
+  int lanes, depth;          // kernel axes: of the columns, and contracted
+  int width, step;           // elements at a time along them
+  bool staged[2];            // rows and columns: brought on chip, else they are there
+  nest_stage stage[2];
+} nest_product;
 nest_loops nest_loops_of(const nest *t, const node *n);
+/// Elements of a step along the lanes, inside the range that is open; on GPUs they get a layout.
+int nest_width(const nest *t, const nest_loops *s);
+/// Rows of a step along nest.block.
+int nest_rows(const nest *t, const nest_loops *s);
 /// n's kernel axes: of its own, rows first, the lanes last.
 int nest_axes_of(const nest *t, const node *n, int lanes, int *axes);
 
@@ -44,6 +75,13 @@ int nest_reduced(const nest *t, const node *n, int *axes);
 tval *nest_as_type(kbuild *b, tval *v, dtype t);
 /// A buffer for the kept value n.
 void nest_declare(nest *t, const node *n, const char *name);
+/// The elements of a buffer in the shape of n's, in the current ranges; storing them; keeping n.
+tval *nest_kept(const nest *t, const node *n, int buf);
+void nest_keep_in(const nest *t, const node *n, int buf, tval *v);
+void nest_keep(const nest *t, const node *n, tval *v);
+bool nest_uses(const nest *t, const node *n, int kernel_axis);
+/// Where the operand's elements lie next to one another: the graph axis, -1 unknown.
+int nest_unit_axis(const nest *t, const node *x);
 /// What a state was before the step, times the factor by which its frame shrinks it.
 tval *nest_scaled(const nest *t, const node *state, tval *before);
 
@@ -58,3 +96,18 @@ void nest_declare_arg(nest *t, const node *n);
 /// Nothing was seen: an extreme that every element reaches, and the place 0.
 void nest_begin_arg(const nest *t, const node *n);
 void nest_emit_arg(nest *t, const node *n);
+
+// ---- products of blocks of threads (nest_product.c)
+
+enum { NEST_STAGED = 18 << 10 };  // bytes of both operands at most
+/// Whether tensor cores can multiply it, and how; makes no layouts.
+bool nest_on_tensor_cores(const nest *t, const node *dot, nest_product *d);
+/// How the nest brings operands on chip, with layouts and the loops that suit; false: it does not.
+bool nest_product_begin(nest *t, const node *dot, nest_loops *s, nest_product *d);
+/// The buffer of n gets panels when tensor cores read them in place.
+void nest_lay_in_panels(const nest *t, const node *n, int buf);
+/// Brings a step of the operands on chip; from[]: the buffers of both, by operand number, -1: values.
+void nest_product_stage(nest *t, const node *dot, const nest_product *d, int *from);
+/// sum plus the product of the step on tensor cores.
+tval *nest_product_multiply(nest *t, const node *dot, const nest_product *d, const int *from,
+                            tval *sum);

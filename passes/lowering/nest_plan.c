@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Sizes of a kernel of loop nests: the tile of rows, the step along the stream, and for each value
 // the axis of the lanes and the block of registers.
+//
+// On GPUs the lanes are threads. Rows of the tile lie on the others:
+//
+//   layout { S:64 = t16@16 r4, T:64 = r4 t16@1, E:64 = r4 t16@1 }
+//
+// so that no value has two axes besides its rows that are spread; all others are walked one by one.
 #include "base/fault.h"
+#include "passes/lowering/gpu.h"
 #include "passes/lowering/nest.h"
 
 enum { MOST_ROWS = 64, MOST_STEP = 256, APART_STEP = 1024 };
+enum { GPU_STEP = 64, GPU_ROW_THREADS = 16 };
 
 static bool has(const int *axes, int n, int axis) {
   for (int i = 0; i < n; i++)
@@ -14,7 +22,7 @@ static bool has(const int *axes, int n, int axis) {
 
 static int kernel_axis(const nest *t, int graph_axis) { return t->b->kaxis[graph_axis]; }
 
-static bool uses(const nest *t, const node *n, int kaxis) {
+bool nest_uses(const nest *t, const node *n, int kaxis) {
   for (int k = 0; k < n->naxes; k++)
     if (ix_uses_axis(&t->b->k->ix, t->b->sigma[n->axes[k]], kaxis)) return true;
   return false;
@@ -23,13 +31,13 @@ static bool uses(const nest *t, const node *n, int kaxis) {
 int nest_axes_of(const nest *t, const node *n, int lanes, int *axes) {
   int count = 0;
   for (int i = 0; i < t->nrows; i++)
-    if (t->rows[i] != lanes && uses(t, n, t->rows[i])) axes[count++] = t->rows[i];
+    if (t->rows[i] != lanes && nest_uses(t, n, t->rows[i])) axes[count++] = t->rows[i];
   for (int k = 0; k < n->naxes; k++) {
     int axis = kernel_axis(t, n->axes[k]);
     if (axis < 0 || axis == lanes || has(axes, count, axis)) continue;
     axes[count++] = axis;
   }
-  if (lanes >= 0 && uses(t, n, lanes)) axes[count++] = lanes;
+  if (lanes >= 0 && nest_uses(t, n, lanes)) axes[count++] = lanes;
   return count;
 }
 
@@ -56,10 +64,50 @@ static int64_t kept_bytes(const nest *t) {
   return total;
 }
 
+/// Of a block of a GPU.
+static int64_t chip_bytes(const nest *t) {
+  const group *g = t->b->group;
+  int64_t total = 0;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    const outline_value *v = &t->o.values[n->id];
+    int axis, rows = t->nrows ? t->tile[t->nrows - 1] : 1;
+    if (v->kept && !v->in_memory)
+      total += outline_bytes(&t->o, g->nodes.data, g->nodes.len, n, rows, t->step, &axis);
+  }
+  return total;
+}
+
 static int power_up_to(int64_t v, int most) {
   int p = 1;
   while (p < most && p < v) p *= 2;
   return p;
+}
+
+/// Products read the columns once for all rows of a tile along the axis.
+static bool shares_columns(const nest *t, int axis) {
+  const group *g = t->b->group;
+  bool any = false;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (op_get(n->op)->class == CLASS_contraction)
+      any |= nest_uses(t, n->in[0], axis) != nest_uses(t, n->in[1], axis);
+  }
+  return any;
+}
+
+/// The axis that tiles have several elements of comes last: of those along which products share
+/// columns the longest, of equal ones the last.
+static void order_rows(nest *t) {
+  int best = -1;
+  for (int i = 0; i < t->nrows; i++)
+    if (shares_columns(t, t->rows[i]) &&
+        (best < 0 || kb_kernel_size(t->b, t->rows[i]) >= kb_kernel_size(t->b, t->rows[best])))
+      best = i;
+  if (best < 0) return;
+  int axis = t->rows[best];
+  for (int i = best; i + 1 < t->nrows; i++) t->rows[i] = t->rows[i + 1];
+  t->rows[t->nrows - 1] = axis;
 }
 
 /// Rows share nothing of a step but vectors along it: no product, no operand that others read as well.
@@ -84,6 +132,7 @@ static bool rows_are_apart(const nest *t) {
 static void choose_tiles(nest *t) {
   const kbuild *b = t->b;
   int64_t tiles = 1;
+  t->lanes = b->lanes;
   for (int i = 0; i < t->nrows; i++) {
     bool last = i + 1 == t->nrows;
     int64_t size = kb_kernel_size(b, t->rows[i]);
@@ -107,10 +156,89 @@ static void choose_tiles(nest *t) {
   while (*tile > 8 && tiles < 2 * b->l->target->cores) *tile /= 2, tiles *= 2;
 }
 
+// ---- blocks of threads
+
+/// Blocks of the last row axis alone, up to MOST_ROWS. Gives how many there are.
+static int64_t begin_blocks(nest *t) {
+  const kbuild *b = t->b;
+  int64_t tiles = 1;
+  t->step = 0;
+  if (t->nstream) {
+    int64_t size = kb_kernel_size(b, t->stream[t->nstream - 1]);
+    t->step = power_up_to(size, schedule_power(b->l, "step", GPU_STEP));
+  }
+  for (int i = 0; i < t->nrows; i++) {
+    bool last = i + 1 == t->nrows;
+    int64_t size = kb_kernel_size(b, t->rows[i]);
+    t->tile[i] = last ? schedule_power(b->l, "m", power_up_to(size, MOST_ROWS)) : 1;
+    tiles = estimate_times(tiles, (size + t->tile[i] - 1) / t->tile[i]);
+  }
+  t->block = t->nrows ? t->rows[t->nrows - 1] : -1;
+  return tiles;
+}
+
+static bool multiplies_on_tensor_cores(const nest *t) {
+  const group *g = t->b->group;
+  nest_product d;
+  bool any = false;
+  for (int i = 0; i < g->nodes.len; i++) any |= nest_on_tensor_cores(t, g->nodes.data[i], &d);
+  return any;
+}
+
+/// Shorter steps, then fewer rows, until what is kept fits on chip; fewer rows still while there are
+/// fewer tiles than multiprocessors.
+static void choose_blocks(nest *t) {
+  enum { LEAST_STEP = 32 };
+  kbuild *b = t->b;
+  const target_info *target = b->l->target;
+  int64_t tiles = begin_blocks(t), room = outline_room(target);
+  int one = 1, *tile = t->nrows ? &t->tile[t->nrows - 1] : &one;
+  bool asked = schedule_given(b->l, "m", 0) > 0;
+  if (*tile > MOST_ROWS) *tile = MOST_ROWS;
+  while (t->step > LEAST_STEP && chip_bytes(t) > room) t->step /= 2;
+  while (*tile > 1 && chip_bytes(t) > room) *tile /= 2, tiles *= 2;
+  check(chip_bytes(t) <= room);
+  while (*tile > GPU_ROW_THREADS && tiles < target->cores && !asked) *tile /= 2, tiles *= 2;
+  while (*tile > GPU_ROW_THREADS && multiplies_on_tensor_cores(t) && chip_bytes(t) + NEST_STAGED > room)
+    *tile /= 2, tiles *= 2;
+  t->no_staging = chip_bytes(t) + NEST_STAGED > room;
+  if (t->nrows) schedule_settle(b->l, "m", *tile);
+  if (t->nstream) schedule_settle(b->l, "step", t->step);
+  int threads = *tile < GPU_ROW_THREADS ? *tile : GPU_ROW_THREADS;
+  t->lanes = GPU_BLOCK / threads;
+  gpu_set_threads(b, GPU_BLOCK);
+  kernel_add_layout(b->k);
+  if (!t->nrows) return;
+  layout_digit digits[] = {{threads, t->lanes}, {*tile / threads, 0}};
+  kernel_set_layout(b->k, 0, t->block, digits, 2);
+}
+
+bool nest_keeps_output(const nest *t, const node *n) {
+  return t->o.values[n->id].in_memory && t->stored[n->id] && t->b->l->outputs_of[n->id].len < 2;
+}
+
+/// Arguments for what is kept in memory: before all buffers on chip.
+static void make_memory(nest *t) {
+  kbuild *b = t->b;
+  const group *g = b->group;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    const outline_value *v = &t->o.values[n->id];
+    if (!v->in_memory) continue;
+    int buffer = nest_keeps_output(t, n) ? b->l->buffer_of[n->id]
+                                         : lower_add_temporary(b->l, n, "kept", n->type);
+    t->kept_in[n->id] = kb_arg(b, buffer);
+    if (v->state && op_is_arg(n->op))
+      t->best_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "best", n->in[0]->type));
+    if (!v->is_frame) continue;
+    t->scale_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "scale", n->type));
+    t->shift_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "shift", n->type));
+  }
+}
+
 // ---- one value
 
-/// Where the operand's elements lie next to one another: the graph axis, -1 unknown.
-static int unit_axis(const nest *t, const node *x) {
+int nest_unit_axis(const nest *t, const node *x) {
   const kbuild *b = t->b;
   while (kb_in_group(b, x) && !t->o.values[x->id].kept && x->nin) x = x->in[0];
   if (kb_in_group(b, x)) return -1;
@@ -134,7 +262,7 @@ static int contraction_lanes(const nest *t, const node *n) {
     if (axis < 0 || in_a == in_b) continue;
     double score = (double)held(t, axis);
     if (score > 4 * t->b->lanes) score = 4 * t->b->lanes;
-    if (unit_axis(t, n->in[in_b]) == n->axes[k]) score *= 2;
+    if (nest_unit_axis(t, n->in[in_b]) == n->axes[k]) score *= 2;
     if (axis == t->block) score /= 4;  // the other operand's rows repay it
     if (score > best_score) best = axis, best_score = score;
   }
@@ -149,7 +277,7 @@ static int product_lanes(const nest *t, const node *n) {
     if (op_get(user->op)->class != CLASS_contraction || (user->in[0] != n && user->in[1] != n))
       continue;
     int lanes = contraction_lanes(t, user);
-    if (lanes >= 0 && uses(t, n, lanes)) return lanes;
+    if (lanes >= 0 && nest_uses(t, n, lanes)) return lanes;
   }
   return -1;
 }
@@ -158,7 +286,7 @@ static int result_lanes(const nest *t, const node *n) {
   const kbuild *b = t->b;
   int axes[MAX_AXES], count = 0, vec = b->k->vec_axis, product = product_lanes(t, n);
   if (product >= 0 && held(t, product) >= b->lanes) return product;
-  if (vec >= 0 && vec != t->block && uses(t, n, vec) && held(t, vec) >= b->lanes) return vec;
+  if (vec >= 0 && vec != t->block && nest_uses(t, n, vec) && held(t, vec) >= b->lanes) return vec;
   for (int k = 0; k < n->naxes; k++)
     if (kernel_axis(t, n->axes[k]) >= 0 && held(t, kernel_axis(t, n->axes[k])) > 1)
       axes[count++] = n->axes[k];
@@ -166,7 +294,46 @@ static int result_lanes(const nest *t, const node *n) {
   return best < 0 ? -1 : kernel_axis(t, best);
 }
 
+/// The best of these graph axes that is not the tile's rows; -1 none.
+static int column_of(const nest *t, const int *axes, int n) {
+  int own[MAX_AXES], count = 0;
+  for (int k = 0; k < n; k++) {
+    int axis = kernel_axis(t, axes[k]);
+    if (axis >= 0 && !has(t->rows, t->nrows, axis) && held(t, axis) > 1) own[count++] = axes[k];
+  }
+  int best = kb_best_lanes(t->b, own, count);
+  return best < 0 ? -1 : kernel_axis(t, best);
+}
+
+/// On GPUs: columns of the result on threads, or else what it is reduced over.
+static nest_loops thread_loops(const nest *t, const node *n) {
+  enum { NEIGHBOURS = 4 };
+  nest_loops s = {.lanes = column_of(t, n->axes, n->naxes), .vectors = 1, .packed = -1};
+  bool over = op_get(n->op)->class == CLASS_reduce || n->op == OP_dot;
+  if (s.lanes < 0 && over) s.lanes = column_of(t, n->attr_axes, n->nattr_axes);
+  if (s.lanes < 0) return s;
+  while (s.vectors < NEIGHBOURS && s.vectors * t->lanes < held(t, s.lanes)) s.vectors *= 2;
+  return s;
+}
+
+int nest_rows(const nest *t, const nest_loops *s) {
+  return t->threads ? t->tile[t->nrows - 1] : s->rows;
+}
+
+int nest_width(const nest *t, const nest_loops *s) {
+  kbuild *b = t->b;
+  if (s->width) return s->width;
+  int width = s->vectors * t->lanes, open = b->extent[s->lanes], each = s->vectors;
+  if (open && width > open) width = open;
+  if (!t->threads) return width;
+  while (each > 1 && width / each < t->lanes) each /= 2;
+  layout_digit digits[] = {{each, 0}, {width / each, 1}};
+  kernel_set_layout(b->k, 0, s->lanes, digits, 2);
+  return width;
+}
+
 nest_loops nest_loops_of(const nest *t, const node *n) {
+  if (t->threads) return thread_loops(t, n);
   const kbuild *b = t->b;
   nest_loops s = {.lanes = -1, .vectors = 1, .rows = 1, .packed = -1};
   op_class class = op_get(n->op)->class;
@@ -186,13 +353,13 @@ nest_loops nest_loops_of(const nest *t, const node *n) {
   for (int i = 0; i < t->nrows; i++)
     if (t->rows[i] == t->block && t->block != s.lanes)
       s.rows = t->tile[i] < most ? t->tile[i] : most;
-  int which = uses(t, n->in[1], s.lanes);
+  int which = nest_uses(t, n->in[1], s.lanes);
   const node *x = n->in[which];
   bool kept = kb_in_group(b, x) && t->o.values[x->id].kept;
   // Read by vectors as it lies; else, and where every element would be converted again for each
   // block of rows, copied first.
   if (kept) return s;
-  int unit = unit_axis(t, x);
+  int unit = nest_unit_axis(t, x);
   if (unit < 0 || kernel_axis(t, unit) != s.lanes || x->type != n->type) s.packed = which;
   return s;
 }
@@ -246,12 +413,15 @@ void nest_choose(nest *t) {
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
     bool walked = op_get(n->op)->class != CLASS_leaf && op_get(n->op)->class != CLASS_gather;
-    if (walked) own_axes(t, n);
+    if (walked || t->stored[n->id]) own_axes(t, n);
   }
-  choose_tiles(t);
+  order_rows(t);
+  if (t->threads) choose_blocks(t);
+  else choose_tiles(t);
+  make_memory(t);
   for (int i = 0; i < t->nrows; i++)
     vec_push(b->l->a, &b->k->grid, (grid_axis){t->rows[i], t->tile[i]});
-  int lanes = kernel_lanes(t);
+  int lanes = t->threads ? -1 : kernel_lanes(t);
   if (lanes < 0) return;
   b->k->vec_axis = lanes;
   b->k->vec_lanes = b->lanes;

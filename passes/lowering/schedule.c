@@ -14,7 +14,7 @@
   KEY(elements, 1, 64, NULL, "GPU: elements of a thread in maps and steps along rows")       \
   KEY(ring, 0, 1, NULL, "GPU: rows are copied ahead into on-chip memory")                    \
   KEY(cluster, 1, 8, NULL, "GPU: blocks that share a long row")                              \
-  KEY(m, 1, 1024, NULL, "GPU: rows of a block tile of a product")                            \
+  KEY(m, 1, 1024, NULL, "GPU: rows of a block tile of a product, or of loop nests")          \
   KEY(n, 1, 1024, NULL, "GPU: columns of a block tile of a product")                         \
   KEY(k, 1, 1024, NULL, "GPU: steps of a product staged at a time")                          \
   KEY(stages, 1, 16, NULL, "GPU: copies of the staged operands")                             \
@@ -31,7 +31,7 @@
   KEY(mc, 1, 1 << 24, NULL, "CPU: rows packed at a time")                                    \
   KEY(mt, 1, 1 << 24, NULL, "CPU: rows of a grid tile of a product")                         \
   KEY(nt, 1, 1 << 24, NULL, "CPU: columns of a grid tile of a product")                      \
-  KEY(step, 1, 4096, NULL, "CPU: elements of a streamed axis at a time")                     \
+  KEY(step, 1, 4096, NULL, "elements of a streamed axis at a time")                          \
   KEY(pack_b, 0, 1, NULL, "CPU: copy the operand of the columns into panels")                \
   KEY(inner, 0, 1, NULL, "CPU: sum products along the contracted axis in lanes")             \
   KEY(pairs, 0, 1, NULL, "CPU: multiply bf16 elements two by two")

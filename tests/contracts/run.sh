@@ -2,26 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Programs under contract: tests/contracts/run.sh TOOL. Each function is as many kernels as it has
 # contracts, and compiled it gives what the interpreter of the graph gives: on the CPU here, with
-# AVX2, as tile IR; at odd sizes, of one element, of none; with scores that are large or all far
-# below zero.
+# AVX2, as tile IR of CPUs and of GPUs; at odd sizes, of one element, of none; with scores that are
+# large or all far below zero.
 set -uo pipefail
 tool=$(realpath "${1:?usage: tests/contracts/run.sh TOOL}")
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 3
+. ./dims.sh
 passed=0 failed=0
 
 ok() { passed=$((passed + 1)); }
 bad() { failed=$((failed + 1)); printf '%s\n' "$@"; }
-
-# The size symbols of a function among those that there are values for.
-dims() { # dims FILE FUNCTION NAME=VALUE...
-  local signature
-  signature=$(sed -n "/^fn $2(/,/{/p" "$1")
-  shift 2
-  for pair in "$@"; do
-    grep -qE "[[ ]${pair%%=*} = [A-Z0-9]" <<<"$signature" && continue
-    grep -qE "[[ ]${pair%%=*}[],]" <<<"$signature" && printf -- '--dim %s ' "$pair"
-  done
-}
 
 check() { # check TARGET FILE FUNCTION ARGUMENTS...
   local target=$1 file=$2 name=$3 out
@@ -30,30 +20,53 @@ check() { # check TARGET FILE FUNCTION ARGUMENTS...
   else bad "run $file -e $name --target $target $*:" "$out"; fi
 }
 
+ptxas=$(command -v ptxas || ls /usr/local/cuda/bin/ptxas 2>/dev/null)
+[ -n "$ptxas" ] || echo "no ptxas: its part of these tests is left out"
+assemble() { # assemble FILE FUNCTION ARCHITECTURE: the output of ptxas in $assembled
+  local ptx
+  assembled=
+  ptx=$(mktemp)
+  if "$tool" opt "$1" -e "$2" --to=ptx --target "cuda:$3" >"$ptx" 2>&1; then ok
+  else bad "opt $1 -e $2 --to=ptx --target cuda:$3:" "$(head -5 "$ptx")"; fi
+  if [ -n "$ptxas" ]; then
+    if assembled=$("$ptxas" -arch="$3" -v "$ptx" -o /dev/null 2>&1); then ok
+    else bad "ptxas for $2 on $3:" "$assembled"; fi
+  fi
+  rm -f "$ptx"
+}
+
 for file in attention.tdsl blocks.tdsl; do
-  for name in $(sed -n 's/^fn \([a-z_0-9]*\)(.*/\1/p' "$file"); do
-    kernels=$("$tool" opt "$file" -e "$name" --to=fused | grep -c '^  kernel ')
-    contracts=$("$tool" opt "$file" -e "$name" --to=fused | grep -c '^  fuse#')
-    [ "$name" = twice ] && contracts=2
-    if [ "$kernels" = "$contracts" ]; then ok
-    else bad "$file: $name is $kernels kernels for $contracts contracts"; fi
+  for name in $(functions "$file"); do
+    for target in cpu cuda:sm_80 cuda:sm_90a; do
+      fused=$("$tool" opt "$file" -e "$name" --to=fused --target $target)
+      kernels=$(grep -c '^  kernel ' <<<"$fused")
+      contracts=$(grep -c '^  fuse#' <<<"$fused")
+      [ "$name" = twice ] && contracts=2
+      if [ "$kernels" = "$contracts" ]; then ok
+      else bad "$file: $name is $kernels kernels for $contracts contracts on $target"; fi
+    done
     for sizes in 'B=2 S=67 T=301 D=24 E=33' 'B=1 S=1 T=1 D=1 E=1' 'B=3 S=129 T=64 D=16 E=16' \
                  'B=1 S=5 T=0 D=3 E=4'; do
       # shellcheck disable=SC2046,SC2086
       check cpu "$file" "$name" $(dims "$file" "$name" $sizes)
+      for target in sm_80 sm_90a; do
+        # shellcheck disable=SC2046,SC2086
+        check interp-tile:$target "$file" "$name" $(dims "$file" "$name" $sizes)
+      done
     done
     sizes='B=1 S=35 T=270 D=20 E=18'
     for target in cpu:x86-64-v3 cpu:x86-64 interp-tile; do
       # shellcheck disable=SC2046,SC2086
       check $target "$file" "$name" $(dims "$file" "$name" $sizes)
     done
+    assemble "$file" "$name" sm_80
+    assemble "$file" "$name" sm_90a
   done
 done
 
 # GPUs with products of warpgroups: one kernel as well, right under the interpreter of tile IR at
 # sizes around those of tiles, assembled without spills and with products that are not serialised.
-ptxas=$(command -v ptxas || ls /usr/local/cuda/bin/ptxas 2>/dev/null)
-for name in $(sed -n 's/^fn \([a-z_0-9]*\)(.*/\1/p' gpu.tdsl); do
+for name in $(functions gpu.tdsl); do
   for sizes in 'B=2 H=2 G=2 S=150 T=301' 'B=1 H=1 G=3 S=385 T=64'; do
     # shellcheck disable=SC2046,SC2086
     check interp-tile:sm_90a gpu.tdsl "$name" $(dims gpu.tdsl "$name" $sizes)
@@ -62,17 +75,32 @@ for name in $(sed -n 's/^fn \([a-z_0-9]*\)(.*/\1/p' gpu.tdsl); do
   check cpu gpu.tdsl "$name" $(dims gpu.tdsl "$name" B=2 H=2 G=2 S=67 T=301)
   kernels=$("$tool" opt gpu.tdsl -e "$name" --to=fused --target cuda:sm_90a | grep -c '^  kernel ')
   if [ "$kernels" = 1 ]; then ok; else bad "gpu.tdsl: $name is $kernels kernels on cuda:sm_90a"; fi
-  ptx=$(mktemp)
-  if "$tool" opt gpu.tdsl -e "$name" --to=ptx --target cuda:sm_90a >"$ptx" 2>&1; then ok
-  else bad "opt gpu.tdsl -e $name --to=ptx:" "$(head -5 "$ptx")"; fi
+  assemble gpu.tdsl "$name" sm_90a
   if [ -n "$ptxas" ]; then
-    out=$("$ptxas" -arch=sm_90a -v "$ptx" -o /dev/null 2>&1)
-    if grep -q ' 0 bytes spill stores' <<<"$out" && ! grep -q 'C75[0-9][0-9]' <<<"$out"; then ok
-    else bad "ptxas for $name:" "$out"; fi
+    if grep -q ' 0 bytes spill stores' <<<"$assembled" && ! grep -q 'C75[0-9][0-9]' <<<"$assembled"; then ok
+    else bad "ptxas for $name:" "$assembled"; fi
   fi
-  rm -f "$ptx"
 done
-[ -n "$ptxas" ] || echo "no ptxas: its part of these tests is left out"
+# Without warpgroups: loop nests, in which tensor cores multiply whatever is of 16 bits, and nothing else.
+for name in $(functions gpu.tdsl); do
+  for sizes in 'B=2 H=2 G=2 S=150 T=301' 'B=1 H=1 G=3 S=385 T=64'; do
+    # shellcheck disable=SC2046,SC2086
+    check interp-tile:sm_80 gpu.tdsl "$name" $(dims gpu.tdsl "$name" $sizes)
+  done
+  tile=$("$tool" opt gpu.tdsl -e "$name" --to=tile --target cuda:sm_80)
+  products=$(grep -c 'dot ' <<<"$tile") mma=$(grep -c 'dot mma ' <<<"$tile")
+  if [ "$products" = "$mma" ] && [ "$(grep -c '^  call' <<<"$tile")" = 1 ]; then ok
+  else bad "gpu.tdsl: $mma of $products products of $name are on tensor cores of sm_80"; fi
+  assemble gpu.tdsl "$name" sm_80
+done
+for name in plain doubles; do
+  if "$tool" opt attention.tdsl -e $name --to=tile --target cuda:sm_80 | grep -q 'dot mma'
+  then bad "attention.tdsl: $name is on tensor cores"; else ok; fi
+done
+mma=$("$tool" opt attention.tdsl -e plain --to=tile --target cuda:sm_80 --tf32 | grep -c 'dot mma')
+if [ "$mma" = 2 ]; then ok; else bad "attention.tdsl: $mma products of plain are on tensor cores with --tf32"; fi
+# shellcheck disable=SC2046
+check interp-tile:sm_80 attention.tdsl plain $(dims attention.tdsl plain B=2 S=67 T=301 D=24 E=33) --tf32
 # Computed rows are on chip before the first warpgroup takes its turn: in it nobody waits for all.
 order=$("$tool" opt gpu.tdsl -e scale_on_q --to=ptx --target cuda:sm_90a | grep -o 'bar.sync.*1, 384\|bar.sync.*, 256' |
   head -1)
@@ -103,26 +131,52 @@ for schedule in m=64 n=48 m=128,n=96,stages=3 skew=0 turns=0 m=192,n=64,heads=2;
   done
 done
 
-while IFS=: read -r reason detail && read -r signature; do
-  name=${signature#fn }
-  name=${name%%(*}
-  out=$("$tool" opt gpu_refused.tdsl -e "$name" --to=fused --target cuda:sm_90a 2>&1)
-  if grep -q "E0301.*(${reason#// })" <<<"$out" && grep -qF "note:$detail" <<<"$out"; then ok
-  else bad "opt gpu_refused.tdsl -e $name does not say ${reason#// }:$detail" "$out"; fi
-done < <(grep -A1 --no-group-separator '^// stream_' gpu_refused.tdsl)
+for schedule in m=16 m=32,step=32 m=1 m=64,step=16 step=8 step=4096; do
+  for name in causal grouped heads_inside; do
+    # shellcheck disable=SC2046
+    check interp-tile:sm_80 gpu.tdsl $name $(dims gpu.tdsl $name B=1 H=1 G=2 S=150 T=301) \
+      --schedule "$schedule"
+  done
+done
+
+# Reasons and details that comments before functions give: FILE COMMAND...
+told() {
+  local file=$1 reason detail signature name out
+  shift
+  while IFS=: read -r reason detail && read -r signature; do
+    name=${signature#fn }
+    name=${name%%(*}
+    out=$("$tool" "$@" "$file" -e "$name" 2>&1)
+    if grep -qF "(${reason#// })" <<<"$out" && grep -qF "${detail# }" <<<"$out"; then ok
+    else bad "$* $file -e $name does not say ${reason#// }:$detail" "$out"; fi
+  done < <(grep -A1 --no-group-separator '^// [a-z]*_[a-z]*: ' "$file")
+}
+told gpu_refused.tdsl opt --to=fused --target cuda:sm_80
+told gpu_nests.tdsl explain --target sm_90a
+for name in $(functions gpu_nests.tdsl); do
+  sizes='B=2 S=67 T=130 D=40'
+  [[ $name = *_row* ]] && sizes='S=5 T=70 D=3'
+  # shellcheck disable=SC2046,SC2086
+  check interp-tile:sm_90a gpu_nests.tdsl "$name" $(dims gpu_nests.tdsl "$name" $sizes)
+  assemble gpu_nests.tdsl "$name" sm_90a
+done
 for name in plain statistics only_statistics negative_scale; do
-  # shellcheck disable=SC2046
-  check interp-tile:sm_90a gpu.tdsl $name $(dims gpu.tdsl $name B=1 S=1 T=130)
-  # shellcheck disable=SC2046
-  check interp-tile:sm_90a gpu.tdsl $name $(dims gpu.tdsl $name B=1 S=5 T=0)
+  for target in sm_80 sm_90a; do
+    # shellcheck disable=SC2046
+    check interp-tile:$target gpu.tdsl $name $(dims gpu.tdsl $name B=1 S=1 T=130)
+    # shellcheck disable=SC2046
+    check interp-tile:$target gpu.tdsl $name $(dims gpu.tdsl $name B=1 S=5 T=0)
+  done
 done
 for name in plain causal statistics documents sinks; do
-  # shellcheck disable=SC2046
-  check interp-tile:sm_90a gpu.tdsl $name $(dims gpu.tdsl $name B=1 S=40 T=600) \
-    --in q=uniform:-9:9 --in k=uniform:-4:4
-  # shellcheck disable=SC2046
-  check interp-tile:sm_90a gpu.tdsl $name $(dims gpu.tdsl $name B=1 S=40 T=600) \
-    --in q=uniform:-10:-9.9 --in k=uniform:10:10.1
+  for target in sm_80 sm_90a; do
+    # shellcheck disable=SC2046
+    check interp-tile:$target gpu.tdsl $name $(dims gpu.tdsl $name B=1 S=40 T=600) \
+      --in q=uniform:-9:9 --in k=uniform:-4:4
+    # shellcheck disable=SC2046
+    check interp-tile:$target gpu.tdsl $name $(dims gpu.tdsl $name B=1 S=40 T=600) \
+      --in q=uniform:-10:-9.9 --in k=uniform:10:10.1
+  done
 done
 
 # The same programs without the contracts: one kernel by cost, the same one.
@@ -140,7 +194,7 @@ for file in attention.tdsl gpu.tdsl; do
   without_contracts $file >"$plain/$file"
   target=cpu sizes='B=8 S=64 T=96 D=16 E=24'
   [ $file = gpu.tdsl ] && target=cuda:sm_90a sizes='B=64 H=8 G=2 S=32768 T=4096'
-  for name in $(sed -n 's/^fn \([a-z_0-9]*\)(.*/\1/p' $file); do
+  for name in $(functions $file); do
     # Products of products without a reduction between them are found under a contract only, and
     # keys that are computed at some cost are stored.
     case $name in linear | keys_normal) continue ;; esac
@@ -172,7 +226,7 @@ done
 examples=../../examples
 cpu_only=' differential linear '
 for file in "$examples"/attention/*.tdsl "$examples"/streaming/*.tdsl; do
-  for name in $(sed -n 's/^fn \([a-z_0-9]*\)(.*/\1/p' "$file"); do
+  for name in $(functions "$file"); do
     for target in cpu cuda:sm_90a; do
       case "$target:$file" in cuda*/streaming/*) continue ;; esac
       [[ $target = cpu || $cpu_only != *" $name "* ]] || continue
@@ -250,6 +304,8 @@ expect 'rounded_between' "$tool" opt attention.tdsl -e halves --exact-casts --to
 expect 'E0303' "$tool" check ../diag/E0303.tdsl
 expect 'E0301' "$tool" check gpu_refused.tdsl --target sm_90a
 expect 'on cuda:sm_90a' "$tool" check gpu_refused.tdsl --target cpu --target sm_90a
+expect 'in memory dot' "$tool" explain blocks.tdsl -e mlp --target sm_80
+"$tool" check attention.tdsl blocks.tdsl gpu_nests.tdsl --target sm_80 --target sm_90a && ok || bad "check finds errors"
 "$tool" check attention.tdsl blocks.tdsl && ok || bad "check finds errors"
 
 echo "$passed passed, $failed failed"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Execution tests on an NVIDIA GPU: stored NumPy results, random programs against the interpreter,
-# products, rows and edge cases of examples at many sizes, attention written as tile IR, and index
-# errors.
+# products, rows and edge cases of examples at many sizes, programs under contract, attention written
+# as tile IR, and index errors.
 #
 # usage: device.sh TOOLS [--count N] [--sanitize]     TOOLS holds tcc-fuse, numpy-cases, random-programs,
 #                                                     gpu-devices, gpu-attention, gpu-library
@@ -65,6 +65,8 @@ if [ $sanitize = 1 ]; then
   done
   "$here/attention.sh" "$tools" sanitize --short
   note $? "sanitizers, attention"
+  "$here/contracts.sh" "$tools" --sanitize
+  note $? "sanitizers, contracts"
   echo "sanitizers: $passed passed, $failed failed"
   exit $((failed > 0))
 fi
@@ -113,6 +115,9 @@ status=$?
 note $status "random programs"
 tail -${TCF_LINES:-4} "/tmp/tcf-gpu-$$"
 rm -f "/tmp/tcf-gpu-$$"
+
+"$here/contracts.sh" "$tools"
+note $? "contracts"
 
 # Several devices in one process, where there are.
 out=$("$tools/gpu-devices" 2>&1)
