@@ -228,13 +228,12 @@ static bool is_single(const kbuild *b, int graph_axis) {
   return ix_is_const(&b->l->g->ix, graph_axis_size(b->l->g, graph_axis), &size) && size == 1;
 }
 
-static void own_axes(nest *t, const node *n) {
+static void own_axes(nest *t, const int *axes, int n) {
   kbuild *b = t->b;
-  for (int k = 0; k < n->naxes + n->nattr_axes; k++) {
-    int axis = k < n->naxes ? n->axes[k] : n->attr_axes[k - n->naxes];
-    if (b->sigma[axis]) continue;
-    if (is_single(b, axis)) b->sigma[axis] = ix_const(&b->k->ix, 0);
-    else kb_own_axis(b, axis);
+  for (int k = 0; k < n; k++) {
+    if (b->sigma[axes[k]]) continue;
+    if (is_single(b, axes[k])) b->sigma[axes[k]] = ix_const(&b->k->ix, 0);
+    else kb_own_axis(b, axes[k]);
   }
 }
 
@@ -246,7 +245,8 @@ void nest_choose(nest *t) {
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
     bool walked = op_get(n->op)->class != CLASS_leaf && op_get(n->op)->class != CLASS_gather;
-    if (walked) own_axes(t, n);
+    if (walked || t->stored[n->id]) own_axes(t, n->axes, n->naxes);
+    if (walked) own_axes(t, n->attr_axes, n->nattr_axes);
   }
   choose_tiles(t);
   for (int i = 0; i < t->nrows; i++)
