@@ -65,6 +65,18 @@ END {
     mean = mean " " (counted ? ratio(exp(logs / counted)) : "-") " |"
   }
   print one "\n" spread "\n" mean
+  print "\nBy family: the slowest form over the fastest, of each; in parentheses its fastest form over the fastest of all.\n"
+  line = "| |"; rule = "|---|"
+  for (s = 1; s <= used; s++) { line = line " " heading[run[s]] " |"; rule = rule "---|" }
+  print line "\n" rule
+  for (i = 1; i <= nfamilies; i++) {
+    f = family[i]
+    line = "| " f " |"
+    for (s = 1; s <= used; s++)
+      line = line " " (least[f, run[s]] ? ratio(most[f, run[s]] / least[f, run[s]]) " (" \
+                       ratio(least[f, run[s]] / best[f]) ")" : "-") " |"
+    print line
+  }
   for (i = 1; i <= nfamilies; i++) {
     f = family[i]
     print "\n## " title_of(f) "\n"
