@@ -96,6 +96,13 @@ if examples/limits/limits.sh "$tool" --no-times --only weighted,gated --out "$wo
 else bad "limits.sh does not write its table"; fi
 [ "$forms" -ge 37 ] && ok || bad "there are $forms forms"
 
+# Its figures are those of the table.
+for row in 'forms that are one kernel' 'slowest over fastest form' 'time over the fastest'; do
+  quoted=$(grep -F "| $row" docs/limits.md)
+  if [ -n "$quoted" ] && grep -qxF -- "$quoted" bench/results/limits.md; then ok
+  else bad "docs/limits.md does not quote bench/results/limits.md: $row"; fi
+done
+
 # The programs of docs/limits.md that do not compile, and what is said of them: stopN.tdsl, stopN.err.
 awk -v work="$work" '
   /^```tdsl error=/ { n++; file = work "/stop" n ".tdsl"; kind = "program"; next }
