@@ -91,8 +91,8 @@ bool node_is_checked_index(const node *n) {
 }
 
 bool node_gathers_buffer(const node *n) {
-  const node *from = n->in[0];
   if (n->op != OP_gather || node_is_checked_index(n)) return false;
+  const node *from = n->in[0];
   while (from->op == OP_view) from = from->in[0];
   return from->op != OP_const;
 }
