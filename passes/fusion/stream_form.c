@@ -65,12 +65,13 @@ static bool check_operand(const finder *s, reason why, const node *dot, const no
 }
 
 /// The value is made of what is in memory by maps: the block that stages it computes it.
-static bool is_made_of_memory(const finder *s, const node *x) {
-  if (!s->member[x->id]) return true;
+static bool is_made_of_memory(const finder *s, const node *x, uint8_t *seen) {
+  if (!s->member[x->id] || seen[x->id]) return true;  // of what was seen: else the search has ended
+  seen[x->id] = 1;
   op_class c = class_of(x);
   if (c != CLASS_map && c != CLASS_leaf && x->op != OP_view) return false;
   for (int k = 0; k < x->nin; k++)
-    if (!is_made_of_memory(s, x->in[k])) return false;
+    if (!is_made_of_memory(s, x->in[k], seen)) return false;
   return true;
 }
 
@@ -104,7 +105,8 @@ static bool find_score(const finder *s, const node *dot) {
   if (node_has_axis(f->rows, f->stream) || !node_has_axis(f->keys, f->stream) ||
       f->rows->type != f->keys->type)
     return refuse(s, REASON_stream_lead, dot, STR("its operands are not rows and keys of one type"));
-  bool computed = is_half(f->rows->type) && is_made_of_memory(s, f->rows);
+  uint8_t *seen = arena_array(s->a, uint8_t, s->o->g->nodes.len);
+  bool computed = is_half(f->rows->type) && is_made_of_memory(s, f->rows, seen);
   if ((!computed && !check_operand(s, REASON_stream_lead, dot, f->rows)) ||
       !check_operand(s, REASON_stream_lead, dot, f->keys) || !check_head(s, dot, f->depth))
     return false;
