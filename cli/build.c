@@ -162,7 +162,7 @@ int build_command(int argc, char **argv) {
   }
   tcf_session_free(s);
   if (dims) free_dims(dims, ndims);
-  strings_free(&o.common.dims);
+  common_free(&o.common);
   strings_free(&files);
   return status;
 }

@@ -128,6 +128,7 @@ typedef struct target_name {
   char text[64];
 } target_name;
 target_name target_of(const common *c);
+void common_free(common *c);
 /// A session that prints diagnostics to stderr. EXIT_DONE or an exit status. `target` null: from
 /// the options or the environment.
 int open_session(const common *c, const char *target, tcf_session **s);

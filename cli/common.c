@@ -107,6 +107,11 @@ target_name target_of(const common *c) {
   return name;
 }
 
+void common_free(common *c) {
+  strings_free(&c->dims);
+  strings_free(&c->without_rules);
+}
+
 /// The flags of --no-rule; false: there is no such rule, said.
 static bool rule_flags(const common *c, unsigned *flags) {
   static const struct {

@@ -27,7 +27,7 @@ typedef struct opt_options {
 
 static bool parse_stage(const char *name, tcf_stage *out) {
   static const char *const names[] = {"graph", "fused", "plan", "tile", "llvm", "asm"};
-  for (int i = 0; i < 6; i++)
+  for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
     if (!strcmp(name, names[i])) return *out = (tcf_stage)i, true;
   if (!strcmp(name, "ptx")) return *out = TCF_STAGE_ASM, true;  // what it is for CUDA targets
   complain("--to is graph, fused, plan, tile, llvm or asm, not '%s'", name);
@@ -86,7 +86,7 @@ int opt_command(int argc, char **argv) {
       {"--print-after", 0, OPTION_OPTIONAL, "PASS",
        "print the graph after each pass, or after PASS", &o.print_after},
       {"--to", 0, OPTION_VALUE, "STAGE", "graph, fused, plan, tile, llvm or asm", &o.to,
-       "graph fused tile llvm asm ptx"},
+       "graph fused plan tile llvm asm ptx"},
       COMMON_OPTIONS(o.common),
       {0}};
   const command *c = find_command("opt");
@@ -104,7 +104,7 @@ int opt_command(int argc, char **argv) {
   }
   tcf_session_free(s);
   if (dims) free_dims(dims, ndims);
-  strings_free(&o.common.dims);
+  common_free(&o.common);
   strings_free(&files);
   return flushed(status);
 }
@@ -154,7 +154,7 @@ int explain_command(int argc, char **argv) {
   }
   tcf_session_free(s);
   if (dims) free_dims(dims, ndims);
-  strings_free(&o.dims);
+  common_free(&o);
   strings_free(&files);
   return flushed(status);
 }

@@ -161,7 +161,7 @@ int run_command(int argc, char **argv) {
   tcf_session_free(r.session);
   strings_free(&o.in);
   strings_free(&o.out);
-  strings_free(&o.common.dims);
+  common_free(&o.common);
   strings_free(&files);
   if (!status && (fflush(stdout) || ferror(stdout)))
     return complain("standard output cannot be written"), EXIT_ENVIRONMENT;

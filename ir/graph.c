@@ -51,6 +51,20 @@ ix graph_axis_size(const graph *g, int axis) {
   return g->axes.data[axis].size;
 }
 
+bool graph_axis_is_single(const graph *g, int axis) {
+  int64_t size;
+  return ix_is_const(&g->ix, graph_axis_size(g, axis), &size) && size == 1;
+}
+
+bool view_is_reorder(const graph *g, const node *view) {
+  if (view->op != OP_view || !node_same_axis_set(view, view->in[0])) return false;
+  for (int k = 0; k < view->in[0]->naxes; k++) {
+    int axis;
+    if (!ix_is_axis(&g->ix, view->index[k], &axis) || axis != view->in[0]->axes[k]) return false;
+  }
+  return true;
+}
+
 // ---- reasons
 
 const char *reason_name(reason r) {
@@ -91,8 +105,8 @@ bool node_is_checked_index(const node *n) {
 }
 
 bool node_gathers_buffer(const node *n) {
-  const node *from = n->in[0];
   if (n->op != OP_gather || node_is_checked_index(n)) return false;
+  const node *from = n->in[0];
   while (from->op == OP_view) from = from->in[0];
   return from->op != OP_const;
 }

@@ -132,6 +132,7 @@ graph *graph_find(const module *m, str name);
 int graph_add_axis(graph *g, str name, ix size);  // the name is made unique: T, T.1, T.2
 int graph_find_axis(const graph *g, str name);    // -1 absent
 ix graph_axis_size(const graph *g, int axis);
+bool graph_axis_is_single(const graph *g, int axis);  // known to have one element
 
 /// What an op makes of n->in and its attributes: the type and the axes that n should have. False
 /// with a text when they do not fit. Axes of view, pad, param and call, and types of leaves, casts
@@ -172,6 +173,8 @@ node *graph_reorder(graph *g, node *a, const int *axes);
 
 bool node_has_axis(const node *n, int axis);
 bool node_same_axis_set(const node *a, const node *b);
+/// Each result axis is read by the view at its own coordinate: only the storage order may change.
+bool view_is_reorder(const graph *g, const node *view);
 /// index(V)[V = t]: t itself, which must be a coordinate along V. Nothing is read.
 bool node_is_checked_index(const node *n);
 /// The gather n reads what is in a buffer: not coordinates, nor a constant seen through views.

@@ -101,8 +101,13 @@ case "$target" in
   *) machine=$({ nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null || echo "$target"; } | head -1)
      machine="$machine, bf16" ;;
 esac
+peers=''
+[ ! -s "$work/times" ] || peers=$("$python" -c 'from importlib.metadata import version
+for name in "torch", "jax":
+  try: print(name, version(name))
+  except Exception: pass' 2>/dev/null | paste -sd, | sed 's/,/, /')
 titles=$(sed -n 's|^// ==== ||p' "$here"/*.tdsl | sed 's/: /=/' | paste -sd'|')
-awk -F '\t' -v head="$(date +%Y-%m-%d), $what, $machine" -v titles="$titles" -v sizes="$(echo $sizes)" \
+awk -F '\t' -v head="$(date +%Y-%m-%d), $what, $machine${peers:+; $peers}" -v titles="$titles" -v sizes="$(echo $sizes)" \
   -f "$here/table.awk" "$work/kernels" "$work/times" >"$out/limits.md"
 awk -F '\t' -v head="$machine" -v titles="$titles" -f "$here/plot.awk" "$work/kernels" "$work/times" \
   >"$out/limits.svg"

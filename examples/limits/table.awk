@@ -37,7 +37,8 @@ END {
   print head ". Written by `./dev limits`; [docs/limits.md](../../docs/limits.md) says what it means.\n"
   print "*kernels* is how many there are (for peers: calls of kernels and library functions in the compiled code), or the error of a"
   print "contract that does not hold; *MB* what they move at least, each array counted once a kernel; *time* is over the fastest form of"
-  print "the family, whoever runs it. All texts of a family compute the same. ![times](limits.svg)\n"
+  print "the family, whoever runs it: in turns of random order, on CPUs the lower quartile of the processor's time (one thread), on GPUs the"
+  print "median. All texts of a family compute the same. ![times](limits.svg)\n"
   used = 0
   for (s = 1; s <= nsystems; s++) if (systems[s] in has) run[++used] = systems[s]
   line = "| |"; rule = "|---|"
@@ -65,6 +66,18 @@ END {
     mean = mean " " (counted ? ratio(exp(logs / counted)) : "-") " |"
   }
   print one "\n" spread "\n" mean
+  print "\nBy family: the slowest form over the fastest, of each; in parentheses its fastest form over the fastest of all.\n"
+  line = "| |"; rule = "|---|"
+  for (s = 1; s <= used; s++) { line = line " " heading[run[s]] " |"; rule = rule "---|" }
+  print line "\n" rule
+  for (i = 1; i <= nfamilies; i++) {
+    f = family[i]
+    line = "| " f " |"
+    for (s = 1; s <= used; s++)
+      line = line " " (least[f, run[s]] ? ratio(most[f, run[s]] / least[f, run[s]]) " (" \
+                       ratio(least[f, run[s]] / best[f]) ")" : "-") " |"
+    print line
+  }
   for (i = 1; i <= nfamilies; i++) {
     f = family[i]
     print "\n## " title_of(f) "\n"

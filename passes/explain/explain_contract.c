@@ -18,27 +18,23 @@ static str label(arena *a, const node *n) {
   return n ? str_printf(a, "%s %%%d", op_get(n->op)->name, n->id) : STR("");
 }
 
-/// A state of an earlier walk that n is made of, through what is no state; null none.
-static const node *waits_for(const outline *o, const node *n, const uint8_t *member) {
-  for (int k = 0; k < n->nin; k++) {
-    const node *in = n->in[k];
-    if (!member[in->id]) continue;
-    const node *found = o->values[in->id].state ? in : waits_for(o, in, member);
-    if (found) return found;
-  }
-  return NULL;
-}
 
 static void add_states(arena *a, const outline *o, const group *grp, explain_contract *c) {
-  uint8_t *member = arena_array(a, uint8_t, o->g->nodes.len);
-  for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
+  // By node id: the state of the latest walk that a value is made of, through what is no state.
+  const node **from = arena_array(a, const node *, o->g->nodes.len);
   for (int i = 0; i < grp->nodes.len; i++) {
     const node *n = grp->nodes.data[i];
     const outline_value *v = &o->values[n->id];
+    const node *latest = NULL;
+    for (int k = 0; k < n->nin; k++) {
+      const node *one = from[n->in[k]->id];
+      if (one && (!latest || o->values[one->id].walk > o->values[latest->id].walk)) latest = one;
+    }
+    from[n->id] = v->state ? n : latest;
     if (!v->state) continue;
     explain_state s = {.value = label(a, n), .walk = v->walk, .frame = label(a, v->frame)};
     if (v->frame) c->rules |= RULE_frames;
-    if (v->walk > 1) s.waits = label(a, waits_for(o, n, member));
+    if (v->walk > 1) s.waits = label(a, latest);
     vec_push(a, &c->states, s);
   }
 }

@@ -25,6 +25,8 @@ typedef struct chooser {
   int n;            // nodes there were
   ints *users;      // by node id
   uint8_t *live, *returned;
+  uint8_t *pure;    // made of indices, sizes and constants: every kernel that needs it computes it
+  uint8_t *given;   // nothing but maps, up to what is in memory when the program begins
   int axis;         // streamed
   uint8_t *moving;  // by node id: depends on a lead or on what combines along the axis
   uint8_t *in;      // the set
@@ -48,11 +50,6 @@ static bool is_over(const node *n, int axis) {
   return false;
 }
 
-static bool is_single(const graph *g, int axis) {
-  int64_t size;
-  return ix_is_const(&g->ix, graph_axis_size(g, axis), &size) && size == 1;
-}
-
 /// The element of a row that an index known to be inside picks.
 static bool is_pick(const chooser *c, const node *n) {
   return n->op == OP_gather && (n->flags & NODE_UNCHECKED) && n->attr_axes[0] == c->axis &&
@@ -73,6 +70,18 @@ static void find_users(chooser *c) {
   for (int id = 0; id < c->n; id++)
     for (int k = 0; c->live[id] && k < g->nodes.data[id]->nin; k++)
       vec_push(c->a, &c->users[g->nodes.data[id]->in[k]->id], id);
+}
+
+static void find_given(chooser *c) {
+  for (int id = 0; id < c->n; id++) {
+    const node *n = c->g->nodes.data[id];
+    c->pure[id] = n->op != OP_param && (!is_computed(n) || is_map_like(n));
+    c->given[id] = !is_computed(n) || (is_map_like(n) && !n->contract);
+    for (int k = 0; k < n->nin; k++) {
+      c->pure[id] &= c->pure[n->in[k]->id];
+      c->given[id] &= c->given[n->in[k]->id];
+    }
+  }
 }
 
 /// Along the axis: what depends on a lead, or on a reduction over the axis.
@@ -168,26 +177,9 @@ static void take_operands(chooser *c, bool keys) {
   }
 }
 
-/// Its axes in another order.
-static bool is_reordered(const chooser *c, const node *n) {
-  if (n->op != OP_view || !node_same_axis_set(n, n->in[0])) return false;
-  for (int k = 0, axis; k < n->in[0]->naxes; k++)
-    if (!ix_is_axis(&c->g->ix, n->index[k], &axis) || axis != n->in[0]->axes[k]) return false;
-  return true;
-}
-
-/// Nothing but maps, up to what is in memory when the program begins.
-static bool is_given(const node *n) {
-  if (!is_computed(n)) return true;
-  if (!is_map_like(n) || n->contract) return false;
-  for (int k = 0; k < n->nin; k++)
-    if (!is_given(n->in[k])) return false;
-  return true;
-}
-
 /// Takes what x is made of where that is another walk over the axis along the same rows.
 static bool join(chooser *c, const node *x) {
-  if (c->in[x->id] || is_given(x)) return true;
+  if (c->in[x->id] || c->given[x->id]) return true;
   if (x->contract || node_has_axis(x, c->axis)) return false;
   if (is_over(x, c->axis) && !op_is_arg(x->op)) return grow_tile(c, x);
   if (!op_is_map(x->op)) return false;
@@ -202,13 +194,13 @@ static bool join(chooser *c, const node *x) {
 static bool take_finish(chooser *c, bool others) {
   for (int id = 0; id < c->n; id++) {
     const node *n = c->g->nodes.data[id];
-    if (c->in[id] || !c->live[id] || n->contract || !(op_is_map(n->op) || is_reordered(c, n))) continue;
+    if (c->in[id] || !c->live[id] || n->contract || !(op_is_map(n->op) || view_is_reorder(c->g, n))) continue;
     bool fits = false, alone = true;
     for (int k = 0; k < n->nin; k++)
       fits |= c->in[n->in[k]->id] && node_same_axis_set(n->in[k], n) && !node_has_axis(n, c->axis);
     for (int k = 0; k < n->nin && fits; k++) {
       const node *x = n->in[k];
-      bool known = c->in[x->id] || is_given(x);
+      bool known = c->in[x->id] || c->given[x->id];
       if (!known && others && !join(c, x)) return false;
       alone &= known || others;
     }
@@ -228,7 +220,7 @@ static bool find_set(chooser *c, const node *seed, bool keys, bool others) {
   memset(c->in, 0, (size_t)c->n);
   c->members.len = c->nrows = 0;
   for (int k = 0; k < seed->naxes; k++)
-    if (!is_single(c->g, seed->axes[k])) c->rows[c->nrows++] = seed->axes[k];
+    if (!graph_axis_is_single(c->g, seed->axes[k])) c->rows[c->nrows++] = seed->axes[k];
   if (!c->nrows || !grow_tile(c, seed)) return false;
   close_paths(c);
   if (!take_finish(c, others)) return false;
@@ -259,28 +251,21 @@ static node *pick_by_sum(graph *g, const node *n, node *x, node *at, int axis) {
 typedef struct cutting {
   chooser *c;
   graph *to;
-  node **map;  // by node id
+  node **map;     // by node id
+  uint8_t *seen;  // likewise
 } cutting;
-
-/// Made of indices, sizes and constants: every kernel that needs it computes it.
-static bool is_pure(const node *n) {
-  if (class_of(n) == CLASS_leaf) return n->op != OP_param;
-  if (!is_map_like(n)) return false;
-  for (int k = 0; k < n->nin; k++)
-    if (!is_pure(n->in[k])) return false;
-  return true;
-}
 
 /// A view of a value is part of the kernels that read it.
 static bool is_inside(const chooser *c, const node *n) {
-  return c->in[n->id] || (n->op != OP_param && (n->op == OP_view || is_pure(n)));
+  return c->in[n->id] || (n->op != OP_param && (n->op == OP_view || c->pure[n->id]));
 }
 
 /// Names that no parameter of the program has.
 static void make_params(cutting *t, const node *n) {
   for (int k = 0; k < n->nin; k++) {
     const node *x = n->in[k];
-    if (t->map[x->id]) continue;
+    if (t->map[x->id] || t->seen[x->id]) continue;
+    t->seen[x->id] = 1;
     if (is_inside(t->c, x)) {
       make_params(t, x);
       continue;
@@ -296,8 +281,7 @@ static void make_params(cutting *t, const node *n) {
 
 static node *copy_in(cutting *t, const node *n) {
   if (t->map[n->id]) return t->map[n->id];
-  node *in[8];
-  check(n->nin <= (int)(sizeof in / sizeof *in));
+  node **in = arena_array(t->c->a, node *, n->nin);
   for (int k = 0; k < n->nin; k++) in[k] = copy_in(t, n->in[k]);
   int streamed = t->to->contracts.len, first = t->to->nodes.len;
   node *made = streamed && is_pick(t->c, n) ? pick_by_sum(t->to, n, in[0], in[1], t->c->axis)
@@ -308,7 +292,8 @@ static node *copy_in(cutting *t, const node *n) {
 }
 
 static graph *cut(chooser *c, bool streamed) {
-  cutting t = {.c = c, .to = graph_copy(c->a, c->g), .map = arena_array(c->a, node *, c->n)};
+  cutting t = {.c = c, .to = graph_copy(c->a, c->g), .map = arena_array(c->a, node *, c->n),
+               .seen = arena_array(c->a, uint8_t, c->n)};
   graph *to = t.to;
   to->nodes.len = to->outputs.len = to->decisions.len = to->contracts.len = to->nparams = 0;
   if (streamed)
@@ -346,12 +331,13 @@ static bool is_streamed(const chooser *c, graph *g) {
   return outline_of_group(&o, c->a, g, &groups[0]) && o.walks == 1;
 }
 
-static double seconds_of(chooser *c, graph *g, bool streamed) {
-  static pass_fn *const streams[] = {pass_stream, pass_simplify, pass_cse, pass_dce, pass_fuse};
-  static pass_fn *const plain[] = {pass_dce, pass_split_reductions, pass_fuse};
-  pass_ctx ctx = {.graph = g, .scratch = c->a, .options = c->options};
-  int n = streamed ? sizeof streams / sizeof *streams : sizeof plain / sizeof *plain;
-  for (int i = 0; i < n; i++) (streamed ? streams[i] : plain[i])(&ctx);
+/// After the passes that follow this one; -1: it was to be streamed, and is not one kernel.
+static double seconds_of(chooser *c, bool streamed) {
+  pass_ctx ctx = {.graph = cut(c, streamed), .scratch = c->a, .options = c->options};
+  int count, i = 0;
+  const pass_info *all = passes_all(&count);
+  while (all[i].run != pass_choose_streams) i++;
+  while (++i < count) all[i].run(&ctx);
   if (streamed && !is_streamed(c, ctx.graph)) return -1;
   double seconds = fused_seconds(ctx.graph, c->target, c->a);
   if (!streamed) return seconds;
@@ -359,36 +345,46 @@ static double seconds_of(chooser *c, graph *g, bool streamed) {
 }
 
 static bool pays(chooser *c) {
-  double streamed = seconds_of(c, cut(c, true), true);
-  return streamed >= 0 && streamed < (1 - least_share) * seconds_of(c, cut(c, false), false);
+  double streamed = seconds_of(c, true);
+  return streamed >= 0 && streamed < (1 - least_share) * seconds_of(c, false);
 }
 
 // ---- the change
 
-/// The set's own copy of what is made of indices and constants.
+/// Puts the set under a contract of its own. Nodes are built when all sets are found.
+static void put_under_contract(chooser *c) {
+  int number = graph_add_contract(
+      c->g, (contract){.streamed = true, .naxes = 1, .axes = &c->axis, .chosen = true});
+  for (int i = 0; i < c->members.len; i++) {
+    node *n = c->g->nodes.data[c->members.data[i]];
+    if (is_computed(n)) n->contract = number + 1;
+  }
+  find_given(c);
+}
+
+/// The contract's own copy of what is made of indices and constants.
 static node *own(chooser *c, node *n, int number, node **copies) {
-  if (!is_computed(n) || !is_pure(n)) return n;
-  if (c->in[n->id]) return n;
+  if (!is_computed(n) || !c->pure[n->id] || n->contract == number + 1) return n;
   if (copies[n->id]) return copies[n->id];
-  node *in[8];
+  node **in = arena_array(c->a, node *, n->nin);
   for (int k = 0; k < n->nin; k++) in[k] = own(c, n->in[k], number, copies);
   node *copy = graph_clone_node(c->g, n, in);
   copy->contract = number + 1;
   return copies[n->id] = copy;
 }
 
-static void put_under_contract(chooser *c, node **replacement) {
+/// What the members of the contract read and pick, as it is inside of it.
+static void finish_contract(chooser *c, int number, node **replacement) {
   graph *g = c->g;
-  int number = graph_add_contract(
-      g, (contract){.streamed = true, .naxes = 1, .axes = &c->axis, .chosen = true});
   node **copies = arena_array(c->a, node *, c->n);
-  for (int i = 0; i < c->members.len; i++) {
-    node *n = g->nodes.data[c->members.data[i]];
-    if (is_computed(n)) n->contract = number + 1;
+  c->axis = g->contracts.data[number].axes[0];
+  for (int id = 0; id < c->n; id++) {
+    node *n = g->nodes.data[id];
+    if (n->contract != number + 1) continue;
     for (int k = 0; k < n->nin; k++) n->in[k] = own(c, n->in[k], number, copies);
     if (!is_pick(c, n)) continue;
     g->contract = number + 1;
-    replacement[n->id] = pick_by_sum(g, n, n->in[0], n->in[1], c->axis);
+    replacement[id] = pick_by_sum(g, n, n->in[0], n->in[1], c->axis);
     g->contract = 0;
   }
 }
@@ -416,7 +412,7 @@ static node *find_origin(const chooser *c, node *n, int axis, bool over, int *se
 static node *seed_of(const chooser *c, node *n, int *seen) {
   if (!combines(n) || !c->live[n->id] || n->contract || n->nattr_axes != 1) return NULL;
   int axis = n->attr_axes[0];
-  if (is_single(c->g, axis)) return NULL;
+  if (graph_axis_is_single(c->g, axis)) return NULL;
   bool product = class_of(n) == CLASS_contraction;
   node *found = NULL;
   for (int k = 0; k < n->nin && !found; k++)
@@ -426,12 +422,12 @@ static node *seed_of(const chooser *c, node *n, int *seen) {
 }
 
 static bool choose_around(chooser *c, const node *seed) {
-  int before = 0;
+  uint8_t *last = arena_array(c->a, uint8_t, c->n);
   if (c->axis != seed->attr_axes[0]) c->axis = seed->attr_axes[0], find_moving(c);
   for (int form = 3; form >= 0; form--) {
     bool found = find_set(c, seed, form & 1, form & 2);
-    if (!found || c->members.len == before) continue;
-    before = c->members.len;
+    if (!found || !memcmp(last, c->in, (size_t)c->n)) continue;
+    memcpy(last, c->in, (size_t)c->n);
     for (int i = 0; i < c->members.len; i++) c->tried[c->members.data[i]] = 1;
     if (pays(c)) return true;
   }
@@ -443,6 +439,8 @@ bool pass_choose_streams(pass_ctx *ctx) {
   if (g->fused) return false;
   chooser c = {.g = g, .a = ctx->scratch, .options = ctx->options, .n = g->nodes.len,
                .target = target_or_default(ctx->options), .axis = -1};
+  c.pure = arena_array(c.a, uint8_t, c.n);
+  c.given = arena_array(c.a, uint8_t, c.n);
   c.tried = arena_array(c.a, uint8_t, c.n);
   c.users = arena_array(c.a, ints, c.n);
   c.live = arena_array(c.a, uint8_t, c.n);
@@ -450,14 +448,15 @@ bool pass_choose_streams(pass_ctx *ctx) {
   c.moving = arena_array(c.a, uint8_t, c.n);
   c.in = arena_array(c.a, uint8_t, c.n);
   find_users(&c);
-  bool any = false;
-  int *seen = arena_array(c.a, int, c.n);
-  node **replacement = arena_array(c.a, node *, c.n);
+  find_given(&c);
+  int *seen = arena_array(c.a, int, c.n), first = g->contracts.len;
   for (int id = 0; id < c.n; id++) {
     const node *seed = seed_of(&c, g->nodes.data[id], seen);
-    if (seed && !c.tried[seed->id] && choose_around(&c, seed)) put_under_contract(&c, replacement), any = true;
+    if (seed && !c.tried[seed->id] && choose_around(&c, seed)) put_under_contract(&c);
   }
-  if (!any) return false;
+  if (g->contracts.len == first) return false;
+  node **replacement = arena_array(c.a, node *, c.n);
+  for (int k = first; k < g->contracts.len; k++) finish_contract(&c, k, replacement);
   node **all = arena_array(c.a, node *, g->nodes.len);
   memcpy(all, replacement, sizeof(node *) * (size_t)c.n);
   graph_compact(g, all);

@@ -254,12 +254,7 @@ double fused_seconds(const graph *g, const target_info *t, arena *a) {
   fuse_scratch s = fuse_scratch_new(a, g->nodes.len);
   uint8_t *member = arena_array(a, uint8_t, g->nodes.len), *stored = arena_array(a, uint8_t, g->nodes.len);
   node **nodes = arena_array(a, node *, g->nodes.len);
-  for (int k = 0; k < g->outputs.len; k++) stored[g->outputs.data[k].value->id] = 1;
-  for (int id = 0; id < g->nodes.len; id++) {
-    const node *n = g->nodes.data[id];
-    for (int k = 0; k < n->nin; k++)
-      if (n->in[k]->kernel != n->kernel) stored[n->in[k]->id] = 1;
-  }
+  graph_stored(g, stored);
   double seconds = 0;
   for (int k = 0, id = g->nparams; k < g->nkernels; k++) {
     candidate c = {.g = g, .nodes = nodes, .member = member, .stored = stored};

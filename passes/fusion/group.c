@@ -5,7 +5,7 @@
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
 
-static void set_uses(const graph *g, uint8_t *stored) {
+void graph_stored(const graph *g, uint8_t *stored) {
   for (int i = 0; i < g->outputs.len; i++) stored[g->outputs.data[i].value->id] = 1;
   for (int i = 0; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
@@ -84,7 +84,7 @@ static group *find_groups(const graph *g, const target_info *t, arena *a, int *c
   check(g->fused);
   group *groups = arena_array(a, group, g->nkernels);
   uint8_t *stored = arena_array(a, uint8_t, g->nodes.len);
-  set_uses(g, stored);
+  graph_stored(g, stored);
   int last = -1;
   for (int i = g->nparams; i < g->nodes.len; i++) {
     node *n = g->nodes.data[i];

@@ -68,6 +68,8 @@ typedef struct group {
 /// Nothing it makes has elements: no kernel is needed. Never so of calls.
 bool group_is_empty(const graph *g, const group *grp);
 
+/// Marks what goes to memory by node id: outputs, params, and what another kernel reads.
+void graph_stored(const graph *g, uint8_t *stored);
 /// The groups of a graph that was fused for the target, in order; check()s the rules above.
 group *graph_groups(const graph *g, const target_info *target, arena *a, int *count);
 /// Of a fused graph that was read from text: a node of the first kernel that breaks them, and how;

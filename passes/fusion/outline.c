@@ -61,11 +61,6 @@ static bool find_kept(const maker *m) {
   return true;
 }
 
-static bool is_single(const graph *g, int axis) {
-  int64_t size;
-  return ix_is_const(&g->ix, graph_axis_size(g, axis), &size) && size == 1;
-}
-
 /// Below what is kept, coordinates stay what they are: a buffer holds the elements of one step.
 static bool check_views(const maker *m) {
   uint8_t *after = arena_array(m->a, uint8_t, m->g->nodes.len);
@@ -75,7 +70,7 @@ static bool check_views(const maker *m) {
     bool moved = after[n->id] && class_of(n) == CLASS_view && inside(m, n->in[0]) && after[n->in[0]->id];
     for (int k = 0; moved && n->op == OP_view && k < n->in[0]->naxes; k++) {
       int axis;
-      if (is_single(m->g, n->in[0]->axes[k])) continue;  // it has one coordinate
+      if (graph_axis_is_single(m->g, n->in[0]->axes[k])) continue;  // it has one coordinate
       if (!ix_is_axis(&m->g->ix, n->index[k], &axis) || axis != n->in[0]->axes[k])
         return refuse(m, REASON_view_of_reduction, n);
     }
@@ -100,7 +95,7 @@ static bool is_moved(const maker *m, int axis) {
     for (int k = 0; k < n->in[0]->naxes; k++) {
       int bare;
       bool same = ix_is_axis(&m->g->ix, n->index[k], &bare) && bare == n->in[0]->axes[k];
-      same |= is_single(m->g, n->in[0]->axes[k]) && n->in[0]->axes[k] != axis;
+      same |= graph_axis_is_single(m->g, n->in[0]->axes[k]) && n->in[0]->axes[k] != axis;
       if (!same && (n->in[0]->axes[k] == axis || ix_uses_axis(&m->g->ix, n->index[k], axis)))
         return true;
     }
@@ -108,24 +103,26 @@ static bool is_moved(const maker *m, int axis) {
   return false;
 }
 
-/// A computed operand without the axis, as keys that are scaled: each tile of rows computes it again,
-/// which costs little beside its product, unless it is made of products or long sums itself.
-static bool is_computed_again(const maker *m, const node *n) {
-  if (!inside(m, n)) return true;
-  op_class c = class_of(n);
-  bool step = c == CLASS_reduce && m->o->values[n->id].streamed;  // of one step along the stream
-  if (m->stored[n->id] || !(step || c == CLASS_map || c == CLASS_leaf || c == CLASS_view || c == CLASS_gather))
-    return false;
-  for (int k = 0; k < n->nin; k++)
-    if (!is_computed_again(m, n->in[k])) return false;
-  return true;
+/// By node id: a computed operand that lacks axes, as keys that are scaled. Each tile of rows computes it
+/// again, which costs little beside its product, unless it is made of products or long sums itself.
+static const uint8_t *find_computed_again(const maker *m) {
+  uint8_t *again = arena_array(m->a, uint8_t, m->g->nodes.len);
+  for (int i = 0; i < m->n; i++) {
+    const node *n = m->nodes[i];
+    op_class c = class_of(n);
+    bool step = c == CLASS_reduce && m->o->values[n->id].streamed;  // of one step along the stream
+    bool cheap = step || c == CLASS_map || c == CLASS_leaf || c == CLASS_view || c == CLASS_gather;
+    again[n->id] = cheap && !m->stored[n->id];
+    for (int k = 0; k < n->nin; k++) again[n->id] &= !inside(m, n->in[k]) || again[n->in[k]->id];
+  }
+  return again;
 }
 
-static bool is_row(const maker *m, int axis) {
+static bool is_row(const maker *m, const uint8_t *again, int axis) {
   for (int i = 0; i < m->n; i++) {
     const node *n = m->nodes[i];
     bool matters = m->stored[n->id] || m->o->values[n->id].kept;
-    if (matters && !node_has_axis(n, axis) && !is_computed_again(m, n)) return false;
+    if (matters && !node_has_axis(n, axis) && !again[n->id]) return false;
     if (combines(n) && has(n->attr_axes, n->nattr_axes, axis)) return false;
   }
   return !has(m->o->stream, m->o->nstream, axis) && !is_moved(m, axis);
@@ -133,10 +130,11 @@ static bool is_row(const maker *m, int axis) {
 
 static void find_rows(const maker *m) {
   const node *out = NULL;
+  const uint8_t *again = find_computed_again(m);
   for (int i = 0; i < m->n && !out; i++)
     if (m->stored[m->nodes[i]->id]) out = m->nodes[i];
   for (int k = 0; out && k < out->naxes; k++)
-    if (is_row(m, out->axes[k])) m->o->rows[m->o->nrows++] = out->axes[k];
+    if (is_row(m, again, out->axes[k])) m->o->rows[m->o->nrows++] = out->axes[k];
 }
 
 // ---- states and frames
@@ -152,7 +150,7 @@ static int streams_of(const maker *m, const node *n) {
 /// n is a factor that grows with exp(x - frame) alone: what it is multiplied with does not wait for a
 /// state. `waits` says which nodes depend on a state of the stream.
 static bool is_linear(const maker *m, const node *n, const node *frame, const uint8_t *waits) {
-  if (!inside(m, n)) return false;
+  if (!inside(m, n) || !waits[n->id]) return false;  // of two operands one waits at most
   const node *x = n->nin ? n->in[0] : NULL, *y = n->nin > 1 ? n->in[1] : NULL;
   switch (n->op) {
     case OP_exp:
@@ -237,7 +235,7 @@ bool outline_make(outline *o, arena *a, const graph *g, node *const *nodes, int 
   *o = (outline){.g = g, .values = arena_array(a, outline_value, g->nodes.len)};
   // An axis of one element is not walked, and its reductions are gone.
   for (int i = 0; c && i < c->naxes; i++)
-    if (!is_single(g, c->axes[i])) o->stream[o->nstream++] = c->axes[i];
+    if (!graph_axis_is_single(g, c->axes[i])) o->stream[o->nstream++] = c->axes[i];
   if (!find_kept(&m) || !check_views(&m)) return false;
   find_rows(&m);
   return number_walks(&m);

@@ -39,11 +39,6 @@ static bool is_plain(const finder *s, const node *x) {
   return !s->member[x->id];
 }
 
-static bool is_single(const finder *s, int axis) {
-  int64_t size;
-  return ix_is_const(&s->o->g->ix, graph_axis_size(s->o->g, axis), &size) && size == 1;
-}
-
 static str axis_name(const finder *s, int axis) { return s->o->g->axes.data[axis].name; }
 
 /// Heads of tensor cores: a size that is known, in whole steps.
@@ -70,12 +65,13 @@ static bool check_operand(const finder *s, reason why, const node *dot, const no
 }
 
 /// The value is made of what is in memory by maps: the block that stages it computes it.
-static bool is_made_of_memory(const finder *s, const node *x) {
-  if (!s->member[x->id]) return true;
+static bool is_made_of_memory(const finder *s, const node *x, uint8_t *seen) {
+  if (!s->member[x->id] || seen[x->id]) return true;  // of what was seen: else the search has ended
+  seen[x->id] = 1;
   op_class c = class_of(x);
   if (c != CLASS_map && c != CLASS_leaf && x->op != OP_view) return false;
   for (int k = 0; k < x->nin; k++)
-    if (!is_made_of_memory(s, x->in[k])) return false;
+    if (!is_made_of_memory(s, x->in[k], seen)) return false;
   return true;
 }
 
@@ -109,13 +105,14 @@ static bool find_score(const finder *s, const node *dot) {
   if (node_has_axis(f->rows, f->stream) || !node_has_axis(f->keys, f->stream) ||
       f->rows->type != f->keys->type)
     return refuse(s, REASON_stream_lead, dot, STR("its operands are not rows and keys of one type"));
-  bool computed = is_half(f->rows->type) && is_made_of_memory(s, f->rows);
+  uint8_t *seen = arena_array(s->a, uint8_t, s->o->g->nodes.len);
+  bool computed = is_half(f->rows->type) && is_made_of_memory(s, f->rows, seen);
   if ((!computed && !check_operand(s, REASON_stream_lead, dot, f->rows)) ||
       !check_operand(s, REASON_stream_lead, dot, f->keys) || !check_head(s, dot, f->depth))
     return false;
   for (int k = 0; k < f->keys->naxes; k++) {
     int axis = f->keys->axes[k];
-    if (axis != f->stream && !node_has_axis(f->rows, axis) && !is_single(s, axis))
+    if (axis != f->stream && !node_has_axis(f->rows, axis) && !graph_axis_is_single(s->o->g, axis))
       return refuse(s, REASON_stream_lead, dot,
                     str_printf(s->a, "the keys alone have %.*s", STR_FMT(axis_name(s, axis))));
   }
@@ -163,13 +160,13 @@ static bool check_rows(const finder *s, const node *n, bool columns) {
   const stream_form *f = s->f;
   for (int k = 0; k < f->score->naxes; k++) {
     int axis = f->score->axes[k];
-    if (axis != f->stream && !is_single(s, axis) && !node_has_axis(n, axis))
+    if (axis != f->stream && !graph_axis_is_single(s->o->g, axis) && !node_has_axis(n, axis))
       return refuse(s, REASON_different_rows, n,
                     str_printf(s->a, "it lacks %.*s", STR_FMT(axis_name(s, axis))));
   }
   for (int k = 0; k < n->naxes; k++) {
     int axis = n->axes[k];
-    bool known = node_has_axis(f->score, axis) || (columns && axis == f->columns) || is_single(s, axis);
+    bool known = node_has_axis(f->score, axis) || (columns && axis == f->columns) || graph_axis_is_single(s->o->g, axis);
     if (!known)
       return refuse(s, REASON_different_rows, n,
                     str_printf(s->a, "%.*s is no axis of the rows", STR_FMT(axis_name(s, axis))));

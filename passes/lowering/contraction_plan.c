@@ -385,20 +385,23 @@ static void choose_inner_tiles(const kbuild *b, contraction_plan *p) {
 
 /// Whether elements of x along the axis may differ: what was only broadcast along it is loaded
 /// without it.
-static bool varies_along(const kbuild *b, const node *x, int axis) {
+/// fixed: by node id, 1 + an axis along which it is known not to.
+static bool varies_along(const kbuild *b, const node *x, int axis, int *fixed) {
   if (!node_has_axis(x, axis)) return false;
   if (!kb_in_group(b, x)) return true;
   op_class class = op_get(x->op)->class;
   if (class == CLASS_leaf) return true;
+  if (fixed[x->id] == axis + 1) return false;
   bool varies = false;
   if (class == CLASS_view) {
     const node *from = x->in[0];
-    for (int k = 0; k < from->naxes; k++)
-      varies |= ix_uses_axis(&b->l->g->ix, x->index[k], axis) &&
-                varies_along(b, from, from->axes[k]);
+    for (int k = 0; k < from->naxes && !varies; k++)
+      varies = ix_uses_axis(&b->l->g->ix, x->index[k], axis) &&
+               varies_along(b, from, from->axes[k], fixed);
   } else {
-    for (int i = 0; i < x->nin; i++) varies |= varies_along(b, x->in[i], axis);
+    for (int i = 0; i < x->nin && !varies; i++) varies = varies_along(b, x->in[i], axis, fixed);
   }
+  if (!varies) fixed[x->id] = axis + 1;
   return varies;
 }
 
@@ -412,9 +415,10 @@ static void choose_unit(const kbuild *b, contraction_plan *p) {
   if (p->lanes < 0 || !p->nkk) return;
   int inner = p->kk[p->nkk - 1];
   bool in_both = true;
+  int *fixed = arena_array(b->l->a, int, b->l->g->nodes.len);
   for (int i = 0; i < p->nk; i++)
     if (b->kaxis[p->k[i]] == inner)
-      in_both &= varies_along(b, x, p->k[i]) && varies_along(b, y, p->k[i]);
+      in_both &= varies_along(b, x, p->k[i], fixed) && varies_along(b, y, p->k[i], fixed);
   double size = (double)contraction_size(b, inner), used = size / (2 * ceil(size / 2));
   bool faster = used * t->pair_flops_per_second > t->flops_per_second;
   if (!in_both || !schedule_option(b->l, "pairs", faster)) return;

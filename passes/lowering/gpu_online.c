@@ -16,12 +16,17 @@
 #include <math.h>
 
 /// The value depends on m without passing another reduction.
-static bool depends_on(const kbuild *b, const node *n, const node *m) {
+static bool leads_to(const kbuild *b, const node *n, const node *m, bool *seen) {
   if (n == m) return true;
-  if (!kb_in_group(b, n) || op_is_reduce(n->op)) return false;
+  if (!kb_in_group(b, n) || op_is_reduce(n->op) || seen[n->id]) return false;
+  seen[n->id] = true;
   for (int i = 0; i < n->nin; i++)
-    if (depends_on(b, n->in[i], m)) return true;
+    if (leads_to(b, n->in[i], m, seen)) return true;
   return false;
+}
+
+static bool depends_on(const kbuild *b, const node *n, const node *m) {
+  return leads_to(b, n, m, kb_unseen(b));
 }
 
 /// m itself, or m with a constant in its place where it is infinite, or so.
@@ -44,7 +49,8 @@ static bool scales_with(const kbuild *b, const node *n, const node *m, const nod
   }
   if (n->op != OP_mul) return false;
   for (int k = 0; k < 2; k++)
-    if (!depends_on(b, n->in[1 - k], m) && scales_with(b, n->in[k], m, shift)) return true;
+    if (!depends_on(b, n->in[1 - k], m) && depends_on(b, n->in[k], m))
+      return scales_with(b, n->in[k], m, shift);
   return false;
 }
 

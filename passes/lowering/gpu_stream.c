@@ -182,18 +182,20 @@ static tval *scaled_value(kbuild *b, const node *n, tval *v) {
 
 /// The exponent is made of products and coordinates, not of what may stand for -inf (-1e30): then
 /// what rounding the multiple of the frame leaves over is no more than what rounding the exponent did.
-static bool is_moderate(const gpu_stream *s, const node *n) {
+static bool is_moderate(const gpu_stream *s, const node *n, bool *seen) {
   enum { MODERATE = 1 << 20 };
   if (n == s->f.score) return true;
   if (!node_has_axis(n, s->f.stream) && n->op != OP_const) return true;
   if (!kb_in_group(s->b, n)) return false;
+  if (seen[n->id]) return true;  // else the search has ended
+  seen[n->id] = true;
   if (n->op == OP_const)
     return !dtype_is_float(n->type) || fabs(n->value.f) < MODERATE || n->value.f == -INFINITY;
-  if (n->op == OP_where) return is_moderate(s, n->in[1]) && is_moderate(s, n->in[2]);
+  if (n->op == OP_where) return is_moderate(s, n->in[1], seen) && is_moderate(s, n->in[2], seen);
   if (op_get(n->op)->class != CLASS_map && op_get(n->op)->class != CLASS_leaf && n->op != OP_view)
     return false;
   for (int k = 0; k < n->nin; k++)
-    if (!is_moderate(s, n->in[k])) return false;
+    if (!is_moderate(s, n->in[k], seen)) return false;
   return true;
 }
 
@@ -201,7 +203,7 @@ static bool is_moderate(const gpu_stream *s, const node *n) {
 static void set_exponential(gpu_stream *s, const node *e, tval *x, tval *shift, double c) {
   kbuild *b = s->b;
   tval *factor = number(b, DT_f32, c), *power;
-  if (is_moderate(s, e->in[0]->in[0])) {
+  if (is_moderate(s, e->in[0]->in[0], kb_unseen(b))) {
     tval *offset = map1(b, OP_neg, map2(b, OP_mul, shift, factor));
     power = kb_map(b, OP_fma, DT_f32, x, factor, offset);
   } else {

@@ -14,25 +14,34 @@
 
 enum { LARGE = 1 << 30 };  // what is smaller does not wrap around when it is added to a coordinate
 
-/// The integer as an index expression over kernel axes; 0: it is none.
-static ix linear(const gpu_stream *s, const node *n) {
-  kbuild *b = s->b;
+/// What is known of the exponent, and where the search has been.
+typedef struct search {
+  gpu_stream *s;
+  ix *linear;  // by node id: integers as index expressions over kernel axes; 0: others
+  bool *seen;  // likewise
+} search;
+
+static ix linear_of(const search *a, const node *n) {
+  kbuild *b = a->s->b;
   ix_pool *pool = &b->k->ix;
-  ix x = 0, y = 0;
-  if (!kb_in_group(b, n) || !dtype_is_int(n->type)) return 0;
+  if (!dtype_is_int(n->type)) return 0;
+  ix x = n->nin ? a->linear[n->in[0]->id] : 0, y = n->nin > 1 ? a->linear[n->in[1]->id] : 0;
   switch (n->op) {
     case OP_index: return b->sigma[n->axes[0]];
     case OP_size: return ix_substitute(pool, &b->l->g->ix, n->index[0], NULL, 0);
     case OP_const: return n->value.i > -LARGE && n->value.i < LARGE ? ix_const(pool, n->value.i) : 0;
-    case OP_cast: return dtype_is_int(n->in[0]->type) ? linear(s, n->in[0]) : 0;
-    case OP_neg: return (x = linear(s, n->in[0])) ? ix_scale(pool, x, -1) : 0;
-    case OP_add:
-    case OP_sub:
-      x = linear(s, n->in[0]), y = linear(s, n->in[1]);
-      if (!x || !y) return 0;
-      return n->op == OP_add ? ix_add(pool, x, y) : ix_sub(pool, x, y);
+    case OP_cast: return x;
+    case OP_neg: return x ? ix_scale(pool, x, -1) : 0;
+    case OP_add: return x && y ? ix_add(pool, x, y) : 0;
+    case OP_sub: return x && y ? ix_sub(pool, x, y) : 0;
     default: return 0;
   }
+}
+
+static void find_linear(search *a) {
+  const group *g = a->s->b->group;
+  a->linear = arena_array(a->s->b->l->a, ix, a->s->b->l->g->nodes.len);
+  for (int i = 0; i < g->nodes.len; i++) a->linear[g->nodes.data[i]->id] = linear_of(a, g->nodes.data[i]);
 }
 
 typedef struct only_axes {
@@ -89,18 +98,20 @@ static void require(gpu_stream *s, ix e) {
   }
 }
 
-static void see_condition(gpu_stream *s, const node *c) {
+static void see_condition(search *a, const node *c) {
+  gpu_stream *s = a->s;
   ix_pool *pool = &s->b->k->ix;
-  if (!kb_in_group(s->b, c)) return;
+  if (!kb_in_group(s->b, c) || a->seen[c->id]) return;
+  a->seen[c->id] = true;
   if (c->op == OP_and) {
-    see_condition(s, c->in[0]);
-    see_condition(s, c->in[1]);
+    see_condition(a, c->in[0]);
+    see_condition(a, c->in[1]);
     return;
   }
   bool strict = c->op == OP_lt || c->op == OP_gt, less = c->op == OP_le || c->op == OP_lt;
   bool greater = c->op == OP_ge || c->op == OP_gt;
   if (!less && !greater && c->op != OP_eq) return;
-  ix x = linear(s, c->in[0]), y = linear(s, c->in[1]);
+  ix x = a->linear[c->in[0]->id], y = a->linear[c->in[1]->id];
   if (!x || !y) return;
   ix one = ix_const(pool, strict);
   if (!greater) require(s, ix_sub(pool, ix_sub(pool, y, x), one));
@@ -108,18 +119,19 @@ static void see_condition(gpu_stream *s, const node *c) {
 }
 
 /// Where one of these conditions is false, the value is -inf.
-static void see_exponent(gpu_stream *s, const node *n) {
+static void see_exponent(search *a, const node *n) {
   double scale = 1;
   n = gpu_stream_unscaled(n, &scale);
-  if (!kb_in_group(s->b, n)) return;
+  if (!kb_in_group(a->s->b, n) || a->seen[n->id]) return;
+  a->seen[n->id] = true;
   if (n->op == OP_where && n->in[2]->op == OP_const && n->in[2]->value.f == -INFINITY) {
-    see_condition(s, n->in[0]);
-    see_exponent(s, n->in[1]);
+    see_condition(a, n->in[0]);
+    see_exponent(a, n->in[1]);
   } else if (n->op == OP_add) {
-    see_exponent(s, n->in[0]);
-    see_exponent(s, n->in[1]);
+    see_exponent(a, n->in[0]);
+    see_exponent(a, n->in[1]);
   } else if (n->op == OP_sub) {
-    see_exponent(s, n->in[0]);
+    see_exponent(a, n->in[0]);
   }
 }
 
@@ -142,5 +154,8 @@ static const node *only_frame(const gpu_stream *s) {
 
 void gpu_stream_bounds(gpu_stream *s) {
   const node *frame = only_frame(s);
-  if (frame) see_exponent(s, frame->in[0]);
+  search a = {.s = s, .seen = kb_unseen(s->b)};
+  if (!frame) return;
+  find_linear(&a);
+  see_exponent(&a, frame->in[0]);
 }

@@ -20,11 +20,6 @@ static const struct { int groups, room; } warpgroups[] = {{3, 160 - 28}, {2, 240
 
 // ---- axes
 
-static bool is_single(const kbuild *b, int graph_axis) {
-  int64_t size;
-  return ix_is_const(&b->l->g->ix, graph_axis_size(b->l->g, graph_axis), &size) && size == 1;
-}
-
 /// The kernel axis of a graph axis of its own.
 static int own_axis(kbuild *b, int graph_axis) {
   return b->sigma[graph_axis] ? b->kaxis[graph_axis] : kb_own_axis(b, graph_axis);
@@ -51,7 +46,7 @@ static void make_axes(gpu_stream *s) {
     if (op_get(x->op)->class == CLASS_leaf || op_get(x->op)->class == CLASS_view) continue;
     for (int k = 0; k < x->naxes + x->nattr_axes; k++) {
       int axis = k < x->naxes ? x->axes[k] : x->attr_axes[k - x->naxes];
-      if (is_single(b, axis) && !b->sigma[axis]) b->sigma[axis] = ix_const(&b->k->ix, 0);
+      if (graph_axis_is_single(b->l->g, axis) && !b->sigma[axis]) b->sigma[axis] = ix_const(&b->k->ix, 0);
     }
   }
 }

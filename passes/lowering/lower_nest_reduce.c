@@ -41,12 +41,14 @@ static bool same_axes(const nest *t, const node *x, const node *y) {
 }
 
 /// What n is made of is there, but for `beside`, whose loop it shall share.
-static bool is_ready(const nest *t, const node *n, const node *beside) {
+static bool is_ready(const nest *t, const node *n, const node *beside, bool *seen) {
+  if (seen[n->id]) return true;  // else the search has ended
+  seen[n->id] = true;
   for (int k = 0; k < n->nin; k++) {
     const node *x = n->in[k];
     if (!kb_in_group(t->b, x)) continue;
     const outline_value *v = &t->o.values[x->id];
-    if (x == beside || ((v->kept || v->state) ? !t->b->local_ready[x->id] : !is_ready(t, x, beside)))
+    if (x == beside || ((v->kept || v->state) ? !t->b->local_ready[x->id] : !is_ready(t, x, beside, seen)))
       return false;
   }
   return true;
@@ -63,7 +65,7 @@ static int find_beside(const nest *t, const node *red, const uint8_t *needed, co
     if (!needed[n->id] || !op_is_map(n->op) || !t->o.values[n->id].kept || b->local_ready[n->id] ||
         !same_axes(t, n, red->in[0]) || count == MAX_AXES)
       continue;
-    if (is_ready(t, n, red)) beside[count++] = n;
+    if (is_ready(t, n, red, kb_unseen(b))) beside[count++] = n;
   }
   return count;
 }
@@ -86,7 +88,7 @@ static int find_together(nest *t, const uint8_t *needed, const node **reds) {
     int also[MAX_AXES], nalso = nest_reduced(t, n, also);
     same = own.lanes == s.lanes && own.vectors == s.vectors && nalso == nover;
     for (int k = 0; same && k < nover; k++) same = also[k] == over[k];
-    if (same && is_ready(t, n, NULL)) reds[count++] = n;
+    if (same && is_ready(t, n, NULL, kb_unseen(t->b))) reds[count++] = n;
   }
   return count;
 }

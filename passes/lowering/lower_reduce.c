@@ -49,7 +49,7 @@ void reduce_levels(kbuild *b, row_plan *p) {
 static int cost_along(const kbuild *b, const row_plan *p, const node *n) {
   if (!kb_in_group(b, n) || !p->along[n->id]) return 0;
   int cost = op_get(n->op)->cost;
-  for (int i = 0; i < n->nin; i++) cost += cost_along(b, p, n->in[i]);
+  for (int i = 0; i < n->nin && cost < EXPENSIVE; i++) cost += cost_along(b, p, n->in[i]);
   return cost;
 }
 
@@ -63,8 +63,9 @@ static bool is_streamed(const kbuild *b, const row_plan *p, const node *n) {
 }
 
 /// Marks what pass `pass` computes; expensive values that an earlier pass computed become cached.
-static void plan_cache(kbuild *b, row_plan *p, const node *n, int pass) {
-  if (!kb_in_group(b, n) || !p->along[n->id] || p->saved[n->id]) return;
+static void plan_cache(kbuild *b, row_plan *p, const node *n, int pass, bool *seen) {
+  if (!kb_in_group(b, n) || !p->along[n->id] || p->saved[n->id] || seen[n->id]) return;
+  seen[n->id] = true;
   op_class class = op_get(n->op)->class;
   if (class == CLASS_map && p->first_pass[n->id] < pass && cost_along(b, p, n) >= EXPENSIVE &&
       !is_streamed(b, p, n)) {
@@ -74,7 +75,7 @@ static void plan_cache(kbuild *b, row_plan *p, const node *n, int pass) {
   if (p->first_pass[n->id] > pass) p->first_pass[n->id] = pass;
   // Below a view the coordinates differ: such values are not the cached ones.
   if (class == CLASS_view || class == CLASS_gather) return;
-  for (int i = 0; i < n->nin; i++) plan_cache(b, p, n->in[i], pass);
+  for (int i = 0; i < n->nin; i++) plan_cache(b, p, n->in[i], pass, seen);
 }
 
 bool reduce_carries_more(const node *out, const node *row) {
@@ -89,9 +90,10 @@ static void plan_passes(kbuild *b, row_plan *p, const node *row) {
     for (int i = 0; i < g->reductions.len; i++)
       if (p->level[g->reductions.data[i]->id] == pass + 1)
         for (int k = 0; k < g->reductions.data[i]->nin; k++)
-          plan_cache(b, p, g->reductions.data[i]->in[k], pass);
+          plan_cache(b, p, g->reductions.data[i]->in[k], pass, kb_unseen(b));
   for (int i = 0; i < g->outputs.len; i++)
-    if (reduce_carries_more(g->outputs.data[i], row)) plan_cache(b, p, g->outputs.data[i], p->passes);
+    if (reduce_carries_more(g->outputs.data[i], row))
+      plan_cache(b, p, g->outputs.data[i], p->passes, kb_unseen(b));
 }
 
 void reduce_start(kbuild *b, const row_plan *p, running *r) {

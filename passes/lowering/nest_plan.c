@@ -389,19 +389,12 @@ static int kernel_lanes(const nest *t) {
   return best < 0 && t->nrows ? t->rows[t->nrows - 1] : best;
 }
 
-/// Such an axis has no kernel axis.
-static bool is_single(const kbuild *b, int graph_axis) {
-  int64_t size;
-  return ix_is_const(&b->l->g->ix, graph_axis_size(b->l->g, graph_axis), &size) && size == 1;
-}
-
-static void own_axes(nest *t, const node *n) {
+static void own_axes(nest *t, const int *axes, int n) {
   kbuild *b = t->b;
-  for (int k = 0; k < n->naxes + n->nattr_axes; k++) {
-    int axis = k < n->naxes ? n->axes[k] : n->attr_axes[k - n->naxes];
-    if (b->sigma[axis]) continue;
-    if (is_single(b, axis)) b->sigma[axis] = ix_const(&b->k->ix, 0);
-    else kb_own_axis(b, axis);
+  for (int k = 0; k < n; k++) {
+    if (b->sigma[axes[k]]) continue;
+    if (graph_axis_is_single(b->l->g, axes[k])) b->sigma[axes[k]] = ix_const(&b->k->ix, 0);
+    else kb_own_axis(b, axes[k]);
   }
 }
 
@@ -409,11 +402,12 @@ void nest_choose(nest *t) {
   kbuild *b = t->b;
   t->nrows = kb_collapse(b, t->o.rows, t->o.nrows, t->rows);
   for (int i = 0; i < t->o.nstream; i++)
-    if (!is_single(b, t->o.stream[i])) t->stream[t->nstream++] = kb_own_axis(b, t->o.stream[i]);
+    if (!graph_axis_is_single(b->l->g, t->o.stream[i])) t->stream[t->nstream++] = kb_own_axis(b, t->o.stream[i]);
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
     bool walked = op_get(n->op)->class != CLASS_leaf && op_get(n->op)->class != CLASS_gather;
-    if (walked || t->stored[n->id]) own_axes(t, n);
+    if (walked || t->stored[n->id]) own_axes(t, n->axes, n->naxes);
+    if (walked) own_axes(t, n->attr_axes, n->nattr_axes);
   }
   order_rows(t);
   if (t->threads) choose_blocks(t);

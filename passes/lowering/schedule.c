@@ -189,10 +189,12 @@ bool schedule_is_kept(arena *a, const graph *g, const schedule_choices *c, str *
       else if (!made)
         *why = str_printf(a, "the plan of kernel %d has %.*s, and nothing of the kernel follows from it",
                           k, STR_FMT(name));
-      else if (made->value != v)
-        *why = str_printf(a, "the plan of kernel %d has %.*s=%.*s, which it cannot be: it would be %lld", k,
-                          STR_FMT(name), STR_FMT(value), (long long)made->value);
-      else continue;
+      else if (made->value != v) {
+        strbuf would = sb_new(a);
+        put_value(&would, key, made->value);
+        *why = str_printf(a, "the plan of kernel %d has %.*s=%.*s, which it cannot be: it would be %.*s", k,
+                          STR_FMT(name), STR_FMT(value), STR_FMT(sb_str(&would)));
+      } else continue;
       return false;
     }
   return true;

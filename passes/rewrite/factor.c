@@ -60,12 +60,19 @@ static bool is_infinite(const node *n, int sign) {
          (n->value.f > 0) == (sign > 0);
 }
 
+/// Values that use another one twice, and that one another, have exponentially many factors or terms.
+static bool is_too_long(factoring *f) {
+  enum { MOST_VISITS = 1000 };
+  return f->visits++ > MOST_VISITS;
+}
+
 /// n = tile + row, where the row part waits and the tile part does not.
 static bool split_sum(factoring *f, node *n, parts *out) {
   graph *g = f->g;
   *out = (parts){0};
   if (!factor_carries(f, n)) return out->row = n, true;
   if (!f->waits[n->id]) return out->tile = n, true;
+  if (is_too_long(f)) return refuse(f, REASON_too_large, n);
   parts a, b;
   switch (op_get(n->op)->algebra) {
     case ALGEBRA_sum:
@@ -211,6 +218,7 @@ bool factor_value(factoring *f, node *n, term *out) {
   *out = (term){0};
   if (!factor_carries(f, n)) return out->factor = n, true;
   if (!f->waits[n->id]) return out->inner = n, true;
+  if (is_too_long(f)) return refuse(f, REASON_too_large, n);
   term a, b;
   switch (op_get(n->op)->algebra) {
     case ALGEBRA_exponential: return exponential(f, n, out);

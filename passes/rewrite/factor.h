@@ -30,6 +30,7 @@ typedef struct factoring {
   const int *axes;       // the streamed axes
   int naxes;
   unsigned off;          // rules that are not applied
+  int visits;            // of the element that is taken apart; a long one is left as it is
   obstacle obstacle;     // of the last value that has no form
 } factoring;
 

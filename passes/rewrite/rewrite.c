@@ -130,12 +130,3 @@ node *spread(graph *g, node *value, const node *like) {
   for (int k = 0; k < value->naxes; k++) index[k] = ix_axis(&g->ix, value->axes[k]);
   return graph_view(g, value, index, like->axes, like->naxes);
 }
-
-bool view_is_reorder(const graph *g, const node *view) {
-  if (view->op != OP_view || !node_same_axis_set(view, view->in[0])) return false;
-  for (int k = 0; k < view->in[0]->naxes; k++) {
-    int axis;
-    if (!ix_is_axis(&g->ix, view->index[k], &axis) || axis != view->in[0]->axes[k]) return false;
-  }
-  return true;
-}

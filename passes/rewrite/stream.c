@@ -136,6 +136,7 @@ static node *frame_for(stream *s, const term *t, const node *n) {
 /// The elements of the state as a term, and what they are multiplied with; false: they have no form.
 static bool element_term(stream *s, const node *n, term *t, node **other) {
   *other = NULL;
+  s->f.visits = 0;
   if (n->nin == 1) return factor_value(&s->f, n->in[0], t);
   bool both = s->waits[n->in[0]->id] && s->waits[n->in[1]->id];
   int waiting = s->waits[n->in[0]->id] ? 0 : 1;

@@ -29,6 +29,9 @@ expect 0 'loop T:96' opt edited.plan --to=tile --target cuda:sm_90a
 expect 0 'm=128' opt edited.plan --to=plan --target cuda:sm_90a --schedule m=128  # options come first
 expect 0 ': ok' run attend.plan --target interp-tile:sm_90a --dim B=1 --dim S=200 --dim T=300 --check
 
+sed 's/unit=wgmma/unit=mma/; s/m=[0-9]*,n=[0-9]*,//' <("$tool" opt "$here/../gpu/matmul.tdsl" --to=plan --target sm_90a) >unit.plan
+expect 0 'unit=mma' opt unit.plan --to=plan --target sm_90a
+
 # What cannot be is not left out without a word.
 for wrong in 'm=100 m=100, which it cannot be: it would be' 'mr=4 nothing of the kernel follows from it' \
              'gird=4 gird, which is no key' 'stages=99 stages is from 1 to 16'; do

@@ -151,7 +151,7 @@ completes '--help --version build check explain fmt help list opt run' 'tcc-fuse
 completes 'explain' 'tcc-fuse ex'
 completes 'explain' 'tcc-fuse help ex'
 completes 'errors ops passes targets' 'tcc-fuse list '
-completes 'asm fused graph llvm ptx tile' 'tcc-fuse opt add.tdsl --to='
+completes 'asm fused graph llvm plan ptx tile' 'tcc-fuse opt add.tdsl --to='
 completes 'tile' 'tcc-fuse opt add.tdsl --to t'
 completes 'json' 'tcc-fuse check --format=j'
 completes '--check' 'tcc-fuse run add.tdsl --che'
@@ -280,6 +280,9 @@ expect 2 'there is no function softmaxx; did you mean softmax?' run several.tdsl
 options=$(sed -nE 's/^(PASS|TARGET|CALL)_OPTION\([A-Z0-9_]+, ([a-z0-9_]+)\)/\2/p' "$here/../../ir/options.def")
 holds 'there are options' test "$(wc -w <<<"$options")" -ge 6
 for option in $options; do expect 0 "--${option//_/-} " run --help; done
+
+expect 2 'did you mean frames' run add.tdsl --no-rule=frame
+expect 0 'out: f32' run add.tdsl --dim N=2 --dim M=2 --no-rule=frames --no-rule=scales
 
 # ---- a parameter called out: results have names of their own
 echo 'fn own(out: f32[N]) -> f32[N] { return out * 2 }' >own.tdsl
@@ -838,6 +841,9 @@ done
 said=$( (trap '' XFSZ; ulimit -f 0; exec "$tool" list ops >full.txt) 2>&1; echo "status $?")
 holds 'a full standard output is an error' test "${said##*$'\n'}" = 'status 3'
 holds 'and is said' grep -q 'standard output cannot be written' <<<"$said"
+
+# shellcheck source=tests/cli/twice.sh
+. "$here/twice.sh"
 
 # shellcheck source=tests/cli/plans.sh
 . "$here/plans.sh"

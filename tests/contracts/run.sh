@@ -212,6 +212,35 @@ for file in attention.tdsl gpu.tdsl; do
   done
 done
 
+# Values that use another one twice, and that one another, 40 times over: none is looked at 2^40 times.
+while IFS='|' read -r under first operator result; do
+  {
+    echo "fn f(q: f32[B, S, D], k: f32[B, T, D], v: f32[B, T, E], p: f32[B, S, E], x: f32[B, T]) -> f32 {"
+    [ -z "$under" ] || echo "  fuse stream(T) {"
+    echo "    let m = max(x, T)"
+    echo "    let y0 = $first"
+    for i in $(seq 40); do echo "    let y$i = y$((i - 1)) $operator y$((i - 1))"; done
+    echo "    let o = $result"
+    [ -z "$under" ] || echo "  }"
+    echo "  return sum(o, B)"
+    echo "}"
+  } >"$plain/twice.tdsl"
+  for command in 'opt --to=fused' explain; do
+    # shellcheck disable=SC2086
+    if timeout 60 "$tool" $command "$plain/twice.tdsl" --dim B=8 --dim S=64 --dim T=96 --dim D=16 --dim E=24 >/dev/null 2>"$plain/said"
+    then ok
+    else bad "$command of 40 times $first $operator:" "$(head -5 "$plain/said")"; fi
+  done
+done <<'EOF'
+|p|*|sum(dot(softmax(dot(q, k, D), T), v, T) + y40, S, E)
+|f32(index(T))|*|sum(dot(softmax(dot(q, k, D) + y40, T), v, T), S, E)
+contract|k|*|sum(dot(softmax(dot(q, y40, D), T), v, T), S, E)
+contract|x|*|sum(y40, T) + sum(exp(x - m), T)
+contract|exp(x - m)|*|sum(y40, T)
+contract|x - m|+|sum(exp(y40), T)
+contract|x - mean(x, T)|*|sum(y40, T)
+EOF
+
 # Large scores, and all far below zero: maxima that grow, and differences of what is nearly -inf.
 for name in plain causal_where base_two statistics sinks; do
   # shellcheck disable=SC2046
