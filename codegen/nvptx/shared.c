@@ -20,6 +20,7 @@ void local_layout(ngen *g, int buf, local_place *out) {
     const range *r = g->ranges[t->local_axes[i]];
     out->base[i] = r ? r->base : ix_const(&g->ix, 0);
     if (r) out->dims[i] /= nv_blocks_along(g, t->local_axes[i], r->extent);
+    else out->dims[i] = tile_padded(g->k, t->local_axes[i], out->dims[i]);
   }
   out->bytes = tile_buf_strides(t, out->dims, out->strides, &out->panel_stride) *
                dtype_bytes(t->type);

@@ -12,7 +12,7 @@
 #include "passes/lowering/nest.h"
 
 enum { MOST_ROWS = 64, MOST_STEP = 256, APART_STEP = 1024 };
-enum { GPU_STEP = 64, GPU_ROW_THREADS = 16 };
+enum { GPU_STEP = 64 };
 
 static bool has(const int *axes, int n, int axis) {
   for (int i = 0; i < n; i++)
@@ -198,15 +198,15 @@ static void choose_blocks(nest *t) {
   while (t->step > LEAST_STEP && chip_bytes(t) > room) t->step /= 2;
   while (*tile > 1 && chip_bytes(t) > room) *tile /= 2, tiles *= 2;
   check(chip_bytes(t) <= room);
-  while (*tile > GPU_ROW_THREADS && tiles < target->cores && !asked) *tile /= 2, tiles *= 2;
-  while (*tile > GPU_ROW_THREADS && multiplies_on_tensor_cores(t) && chip_bytes(t) + NEST_STAGED > room)
+  while (*tile > OUTLINE_ROW_THREADS && tiles < target->cores && !asked) *tile /= 2, tiles *= 2;
+  while (*tile > OUTLINE_ROW_THREADS && multiplies_on_tensor_cores(t) && chip_bytes(t) + NEST_STAGED > room)
     *tile /= 2, tiles *= 2;
   t->no_staging = chip_bytes(t) + NEST_STAGED > room;
   if (t->nrows) schedule_settle(b->l, "m", *tile);
   if (t->nstream) schedule_settle(b->l, "step", t->step);
-  int threads = *tile < GPU_ROW_THREADS ? *tile : GPU_ROW_THREADS;
-  t->lanes = GPU_BLOCK / threads;
-  gpu_set_threads(b, GPU_BLOCK);
+  int threads = *tile < OUTLINE_ROW_THREADS ? *tile : OUTLINE_ROW_THREADS;
+  t->lanes = OUTLINE_THREADS / threads;
+  gpu_set_threads(b, OUTLINE_THREADS);
   kernel_add_layout(b->k);
   if (!t->nrows) return;
   layout_digit digits[] = {{threads, t->lanes}, {*tile / threads, 0}};
@@ -307,12 +307,11 @@ static int column_of(const nest *t, const int *axes, int n) {
 
 /// On GPUs: columns of the result on threads, or else what it is reduced over.
 static nest_loops thread_loops(const nest *t, const node *n) {
-  enum { NEIGHBOURS = 4 };
   nest_loops s = {.lanes = column_of(t, n->axes, n->naxes), .vectors = 1, .packed = -1};
   bool over = op_get(n->op)->class == CLASS_reduce || n->op == OP_dot;
   if (s.lanes < 0 && over) s.lanes = column_of(t, n->attr_axes, n->nattr_axes);
   if (s.lanes < 0) return s;
-  while (s.vectors < NEIGHBOURS && s.vectors * t->lanes < held(t, s.lanes)) s.vectors *= 2;
+  while (s.vectors < OUTLINE_NEIGHBOURS && s.vectors * t->lanes < held(t, s.lanes)) s.vectors *= 2;
   return s;
 }
 
@@ -326,6 +325,9 @@ int nest_width(const nest *t, const nest_loops *s) {
   int width = s->vectors * t->lanes, open = b->extent[s->lanes], each = s->vectors;
   if (open && width > open) width = open;
   if (!t->threads) return width;
+  // What lies beyond the axis would be kept with the rest.
+  int64_t most = outline_width(kb_kernel_size(b, s->lanes), t->nrows ? t->tile[t->nrows - 1] : 1);
+  if (width > most) width = (int)most;
   while (each > 1 && width / each < t->lanes) each /= 2;
   layout_digit digits[] = {{each, 0}, {width / each, 1}};
   kernel_set_layout(b->k, 0, s->lanes, digits, 2);

@@ -3,12 +3,13 @@
 // prints those that differ.
 //
 // usage: random-programs [--count N] [--first SEED] [--jobs N] [--threads N] [--target TARGET]
-//                        [--deterministic]
+//                        [--deterministic] [--as-made]
 //        random-programs --print SEED      the program as text
 //        random-programs --seed SEED       this one only; shrunk when it fails
 //
 // The last line is "N passed, N failed"; status 1 when some failed. The work is split over child
-// processes, so that a crash costs one program.
+// processes, so that a crash costs one program. --as-made: failing programs are not shrunk, where time
+// is short.
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@
 
 #include "tests/fuzz/run_program.h"
 
-enum { MAX_JOBS = 64, MAX_FAILURES = 64, SHOWN_FAILURES = 8, SECONDS_PER_PROGRAM = 120 };
+enum { MAX_JOBS = 64, MAX_FAILURES = 64, SHOWN_FAILURES = 8, SECONDS_PER_PROGRAM = 120, RESTART = 75 };
 
 static const char *const verdict_names[] = {"same",    "rejected", "error",
                                             "differs", "crashed",  "timeout"};
@@ -40,6 +41,7 @@ typedef struct worker {  // in shared memory
 typedef struct settings {
   uint64_t first, count;
   int jobs;
+  bool as_made;  // failing programs are not shrunk
   run_options run;
 } settings;
 
@@ -62,6 +64,9 @@ static void work(worker *w, const settings *s) {
     verdict v = run_program(&p, &s->run, why, sizeof why);
     if (v == VERDICT_SAME) w->passed++;
     else note_failure(w, w->next, v, why);
+    if (v != VERDICT_ERROR) continue;
+    w->next += (uint64_t)s->jobs;
+    _exit(RESTART);  // after a fault on a GPU its context does nothing more in this process
   }
 }
 
@@ -93,6 +98,10 @@ static void run_workers(worker *workers, const settings *s) {
       running--;
       continue;
     }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == RESTART) {
+      pids[i] = start(&workers[i], s);
+      continue;
+    }
     char why[64];
     int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     snprintf(why, sizeof why, sig ? "signal %d" : "exit status %d",
@@ -116,10 +125,12 @@ static void show_failure(const failure *f, const settings *s) {
   printf("\n---- seed %llu: %s: %s\n", (unsigned long long)f->seed, verdict_names[f->v], f->why);
   static gen_program p;
   gen_make(f->seed, &p);
-  shrink_program(&p, &s->run, f->v);
-  char why[2000];
-  run_isolated(&p, &s->run, why, sizeof why);
-  printf("shrunk: %s\n", why);
+  if (!s->as_made) {
+    shrink_program(&p, &s->run, f->v);
+    char why[2000];
+    run_isolated(&p, &s->run, why, sizeof why);
+    printf("shrunk: %s\n", why);
+  }
   show_program(&p);
   printf("again: random-programs --seed %llu\n", (unsigned long long)f->seed);
   fflush(stdout);
@@ -157,8 +168,10 @@ int main(int argc, char **argv) {
   uint64_t print = 0;
   for (int i = 1; i < argc; i += 2) {
     const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
-    if (!strcmp(name, "--deterministic")) {
-      s.run.deterministic = true;
+    bool deterministic = !strcmp(name, "--deterministic");
+    if (deterministic || !strcmp(name, "--as-made")) {
+      if (deterministic) s.run.deterministic = true;
+      else s.as_made = true;
       i--;
       continue;
     }

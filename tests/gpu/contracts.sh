@@ -2,37 +2,62 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Programs under contract on an NVIDIA GPU: tests/contracts at odd sizes, against the interpreter.
 #
-# usage: contracts.sh TOOLS [--sanitize]     TOOLS holds tcc-fuse
+# usage: contracts.sh TOOLS [--sanitize] [--jobs N]     TOOLS holds tcc-fuse
 #   --sanitize  under compute-sanitizer: memcheck, racecheck, synccheck, at one size each
+#   --jobs N    programs at the same time (default: the processors)
 set -uo pipefail
-tool=$(realpath "$1/tcc-fuse")
-cd "$(dirname "${BASH_SOURCE[0]}")/../contracts" || exit 3
+self=$(realpath "${BASH_SOURCE[0]}")
+[ "$1" = --one ] || tool=$(realpath "$1/tcc-fuse")
+cd "$(dirname "$self")/../contracts" || exit 3
 . ./dims.sh
-passed=0 failed=0
-run() { # run COMMAND-PREFIX... -- FILE FUNCTION SIZES...
-  local prefix=() out
-  while [ "$1" != -- ]; do prefix+=("$1"); shift; done
-  # shellcheck disable=SC2046
-  if out=$("${prefix[@]}" "$tool" run "$2" -e "$3" --target cuda --no-cache --check $(dims "${@:2}") 2>&1)
-  then passed=$((passed + 1))
-  else failed=$((failed + 1)); echo "FAIL ${prefix[*]} ${*:2}"; head -"${TCF_LINES:-4}" <<<"$out"; fi
-}
+PATH=$PATH:/usr/local/cuda/bin
 
-for file in attention blocks gpu gpu_nests; do
-  for name in $(functions $file.tdsl); do
-    if [ "${2:-}" = --sanitize ]; then
-      for check in memcheck racecheck synccheck; do
-        run compute-sanitizer --tool $check --error-exitcode 9 -- $file.tdsl "$name" \
-          B=2 S=37 T=170 D=24 E=40 H=2 G=2
-      done
-      continue
-    fi
-    run -- $file.tdsl "$name" B=2 S=67 T=301 D=24 E=33 H=2 G=2
-    run -- $file.tdsl "$name" B=1 S=1 T=1 D=1 E=1 H=1 G=1
-    run -- $file.tdsl "$name" B=3 S=129 T=64 D=16 E=16 H=1 G=3
-    run -- $file.tdsl "$name" B=1 S=5 T=0 D=3 E=4 H=1 G=1
-    [[ $name = *_row* ]] || run -- $file.tdsl "$name" B=1 S=130 T=500 D=130 E=72 H=3 G=2
-  done
+if [ "$1" = --one ]; then # --one TOOL PREFIX FILE FUNCTION SIZES...
+  tool=$2 prefix=$3
+  shift 3
+  # shellcheck disable=SC2046,SC2086
+  if out=$(timeout "${TCF_SECONDS:-120}" $prefix "$tool" run "$1" -e "$2" --target cuda --no-cache --check $(dims "$@") 2>&1)
+  then echo ok
+  else echo "FAIL $prefix $*"; head -"${TCF_LINES:-4}" <<<"$out"
+  fi
+  exit 0
+fi
+
+shift
+sanitize=0 jobs=$(nproc)
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --sanitize) sanitize=1; shift ;;
+    --jobs) jobs=$2; shift 2 ;;
+    *) echo "unknown argument $1" >&2; exit 2 ;;
+  esac
 done
-echo "contracts: $passed passed, $failed failed"
-[ $failed = 0 ]
+
+# Lines of a command in front, file, function, sizes.
+cases() {
+  local file name check
+  for file in attention blocks gpu gpu_nests; do
+    for name in $(functions $file.tdsl); do
+      if [ $sanitize = 1 ]; then
+        for check in memcheck racecheck synccheck; do
+          echo "compute-sanitizer --tool $check --error-exitcode 9;$file.tdsl;$name;B=2 S=37 T=170 D=24 E=40 H=2 G=2"
+        done
+        continue
+      fi
+      for sizes in 'B=2 S=67 T=301 D=24 E=33 H=2 G=2' 'B=1 S=1 T=1 D=1 E=1 H=1 G=1' \
+          'B=3 S=129 T=64 D=16 E=16 H=1 G=3' 'B=1 S=5 T=0 D=3 E=4 H=1 G=1'; do
+        echo ";$file.tdsl;$name;$sizes"
+      done
+      [[ $name = *_row* ]] || echo ";$file.tdsl;$name;B=1 S=130 T=500 D=130 E=72 H=3 G=2"
+    done
+  done
+}
+seen=$(mktemp)
+trap 'rm -f "$seen"' EXIT
+# shellcheck disable=SC2016
+cases | xargs -d '\n' -P "$jobs" -I {} bash -c \
+  'IFS=";" read -r prefix file name sizes <<<"$3"; exec "$1" --one "$2" "$prefix" "$file" "$name" $sizes' \
+  - "$self" "$tool" {} | tee "$seen" | grep -v '^ok$'
+failed=$(grep -c '^FAIL' "$seen")
+echo "contracts: $(grep -c '^ok$' "$seen") passed, $failed failed"
+[ "$failed" = 0 ]

@@ -110,7 +110,7 @@ for group in elementwise casts reductions products views scans functions unsigne
   tail -1 "/tmp/tcf-gpu-$$"
   [ $status = 0 ] || grep -v '^$' "/tmp/tcf-gpu-$$" | head -${TCF_LINES:-8}
 done
-"$tools/random-programs" --count "$count" --target cuda >"/tmp/tcf-gpu-$$" 2>&1
+"$tools/random-programs" --count "$count" --as-made --target cuda >"/tmp/tcf-gpu-$$" 2>&1
 status=$?
 note $status "random programs"
 tail -${TCF_LINES:-4} "/tmp/tcf-gpu-$$"
