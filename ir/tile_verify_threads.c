@@ -133,12 +133,8 @@ static int64_t saturating_product(int64_t a, int64_t b) {
 
 static int64_t bytes_of_local(const walker *w, const tile_buf *b) {
   int64_t bytes = dtype_bytes(b->type), size;
-  for (int d = 0; d < b->rank; d++) {
-    if (!ix_is_const(&w->k->ix, b->dims[d], &size)) continue;
-    int axis = b->local_axes[d];
-    if (b->dims[d] == w->k->axes.data[axis].size) size = tile_padded(w->k, axis, size);
-    bytes = saturating_product(bytes, size);
-  }
+  for (int d = 0; d < b->rank; d++)
+    if (ix_is_const(&w->k->ix, b->dims[d], &size)) bytes = saturating_product(bytes, size);
   return bytes;
 }
 

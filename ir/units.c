@@ -90,23 +90,6 @@ int64_t tile_buf_strides(const tile_buf *b, const int64_t *dims, int64_t *stride
   return panels ? step * ((dims[b->panel_dim] + b->panel - 1) / b->panel) : step;
 }
 
-static int64_t padded_by(const tregion *r, int axis, int64_t size) {
-  int64_t most = size;
-  for (int i = 0; r && i < r->stmts.len; i++) {
-    const tstmt *s = r->stmts.data[i];
-    int64_t inside = padded_by(s->body, axis, size), other = padded_by(s->other, axis, size);
-    if (inside < other) inside = other;
-    if (s->kind == TILE_LOOP && s->axis == axis) {
-      int64_t whole = (size + s->extent - 1) / s->extent * s->extent;
-      if (inside < whole) inside = whole;
-    }
-    if (most < inside) most = inside;
-  }
-  return most;
-}
-
-int64_t tile_padded(const kernel *k, int axis, int64_t size) { return padded_by(&k->body, axis, size); }
-
 bool unit_reads_load(const kernel *k, const tstmt *s) {
   if (!s || s->kind != TILE_LOAD || s->buf < k->nargs || s->guard || s->nin) return false;
   dtype t = s->out[0]->type;

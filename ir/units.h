@@ -54,10 +54,6 @@ const char *unit_refuses(dot_unit u, const unit_operand *o, bool of_rows);
 /// panel's is left alone) and, with panels, from one panel to the next.
 int64_t tile_buf_strides(const tile_buf *b, const int64_t *dims, int64_t *strides,
                          int64_t *panel_stride);
-/// Elements that a dimension of a local buffer along a closed axis of `size` elements has in memory where
-/// threads hold tiles: whole tiles of every loop of the kernel over the axis, since lanes that are not
-/// valid are stored and loaded with the others.
-int64_t tile_padded(const kernel *k, int axis, int64_t size);
 /// How a load of the whole buffer is an operand whose axis of the sums is `own`, contracted along
 /// `depth`. False with why when the buffer has them otherwise.
 bool unit_operand_of(const kernel *k, const tstmt *load, int own, int depth, unit_operand *out,

@@ -39,9 +39,22 @@ static int early_alignment(const tstmt *s, int run, int bytes, int64_t length) {
   return align >= run ? align : 0;
 }
 
+/// Threads of other rows wait for this one, or read on chip what it has at the step's coordinates.
+static bool is_shared(const ngen *g, const tregion *r) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (is_shared(g, s->body) || is_shared(g, s->other)) return true;
+    if (s->kind == TILE_LOCAL || s->kind == TILE_REDUCE || s->kind == TILE_ARG_REDUCE) return true;
+    bool access = s->kind == TILE_STORE || s->kind == TILE_LOAD;
+    if (access && g->k->bufs.data[s->buf].local) return true;
+  }
+  return false;
+}
+
 ix early_start(ngen *g, const tstmt *s, int64_t length) {
   const spread *on = spread_of(g, s->axis, s->extent);
   if (s->reverse || s->stages > 1 || on->run < 2 || !on->layout) return 0;
+  if (is_shared(g, s->body)) return 0;
   const tstmt *access = deciding_access(g, s->body, s->axis, NULL);
   if (!access) return 0;
   const tile_buf *t = &g->k->bufs.data[access->buf];

@@ -291,8 +291,9 @@ static void not_empty(ngen *g, const access *a, lval *ok) {
 
 /// Where a load that must not happen reads instead: the buffer's first element.
 static lval load_anywhere(ngen *g, const access *a, lval ok, lval pointer) {
-  if (!ok) return pointer;
-  return LLVMBuildSelect(g->e->builder, ok, pointer, g->bufs[a->buf], "");
+  if (!ok || (a->local && !g->locals[a->buf].ragged)) return pointer;
+  lval start = a->local ? nv_local_start(g, a->buf) : g->bufs[a->buf];
+  return LLVMBuildSelect(g->e->builder, ok, pointer, start, "");
 }
 
 static bool may_be_empty(ngen *g, int buf) {
@@ -391,7 +392,7 @@ static void load_partial(ngen *g, const access *a, lval some, lval *out) {
     return;
   }
   if (!inside) {
-    load_elements(g, a, a->local ? pointer : load_anywhere(g, a, some, pointer), out);
+    load_elements(g, a, load_anywhere(g, a, some, pointer), out);
     return;
   }
   LLVMBasicBlockRef whole = nv_block(g), single = nv_block(g), after = nv_block(g);
@@ -440,7 +441,7 @@ void access_load(ngen *g, const access *a, lval *regs) {
   } else {
     lval pointer = access_pointer(g, a);
     if (a->empty && may) load_guarded(g, a, may, pointer, loaded);
-    else load_elements(g, a, a->local ? pointer : load_anywhere(g, a, may, pointer), loaded);
+    else load_elements(g, a, load_anywhere(g, a, may, pointer), loaded);
   }
   if (in) loaded[0] = LLVMBuildSelect(g->e->builder, in, loaded[0], nv_at(g, fill), "");
   int first = a->along >= 0 ? g->at[a->along] : 0;
@@ -512,7 +513,7 @@ void nv_store(ngen *g, const tstmt *s) {
   a.offset = access_offset(g, s, s->buf);
   access_vectors(g, &a);
   nv_before_access(g, s->buf, true);
-  bool zero = a.local && g->zero_locals;
+  bool zero = a.local && g->zero_locals && !g->locals[s->buf].ragged;
   unsigned covered = shape_threads(&a.shape);
   if (a.local) covered |= nv_bits_of_blocks(g);  // each block has its own
   guard replica = nv_guard(g, is_first_replica(g, covered));

@@ -61,6 +61,7 @@ typedef struct local_place {
   int64_t panel_stride;
   ix base[MAX_AXES];      // nv_coordinate of the first element
   lval copy;              // byte offset of the current copy of a ring, i32; null: one copy
+  bool ragged;            // tiles reach beyond the end: their lanes there have no place
   bool shared;            // threads read what others write: on-chip buffers, and see exchange.c
   bool written, read;     // since the last nv_barrier
 } local_place;
@@ -193,7 +194,8 @@ typedef struct ngen {
   int staging_blocks;      // of a warpgroup
   int64_t staging, staging_bytes;
   bool fence_locals;       // asynchronous instructions read on-chip buffers
-  bool zero_locals;        // invalid lanes of what is stored to on-chip buffers are zeros
+  bool zero_locals;        // invalid lanes of what is stored to on-chip buffers are zeros, where they
+                           // have a place
 } ngen;
 
 /// The registers of a tile.
@@ -277,6 +279,8 @@ void nv_before_access(ngen *g, int buf, bool store);
 void nv_barrier(ngen *g);
 /// Of the element at these coordinates.
 lval nv_local_pointer(ngen *g, int buf, const ix *coords);
+/// Of the first element of the current copy.
+lval nv_local_start(ngen *g, int buf);
 
 // ---- exchange.c
 /// Finds the arguments through which threads pass values to one another.

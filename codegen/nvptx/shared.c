@@ -11,6 +11,17 @@
 #include "codegen/nvptx/ptx.h"
 #include "ir/units.h"
 
+/// Every loop over the axis has whole steps alone.
+static bool is_whole(const tregion *r, int axis, int64_t size) {
+  bool whole = true;
+  for (int i = 0; whole && r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    whole = is_whole(s->body, axis, size) && is_whole(s->other, axis, size);
+    if (s->kind == TILE_LOOP && s->axis == axis) whole &= size % s->extent == 0;
+  }
+  return whole;
+}
+
 void local_layout(ngen *g, int buf, local_place *out) {
   const tile_buf *t = &g->k->bufs.data[buf];
   *out = (local_place){.shared = true};
@@ -20,7 +31,7 @@ void local_layout(ngen *g, int buf, local_place *out) {
     const range *r = g->ranges[t->local_axes[i]];
     out->base[i] = r ? r->base : ix_const(&g->ix, 0);
     if (r) out->dims[i] /= nv_blocks_along(g, t->local_axes[i], r->extent);
-    else out->dims[i] = tile_padded(g->k, t->local_axes[i], out->dims[i]);
+    else out->ragged |= !is_whole(&g->k->body, t->local_axes[i], out->dims[i]);
   }
   out->bytes = tile_buf_strides(t, out->dims, out->strides, &out->panel_stride) *
                dtype_bytes(t->type);
@@ -72,6 +83,13 @@ void nv_before_access(ngen *g, int buf, bool store) {
   if (store ? p->read : p->written) nv_barrier(g);
   if (store) p->written = true;
   else p->read = true;
+}
+
+lval nv_local_start(ngen *g, int buf) {
+  const local_place *p = &g->locals[buf];
+  lval at = i32_of(g, p->offset);
+  if (p->copy) at = LLVMBuildAdd(g->e->builder, at, p->copy, "");
+  return LLVMBuildGEP2(g->e->builder, g->e->i8, g->smem, &at, 1, "");
 }
 
 static lval shared_pointer(ngen *g, lval bytes) {

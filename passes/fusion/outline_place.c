@@ -46,12 +46,6 @@ int64_t outline_width(int64_t size, int64_t rows) {
   return width;
 }
 
-/// With what fills the last step.
-static int64_t padded(int64_t size, int64_t rows) {
-  int64_t width = outline_width(size, rows);
-  return size > 0 ? (size + width - 1) / width * width : 1;
-}
-
 int64_t outline_bytes(const outline *o, node *const *nodes, int count, const node *n, int64_t rows,
                       int64_t step, int *axis) {
   const outline_value *v = &o->values[n->id];
@@ -70,7 +64,7 @@ int64_t outline_bytes(const outline *o, node *const *nodes, int count, const nod
       *axis = n->axes[k];
       return -1;
     } else {
-      bytes = estimate_times(bytes, padded(size, rows));
+      bytes = estimate_times(bytes, size > 0 ? size : 1);
     }
   }
   return (bytes + unit - 1) / unit * unit;

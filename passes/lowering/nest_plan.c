@@ -325,7 +325,6 @@ int nest_width(const nest *t, const nest_loops *s) {
   int width = s->vectors * t->lanes, open = b->extent[s->lanes], each = s->vectors;
   if (open && width > open) width = open;
   if (!t->threads) return width;
-  // What lies beyond the axis would be kept with the rest.
   int64_t most = outline_width(kb_kernel_size(b, s->lanes), t->nrows ? t->tile[t->nrows - 1] : 1);
   if (width > most) width = (int)most;
   while (each > 1 && width / each < t->lanes) each /= 2;
