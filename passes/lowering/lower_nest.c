@@ -370,7 +370,7 @@ void lower_nest_group(kbuild *b) {
   t.shift_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.best_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.kept_in = arena_array(l->a, int, l->g->nodes.len + 1);
-  t.threads = l->target->sm != 0;
+  t.threads = l->target->sm;
   for (int i = 0; i < g->nodes.len; i++) t.member[g->nodes.data[i]->id] = 1;
   for (int i = 0; i < g->outputs.len; i++) t.stored[g->outputs.data[i]->id] = 1;
   const contract *c = group_contract(l->g, g->nodes.data[0]);

@@ -2,6 +2,7 @@
 // Values that threads of a block pass to one another, as PTX: barriers where one writes what others
 // read, on chip or in memory, and none elsewhere; places on chip that are free again.
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include "codegen/codegen.h"
 #include "nvptx_fixture.h"
@@ -209,4 +210,98 @@ Test(nvptx_exchange, places_are_free_after_the_region) {
   // The second loop's buffer is where the first one's was.
   if (ok) cr_expect_geq(nvptx_count(ptx, "bar.sync") + nvptx_count(ptx, "barrier.sync"), 3);
   tile_fixture_free(&f);
+}
+
+// ---- buffers that tiles reach beyond
+
+/// A buffer of M elements that steps of 128 fill, and a dot that reads it.
+static bool store_is_guarded(const char *elements) {
+  char text[2048];
+  snprintf(text, sizeof text,
+           "program @p {\n"
+           "  buffer %%x : f32[M = %s] param 0\n"
+           "  buffer %%out : f32 output 0\n"
+           "  call @k(%%x, %%out)\n"
+           "}\n"
+           "kernel @k(x: f32[%s], out: f32) threads 128 {\n"
+           "  axes M = %s\n"
+           "  layout { M:128 = t128@1 }\n"
+           "  grid {\n"
+           "    local kept : f32[M]\n"
+           "    %%one = const 1.0 : f32\n"
+           "    loop M:128 {\n"
+           "      store kept[M], %%one\n"
+           "    }\n"
+           "    %%0 = const 0.0 : f32\n"
+           "    %%1 = loop M:128 carry %%2 = %%0 {\n"
+           "      %%3 = load x[M] : f32[M:128]\n"
+           "      %%4 = load kept[M] : f32[M:128]\n"
+           "      %%5 = dot %%3, %%4, %%2 over M : f32\n"
+           "      yield %%5\n"
+           "    }\n"
+           "    store out[], %%1\n"
+           "  }\n"
+           "}\n", elements, elements, elements);
+  tile_fixture f = {0};
+  bool ok;
+  str ptx = compile(&f, text, &ok);
+  cr_assert(ok, "%.*s", STR_FMT(ptx));
+  const char *store = NULL, *guard = strstr(ptx.ptr, "@%p");
+  for (const char *s = ptx.ptr; (s = strstr(s, "st.shared")); s++) store = s;
+  cr_assert(store);
+  bool guarded = guard && guard < store;  // the last one
+  tile_fixture_free(&f);
+  return guarded;
+}
+
+Test(nvptx_exchange, lanes_beyond_a_buffer_store_nothing) {
+  cr_expect(store_is_guarded("33"));   // 95 threads have no element of it
+  cr_expect(store_is_guarded("200"));  // nor 56 in the second step
+  cr_expect_not(store_is_guarded("128"));
+  cr_expect_not(store_is_guarded("256"));
+}
+
+#define ROWS_OF_301(body)                                              \
+  "program @p {\n"                                                     \
+  "  buffer %x : f32[N = 64, M = 301] param 0\n"                       \
+  "  buffer %out : f32[N = 64, M = 301] output 0\n"                    \
+  "  call @k(%x, %out)\n"                                              \
+  "}\n"                                                                \
+  "kernel @k(x: f32[64, 301], out: f32[64, 301]) threads 128 {\n"      \
+  "  axes N = 64, M = 301\n"                                           \
+  "  layout { N:4 = t4@32, M:128 = r4 t32@1 }\n"                       \
+  "  grid N:4 {\n" body                                                \
+  "  }\n"                                                              \
+  "}\n"
+
+static int ptx_count(const char *text, const char *what) {
+  tile_fixture f = {0};
+  bool ok;
+  str ptx = compile(&f, text, &ok);
+  cr_assert(ok, "%.*s", STR_FMT(ptx));
+  int n = nvptx_count(ptx, what);
+  tile_fixture_free(&f);
+  return n;
+}
+
+Test(nvptx_exchange, walks_over_buffers_on_chip_do_not_start_early) {
+  // Rows of 301 begin anywhere: a walk that starts before them stores aligned vectors in memory. Before
+  // a row on chip there is another one, or nothing.
+  const char *alone = ROWS_OF_301(
+      "    loop M:128 {\n"
+      "      %0 = load x[N, M] : f32[N:4, M:128]\n"
+      "      store out[N, M], %0\n"
+      "    }\n");
+  const char *kept = ROWS_OF_301(
+      "    local kept : f32[N:4, M]\n"
+      "    loop M:128 {\n"
+      "      %0 = load x[N, M] : f32[N:4, M:128]\n"
+      "      store kept[N, M], %0\n"
+      "    }\n"
+      "    loop M:128 {\n"
+      "      %1 = load kept[N, M] : f32[N:4, M:128]\n"
+      "      store out[N, M], %1\n"
+      "    }\n");
+  cr_expect_gt(ptx_count(alone, "st.global.v4"), 0);
+  cr_expect_eq(ptx_count(kept, "st.global.v4"), 0);
 }
