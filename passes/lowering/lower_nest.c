@@ -32,6 +32,15 @@ tval *nest_as_type(kbuild *b, tval *v, dtype t) {
   return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
 }
 
+void nest_keep(kbuild *b, const node *n, tval *v) {
+  int buf = b->local_of[n->id];
+  kb_store_local(b, buf, nest_as_type(b, v, b->k->bufs.data[buf].type));
+}
+
+tval *nest_kept(kbuild *b, const node *n) {
+  return nest_as_type(b, kb_load_local(b, b->local_of[n->id]), n->type);
+}
+
 // ---- buffers
 
 /// Operands of products are kept as what products add up, so that they are converted once.
@@ -177,8 +186,7 @@ static void emit_contraction(nest *t, const node *n) {
   int packed = s.packed >= 0 ? pack(t, n, &s) : -1;
   int o = nest_open(t, n, &s);
   scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
-  tval *sum = state ? nest_scaled(t, n, kb_load_local(b, b->local_of[n->id]))
-                    : nest_filled(t, n, n->type, zero, -1, 0);
+  tval *sum = state ? nest_scaled(t, n, nest_kept(b, n)) : nest_filled(t, n, n->type, zero, -1, 0);
   for (int i = 0; i < nover; i++) {
     tstmt *loop = kb_loop(b, over[i], 1, &sum, 1);
     if (i + 1 == nover) loop->unroll = 4;
@@ -186,8 +194,7 @@ static void emit_contraction(nest *t, const node *n) {
   }
   sum = dot_step(t, n, &s, packed, sum, over, nover);
   for (int i = 0; i < nover; i++) sum = kb_end_loop(b, &sum, 1)[0];
-  kb_store_local(b, b->local_of[n->id],
-                 nest_as_type(b, sum, b->k->bufs.data[b->local_of[n->id]].type));
+  nest_keep(b, n, sum);
   nest_close(t, o);
 }
 
@@ -196,8 +203,7 @@ static void emit_map_of(nest *t, const node *n, const node *x) {
   kbuild *b = t->b;
   nest_loops s = nest_loops_of(t, n);
   int o = nest_open(t, n, &s);
-  int buf = b->local_of[n->id];
-  kb_store_local(b, buf, nest_as_type(b, kb_value_here(b, x), b->k->bufs.data[buf].type));
+  nest_keep(b, n, kb_value_here(b, x));
   nest_close(t, o);
 }
 
@@ -218,7 +224,7 @@ static void emit_scan(nest *t, const node *n) {
   op combine = op_combiner(n->op);
   tval *sum = nest_filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0);
   if (axis < 0) {  // nothing stands before a single element
-    kb_store_local(b, b->local_of[n->id], sum);
+    nest_keep(b, n, sum);
     nest_close(t, o);
     return;
   }
@@ -227,7 +233,7 @@ static void emit_scan(nest *t, const node *n) {
   sum = loop->body->params[0];
   tval *x = kb_reduce_tile(b, combine, kb_value_here(b, n->in[0]), &axis, 1);
   tval *after = kb_map(b, combine, n->type, sum, x, NULL);
-  kb_store_local(b, b->local_of[n->id], n->flags & NODE_EXCLUSIVE ? sum : after);
+  nest_keep(b, n, n->flags & NODE_EXCLUSIVE ? sum : after);
   kb_end_loop(b, &after, 1);
   nest_close(t, o);
 }
@@ -265,8 +271,7 @@ static void emit_store(nest *t, const node *n) {
 static void begin_state(const nest *t, const node *n) {
   kbuild *b = t->b;
   op combine = n->op == OP_dot ? OP_sum : n->op;
-  dtype type = b->k->bufs.data[b->local_of[n->id]].type;
-  kb_store_local(b, b->local_of[n->id], nest_filled(t, n, type, op_identity(combine, type), -1, 0));
+  nest_keep(b, n, nest_filled(t, n, n->type, op_identity(combine, n->type), -1, 0));
 }
 
 static void begin_states(nest *t, int walk) {

@@ -75,7 +75,7 @@ void nest_declare_arg(nest *t, const node *n) {
 void nest_begin_arg(const nest *t, const node *n) {
   pair none = nothing(t, n, -1, 0);
   kb_store_local(t->b, t->best_of[n->id], none.best);
-  kb_store_local(t->b, t->b->local_of[n->id], none.place);
+  nest_keep(t->b, n, none.place);
 }
 
 void nest_emit_arg(nest *t, const node *n) {
@@ -90,10 +90,10 @@ void nest_emit_arg(nest *t, const node *n) {
   }
   pair now = nover ? walk(t, n, over[0], width) : nothing(t, n, -1, 0);
   if (t->o.values[n->id].state) {
-    pair before = {kb_load_local(b, t->best_of[n->id]), kb_load_local(b, b->local_of[n->id])};
+    pair before = {kb_load_local(b, t->best_of[n->id]), nest_kept(b, n)};
     now = better(b, n, before, now);
     kb_store_local(b, t->best_of[n->id], now.best);
   }
-  kb_store_local(b, b->local_of[n->id], now.place);
+  nest_keep(b, n, now.place);
   nest_close(t, o);
 }

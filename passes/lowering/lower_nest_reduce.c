@@ -98,12 +98,12 @@ static void store_reduction(nest *t, const node *n, tval *sum) {
   kbuild *b = t->b;
   const outline_value *v = &t->o.values[n->id];
   if (v->state) {
-    tval *before = kb_load_local(b, b->local_of[n->id]);
+    tval *before = nest_kept(b, n);
     tval *now = kb_map(b, op_combiner(n->op), n->type, nest_scaled(t, n, before), sum, NULL);
     if (v->is_frame) store_frame(t, n, before, now);
     sum = now;
   }
-  kb_store_local(b, b->local_of[n->id], nest_as_type(b, sum, b->k->bufs.data[b->local_of[n->id]].type));
+  nest_keep(b, n, sum);
 }
 
 void nest_emit_reduction(nest *t, const node *n, const uint8_t *needed) {
@@ -137,10 +137,7 @@ void nest_emit_reduction(nest *t, const node *n, const uint8_t *needed) {
     tval *x = kb_reduce_tile(b, combine, kb_value_here(b, reds[i]->in[0]), singles, nsingles);
     sums[i] = kb_accumulate(b, combine, (tval *[]){sums[i], x}, 2);
   }
-  for (int i = 0; i < nbeside; i++) {
-    int buf = b->local_of[beside[i]->id];
-    kb_store_local(b, buf, nest_as_type(b, kb_value_here(b, beside[i]), b->k->bufs.data[buf].type));
-  }
+  for (int i = 0; i < nbeside; i++) nest_keep(b, beside[i], kb_value_here(b, beside[i]));
   for (int i = 0; i < nover; i++) {
     tval **out = kb_end_loop(b, sums, nreds);
     for (int k = 0; k < nreds; k++) sums[k] = out[k];

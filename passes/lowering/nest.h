@@ -42,6 +42,10 @@ int nest_reduced(const nest *t, const node *n, int *axes);
 
 /// The value in that type.
 tval *nest_as_type(kbuild *b, tval *v, dtype t);
+/// The buffer of a kept value may have the type of a product that the value goes into: it is stored
+/// in that type, and computed with in its own.
+void nest_keep(kbuild *b, const node *n, tval *v);
+tval *nest_kept(kbuild *b, const node *n);
 /// A buffer for the kept value n.
 void nest_declare(nest *t, const node *n, const char *name);
 /// What a state was before the step, times the factor by which its frame shrinks it.
