@@ -77,6 +77,8 @@ ix ix_mul(ix_pool *p, ix a, ix b);
 ix ix_div(ix_pool *p, ix a, ix b);  // floor
 ix ix_mod(ix_pool *p, ix a, ix b);  // non-negative
 ix ix_scale(ix_pool *p, ix a, int64_t by);
+/// q with a = q * b whatever the sizes are, or 0: no such q is known.
+ix ix_exact_quotient(ix_pool *p, ix a, ix b);
 
 const ix_node *ix_get(const ix_pool *p, ix e);
 bool ix_is_const(const ix_pool *p, ix e, int64_t *value);

@@ -115,7 +115,7 @@ static bool split_scaled(ix_pool *p, ix r, ix b, scaled *out) {
   return false;
 }
 
-static ix exact_quotient(ix_pool *p, ix a, ix b) {
+ix ix_exact_quotient(ix_pool *p, ix a, ix b) {
   ix quotient, rest;
   divide_terms(p, a, b, &quotient, &rest);
   return is_zero(p, rest) ? quotient : 0;
@@ -178,11 +178,11 @@ static bool trivial_divisor(ix_pool *p, ix_kind kind, ix a, ix b, ix *result) {
 /// Division of what long division left over.
 static ix divide_rest(ix_pool *p, ix r, ix b) {
   scaled s;
-  if (split_scaled(p, r, b, &s)) return ix_div(p, s.high, exact_quotient(p, b, s.g));
+  if (split_scaled(p, r, b, &s)) return ix_div(p, s.high, ix_exact_quotient(p, b, s.g));
   ix_node n = *ix_get(p, r);
   if (n.kind == IX_DIV) return ix_div(p, n.a, ix_mul(p, n.b, b));
   if (n.kind == IX_MOD) {
-    ix times = exact_quotient(p, n.b, b);
+    ix times = ix_exact_quotient(p, n.b, b);
     if (times) return ix_mod(p, ix_div(p, n.a, b), times);
   }
   return ix_intern_quotient(p, IX_DIV, r, b);
@@ -203,7 +203,7 @@ static ix unwrap_modulo(ix_pool *p, ix r, ix b) {
     const ix_term *t = &poly.data[k];
     for (int i = 0; i < t->natoms; i++) {
       ix_node n = *ix_get(p, t->atoms[i]);
-      if (n.kind != IX_MOD || !exact_quotient(p, n.b, b)) continue;
+      if (n.kind != IX_MOD || !ix_exact_quotient(p, n.b, b)) continue;
       ix_term atom = {.coef = 1, .natoms = 1, .atoms = &t->atoms[i]}, others;
       if (!ix_term_divide(p, t, &atom, &others)) continue;
       ix changed = ix_mul(p, ix_from_term(p, others), ix_sub(p, n.a, t->atoms[i]));
@@ -221,7 +221,7 @@ static ix modulo_rest(ix_pool *p, ix r, ix b) {
   if (ix_is_const(p, b, &k) && ix_divisor(p, r) % k == 0) return ix_const(p, 0);
   scaled s;
   if (split_scaled(p, r, b, &s))
-    return ix_add(p, ix_mul(p, s.g, ix_mod(p, s.high, exact_quotient(p, b, s.g))), s.low);
+    return ix_add(p, ix_mul(p, s.g, ix_mod(p, s.high, ix_exact_quotient(p, b, s.g))), s.low);
   return ix_intern_quotient(p, IX_MOD, r, b);
 }
 

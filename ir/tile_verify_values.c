@@ -181,9 +181,18 @@ static fact min_max(tile_values *f, op o, fact x, fact y, dtype t) {
   return between(f, low, high);
 }
 
+/// Where there are lanes the divisor is at least 1: it always is, or a range is open along an axis
+/// whose size is a multiple of it, and would be 0 with it.
+static bool divides(tile_values *f, ix divisor) {
+  int64_t least = ix_bounds(f->pool, divisor).min;
+  for (int i = 0; least == 0 && i < f->k->axes.len; i++)
+    if (f->extent[i] && ix_exact_quotient(f->pool, f->k->axes.data[i].size, divisor)) return true;
+  return least >= 1;
+}
+
 /// Rounds towards 0, so that x is not negative; for negative ones see floor_of().
 static fact divide(tile_values *f, op o, fact x, fact y, dtype t) {
-  if (!y.exact || ix_bounds(f->pool, y.exact).min < 1 || !fits(f, y.exact, t)) return (fact){0};
+  if (!y.exact || !divides(f, y.exact) || !fits(f, y.exact, t)) return (fact){0};
   bool positive = x.low && all_fit(f, &x, t) && ix_known_le(f->pool, number(f, 0), x.low);
   ix last = ix_sub(f->pool, y.exact, number(f, 1));
   if (positive && x.exact && o == OP_div) return exactly(ix_div(f->pool, x.exact, y.exact));
@@ -205,7 +214,7 @@ static fact floor_of(tile_values *f, const tstmt *s) {
   if (!r || known(f, negative->in[1]).exact != number(f, 0)) return (fact){0};
   dtype t = s->out[0]->type;
   fact x = known(f, r->in[0]), y = known(f, r->in[1]);
-  if (!x.exact || x.empty || !y.exact || ix_bounds(f->pool, y.exact).min < 1) return (fact){0};
+  if (!x.exact || x.empty || !y.exact || !divides(f, y.exact)) return (fact){0};
   if (!fits(f, x.exact, t) || !fits(f, y.exact, t)) return (fact){0};
   if (q) {
     const tstmt *less = made_by(f, s->in[1], OP_sub);

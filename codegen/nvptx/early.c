@@ -39,7 +39,7 @@ static int early_alignment(const tstmt *s, int run, int bytes, int64_t length) {
   return align >= run ? align : 0;
 }
 
-/// Threads of other rows wait for this one, or read on chip what it has at the step's coordinates.
+/// Threads wait for one another, or read on chip what others have stored.
 static bool is_shared(const ngen *g, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
@@ -51,10 +51,41 @@ static bool is_shared(const ngen *g, const tregion *r) {
   return false;
 }
 
+static bool declares(const tregion *r, int buf) {
+  bool found = false;
+  for (int i = 0; !found && r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    found = (s->kind == TILE_LOCAL && s->buf == buf) || declares(s->body, buf) || declares(s->other, buf);
+  }
+  return found;
+}
+
+/// A buffer that has the whole axis: before its first element there is another row, or nothing.
+static bool reaches_rows(const ngen *g, const tregion *all, const tregion *r, int axis) {
+  bool found = false;
+  for (int i = 0; !found && r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    found = reaches_rows(g, all, s->body, axis) || reaches_rows(g, all, s->other, axis);
+    bool access = s->kind == TILE_STORE || s->kind == TILE_LOAD;
+    const tile_buf *t = access ? &g->k->bufs.data[s->buf] : NULL;
+    for (int d = 0; t && t->local && d < t->rank; d++)
+      found |= t->local_axes[d] == axis && !declares(all, s->buf);
+  }
+  return found;
+}
+
+/// Threads of a block have several positions along the axis.
+static bool lies_on_threads(ngen *g, int axis) {
+  const spread *on = spread_of(g, axis, g->ranges[axis]->extent);
+  for (int d = 0; on->layout && d < on->layout->ndigits; d++)
+    if (on->layout->digits[d].stride && on->layout->digits[d].stride < g->k->threads) return true;
+  return false;
+}
+
 ix early_start(ngen *g, const tstmt *s, int64_t length) {
   const spread *on = spread_of(g, s->axis, s->extent);
   if (s->reverse || s->stages > 1 || on->run < 2 || !on->layout) return 0;
-  if (is_shared(g, s->body)) return 0;
+  if (reaches_rows(g, s->body, s->body, s->axis)) return 0;
   const tstmt *access = deciding_access(g, s->body, s->axis, NULL);
   if (!access) return 0;
   const tile_buf *t = &g->k->bufs.data[access->buf];
@@ -73,6 +104,8 @@ ix early_start(ngen *g, const tstmt *s, int64_t length) {
       continue;
     }
     if (!g->ranges[axis] || spread_of(g, axis, g->ranges[axis]->extent)->nregs != 1) return 0;
+    // Steps of threads with other rows are others: nothing may pass between them.
+    if (lies_on_threads(g, axis) && is_shared(g, s->body)) return 0;
     g->at[axis] = 0;
     by[axis] = nv_coordinate(g, axis);
   }

@@ -59,7 +59,8 @@ static void declare_scale(nest *t, const node *frame) {
 }
 
 tval *nest_kept(const nest *t, const node *n, int buf) {
-  return t->b->k->bufs.data[buf].local ? kb_load_local(t->b, buf) : kb_load_arg(t->b, n, buf);
+  tval *v = t->b->k->bufs.data[buf].local ? kb_load_local(t->b, buf) : kb_load_arg(t->b, n, buf);
+  return buf == t->b->local_of[n->id] ? nest_as_type(t->b, v, n->type) : v;
 }
 
 void nest_keep_in(const nest *t, const node *n, int buf, tval *v) {
@@ -297,10 +298,8 @@ static void emit_store(nest *t, const node *n) {
 // ---- walks
 
 static void begin_state(const nest *t, const node *n) {
-  kbuild *b = t->b;
   op combine = n->op == OP_dot ? OP_sum : n->op;
-  dtype type = b->k->bufs.data[b->local_of[n->id]].type;
-  nest_keep(t, n, nest_filled(t, n, type, op_identity(combine, type), -1, 0));
+  nest_keep(t, n, nest_filled(t, n, n->type, op_identity(combine, n->type), -1, 0));
 }
 
 static void begin_states(nest *t, int walk) {

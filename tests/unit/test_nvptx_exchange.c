@@ -257,8 +257,6 @@ static bool store_is_guarded(const char *elements) {
 Test(nvptx_exchange, lanes_beyond_a_buffer_store_nothing) {
   cr_expect(store_is_guarded("33"));   // 95 threads have no element of it
   cr_expect(store_is_guarded("200"));  // nor 56 in the second step
-  cr_expect_not(store_is_guarded("128"));
-  cr_expect_not(store_is_guarded("256"));
 }
 
 #define ROWS_OF_301(body)                                              \

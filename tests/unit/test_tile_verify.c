@@ -119,6 +119,9 @@ CASES(indices_that_are_values,
                   " %a = load x[%q + 31] : f32[D:8]"), INSIDE("64")},
       {PICK("64", " %c = const 64 : i32\n %r = rem %i, %c : i32[D:8]\n %a = load x[%r] : f32[D:8]"),
        INSIDE("64")},
+      // N may be 0 while D has positions
+      {PICK("#N", " %d = index D : i64[D:8]\n %n = size N : i64\n %r = rem %d, %n : i64[D:8]\n"
+                  " %a = load x[%r] : f32[D:8]"), INSIDE("#N")},
       {PICK("64", " local l : f32[N]\n check %i below 64 site 0\n %a = load l[%i] : f32[D:8]"),
        "on-chip buffers are indexed by axes, not by values"},
       {PICK("64", " %a = load x[0] unchecked : f32"), "unchecked is for indices that are values"})
@@ -144,6 +147,9 @@ Test(tile_verify, indices_that_are_known_to_be_inside) {
       PICK("64", " %64 = const 64 : i32\n %r = rem %i, %64 : i32[D:8]\n %0 = const 0 : i32\n"
                  " %m = max %r, %0 : i32[D:8]\n %a = load x[%m] : f32[D:8]"),
       PICK("64", " if first D {\n check %i below 64 site 0\n %a = load x[%i] : f32[D:8]\n }"),
+      // D is at least 1 where it has positions
+      PICK("64", " %d = index D : i64[D:8]\n %s = size 2*D : i64\n %d2 = add %d, %s : i64[D:8]\n"
+                 " %n = size D : i64\n %q = div %d2, %n : i64[D:8]\n %a = load x[%q + 61] : f32[D:8]"),
   };
   for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
     tile_fixture f = {0};
