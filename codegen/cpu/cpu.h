@@ -55,6 +55,7 @@ typedef struct range {
   int64_t ahead;
   bool reverse;
   lval *masks;         // VALID_ASK: per vector, made on demand
+  lval limits;         // and what they compare with: the limit in each lane
   ix *clamped;         // VALID_ASK: min(row, limit - 1) as a root, made on demand
   lval *row_valid;     // VALID_ASK: row < limit
 } range;
@@ -95,6 +96,7 @@ typedef struct kgen {
   vec(root) roots;  // by axis number - first_root
   vec(memo) memos;  // by expression
   map pointers;     // (buffer, expression) -> address
+  map splats;       // (scalar, block) -> vector
   vec(level) levels;
   LLVMBuilderRef hoist;
   lval function;

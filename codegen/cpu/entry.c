@@ -11,12 +11,12 @@
 //     block = { 0, -, -, symbols..., - }
 //     per step: block.site = step << 16; block.tiles = tiles; block.buffers = ...; maps = ...
 //               frame->launch(frame->device, kernel, block, tiles, maps)
-#include "base/fault.h"
-#include "codegen/abi.h"
-#include "codegen/cpu/cpu.h"
-#include "codegen/nvptx/host.h"
+#include "codegen/cpu/entry.h"
 
 #include <stddef.h>
+
+#include "base/fault.h"
+#include "codegen/nvptx/host.h"
 
 // The site is in the same word of both blocks.
 _Static_assert((int)ARG_SITE == (int)TCF_KERNEL_SITE, "see kernel_step");
@@ -73,27 +73,16 @@ static void size_function(emit *e, arena *a, const program *p, const char *what,
 /// the register allocator time that grows with their number times the length.
 enum { MANY_BUFFERS = 256, TABLE_PART = 256 };
 
-typedef struct entry {
-  kgen g;
-  const entry_kernels *kernels;
-  lval *buffers;  // addresses; null: in the table
-  lval table;     // addresses of many temps, by buffer, in memory
-  lval block;     // argument block of kernels, words of 8 bytes
-  int symbols;    // its first word of a symbol
-  lval maps;      // devices: sizes and strides for tensor maps
-  lval host_ptrs, host_dims;
-} entry;
-
-static lval byte_address(kgen *g, lval base, lval offset) {
+lval byte_address(kgen *g, lval base, lval offset) {
   return LLVMBuildGEP2(g->e->builder, g->e->i8, base, &offset, 1, "");
 }
 
-static lval load_field(kgen *g, LLVMTypeRef type, size_t offset) {
+lval load_field(kgen *g, LLVMTypeRef type, size_t offset) {
   return LLVMBuildLoad2(g->e->builder, type,
                         byte_address(g, g->frame, int64(g, (int64_t)offset)), "");
 }
 
-static void put_word(kgen *g, lval block, int word, lval x) {
+void put_word(kgen *g, lval block, int word, lval x) {
   LLVMBuildStore(g->e->builder, x, byte_address(g, block, int64(g, 8 * (int64_t)word)));
 }
 
@@ -101,14 +90,13 @@ static void return_status(kgen *g, int status) {
   LLVMBuildRet(g->e->builder, emit_int(g->e->i32, status));
 }
 
-/// Returns the status when `failed`.
-static void return_if(kgen *g, lval failed, int status) {
+void return_if(kgen *g, lval failed, int status) {
   LLVMBasicBlockRef after = guard_begin(g, failed);
   return_status(g, status);
   LLVMPositionBuilderAtEnd(g->e->builder, after);
 }
 
-static ix tiles_of(kgen *g, const kernel *k) {
+ix tiles_of(kgen *g, const kernel *k) {
   ix tiles = ix_const(&g->ix, 1);
   for (int i = 0; i < k->grid.len; i++) {
     const grid_axis *a = &k->grid.data[i];
@@ -119,26 +107,32 @@ static ix tiles_of(kgen *g, const kernel *k) {
   return tiles;
 }
 
-static void run_tiles(entry *en, lval kernel, ix tiles) {
+void entry_run_tile(entry *en, lval task) {
+  emit *e = en->g.e;
+  LLVMTypeRef params[] = {e->ptr, e->i64, e->i64, e->i32};
+  lval args[] = {en->block, int64(&en->g, 0), int64(&en->g, 1), emit_int(e->i32, 0)};
+  LLVMBuildCall2(e->builder, LLVMFunctionType(e->void_, params, 4, 0), task, args, 4, "");
+}
+
+void entry_run_tiles(entry *en, lval task, lval count, bool maybe_none) {
   kgen *g = &en->g;
   emit *e = g->e;
-  int64_t n;
-  bool known = ix_is_const(&g->ix, tiles, &n);
-  if (known && n <= 0) return;
-  if (known && n == 1) {
-    LLVMTypeRef params[] = {e->ptr, e->i64, e->i64, e->i32};
-    lval args[] = {en->block, int64(g, 0), int64(g, 1), emit_int(e->i32, 0)};
-    LLVMBuildCall2(e->builder, LLVMFunctionType(e->void_, params, 4, 0), kernel, args, 4, "");
-    return;
-  }
-  lval count = ix_value(g, tiles);
   lval some = LLVMBuildICmp(e->builder, LLVMIntSGT, count, int64(g, 0), "");
-  LLVMBasicBlockRef after = guard_begin(g, known ? NULL : some);
+  LLVMBasicBlockRef after = guard_begin(g, maybe_none ? some : NULL);
   LLVMTypeRef params[] = {e->ptr, e->ptr, e->ptr, e->i64};
-  lval args[] = {load_field(g, e->ptr, offsetof(tcf_frame, pool)), kernel, en->block, count};
+  lval args[] = {load_field(g, e->ptr, offsetof(tcf_frame, pool)), task, en->block, count};
   LLVMBuildCall2(e->builder, LLVMFunctionType(e->void_, params, 4, 0),
                  load_field(g, e->ptr, offsetof(tcf_frame, parallel_for)), args, 4, "");
   guard_end(g, after);
+}
+
+static void run_tiles(entry *en, lval task, ix tiles) {
+  kgen *g = &en->g;
+  int64_t n;
+  bool known = ix_is_const(&g->ix, tiles, &n);
+  if (known && n <= 0) return;
+  if (known && n == 1) entry_run_tile(en, task);
+  else entry_run_tiles(en, task, ix_value(g, tiles), !known);
 }
 
 static void cpu_step(entry *en, const step *s) {
@@ -242,7 +236,7 @@ static void host_step(entry *en, int number, const step *s) {
             TCF_CALL_HOST);
 }
 
-static lval stack_words(kgen *g, int words) {
+lval stack_words(kgen *g, int words) {
   if (!words) return LLVMConstNull(g->e->ptr);
   lval block = LLVMBuildAlloca(level_builder(g, 0),
                                LLVMArrayType2(g->e->i64, (uint64_t)words), "");
@@ -277,7 +271,7 @@ static void place_blocks(entry *en) {
   en->maps = stack_words(&en->g, most_map_words(en));
   en->host_ptrs = stack_words(&en->g, ptrs);
   en->host_dims = stack_words(&en->g, dims);
-  en->table = stack_words(&en->g, p->buffers.len > MANY_BUFFERS ? p->buffers.len : 0);
+  en->table = stack_words(&en->g, en->many ? p->buffers.len : 0);
 }
 
 static void place_buffers(entry *en) {
@@ -289,7 +283,7 @@ static void place_buffers(entry *en) {
     const buffer *b = &p->buffers.data[i];
     bool temp = b->kind == BUFFER_TEMP;
     int parameter = b->number + (b->kind == BUFFER_OUTPUT ? p->nparams : 0);
-    if (temp && p->buffers.len > MANY_BUFFERS) continue;
+    if (temp && en->many) continue;
     en->buffers[i] = temp ? byte_address(g, arena_base, ix_value(g, b->offset))
                           : LLVMGetParam(g->function, (unsigned)parameter);
   }
@@ -364,7 +358,8 @@ void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels
   int npointers = p->nparams + p->noutputs, nsymbols = p->symbols.len;
   entry en = {.g = kgen_open(e, a, p, NULL, function),
               .kernels = kernels,
-              .symbols = kernels->infos ? TCF_KERNEL_SYMBOLS : ARG_SYMBOLS};
+              .symbols = kernels->infos ? TCF_KERNEL_SYMBOLS : ARG_SYMBOLS,
+              .many = p->buffers.len > MANY_BUFFERS};
   kgen *g = &en.g;
   g->frame = LLVMGetParam(function, (unsigned)(npointers + nsymbols));
   for (int i = 0; i < nsymbols; i++)
@@ -373,10 +368,14 @@ void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels
   place_buffers(&en);
   fill_block(&en);
   fill_table(&en, table);
-  for (int i = 0; i < p->steps.len; i++) {
+  steps_fill_table(&en);
+  for (int i = 0; i < p->steps.len;) {
     const step *s = &p->steps.data[i];
-    if (s->kind == STEP_HOST) host_step(&en, i, s);
+    int run = steps_in_table(&en, i);
+    if (run) steps_run_table(&en, i, run);
+    else if (s->kind == STEP_HOST) host_step(&en, i, s);
     else kernel_step(&en, i, s);
+    i += run ? run : 1;
   }
   return_status(g, TCF_CALL_OK);
   kgen_close(g);

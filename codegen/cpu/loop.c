@@ -239,7 +239,9 @@ static void walk_asked(kgen *g, walk *w) {
   bool exact = w->multiple % s->extent == 0;
   bool whole = w->multiple % ((int64_t)s->extent * copies) == 0;
   lval full = exact ? w->end : rounded_down(g, w->end, s->extent);
-  lval main = whole ? w->end : rounded_down(g, w->end, (int64_t)s->extent * copies);
+  lval main = whole         ? w->end
+              : copies == 1 ? full
+                            : rounded_down(g, w->end, (int64_t)s->extent * copies);
   if (s->reverse) {
     if (!exact) tail_step(g, w, full);
     if (copies > 1 && !whole) full_steps_if_any(g, w, main, full, 1);
@@ -251,8 +253,9 @@ static void walk_asked(kgen *g, walk *w) {
   if (!exact) tail_step(g, w, full);
 }
 
-/// A loop with one copy of its body, in which every step may be short.
-static void walk_ranges(kgen *g, walk *w) {
+/// A loop with one copy of its body, in which every step may be short; whole ones may have code of
+/// their own within it.
+static void walk_ranges(kgen *g, walk *w, bool whole_too) {
   const tstmt *s = w->s;
   LLVMBuilderRef b = g->e->builder;
   lval steps = LLVMBuildNSWAdd(b, w->end, int64(g, s->extent - 1), "");
@@ -269,7 +272,7 @@ static void walk_ranges(kgen *g, walk *w) {
   r->valid = VALID_ASK;
   r->limit = LLVMBuildSelect(header, some, left, int64(g, s->extent), "");
   r->multiple = common_divisor(w->multiple, s->extent);
-  r->whole_too = true;
+  r->whole_too = whole_too;
   r->position = l.counter;
   run_step(g, w, r);
   loop_close(g, w, &l);
@@ -358,6 +361,16 @@ static bool reduces_along(const tregion *r, int axis) {
   return false;
 }
 
+/// Straight code so long that LLVM's time for a second copy is worse than masks in every step, which
+/// cost nothing with AVX-512; but whole vectors past the caches have no masks.
+static bool is_long(const kgen *g, const tregion *r) {
+  enum { LONG_BODY = 40 };
+  if (!g->e->avx512 || r->stmts.len < LONG_BODY) return false;
+  for (int i = 0; i < r->stmts.len; i++)
+    if (r->stmts.data[i]->body || r->stmts.data[i]->nontemporal) return false;
+  return true;
+}
+
 void gen_loop(kgen *g, const tstmt *s) {
   walk w = walk_of(g, s);
   int outer_vec_axis = g->vec_axis;
@@ -371,8 +384,9 @@ void gen_loop(kgen *g, const tstmt *s) {
   // Of the innermost loop of a contraction a part is cheap, and a test in every step is not.
   bool shared = one_version(g, s->body, s->axis) && !reduces_along(s->body, s->axis);
   bool long_body = shared || (s->stage && g->tails);
-  bool one = only_cuts || (!w.known && long_body);
-  if (!exact && !short_walk && one && !s->reverse) walk_ranges(g, &w);
+  bool straight = is_long(g, s->body) && s->unroll <= 1;
+  bool one = only_cuts || (!w.known && (long_body || straight));
+  if (!exact && !short_walk && one && !s->reverse) walk_ranges(g, &w, !straight);
   else if (w.known) walk_known(g, &w);
   else walk_asked(g, &w);
   g->vec_axis = outer_vec_axis;

@@ -118,6 +118,11 @@ static void register_once(void) {
   pthread_once(&once, register_x86);
 }
 
+static LLVMTargetMachineRef target_machine(const machine *m, LLVMCodeGenOptLevel level) {
+  return LLVMCreateTargetMachine(m->target, m->triple, m->cpu, m->features, level, LLVMRelocPIC,
+                                 LLVMCodeModelSmall);
+}
+
 bool machine_open(machine *m, arena *a, str cpu, str features, emit *e, str *error) {
   cpu_choice c;
   register_once();
@@ -131,8 +136,8 @@ bool machine_open(machine *m, arena *a, str cpu, str features, emit *e, str *err
     *error = owned(a, text);
     return false;
   }
-  m->tm = LLVMCreateTargetMachine(target, m->triple, m->cpu, m->features,
-                                  LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelSmall);
+  m->target = target;
+  m->tm = target_machine(m, LLVMCodeGenLevelDefault);
   e->arch = ARCH_X86;
   e->avx512 = c.has & CPU_AVX512;
   e->avx2 = c.has & CPU_AVX2;
@@ -140,6 +145,11 @@ bool machine_open(machine *m, arena *a, str cpu, str features, emit *e, str *err
   e->avx512_bf16 = c.has & CPU_BF16;
   e->avx512_fp16 = c.has & CPU_FP16;
   return true;
+}
+
+void machine_hurry(machine *m) {
+  machine_close(m);
+  m->tm = target_machine(m, LLVMCodeGenLevelLess);
 }
 
 void machine_close(machine *m) {

@@ -110,6 +110,16 @@ static void add_target_attributes(module_gen *m) {
   }
 }
 
+/// More than a large model has: LLVM takes a second or more for it.
+static bool is_long(LLVMModuleRef module) {
+  enum { LONG_MODULE = 50000 };
+  int n = 0;
+  for (lval f = LLVMGetFirstFunction(module); f && n <= LONG_MODULE; f = LLVMGetNextFunction(f))
+    for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(f); b; b = LLVMGetNextBasicBlock(b))
+      for (lval i = LLVMGetFirstInstruction(b); i; i = LLVMGetNextInstruction(i)) n++;
+  return n > LONG_MODULE;
+}
+
 static void verify(module_gen *m, str name) {
   char *text = NULL;
   bool broken = LLVMVerifyModule(m->e.module, LLVMReturnStatusAction, &text);
@@ -152,6 +162,7 @@ bool module_compile(arena *a, const program *p, const codegen_options *options, 
       fill(&m.e, p, ctx);
       add_target_attributes(&m);
       verify(&m, p->name);
+      if (is_long(m.e.module)) machine_hurry(&m.machine);
       done = write_code(&m, options->kind, a, out, error);
     } else {
       *error = str_dup(a, *error);

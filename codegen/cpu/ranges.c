@@ -71,10 +71,12 @@ static lval asked_mask(kgen *g, range *r, int v) {
   for (int l = 0; l < g->lanes; l++) numbers[l] = emit_int(g->e->i32, (int64_t)v * g->lanes + l);
   lval lane = LLVMConstVector(numbers, (unsigned)g->lanes);
   LLVMTypeRef type = LLVMTypeOf(lane);
-  lval limit = LLVMBuildTrunc(b, r->limit, g->e->i32, "");
-  lval first = LLVMBuildInsertElement(b, LLVMGetPoison(type), limit, emit_int(g->e->i32, 0), "");
-  lval limits = LLVMBuildShuffleVector(b, first, LLVMGetPoison(type), LLVMConstNull(type), "");
-  return r->masks[v] = LLVMBuildICmp(b, LLVMIntSLT, lane, limits, "");
+  if (!r->limits) {
+    lval limit = LLVMBuildTrunc(b, r->limit, g->e->i32, ""), poison = LLVMGetPoison(type);
+    lval first = LLVMBuildInsertElement(b, poison, limit, emit_int(g->e->i32, 0), "");
+    r->limits = LLVMBuildShuffleVector(b, first, poison, LLVMConstNull(type), "");
+  }
+  return r->masks[v] = LLVMBuildICmp(b, LLVMIntSLT, lane, r->limits, "");
 }
 
 bool lanes_alive(kgen *g, int axis, int extent, int v, lval *mask) {

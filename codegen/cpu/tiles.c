@@ -41,7 +41,18 @@ lval *tile_define(kgen *g, const tval *t) {
   return g->regs[t->id] = arena_array(g->arena, lval, shape_regs(&s));
 }
 
-lval splat(kgen *g, lval scalar) { return emit_splat(g->e, scalar, g->lanes); }
+/// Once in a block: further registers of a tile and further operands find it.
+lval splat(kgen *g, lval scalar) {
+  struct {
+    lval scalar;
+    LLVMBasicBlockRef block;
+  } key = {scalar, LLVMGetInsertBlock(g->e->builder)};
+  lval known = map_get(&g->splats, MAP_KEY(key));
+  if (known) return known;
+  lval lanes = emit_splat(g->e, scalar, g->lanes);
+  map_put(g->arena, &g->splats, MAP_KEY(key), lanes);
+  return lanes;
+}
 
 int reg_number(const kgen *g, const tval *t, int v, bool *vector) {
   int row = 0, vecs = 0;

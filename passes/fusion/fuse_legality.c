@@ -334,7 +334,8 @@ static bool fits_one(const candidate *c) {
     work += op_get(c->nodes[i]->op)->cost;
     reductions += class_of(c->nodes[i]) == CLASS_reduce;
   }
-  return c->n <= MAX_GROUP_NODES && work <= MAX_GROUP_WORK && reductions <= MAX_GROUP_REDUCTIONS;
+  int most = c->promise ? MAX_GROUP_REDUCTIONS : MAX_PLAIN_REDUCTIONS;
+  return c->n <= MAX_GROUP_NODES && work <= MAX_GROUP_WORK && reductions <= most;
 }
 
 static verdict check_size(const candidate *c, uint8_t *seen) {

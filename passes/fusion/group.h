@@ -43,11 +43,11 @@
 /// axes of their own are distributed over all blocks. Others stay with the block of their rows.
 enum { GROUP_REDUCED_AGAIN = 64 };
 enum { MAX_GROUP_OUTPUTS = 24 };
-/// Work of one kernel per element, in the costs of ir/ops.def, and its reductions. The time that
-/// LLVM takes for a kernel grows faster than its length; at these lengths the memory traffic
-/// between two kernels is small beside the arithmetic of either, and that of a row which is walked
-/// once more beside all its walks.
-enum { MAX_GROUP_WORK = 1000, MAX_GROUP_REDUCTIONS = 64 };
+/// Work of one kernel per element, in the costs of ir/ops.def, and its reductions: under a contract,
+/// and without one. The time that LLVM takes for a kernel grows faster than its length; at these
+/// lengths the memory traffic between two kernels is small beside the arithmetic of either, and
+/// that of a row which is walked once more beside all its walks.
+enum { MAX_GROUP_WORK = 1000, MAX_GROUP_REDUCTIONS = 64, MAX_PLAIN_REDUCTIONS = 32 };
 
 typedef enum group_kind {
   GROUP_MAP, GROUP_REDUCE, GROUP_CONTRACTION, GROUP_SCAN, GROUP_SCATTER, GROUP_OPAQUE,

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Steps of a long program as constants and a loop. As code each would take LLVM the time of twenty
+// instructions, and the processor that of loading them.
+//
+//   steps   = { kernel, tiles or -1, buffers, first of them }...      one row for each step
+//   buffers = numbers of buffers...                                   for places in the table
+//   for each row: block.site = step << 16; block.buffers = table[buffers[...]]
+//                 tiles < 0: kernel(block, 0, 1, 0), else frame->parallel_for(kernel, tiles)
+//                 return TCF_CALL_INDEX if frame->error_site
+#include "codegen/cpu/entry.h"
+
+#include <stddef.h>
+
+/// Fewer steps in a row are code.
+enum { FEW_STEPS = 32 };
+enum { ROW_KERNEL, ROW_TILES, ROW_COUNT, ROW_FIRST, ROW_WORDS };
+
+static bool has_row(const entry *en, int i) {
+  return en->many && !en->kernels->infos && en->g.program->steps.data[i].kind != STEP_HOST;
+}
+
+int steps_in_table(const entry *en, int first) {
+  int n = 0;
+  while (first + n < en->g.program->steps.len && has_row(en, first + n)) n++;
+  return n < FEW_STEPS ? 0 : n;
+}
+
+void steps_fill_table(entry *en) {
+  kgen *g = &en->g;
+  const program *p = g->program;
+  bool any = false;
+  for (int i = 0; i < p->steps.len && !any; i++) any = steps_in_table(en, i) > 0;
+  for (int i = 0; any && i < p->buffers.len; i++)
+    if (en->buffers[i]) put_word(g, en->table, i, en->buffers[i]);
+}
+
+// ---- constants
+
+typedef struct rows {
+  vec(lval) words, buffers;  // i32
+  ix_list tiles;             // each count once
+} rows;
+
+/// -1: one tile, as everybody knows.
+static int tiles_number(entry *en, rows *r, int kernel_number) {
+  kgen *g = &en->g;
+  int64_t n;
+  ix tiles = tiles_of(g, g->program->kernels.data[kernel_number]);
+  if (ix_is_const(&g->ix, tiles, &n) && n == 1) return -1;
+  for (int i = 0; i < r->tiles.len; i++)
+    if (r->tiles.data[i] == tiles) return i;
+  vec_push(g->arena, &r->tiles, tiles);
+  return r->tiles.len - 1;
+}
+
+static rows rows_of(entry *en, int first, int count) {
+  kgen *g = &en->g;
+  rows r = {0};
+  int *known = arena_array(g->arena, int, g->program->kernels.len);  // number + 2
+  for (int i = first; i < first + count; i++) {
+    const step *s = &g->program->steps.data[i];
+    if (!known[s->kernel]) known[s->kernel] = tiles_number(en, &r, s->kernel) + 2;
+    int row[ROW_WORDS] = {[ROW_KERNEL] = s->kernel, [ROW_TILES] = known[s->kernel] - 2,
+                          [ROW_COUNT] = s->nbufs, [ROW_FIRST] = r.buffers.len};
+    for (int w = 0; w < ROW_WORDS; w++)
+      vec_push(g->arena, &r.words, emit_int(g->e->i32, row[w]));
+    for (int b = 0; b < s->nbufs; b++)
+      vec_push(g->arena, &r.buffers, emit_int(g->e->i32, s->bufs[b]));
+  }
+  return r;
+}
+
+static lval constant_array(entry *en, const char *what, int first, LLVMTypeRef type, lval *values,
+                           int n, unsigned alignment) {
+  const program *p = en->g.program;
+  str name = str_printf(en->g.arena, "%.*s.%s.%d", STR_FMT(p->name), what, first);
+  return constant_new(en->g.e, name, LLVMConstArray2(type, values, (uint64_t)n), false, alignment);
+}
+
+// ---- the loop
+
+typedef struct counted {
+  LLVMBasicBlockRef head;
+  lval i;  // i64
+} counted;
+
+/// for (i = 0; i < n; i++), which runs at least once.
+static counted count_begin(kgen *g) {
+  LLVMBuilderRef b = g->e->builder;
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(b);
+  counted c = {.head = block_new(g)};
+  LLVMBuildBr(b, c.head);
+  LLVMPositionBuilderAtEnd(b, c.head);
+  c.i = LLVMBuildPhi(b, g->e->i64, "");
+  lval zero = int64(g, 0);
+  LLVMAddIncoming(c.i, &zero, &before, 1);
+  return c;
+}
+
+static void count_end(kgen *g, counted *c, lval n) {
+  LLVMBuilderRef b = g->e->builder;
+  LLVMBasicBlockRef latch = LLVMGetInsertBlock(b), after = block_new(g);
+  lval next = LLVMBuildNSWAdd(b, c->i, int64(g, 1), "");
+  LLVMAddIncoming(c->i, &next, &latch, 1);
+  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, next, n, ""), c->head, after);
+  LLVMPositionBuilderAtEnd(b, after);
+}
+
+/// values[at] as an i64, of elements of `bytes`.
+static lval element(kgen *g, LLVMTypeRef type, int64_t bytes, lval values, lval at) {
+  LLVMBuilderRef b = g->e->builder;
+  lval offset = LLVMBuildNSWMul(b, at, int64(g, bytes), "");
+  return LLVMBuildLoad2(b, type, byte_address(g, values, offset), "");
+}
+
+static lval small_element(kgen *g, lval values, lval at) {
+  return LLVMBuildSExt(g->e->builder, element(g, g->e->i32, 4, values, at), g->e->i64, "");
+}
+
+/// block.buffers = the places of the row's.
+static void put_buffers(entry *en, lval buffers, lval row, lval table) {
+  kgen *g = &en->g;
+  LLVMBuilderRef b = g->e->builder;
+  lval count = small_element(g, row, int64(g, ROW_COUNT));
+  lval first = small_element(g, row, int64(g, ROW_FIRST));
+  lval to = byte_address(g, en->block, int64(g, 8 * (en->symbols + g->program->symbols.len)));
+  counted c = count_begin(g);
+  lval number = small_element(g, buffers, LLVMBuildNSWAdd(b, first, c.i, ""));
+  lval place = element(g, g->e->ptr, 8, table, number);
+  LLVMBuildStore(b, place, byte_address(g, to, LLVMBuildNSWMul(b, c.i, int64(g, 8), "")));
+  count_end(g, &c, count);
+}
+
+/// The counts of tiles in memory: words by number.
+static lval put_tiles(entry *en, const ix_list *tiles) {
+  kgen *g = &en->g;
+  lval words = stack_words(g, tiles->len);
+  for (int i = 0; i < tiles->len; i++) put_word(g, words, i, ix_value(g, tiles->data[i]));
+  return words;
+}
+
+static void run_row(entry *en, lval row, lval task, lval tiles) {
+  kgen *g = &en->g;
+  LLVMBuilderRef b = g->e->builder;
+  lval number = small_element(g, row, int64(g, ROW_TILES));
+  LLVMBasicBlockRef once = block_new(g), many = block_new(g), after = block_new(g);
+  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, number, int64(g, 0), ""), once, many);
+  LLVMPositionBuilderAtEnd(b, once);
+  entry_run_tile(en, task);
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, many);
+  entry_run_tiles(en, task, element(g, g->e->i64, 8, tiles, number), true);
+  LLVMBuildBr(b, after);
+  LLVMPositionBuilderAtEnd(b, after);
+}
+
+void steps_run_table(entry *en, int first, int count) {
+  kgen *g = &en->g;
+  emit *e = g->e;
+  rows r = rows_of(en, first, count);
+  lval steps = constant_array(en, "steps", first, e->i32, r.words.data, r.words.len, 4);
+  lval buffers = constant_array(en, "buffers", first, e->i32, r.buffers.data, r.buffers.len, 4);
+  lval tasks = constant_array(en, "tasks", first, e->ptr, (lval *)en->kernels->tasks,
+                              g->program->kernels.len, 8);
+  lval tiles = put_tiles(en, &r.tiles);
+  counted c = count_begin(g);
+  lval site = LLVMBuildNSWAdd(e->builder, c.i, int64(g, first), "");
+  put_word(g, en->block, ARG_SITE, LLVMBuildShl(e->builder, site, int64(g, 16), ""));
+  lval row = byte_address(g, steps, LLVMBuildNSWMul(e->builder, c.i, int64(g, 4 * ROW_WORDS), ""));
+  put_buffers(en, buffers, row, en->table);
+  lval task = element(g, e->ptr, 8, tasks, small_element(g, row, int64(g, ROW_KERNEL)));
+  run_row(en, row, task, tiles);
+  lval failed = load_field(g, e->i64, offsetof(tcf_frame, error_site));
+  return_if(g, LLVMBuildICmp(e->builder, LLVMIntNE, failed, int64(g, 0), ""), TCF_CALL_INDEX);
+  count_end(g, &c, int64(g, count));
+}
