@@ -321,21 +321,38 @@ static void begin_states(nest *t, int walk) {
   }
 }
 
+static void run_step(nest *t, int walk, const uint8_t *needed) {
+  const group *g = t->b->group;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    const outline_value *v = &t->o.values[n->id];
+    bool works = v->state ? v->walk == walk : needed[n->id] && v->streamed && v->kept;
+    if (works && !t->b->local_ready[n->id]) emit_value(t, n, needed);
+    if (works && v->is_frame) swap_frame(t, n);
+    if (v->streamed && t->stored[n->id] && v->walk == walk) emit_store(t, n);
+  }
+}
+
 static void run_walk(nest *t, int walk) {
   kbuild *b = t->b;
   const group *g = b->group;
   uint8_t *needed = arena_array(b->l->a, uint8_t, b->l->g->nodes.len);
   outline_needs(&t->o, g->nodes.data, g->nodes.len, t->member, t->stored, walk, needed);
   begin_states(t, walk);
-  for (int i = 0; i < t->nstream; i++)
-    kb_loop(b, t->stream[i], i + 1 == t->nstream ? t->step : 1, NULL, 0);
-  for (int i = 0; i < g->nodes.len; i++) {
-    const node *n = g->nodes.data[i];
-    const outline_value *v = &t->o.values[n->id];
-    bool works = v->state ? v->walk == walk : needed[n->id] && v->streamed && v->kept;
-    if (works && !b->local_ready[n->id]) emit_value(t, n, needed);
-    if (works && v->is_frame) swap_frame(t, n);
-    if (v->streamed && t->stored[n->id] && v->walk == walk) emit_store(t, n);
+  nest_skip skips;
+  nest_skip_begin(t, &skips, walk);
+  for (int i = 0; i < t->nstream; i++) {
+    bool last = i + 1 == t->nstream;
+    tstmt *loop = kb_loop(b, t->stream[i], last ? t->step : 1, NULL, 0);
+    loop->from = last ? skips.s.from : 0;
+    loop->below = last ? skips.s.below : 0;
+  }
+  tval *may_change = nest_skip_test(t, &skips);
+  if (may_change) kb_if(b, COND_ANY, 0, may_change);
+  run_step(t, walk, needed);
+  if (may_change) {
+    kb_else(b, NULL, 0);
+    kb_end_if(b, NULL, 0);
   }
   for (int i = 0; i < t->nstream; i++) kb_end_loop(b, NULL, 0);
   // Values of the last step are gone.

@@ -3,6 +3,7 @@
 #pragma once
 #include "passes/fusion/outline.h"
 #include "passes/lowering/lower.h"
+#include "passes/lowering/skip.h"
 
 typedef struct nest {
   kbuild *b;
@@ -96,6 +97,20 @@ void nest_declare_arg(nest *t, const node *n);
 /// Nothing was seen: an extreme that every element reaches, and the place 0.
 void nest_begin_arg(const nest *t, const node *n);
 void nest_emit_arg(nest *t, const node *n);
+
+// ---- steps that conditions empty (nest_skip.c)
+
+typedef struct nest_skip {
+  skip s;
+  bool before;      // the walk is not open yet
+  uint8_t *known;   // by node id: whether there are bounds
+  tval **bound[2];  // by node id: the least and most of it in a step, as 64 bits or bool
+  bool *seen[2];    // ... was asked for
+} nest_skip;
+/// What the walk may leave out; emits what of the tests is the same in all steps.
+void nest_skip_begin(nest *t, nest_skip *k, int walk);
+/// Whether the step may change anything; null: it is always taken.
+tval *nest_skip_test(nest *t, nest_skip *k);
 
 // ---- products of blocks of threads (nest_product.c)
 

@@ -123,6 +123,47 @@ causal_finite
 prefix
 documents
 EOF
+# On CPUs, too, and there steps that a condition on data empties: by the tile IR's text, and by numbers in
+# short steps of few rows. What counts under its mask, and what is not known, is walked.
+while IFS='|' read -r name bounds test; do
+  tile=$("$tool" opt skip.tdsl -e "$name" --to=tile --schedule step=16,mt=8)
+  loops=$(sed -n 's/^    loop T:16 *\(.*\){/\1/p' <<<"$tile" | paste -sd,)
+  tests=$(grep -c '^      if any ' <<<"$tile")
+  if [ "$loops" = "${bounds:+$bounds }" ] && [ "$tests" = "${test:-0}" ]; then ok
+  else bad "skip.tdsl: $name walks '$loops' with $tests tests"; fi
+  inputs=
+  for data in a b at; do grep -q "^fn $name(.*\b$data: i32" skip.tdsl && inputs+="--in $data=iota "; done
+  # shellcheck disable=SC2046,SC2086
+  for target in cpu interp-tile; do
+    check $target skip.tdsl "$name" $inputs --schedule step=16,mt=8 \
+      $(dims skip.tdsl "$name" B=2 S=150 T=301 D=8 E=8 R=301)
+  done
+  # shellcheck disable=SC2046,SC2086
+  check cpu skip.tdsl "$name" $inputs $(dims skip.tdsl "$name" B=1 S=301 T=700 D=8 E=8 R=700)
+  # shellcheck disable=SC2046,SC2086
+  check interp-tile:sm_80 skip.tdsl "$name" $inputs $(dims skip.tdsl "$name" B=1 S=33 T=200 D=8 E=8 R=200)
+done <<'EOF'
+causal|below S + 8
+negated|below S + 8
+window|from ((S + 9) / 16)*16 - 48 below S + 8
+window_by_data|below S + 8|1
+prefix||1
+documents||1
+others|below S + 8|1
+blocks||1
+padded||1
+wrapping||1
+narrow||1
+extremes|below S + 8
+twice|below S + 8 ,below 50
+finite
+counted
+tested
+floats
+EOF
+if "$tool" run skip.tdsl -e tested --no-cache --in at=iota $(dims skip.tdsl tested B=1 S=4 T=900 D=8 E=8 R=800) \
+  >/dev/null 2>&1; then bad "skip.tdsl: an index out of range under a mask is not found"; else ok; fi
+
 for schedule in m=64 n=48 m=128,n=96,stages=3 skew=0 turns=0 m=192,n=64,heads=2; do
   for name in plain causal; do
     # shellcheck disable=SC2046
@@ -311,6 +352,7 @@ expect '"promise": "fuse stream(T)"' "$tool" explain attention.tdsl -e plain --f
 expect '"frame": "reduce_max %' "$tool" explain attention.tdsl -e plain --format=json
 expect 'contract</th><td>fuse stream(T): 1 walk' "$tool" explain attention.tdsl -e plain --format=html
 expect '% of the steps are skipped' "$tool" explain gpu.tdsl -e causal --target sm_90a --dim B=1 --dim S=4096
+expect '% of the steps are skipped' "$tool" explain skip.tdsl -e window --dim B=1 --dim S=4096 --dim T=4096
 expect 'none: chosen by cost as fuse stream(T)' "$tool" explain "$plain/attention.tdsl" -e plain \
   --dim B=8 --dim S=64 --dim T=96 --dim D=16 --dim E=24
 # A rule that is switched off costs a walk, and which sum waits for what is told.
