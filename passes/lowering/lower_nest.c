@@ -5,11 +5,12 @@
 //
 //   grid B_H:1, S:64 {
 //     local m[S], l[S], o[S, E]              states
+//     local packed[D, S]                     q, its lanes innermost (nest_lanes.c)
 //     loop T:256 {
-//       local kt[D, T], s[S, T], p[S, T]     values of a step; kt is k, its lanes innermost
-//       loop S:8 { loop T:32 { c = loop D:1 { dot }; s = c } }
-//       loop S:1 { loop T:64 { max }; m, scale }
-//       loop S:1 { loop T:64 { p = exp(s - m) } }      ...
+//       local s[T, S]                        values of a step
+//       loop T:8 { loop S:32 { c = loop D:1 { dot }; s = c } }
+//       loop S:64 { loop T:1 { max }; m, scale }
+//       loop S:64 { loop T:1 { s = exp(s - m); l += s } }     in its place (nest_reuse.c)
 //       loop S:8 { loop E:32 vec { o = o * scale + loop T:1 { dot } } }
 //     }
 //     loop S:1 { loop E:64 vec { store o / l } }
@@ -85,7 +86,7 @@ int nest_open(const nest *t, const node *n, const nest_loops *s) {
   bool lanes_in_result = count && axes[count - 1] == s->lanes;
   for (int i = 0; i < count; i++) {
     bool is_lanes = lanes_in_result && i + 1 == count;
-    int by = is_lanes ? nest_width(t, s) : axes[i] == t->block ? nest_rows(t, s) : 1;
+    int by = is_lanes ? nest_width(t, s) : axes[i] == s->across ? nest_rows(t, s) : 1;
     if (b->extent[axes[i]] == 1) continue;
     if (b->extent[axes[i]] && by > b->extent[axes[i]]) by = b->extent[axes[i]];
     tstmt *loop = kb_loop(b, axes[i], by, NULL, 0);
@@ -152,6 +153,25 @@ static int pack(nest *t, const node *n, const nest_loops *s) {
   return buf;
 }
 
+/// Operands that are the same in all steps of a walk.
+static void pack_before(nest *t) {
+  const kbuild *b = t->b;
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *n = b->group->nodes.data[i];
+    const outline_value *v = &t->o.values[n->id];
+    t->packed_of[n->id] = 0;
+    bool works = v->state ? v->walk == t->walk : t->needed[n->id] && v->streamed;
+    if (op_get(n->op)->class != CLASS_contraction || !works || t->threads) continue;
+    nest_loops s = nest_loops_of(t, n);
+    if (s.packed < 0) continue;
+    const node *x = n->in[s.packed];
+    bool same = true;
+    for (int k = 0; k < t->nstream; k++) same &= !nest_uses(t, x, t->stream[k]);
+    if (same && nest_is_at_hand(t, x)) t->packed_of[n->id] = pack(t, n, &s);
+  }
+  forget(t->b);
+}
+
 /// from[]: buffers of the operands, -1: they are computed here.
 static tval *dot_step(nest *t, const node *n, const int *from, tval *sum, const int *over, int nover) {
   kbuild *b = t->b;
@@ -209,7 +229,7 @@ static void emit_contraction(nest *t, const node *n) {
   int over[MAX_AXES], nover = nest_reduced(t, n, over), from[2] = {-1, -1};
   for (int i = 0; product && i + 1 < nover; i++)
     if (over[i] == d.depth) over[i] = over[nover - 1], over[nover - 1] = d.depth;
-  if (s.packed >= 0) from[s.packed] = pack(t, n, &s);
+  if (s.packed >= 0) from[s.packed] = t->packed_of[n->id] ? t->packed_of[n->id] : pack(t, n, &s);
   int o = nest_open(t, n, &s);
   scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
   tval *sum = state ? nest_scaled(t, n, nest_kept(t, n, b->local_of[n->id]))
@@ -266,16 +286,17 @@ static void emit_scan(nest *t, const node *n) {
   nest_close(t, o);
 }
 
-static void emit_value(nest *t, const node *n, const uint8_t *needed) {
+static void emit_value(nest *t, const node *n) {
   kbuild *b = t->b;
   op_class class = op_get(n->op)->class;
-  if (!t->o.values[n->id].state) nest_declare(t, n, "v");
+  if (op_is_map(n->op)) nest_declare_value(t, n, NULL, 0);
+  else if (!t->o.values[n->id].state) nest_declare(t, n, "v");
   if (class == CLASS_contraction) emit_contraction(t, n);
   else if (op_is_arg(n->op)) nest_emit_arg(t, n);
-  else if (class == CLASS_reduce) nest_emit_reduction(t, n, needed);
+  else if (class == CLASS_reduce) nest_emit_reduction(t, n);
   else if (class == CLASS_scan) emit_scan(t, n);
   else emit_map_of(t, n, n);
-  b->local_ready[n->id] = true;
+  nest_is_there(t, n);
   forget(b);
 }
 
@@ -321,15 +342,17 @@ static void begin_states(nest *t, int walk) {
   }
 }
 
-static void run_step(nest *t, int walk, const uint8_t *needed) {
+static void run_step(nest *t) {
   const group *g = t->b->group;
   for (int i = 0; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
     const outline_value *v = &t->o.values[n->id];
-    bool works = v->state ? v->walk == walk : needed[n->id] && v->streamed && v->kept;
-    if (works && !t->b->local_ready[n->id]) emit_value(t, n, needed);
+    bool works = v->state ? v->walk == t->walk : t->needed[n->id] && v->streamed && v->kept;
+    const node *red = works && !t->b->local_ready[n->id] ? nest_reduction_beside(t, n) : NULL;
+    if (red) emit_value(t, red);
+    if (works && !t->b->local_ready[n->id]) emit_value(t, n);
     if (works && v->is_frame) swap_frame(t, n);
-    if (v->streamed && t->stored[n->id] && v->walk == walk) emit_store(t, n);
+    if (v->streamed && t->stored[n->id] && v->walk == t->walk) emit_store(t, n);
   }
 }
 
@@ -338,9 +361,12 @@ static void run_walk(nest *t, int walk) {
   const group *g = b->group;
   uint8_t *needed = arena_array(b->l->a, uint8_t, b->l->g->nodes.len);
   outline_needs(&t->o, g->nodes.data, g->nodes.len, t->member, t->stored, walk, needed);
+  t->walk = walk;
+  t->needed = needed;
   begin_states(t, walk);
   nest_skip skips;
   nest_skip_begin(t, &skips, walk);
+  pack_before(t);
   for (int i = 0; i < t->nstream; i++) {
     bool last = i + 1 == t->nstream;
     tstmt *loop = kb_loop(b, t->stream[i], last ? t->step : 1, NULL, 0);
@@ -349,7 +375,7 @@ static void run_walk(nest *t, int walk) {
   }
   tval *may_change = nest_skip_test(t, &skips);
   if (may_change) kb_if(b, COND_ANY, 0, may_change);
-  run_step(t, walk, needed);
+  run_step(t);
   if (may_change) {
     kb_else(b, NULL, 0);
     kb_end_if(b, NULL, 0);
@@ -362,6 +388,7 @@ static void run_walk(nest *t, int walk) {
   }
   for (int i = 0; i < g->nodes.len; i++)
     if (t->o.values[g->nodes.data[i]->id].streamed) b->local_ready[g->nodes.data[i]->id] = false;
+  t->needed = NULL;
   forget(b);
 }
 
@@ -372,7 +399,7 @@ static void run_between(nest *t, int walk) {
     const node *n = g->nodes.data[i];
     const outline_value *v = &t->o.values[n->id];
     if (v->streamed || v->walk != walk) continue;
-    if (v->kept && !v->state) emit_value(t, n, NULL);
+    if (v->kept && !v->state) emit_value(t, n);
     if (t->stored[n->id] && !nest_keeps_output(t, n)) emit_store(t, n);
   }
 }
@@ -385,6 +412,8 @@ void lower_nest_group(kbuild *b) {
   t.stored = arena_array(l->a, uint8_t, l->g->nodes.len + 1);
   t.scale_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.shift_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.in_place_of = arena_array(l->a, const node *, l->g->nodes.len + 1);
+  t.packed_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.best_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.kept_in = arena_array(l->a, int, l->g->nodes.len + 1);
   t.threads = l->target->sm != 0;

@@ -27,15 +27,19 @@ static int open_extent(const skip *s, int axis) {
   return 0;
 }
 
-/// Made of what does not wait for a value that is kept; sees each node once.
-static bool is_at_hand(const nest *t, const node *n, bool *seen) {
+/// Sees each node once.
+static bool is_made_of_inputs(const nest *t, const node *n, bool *seen) {
   if (!kb_in_group(t->b, n) || seen[n->id]) return true;
   seen[n->id] = true;
   const outline_value *v = &t->o.values[n->id];
   if (v->kept || v->state) return false;
   for (int k = 0; k < n->nin; k++)
-    if (!is_at_hand(t, n->in[k], seen)) return false;
+    if (!is_made_of_inputs(t, n->in[k], seen)) return false;
   return true;
+}
+
+bool nest_is_at_hand(const nest *t, const node *n) {
+  return is_made_of_inputs(t, n, kb_unseen(t->b));
 }
 
 /// Varies along one axis at most in a step, which is *axis (-1: along none).
@@ -47,7 +51,7 @@ static bool is_line(const nest *t, const skip *s, const node *n, int *axis) {
     if (!extent || (extent > 1 && *axis >= 0)) return false;
     if (extent > 1) *axis = a;
   }
-  return is_at_hand(t, n, kb_unseen(t->b));
+  return nest_is_at_hand(t, n);
 }
 
 static bool is_comparison(op o) { return o >= OP_lt && o <= OP_ne; }

@@ -333,6 +333,20 @@ for rows in weighted:1 plain:64; do
     grep "^  grid .*S:${rows#*:} {" >/dev/null; then ok
   else bad "attention.tdsl: the grid of ${rows%:*} is not S:${rows#*:}"; fi
 done
+# Lanes run along the rows of products, unless many of them would be beyond the last row, or where memory is
+# read along the stream; either way is right.
+for lanes in plain:512:S plain:67:T keys_scaled:512:S linear:512:S documents:512:S weighted:512:T; do
+  IFS=: read -r name rows axis <<<"$lanes"
+  if "$tool" opt attention.tdsl -e $name --to=tile --dim S=$rows --dim D=64 --dim E=64 | grep "^kernel .* vec $axis:" >/dev/null
+  then ok; else bad "attention.tdsl: the lanes of $name are not along $axis with $rows rows"; fi
+  for along in rows stream; do
+    # shellcheck disable=SC2046
+    check cpu attention.tdsl $name $(dims attention.tdsl $name B=2 S=67 T=301 D=24 E=33) --schedule lanes=$along
+  done
+done
+# What is masked and scaled takes the place of the product, exponentials that of both.
+buffers=$("$tool" opt attention.tdsl -e causal_where --to=tile --dim S=512 --dim E=64 | grep -c 'local .*T:')
+if [ "$buffers" = 1 ]; then ok; else bad "attention.tdsl: causal_where keeps $buffers values of a step"; fi
 # Keys and values that are computed in the block do not take its rows away.
 for name in keys_scaled keys_turned keys_normal; do
   if "$tool" opt attention.tdsl -e $name --to=tile --dim S=512 | grep '^  grid .*S:' >/dev/null; then ok
