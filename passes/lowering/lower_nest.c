@@ -126,33 +126,6 @@ int nest_reduced(const nest *t, const node *n, int *axes) {
 
 // ---- one value
 
-/// Copies the operand with the lanes innermost, over the current ranges.
-static int pack(nest *t, const node *n, const nest_loops *s) {
-  kbuild *b = t->b;
-  const node *x = n->in[s->packed];
-  int axes[MAX_KERNEL_AXES], count = 0, nloops = 0;
-  for (int k = 0; k < x->naxes; k++) {
-    int axis = b->kaxis[x->axes[k]];
-    if (axis >= 0 && axis != s->lanes && !has(axes, count, axis)) axes[count++] = axis;
-  }
-  axes[count++] = s->lanes;
-  int buf = kb_local(b, "packed", n->type, axes, count);
-  // Vectors along the axis in which the operand lies: squares are transposed in registers.
-  for (int i = 0; i < count; i++) {
-    bool lanes = i + 1 == count, square = i + 2 == count && kb_kernel_size(b, axes[i]) >= b->lanes;
-    int by = lanes || square ? b->lanes : 1;
-    if (b->extent[axes[i]] == 1) continue;
-    if (b->extent[axes[i]] && by > b->extent[axes[i]]) by = b->extent[axes[i]];
-    nloops++;
-    tstmt *loop = kb_loop(b, axes[i], by, NULL, 0);
-    loop->stage = true;
-    loop->vec = lanes && axes[i] != b->k->vec_axis;
-  }
-  kb_store_local(b, buf, nest_as_type(b, kb_value_here(b, x), n->type));
-  while (nloops--) kb_end_loop(b, NULL, 0);
-  return buf;
-}
-
 /// Operands that are the same in all steps of a walk.
 static void pack_before(nest *t) {
   const kbuild *b = t->b;
@@ -167,7 +140,7 @@ static void pack_before(nest *t) {
     const node *x = n->in[s.packed];
     bool same = true;
     for (int k = 0; k < t->nstream; k++) same &= !nest_uses(t, x, t->stream[k]);
-    if (same && nest_is_at_hand(t, x)) t->packed_of[n->id] = pack(t, n, &s);
+    if (same && nest_is_at_hand(t, x)) t->packed_of[n->id] = nest_pack(t, n->in[s.packed], n->type, s.lanes);
   }
   forget(t->b);
 }
@@ -229,7 +202,7 @@ static void emit_contraction(nest *t, const node *n) {
   int over[MAX_AXES], nover = nest_reduced(t, n, over), from[2] = {-1, -1};
   for (int i = 0; product && i + 1 < nover; i++)
     if (over[i] == d.depth) over[i] = over[nover - 1], over[nover - 1] = d.depth;
-  if (s.packed >= 0) from[s.packed] = t->packed_of[n->id] ? t->packed_of[n->id] : pack(t, n, &s);
+  if (s.packed >= 0) from[s.packed] = t->packed_of[n->id] ? t->packed_of[n->id] : nest_pack(t, n->in[s.packed], n->type, s.lanes);
   int o = nest_open(t, n, &s);
   scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
   tval *sum = state ? nest_scaled(t, n, nest_kept(t, n, b->local_of[n->id]))

@@ -125,6 +125,8 @@ void nest_emit_reduction(nest *t, const node *n) {
     if (!t->o.values[reds[i]->id].state) nest_declare(t, reds[i], "v");
   nest_loops s = nest_loops_of(t, n);
   int over[MAX_AXES], nover = nest_reduced(t, n, over);
+  const node *packed[MAX_AXES];
+  int npacked = nest_pack_operands(t, n, s.lanes, packed);
   int o = nest_open(t, n, &s);
   bool by_lane = has(over, nover, s.lanes);
   int width = by_lane ? nest_width(t, &s) : 0;
@@ -157,6 +159,7 @@ void nest_emit_reduction(nest *t, const node *n) {
     store_reduction(t, reds[i], sums[i]);
   }
   nest_close(t, o);
+  nest_unpack_operands(t, packed, npacked);
   for (int i = 0; i < nbeside; i++) nest_is_there(t, beside[i]);
   for (int i = 1; i < nreds; i++) nest_is_there(t, reds[i]);
 }

@@ -106,6 +106,14 @@ void nest_emit_reduction(nest *t, const node *n);
 /// The kept map n can be stored in the loop of the reduction when what both are made of is there.
 bool nest_goes_beside(const nest *t, const node *n, const node *red);
 
+// ---- operands copied with the lanes innermost (nest_pack.c)
+
+/// Copies x, as that type, over the current ranges.
+int nest_pack(nest *t, const node *x, dtype type, int lanes);
+/// Operands in memory of what is reduced are read from copies from here on; gives how many.
+int nest_pack_operands(nest *t, const node *red, int lanes, const node **packed);
+void nest_unpack_operands(nest *t, const node *const *packed, int count);
+
 // ---- values in the place of others (nest_reuse.c)
 
 /// A buffer for the value n of a step, which the loop of `reds` stores: perhaps that of a value which

@@ -347,6 +347,22 @@ done
 # What is masked and scaled takes the place of the product, exponentials that of both.
 buffers=$("$tool" opt attention.tdsl -e causal_where --to=tile --dim S=512 --dim E=64 | grep -c 'local .*T:')
 if [ "$buffers" = 1 ]; then ok; else bad "attention.tdsl: causal_where keeps $buffers values of a step"; fi
+# Operands whose neighbours in memory are not neighbours in the lanes are copied for all rows of a tile, not
+# for few, nor where they lie along the lanes.
+while read -r name sizes copies; do
+  # shellcheck disable=SC2086
+  set -- $(dims "$examples/streaming/pairs.tdsl" "$name" ${sizes//,/ })
+  found=$("$tool" opt "$examples/streaming/pairs.tdsl" -e "$name" --to=tile "$@" | grep -c 'local packed.*J:')
+  if [ "$found" = "$copies" ]; then ok; else bad "pairs.tdsl: $name copies $found operands"; fi
+  check cpu "$examples/streaming/pairs.tdsl" "$name" "$@"
+  check interp-tile "$examples/streaming/pairs.tdsl" "$name" "$@"
+done <<'EOF'
+kernel_sum I=130,J=301,C=3 1
+kernel_sum I=4,J=301,C=3 0
+kernel_sum I=130,J=301,C=1 0
+nearest I=130,J=301,C=17 1
+smooth I=65,J=40,C=2 1
+EOF
 # Keys and values that are computed in the block do not take its rows away.
 for name in keys_scaled keys_turned keys_normal; do
   if "$tool" opt attention.tdsl -e $name --to=tile --dim S=512 | grep '^  grid .*S:' >/dev/null; then ok
