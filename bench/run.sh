@@ -3,7 +3,7 @@
 # Runs the benchmarks and writes bench/results/NAME.md (TCF_BENCH_RESULTS: another folder).
 # `./dev bench` calls it.
 #
-# usage: bench/run.sh [elementwise|products|minilm|startup]... [--case=PATTERN]
+# usage: bench/run.sh [elementwise|products|attention|minilm|startup]... [--case=PATTERN]
 #
 # The peers come from PyPI into build/bench-venv (torch for the CPU, JAX, ONNX Runtime, about
 # 1.5 GB) and from Debian (OpenBLAS, oneDNN). Nothing else should run on the machine meanwhile.
@@ -16,12 +16,12 @@ tests=()
 pattern=''
 for argument in "$@"; do
   case "$argument" in
-    elementwise|products|minilm|startup) tests+=("$argument") ;;
+    elementwise|products|attention|minilm|startup) tests+=("$argument") ;;
     --case=*) pattern=${argument#--case=} ;;
     *) sed -n 's/^# \(usage.*\)/\1/p' "$0" >&2; exit 2 ;;
   esac
 done
-[ ${#tests[@]} -gt 0 ] || tests=(elementwise products minilm startup)
+[ ${#tests[@]} -gt 0 ] || tests=(elementwise products attention minilm startup)
 mkdir -p $results
 
 make_venv() {
@@ -79,6 +79,21 @@ bench_products() {
   } >$results/products.md
   for t in "${threads[@]}"; do
     taskset -c "$(list "$t")" build/bench-products "$t" | tee -a $results/products.md
+  done
+}
+
+bench_attention() {
+  make_venv
+  cc -O3 -march=native -mprefer-vector-width=512 -ffast-math -shared -fPIC bench/pairs.c -o build/bench-pairs.so -lm
+  export TCF_BENCH_PAIRS=$PWD/build/bench-pairs.so
+  {
+    header "Attention and pairs of points"
+    echo "Peers: torch $("$python" -c 'import torch; print(torch.__version__)'), $(cc --version | head -1)." \
+      "Contenders take turns call by call; ratio = median of the quotients of neighbouring calls."
+  } >$results/attention.md
+  for t in "${threads[@]}"; do
+    taskset -c "$(list "$t")" "$python" bench/attention.py "$t" "$pattern" 2>build/bench.log |
+      tee -a $results/attention.md
   done
 }
 

@@ -138,11 +138,13 @@ static void add_cost(explainer *x, explain_kernel *k, const group *grp) {
   }
   k->bytes_read = r.bytes_read;
   k->bytes_written = r.bytes_written;
-  k->flops = r.flops;
-  k->seconds = r.seconds;
+  // Nearly all of a streamed kernel's arithmetic is in its steps.
+  double taken = 1 - k->contract.skipped, longer = fmax(r.memory_seconds, r.compute_seconds);
+  k->flops = r.flops * taken;
   k->memory_seconds = r.memory_seconds;
-  k->compute_seconds = r.compute_seconds;
-  k->needed_flops = needed_flops(x, &c);
+  k->compute_seconds = r.compute_seconds * taken;
+  k->seconds = r.seconds - longer + fmax(k->memory_seconds, k->compute_seconds);
+  k->needed_flops = needed_flops(x, &c) * taken;
   k->needed_bytes = r.bytes_read + r.bytes_written;
   for (int i = 0; i < k->inputs.len; i++)
     if (k->inputs.data[i].role == ROLE_TEMP) k->needed_bytes -= (double)k->inputs.data[i].bytes;
@@ -171,10 +173,6 @@ static void add_schedule(const explainer *x, explain_kernel *k, const group *grp
                          const lowered_kernel *lowered) {
   double launch = k->seconds - fmax(k->memory_seconds, k->compute_seconds);
   k->schedule = explain_kernel_schedule(x->a, lowered->kernel, x->t, lowered->usage);
-  // Nearly all of a streamed kernel's arithmetic is in its steps.
-  k->flops *= 1 - k->contract.skipped;
-  k->needed_flops *= 1 - k->contract.skipped;
-  k->compute_seconds *= 1 - k->contract.skipped;
   k->compute_seconds += without_unit(x, k, grp);
   k->seconds =
       explain_gpu_seconds(x->t, &k->schedule, k->memory_seconds, k->compute_seconds, launch);
@@ -228,7 +226,7 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
   add_buffers(x, &k, grp);
   add_edges(x, &k);
   add_cost(x, &k, grp);
-  if (lowered->kernel) add_schedule(x, &k, grp, lowered);
+  if (lowered->kernel && x->t->sm) add_schedule(x, &k, grp, lowered);
   explain_limits(x->a, x->t, &k);
   x->e->bytes += k.bytes_read + k.bytes_written;
   x->e->flops += k.flops;
@@ -246,11 +244,11 @@ static void add_assumptions(const explainer *x) {
   }
 }
 
-/// On a GPU, the kernel of each group; without one it has none.
+/// On a GPU, and where steps of a contract may be left out, the kernel of each group; else it has none.
 static lowered_kernel *lowered_kernels(const explainer *x, const group *groups, int count,
                                        const pass_options *options, explain_ask *ask, void *ctx) {
   lowered_kernel *kernels = arena_array(x->a, lowered_kernel, count);
-  if (!x->t->sm) return kernels;
+  if (!x->t->sm && !x->g->contracts.len) return kernels;
   const program *p = lower_to_tiles(x->a, x->g, options);
   explain_usage *usages = arena_array(x->a, explain_usage, p->kernels.len);
   if (ask) ask(ctx, x->a, p, usages);

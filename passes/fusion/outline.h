@@ -52,12 +52,6 @@ bool outline_of_group(outline *o, arena *a, const graph *g, const group *grp);
 /// The type that n is kept as: operands of products are kept as what products add up, so that they
 /// are converted once.
 dtype outline_type(const node *n, node *const *nodes, int count);
-/// How threads of a block of a GPU lie along a tile: at most so many along its rows, all others along
-/// columns, of which each has some neighbours.
-enum { OUTLINE_THREADS = 256, OUTLINE_ROW_THREADS = 16, OUTLINE_NEIGHBOURS = 4 };
-/// Elements along a column axis that lie on the threads at a time: all that there are, or what threads
-/// hold of them.
-int64_t outline_width(int64_t size, int64_t rows);
 /// Of a tile of `rows` rows and steps of `step` elements, the bytes that n takes while it is kept; -1:
 /// its size is not known, and *axis the one (a graph axis) that it is not known of.
 int64_t outline_bytes(const outline *o, node *const *nodes, int count, const node *n, int64_t rows,

@@ -40,12 +40,6 @@ dtype outline_type(const node *n, node *const *nodes, int count) {
   return n->type;
 }
 
-int64_t outline_width(int64_t size, int64_t rows) {
-  int64_t threads = rows < OUTLINE_ROW_THREADS ? rows : OUTLINE_ROW_THREADS, width = 1;
-  while (width < size && width < OUTLINE_THREADS / threads * OUTLINE_NEIGHBOURS) width *= 2;
-  return width;
-}
-
 int64_t outline_bytes(const outline *o, node *const *nodes, int count, const node *n, int64_t rows,
                       int64_t step, int *axis) {
   const outline_value *v = &o->values[n->id];

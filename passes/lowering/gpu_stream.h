@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // GROUP_STREAM: rows of a product in registers while its other axis is walked once. Sizes are chosen
-// by gpu_stream_plan.c, statements emitted by gpu_stream.c, bounds of the walk found by
-// gpu_stream_bounds.c.
+// by gpu_stream_plan.c, statements emitted by gpu_stream.c.
 #pragma once
 #include "passes/fusion/stream_form.h"
 #include "passes/lowering/gpu_contraction.h"
@@ -25,8 +24,6 @@ typedef struct gpu_stream {
 
 /// Makes the kernel axes and decides.
 void gpu_stream_plan(gpu_stream *s);
-/// The bounds of the walk that conditions on coordinates give.
-void gpu_stream_bounds(gpu_stream *s);
 /// Elements along this axis are next to one another in memory, else those along the stream (the row).
 bool gpu_stream_along(const gpu_stream *s, const node *operand, int graph_axis);
 /// What the frame's elements, and so the frame itself, are a positive multiple of: the scale goes into

@@ -11,6 +11,7 @@
 #include "base/fault.h"
 #include "ir/units.h"
 #include "passes/lowering/gpu_stream.h"
+#include "passes/lowering/skip.h"
 
 enum { WARPGROUP = 128, GROUP_ROWS = 64, MOST_KEYS = 128, KEYS_UNIT = 16, STAGING = 32 << 10 };
 
@@ -167,6 +168,18 @@ static int head_of(const gpu_stream *s, int kernel_axis) {
   return (int)size;
 }
 
+/// The bounds of the walk that conditions on coordinates give.
+static void choose_bounds(gpu_stream *s) {
+  const kernel *k = s->b->k;
+  skip walk = {.b = s->b, .o = &s->o, .stored = s->stored, .stream = s->stream, .step = s->keys};
+  for (int i = 0; i < k->grid.len; i++)
+    if (k->grid.data[i].axis != s->row) walk.open[walk.nopen++] = k->grid.data[i];
+  walk.open[walk.nopen++] = (grid_axis){.axis = s->row, .extent = s->d.bm};
+  skip_find(&walk, 1);
+  s->from = walk.from;
+  s->below = walk.below;
+}
+
 void gpu_stream_plan(gpu_stream *s) {
   enum { TURNS_MOST = 192, HEADS = 8 };
   kbuild *b = s->b;
@@ -184,7 +197,7 @@ void gpu_stream_plan(gpu_stream *s) {
   int longest = s->head > s->own ? s->head : s->own;
   s->turns = s->skew && s->d.warps_m > WARPGROUP / GPU_WARP &&
              schedule_option(b->l, "turns", longest <= TURNS_MOST);
-  gpu_stream_bounds(s);
+  choose_bounds(s);
   s->heads = s->below || s->from ? (int)schedule_option(b->l, "heads", HEADS) : 1;
   kernel_set_grid(b->k, s->row, s->d.bm);
   int last = b->k->grid.len - 1;

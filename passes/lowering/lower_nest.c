@@ -5,11 +5,12 @@
 //
 //   grid B_H:1, S:64 {
 //     local m[S], l[S], o[S, E]              states
+//     local packed[D, S]                     q, its lanes innermost (nest_lanes.c)
 //     loop T:256 {
-//       local kt[D, T], s[S, T], p[S, T]     values of a step; kt is k, its lanes innermost
-//       loop S:8 { loop T:32 { c = loop D:1 { dot }; s = c } }
-//       loop S:1 { loop T:64 { max }; m, scale }
-//       loop S:1 { loop T:64 { p = exp(s - m) } }      ...
+//       local s[T, S]                        values of a step
+//       loop T:8 { loop S:32 { c = loop D:1 { dot }; s = c } }
+//       loop S:64 { loop T:1 { max }; m, scale }
+//       loop S:64 { loop T:1 { s = exp(s - m); l += s } }     in its place (nest_reuse.c)
 //       loop S:8 { loop E:32 vec { o = o * scale + loop T:1 { dot } } }
 //     }
 //     loop S:1 { loop E:64 vec { store o / l } }
@@ -86,7 +87,7 @@ int nest_open(const nest *t, const node *n, const nest_loops *s) {
   bool lanes_in_result = count && axes[count - 1] == s->lanes;
   for (int i = 0; i < count; i++) {
     bool is_lanes = lanes_in_result && i + 1 == count;
-    int by = is_lanes ? nest_width(t, s) : axes[i] == t->block ? nest_rows(t, s) : 1;
+    int by = is_lanes ? nest_width(t, s) : axes[i] == s->across ? nest_rows(t, s) : 1;
     if (b->extent[axes[i]] == 1) continue;
     if (b->extent[axes[i]] && by > b->extent[axes[i]]) by = b->extent[axes[i]];
     tstmt *loop = kb_loop(b, axes[i], by, NULL, 0);
@@ -126,31 +127,23 @@ int nest_reduced(const nest *t, const node *n, int *axes) {
 
 // ---- one value
 
-/// Copies the operand with the lanes innermost, over the current ranges.
-static int pack(nest *t, const node *n, const nest_loops *s) {
-  kbuild *b = t->b;
-  const node *x = n->in[s->packed];
-  int axes[MAX_KERNEL_AXES], count = 0, nloops = 0;
-  for (int k = 0; k < x->naxes; k++) {
-    int axis = b->kaxis[x->axes[k]];
-    if (axis >= 0 && axis != s->lanes && !has(axes, count, axis)) axes[count++] = axis;
+/// Operands that are the same in all steps of a walk.
+static void pack_before(nest *t) {
+  const kbuild *b = t->b;
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *n = b->group->nodes.data[i];
+    const outline_value *v = &t->o.values[n->id];
+    t->packed_of[n->id] = 0;
+    bool works = v->state ? v->walk == t->walk : t->needed[n->id] && v->streamed;
+    if (op_get(n->op)->class != CLASS_contraction || !works || t->threads) continue;
+    nest_loops s = nest_loops_of(t, n);
+    if (s.packed < 0) continue;
+    const node *x = n->in[s.packed];
+    bool same = true;
+    for (int k = 0; k < t->nstream; k++) same &= !nest_uses(t, x, t->stream[k]);
+    if (same && nest_is_at_hand(t, x)) t->packed_of[n->id] = nest_pack(t, n->in[s.packed], n->type, s.lanes);
   }
-  axes[count++] = s->lanes;
-  int buf = kb_local(b, "packed", n->type, axes, count);
-  // Vectors along the axis in which the operand lies: squares are transposed in registers.
-  for (int i = 0; i < count; i++) {
-    bool lanes = i + 1 == count, square = i + 2 == count && kb_kernel_size(b, axes[i]) >= b->lanes;
-    int by = lanes || square ? b->lanes : 1;
-    if (b->extent[axes[i]] == 1) continue;
-    if (b->extent[axes[i]] && by > b->extent[axes[i]]) by = b->extent[axes[i]];
-    nloops++;
-    tstmt *loop = kb_loop(b, axes[i], by, NULL, 0);
-    loop->stage = true;
-    loop->vec = lanes && axes[i] != b->k->vec_axis;
-  }
-  kb_store_local(b, buf, nest_as_type(b, kb_value_here(b, x), n->type));
-  while (nloops--) kb_end_loop(b, NULL, 0);
-  return buf;
+  forget(t->b);
 }
 
 /// from[]: buffers of the operands, -1: they are computed here.
@@ -210,7 +203,7 @@ static void emit_contraction(nest *t, const node *n) {
   int over[MAX_AXES], nover = nest_reduced(t, n, over), from[2] = {-1, -1};
   for (int i = 0; product && i + 1 < nover; i++)
     if (over[i] == d.depth) over[i] = over[nover - 1], over[nover - 1] = d.depth;
-  if (s.packed >= 0) from[s.packed] = pack(t, n, &s);
+  if (s.packed >= 0) from[s.packed] = t->packed_of[n->id] ? t->packed_of[n->id] : nest_pack(t, n->in[s.packed], n->type, s.lanes);
   int o = nest_open(t, n, &s);
   scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
   tval *sum = state ? nest_scaled(t, n, nest_kept(t, n, b->local_of[n->id]))
@@ -267,16 +260,17 @@ static void emit_scan(nest *t, const node *n) {
   nest_close(t, o);
 }
 
-static void emit_value(nest *t, const node *n, const uint8_t *needed) {
+static void emit_value(nest *t, const node *n) {
   kbuild *b = t->b;
   op_class class = op_get(n->op)->class;
-  if (!t->o.values[n->id].state) nest_declare(t, n, "v");
+  if (op_is_map(n->op)) nest_declare_value(t, n, NULL, 0);
+  else if (!t->o.values[n->id].state) nest_declare(t, n, "v");
   if (class == CLASS_contraction) emit_contraction(t, n);
   else if (op_is_arg(n->op)) nest_emit_arg(t, n);
-  else if (class == CLASS_reduce) nest_emit_reduction(t, n, needed);
+  else if (class == CLASS_reduce) nest_emit_reduction(t, n);
   else if (class == CLASS_scan) emit_scan(t, n);
   else emit_map_of(t, n, n);
-  b->local_ready[n->id] = true;
+  nest_is_there(t, n);
   forget(b);
 }
 
@@ -320,21 +314,43 @@ static void begin_states(nest *t, int walk) {
   }
 }
 
+static void run_step(nest *t) {
+  const group *g = t->b->group;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    const outline_value *v = &t->o.values[n->id];
+    bool works = v->state ? v->walk == t->walk : t->needed[n->id] && v->streamed && v->kept;
+    const node *red = works && !t->b->local_ready[n->id] ? nest_reduction_beside(t, n) : NULL;
+    if (red) emit_value(t, red);
+    if (works && !t->b->local_ready[n->id]) emit_value(t, n);
+    if (works && v->is_frame) swap_frame(t, n);
+    if (v->streamed && t->stored[n->id] && v->walk == t->walk) emit_store(t, n);
+  }
+}
+
 static void run_walk(nest *t, int walk) {
   kbuild *b = t->b;
   const group *g = b->group;
   uint8_t *needed = arena_array(b->l->a, uint8_t, b->l->g->nodes.len);
   outline_needs(&t->o, g->nodes.data, g->nodes.len, t->member, t->stored, walk, needed);
+  t->walk = walk;
+  t->needed = needed;
   begin_states(t, walk);
-  for (int i = 0; i < t->nstream; i++)
-    kb_loop(b, t->stream[i], i + 1 == t->nstream ? t->step : 1, NULL, 0);
-  for (int i = 0; i < g->nodes.len; i++) {
-    const node *n = g->nodes.data[i];
-    const outline_value *v = &t->o.values[n->id];
-    bool works = v->state ? v->walk == walk : needed[n->id] && v->streamed && v->kept;
-    if (works && !b->local_ready[n->id]) emit_value(t, n, needed);
-    if (works && v->is_frame) swap_frame(t, n);
-    if (v->streamed && t->stored[n->id] && v->walk == walk) emit_store(t, n);
+  nest_skip skips;
+  nest_skip_begin(t, &skips, walk);
+  pack_before(t);
+  for (int i = 0; i < t->nstream; i++) {
+    bool last = i + 1 == t->nstream;
+    tstmt *loop = kb_loop(b, t->stream[i], last ? t->step : 1, NULL, 0);
+    loop->from = last ? skips.s.from : 0;
+    loop->below = last ? skips.s.below : 0;
+  }
+  tval *may_change = nest_skip_test(t, &skips);
+  if (may_change) kb_if(b, COND_ANY, 0, may_change);
+  run_step(t);
+  if (may_change) {
+    kb_else(b, NULL, 0);
+    kb_end_if(b, NULL, 0);
   }
   for (int i = 0; i < t->nstream; i++) kb_end_loop(b, NULL, 0);
   // Values of the last step are gone.
@@ -344,6 +360,7 @@ static void run_walk(nest *t, int walk) {
   }
   for (int i = 0; i < g->nodes.len; i++)
     if (t->o.values[g->nodes.data[i]->id].streamed) b->local_ready[g->nodes.data[i]->id] = false;
+  t->needed = NULL;
   forget(b);
 }
 
@@ -354,7 +371,7 @@ static void run_between(nest *t, int walk) {
     const node *n = g->nodes.data[i];
     const outline_value *v = &t->o.values[n->id];
     if (v->streamed || v->walk != walk) continue;
-    if (v->kept && !v->state) emit_value(t, n, NULL);
+    if (v->kept && !v->state) emit_value(t, n);
     if (t->stored[n->id] && !nest_keeps_output(t, n)) emit_store(t, n);
   }
 }
@@ -367,6 +384,8 @@ void lower_nest_group(kbuild *b) {
   t.stored = arena_array(l->a, uint8_t, l->g->nodes.len + 1);
   t.scale_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.shift_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.in_place_of = arena_array(l->a, const node *, l->g->nodes.len + 1);
+  t.packed_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.best_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.kept_in = arena_array(l->a, int, l->g->nodes.len + 1);
   t.threads = l->target->sm;

@@ -48,41 +48,51 @@ static bool is_ready(const nest *t, const node *n, const node *beside, bool *see
     const node *x = n->in[k];
     if (!kb_in_group(t->b, x)) continue;
     const outline_value *v = &t->o.values[x->id];
-    if (x == beside || ((v->kept || v->state) ? !t->b->local_ready[x->id] : !is_ready(t, x, beside, seen)))
-      return false;
+    if (t->b->local_ready[x->id]) continue;
+    if (x == beside || v->kept || v->state || !is_ready(t, x, beside, seen)) return false;
   }
   return true;
 }
 
 /// Kept maps of elements that the reduction walks, made of what is there already: they are stored in
 /// its loop, so that what both are made of is computed once.
-static int find_beside(const nest *t, const node *red, const uint8_t *needed, const node **beside) {
+static int find_beside(const nest *t, const node *red, const node **beside) {
   const kbuild *b = t->b;
   const group *g = b->group;
   int count = 0;
-  for (int i = 0; needed && i < g->nodes.len; i++) {
+  for (int i = 0; t->needed && i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
-    if (!needed[n->id] || !op_is_map(n->op) || !t->o.values[n->id].kept || b->local_ready[n->id] ||
-        !same_axes(t, n, red->in[0]) || count == MAX_AXES)
+    if (!t->needed[n->id] || !op_is_map(n->op) || !t->o.values[n->id].kept || b->local_ready[n->id] ||
+        !same_axes(t, n, red->in[0]) || count + 1 == MAX_AXES)
       continue;
     if (is_ready(t, n, red, kb_unseen(b))) beside[count++] = n;
   }
+  if (t->needed && nest_keeps_elements(t, red)) beside[count++] = red->in[0];
   return count;
+}
+
+bool nest_goes_beside(const nest *t, const node *n, const node *red) {
+  bool *ready = &t->b->local_ready[n->id];
+  if (!same_axes(t, n, red->in[0]) || !is_ready(t, n, red, kb_unseen(t->b))) return false;
+  *ready = true;
+  bool goes = is_ready(t, red, NULL, kb_unseen(t->b));
+  *ready = false;
+  return goes;
 }
 
 /// Reductions that walk the same elements and wait for nothing more: one loop for all of them, so that
 /// what they are made of is computed once. reds[0] is the first.
-static int find_together(nest *t, const uint8_t *needed, const node **reds) {
+static int find_together(nest *t, const node **reds) {
   const kbuild *b = t->b;
   const node *first = reds[0];
   nest_loops s = nest_loops_of(t, first);
   int over[MAX_AXES], nover = nest_reduced(t, first, over), count = 1;
-  for (int i = 0; needed && i < b->group->nodes.len && count < MOST_TOGETHER; i++) {
+  for (int i = 0; t->needed && i < b->group->nodes.len && count < MOST_TOGETHER; i++) {
     const node *n = b->group->nodes.data[i];
     const outline_value *v = &t->o.values[n->id];
     bool same = n != first && op_get(n->op)->class == CLASS_reduce && !op_is_arg(n->op) &&
                 !b->local_ready[n->id] && !v->is_frame && v->walk == t->o.values[first->id].walk &&
-                v->state == t->o.values[first->id].state && (v->state || needed[n->id]);
+                v->state == t->o.values[first->id].state && (v->state || t->needed[n->id]);
     if (!same || !same_axes(t, n, first) || !same_axes(t, n->in[0], first->in[0])) continue;
     nest_loops own = nest_loops_of(t, n);
     int also[MAX_AXES], nalso = nest_reduced(t, n, also);
@@ -106,15 +116,17 @@ static void store_reduction(nest *t, const node *n, tval *sum) {
   nest_keep(t, n, sum);
 }
 
-void nest_emit_reduction(nest *t, const node *n, const uint8_t *needed) {
+void nest_emit_reduction(nest *t, const node *n) {
   kbuild *b = t->b;
   const node *beside[MAX_AXES], *reds[MOST_TOGETHER] = {n};
-  int nbeside = find_beside(t, n, needed, beside), nreds = find_together(t, needed, reds);
-  for (int i = 0; i < nbeside; i++) nest_declare(t, beside[i], "v");
+  int nbeside = find_beside(t, n, beside), nreds = find_together(t, reds);
+  for (int i = 0; i < nbeside; i++) nest_declare_value(t, beside[i], reds, nreds);
   for (int i = 1; i < nreds; i++)
     if (!t->o.values[reds[i]->id].state) nest_declare(t, reds[i], "v");
   nest_loops s = nest_loops_of(t, n);
   int over[MAX_AXES], nover = nest_reduced(t, n, over);
+  const node *packed[MAX_AXES];
+  int npacked = nest_pack_operands(t, n, s.lanes, packed);
   int o = nest_open(t, n, &s);
   bool by_lane = has(over, nover, s.lanes);
   int width = by_lane ? nest_width(t, &s) : 0;
@@ -147,6 +159,7 @@ void nest_emit_reduction(nest *t, const node *n, const uint8_t *needed) {
     store_reduction(t, reds[i], sums[i]);
   }
   nest_close(t, o);
-  for (int i = 0; i < nbeside; i++) b->local_ready[beside[i]->id] = true;
-  for (int i = 1; i < nreds; i++) b->local_ready[reds[i]->id] = true;
+  nest_unpack_operands(t, packed, npacked);
+  for (int i = 0; i < nbeside; i++) nest_is_there(t, beside[i]);
+  for (int i = 1; i < nreds; i++) nest_is_there(t, reds[i]);
 }

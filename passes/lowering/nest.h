@@ -3,6 +3,7 @@
 #pragma once
 #include "passes/fusion/outline.h"
 #include "passes/lowering/lower.h"
+#include "passes/lowering/skip.h"
 
 typedef struct nest {
   kbuild *b;
@@ -14,11 +15,16 @@ typedef struct nest {
   int stream[MAX_AXES], nstream;  // kernel axes
   int step;                       // elements of a step along the innermost of them
   int lanes;                      // CPUs: of a vector; GPUs: threads along the columns of a tile
+  bool row_lanes;                 // CPUs: lanes run along the block's rows (nest_lanes.c)
   bool threads;                   // a GPU: lanes are threads of a block
   bool no_staging;                // ... whose buffers on chip leave no room for operands of products
   int sums;                       // ... layout of sums of tensor cores, 0 none yet; others are of copies
   int *kept_in;                   // node id -> argument that keeps it in memory; -1: on chip
   int *scale_of;                  // node id of a frame -> buffer of the factor of a step
+  int walk;                  // that is emitted
+  const uint8_t *needed;     // ... by node id: the streamed values that it needs; null between walks
+  const node **in_place_of;  // node id -> the value in whose place its loop stores it; null none
+  int *packed_of; // node id of a product -> what was packed of an operand before the walk, 0 nothing
   int *best_of;   // node id of an argmin or argmax -> buffer of the extreme that its state is the place of
   int *shift_of;                  // ... of what is taken from exponents: the maximum, 0 while there is none
 } nest;
@@ -29,11 +35,20 @@ void nest_choose(nest *t);
 /// The value is kept where it is returned.
 bool nest_keeps_output(const nest *t, const node *n);
 
+/// Elements of the axis that are on chip.
+int64_t nest_held(const nest *t, int axis);
+/// Lanes along the rows of the tile pay.
+bool nest_suits_row_lanes(const nest *t);
+/// The axis of a contraction's result along which lanes run: of one operand alone; better one in whose
+/// order that operand lies in memory, better a long one.
+int nest_contraction_lanes(const nest *t, const node *n);
+
 /// The loop nest of one kept or stored value.
 typedef struct nest_loops {
   int lanes;      // kernel axis of the vector lanes, or of the columns' threads; -1: none
   int vectors;    // per step along it; GPUs: neighbours that a thread has
-  int rows;       // elements per step along nest.block
+  int across;     // kernel axis of the registers beside the lanes: nest.block, or the stream; -1: none
+  int rows;       // elements per step along it
   int packed;     // operand of a contraction that is copied first, its lanes innermost; -1 none
   int width;      // fixed elements per step along the lanes; 0: by vectors
   int layout;     // of the rows' loop; 0: the kernel's
@@ -58,7 +73,7 @@ typedef struct nest_product {
 nest_loops nest_loops_of(const nest *t, const node *n);
 /// Elements of a step along the lanes, inside the range that is open; on GPUs they get a layout.
 int nest_width(const nest *t, const nest_loops *s);
-/// Rows of a step along nest.block.
+/// Elements of a step along s->across.
 int nest_rows(const nest *t, const nest_loops *s);
 /// n's kernel axes: of its own, rows first, the lanes last.
 int nest_axes_of(const nest *t, const node *n, int lanes, int *axes);
@@ -87,9 +102,31 @@ int nest_unit_axis(const nest *t, const node *x);
 /// What a state was before the step, times the factor by which its frame shrinks it.
 tval *nest_scaled(const nest *t, const node *state, tval *before);
 
-// ---- reductions (lower_nest_reduce.c); `needed`: what the walk needs, null between walks
+// ---- reductions (lower_nest_reduce.c)
 
-void nest_emit_reduction(nest *t, const node *n, const uint8_t *needed);
+void nest_emit_reduction(nest *t, const node *n);
+/// The kept map n can be stored in the loop of the reduction when what both are made of is there.
+bool nest_goes_beside(const nest *t, const node *n, const node *red);
+
+// ---- operands copied with the lanes innermost (nest_pack.c)
+
+/// Copies x, as that type, over the current ranges.
+int nest_pack(nest *t, const node *x, dtype type, int lanes);
+/// Operands in memory of what is reduced are read from copies from here on; gives how many.
+int nest_pack_operands(nest *t, const node *red, int lanes, const node **packed);
+void nest_unpack_operands(nest *t, const node *const *packed, int count);
+
+// ---- values in the place of others (nest_reuse.c)
+
+/// A buffer for the value n of a step, which the loop of `reds` stores: perhaps that of a value which
+/// nothing else needs.
+void nest_declare_value(nest *t, const node *n, const node *const *reds, int nreds);
+/// The loops of n have been emitted.
+void nest_is_there(nest *t, const node *n);
+/// The elements of the reduction are worth keeping, in the place of what they are made of.
+bool nest_keeps_elements(const nest *t, const node *red);
+/// A reduction in whose loop the kept map n is stored; null none.
+const node *nest_reduction_beside(const nest *t, const node *n);
 
 // ---- argmin and argmax (lower_nest_arg.c)
 
@@ -98,6 +135,22 @@ void nest_declare_arg(nest *t, const node *n);
 /// Nothing was seen: an extreme that every element reaches, and the place 0.
 void nest_begin_arg(const nest *t, const node *n);
 void nest_emit_arg(nest *t, const node *n);
+
+// ---- steps that conditions empty (nest_skip.c)
+
+typedef struct nest_skip {
+  skip s;
+  bool before;      // the walk is not open yet
+  uint8_t *known;   // by node id: whether there are bounds
+  tval **bound[2];  // by node id: the least and most of it in a step, as 64 bits or bool
+  bool *seen[2];    // ... was asked for
+} nest_skip;
+/// What the walk may leave out; emits what of the tests is the same in all steps.
+void nest_skip_begin(nest *t, nest_skip *k, int walk);
+/// n is made of what does not wait for a value that is kept.
+bool nest_is_at_hand(const nest *t, const node *n);
+/// Whether the step may change anything; null: it is always taken.
+tval *nest_skip_test(nest *t, nest_skip *k);
 
 // ---- products of blocks of threads (nest_product.c)
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Sizes of a kernel of loop nests: the tile of rows, the step along the stream, and for each value
-// the axis of the lanes and the block of registers.
+// Sizes of a kernel of loop nests: the tile of rows, the step along the stream, the kernel's lanes.
 //
 // On GPUs the lanes are threads. Rows of the tile lie on the others:
 //
@@ -11,8 +10,8 @@
 #include "passes/lowering/gpu.h"
 #include "passes/lowering/nest.h"
 
-enum { MOST_ROWS = 64, MOST_STEP = 256, APART_STEP = 1024 };
-enum { GPU_STEP = 64 };
+enum { MOST_ROWS = 64, MOST_STEP = 256, BOUNDED_STEP = 64, TESTED_STEP = 128, APART_STEP = 1024 };
+enum { GPU_STEP = 64, GPU_ROW_THREADS = 16 };
 
 static bool has(const int *axes, int n, int axis) {
   for (int i = 0; i < n; i++)
@@ -41,8 +40,7 @@ int nest_axes_of(const nest *t, const node *n, int lanes, int *axes) {
   return count;
 }
 
-/// Elements that are in a buffer along the axis.
-static int64_t held(const nest *t, int axis) {
+int64_t nest_held(const nest *t, int axis) {
   for (int i = 0; i < t->nrows; i++)
     if (t->rows[i] == axis) return t->tile[i];
   if (has(t->stream, t->nstream, axis)) return axis == t->stream[t->nstream - 1] ? t->step : 1;
@@ -58,7 +56,7 @@ static int64_t kept_bytes(const nest *t) {
     if (!t->o.values[n->id].kept) continue;
     int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, -1, axes);
     int64_t bytes = dtype_bytes(n->type) < 4 ? 4 : dtype_bytes(n->type);
-    for (int k = 0; k < count; k++) bytes = estimate_times(bytes, held(t, axes[k]));
+    for (int k = 0; k < count; k++) bytes = estimate_times(bytes, nest_held(t, axes[k]));
     total += bytes;
   }
   return total;
@@ -127,6 +125,18 @@ static bool rows_are_apart(const nest *t) {
   return true;
 }
 
+/// Long steps where all are taken; where some may be left out, shorter ones leave out more.
+static int longest_step(const nest *t) {
+  skip s = {.b = t->b, .o = &t->o, .stored = t->stored, .step = 1};
+  s.stream = t->stream[t->nstream - 1];
+  for (int i = 0; i < t->nrows; i++)
+    s.open[s.nopen++] = (grid_axis){.axis = t->rows[i], .extent = t->tile[i]};
+  for (int i = 0; i + 1 < t->nstream; i++)
+    s.open[s.nopen++] = (grid_axis){.axis = t->stream[i], .extent = 1};
+  skip_find(&s, 1);
+  return s.from || s.below ? BOUNDED_STEP : s.conditions.len ? TESTED_STEP : MOST_STEP;
+}
+
 /// Halves the tile of rows while what is kept does not fit half of the second cache, and while
 /// there are fewer tiles than cores.
 static void choose_tiles(nest *t) {
@@ -144,7 +154,7 @@ static void choose_tiles(nest *t) {
   bool apart = rows_are_apart(t);
   if (t->nstream) {
     int64_t size = kb_kernel_size(b, t->stream[t->nstream - 1]);
-    t->step = power_up_to(size, schedule_power(b->l, "step", apart ? APART_STEP : MOST_STEP));
+    t->step = power_up_to(size, schedule_power(b->l, "step", apart ? APART_STEP : longest_step(t)));
     if (t->step < b->lanes) t->step = b->lanes;
   }
   if (!t->nrows) return;
@@ -198,15 +208,15 @@ static void choose_blocks(nest *t) {
   while (t->step > LEAST_STEP && chip_bytes(t) > room) t->step /= 2;
   while (*tile > 1 && chip_bytes(t) > room) *tile /= 2, tiles *= 2;
   check(chip_bytes(t) <= room);
-  while (*tile > OUTLINE_ROW_THREADS && tiles < target->cores && !asked) *tile /= 2, tiles *= 2;
-  while (*tile > OUTLINE_ROW_THREADS && multiplies_on_tensor_cores(t) && chip_bytes(t) + NEST_STAGED > room)
+  while (*tile > GPU_ROW_THREADS && tiles < target->cores && !asked) *tile /= 2, tiles *= 2;
+  while (*tile > GPU_ROW_THREADS && multiplies_on_tensor_cores(t) && chip_bytes(t) + NEST_STAGED > room)
     *tile /= 2, tiles *= 2;
   t->no_staging = chip_bytes(t) + NEST_STAGED > room;
   if (t->nrows) schedule_settle(b->l, "m", *tile);
   if (t->nstream) schedule_settle(b->l, "step", t->step);
-  int threads = *tile < OUTLINE_ROW_THREADS ? *tile : OUTLINE_ROW_THREADS;
-  t->lanes = OUTLINE_THREADS / threads;
-  gpu_set_threads(b, OUTLINE_THREADS);
+  int threads = *tile < GPU_ROW_THREADS ? *tile : GPU_ROW_THREADS;
+  t->lanes = GPU_BLOCK / threads;
+  gpu_set_threads(b, GPU_BLOCK);
   kernel_add_layout(b->k);
   if (!t->nrows) return;
   layout_digit digits[] = {{threads, t->lanes}, {*tile / threads, 0}};
@@ -236,142 +246,13 @@ static void make_memory(nest *t) {
   }
 }
 
-// ---- one value
-
-int nest_unit_axis(const nest *t, const node *x) {
-  const kbuild *b = t->b;
-  while (kb_in_group(b, x) && !t->o.values[x->id].kept && x->nin) x = x->in[0];
-  if (kb_in_group(b, x)) return -1;
-  for (int i = 0; i < b->accesses.len; i++) {
-    const access *m = &b->accesses.data[i];
-    if (m->store || m->buffer != b->l->buffer_of[x->id]) continue;
-    for (int axis = 0; axis < b->l->g->axes.len; axis++)
-      if (kb_unit_stride(m, b, axis)) return axis;
-  }
-  return -1;
-}
-
-/// The axis of a contraction's result along which lanes run: of one operand alone; better one in
-/// whose order that operand lies in memory, better a long one.
-static int contraction_lanes(const nest *t, const node *n) {
-  int best = -1;
-  double best_score = 0;
-  for (int k = 0; k < n->naxes; k++) {
-    int axis = kernel_axis(t, n->axes[k]);
-    bool in_a = node_has_axis(n->in[0], n->axes[k]), in_b = node_has_axis(n->in[1], n->axes[k]);
-    if (axis < 0 || in_a == in_b) continue;
-    double score = (double)held(t, axis);
-    if (score > 4 * t->b->lanes) score = 4 * t->b->lanes;
-    if (nest_unit_axis(t, n->in[in_b]) == n->axes[k]) score *= 2;
-    if (axis == t->block) score /= 4;  // the other operand's rows repay it
-    if (score > best_score) best = axis, best_score = score;
-  }
-  return best;
-}
-
-/// Lanes of the product that n is an operand of, where they run along n.
-static int product_lanes(const nest *t, const node *n) {
-  const group *g = t->b->group;
-  for (int i = 0; i < g->nodes.len; i++) {
-    const node *user = g->nodes.data[i];
-    if (op_get(user->op)->class != CLASS_contraction || (user->in[0] != n && user->in[1] != n))
-      continue;
-    int lanes = contraction_lanes(t, user);
-    if (lanes >= 0 && nest_uses(t, n, lanes)) return lanes;
-  }
-  return -1;
-}
-
-static int result_lanes(const nest *t, const node *n) {
-  const kbuild *b = t->b;
-  int axes[MAX_AXES], count = 0, vec = b->k->vec_axis, product = product_lanes(t, n);
-  if (product >= 0 && held(t, product) >= b->lanes) return product;
-  if (vec >= 0 && vec != t->block && nest_uses(t, n, vec) && held(t, vec) >= b->lanes) return vec;
-  for (int k = 0; k < n->naxes; k++)
-    if (kernel_axis(t, n->axes[k]) >= 0 && held(t, kernel_axis(t, n->axes[k])) > 1)
-      axes[count++] = n->axes[k];
-  int best = kb_best_lanes(b, axes, count);
-  return best < 0 ? -1 : kernel_axis(t, best);
-}
-
-/// The best of these graph axes that is not the tile's rows; -1 none.
-static int column_of(const nest *t, const int *axes, int n) {
-  int own[MAX_AXES], count = 0;
-  for (int k = 0; k < n; k++) {
-    int axis = kernel_axis(t, axes[k]);
-    if (axis >= 0 && !has(t->rows, t->nrows, axis) && held(t, axis) > 1) own[count++] = axes[k];
-  }
-  int best = kb_best_lanes(t->b, own, count);
-  return best < 0 ? -1 : kernel_axis(t, best);
-}
-
-/// On GPUs: columns of the result on threads, or else what it is reduced over.
-static nest_loops thread_loops(const nest *t, const node *n) {
-  nest_loops s = {.lanes = column_of(t, n->axes, n->naxes), .vectors = 1, .packed = -1};
-  bool over = op_get(n->op)->class == CLASS_reduce || n->op == OP_dot;
-  if (s.lanes < 0 && over) s.lanes = column_of(t, n->attr_axes, n->nattr_axes);
-  if (s.lanes < 0) return s;
-  while (s.vectors < OUTLINE_NEIGHBOURS && s.vectors * t->lanes < held(t, s.lanes)) s.vectors *= 2;
-  return s;
-}
-
-int nest_rows(const nest *t, const nest_loops *s) {
-  return t->threads ? t->tile[t->nrows - 1] : s->rows;
-}
-
-int nest_width(const nest *t, const nest_loops *s) {
-  kbuild *b = t->b;
-  if (s->width) return s->width;
-  int width = s->vectors * t->lanes, open = b->extent[s->lanes], each = s->vectors;
-  if (open && width > open) width = open;
-  if (!t->threads) return width;
-  int64_t most = outline_width(kb_kernel_size(b, s->lanes), t->nrows ? t->tile[t->nrows - 1] : 1);
-  if (width > most) width = (int)most;
-  while (each > 1 && width / each < t->lanes) each /= 2;
-  layout_digit digits[] = {{each, 0}, {width / each, 1}};
-  kernel_set_layout(b->k, 0, s->lanes, digits, 2);
-  return width;
-}
-
-nest_loops nest_loops_of(const nest *t, const node *n) {
-  if (t->threads) return thread_loops(t, n);
-  const kbuild *b = t->b;
-  nest_loops s = {.lanes = -1, .vectors = 1, .rows = 1, .packed = -1};
-  op_class class = op_get(n->op)->class;
-  bool along = false;  // combines along the kernel's lanes
-  for (int k = 0; class == CLASS_reduce && k < n->nattr_axes; k++)
-    along |= kernel_axis(t, n->attr_axes[k]) == b->k->vec_axis;
-  if (along) s.lanes = b->k->vec_axis;
-  else if (class == CLASS_contraction) s.lanes = contraction_lanes(t, n);
-  else s.lanes = result_lanes(t, n);
-  if (s.lanes < 0) return s;
-  bool product = class == CLASS_contraction;
-  int64_t size = held(t, s.lanes);
-  s.vectors = product ? 2 : 4;
-  while (s.vectors > 1 && size < (int64_t)s.vectors * b->lanes) s.vectors /= 2;
-  if (!product) return s;
-  int most = b->l->target->vector_registers >= 32 ? 8 : 4;
-  for (int i = 0; i < t->nrows; i++)
-    if (t->rows[i] == t->block && t->block != s.lanes)
-      s.rows = t->tile[i] < most ? t->tile[i] : most;
-  int which = nest_uses(t, n->in[1], s.lanes);
-  const node *x = n->in[which];
-  bool kept = kb_in_group(b, x) && t->o.values[x->id].kept;
-  // Read by vectors as it lies; else, and where every element would be converted again for each
-  // block of rows, copied first.
-  if (kept) return s;
-  int unit = nest_unit_axis(t, x);
-  if (unit < 0 || kernel_axis(t, unit) != s.lanes || x->type != n->type) s.packed = which;
-  return s;
-}
-
 // ---- the kernel
 
-/// By-lane reductions need the kernel's own lane axis: the stream, or the axis that most reductions
-/// have; without reductions columns of a product, or rows.
+/// By-lane reductions need the kernel's own lane axis: the stream (unless lanes run along rows), or the
+/// axis that most reductions have; without reductions columns of a product, or rows.
 static int kernel_lanes(const nest *t) {
   const kbuild *b = t->b;
-  if (t->nstream) return t->stream[t->nstream - 1];
+  if (t->nstream) return t->row_lanes ? t->block : t->stream[t->nstream - 1];
   int best = -1, most = 0;
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
@@ -386,7 +267,7 @@ static int kernel_lanes(const nest *t) {
   }
   for (int i = 0; best < 0 && i < b->group->nodes.len; i++)
     if (op_get(b->group->nodes.data[i]->op)->class == CLASS_contraction)
-      best = contraction_lanes(t, b->group->nodes.data[i]);
+      best = nest_contraction_lanes(t, b->group->nodes.data[i]);
   return best < 0 && t->nrows ? t->rows[t->nrows - 1] : best;
 }
 
@@ -416,6 +297,7 @@ void nest_choose(nest *t) {
   make_memory(t);
   for (int i = 0; i < t->nrows; i++)
     vec_push(b->l->a, &b->k->grid, (grid_axis){t->rows[i], t->tile[i]});
+  t->row_lanes = nest_suits_row_lanes(t) && schedule_option(b->l, "lanes", 1);
   int lanes = t->threads ? -1 : kernel_lanes(t);
   if (lanes < 0) return;
   b->k->vec_axis = lanes;

@@ -227,7 +227,7 @@ bool nest_product_begin(nest *t, const node *dot, nest_loops *s, nest_product *d
     return false;
   if (!tensor) return true;
   lay_sums(t, d);
-  *s = (nest_loops){.lanes = d->lanes, .packed = -1, .width = d->width, .layout = t->sums};
+  *s = (nest_loops){.lanes = d->lanes, .packed = -1, .width = d->width, .layout = t->sums, .across = t->block};
   return true;
 }
 

@@ -32,6 +32,7 @@
   KEY(mt, 1, 1 << 24, NULL, "CPU: rows of a grid tile of a product")                         \
   KEY(nt, 1, 1 << 24, NULL, "CPU: columns of a grid tile of a product")                      \
   KEY(step, 1, 4096, NULL, "elements of a streamed axis at a time")                          \
+  KEY(lanes, 0, 1, "stream rows", "CPU: where the lanes of a streamed kernel run")            \
   KEY(pack_b, 0, 1, NULL, "CPU: copy the operand of the columns into panels")                \
   KEY(inner, 0, 1, NULL, "CPU: sum products along the contracted axis in lanes")             \
   KEY(pairs, 0, 1, NULL, "CPU: multiply bf16 elements two by two")

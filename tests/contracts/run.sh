@@ -123,6 +123,47 @@ causal_finite
 prefix
 documents
 EOF
+# On CPUs, too, and there steps that a condition on data empties: by the tile IR's text, and by numbers in
+# short steps of few rows. What counts under its mask, and what is not known, is walked.
+while IFS='|' read -r name bounds test; do
+  tile=$("$tool" opt skip.tdsl -e "$name" --to=tile --schedule step=16,mt=8)
+  loops=$(sed -n 's/^    loop T:16 *\(.*\){/\1/p' <<<"$tile" | paste -sd,)
+  tests=$(grep -c '^      if any ' <<<"$tile")
+  if [ "$loops" = "${bounds:+$bounds }" ] && [ "$tests" = "${test:-0}" ]; then ok
+  else bad "skip.tdsl: $name walks '$loops' with $tests tests"; fi
+  inputs=
+  for data in a b at; do grep -q "^fn $name(.*\b$data: i32" skip.tdsl && inputs+="--in $data=iota "; done
+  # shellcheck disable=SC2046,SC2086
+  for target in cpu interp-tile; do
+    check $target skip.tdsl "$name" $inputs --schedule step=16,mt=8 \
+      $(dims skip.tdsl "$name" B=2 S=150 T=301 D=8 E=8 R=301)
+  done
+  # shellcheck disable=SC2046,SC2086
+  check cpu skip.tdsl "$name" $inputs $(dims skip.tdsl "$name" B=1 S=301 T=700 D=8 E=8 R=700)
+  # shellcheck disable=SC2046,SC2086
+  check interp-tile:sm_80 skip.tdsl "$name" $inputs $(dims skip.tdsl "$name" B=1 S=33 T=200 D=8 E=8 R=200)
+done <<'EOF'
+causal|below S + 8
+negated|below S + 8
+window|from ((S + 9) / 16)*16 - 48 below S + 8
+window_by_data|below S + 8|1
+prefix||1
+documents||1
+others|below S + 8|1
+blocks||1
+padded||1
+wrapping||1
+narrow||1
+extremes|below S + 8
+twice|below S + 8 ,below 50
+finite
+counted
+tested
+floats
+EOF
+if "$tool" run skip.tdsl -e tested --no-cache --in at=iota $(dims skip.tdsl tested B=1 S=4 T=900 D=8 E=8 R=800) \
+  >/dev/null 2>&1; then bad "skip.tdsl: an index out of range under a mask is not found"; else ok; fi
+
 for schedule in m=64 n=48 m=128,n=96,stages=3 skew=0 turns=0 m=192,n=64,heads=2; do
   for name in plain causal; do
     # shellcheck disable=SC2046
@@ -292,6 +333,36 @@ for rows in weighted:1 plain:64; do
     grep "^  grid .*S:${rows#*:} {" >/dev/null; then ok
   else bad "attention.tdsl: the grid of ${rows%:*} is not S:${rows#*:}"; fi
 done
+# Lanes run along the rows of products, unless many of them would be beyond the last row, or where memory is
+# read along the stream; either way is right.
+for lanes in plain:512:S plain:67:T keys_scaled:512:S linear:512:S documents:512:S weighted:512:T; do
+  IFS=: read -r name rows axis <<<"$lanes"
+  if "$tool" opt attention.tdsl -e $name --to=tile --dim S=$rows --dim D=64 --dim E=64 | grep "^kernel .* vec $axis:" >/dev/null
+  then ok; else bad "attention.tdsl: the lanes of $name are not along $axis with $rows rows"; fi
+  for along in rows stream; do
+    # shellcheck disable=SC2046
+    check cpu attention.tdsl $name $(dims attention.tdsl $name B=2 S=67 T=301 D=24 E=33) --schedule lanes=$along
+  done
+done
+# What is masked and scaled takes the place of the product, exponentials that of both.
+buffers=$("$tool" opt attention.tdsl -e causal_where --to=tile --dim S=512 --dim E=64 | grep -c 'local .*T:')
+if [ "$buffers" = 1 ]; then ok; else bad "attention.tdsl: causal_where keeps $buffers values of a step"; fi
+# Operands whose neighbours in memory are not neighbours in the lanes are copied for all rows of a tile, not
+# for few, nor where they lie along the lanes.
+while read -r name sizes copies; do
+  # shellcheck disable=SC2086
+  set -- $(dims "$examples/streaming/pairs.tdsl" "$name" ${sizes//,/ })
+  found=$("$tool" opt "$examples/streaming/pairs.tdsl" -e "$name" --to=tile "$@" | grep -c 'local packed.*J:')
+  if [ "$found" = "$copies" ]; then ok; else bad "pairs.tdsl: $name copies $found operands"; fi
+  check cpu "$examples/streaming/pairs.tdsl" "$name" "$@"
+  check interp-tile "$examples/streaming/pairs.tdsl" "$name" "$@"
+done <<'EOF'
+kernel_sum I=130,J=301,C=3 1
+kernel_sum I=4,J=301,C=3 0
+kernel_sum I=130,J=301,C=1 0
+nearest I=130,J=301,C=17 1
+smooth I=65,J=40,C=2 1
+EOF
 # Keys and values that are computed in the block do not take its rows away.
 for name in keys_scaled keys_turned keys_normal; do
   if "$tool" opt attention.tdsl -e $name --to=tile --dim S=512 | grep '^  grid .*S:' >/dev/null; then ok
@@ -311,6 +382,7 @@ expect '"promise": "fuse stream(T)"' "$tool" explain attention.tdsl -e plain --f
 expect '"frame": "reduce_max %' "$tool" explain attention.tdsl -e plain --format=json
 expect 'contract</th><td>fuse stream(T): 1 walk' "$tool" explain attention.tdsl -e plain --format=html
 expect '% of the steps are skipped' "$tool" explain gpu.tdsl -e causal --target sm_90a --dim B=1 --dim S=4096
+expect '% of the steps are skipped' "$tool" explain skip.tdsl -e window --dim B=1 --dim S=4096 --dim T=4096
 expect 'none: chosen by cost as fuse stream(T)' "$tool" explain "$plain/attention.tdsl" -e plain \
   --dim B=8 --dim S=64 --dim T=96 --dim D=16 --dim E=24
 # A rule that is switched off costs a walk, and which sum waits for what is told.
