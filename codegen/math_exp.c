@@ -114,7 +114,7 @@ static val portable_tanh(const mathb *m, val x) {
   val a = m_at_most(m, m->t == DT_f64 ? 22 : 10, magnitude);
   val sum = m_add(m, math_exp(m, m_add(m, a, a)), one);
   val two = m_const(m, 2);
-  val ratio = math_nvptx_fits(m) ? math_nvptx_div(m, two, sum) : m_div(m, two, sum);
+  val ratio = math_nvptx_fits(m) ? math_nvptx_twice_reciprocal(m, sum) : m_div(m, two, sum);
   val far = m_sub(m, one, ratio);
   val is_near = m_cmp(m, LLVMRealOLT, magnitude, m_const(m, 0.625));
   return m_copysign(m, m_select(m, is_near, near, far), x);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Float functions where a GPU has an instruction for the hard part.
+#include <math.h>
+
 #include "codegen/math.h"
 
 static val intrinsic(const mathb *m, const char *name, val x) {
@@ -29,6 +31,33 @@ val math_nvptx_exp(const mathb *m, val x) {
 
 /// The instruction as it is: 2 ulp, 0 below 2^-126.
 val math_nvptx_exp2(const mathb *m, val x) { return intrinsic(m, "llvm.nvvm.ex2.approx.ftz", x); }
+
+/// 2 / d, within 1 ulp for d from 2 to 2^100.
+val math_nvptx_twice_reciprocal(const mathb *m, val d) {
+  val r = emit_intrinsic(m->e, "llvm.nvvm.rcp.approx.ftz.f", NULL, 0, &d, 1);
+  return m_mul(m, m_const(m, 2), r);
+}
+
+bool math_nvptx_divides_by(double d) {
+  int exponent;
+  double size = d < 0 ? -d : d;
+  // Below 1 a step on the way could overflow where the quotient does not.
+  return size >= 1 && size <= 0x1p60 && (double)(float)d == d && frexp(size, &exponent) != 0.5;
+}
+
+/// x / d rounded to the nearest: a quotient within an ulp, with both parts of 1 / d, and its exact
+/// remainder times 1 / d (Markstein, IBM J. Res. Dev. 34, 1990; Brisebarre, Muller, Raina, IEEE Trans.
+/// Comput. 53, 2004). Where |x| < 2^-100 the remainder may not be exact: 0.51 ulp.
+val math_nvptx_div_by(const mathb *m, val x, double d) {
+  double nearest = (float)(1 / d), high = nearest;
+  if (fabs(high) > fabs(1 / d)) high = nextafterf((float)high, 0);
+  double low = (float)(1 / d - high);  // of the same sign, so that -0 stays -0
+  val q = m_mad(m, x, m_const(m, high), m_mul(m, x, m_const(m, low)));
+  val excess = m_mad(m, q, m_const(m, d), m_neg(m, x));
+  q = m_mad(m, m_neg(m, excess), m_const(m, nearest), q);
+  val finite = m_cmp(m, LLVMRealOLT, m_abs(m, x), m_const(m, INFINITY));
+  return m_select(m, finite, q, d < 0 ? m_neg(m, x) : x);
+}
 
 /// Within 2 ulp over the whole range, in a few instructions (div.full).
 val math_nvptx_div(const mathb *m, val n, val d) {

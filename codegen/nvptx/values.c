@@ -65,8 +65,13 @@ static lval map_reg(ngen *g, const tstmt *s, dtype operand, lval *in) {
   bool narrow = s->op == OP_div && operand == DT_f32 && (uses & USE_NARROWED);
   g->e->coarse = g->narrow_results || (s->op == OP_exp && (uses & USE_SUMMED)) ||
                  (s->op == OP_exp2 && (uses & USE_EITHER));
-  if (!narrow) return emit_map(g->e, s->op, operand, s->out[0]->type, in, s->nin);
   mathb m = math_builder(g->e, DT_f32, 0);
+  if (s->op == OP_div && operand == DT_f32 && LLVMIsAConstantFP(in[1])) {
+    LLVMBool loses;
+    double d = LLVMConstRealGetDouble(in[1], &loses);
+    if (math_nvptx_divides_by(d)) return math_nvptx_div_by(&m, in[0], d);
+  }
+  if (!narrow) return emit_map(g->e, s->op, operand, s->out[0]->type, in, s->nin);
   bool shared = s->in[1]->naxes < s->in[0]->naxes && !LLVMIsConstant(in[1]);
   return shared ? times_reciprocal(g, &m, in[0], in[1]) : math_nvptx_div(&m, in[0], in[1]);
 }

@@ -56,6 +56,21 @@ Test(nvptx_rows, clusters_exchange_and_copy_ahead) {
   lowered_free(&r.l);
 }
 
+static void expect_divisions(const char *source, int times) {
+  rows r;
+  rows_make(&r, source, "sm_80");
+  expect(&r, source, "div.rn.f32", times);
+  lowered_free(&r.l);
+}
+
+Test(nvptx_rows, constants_divide_by_multiply_adds) {
+  expect_divisions("fn f(x: f32[N]) -> f32[N] { return x / 30 }", 0);
+  expect_divisions("fn f(x: f32[N]) -> f32[N] { return x / -1.7 }", 0);
+  expect_divisions("fn f(x: f32[N]) -> f32[N] { return x / 0.3 }", -1);  // may overflow on the way
+  expect_divisions("fn f(x: f32[N]) -> f32[N] { return 30 / x }", -1);
+  expect_divisions("fn f(x: f32[N], y: f32[N]) -> f32[N] { return x / y }", -1);
+}
+
 Test(nvptx_rows, clusters_are_refused_where_there_are_none) {
   lowered l;
   lowered_make(&l, SOFTMAX("8192", "50257"));
