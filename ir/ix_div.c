@@ -117,6 +117,7 @@ static bool split_scaled(ix_pool *p, ix r, ix b, scaled *out) {
 
 ix ix_exact_quotient(ix_pool *p, ix a, ix b) {
   ix quotient, rest;
+  if (is_zero(p, b)) return 0;
   divide_terms(p, a, b, &quotient, &rest);
   return is_zero(p, rest) ? quotient : 0;
 }

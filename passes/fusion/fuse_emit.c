@@ -25,15 +25,28 @@ static bool ready(const fusion *f, int cluster, const bool *done) {
   return true;
 }
 
-/// The cluster to run next: of those that can, the one that begins first in the program.
-static int next_cluster(const fusion *f, const bool *done) {
-  int best = -1;
-  for (int c = 0; c < f->nclusters; c++) {
-    if (done[c] || !f->clusters[c].len) continue;
-    if (best >= 0 && f->clusters[c].data[0] >= f->clusters[best].data[0]) continue;
-    if (ready(f, c, done)) best = c;
+/// The clusters by their first units.
+static ints in_program_order(const fusion *f) {
+  int *first = arena_array(f->a, int, f->n), *next = arena_array(f->a, int, f->nclusters);
+  ints order = {0};
+  for (int c = f->nclusters - 1; c >= 0; c--) {  // numbers + 1; 0: none
+    if (!f->clusters[c].len) continue;
+    int unit = f->clusters[c].data[0];
+    next[c] = first[unit];
+    first[unit] = c + 1;
   }
-  return best;
+  for (int unit = 0; unit < f->n; unit++)
+    for (int c = first[unit]; c; c = next[c - 1]) vec_push(f->a, &order, c - 1);
+  return order;
+}
+
+/// The cluster to run next: of those that can, the one that begins first in the program. All before
+/// *from are done.
+static int next_cluster(const fusion *f, const ints *all, const bool *done, int *from) {
+  while (*from < all->len && done[all->data[*from]]) ++*from;
+  for (int i = *from; i < all->len; i++)
+    if (!done[all->data[i]] && ready(f, all->data[i], done)) return all->data[i];
+  return -1;
 }
 
 // ---- decisions
@@ -394,8 +407,9 @@ void fusion_emit(fusion *f) {
   e.seen = arena_array(f->a, uint8_t, f->n);
   e.clones = arena_array(f->a, ints, f->nclusters);
   bool *done = arena_array(f->a, bool, f->nclusters);
-  ints order = {0};
-  for (int c = next_cluster(f, done); c >= 0; c = next_cluster(f, done)) {
+  ints all = in_program_order(f), order = {0};
+  int from = 0;
+  for (int c; (c = next_cluster(f, &all, done, &from)) >= 0;) {
     done[c] = true;
     vec_push(f->a, &order, c);
   }

@@ -122,6 +122,8 @@ CASES(indices_that_are_values,
       // N may be 0 while D has positions
       {PICK("#N", " %d = index D : i64[D:8]\n %n = size N : i64\n %r = rem %d, %n : i64[D:8]\n"
                   " %a = load x[%r] : f32[D:8]"), INSIDE("#N")},
+      {PICK("64", " %0 = const 0 : i32\n %r = rem %i, %0 : i32[D:8]\n"
+                  " %a = load x[%r] : f32[D:8]"), INSIDE("64")},
       {PICK("64", " local l : f32[N]\n check %i below 64 site 0\n %a = load l[%i] : f32[D:8]"),
        "on-chip buffers are indexed by axes, not by values"},
       {PICK("64", " %a = load x[0] unchecked : f32"), "unchecked is for indices that are values"})
