@@ -4,7 +4,7 @@ against loops in C (pairs.c).
 
 usage: attention.py THREADS [PATTERN]     (run it under taskset with as many CPUs)
 Prints two markdown tables. Contenders take turns call by call; the ratio is the median of the quotients
-of neighbouring calls.
+of neighbouring calls. With one thread its CPU time is taken, so that other programs matter little.
 """
 import ctypes
 import gc
@@ -87,7 +87,7 @@ def pair_contenders(rows, columns, threads):
     return {"tcc-fuse": ours, "loops": loops, "columns": with_columns}, error
 
 
-def paired(found, seconds):
+def paired(found, seconds, clock):
     """Single calls in turns: medians and the best of each, and medians of the quotients by ours."""
     times = {name: [] for name in found}
     end = time.perf_counter() + seconds * len(found)
@@ -96,9 +96,9 @@ def paired(found, seconds):
     while time.perf_counter() < end or min(map(len, times.values())) < 7:
         for name, function in found.items():
             timing.wait_until_quiet()
-            begin = time.perf_counter()
+            begin = clock()
             function()
-            times[name].append(time.perf_counter() - begin)
+            times[name].append(clock() - begin)
     ours = times["tcc-fuse"]
     ratios = {n: statistics.median(a / b for a, b in zip(t, ours)) for n, t in times.items()}
     return {n: (statistics.median(t), min(t)) for n, t in times.items()}, ratios
@@ -111,7 +111,7 @@ def cells_of(times, ratios, peer):
     return cells, f"{ratios[peer]:.2f} ({best:.2f})"
 
 
-def attention(threads, pattern, seconds):
+def attention(threads, pattern, seconds, clock):
     print("| case | tcc-fuse | GFLOP/s | torch | ratio (best) | max diff |")
     print("|---|---|---|---|---|---|")
     for function, batch, heads, length, size in CASES:
@@ -119,7 +119,7 @@ def attention(threads, pattern, seconds):
         if pattern not in name:
             continue
         found, error = contenders(function, batch, heads, length, size, threads)
-        times, ratios = paired(found, seconds)
+        times, ratios = paired(found, seconds, clock)
         cells, ratio = cells_of(times, ratios, "torch")
         flops = 4 * batch * heads * size * products(function, length)
         print(f"| {name} | {cells['tcc-fuse']} | {flops / times['tcc-fuse'][0] / 1e9:.0f} | "
@@ -128,7 +128,7 @@ def attention(threads, pattern, seconds):
         gc.collect()
 
 
-def pairs(threads, pattern, seconds):
+def pairs(threads, pattern, seconds, clock):
     print("\n| case | tcc-fuse | ns per pair | loops in C | ratio (best) | y in columns | ratio (best) | "
           "largest error |")
     print("|---|---|---|---|---|---|---|---|")
@@ -137,7 +137,7 @@ def pairs(threads, pattern, seconds):
         if pattern not in name:
             continue
         found, error = pair_contenders(rows, columns, threads)
-        times, ratios = paired(found, seconds)
+        times, ratios = paired(found, seconds, clock)
         cells, loops = cells_of(times, ratios, "loops")
         _, by_columns = cells_of(times, ratios, "columns")
         each = times["tcc-fuse"][0] / rows / columns * 1e9
@@ -150,9 +150,10 @@ def main(threads, pattern=""):
     torch.set_num_threads(threads)
     seconds = float(os.environ.get("TCF_BENCH_SECONDS", 2))
     print(f"\n### {threads} thread{'s' if threads > 1 else ''}\n")
-    attention(threads, pattern, seconds)
+    clock = time.thread_time if threads == 1 else time.perf_counter
+    attention(threads, pattern, seconds, clock)
     if threads == 1:
-        pairs(threads, pattern, seconds)
+        pairs(threads, pattern, seconds, clock)
 
 
 if __name__ == "__main__":

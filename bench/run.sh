@@ -89,7 +89,8 @@ bench_attention() {
   {
     header "Attention and pairs of points"
     echo "Peers: torch $("$python" -c 'import torch; print(torch.__version__)'), $(cc --version | head -1)." \
-      "Contenders take turns call by call; ratio = median of the quotients of neighbouring calls."
+      "Contenders take turns call by call; ratio = median of the quotients of neighbouring" \
+      "calls. One thread: its CPU time."
   } >$results/attention.md
   for t in "${threads[@]}"; do
     taskset -c "$(list "$t")" "$python" bench/attention.py "$t" "$pattern" 2>build/bench.log |

@@ -141,7 +141,7 @@ static void pack_before(nest *t) {
     const node *x = n->in[s.packed];
     bool same = true;
     for (int k = 0; k < t->nstream; k++) same &= !nest_uses(t, x, t->stream[k]);
-    if (same && nest_is_at_hand(t, x)) t->packed_of[n->id] = nest_pack(t, n->in[s.packed], n->type, s.lanes);
+    if (same && nest_is_at_hand(t, x)) t->packed_of[n->id] = nest_pack(t, x, n->type, s.lanes);
   }
   forget(t->b);
 }
@@ -203,7 +203,10 @@ static void emit_contraction(nest *t, const node *n) {
   int over[MAX_AXES], nover = nest_reduced(t, n, over), from[2] = {-1, -1};
   for (int i = 0; product && i + 1 < nover; i++)
     if (over[i] == d.depth) over[i] = over[nover - 1], over[nover - 1] = d.depth;
-  if (s.packed >= 0) from[s.packed] = t->packed_of[n->id] ? t->packed_of[n->id] : nest_pack(t, n->in[s.packed], n->type, s.lanes);
+  if (s.packed >= 0) {
+    int before = t->packed_of[n->id];
+    from[s.packed] = before ? before : nest_pack(t, n->in[s.packed], n->type, s.lanes);
+  }
   int o = nest_open(t, n, &s);
   scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
   tval *sum = state ? nest_scaled(t, n, nest_kept(t, n, b->local_of[n->id]))

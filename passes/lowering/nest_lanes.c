@@ -129,6 +129,12 @@ int nest_width(const nest *t, const nest_loops *s) {
   return width;
 }
 
+/// Lanes beyond the last row, in steps of so many vectors: they are computed for nothing.
+static int64_t beyond_rows(const nest *t, int vectors) {
+  int64_t rows = kb_kernel_size(t->b, t->block), step = vectors * t->b->lanes;
+  return (rows + step - 1) / step * step - rows;
+}
+
 nest_loops nest_loops_of(const nest *t, const node *n) {
   if (t->threads) return thread_loops(t, n);
   const kbuild *b = t->b;
@@ -147,6 +153,9 @@ nest_loops nest_loops_of(const nest *t, const node *n) {
   while (s.vectors > 1 && size < (int64_t)s.vectors * b->lanes) s.vectors /= 2;
   if (!product) return s;
   int most = b->l->target->vector_registers >= 32 ? 8 : 4;
+  // The same registers by fewer rows take fewer loads, where vectors are full.
+  bool wide = s.lanes == t->block && most == 8 && size >= 4 * b->lanes;
+  if (wide && 16 * beyond_rows(t, 4) <= kb_kernel_size(b, t->block)) s.vectors = most = 4;
   if (s.lanes == t->block) s.across = is_streamed(t, n) ? t->stream[t->nstream - 1] : -1;
   if (s.across >= 0) s.rows = (int)nest_held(t, s.across) < most ? (int)nest_held(t, s.across) : most;
   int which = nest_uses(t, n->in[1], s.lanes);
@@ -175,18 +184,11 @@ static bool lies_otherwise(const nest *t, const access *m) {
   return rows && streamed && !unit;
 }
 
-/// Few of the lanes are beyond the rows: those of the last tile are computed for nothing.
-static bool fills_lanes(const nest *t) {
-  int64_t rows = kb_kernel_size(t->b, t->block), step = 2 * t->b->lanes;
-  int64_t beyond = (rows + step - 1) / step * step - rows;
-  return 3 * beyond <= rows;
-}
-
 bool nest_suits_row_lanes(const nest *t) {
   const kbuild *b = t->b;
   bool product = false;
   if (t->threads || !t->nstream || t->block < 0 || nest_held(t, t->block) < 2 * b->lanes) return false;
-  if (!fills_lanes(t)) return false;
+  if (3 * beyond_rows(t, 2) > kb_kernel_size(b, t->block)) return false;
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
     bool both = nest_uses(t, n, t->block) && is_streamed(t, n);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Operands of loop nests on CPUs that are copied with the lanes innermost, since neighbours in memory are
-// others and each element is read for many rows:
+// Operands of loop nests on CPUs that are copied with the lanes innermost, since neighbours in memory
+// are others and each element is read for many rows:
 //
 //   sum((x[I, C] - y[J, C]) ** 2, C)             local packed[C, J:256]
 #include "passes/lowering/nest.h"
@@ -46,7 +46,8 @@ static bool is_worth_packing(const nest *t, const node *x, int lanes) {
   return unit >= 0 && t->b->kaxis[unit] >= 0 && t->b->kaxis[unit] != lanes && nest_is_at_hand(t, x);
 }
 
-static int find_operands(const nest *t, const node *n, int lanes, const node **found, int count, bool *seen) {
+static int find_operands(const nest *t, const node *n, int lanes, const node **found, int count,
+                         bool *seen) {
   for (int k = 0; k < n->nin && count < MAX_AXES; k++) {
     const node *x = n->in[k];
     if (seen[x->id] || t->b->local_ready[x->id]) continue;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Values of a step that take the place of others in a kernel of loop nests on CPUs: less of the caches is
-// used, and what is masked or scaled in several loops is so once.
+// Values of a step that take the place of others in a kernel of loop nests on CPUs: less of the caches
+// is used, and what is masked or scaled in several loops is so once.
 //
 //   s[T, S] = dot                           a product
 //   m = max(where(c, s * 0.125, -inf))      stored over s, since exponents are made of it as well
@@ -35,8 +35,8 @@ static bool same_shape(const nest *t, const node *x, const node *y) {
   return x->type == y->type && n == m && !memcmp(a, b, sizeof(int) * (size_t)n);
 }
 
-/// A value of the step in whose buffer n may lie, and that nothing needs after n and what shares its loop
-/// (reds); null none.
+/// A value of the step in whose buffer n may lie: nothing needs it after n and what shares its loop
+/// (reds). Null: none.
 static const node *find_place(const nest *t, const node *n, const node *const *reds, int nreds) {
   const kbuild *b = t->b;
   const group *g = b->group;
@@ -106,7 +106,8 @@ const node *nest_reduction_beside(const nest *t, const node *n) {
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *red = b->group->nodes.data[i];
     if (op_get(red->op)->class != CLASS_reduce || op_is_arg(red->op) || !is_pending(t, red)) continue;
-    if (nest_loops_of(t, red).lanes == nest_loops_of(t, n).lanes && nest_goes_beside(t, n, red)) return red;
+    if (nest_loops_of(t, red).lanes != nest_loops_of(t, n).lanes) continue;
+    if (nest_goes_beside(t, n, red)) return red;
   }
   return NULL;
 }

@@ -48,7 +48,7 @@ typedef struct gen_value {
   gen_type type;
   int rank, axes[GEN_RANK];
   int nin, in[GEN_INPUTS];
-  char text[192];      // expression; $0, $1, $2 are the inputs
+  char text[256];      // expression; $0, $1, $2 are the inputs
   bool annotated;      // written with its type, which fixes the storage order
   double magnitude;    // no element is larger in magnitude
   double error;        // two correct evaluations differ by at most this; 0: never

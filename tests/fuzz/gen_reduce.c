@@ -248,6 +248,21 @@ static int pick_along(maker *m, int axis, gen_type t) {
   return -1;
 }
 
+/// A mask under which each row along the axis keeps its first element, so that none is empty.
+static void print_mask(maker *m, const char *axis, const char *other, char *text, size_t size) {
+  switch (pick(m, 3)) {
+    case 0:
+      snprintf(text, size, "index(%s) <= index(%s) + %d", axis, other, pick(m, 3));
+      return;
+    case 1:
+      snprintf(text, size, "index(%s) == 0 || (index(%s) <= index(%s) && index(%s) - index(%s) < %d)",
+               axis, axis, other, other, axis, 1 + pick(m, 20));
+      return;
+    default:
+      snprintf(text, size, "index(%s) == 0 || index(%s) / 7 == index(%s) / 7", axis, axis, other);
+  }
+}
+
 /// A product whose rows are normalised and multiplied again, in one of the ways that this is written,
 /// and mostly under a contract.
 bool make_attention(maker *m) {
@@ -262,17 +277,20 @@ bool make_attention(maker *m) {
   double eps = type_eps(scores.type), e = scores.error, ma = scores.magnitude;
   if (n == 0 || with < 0) return false;
   const gen_value values = p->values[with];
-  char text[96];
-  bool masked = scores.rank > 1 && chance(m, 40);
-  if (masked) {
-    int other = scores.axes[0] == axis ? scores.axes[1] : scores.axes[0];
+  char text[320], mask[128] = "";
+  bool masked = scores.rank > 1 && chance(m, 60);
+  int other = masked ? scores.axes[scores.axes[0] == axis] : -1;
+  if (masked && chance(m, 60)) {
+    print_mask(m, name, p->axes[other].name, mask, sizeof mask);
+  } else if (masked) {
     snprintf(text, sizeof text, "where(index(%s) %s index(%s) + %d, $0, -1000)", name,
              chance(m, 50) ? "<=" : ">=", p->axes[other].name, pick(m, 5) - 2);
     gen_value *v = start_value(m, scores.type, text, s, -1, -1);
     if (!finish_like(m, v, &scores, fmax(ma, 1000), e)) return false;
     s = p->nvalues - 1, ma = fmax(ma, 1000);
   }
-  snprintf(text, sizeof text, "exp($0 - max($0, %s))", name);
+  if (*mask) snprintf(text, sizeof text, "exp(where(%s, $0, -inf) - max(where(%s, $0, -inf), %s))", mask, mask, name);
+  else snprintf(text, sizeof text, "exp($0 - max($0, %s))", name);
   gen_value *v = start_value(m, scores.type, text, s, -1, -1);
   double spread = 2 * e + (2 * ma + 24) * 2 * eps;
   if (!finish_like(m, v, &scores, 1, 2 * spread)) return false;

@@ -201,6 +201,9 @@ verdict run_program(const gen_program *p, const run_options *options, char *why,
   tcf_options fast = {.target = options->target, .threads = options->threads};
   if (fast.threads == 0) fast.threads = p->seed % 8 == 0 ? 3 : 1;
   if (p->seed % 5 == 0 || options->deterministic) fast.flags |= TCF_DETERMINISTIC;
+  // Steps that are short, so that there are several, and tiles of few rows.
+  static const char *const schedules[] = {NULL, "step=16,mt=16", "step=16,mt=32", NULL};
+  if (p->block_last >= 0) fast.schedule = schedules[p->seed / 2 % 4];
   verdict v = run_side(p, &interpreted, &plain, false, why, why_size);
   if (v == VERDICT_SAME) v = run_side(p, &compiled, &fast, p->seed % 4 == 1, why, why_size);
   int code = compiled.code ? compiled.code : interpreted.code;
