@@ -6,7 +6,7 @@
 //     block = { frame, -, scratch size, symbols..., - }
 //     per step: block.site = step << 16; block.buffers = ...; frame->parallel_for(kernel, tiles)
 //
-// With kernels on a device:
+// (many steps are a loop over a table: steps.c). With kernels on a device:
 //
 //     block = { 0, -, -, symbols..., - }
 //     per step: block.site = step << 16; block.tiles = tiles; block.buffers = ...; maps = ...

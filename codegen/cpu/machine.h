@@ -15,7 +15,7 @@ typedef struct machine {
 /// feature flags of *e. False with *error in `a` for a name that is not in the table. Close in
 /// any case.
 bool machine_open(machine *m, arena *a, str cpu, str features, emit *e, str *error);
-/// For a long module: instructions are scheduled once, before registers are allocated. Processors that
-/// reorder them hardly see the second time, and it is a tenth of LLVM's time.
+/// For a long module: instructions are scheduled once, before registers are allocated. Processors
+/// that reorder them hardly see the second time, and it is a tenth of LLVM's time.
 void machine_hurry(machine *m);
 void machine_close(machine *m);

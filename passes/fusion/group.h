@@ -43,7 +43,7 @@
 /// axes of their own are distributed over all blocks. Others stay with the block of their rows.
 enum { GROUP_REDUCED_AGAIN = 64 };
 enum { MAX_GROUP_OUTPUTS = 24 };
-/// Work of one kernel per element, in the costs of ir/ops.def, and its reductions: under a contract,
+/// Work of one kernel per element, in the costs of ir/ops.def, and its reductions, under a contract
 /// and without one. The time that LLVM takes for a kernel grows faster than its length; at these
 /// lengths the memory traffic between two kernels is small beside the arithmetic of either, and
 /// that of a row which is walked once more beside all its walks.
