@@ -25,8 +25,7 @@ static bool has(const int *axes, int n, int axis) {
   return false;
 }
 
-/// What a nest leaves behind must not be taken for what a later one needs: the buffers change.
-static void forget(kbuild *b) {
+void nest_forget(kbuild *b) {
   for (scope *s = b->scope; s; s = s->outer) s->memo = (map){0};
 }
 
@@ -143,7 +142,7 @@ static void pack_before(nest *t) {
     for (int k = 0; k < t->nstream; k++) same &= !nest_uses(t, x, t->stream[k]);
     if (same && nest_is_at_hand(t, x)) t->packed_of[n->id] = nest_pack(t, n->in[s.packed], n->type, s.lanes);
   }
-  forget(t->b);
+  nest_forget(t->b);
 }
 
 /// from[]: buffers of the operands, -1: they are computed here.
@@ -206,8 +205,9 @@ static void emit_contraction(nest *t, const node *n) {
   if (s.packed >= 0) from[s.packed] = t->packed_of[n->id] ? t->packed_of[n->id] : nest_pack(t, n->in[s.packed], n->type, s.lanes);
   int o = nest_open(t, n, &s);
   scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
-  tval *sum = state ? nest_scaled(t, n, nest_kept(t, n, b->local_of[n->id]))
-                    : nest_filled(t, n, n->type, zero, -1, 0);
+  tval *sum = state ? nest_kept(t, n, b->local_of[n->id]) : nest_filled(t, n, n->type, zero, -1, 0);
+  if (state && nest_is_weight(t, n)) nest_keep_in(t, n, t->before_of[n->id], sum);
+  if (state) sum = nest_scaled(t, n, sum);
   for (int i = 0; i < nover; i++) {
     int by = over[i] == s.lanes ? nest_width(t, &s) : 1;
     tstmt *loop = kb_loop(b, over[i], product && over[i] == d.depth ? d.step : by, &sum, 1);
@@ -271,7 +271,7 @@ static void emit_value(nest *t, const node *n) {
   else if (class == CLASS_scan) emit_scan(t, n);
   else emit_map_of(t, n, n);
   nest_is_there(t, n);
-  forget(b);
+  nest_forget(b);
 }
 
 /// States of the walk read what is taken from exponents; later walks, and the end, the maximum.
@@ -286,7 +286,7 @@ static void emit_store(nest *t, const node *n) {
   int o = nest_open(t, n, &s);
   kb_store_node(t->b, n, kb_value_here(t->b, n), false);
   nest_close(t, o);
-  forget(t->b);
+  nest_forget(t->b);
 }
 
 // ---- walks
@@ -296,13 +296,21 @@ static void begin_state(const nest *t, const node *n) {
   nest_keep(t, n, nest_filled(t, n, n->type, op_identity(combine, n->type), -1, 0));
 }
 
+static int declare_before(nest *t, const node *n) {
+  int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, nest_loops_of(t, n).lanes, axes);
+  if (t->o.values[n->id].in_memory) return t->before_of[n->id];
+  return kb_local(t->b, "before", n->type, axes, count);
+}
+
 static void begin_states(nest *t, int walk) {
   kbuild *b = t->b;
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
     const outline_value *v = &t->o.values[n->id];
+    if (v->is_centre && v->walk == walk) nest_begin_centre(t, n);
     if (!v->state || v->walk != walk) continue;
     nest_declare(t, n, "state");
+    if (nest_is_weight(t, n)) t->before_of[n->id] = declare_before(t, n);
     if (v->is_frame) declare_scale(t, n);
     if (op_is_arg(n->op)) nest_declare_arg(t, n);
     nest_loops s = nest_loops_of(t, n);
@@ -310,20 +318,38 @@ static void begin_states(nest *t, int walk) {
     if (op_is_arg(n->op)) nest_begin_arg(t, n);
     else begin_state(t, n);
     nest_close(t, o);
-    forget(b);
+    nest_forget(b);
   }
 }
 
-static void run_step(nest *t) {
+/// By node id: made of a running mean.
+static const uint8_t *find_late(const nest *t) {
   const group *g = t->b->group;
+  uint8_t *late = arena_array(t->b->l->a, uint8_t, t->b->l->g->nodes.len);
   for (int i = 0; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
+    for (int k = 0; k < n->nin; k++) {
+      const node *x = n->in[k];
+      late[n->id] |= t->member[x->id] && (t->o.values[x->id].is_centre || late[x->id]);
+    }
+  }
+  return late;
+}
+
+/// First what is about no running mean, and these; then what is about them, all of them moved.
+static void run_step(nest *t, const uint8_t *late) {
+  const group *g = t->b->group;
+  for (int i = 0; i < 2 * g->nodes.len; i++) {
+    const node *n = g->nodes.data[i % g->nodes.len];
     const outline_value *v = &t->o.values[n->id];
+    t->centred = i >= g->nodes.len;
+    if (late[n->id] != t->centred) continue;
     bool works = v->state ? v->walk == t->walk : t->needed[n->id] && v->streamed && v->kept;
     const node *red = works && !t->b->local_ready[n->id] ? nest_reduction_beside(t, n) : NULL;
     if (red) emit_value(t, red);
     if (works && !t->b->local_ready[n->id]) emit_value(t, n);
     if (works && v->is_frame) swap_frame(t, n);
+    if (v->is_centre && v->walk == t->walk) nest_emit_centre(t, n);
     if (v->streamed && t->stored[n->id] && v->walk == t->walk) emit_store(t, n);
   }
 }
@@ -347,7 +373,7 @@ static void run_walk(nest *t, int walk) {
   }
   tval *may_change = nest_skip_test(t, &skips);
   if (may_change) kb_if(b, COND_ANY, 0, may_change);
-  run_step(t);
+  run_step(t, find_late(t));
   if (may_change) {
     kb_else(b, NULL, 0);
     kb_end_if(b, NULL, 0);
@@ -358,10 +384,13 @@ static void run_walk(nest *t, int walk) {
     const node *n = g->nodes.data[i];
     if (t->o.values[n->id].is_frame && t->o.values[n->id].walk == walk) swap_frame(t, n);
   }
-  for (int i = 0; i < g->nodes.len; i++)
-    if (t->o.values[g->nodes.data[i]->id].streamed) b->local_ready[g->nodes.data[i]->id] = false;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const outline_value *v = &t->o.values[g->nodes.data[i]->id];
+    // What reads a mean later reads the quotient of its sums, infinite or not.
+    if (v->streamed || v->is_centre) b->local_ready[g->nodes.data[i]->id] = false;
+  }
   t->needed = NULL;
-  forget(b);
+  nest_forget(b);
 }
 
 /// What has no streamed axis and waits for `walk` walks.
@@ -371,7 +400,7 @@ static void run_between(nest *t, int walk) {
     const node *n = g->nodes.data[i];
     const outline_value *v = &t->o.values[n->id];
     if (v->streamed || v->walk != walk) continue;
-    if (v->kept && !v->state) emit_value(t, n);
+    if (v->kept && !v->state && !v->is_centre) emit_value(t, n);
     if (t->stored[n->id] && !nest_keeps_output(t, n)) emit_store(t, n);
   }
 }
@@ -386,6 +415,9 @@ void lower_nest_group(kbuild *b) {
   t.shift_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.in_place_of = arena_array(l->a, const node *, l->g->nodes.len + 1);
   t.packed_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.move_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.before_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.count_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.best_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.kept_in = arena_array(l->a, int, l->g->nodes.len + 1);
   t.threads = l->target->sm;

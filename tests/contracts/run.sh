@@ -20,6 +20,16 @@ check() { # check TARGET FILE FUNCTION ARGUMENTS...
   else bad "run $file -e $name --target $target $*:" "$out"; fi
 }
 
+expect() { # expect TEXT COMMAND...
+  local want=$1 out
+  shift
+  out=$("$@" 2>&1)
+  if grep -qF -- "$want" <<<"$out"; then ok; else bad "no '$want' in what $* prints:" "$out"; fi
+}
+
+plain=$(mktemp -d)
+trap 'rm -rf "$plain"' EXIT
+
 ptxas=$(command -v ptxas || ls /usr/local/cuda/bin/ptxas 2>/dev/null)
 [ -n "$ptxas" ] || echo "no ptxas: its part of these tests is left out"
 assemble() { # assemble FILE FUNCTION ARCHITECTURE: the output of ptxas in $assembled
@@ -220,9 +230,43 @@ for name in plain causal statistics documents sinks; do
   done
 done
 
+# Sums about running means: one walk, right where means are large beside deviations, with infinite elements and NaN.
+for name in $(functions moments.tdsl); do
+  walks='1 walk '
+  [ $name = two_walks ] && walks='2 walks '
+  for target in cpu sm_80 sm_90a; do
+    expect "fuse stream(T): ${walks}over T" "$tool" explain moments.tdsl -e "$name" --target $target
+  done
+  expect 'moment_shift' "$tool" explain moments.tdsl -e "$name"
+  for sizes in 'B=2 S=37 T=2501 D=24 E=33' 'B=3 S=29 T=64 D=16 E=16' 'B=1 S=5 T=0 D=3 E=4' 'B=1 S=5 T=1 D=3 E=4'; do
+    [[ $name = sample_variance && $sizes = *T=[01]\ * ]] && continue
+    for target in cpu cpu:x86-64-v3 interp-tile:sm_90a; do
+      # shellcheck disable=SC2046,SC2086
+      check $target moments.tdsl "$name" $(dims moments.tdsl "$name" $sizes)
+    done
+  done
+  # shellcheck disable=SC2046
+  check cpu moments.tdsl "$name" $(dims moments.tdsl "$name" B=1 S=7 T=700 D=8 E=5) --fast-math
+  assemble moments.tdsl "$name" sm_80
+done
+# What the programs themselves do not cancel at a mean of 10000 beside a deviation of 0.6.
+for name in statistics sample_variance covariance softmax_weighted positive_weights about_maximum masked infinite; do
+  for target in cpu interp-tile:sm_80; do
+    # shellcheck disable=SC2046
+    check $target moments.tdsl $name $(dims moments.tdsl $name S=37 T=2501) \
+      --in x=uniform:9999:10001 --in y=uniform:-10001:-9999
+  done
+done
+for name in statistics covariance softmax_weighted masked norm_into_product; do
+  expect 'rule_off' "$tool" opt moments.tdsl -e $name --no-rule=moment_shift --to=fused
+  sed 's/passes = 1/passes = 9/' moments.tdsl >"$plain/moments.tdsl"
+  expect ': 2 walks over T' "$tool" explain "$plain/moments.tdsl" -e $name --no-rule=moment_shift
+  # shellcheck disable=SC2046
+  check cpu "$plain/moments.tdsl" $name $(dims moments.tdsl $name S=7 T=700 E=5) --no-rule=moment_shift
+done
+expect 'running mean %3 (the frame of sum %9, sum %14)' "$tool" explain moments.tdsl -e statistics
+
 # The same programs without the contracts: one kernel by cost, the same one.
-plain=$(mktemp -d)
-trap 'rm -rf "$plain"' EXIT
 without_contracts() { # without_contracts FILE
   awk '/^ *fuse/ { sub(/fuse( stream\([^)]*\))? \{ */, ""); open = !sub(/ *\}$/, ""); if (/^ *$/) next }
        open && /^  \}$/ { open = 0; next }
@@ -370,12 +414,6 @@ for name in keys_scaled keys_turned keys_normal; do
 done
 
 # What is told of a contract, and options that change it.
-expect() { # expect TEXT COMMAND...
-  local want=$1 out
-  shift
-  out=$("$@" 2>&1)
-  if grep -qF -- "$want" <<<"$out"; then ok; else bad "no '$want' in what $* prints:" "$out"; fi
-}
 expect 'fuse stream(T): 1 walk over T; states reduce_max' "$tool" explain attention.tdsl -e plain
 expect 'by late_factors, exponents, frames' "$tool" explain attention.tdsl -e plain
 expect '"promise": "fuse stream(T)"' "$tool" explain attention.tdsl -e plain --format=json
