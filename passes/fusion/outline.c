@@ -79,7 +79,8 @@ static bool check_views(const maker *m) {
     if (node_gathers_buffer(n) && inside(m, n->in[0])) {
       const node *from = n->in[0];
       while (inside(m, from) && from->op == OP_view) from = from->in[0];
-      if (inside(m, from)) return refuse(m, REASON_indirect, n);
+      bool along = has(m->o->stream, m->o->nstream, n->attr_axes[0]);
+      if (inside(m, from)) return refuse(m, along ? REASON_indirect_along_stream : REASON_indirect, n);
     }
     after[n->id] |= m->o->values[n->id].kept;
   }

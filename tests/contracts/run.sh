@@ -438,7 +438,9 @@ expect 'rule_off' "$tool" opt attention.tdsl -e plain --no-rule=exponents --to=f
 expect 'did you mean frames' "$tool" opt attention.tdsl -e plain --no-rule=frame --to=fused
 expect 'rounded_between' "$tool" opt attention.tdsl -e halves --exact-casts --to=fused
 expect 'E0303' "$tool" check ../diag/E0303.tdsl
-expect 'E0301' "$tool" check gpu_refused.tdsl --target sm_90a
+expect 'E0304' "$tool" check gpu_refused.tdsl --target sm_90a
+expect 'E0306' "$tool" check ../diag/E0306.tdsl --target sm_80
+"$tool" check ../diag/E0306.tdsl --target sm_90a --target cpu && ok || bad "check of E0306.tdsl finds errors on sm_90a"
 expect 'on cuda:sm_90a' "$tool" check gpu_refused.tdsl --target cpu --target sm_90a
 expect 'in memory dot' "$tool" explain blocks.tdsl -e mlp --target sm_80
 "$tool" check attention.tdsl blocks.tdsl gpu_nests.tdsl --target sm_80 --target sm_90a && ok || bad "check finds errors"
