@@ -32,7 +32,7 @@ static void add_states(arena *a, const outline *o, const group *grp, explain_con
       if (one && (!latest || o->values[one->id].walk > o->values[latest->id].walk)) latest = one;
     }
     from[n->id] = v->state ? n : latest;
-    if (!v->state && !v->is_centre) continue;
+    if (!v->state && !v->is_centre && !v->carries) continue;
     const node *frame = v->ncentres ? v->centres[0] : v->frame;
     explain_state s = {.value = label(a, o, n), .walk = v->walk, .frame = label(a, o, frame)};
     if (v->frame) c->rules |= RULE_frames;

@@ -122,7 +122,7 @@ static const uint8_t *find_computed_again(const maker *m) {
     const node *n = m->nodes[i];
     op_class c = class_of(n);
     // Of one step along the stream, or of all of it, which every tile walks.
-    bool step = c == CLASS_reduce && (m->o->values[n->id].streamed || streams_of(m, n));
+    bool step = (c == CLASS_reduce || c == CLASS_scan) && (m->o->values[n->id].streamed || streams_of(m, n));
     bool cheap = step || c == CLASS_map || c == CLASS_leaf || c == CLASS_view || c == CLASS_gather;
     again[n->id] = cheap && !m->stored[n->id];
     for (int k = 0; k < n->nin; k++) again[n->id] &= !inside(m, n->in[k]) || again[n->in[k]->id];
@@ -220,6 +220,19 @@ static void mark_waiting(const maker *m, uint8_t *waits) {
   }
 }
 
+/// Running combines along the stream are computed in its order: all in the same.
+static bool find_direction(const maker *m) {
+  const node *first = NULL;
+  for (int i = 0; i < m->n; i++) {
+    const node *n = m->nodes[i];
+    if (class_of(n) != CLASS_scan || !streams_of(m, n)) continue;
+    if (first && (n->flags ^ first->flags) & NODE_REVERSE) return refuse(m, REASON_scan_direction, n);
+    first = n;
+    m->o->reversed = n->flags & NODE_REVERSE;
+  }
+  return true;
+}
+
 /// Walk numbers: the least ones in which everything that is read has been finished, or is the
 /// frame.
 static bool number_walks(const maker *m) {
@@ -227,7 +240,8 @@ static bool number_walks(const maker *m) {
   uint8_t *waits = arena_array(m->a, uint8_t, m->g->nodes.len);
   int *ended = arena_array(m->a, int, m->g->nodes.len);  // walks that must have ended before
   mark_waiting(m, waits);
-  if (m->promise && m->promise->rules & RULE_moment_shift)
+  if (!find_direction(m)) return false;
+  if (!o->reversed && m->promise && m->promise->rules & RULE_moment_shift)
     outline_find_moments(o, m->a, m->nodes, m->n, m->member, waits);
   for (int i = 0; i < m->n; i++) {
     const node *n = m->nodes[i];
@@ -239,7 +253,7 @@ static bool number_walks(const maker *m) {
       if (before > ended[n->id]) ended[n->id] = before;
     }
     int along = streams_of(m, n);
-    if (class_of(n) == CLASS_scan && along) return refuse(m, REASON_scan_waits, n);
+    v->carries = class_of(n) == CLASS_scan && along;
     if (along && along < o->nstream) return refuse(m, REASON_different_rows, n);
     v->state = along && class_of(n) != CLASS_scan;
     if (v->state) {

@@ -26,6 +26,7 @@ typedef struct outline_value {
   bool kept;          // has a buffer: a state, or the value of a step
   bool state;         // combined over the steps of its walk
   bool streamed;      // carries a streamed axis: exists for one step at a time
+  bool carries;       // a running combine along the stream: the last element goes to the next step
   bool in_memory;     // GPUs: kept in memory of the device, since a block has no room on chip for it
   int walk;           // states, kept and stored values with a streamed axis: the walk, from 1 on. Others: the
                       // walk that must have ended before, 0 none
@@ -48,6 +49,7 @@ typedef struct outline {
   int rows[MAX_AXES], nrows;        // graph axes of kept and stored values, but for operands that
                                     // each tile of rows computes again
   int stream[MAX_AXES], nstream;    // walked
+  bool reversed;                    // from the end, for the sake of running combines
   outline_value *values;            // by node id
 } outline;
 

@@ -62,6 +62,7 @@ int64_t outline_bytes(const outline *o, node *const *nodes, int count, const nod
       bytes = estimate_times(bytes, size > 0 ? size : 1);
     }
   }
+  if (v->carries) bytes += (bytes + step - 1) / step;  // with its last element
   return (bytes + unit - 1) / unit * unit;
 }
 

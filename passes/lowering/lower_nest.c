@@ -229,22 +229,49 @@ static void emit_map_of(nest *t, const node *n, const node *x) {
   nest_close(t, o);
 }
 
-/// In order along the scanned axis.
+/// n without the scanned axis; axes has room for all.
+static node without_axis(const node *n, int *axes) {
+  node r = *n;
+  r.naxes = 0;
+  r.axes = axes;
+  for (int k = 0; k < n->naxes; k++)
+    if (n->axes[k] != n->attr_axes[0]) axes[r.naxes++] = n->axes[k];
+  return r;
+}
+
+/// The loops over what is scanned.
+static nest_loops scan_loops(const nest *t, const node *n) {
+  nest_loops s = nest_loops_of(t, n);
+  if (s.lanes == t->b->kaxis[n->attr_axes[0]]) s.lanes = -1;
+  return s;
+}
+
+/// Before the walk nothing has been combined.
+static void begin_carry(nest *t, const node *n) {
+  kbuild *b = t->b;
+  int kept[MAX_AXES], axes[MAX_KERNEL_AXES];
+  node without = without_axis(n, kept);
+  nest_loops s = scan_loops(t, n);
+  int count = nest_axes_of(t, &without, s.lanes, axes);
+  t->carry_of[n->id] = kb_local(b, "carry", n->type, axes, count);
+  int o = nest_open(t, &without, &s);
+  kb_store_local(b, t->carry_of[n->id], nest_filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0));
+  nest_close(t, o);
+  nest_forget(b);
+}
+
+/// In order along the scanned axis; along the stream on from the step before.
 static void emit_scan(nest *t, const node *n) {
   kbuild *b = t->b;
-  nest_loops s = nest_loops_of(t, n);
-  int axis = b->kaxis[n->attr_axes[0]];
+  nest_loops s = scan_loops(t, n);
+  int axis = b->kaxis[n->attr_axes[0]], kept[MAX_AXES];
+  bool carries = t->o.values[n->id].carries;
   if (axis < 0 && !(n->flags & NODE_EXCLUSIVE)) return emit_map_of(t, n, n->in[0]);
-  if (s.lanes == axis) s.lanes = -1;
-  node without = *n;
-  int kept[MAX_AXES];
-  without.naxes = 0;
-  without.axes = kept;
-  for (int k = 0; k < n->naxes; k++)
-    if (n->axes[k] != n->attr_axes[0]) kept[without.naxes++] = n->axes[k];
+  node without = without_axis(n, kept);
   int o = nest_open(t, &without, &s);
   op combine = op_combiner(n->op);
-  tval *sum = nest_filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0);
+  tval *sum = carries ? kb_load_local(b, t->carry_of[n->id])
+                      : nest_filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0);
   if (axis < 0) {  // nothing stands before a single element
     nest_keep(t, n, sum);
     nest_close(t, o);
@@ -256,7 +283,8 @@ static void emit_scan(nest *t, const node *n) {
   tval *x = kb_reduce_tile(b, combine, kb_value_here(b, n->in[0]), &axis, 1);
   tval *after = kb_map(b, combine, n->type, sum, x, NULL);
   nest_keep(t, n, n->flags & NODE_EXCLUSIVE ? sum : after);
-  kb_end_loop(b, &after, 1);
+  after = kb_end_loop(b, &after, 1)[0];
+  if (carries) kb_store_local(b, t->carry_of[n->id], after);
   nest_close(t, o);
 }
 
@@ -362,12 +390,15 @@ static void run_walk(nest *t, int walk) {
   t->walk = walk;
   t->needed = needed;
   begin_states(t, walk);
+  for (int i = 0; i < g->nodes.len; i++)
+    if (needed[g->nodes.data[i]->id] && t->o.values[g->nodes.data[i]->id].carries) begin_carry(t, g->nodes.data[i]);
   nest_skip skips;
   nest_skip_begin(t, &skips, walk);
   pack_before(t);
   for (int i = 0; i < t->nstream; i++) {
     bool last = i + 1 == t->nstream;
     tstmt *loop = kb_loop(b, t->stream[i], last ? t->step : 1, NULL, 0);
+    loop->reverse = t->o.reversed;
     loop->from = last ? skips.s.from : 0;
     loop->below = last ? skips.s.below : 0;
   }
@@ -415,6 +446,7 @@ void lower_nest_group(kbuild *b) {
   t.shift_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.in_place_of = arena_array(l->a, const node *, l->g->nodes.len + 1);
   t.packed_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.carry_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.move_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.before_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.count_of = arena_array(l->a, int, l->g->nodes.len + 1);

@@ -21,18 +21,17 @@ typedef struct nest {
   int sums;                       // ... layout of sums of tensor cores, 0 none yet; others are of copies
   int *kept_in;                   // node id -> argument that keeps it in memory; -1: on chip
   int *scale_of;                  // node id of a frame -> buffer of the factor of a step
-  int walk;                  // that is emitted
-  const uint8_t *needed;     // ... by node id: the streamed values that it needs; null between walks
-  const node **in_place_of;  // node id -> the value in whose place its loop stores it; null none
-  int *packed_of; // node id of a product -> what was packed of an operand before the walk, 0 nothing
-  int *best_of;   // node id of an argmin or argmax -> buffer of the extreme that its state is the place of
-  int *
-      move_of;  // node id of a centre -> buffer of what it was before the step, less what it is now
-  int *
-      before_of;  // node id of a centre that counts, or of a sum of weights -> buffer of that before the step
-  int *count_of;  // node id of a centre that counts -> buffer of the elements so far
-  bool centred;   // centres of the step are there, and what is about them may be combined
   int *shift_of;                  // ... of what is taken from exponents: the maximum, 0 while there is none
+  int walk;                       // that is emitted
+  const uint8_t *needed;          // ... by node id: the streamed values that it needs; null between walks
+  const node **in_place_of;       // node id -> the value in whose place its loop stores it; null none
+  int *packed_of;                 // node id of a product -> what was packed of an operand before the walk, 0 nothing
+  int *best_of;                   // node id of an argmin or argmax -> buffer of the extreme that its state is the place of
+  int *carry_of;                  // ... of a running combine along the stream -> of what it came to
+  int *move_of;                   // ... of a centre -> of what it was before the step, less what it is now
+  int *count_of;                  // ... of a centre that counts -> of the elements so far
+  int *before_of;                 // ... of the same, or of a sum of weights -> of that before the step
+  bool centred;                   // what is about centres may be combined: those of the step are there
 } nest;
 
 /// Makes the kernel axes; chooses the tile of rows and the steps, so that what is kept fits the

@@ -242,8 +242,8 @@ static void make_memory(nest *t) {
       t->best_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "best", n->in[0]->type));
     if (nest_is_weight(t, n))
       t->before_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "before", n->type));
-    if (v->is_centre) {
-      t->move_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "move", n->type));
+    if (v->is_centre) t->move_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "move", n->type));
+    if (v->is_centre && !v->weight) {
       t->before_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "before", n->type));
       t->count_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "count", n->type));
     }

@@ -248,6 +248,17 @@ static bool shifted(factoring *f, node *n, term *out) {
   return true;
 }
 
+/// Running sums let factors out that are the same all along.
+static bool running(factoring *f, node *n, term *out) {
+  graph *g = f->g;
+  if (n->op != OP_cumsum || !factor_value(f, n->in[0], out)) return refuse(f, REASON_scan_waits, n);
+  node *tile = times(g, out->inner, out->after);
+  if (out->exponent || out->rounds || out->nsums || !tile) return refuse(f, REASON_scan_waits, n);
+  out->inner = graph_scan(g, n->op, tile, n->attr_axes[0], n->flags);
+  out->after = NULL;
+  return true;
+}
+
 bool factor_value(factoring *f, node *n, term *out) {
   *out = (term){0};
   if (!factor_carries(f, n)) return out->factor = n, true;
@@ -272,7 +283,9 @@ bool factor_value(factoring *f, node *n, term *out) {
       return factor_value(f, n->in[0], out);
     case ALGEBRA_sum:
     case ALGEBRA_difference: return shifted(f, n, out);
-    default: return refuse(f, REASON_not_separable, n);
+    default:
+      if (op_get(n->op)->class == CLASS_scan) return running(f, n, out);
+      return refuse(f, REASON_not_separable, n);
   }
 }
 
