@@ -139,7 +139,7 @@ static obstacle obstacle_of(fusion *f, const candidate *set, const contract *c, 
   uint8_t *waits = arena_array(f->a, uint8_t, 64 * f->g->nodes.len);
   for (int i = 0; i < set->n; i++) {
     const node *n = set->nodes[i];
-    waits[n->id] = walks_along(c, n);
+    waits[n->id] = walks_along(c, n) && op_get(n->op)->class != CLASS_scan;
     for (int k = 0; k < n->nin; k++) waits[n->id] |= waits[n->in[k]->id];
   }
   factoring how = {.g = f->g, .waits = waits, .axes = c->axes, .naxes = c->naxes,

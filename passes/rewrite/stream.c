@@ -16,7 +16,8 @@
 #include "base/fault.h"
 
 static bool combines_stream(const stream *s, const node *n) {
-  if (n->op != OP_sum && n->op != OP_dot && n->op != OP_reduce_max) return false;
+  op_class c = op_get(n->op)->class;
+  if (c != CLASS_reduce && c != CLASS_contraction) return false;
   for (int k = 0; k < n->nattr_axes; k++)
     for (int i = 0; i < s->f.naxes; i++)
       if (n->attr_axes[k] == s->f.axes[i]) return true;
