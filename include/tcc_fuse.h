@@ -142,7 +142,8 @@ enum {
   TCF_NO_SCALES = 256,
   TCF_NO_LATE_FACTORS = 512,
   TCF_NO_EXPONENTS = 1024,
-  TCF_NO_FRAMES = 2048
+  TCF_NO_FRAMES = 2048,
+  TCF_NO_MOMENT_SHIFT = 4096
 };
 
 /** A schedule that was tried; the last one is what is kept. Everything in it lives until the callback

@@ -20,7 +20,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 3
 jobs=${TCF_JOBS:-$(nproc)}
 logs=build-test/logs
 tool=build-test/tcc-fuse
-programs=${TCF_PROGRAMS:-6000}  # random programs compared with the interpreter, of other kinds a fifth
+programs=${TCF_PROGRAMS:-6000}  # random programs compared with the interpreter, of other kinds a fifth or less
 . tests/fuzz/kinds.sh
 
 all=0 list=0 only='' rewrite=''
@@ -79,6 +79,7 @@ stage_random() {
   for kind in "${random_kinds[@]}"; do
     count=$((programs / 5))
     [ "$kind" != cpu ] || count=$programs
+    [[ $kind != identities* ]] || count=$((programs / 30))  # four compilations each
     echo "$kind: $count programs from seed $first on"
     if random_runs_here "$kind"; then
       # shellcheck disable=SC2046

@@ -14,10 +14,11 @@ static void put_axes(const graph *g, const int *axes, int n, strbuf *out) {
     sb_printf(out, "%s%.*s", i ? ", " : "", STR_FMT(g->axes.data[axes[i]].name));
 }
 
-static str label(arena *a, const node *n) {
-  return n ? str_printf(a, "%s %%%d", op_get(n->op)->name, n->id) : STR("");
+static str label(arena *a, const outline *o, const node *n) {
+  if (!n) return STR("");
+  return str_printf(a, "%s %%%d", o->values[n->id].is_centre ? "running mean" : op_get(n->op)->name,
+                    n->id);
 }
-
 
 static void add_states(arena *a, const outline *o, const group *grp, explain_contract *c) {
   // By node id: the state of the latest walk that a value is made of, through what is no state.
@@ -31,10 +32,11 @@ static void add_states(arena *a, const outline *o, const group *grp, explain_con
       if (one && (!latest || o->values[one->id].walk > o->values[latest->id].walk)) latest = one;
     }
     from[n->id] = v->state ? n : latest;
-    if (!v->state) continue;
-    explain_state s = {.value = label(a, n), .walk = v->walk, .frame = label(a, v->frame)};
+    if (!v->state && !v->is_centre && !v->carries) continue;
+    const node *frame = v->ncentres ? v->centres[0] : v->frame;
+    explain_state s = {.value = label(a, o, n), .walk = v->walk, .frame = label(a, o, frame)};
     if (v->frame) c->rules |= RULE_frames;
-    if (v->walk > 1) s.waits = label(a, latest);
+    if (v->walk > 1) s.waits = label(a, o, latest);
     vec_push(a, &c->states, s);
   }
 }

@@ -55,20 +55,48 @@ static void promise_note(diag_list *diags, diag *d, const contract *c) {
   diag_add_note(diags, d, c->at, "this block promises one kernel");
 }
 
+/// The GPU with the least memory on chip that holds what the target does not; null: none does.
+static const target_info *find_roomy(fusion *f, int cluster) {
+  const target_info *best = NULL;
+  const char *name, *summary;
+  candidate set = fusion_candidate(f, cluster, -1);
+  for (int i = 0; target_named_row(i, &name, &summary); i++) {
+    const char *arch = strchr(name, ':');
+    const target_info *t = arch ? target_gpu(str_from(arch + 1)) : NULL;
+    if (!t || (best && best->shared_per_block <= t->shared_per_block)) continue;
+    set.target = t;
+    if (fuse_legal(&set, &f->scratch, NULL).ok) best = t;
+  }
+  return best;
+}
+
+/// The kind of obstacle; *roomy: the target that would do.
+static int code_of(fusion *f, int cluster, verdict v, const target_info **roomy) {
+  *roomy = NULL;
+  if (v.why == REASON_indirect_along_stream) return DIAG_stored_along_stream;
+  if (v.why != REASON_on_chip) return DIAG_not_one_kernel;
+  *roomy = find_roomy(f, cluster);
+  return *roomy ? DIAG_target_is_short : DIAG_does_not_fit;
+}
+
 static void report(fusion *f, diag_list *diags, int number, int cluster, verdict v,
                    const ints *units, const ints *homes) {
   const contract *c = contract_of(f, number);
   const node *at = v.node >= 0 ? f->nodes[v.node] : NULL;
+  const target_info *roomy;
+  int code = code_of(f, cluster, v, &roomy);
   diag *d;
   if (at)
-    d = diag_error(diags, DIAG_not_one_kernel, at->at.file ? at->at : c->at,
+    d = diag_error(diags, code, at->at.file ? at->at : c->at,
                    "`%s` does not fit into the kernel of this block on %.*s: %s (%s)", op_title(at),
                    STR_FMT(f->target->name), reason_text(v.why), reason_name(v.why));
   else
-    d = diag_error(diags, DIAG_not_one_kernel, c->at, "this block is not one kernel on %.*s: %s (%s)",
+    d = diag_error(diags, code, c->at, "this block is not one kernel on %.*s: %s (%s)",
                    STR_FMT(f->target->name), reason_text(v.why), reason_name(v.why));
   if (v.detail.len) diag_add_note(diags, d, (span){0}, "%.*s", STR_FMT(v.detail));
   promise_note(diags, d, c);
+  if (roomy) diag_add_note(diags, d, (span){0}, "on %.*s it is one kernel", STR_FMT(roomy->name));
+  else if (code == DIAG_does_not_fit) diag_add_note(diags, d, (span){0}, "on a CPU it is one kernel");
   int line = line_that_holds(f, diags, cluster, units, homes);
   // A block on one line says nothing by it.
   bool before = line && (!at || !at->at.file || line < (int)diag_line_col(diags, at->at).line);
@@ -111,7 +139,7 @@ static obstacle obstacle_of(fusion *f, const candidate *set, const contract *c, 
   uint8_t *waits = arena_array(f->a, uint8_t, 64 * f->g->nodes.len);
   for (int i = 0; i < set->n; i++) {
     const node *n = set->nodes[i];
-    waits[n->id] = walks_along(c, n);
+    waits[n->id] = walks_along(c, n) && op_get(n->op)->class != CLASS_scan;
     for (int k = 0; k < n->nin; k++) waits[n->id] |= waits[n->in[k]->id];
   }
   factoring how = {.g = f->g, .waits = waits, .axes = c->axes, .naxes = c->naxes,
@@ -124,24 +152,56 @@ static obstacle obstacle_of(fusion *f, const candidate *set, const contract *c, 
   return how.obstacle;
 }
 
+static str axis_names(fusion *f, const int *axes, int n) {
+  strbuf out = sb_new(f->a);
+  for (int i = 0; i < n; i++)
+    sb_printf(&out, "%s%.*s", i ? ", " : "", STR_FMT(f->g->axes.data[axes[i]].name));
+  return sb_str(&out);
+}
+
+/// A result along the stream that waits for its reductions.
+static void report_stored(fusion *f, diag_list *diags, const contract *c, const node *n, int total) {
+  str along = axis_names(f, c->axes, c->naxes), axes = axis_names(f, n->axes, n->naxes);
+  diag *d = diag_error(diags, DIAG_stored_along_stream, n->at.file ? n->at : c->at,
+                       "this is written along %.*s when reductions over it have ended: in walk %d, and "
+                       "`passes = %d` allows %d (%s)",
+                       STR_FMT(along), total, c->passes, c->passes, reason_name(REASON_stored_along_stream));
+  diag_add_note(diags, d, (span){0},
+                "%s[%.*s] of results in memory; what the reductions gave is enough to compute them again where "
+                "they are read",
+                dtype_name(n->type), STR_FMT(axes));
+  promise_note(diags, d, c);
+  diag_add_note(diags, d, (span){0}, "with `passes = %d` the block is one kernel", total);
+}
+
 static void report_walks(fusion *f, diag_list *diags, const candidate *set, const contract *c,
                          const node *last, int total) {
   span at = last->at.file ? last->at : c->at;
   diag *d = diag_error(diags, DIAG_too_many_walks, at,
                        "this needs walk %d over the streamed axes, and `passes = %d` allows %d",
                        total, c->passes, c->passes);
-  if (walks_along(c, last)) {
-    obstacle o = obstacle_of(f, set, c, last);
-    if (o.why != REASON_COUNT)
-      diag_add_note(diags, d, o.at && o.at->at.file ? o.at->at : at,
-                    "`%s` waits for a reduction over a streamed axis: %s (%s)", op_title(o.at),
-                    reason_text(o.why), reason_name(o.why));
-  } else {
-    diag_add_note(diags, d, (span){0},
-                  "it is written along a streamed axis and waits for reductions over it (stored_along_stream)");
-  }
+  obstacle o = obstacle_of(f, set, c, last);
+  if (o.why != REASON_COUNT)
+    diag_add_note(diags, d, o.at && o.at->at.file ? o.at->at : at,
+                  "`%s` waits for a reduction over a streamed axis: %s (%s)", op_title(o.at),
+                  reason_text(o.why), reason_name(o.why));
   promise_note(diags, d, c);
   diag_add_note(diags, d, (span){0}, "with `passes = %d` the block is one kernel", total);
+}
+
+/// Parameters and other values from before the block that have the axis.
+static void note_where(fusion *f, diag_list *diags, diag *d, const candidate *set, int axis) {
+  strbuf names = sb_new(f->a);
+  for (int id = 0; id < f->g->nparams; id++) {
+    const node *p = f->nodes[id];
+    bool read = false;
+    for (int i = 0; i < set->n && !read; i++)
+      for (int k = 0; k < set->nodes[i]->nin; k++) read |= set->nodes[i]->in[k] == p;
+    if (read && node_has_axis(p, axis)) sb_printf(&names, "%s`%.*s`", names.len ? ", " : "", STR_FMT(p->name));
+  }
+  if (names.len)
+    diag_add_note(diags, d, (span){0}, "of what the block reads %.*s has %.*s", STR_FMT(sb_str(&names)),
+                  STR_FMT(f->g->axes.data[axis].name));
 }
 
 static bool check_stream(fusion *f, diag_list *diags, int number, int cluster) {
@@ -158,14 +218,16 @@ static bool check_stream(fusion *f, diag_list *diags, int number, int cluster) {
     for (int i = 0; i < set.n && !reduced; i++) reduced = walks_along(&one, set.nodes[i]);
     if (reduced) continue;
     str name = f->g->axes.data[c->axes[k]].name;
-    diag_error(diags, DIAG_nothing_to_stream, c->at,
-               "nothing in the block is reduced over %.*s: streamed axes are those that `sum`, "
-               "`max`, `dot` and running combines walk",
-               STR_FMT(name));
+    diag *d = diag_error(diags, DIAG_nothing_to_stream, c->at,
+                         "nothing in the block is reduced over %.*s: streamed axes are those that `sum`, "
+                         "`max`, `dot` and running combines walk",
+                         STR_FMT(name));
+    note_where(f, diags, d, &set, c->axes[k]);
     return false;
   }
   if (!c->passes || total <= c->passes) return true;
-  report_walks(f, diags, &set, c, last, total);
+  if (walks_along(c, last)) report_walks(f, diags, &set, c, last, total);
+  else report_stored(f, diags, c, last, total);
   return false;
 }
 

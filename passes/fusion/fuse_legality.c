@@ -365,7 +365,8 @@ static verdict check_nest(const candidate *c, fuse_scratch *s, bool *framed) {
                       c->promise, &v.why, &v.node);
   if (v.ok && is_gpu(c))
     v.ok = outline_place(&o, s->arena, c->nodes, c->n, outline_room(c->target), &v.why, &v.node, &v.detail);
-  for (int i = 0; v.ok && i < c->n; i++) *framed |= o.values[c->nodes[i]->id].is_frame;
+  for (int i = 0; v.ok && i < c->n; i++)
+    *framed |= o.values[c->nodes[i]->id].is_frame || o.values[c->nodes[i]->id].is_centre;
   return v;
 }
 
@@ -425,7 +426,7 @@ verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
   }
   if (streamed) {
     // Blocks of GPUs walk rows faster as a shape, but what is relative to a maximum takes that as it
-    // is: of infinite ones no difference can be taken.
+    // is, of infinite ones no difference can be taken, and what is relative to a mean would take two walks.
     verdict v = check_nest(c, s, &framed);
     if (v.ok && kind) *kind = GROUP_NEST;
     if (v.ok && (framed || !is_gpu(c))) return v;

@@ -4,6 +4,7 @@
 #include "passes/fusion/outline.h"
 
 #include "base/fault.h"
+#include "passes/fusion/outline_moments.h"
 
 typedef struct maker {
   outline *o;
@@ -78,7 +79,8 @@ static bool check_views(const maker *m) {
     if (node_gathers_buffer(n) && inside(m, n->in[0])) {
       const node *from = n->in[0];
       while (inside(m, from) && from->op == OP_view) from = from->in[0];
-      if (inside(m, from)) return refuse(m, REASON_indirect, n);
+      bool along = has(m->o->stream, m->o->nstream, n->attr_axes[0]);
+      if (inside(m, from)) return refuse(m, along ? REASON_indirect_along_stream : REASON_indirect, n);
     }
     after[n->id] |= m->o->values[n->id].kept;
   }
@@ -86,6 +88,14 @@ static bool check_views(const maker *m) {
 }
 
 // ---- rows
+
+/// All streamed axes are among those that n combines along, or none is.
+static int streams_of(const maker *m, const node *n) {
+  int along = 0;
+  for (int k = 0; combines(n) && k < n->nattr_axes; k++)
+    along += has(m->o->stream, m->o->nstream, n->attr_axes[k]);
+  return along;
+}
 
 /// A view, pad or gather of a computed value does something with the axis.
 static bool is_moved(const maker *m, int axis) {
@@ -103,14 +113,16 @@ static bool is_moved(const maker *m, int axis) {
   return false;
 }
 
-/// By node id: a computed operand that lacks axes, as keys that are scaled. Each tile of rows computes it
-/// again, which costs little beside its product, unless it is made of products or long sums itself.
+/// By node id: a computed operand that lacks axes, as keys that are scaled. Each tile of rows
+/// computes it again, which costs little beside its product, unless it is made of products or long
+/// sums itself.
 static const uint8_t *find_computed_again(const maker *m) {
   uint8_t *again = arena_array(m->a, uint8_t, m->g->nodes.len);
   for (int i = 0; i < m->n; i++) {
     const node *n = m->nodes[i];
     op_class c = class_of(n);
-    bool step = c == CLASS_reduce && m->o->values[n->id].streamed;  // of one step along the stream
+    // Of one step along the stream, or of all of it, which every tile walks.
+    bool step = (c == CLASS_reduce || c == CLASS_scan) && (m->o->values[n->id].streamed || streams_of(m, n));
     bool cheap = step || c == CLASS_map || c == CLASS_leaf || c == CLASS_view || c == CLASS_gather;
     again[n->id] = cheap && !m->stored[n->id];
     for (int k = 0; k < n->nin; k++) again[n->id] &= !inside(m, n->in[k]) || again[n->in[k]->id];
@@ -139,16 +151,8 @@ static void find_rows(const maker *m) {
 
 // ---- states and frames
 
-/// All streamed axes are among those that n combines along, or none is.
-static int streams_of(const maker *m, const node *n) {
-  int along = 0;
-  for (int k = 0; combines(n) && k < n->nattr_axes; k++)
-    along += has(m->o->stream, m->o->nstream, n->attr_axes[k]);
-  return along;
-}
-
-/// n is a factor that grows with exp(x - frame) alone: what it is multiplied with does not wait for a
-/// state. `waits` says which nodes depend on a state of the stream.
+/// n is a factor that grows with exp(x - frame) alone: what it is multiplied with does not wait for
+/// a state. `waits` says which nodes depend on a state of the stream.
 static bool is_linear(const maker *m, const node *n, const node *frame, const uint8_t *waits) {
   if (!inside(m, n) || !waits[n->id]) return false;  // of two operands one waits at most
   const node *x = n->nin ? n->in[0] : NULL, *y = n->nin > 1 ? n->in[1] : NULL;
@@ -171,9 +175,12 @@ static bool is_linear(const maker *m, const node *n, const node *frame, const ui
   }
 }
 
-/// The running maximum that the state's elements are relative to; null: they wait for what they read.
+/// The running maximum that the state's elements are relative to; null: they wait for what they
+/// read.
 static const node *frame_of(const maker *m, const node *state, const uint8_t *waits) {
+  const outline_value *v = &m->o->values[state->id];
   if ((state->op != OP_sum && state->op != OP_dot) || (m->promise && m->promise->without_frames)) return NULL;
+  if (v->ncentres && !v->framed) return NULL;
   for (int i = 0; i < m->n; i++) {
     const node *frame = m->nodes[i];
     if (frame->op != OP_reduce_max || !m->o->values[frame->id].state || frame->id > state->id) continue;
@@ -182,42 +189,84 @@ static const node *frame_of(const maker *m, const node *state, const uint8_t *wa
       same = has(state->attr_axes, state->nattr_axes, frame->attr_axes[k]);
     if (!same) continue;
     const node *x = state->in[0], *y = state->nin > 1 ? state->in[1] : NULL;
+    if (v->ncentres) x = v->framed, y = NULL;
     if (is_linear(m, x, frame, waits) && (!y || !waits[y->id])) return frame;
     if (y && is_linear(m, y, frame, waits) && !waits[x->id]) return frame;
   }
   return NULL;
 }
 
-/// Walk numbers: the least ones in which everything that is read has been finished, or is the frame.
+/// The means that the state's elements are differences from move in the first walk, as the state
+/// does.
+static bool follows_centres(const maker *m, const node *n, const uint8_t *waits) {
+  const outline_value *values = m->o->values, *v = &values[n->id];
+  bool ok = !v->framed || frame_of(m, n, waits);
+  for (int i = 0; i < v->ncentres; i++) {
+    const outline_value *c = &values[v->centres[i]->id], *sum = &values[c->sum->id];
+    const outline_value *weight = c->weight ? &values[c->weight->id] : NULL;
+    ok &= sum->walk == 1 && !sum->ncentres && sum->frame == (weight ? weight->frame : NULL);
+    ok &= !weight || (weight->walk == 1 && !weight->ncentres);
+  }
+  for (int i = 0; ok && i < v->ncentres; i++)
+    m->o->values[v->centres[i]->id].is_centre = m->o->values[v->centres[i]->id].kept = true;
+  return ok;
+}
+
+static void mark_waiting(const maker *m, uint8_t *waits) {
+  for (int i = 0; i < m->n; i++) {
+    const node *n = m->nodes[i];
+    waits[n->id] = streams_of(m, n) && class_of(n) != CLASS_scan;
+    for (int k = 0; k < n->nin; k++) waits[n->id] |= inside(m, n->in[k]) && waits[n->in[k]->id];
+  }
+}
+
+/// Running combines along the stream are computed in its order: all in the same.
+static bool find_direction(const maker *m) {
+  const node *first = NULL;
+  for (int i = 0; i < m->n; i++) {
+    const node *n = m->nodes[i];
+    if (class_of(n) != CLASS_scan || !streams_of(m, n)) continue;
+    if (first && (n->flags ^ first->flags) & NODE_REVERSE) return refuse(m, REASON_scan_direction, n);
+    first = n;
+    m->o->reversed = n->flags & NODE_REVERSE;
+  }
+  return true;
+}
+
+/// Walk numbers: the least ones in which everything that is read has been finished, or is the
+/// frame.
 static bool number_walks(const maker *m) {
   outline *o = m->o;
   uint8_t *waits = arena_array(m->a, uint8_t, m->g->nodes.len);
   int *ended = arena_array(m->a, int, m->g->nodes.len);  // walks that must have ended before
+  mark_waiting(m, waits);
+  if (!find_direction(m)) return false;
+  if (!o->reversed && m->promise && m->promise->rules & RULE_moment_shift)
+    outline_find_moments(o, m->a, m->nodes, m->n, m->member, waits);
   for (int i = 0; i < m->n; i++) {
     const node *n = m->nodes[i];
     outline_value *v = &o->values[n->id];
     for (int k = 0; k < n->nin; k++) {
       const node *in = n->in[k];
       if (!inside(m, in)) continue;
-      waits[n->id] |= waits[in->id];
       int before = o->values[in->id].state ? o->values[in->id].walk : ended[in->id];
       if (before > ended[n->id]) ended[n->id] = before;
     }
     int along = streams_of(m, n);
-    if (class_of(n) == CLASS_scan && along) return refuse(m, REASON_scan_waits, n);
+    v->carries = class_of(n) == CLASS_scan && along;
     if (along && along < o->nstream) return refuse(m, REASON_different_rows, n);
     v->state = along && class_of(n) != CLASS_scan;
     if (v->state) {
       for (int k = 0; k < n->naxes; k++)
         if (has(o->stream, o->nstream, n->axes[k])) return refuse(m, REASON_different_rows, n);
+      if (v->ncentres && !follows_centres(m, n, waits)) v->ncentres = 0;
       v->frame = frame_of(m, n, waits);
-      v->walk = 1 + ended[n->id];
+      v->walk = v->ncentres ? 1 : 1 + ended[n->id];
       if (v->frame) {
         v->walk = o->values[v->frame->id].walk;
         o->values[v->frame->id].is_frame = true;
       }
       v->streamed = false;
-      waits[n->id] = 1;
       ended[n->id] = v->walk;
     } else {
       v->walk = v->streamed ? ended[n->id] + 1 : ended[n->id];

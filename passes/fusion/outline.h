@@ -20,17 +20,27 @@
 #pragma once
 #include "passes/fusion/group.h"
 
-enum { OUTLINE_MOST_WALKS = 16 };
+enum { OUTLINE_MOST_WALKS = 16, OUTLINE_MOST_CENTRES = 2 };
 
 typedef struct outline_value {
   bool kept;          // has a buffer: a state, or the value of a step
   bool state;         // combined over the steps of its walk
   bool streamed;      // carries a streamed axis: exists for one step at a time
+  bool carries;       // a running combine along the stream: the last element goes to the next step
   bool in_memory;     // GPUs: kept in memory of the device, since a block has no room on chip for it
   int walk;           // states, kept and stored values with a streamed axis: the walk, from 1 on. Others: the
                       // walk that must have ended before, 0 none
   const node *frame;  // states: the running maximum that they are relative to; null none
   bool is_frame;      // a state that others are relative to
+  // States that are sums of differences from running means (outline_moments.c):
+  int ncentres;
+  const node *centres[OUTLINE_MOST_CENTRES];
+  const node *below
+      [OUTLINE_MOST_CENTRES];  // the state without that difference; null: how many elements there are
+  const node *framed;  // the factor of their elements that is relative to the frame; null none
+  bool is_centre;      // a mean that such states are relative to:
+  const node *sum,
+      *weight;  // the states that it is the quotient of; weight null: the number of elements
 } outline_value;
 
 typedef struct outline {
@@ -39,6 +49,7 @@ typedef struct outline {
   int rows[MAX_AXES], nrows;        // graph axes of kept and stored values, but for operands that
                                     // each tile of rows computes again
   int stream[MAX_AXES], nstream;    // walked
+  bool reversed;                    // from the end, for the sake of running combines
   outline_value *values;            // by node id
 } outline;
 
@@ -52,15 +63,16 @@ bool outline_of_group(outline *o, arena *a, const graph *g, const group *grp);
 /// The type that n is kept as: operands of products are kept as what products add up, so that they
 /// are converted once.
 dtype outline_type(const node *n, node *const *nodes, int count);
-/// Of a tile of `rows` rows and steps of `step` elements, the bytes that n takes while it is kept; -1:
-/// its size is not known, and *axis the one (a graph axis) that it is not known of.
+/// Of a tile of `rows` rows and steps of `step` elements, the bytes that n takes while it is kept;
+/// -1: its size is not known, and *axis the one (a graph axis) that it is not known of.
 int64_t outline_bytes(const outline *o, node *const *nodes, int count, const node *n, int64_t rows,
                       int64_t step, int *axis);
 /// Bytes on chip that a block has for what is kept.
 int64_t outline_room(const target_info *t);
-/// Decides what of what is kept a block of a GPU has on chip: with few rows and short steps all of it
-/// takes at most so many bytes. What does not fit lies in memory, or is computed where it is read;
-/// neither may be with results that carry a streamed axis. False then, and *detail says what is short.
+/// Decides what of what is kept a block of a GPU has on chip: with few rows and short steps all of
+/// it takes at most so many bytes. What does not fit lies in memory, or is computed where it is
+/// read; neither may be with results that carry a streamed axis. False then, and *detail says what
+/// is short.
 bool outline_place(outline *o, arena *a, node *const *nodes, int n, int64_t bytes, reason *why,
                    int *at, str *detail);
 /// The walk needs the streamed value n: something in it depends on it.

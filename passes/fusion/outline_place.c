@@ -45,7 +45,8 @@ int64_t outline_bytes(const outline *o, node *const *nodes, int count, const nod
   const outline_value *v = &o->values[n->id];
   dtype type = outline_type(n, nodes, count);
   int64_t bytes = dtype_bytes(type), unit = type == n->type ? UNIT : PANELS_UNIT, size;
-  if (v->is_frame || op_is_arg(n->op)) bytes *= 3;  // with its scale and shift, or the extreme
+  // With its scale and shift, or the extreme, or what it moved by and how many elements there were before.
+  if (v->is_frame || v->is_centre || op_is_arg(n->op)) bytes *= v->is_centre ? 4 : 3;
   bool any = false;
   for (int k = 0; k < n->naxes; k++) any |= has(o->rows, o->nrows, n->axes[k]);
   if (any) bytes *= rows;
@@ -61,6 +62,7 @@ int64_t outline_bytes(const outline *o, node *const *nodes, int count, const nod
       bytes = estimate_times(bytes, size > 0 ? size : 1);
     }
   }
+  if (v->carries) bytes += (bytes + step - 1) / step;  // with its last element
   return (bytes + unit - 1) / unit * unit;
 }
 

@@ -176,7 +176,9 @@ static bool check_rows(const finder *s, const node *n, bool columns) {
 
 static bool check_state(const finder *s, const node *n) {
   const outline_value *v = &s->o->values[n->id];
-  if (class_of(n) == CLASS_contraction) return find_product(s, n) && check_rows(s, n, true);
+  if (class_of(n) == CLASS_contraction && !v->ncentres)
+    return find_product(s, n) && check_rows(s, n, true);
+  if (v->ncentres) return refuse(s, REASON_stream_between, n, STR("it is about a running mean"));
   if (op_is_arg(n->op)) return refuse(s, REASON_stream_between, n, STR("its state would be a pair"));
   if (!s->f->score) return refuse(s, REASON_stream_lead, n, STR("there is no product before it"));
   if (v->is_frame && n->type != DT_f32)

@@ -25,8 +25,7 @@ static bool has(const int *axes, int n, int axis) {
   return false;
 }
 
-/// What a nest leaves behind must not be taken for what a later one needs: the buffers change.
-static void forget(kbuild *b) {
+void nest_forget(kbuild *b) {
   for (scope *s = b->scope; s; s = s->outer) s->memo = (map){0};
 }
 
@@ -143,7 +142,7 @@ static void pack_before(nest *t) {
     for (int k = 0; k < t->nstream; k++) same &= !nest_uses(t, x, t->stream[k]);
     if (same && nest_is_at_hand(t, x)) t->packed_of[n->id] = nest_pack(t, x, n->type, s.lanes);
   }
-  forget(t->b);
+  nest_forget(t->b);
 }
 
 /// from[]: buffers of the operands, -1: they are computed here.
@@ -209,8 +208,9 @@ static void emit_contraction(nest *t, const node *n) {
   }
   int o = nest_open(t, n, &s);
   scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
-  tval *sum = state ? nest_scaled(t, n, nest_kept(t, n, b->local_of[n->id]))
-                    : nest_filled(t, n, n->type, zero, -1, 0);
+  tval *sum = state ? nest_kept(t, n, b->local_of[n->id]) : nest_filled(t, n, n->type, zero, -1, 0);
+  if (state && nest_is_weight(t, n)) nest_keep_in(t, n, t->before_of[n->id], sum);
+  if (state) sum = nest_scaled(t, n, sum);
   for (int i = 0; i < nover; i++) {
     int by = over[i] == s.lanes ? nest_width(t, &s) : 1;
     tstmt *loop = kb_loop(b, over[i], product && over[i] == d.depth ? d.step : by, &sum, 1);
@@ -232,22 +232,49 @@ static void emit_map_of(nest *t, const node *n, const node *x) {
   nest_close(t, o);
 }
 
-/// In order along the scanned axis.
+/// n without the scanned axis; axes has room for all.
+static node without_axis(const node *n, int *axes) {
+  node r = *n;
+  r.naxes = 0;
+  r.axes = axes;
+  for (int k = 0; k < n->naxes; k++)
+    if (n->axes[k] != n->attr_axes[0]) axes[r.naxes++] = n->axes[k];
+  return r;
+}
+
+/// The loops over what is scanned.
+static nest_loops scan_loops(const nest *t, const node *n) {
+  nest_loops s = nest_loops_of(t, n);
+  if (s.lanes == t->b->kaxis[n->attr_axes[0]]) s.lanes = -1;
+  return s;
+}
+
+/// Before the walk nothing has been combined.
+static void begin_carry(nest *t, const node *n) {
+  kbuild *b = t->b;
+  int kept[MAX_AXES], axes[MAX_KERNEL_AXES];
+  node without = without_axis(n, kept);
+  nest_loops s = scan_loops(t, n);
+  int count = nest_axes_of(t, &without, s.lanes, axes);
+  t->carry_of[n->id] = kb_local(b, "carry", n->type, axes, count);
+  int o = nest_open(t, &without, &s);
+  kb_store_local(b, t->carry_of[n->id], nest_filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0));
+  nest_close(t, o);
+  nest_forget(b);
+}
+
+/// In order along the scanned axis; along the stream on from the step before.
 static void emit_scan(nest *t, const node *n) {
   kbuild *b = t->b;
-  nest_loops s = nest_loops_of(t, n);
-  int axis = b->kaxis[n->attr_axes[0]];
+  nest_loops s = scan_loops(t, n);
+  int axis = b->kaxis[n->attr_axes[0]], kept[MAX_AXES];
+  bool carries = t->o.values[n->id].carries;
   if (axis < 0 && !(n->flags & NODE_EXCLUSIVE)) return emit_map_of(t, n, n->in[0]);
-  if (s.lanes == axis) s.lanes = -1;
-  node without = *n;
-  int kept[MAX_AXES];
-  without.naxes = 0;
-  without.axes = kept;
-  for (int k = 0; k < n->naxes; k++)
-    if (n->axes[k] != n->attr_axes[0]) kept[without.naxes++] = n->axes[k];
+  node without = without_axis(n, kept);
   int o = nest_open(t, &without, &s);
   op combine = op_combiner(n->op);
-  tval *sum = nest_filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0);
+  tval *sum = carries ? kb_load_local(b, t->carry_of[n->id])
+                      : nest_filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0);
   if (axis < 0) {  // nothing stands before a single element
     nest_keep(t, n, sum);
     nest_close(t, o);
@@ -259,7 +286,8 @@ static void emit_scan(nest *t, const node *n) {
   tval *x = kb_reduce_tile(b, combine, kb_value_here(b, n->in[0]), &axis, 1);
   tval *after = kb_map(b, combine, n->type, sum, x, NULL);
   nest_keep(t, n, n->flags & NODE_EXCLUSIVE ? sum : after);
-  kb_end_loop(b, &after, 1);
+  after = kb_end_loop(b, &after, 1)[0];
+  if (carries) kb_store_local(b, t->carry_of[n->id], after);
   nest_close(t, o);
 }
 
@@ -274,7 +302,7 @@ static void emit_value(nest *t, const node *n) {
   else if (class == CLASS_scan) emit_scan(t, n);
   else emit_map_of(t, n, n);
   nest_is_there(t, n);
-  forget(b);
+  nest_forget(b);
 }
 
 /// States of the walk read what is taken from exponents; later walks, and the end, the maximum.
@@ -289,7 +317,7 @@ static void emit_store(nest *t, const node *n) {
   int o = nest_open(t, n, &s);
   kb_store_node(t->b, n, kb_value_here(t->b, n), false);
   nest_close(t, o);
-  forget(t->b);
+  nest_forget(t->b);
 }
 
 // ---- walks
@@ -299,13 +327,21 @@ static void begin_state(const nest *t, const node *n) {
   nest_keep(t, n, nest_filled(t, n, n->type, op_identity(combine, n->type), -1, 0));
 }
 
+static int declare_before(nest *t, const node *n) {
+  int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, nest_loops_of(t, n).lanes, axes);
+  if (t->o.values[n->id].in_memory) return t->before_of[n->id];
+  return kb_local(t->b, "before", n->type, axes, count);
+}
+
 static void begin_states(nest *t, int walk) {
   kbuild *b = t->b;
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
     const outline_value *v = &t->o.values[n->id];
+    if (v->is_centre && v->walk == walk) nest_begin_centre(t, n);
     if (!v->state || v->walk != walk) continue;
     nest_declare(t, n, "state");
+    if (nest_is_weight(t, n)) t->before_of[n->id] = declare_before(t, n);
     if (v->is_frame) declare_scale(t, n);
     if (op_is_arg(n->op)) nest_declare_arg(t, n);
     nest_loops s = nest_loops_of(t, n);
@@ -313,20 +349,38 @@ static void begin_states(nest *t, int walk) {
     if (op_is_arg(n->op)) nest_begin_arg(t, n);
     else begin_state(t, n);
     nest_close(t, o);
-    forget(b);
+    nest_forget(b);
   }
 }
 
-static void run_step(nest *t) {
+/// By node id: made of a running mean.
+static const uint8_t *find_late(const nest *t) {
   const group *g = t->b->group;
+  uint8_t *late = arena_array(t->b->l->a, uint8_t, t->b->l->g->nodes.len);
   for (int i = 0; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
+    for (int k = 0; k < n->nin; k++) {
+      const node *x = n->in[k];
+      late[n->id] |= t->member[x->id] && (t->o.values[x->id].is_centre || late[x->id]);
+    }
+  }
+  return late;
+}
+
+/// First what is about no running mean, and these; then what is about them, all of them moved.
+static void run_step(nest *t, const uint8_t *late) {
+  const group *g = t->b->group;
+  for (int i = 0; i < 2 * g->nodes.len; i++) {
+    const node *n = g->nodes.data[i % g->nodes.len];
     const outline_value *v = &t->o.values[n->id];
+    t->centred = i >= g->nodes.len;
+    if (late[n->id] != t->centred) continue;
     bool works = v->state ? v->walk == t->walk : t->needed[n->id] && v->streamed && v->kept;
     const node *red = works && !t->b->local_ready[n->id] ? nest_reduction_beside(t, n) : NULL;
     if (red) emit_value(t, red);
     if (works && !t->b->local_ready[n->id]) emit_value(t, n);
     if (works && v->is_frame) swap_frame(t, n);
+    if (v->is_centre && v->walk == t->walk) nest_emit_centre(t, n);
     if (v->streamed && t->stored[n->id] && v->walk == t->walk) emit_store(t, n);
   }
 }
@@ -339,18 +393,21 @@ static void run_walk(nest *t, int walk) {
   t->walk = walk;
   t->needed = needed;
   begin_states(t, walk);
+  for (int i = 0; i < g->nodes.len; i++)
+    if (needed[g->nodes.data[i]->id] && t->o.values[g->nodes.data[i]->id].carries) begin_carry(t, g->nodes.data[i]);
   nest_skip skips;
   nest_skip_begin(t, &skips, walk);
   pack_before(t);
   for (int i = 0; i < t->nstream; i++) {
     bool last = i + 1 == t->nstream;
     tstmt *loop = kb_loop(b, t->stream[i], last ? t->step : 1, NULL, 0);
+    loop->reverse = t->o.reversed;
     loop->from = last ? skips.s.from : 0;
     loop->below = last ? skips.s.below : 0;
   }
   tval *may_change = nest_skip_test(t, &skips);
   if (may_change) kb_if(b, COND_ANY, 0, may_change);
-  run_step(t);
+  run_step(t, find_late(t));
   if (may_change) {
     kb_else(b, NULL, 0);
     kb_end_if(b, NULL, 0);
@@ -361,10 +418,13 @@ static void run_walk(nest *t, int walk) {
     const node *n = g->nodes.data[i];
     if (t->o.values[n->id].is_frame && t->o.values[n->id].walk == walk) swap_frame(t, n);
   }
-  for (int i = 0; i < g->nodes.len; i++)
-    if (t->o.values[g->nodes.data[i]->id].streamed) b->local_ready[g->nodes.data[i]->id] = false;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const outline_value *v = &t->o.values[g->nodes.data[i]->id];
+    // What reads a mean later reads the quotient of its sums, infinite or not.
+    if (v->streamed || v->is_centre) b->local_ready[g->nodes.data[i]->id] = false;
+  }
   t->needed = NULL;
-  forget(b);
+  nest_forget(b);
 }
 
 /// What has no streamed axis and waits for `walk` walks.
@@ -374,7 +434,7 @@ static void run_between(nest *t, int walk) {
     const node *n = g->nodes.data[i];
     const outline_value *v = &t->o.values[n->id];
     if (v->streamed || v->walk != walk) continue;
-    if (v->kept && !v->state) emit_value(t, n);
+    if (v->kept && !v->state && !v->is_centre) emit_value(t, n);
     if (t->stored[n->id] && !nest_keeps_output(t, n)) emit_store(t, n);
   }
 }
@@ -389,6 +449,10 @@ void lower_nest_group(kbuild *b) {
   t.shift_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.in_place_of = arena_array(l->a, const node *, l->g->nodes.len + 1);
   t.packed_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.carry_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.move_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.before_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.count_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.best_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.kept_in = arena_array(l->a, int, l->g->nodes.len + 1);
   t.threads = l->target->sm;

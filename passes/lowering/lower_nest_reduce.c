@@ -93,6 +93,7 @@ static int find_together(nest *t, const node **reds) {
     bool same = n != first && op_get(n->op)->class == CLASS_reduce && !op_is_arg(n->op) &&
                 !b->local_ready[n->id] && !v->is_frame && v->walk == t->o.values[first->id].walk &&
                 v->state == t->o.values[first->id].state && (v->state || t->needed[n->id]);
+    same &= !v->ncentres || t->centred;
     if (!same || !same_axes(t, n, first) || !same_axes(t, n->in[0], first->in[0])) continue;
     nest_loops own = nest_loops_of(t, n);
     int also[MAX_AXES], nalso = nest_reduced(t, n, also);
@@ -109,6 +110,7 @@ static void store_reduction(nest *t, const node *n, tval *sum) {
   const outline_value *v = &t->o.values[n->id];
   if (v->state) {
     tval *before = nest_kept(t, n, b->local_of[n->id]);
+    if (nest_is_weight(t, n)) nest_keep_in(t, n, t->before_of[n->id], before);
     tval *now = kb_map(b, op_combiner(n->op), n->type, nest_scaled(t, n, before), sum, NULL);
     if (v->is_frame) store_frame(t, n, before, now);
     sum = now;

@@ -21,15 +21,21 @@ typedef struct nest {
   int sums;                       // ... layout of sums of tensor cores, 0 none yet; others are of copies
   int *kept_in;                   // node id -> argument that keeps it in memory; -1: on chip
   int *scale_of;                  // node id of a frame -> buffer of the factor of a step
-  int walk;                  // that is emitted
-  const uint8_t *needed;     // ... by node id: the streamed values that it needs; null between walks
-  const node **in_place_of;  // node id -> the value in whose place its loop stores it; null none
-  int *packed_of; // node id of a product -> what was packed of an operand before the walk, 0 nothing
-  int *best_of;   // node id of an argmin or argmax -> buffer of the extreme that its state is the place of
   int *shift_of;                  // ... of what is taken from exponents: the maximum, 0 while there is none
+  int walk;                       // that is emitted
+  const uint8_t *needed;          // ... by node id: the streamed values that it needs; null between walks
+  const node **in_place_of;       // node id -> the value in whose place its loop stores it; null none
+  int *packed_of;                 // node id of a product -> what was packed of an operand before the walk, 0 nothing
+  int *best_of;                   // node id of an argmin or argmax -> buffer of the extreme that its state is the place of
+  int *carry_of;                  // ... of a running combine along the stream -> of what it came to
+  int *move_of;                   // ... of a centre -> of what it was before the step, less what it is now
+  int *count_of;                  // ... of a centre that counts -> of the elements so far
+  int *before_of;                 // ... of the same, or of a sum of weights -> of that before the step
+  bool centred;                   // what is about centres may be combined: those of the step are there
 } nest;
 
-/// Makes the kernel axes; chooses the tile of rows and the steps, so that what is kept fits the caches.
+/// Makes the kernel axes; chooses the tile of rows and the steps, so that what is kept fits the
+/// caches.
 void nest_choose(nest *t);
 
 /// The value is kept where it is returned.
@@ -54,8 +60,8 @@ typedef struct nest_loops {
   int layout;     // of the rows' loop; 0: the kernel's
 } nest_loops;
 
-/// An operand of a product that is brought on chip: its buffer's last two axes, and the layout of the
-/// copy.
+/// An operand of a product that is brought on chip: its buffer's last two axes, and the layout of
+/// the copy.
 typedef struct nest_stage {
   int outer, inner, layout;
   bool across;  // neighbours in memory are not neighbours in the buffer
@@ -86,6 +92,8 @@ tval *nest_filled(const nest *t, const node *n, dtype type, scalar v, int more, 
 /// Kernel axes that n combines along.
 int nest_reduced(const nest *t, const node *n, int *axes);
 
+/// What a nest leaves behind must not be taken for what a later one needs: the buffers change.
+void nest_forget(kbuild *b);
 /// The value in that type.
 tval *nest_as_type(kbuild *b, tval *v, dtype t);
 /// A buffer for the kept value n.
@@ -152,6 +160,18 @@ bool nest_is_at_hand(const nest *t, const node *n);
 /// Whether the step may change anything; null: it is always taken.
 tval *nest_skip_test(nest *t, nest_skip *k);
 
+// ---- running means (lower_nest_moments.c)
+
+/// Buffers of a centre, and of what it needs beside.
+void nest_declare_centre(nest *t, const node *c);
+/// Before the walk: of nothing the mean is 0.
+void nest_begin_centre(nest *t, const node *c);
+/// When its sums have the elements of the step: the mean of all so far; states about it are moved
+/// there.
+void nest_emit_centre(nest *t, const node *c);
+/// The sum of weights that states about centres are above.
+bool nest_is_weight(const nest *t, const node *state);
+
 // ---- products of blocks of threads (nest_product.c)
 
 enum { NEST_STAGED = 18 << 10 };  // bytes of both operands at most
@@ -161,7 +181,8 @@ bool nest_on_tensor_cores(const nest *t, const node *dot, nest_product *d);
 bool nest_product_begin(nest *t, const node *dot, nest_loops *s, nest_product *d);
 /// The buffer of n gets panels when tensor cores read them in place.
 void nest_lay_in_panels(const nest *t, const node *n, int buf);
-/// Brings a step of the operands on chip; from[]: the buffers of both, by operand number, -1: values.
+/// Brings a step of the operands on chip; from[]: the buffers of both, by operand number, -1:
+/// values.
 void nest_product_stage(nest *t, const node *dot, const nest_product *d, int *from);
 /// sum plus the product of the step on tensor cores.
 tval *nest_product_multiply(nest *t, const node *dot, const nest_product *d, const int *from,

@@ -240,6 +240,13 @@ static void make_memory(nest *t) {
     t->kept_in[n->id] = kb_arg(b, buffer);
     if (v->state && op_is_arg(n->op))
       t->best_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "best", n->in[0]->type));
+    if (nest_is_weight(t, n))
+      t->before_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "before", n->type));
+    if (v->is_centre) t->move_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "move", n->type));
+    if (v->is_centre && !v->weight) {
+      t->before_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "before", n->type));
+      t->count_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "count", n->type));
+    }
     if (!v->is_frame) continue;
     t->scale_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "scale", n->type));
     t->shift_of[n->id] = kb_arg(b, lower_add_temporary(b->l, n, "shift", n->type));

@@ -106,6 +106,7 @@ const node *nest_reduction_beside(const nest *t, const node *n) {
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *red = b->group->nodes.data[i];
     if (op_get(red->op)->class != CLASS_reduce || op_is_arg(red->op) || !is_pending(t, red)) continue;
+    if (t->o.values[red->id].ncentres && !t->centred) continue;
     if (nest_loops_of(t, red).lanes != nest_loops_of(t, n).lanes) continue;
     if (nest_goes_beside(t, n, red)) return red;
   }

@@ -189,11 +189,19 @@ static tval *may_change(nest *t, nest_skip *k) {
   return all;
 }
 
+/// A running combine goes on in every step.
+static bool carries(const nest *t) {
+  const group *g = t->b->group;
+  for (int i = 0; i < g->nodes.len; i++)
+    if (t->needed[g->nodes.data[i]->id] && t->o.values[g->nodes.data[i]->id].carries) return true;
+  return false;
+}
+
 void nest_skip_begin(nest *t, nest_skip *k, int walk) {
   kbuild *b = t->b;
   int nodes = b->l->g->nodes.len;
   *k = (nest_skip){.s = {.b = b, .o = &t->o, .stored = t->stored, .stream = -1}, .before = true};
-  if (!t->nstream) return;
+  if (!t->nstream || carries(t)) return;
   skip *s = &k->s;
   s->stream = t->stream[t->nstream - 1];
   s->step = t->step;

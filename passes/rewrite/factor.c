@@ -27,11 +27,20 @@ static node *plus(graph *g, node *a, node *b) {
 
 static node *minus(graph *g, node *a) { return a ? graph_unary(g, OP_neg, a) : NULL; }
 
+static node *both(graph *g, node *a, node *b) {
+  return !a || a == b ? b : !b ? a : graph_binary(g, OP_and, a, b);
+}
+
 bool factor_product(factoring *f, const term *a, const term *b, const node *at, term *out) {
   graph *g = f->g;
-  if (a->rounds && b->rounds) return refuse(f, REASON_rounded_between, at);
+  int nsums = a->nsums + b->nsums;
+  if (nsums > FACTOR_MOST_SUMS) return refuse(f, REASON_degree, at);
+  if ((a->rounds && b->rounds) || ((a->rounds || b->rounds) && nsums))
+    return refuse(f, REASON_rounded_between, at);
   const term *round = b->rounds ? b : a, *other = b->rounds ? a : b;
-  *out = (term){.rounds = round->rounds, .type = round->type};
+  *out = (term){.rounds = round->rounds, .type = round->type, .nsums = nsums};
+  for (int i = 0; i < nsums; i++) out->sums[i] = i < a->nsums ? a->sums[i] : b->sums[i - a->nsums];
+  out->mask = both(g, a->mask, b->mask);
   out->factor = times(g, a->factor, b->factor);
   out->divisor = times(g, a->divisor, b->divisor);
   out->row_exponent = plus(g, a->row_exponent, b->row_exponent);
@@ -60,7 +69,8 @@ static bool is_infinite(const node *n, int sign) {
          (n->value.f > 0) == (sign > 0);
 }
 
-/// Values that use another one twice, and that one another, have exponentially many factors or terms.
+/// Values that use another one twice, and that one another, have exponentially many factors or
+/// terms.
 static bool is_too_long(factoring *f) {
   enum { MOST_VISITS = 1000 };
   return f->visits++ > MOST_VISITS;
@@ -115,7 +125,8 @@ static bool split_sum(factoring *f, node *n, parts *out) {
   return refuse(f, REASON_not_additive, n);
 }
 
-/// n * ln 2. A factor of log2(e) cancels: what both were rounded by is no more than their product is.
+/// n * ln 2. A factor of log2(e) cancels: what both were rounded by is no more than their product
+/// is.
 static node *to_base_e(graph *g, node *n) {
   double c = 0.69314718055994530942, d;
   double rounding = n->type == DT_f64 ? 0x1p-51 : 0x1p-22;
@@ -154,6 +165,11 @@ static bool selected(factoring *f, node *n, term *out) {
   if (out->exponent) {
     node *least = graph_const_float(g, out->exponent->type, -INFINITY);
     out->exponent = graph_where(g, c, out->exponent, least);
+  }
+  if (out->nsums) {  // a value that is not selected counts nowhere, not even as NaN
+    out->mask = both(g, out->mask, c);
+  } else if (out->exponent) {
+    return true;
   } else if (out->rounds || !out->inner) {
     node *one = graph_const_float(g, n->type, 1);
     out->after = times(g, out->after, graph_where(g, c, one, n->in[2]));
@@ -167,6 +183,7 @@ static bool selected(factoring *f, node *n, term *out) {
 static bool inverted(factoring *f, const term *a, const node *at, term *out) {
   graph *g = f->g;
   if (a->rounds) return refuse(f, REASON_rounded_between, at);
+  if (a->nsums) return refuse(f, REASON_not_separable, at);
   node *tile = times(g, a->inner, a->after), *one = graph_const_float(g, at->type, 1);
   *out = (term){.factor = a->divisor, .divisor = a->factor, .exponent = minus(g, a->exponent),
                 .row_exponent = minus(g, a->row_exponent)};
@@ -203,14 +220,42 @@ static bool rounded(factoring *f, node *n, term *out) {
                     &out->factor, &out->divisor, &out->row_exponent};
     for (int i = 0; i < 6; i++)
       if (*all[i] && (*all[i])->type == from && !out->rounds) *all[i] = graph_cast(f->g, *all[i], n->type);
+    for (int i = 0; i < out->nsums; i++) {
+      tile_and_row *sum = &out->sums[i];
+      *sum =
+          (tile_and_row){graph_cast(f->g, sum->tile, n->type), graph_cast(f->g, sum->row, n->type)};
+    }
     return true;
   }
   if (f->off & RULE_roundings) return refuse(f, REASON_rounded_between, n);
-  if (out->rounds || out->after) return refuse(f, REASON_rounded_between, n);
+  if (out->rounds || out->after || out->nsums) return refuse(f, REASON_rounded_between, n);
   // f16 has no range to spare: the part with T must be known to be small.
   if (n->type == DT_f16 && !(out->exponent && !out->inner)) return refuse(f, REASON_range_unknown, n);
   out->rounds = true;
   out->type = n->type;
+  return true;
+}
+
+/// A sum whose parts can be told apart.
+static bool shifted(factoring *f, node *n, term *out) {
+  parts p;
+  if (!dtype_is_float(n->type)) return refuse(f, REASON_not_separable, n);
+  if (f->off & RULE_moment_shift) return refuse(f, REASON_rule_off, n);
+  if (!split_sum(f, n, &p))
+    return f->obstacle.why == REASON_not_additive && refuse(f, REASON_too_many_terms, n);
+  if (!p.tile || !p.row) return refuse(f, REASON_not_separable, n);
+  out->sums[out->nsums++] = (tile_and_row){p.tile, p.row};
+  return true;
+}
+
+/// Running sums let factors out that are the same all along.
+static bool running(factoring *f, node *n, term *out) {
+  graph *g = f->g;
+  if (n->op != OP_cumsum || !factor_value(f, n->in[0], out)) return refuse(f, REASON_scan_waits, n);
+  node *tile = times(g, out->inner, out->after);
+  if (out->exponent || out->rounds || out->nsums || !tile) return refuse(f, REASON_scan_waits, n);
+  out->inner = graph_scan(g, n->op, tile, n->attr_axes[0], n->flags);
+  out->after = NULL;
   return true;
 }
 
@@ -237,7 +282,24 @@ bool factor_value(factoring *f, node *n, term *out) {
       if (!view_is_reorder(f->g, n)) return refuse(f, REASON_not_separable, n);
       return factor_value(f, n->in[0], out);
     case ALGEBRA_sum:
-    case ALGEBRA_difference: return refuse(f, REASON_degree, n);
-    default: return refuse(f, REASON_not_separable, n);
+    case ALGEBRA_difference: return shifted(f, n, out);
+    default:
+      if (op_get(n->op)->class == CLASS_scan) return running(f, n, out);
+      return refuse(f, REASON_not_separable, n);
   }
+}
+
+bool factor_is_mean(const graph *g, const node *n) {
+  double by, one;
+  int64_t count;
+  if ((n->op != OP_div && n->op != OP_mul) || n->in[0]->op != OP_sum || n->in[0]->nattr_axes != 1)
+    return false;
+  ix elements = graph_axis_size(g, n->in[0]->attr_axes[0]);
+  const node *k = n->in[1], *inverse = n->op == OP_mul && k->op == OP_div ? k : NULL;
+  if (inverse) k = node_is_const(inverse->in[0], &one) && one == 1 ? inverse->in[1] : NULL;
+  if (k && k->op == OP_size) return (n->op == OP_div || inverse) && k->index[0] == elements;
+  if (inverse || !node_is_const(k, &by) || !ix_is_const(&g->ix, elements, &count)) return false;
+  double size = (double)count;
+  return n->op == OP_div ? by == size
+                         : fabs(by * size - 1) <= 0x1p-22;  // pass simplify makes products
 }

@@ -7,13 +7,28 @@
 //        after      inner      exponent   row exponent, divisor
 //
 // A sum over T of such a term needs no finished row while T is walked: the row parts come after it.
+//
+// A factor that is a sum, as x - mean of a variance, stays whole: what it waits for comes out of
+// the sum over T by another way (stream_moments.c).
 #pragma once
 #include "ir/graph.h"
 
-/// after * round(inner * exp(exponent)) * exp(row_exponent) * factor / divisor; null parts are absent.
+/// tile + row: the row part waits, and carries no T.
+typedef struct tile_and_row {
+  node *tile, *row;
+} tile_and_row;
+
+enum { FACTOR_MOST_SUMS = 2 };
+
+/// after * round(inner * exp(exponent)) * sums[0] * sums[1] * exp(row_exponent) * factor / divisor,
+/// or 0 where the mask is false; null parts are absent. With sums nothing is rounded, and only with
+/// sums there is a mask.
 typedef struct term {
   node *inner, *after, *exponent;         // carry T, wait for nothing
   node *factor, *divisor, *row_exponent;  // do not carry T
+  tile_and_row sums[FACTOR_MOST_SUMS];
+  int nsums;
+  node *mask;                             // carries T, waits for nothing
   bool rounds;                            // to a narrower float type:
   dtype type;
 } term;
@@ -40,3 +55,5 @@ bool factor_carries(const factoring *f, const node *n);
 bool factor_value(factoring *f, node *n, term *out);
 /// The product of two terms.
 bool factor_product(factoring *f, const term *a, const term *b, const node *at, term *out);
+/// n is the mean, over one axis, of the elements that sum n->in[0] adds up.
+bool factor_is_mean(const graph *g, const node *n);

@@ -177,9 +177,12 @@ static node *reduce_of_reduce(const rewrite *r, const node *n) {
   return graph_reduce(r->g, n->op, a->in[0], axes, naxes);
 }
 
-/// A reduction of a negated value, where it is the same monoid or its mirror image.
+/// A reduction of a negated value, where it is the same monoid or its mirror image. The maximum
+/// that sums of a stream are relative to is that of the exponent as it is.
 static node *reduce_of_neg(const rewrite *r, const node *n) {
   const node *a = n->in[0];
+  bool streamed = n->contract && r->g->contracts.data[n->contract - 1].streamed;
+  if (streamed && n->op == OP_reduce_max) return NULL;
   if (a->op != OP_neg || !is_float(n) || !rewrite_used_once(r, a)) return NULL;
   op mirrored = n->op == OP_reduce_max ? OP_reduce_min : OP_reduce_max;
   if (n->op != OP_reduce_max && n->op != OP_reduce_min) return NULL;

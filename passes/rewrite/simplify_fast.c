@@ -32,8 +32,13 @@ static node *fast_add(const rewrite *r, const node *n) {
   return NULL;
 }
 
+/// What it multiplies is not needed for the result, but for walking the stream once (stream_moments.c).
+static bool is_shift(const rewrite *r, const node *n) {
+  return n->contract && r->g->contracts.data[n->contract - 1].rules & RULE_moment_shift;
+}
+
 static node *fast_sub(const rewrite *r, const node *n) {
-  if (n->in[0] == n->in[1]) return zero_like(r->g, n);
+  if (n->in[0] == n->in[1]) return is_shift(r, n) ? NULL : zero_like(r->g, n);
   if (is_zero(n->in[0]) && node_same_axis_set(n->in[1], n))
     return graph_unary(r->g, OP_neg, n->in[1]);
   return NULL;

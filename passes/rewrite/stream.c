@@ -11,23 +11,13 @@
 //
 // The maximum of what is in the exponent is the *frame*: if the program has it, that is it, and it
 // cancels; else it is made. Numerics: docs/contracts.md.
-#include "base/fault.h"
-#include "passes/rewrite/factor.h"
-#include "passes/rewrite/rewrite.h"
+#include "passes/rewrite/stream.h"
 
-typedef struct stream {
-  graph *g;
-  factoring f;
-  uint8_t *waits;       // by node id, with room for those that are built
-  int room;
-  node **replacement;   // by node id of the nodes there were
-  int count;
-  int number;           // 1 + the contract's
-  unsigned applied;     // rules, to the last state that was rewritten
-} stream;
+#include "base/fault.h"
 
 static bool combines_stream(const stream *s, const node *n) {
-  if (n->op != OP_sum && n->op != OP_dot && n->op != OP_reduce_max) return false;
+  op_class c = op_get(n->op)->class;
+  if (c != CLASS_reduce && c != CLASS_contraction) return false;
   for (int k = 0; k < n->nattr_axes; k++)
     for (int i = 0; i < s->f.naxes; i++)
       if (n->attr_axes[k] == s->f.axes[i]) return true;
@@ -43,20 +33,23 @@ static void see_new(stream *s) {
   }
 }
 
+bool stream_same_axes(const node *a, const node *b) {
+  bool same = a->nattr_axes == b->nattr_axes;
+  for (int k = 0; k < a->nattr_axes && same; k++) {
+    bool found = false;
+    for (int j = 0; j < b->nattr_axes; j++) found |= a->attr_axes[k] == b->attr_axes[j];
+    same = found;
+  }
+  return same;
+}
+
 /// The program's own maximum of the value over the same axes; null: it has none.
 static node *find_maximum(const stream *s, const node *of, const node *like) {
   for (int id = 0; id < s->g->nodes.len; id++) {
     node *n = s->g->nodes.data[id];
     if (n->op == OP_reduce_max && n->in[0] == of && n->contract == s->number &&
-        n->nattr_axes == like->nattr_axes) {
-      bool same = true;
-      for (int k = 0; k < n->nattr_axes; k++) {
-        bool found = false;
-        for (int j = 0; j < n->nattr_axes; j++) found |= n->attr_axes[k] == like->attr_axes[j];
-        same &= found;
-      }
-      if (same) return n;
-    }
+        stream_same_axes(n, like))
+      return n;
   }
   return NULL;
 }
@@ -81,8 +74,7 @@ static bool cancels(const term *t, const node *frame) {
   return t->row_exponent && t->row_exponent->op == OP_neg && t->row_exponent->in[0] == frame;
 }
 
-/// What the sum is multiplied with: exp(frame + row exponent) * factor / divisor.
-static node *finished(stream *s, const term *t, node *frame, node *sum) {
+node *stream_finished(stream *s, const term *t, node *frame, node *sum) {
   graph *g = s->g;
   node *r = sum;
   if (t->exponent) {
@@ -98,12 +90,16 @@ static node *finished(stream *s, const term *t, node *frame, node *sum) {
   return r;
 }
 
-static node *as_type(graph *g, node *n, dtype t) { return n->type == t ? n : graph_cast(g, n, t); }
+node *stream_as_type(graph *g, node *n, dtype t) { return n->type == t ? n : graph_cast(g, n, t); }
+
+node *stream_times(graph *g, node *a, node *b) {
+  return !a ? b : !b ? a : graph_binary(g, OP_mul, a, b);
+}
 
 static void widen_rows(stream *s, term *t, dtype type) {
   node **rows[] = {&t->factor, &t->divisor, &t->row_exponent};
   for (int i = 0; i < 3; i++)
-    if (*rows[i]) *rows[i] = as_type(s->g, *rows[i], type);
+    if (*rows[i]) *rows[i] = stream_as_type(s->g, *rows[i], type);
 }
 
 /// The element is exp(x - frame) and nothing comes after the sum: it has the form.
@@ -112,20 +108,25 @@ static bool is_canonical(const term *t, const node *frame, const node *element) 
          element->in[0]->op == OP_sub && element->in[0]->in[1] == frame;
 }
 
-/// Over an axis without elements the sum is 0, whatever factors come after it.
-static node *unless_empty(stream *s, const node *n, node *r) {
+ix stream_count(stream *s, const node *n) {
   graph *g = s->g;
   ix size = ix_const(&g->ix, 1);
   for (int k = 0; k < n->nattr_axes; k++)
     size = ix_mul(&g->ix, size, graph_axis_size(g, n->attr_axes[k]));
+  return size;
+}
+
+/// Over an axis without elements the sum is 0, whatever factors come after it.
+static node *unless_empty(stream *s, const node *n, node *r) {
+  graph *g = s->g;
+  ix size = stream_count(s, n);
   if (ix_bounds(&g->ix, size).min > 0) return r;
   node *zero = graph_const_float(g, r->type, 0);
   node *some = graph_binary(g, OP_gt, graph_size(g, DT_i64, size), graph_const(g, DT_i64, (scalar){.i = 0}));
   return graph_where(g, some, r, zero);
 }
 
-/// The maximum of the exponent: the program's own, else a new one; null: the sum has axes that it lacks.
-static node *frame_for(stream *s, const term *t, const node *n) {
+node *stream_frame(stream *s, const term *t, const node *n) {
   node *frame = find_maximum(s, t->exponent, n);
   for (int k = 0; !frame && k < n->nattr_axes; k++)
     if (!node_has_axis(t->exponent, n->attr_axes[k])) return NULL;
@@ -133,49 +134,83 @@ static node *frame_for(stream *s, const term *t, const node *n) {
                : graph_reduce(s->g, OP_reduce_max, t->exponent, n->attr_axes, n->nattr_axes);
 }
 
-/// The elements of the state as a term, and what they are multiplied with; false: they have no form.
-static bool element_term(stream *s, const node *n, term *t, node **other) {
-  *other = NULL;
+/// The elements of a state: a term, times what waits for nothing or another term.
+typedef struct element {
+  term t, u;
+  node *other;  // the operand that waits for nothing
+  bool two;     // both are terms, and their product is larger than either
+  int waiting;  // operand number of t
+} element;
+
+/// False: they have no form.
+static bool take_element(stream *s, const node *n, element *e) {
+  *e = (element){0};
   s->f.visits = 0;
-  if (n->nin == 1) return factor_value(&s->f, n->in[0], t);
-  bool both = s->waits[n->in[0]->id] && s->waits[n->in[1]->id];
-  int waiting = s->waits[n->in[0]->id] ? 0 : 1;
-  if (!both) {
-    *other = n->in[1 - waiting];
-    return factor_value(&s->f, n->in[waiting], t);
+  if (n->nin == 1) return factor_value(&s->f, n->in[0], &e->t);
+  e->waiting = s->waits[n->in[0]->id] ? 0 : 1;
+  if (!s->waits[n->in[0]->id] || !s->waits[n->in[1]->id]) {
+    e->other = n->in[1 - e->waiting];
+    return factor_value(&s->f, n->in[e->waiting], &e->t);
   }
   // Two factors that wait become one where the product is no larger than they are.
-  term a, b;
-  return node_same_axis_set(n->in[0], n->in[1]) && factor_value(&s->f, n->in[0], &a) &&
-         factor_value(&s->f, n->in[1], &b) && factor_product(&s->f, &a, &b, n, t);
+  term a;
+  if (!factor_value(&s->f, n->in[0], &a) || !factor_value(&s->f, n->in[1], &e->u)) return false;
+  e->two = !node_same_axis_set(n->in[0], n->in[1]);
+  if (!e->two) return factor_product(&s->f, &a, &e->u, n, &e->t);
+  e->t = a;
+  return a.nsums + e->u.nsums > 0 && !a.rounds && !e->u.rounds;
+}
+
+/// Through sums about means; null: they have no form.
+static node *moments(stream *s, node *n, const element *e) {
+  term other = {0};
+  if (e->other) other.inner = e->other;
+  const term *second = e->two ? &e->u : e->other ? &other : NULL;
+  unsigned late = RULE_late_factors;
+  bool exponent = e->t.exponent || (second && second->exponent);
+  bool factor = e->t.factor || e->t.divisor || (second && (second->factor || second->divisor));
+  if (factor && s->f.off & late) return NULL;
+  s->applied = RULE_moment_shift | (factor ? late : 0) | (exponent ? RULE_exponents : 0);
+  return stream_moments(s, n, &e->t, second);
+}
+
+/// What replaces the state n; null: it stays as it is.
+static node *settled(stream *s, node *n, node *r, const node *sum) {
+  if (!r || r->type != n->type || !node_same_axis_set(r, n)) return NULL;
+  if (r != sum) r = unless_empty(s, n, r);
+  return graph_reorder(s->g, r, n->axes);
 }
 
 /// The state in canonical form; null: it stays as it is.
 static node *canonical(stream *s, node *n) {
   graph *g = s->g;
-  term t;
-  node *other, *frame = NULL, *sum;
-  if (!element_term(s, n, &t, &other)) return NULL;
+  element e;
+  if (!take_element(s, n, &e)) return NULL;
+  term t = e.t;
+  node *other = e.other, *frame = NULL, *sum;
+  if (t.nsums || e.two) {
+    widen_rows(s, &e.t, n->type);
+    widen_rows(s, &e.u, n->type);
+    return settled(s, n, moments(s, n, &e), NULL);
+  }
   if (!t.inner && !t.after && !t.exponent) return NULL;  // the same for all of T
   if ((t.factor || t.divisor) && s->f.off & RULE_late_factors) return NULL;
   s->applied = (t.factor || t.divisor ? RULE_late_factors : 0) | (t.exponent ? RULE_exponents : 0) |
                (t.rounds ? RULE_roundings : 0);
   widen_rows(s, &t, n->type);
-  if (t.exponent && !(frame = frame_for(s, &t, n))) return NULL;
-  int waiting = other && n->in[1] != other ? 1 : 0;
+  if (t.exponent && !(frame = stream_frame(s, &t, n))) return NULL;
+  int waiting = other ? e.waiting : 0;
   if (is_canonical(&t, frame, n->in[waiting])) return NULL;
-  node *e = element_of(s, &t, frame);
+  node *x = element_of(s, &t, frame);
   if (other) {
-    e = as_type(g, e, n->in[waiting]->type);
-    sum = waiting == 0 ? graph_dot(g, e, other, n->attr_axes, n->nattr_axes)
-                       : graph_dot(g, other, e, n->attr_axes, n->nattr_axes);
+    x = stream_as_type(g, x, n->in[waiting]->type);
+    sum = waiting == 0 ? graph_dot(g, x, other, n->attr_axes, n->nattr_axes)
+                       : graph_dot(g, other, x, n->attr_axes, n->nattr_axes);
   } else {
-    sum = graph_reduce(g, OP_sum, as_type(g, e, n->type), n->attr_axes, n->nattr_axes);
+    sum = graph_reduce(g, OP_sum, stream_as_type(g, x, n->type), n->attr_axes, n->nattr_axes);
   }
-  node *r = finished(s, &t, frame ? as_type(g, frame, n->type) : NULL, sum);
-  if (r->type != n->type || !node_same_axis_set(r, n)) return NULL;
-  if (r != sum) r = unless_empty(s, n, r);
-  return graph_reorder(g, r, n->axes);
+  return settled(
+      s, n, stream_finished(s, &t, frame ? stream_as_type(g, frame, n->type) : NULL, sum), sum);
 }
 
 /// Which values of the program wait for a reduction over the stream.

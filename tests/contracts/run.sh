@@ -20,6 +20,16 @@ check() { # check TARGET FILE FUNCTION ARGUMENTS...
   else bad "run $file -e $name --target $target $*:" "$out"; fi
 }
 
+expect() { # expect TEXT COMMAND...
+  local want=$1 out
+  shift
+  out=$("$@" 2>&1)
+  if grep -qF -- "$want" <<<"$out"; then ok; else bad "no '$want' in what $* prints:" "$out"; fi
+}
+
+plain=$(mktemp -d)
+trap 'rm -rf "$plain"' EXIT
+
 ptxas=$(command -v ptxas || ls /usr/local/cuda/bin/ptxas 2>/dev/null)
 [ -n "$ptxas" ] || echo "no ptxas: its part of these tests is left out"
 assemble() { # assemble FILE FUNCTION ARCHITECTURE: the output of ptxas in $assembled
@@ -220,9 +230,58 @@ for name in plain causal statistics documents sinks; do
   done
 done
 
+# Sums about running means: one walk, right where means are large beside deviations, with infinite elements and NaN.
+for name in $(functions moments.tdsl); do
+  walks='1 walk '
+  [ $name = two_walks ] && walks='2 walks '
+  for target in cpu sm_80 sm_90a; do
+    expect "fuse stream(T): ${walks}over T" "$tool" explain moments.tdsl -e "$name" --target $target
+  done
+  expect 'moment_shift' "$tool" explain moments.tdsl -e "$name"
+  for sizes in 'B=2 S=37 T=2501 D=24 E=33' 'B=3 S=29 T=64 D=16 E=16' 'B=1 S=5 T=0 D=3 E=4' 'B=1 S=5 T=1 D=3 E=4'; do
+    [[ $name = sample_variance && $sizes = *T=[01]\ * ]] && continue
+    for target in cpu cpu:x86-64-v3 interp-tile:sm_90a; do
+      # shellcheck disable=SC2046,SC2086
+      check $target moments.tdsl "$name" $(dims moments.tdsl "$name" $sizes)
+    done
+  done
+  # shellcheck disable=SC2046
+  check cpu moments.tdsl "$name" $(dims moments.tdsl "$name" B=1 S=7 T=700 D=8 E=5) --fast-math
+  assemble moments.tdsl "$name" sm_80
+done
+# What the programs themselves do not cancel at a mean of 10000 beside a deviation of 0.6.
+for name in statistics sample_variance covariance softmax_weighted positive_weights about_maximum masked infinite; do
+  for target in cpu interp-tile:sm_80; do
+    # shellcheck disable=SC2046
+    check $target moments.tdsl $name $(dims moments.tdsl $name S=37 T=2501) --in x=uniform:9999:10001 \
+      $([[ $name = covariance || $name = softmax_weighted ]] && echo --in y=uniform:-10001:-9999)
+  done
+done
+for name in statistics covariance softmax_weighted masked; do
+  expect 'rule_off' "$tool" opt moments.tdsl -e $name --no-rule=moment_shift --to=fused
+  sed 's/passes = 1/passes = 9/' moments.tdsl >"$plain/moments.tdsl"
+  expect ': 2 walks over T' "$tool" explain "$plain/moments.tdsl" -e $name --no-rule=moment_shift
+  # shellcheck disable=SC2046
+  check cpu "$plain/moments.tdsl" $name $(dims moments.tdsl $name S=7 T=700 E=5) --no-rule=moment_shift
+done
+expect 'running mean %3 (the frame of sum %9, sum %14)' "$tool" explain moments.tdsl -e statistics
+
+# Running combines: one walk, in the order of the stream.
+for name in $(functions scans.tdsl); do
+  for target in cpu sm_80 sm_90a; do
+    expect 'fuse stream(T): ' "$tool" explain scans.tdsl -e "$name" --target $target
+  done
+  for sizes in 'S=37 T=1301 D=24 E=33' 'S=129 T=64 D=16 E=16' 'S=5 T=0 D=3 E=4' 'S=5 T=1 D=3 E=4'; do
+    for target in cpu cpu:x86-64-v3 interp-tile:sm_90a; do
+      # shellcheck disable=SC2046,SC2086
+      check $target scans.tdsl "$name" $(dims scans.tdsl "$name" $sizes)
+    done
+  done
+  assemble scans.tdsl "$name" sm_80
+done
+expect 'states cumsum %' "$tool" explain scans.tdsl -e running_sum
+
 # The same programs without the contracts: one kernel by cost, the same one.
-plain=$(mktemp -d)
-trap 'rm -rf "$plain"' EXIT
 without_contracts() { # without_contracts FILE
   awk '/^ *fuse/ { sub(/fuse( stream\([^)]*\))? \{ */, ""); open = !sub(/ *\}$/, ""); if (/^ *$/) next }
        open && /^  \}$/ { open = 0; next }
@@ -370,12 +429,6 @@ for name in keys_scaled keys_turned keys_normal; do
 done
 
 # What is told of a contract, and options that change it.
-expect() { # expect TEXT COMMAND...
-  local want=$1 out
-  shift
-  out=$("$@" 2>&1)
-  if grep -qF -- "$want" <<<"$out"; then ok; else bad "no '$want' in what $* prints:" "$out"; fi
-}
 expect 'fuse stream(T): 1 walk over T; states reduce_max' "$tool" explain attention.tdsl -e plain
 expect 'by late_factors, exponents, frames' "$tool" explain attention.tdsl -e plain
 expect '"promise": "fuse stream(T)"' "$tool" explain attention.tdsl -e plain --format=json
@@ -400,7 +453,9 @@ expect 'rule_off' "$tool" opt attention.tdsl -e plain --no-rule=exponents --to=f
 expect 'did you mean frames' "$tool" opt attention.tdsl -e plain --no-rule=frame --to=fused
 expect 'rounded_between' "$tool" opt attention.tdsl -e halves --exact-casts --to=fused
 expect 'E0303' "$tool" check ../diag/E0303.tdsl
-expect 'E0301' "$tool" check gpu_refused.tdsl --target sm_90a
+expect 'E0304' "$tool" check gpu_refused.tdsl --target sm_90a
+expect 'E0306' "$tool" check ../diag/E0306.tdsl --target sm_80
+"$tool" check ../diag/E0306.tdsl --target sm_90a --target cpu && ok || bad "check of E0306.tdsl finds errors on sm_90a"
 expect 'on cuda:sm_90a' "$tool" check gpu_refused.tdsl --target cpu --target sm_90a
 expect 'in memory dot' "$tool" explain blocks.tdsl -e mlp --target sm_80
 "$tool" check attention.tdsl blocks.tdsl gpu_nests.tdsl --target sm_80 --target sm_90a && ok || bad "check finds errors"

@@ -3,10 +3,11 @@
 // prints those that differ.
 //
 // usage: random-programs [--count N] [--first SEED] [--jobs N] [--threads N] [--target TARGET]
-//                        [--deterministic] [--as-made]
+//                        [--deterministic] [--as-made] [--identities]
 //        random-programs --print SEED      the program as text
 //        random-programs --seed SEED       this one only; shrunk when it fails
 //
+// --identities: two forms of a function, written by identities of algebra (identities.h).
 // The last line is "N passed, N failed"; status 1 when some failed. The work is split over child
 // processes, so that a crash costs one program. --as-made: failing programs are not shrunk, where time
 // is short.
@@ -19,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tests/fuzz/run_program.h"
+#include "tests/fuzz/identities.h"
 
 enum { MAX_JOBS = 64, MAX_FAILURES = 64, SHOWN_FAILURES = 8, SECONDS_PER_PROGRAM = 120, RESTART = 75 };
 
@@ -43,6 +44,7 @@ typedef struct settings {
   int jobs;
   bool as_made;  // failing programs are not shrunk
   run_options run;
+  bool identities;
 } settings;
 
 static void note_failure(worker *w, uint64_t seed, verdict v, const char *why) {
@@ -60,8 +62,9 @@ static void work(worker *w, const settings *s) {
   signal(SIGALRM, SIG_DFL);
   for (; w->next < s->first + s->count; w->next += (uint64_t)s->jobs) {
     alarm(SECONDS_PER_PROGRAM);
-    gen_make(w->next, &p);
-    verdict v = run_program(&p, &s->run, why, sizeof why);
+    if (!s->identities) gen_make(w->next, &p);
+    verdict v = s->identities ? identity_run(w->next, &s->run, why, sizeof why)
+                              : run_program(&p, &s->run, why, sizeof why);
     if (v == VERDICT_SAME) w->passed++;
     else note_failure(w, w->next, v, why);
     if (v != VERDICT_ERROR) continue;
@@ -124,6 +127,13 @@ static void show_program(const gen_program *p) {
 static void show_failure(const failure *f, const settings *s) {
   printf("\n---- seed %llu: %s: %s\n", (unsigned long long)f->seed, verdict_names[f->v], f->why);
   static gen_program p;
+  static char text[1 << 14];
+  if (s->identities) {
+    identity_print(f->seed, text, sizeof text);
+    printf("%sagain: random-programs --identities --seed %llu\n", text, (unsigned long long)f->seed);
+    fflush(stdout);
+    return;
+  }
   gen_make(f->seed, &p);
   if (!s->as_made) {
     shrink_program(&p, &s->run, f->v);
@@ -172,6 +182,11 @@ int main(int argc, char **argv) {
     if (deterministic || !strcmp(name, "--as-made")) {
       if (deterministic) s.run.deterministic = true;
       else s.as_made = true;
+      i--;
+      continue;
+    }
+    if (!strcmp(name, "--identities")) {
+      s.identities = true;
       i--;
       continue;
     }

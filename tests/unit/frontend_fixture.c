@@ -8,9 +8,20 @@
 
 #include "lower_targets.h"
 
-/// As `tcc-fuse check` does for a CPU.
-static void check_contracts(program_test *t) {
-  const target_info target = cpu_target(4);
+/// What a program that begins with "// target: sm_80" is for; otherwise a CPU.
+static target_info target_of(str text) {
+  str line = STR("// target: ");
+  if (!str_starts(text, line)) return cpu_target(4);
+  int end = line.len;
+  while (end < text.len && text.ptr[end] != '\n') end++;
+  const target_info *t = target_gpu((str){text.ptr + line.len, end - line.len});
+  cr_assert(t);
+  return *t;
+}
+
+/// As `tcc-fuse check` does.
+static void check_contracts(program_test *t, str text) {
+  const target_info target = target_of(text);
   pass_options options = {.target = &target};
   for (int i = 0; i < t->graphs.graphs.len; i++) {
     const graph *g = t->graphs.graphs.data[i];
@@ -32,7 +43,7 @@ void program_test_run(program_test *t, const char *path, str text) {
     bool good = graph_verify(t->graphs.graphs.data[i], &t->arena, &report);
     cr_assert(good, "%s: %.*s", path, STR_FMT(report));
   }
-  if (t->ok) check_contracts(t);
+  if (t->ok) check_contracts(t, text);
 }
 
 void program_test_free(program_test *t) { arena_free(&t->arena); }
