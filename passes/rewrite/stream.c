@@ -24,10 +24,24 @@ static bool combines_stream(const stream *s, const node *n) {
   return false;
 }
 
+/// Entries for what was built: a long element may have many parts.
+static void make_room(stream *s) {
+  int need = s->g->nodes.len + 1;
+  if (need <= s->room) return;
+  uint8_t *waits = arena_array(s->scratch, uint8_t, 2 * need);
+  node **replacement = arena_array(s->scratch, node *, 2 * need);
+  if (s->seen) memcpy(waits, s->waits, (size_t)s->seen);
+  if (s->seen) memcpy(replacement, s->replacement, sizeof(node *) * (size_t)s->seen);
+  s->room = 2 * need;
+  s->replacement = replacement;
+  s->f.waits = s->waits = waits;
+}
+
 /// Tile and row parts of what is built wait as their operands do.
 static void see_new(stream *s) {
-  for (; s->room < s->g->nodes.len; s->room++) {
-    node *n = s->g->nodes.data[s->room];
+  make_room(s);
+  for (; s->seen < s->g->nodes.len; s->seen++) {
+    node *n = s->g->nodes.data[s->seen];
     s->waits[n->id] = combines_stream(s, n);
     for (int k = 0; k < n->nin; k++) s->waits[n->id] |= s->waits[n->in[k]->id];
   }
@@ -220,7 +234,7 @@ static void see_program(stream *s) {
     s->waits[id] = combines_stream(s, n) && n->contract == s->number;
     for (int k = 0; k < n->nin; k++) s->waits[id] |= s->waits[n->in[k]->id];
   }
-  s->room = s->count;
+  s->seen = s->count;
 }
 
 static bool is_waiting_sum(const stream *s, const node *n) {
@@ -234,15 +248,14 @@ static bool is_waiting_sum(const stream *s, const node *n) {
 static bool run_contract(pass_ctx *ctx, int number) {
   graph *g = ctx->graph;
   const contract *c = &g->contracts.data[number];
-  stream s = {.g = g, .number = number + 1, .count = g->nodes.len};
-  enum { ROOM = 64 };  // nodes that are built, at most, per node there was
-  s.waits = arena_array(ctx->scratch, uint8_t, (ROOM + 1) * g->nodes.len);
-  s.replacement = arena_array(ctx->scratch, node *, (ROOM + 1) * g->nodes.len);
-  s.f = (factoring){.g = g, .waits = s.waits, .axes = c->axes, .naxes = c->naxes};
+  enum { MOST = 64 };  // nodes that are built per node there was, about
+  stream s = {.g = g, .number = number + 1, .count = g->nodes.len, .scratch = ctx->scratch};
+  s.f = (factoring){.g = g, .axes = c->axes, .naxes = c->naxes};
+  make_room(&s);
   s.f.off = rules_switched_off(ctx->options);
   bool any = false;
   see_program(&s);
-  for (int id = 0; id < s.count && g->nodes.len < ROOM * s.count; id++) {
+  for (int id = 0; id < s.count && g->nodes.len < MOST * s.count; id++) {
     node *n = g->nodes.data[id];
     int first = g->nodes.len;
     if (!is_waiting_sum(&s, n)) continue;

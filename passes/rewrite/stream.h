@@ -8,7 +8,8 @@ typedef struct stream {
   graph *g;
   factoring f;
   uint8_t *waits;  // by node id, with room for those that are built
-  int room;
+  int seen, room;       // nodes that there are entries for, and may be
+  arena *scratch;
   node **replacement;  // by node id of the nodes there were
   int count;
   int number;        // 1 + the contract's
