@@ -121,8 +121,10 @@ static const uint8_t *find_computed_again(const maker *m) {
   for (int i = 0; i < m->n; i++) {
     const node *n = m->nodes[i];
     op_class c = class_of(n);
-    // Of one step along the stream, or of all of it, which every tile walks.
-    bool step = (c == CLASS_reduce || c == CLASS_scan) && (m->o->values[n->id].streamed || streams_of(m, n));
+    // Of one step along the stream; or of all of it, which every tile walks: weights of moments.
+    bool weights = m->promise && m->promise->rules & RULE_moment_shift && streams_of(m, n);
+    bool step = (c == CLASS_reduce && weights) ||
+                ((c == CLASS_reduce || c == CLASS_scan) && m->o->values[n->id].streamed);
     bool cheap = step || c == CLASS_map || c == CLASS_leaf || c == CLASS_view || c == CLASS_gather;
     again[n->id] = cheap && !m->stored[n->id];
     for (int k = 0; k < n->nin; k++) again[n->id] &= !inside(m, n->in[k]) || again[n->in[k]->id];
