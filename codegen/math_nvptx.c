@@ -47,7 +47,7 @@ bool math_nvptx_divides_by(double d) {
 
 /// x / d rounded to the nearest: a quotient within an ulp, with both parts of 1 / d, and its exact
 /// remainder times 1 / d (Markstein, IBM J. Res. Dev. 34, 1990; Brisebarre, Muller, Raina, IEEE Trans.
-/// Comput. 53, 2004). Where |x| < 2^-100 the remainder may not be exact: 0.51 ulp.
+/// Comput. 53, 2004). Where |x| < 2^-100 the remainder may not be exact.
 val math_nvptx_div_by(const mathb *m, val x, double d) {
   double nearest = (float)(1 / d), high = nearest;
   if (fabs(high) > fabs(1 / d)) high = nextafterf((float)high, 0);
