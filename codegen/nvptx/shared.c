@@ -85,16 +85,16 @@ void nv_before_access(ngen *g, int buf, bool store) {
   else p->read = true;
 }
 
-lval nv_local_start(ngen *g, int buf) {
+/// Of the byte `at` of the current copy; null: of its first.
+static lval local_byte(ngen *g, int buf, lval at) {
   const local_place *p = &g->locals[buf];
-  lval at = i32_of(g, p->offset);
+  lval offset = i32_of(g, p->offset);
+  at = at ? LLVMBuildAdd(g->e->builder, at, offset, "") : offset;
   if (p->copy) at = LLVMBuildAdd(g->e->builder, at, p->copy, "");
   return LLVMBuildGEP2(g->e->builder, g->e->i8, g->smem, &at, 1, "");
 }
 
-static lval shared_pointer(ngen *g, lval bytes) {
-  return LLVMBuildGEP2(g->e->builder, g->e->i8, g->smem, &bytes, 1, "");
-}
+lval nv_local_start(ngen *g, int buf) { return local_byte(g, buf, NULL); }
 
 lval nv_local_pointer(ngen *g, int buf, const ix *coords) {
   LLVMBuilderRef b = g->e->builder;
@@ -125,7 +125,5 @@ lval nv_local_pointer(ngen *g, int buf, const ix *coords) {
   } else {
     at = nv_ix32(g, ix_scale(&g->ix, ix_add(&g->ix, offset, column), bytes));
   }
-  at = LLVMBuildAdd(b, at, i32_of(g, p->offset), "");
-  if (p->copy) at = LLVMBuildAdd(b, at, p->copy, "");
-  return shared_pointer(g, at);
+  return local_byte(g, buf, at);
 }

@@ -26,12 +26,6 @@ static bool refuse(const maker *m, reason why, const node *at) {
   return false;
 }
 
-static bool has(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
 static bool inside(const maker *m, const node *n) { return m->member[n->id]; }
 
 static bool combines(const node *n) {
@@ -51,7 +45,7 @@ static bool find_kept(const maker *m) {
   for (int i = 0; i < m->n; i++) {
     const node *n = m->nodes[i];
     outline_value *v = &m->o->values[n->id];
-    for (int k = 0; k < n->naxes; k++) v->streamed |= has(m->o->stream, m->o->nstream, n->axes[k]);
+    for (int k = 0; k < n->naxes; k++) v->streamed |= axes_have(m->o->stream, m->o->nstream, n->axes[k]);
     if (class_of(n) == CLASS_scatter || class_of(n) == CLASS_opaque)
       return refuse(m, class_of(n) == CLASS_opaque ? REASON_opaque : REASON_scatter_order, n);
     if (combines(n)) v->kept = true;
@@ -79,7 +73,7 @@ static bool check_views(const maker *m) {
     if (node_gathers_buffer(n) && inside(m, n->in[0])) {
       const node *from = n->in[0];
       while (inside(m, from) && from->op == OP_view) from = from->in[0];
-      bool along = has(m->o->stream, m->o->nstream, n->attr_axes[0]);
+      bool along = axes_have(m->o->stream, m->o->nstream, n->attr_axes[0]);
       if (inside(m, from)) return refuse(m, along ? REASON_indirect_along_stream : REASON_indirect, n);
     }
     after[n->id] |= m->o->values[n->id].kept;
@@ -93,7 +87,7 @@ static bool check_views(const maker *m) {
 static int streams_of(const maker *m, const node *n) {
   int along = 0;
   for (int k = 0; combines(n) && k < n->nattr_axes; k++)
-    along += has(m->o->stream, m->o->nstream, n->attr_axes[k]);
+    along += axes_have(m->o->stream, m->o->nstream, n->attr_axes[k]);
   return along;
 }
 
@@ -137,9 +131,9 @@ static bool is_row(const maker *m, const uint8_t *again, int axis) {
     const node *n = m->nodes[i];
     bool matters = m->stored[n->id] || m->o->values[n->id].kept;
     if (matters && !node_has_axis(n, axis) && !again[n->id]) return false;
-    if (combines(n) && has(n->attr_axes, n->nattr_axes, axis)) return false;
+    if (combines(n) && axes_have(n->attr_axes, n->nattr_axes, axis)) return false;
   }
-  return !has(m->o->stream, m->o->nstream, axis) && !is_moved(m, axis);
+  return !axes_have(m->o->stream, m->o->nstream, axis) && !is_moved(m, axis);
 }
 
 static void find_rows(const maker *m) {
@@ -188,7 +182,7 @@ static const node *frame_of(const maker *m, const node *state, const uint8_t *wa
     if (frame->op != OP_reduce_max || !m->o->values[frame->id].state || frame->id > state->id) continue;
     bool same = frame->nattr_axes == state->nattr_axes;
     for (int k = 0; same && k < frame->nattr_axes; k++)
-      same = has(state->attr_axes, state->nattr_axes, frame->attr_axes[k]);
+      same = axes_have(state->attr_axes, state->nattr_axes, frame->attr_axes[k]);
     if (!same) continue;
     const node *x = state->in[0], *y = state->nin > 1 ? state->in[1] : NULL;
     if (v->ncentres) x = v->framed, y = NULL;
@@ -260,7 +254,7 @@ static bool number_walks(const maker *m) {
     v->state = along && class_of(n) != CLASS_scan;
     if (v->state) {
       for (int k = 0; k < n->naxes; k++)
-        if (has(o->stream, o->nstream, n->axes[k])) return refuse(m, REASON_different_rows, n);
+        if (axes_have(o->stream, o->nstream, n->axes[k])) return refuse(m, REASON_different_rows, n);
       if (v->ncentres && !follows_centres(m, n, waits)) v->ncentres = 0;
       v->frame = frame_of(m, n, waits);
       v->walk = v->ncentres ? 1 : 1 + ended[n->id];

@@ -13,12 +13,6 @@
 enum { FEW_ROWS = 16, SHORT_STEP = 32 };
 enum { UNIT = 128, PANELS_UNIT = 1024 };  // bytes that buffers begin at multiples of
 
-static bool has(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
 static bool is_result(const node *n) {
   op_class c = op_get(n->op)->class;
   return c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan;
@@ -48,12 +42,12 @@ int64_t outline_bytes(const outline *o, node *const *nodes, int count, const nod
   // With its scale and shift, or the extreme, or what it moved by and how many elements there were before.
   if (v->is_frame || v->is_centre || op_is_arg(n->op)) bytes *= v->is_centre ? 4 : 3;
   bool any = false;
-  for (int k = 0; k < n->naxes; k++) any |= has(o->rows, o->nrows, n->axes[k]);
+  for (int k = 0; k < n->naxes; k++) any |= axes_have(o->rows, o->nrows, n->axes[k]);
   if (any) bytes *= rows;
   for (int k = 0; k < n->naxes; k++) {
-    if (has(o->rows, o->nrows, n->axes[k])) continue;
+    if (axes_have(o->rows, o->nrows, n->axes[k])) continue;
     bool known = ix_is_const(&o->g->ix, graph_axis_size(o->g, n->axes[k]), &size);
-    if (has(o->stream, o->nstream, n->axes[k])) {
+    if (axes_have(o->stream, o->nstream, n->axes[k])) {
       if (n->axes[k] == o->stream[o->nstream - 1]) bytes = estimate_times(bytes, step);
     } else if (!known) {
       *axis = n->axes[k];

@@ -19,12 +19,6 @@
 #include "passes/lowering/lower_reduce.h"
 #include "passes/lowering/nest.h"
 
-static bool has(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
 void nest_forget(kbuild *b) {
   for (scope *s = b->scope; s; s = s->outer) s->memo = (map){0};
 }
@@ -106,7 +100,7 @@ tval *nest_filled(const nest *t, const node *n, dtype type, scalar v, int more, 
   int own[MAX_KERNEL_AXES], axes[MAX_AXES], extents[MAX_AXES], count = 0;
   int nown = nest_axes_of(t, n, -1, own);
   for (int axis = 0; axis < b->k->axes.len; axis++) {
-    int e = axis == more ? extent : has(own, nown, axis) ? b->extent[axis] : 0;
+    int e = axis == more ? extent : axes_have(own, nown, axis) ? b->extent[axis] : 0;
     if (!e) continue;
     check(count < MAX_AXES);
     axes[count] = axis;
@@ -119,7 +113,7 @@ int nest_reduced(const nest *t, const node *n, int *axes) {
   int count = 0;
   for (int k = 0; k < n->nattr_axes; k++) {
     int axis = t->b->kaxis[n->attr_axes[k]];
-    if (axis >= 0 && !has(axes, count, axis)) axes[count++] = axis;
+    if (axis >= 0 && !axes_have(axes, count, axis)) axes[count++] = axis;
   }
   return count;
 }

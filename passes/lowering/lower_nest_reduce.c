@@ -14,12 +14,6 @@
 
 enum { MOST_TOGETHER = 4 };
 
-static bool has(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
 /// What is taken from exponents and the factor of this step. Of -inf, while nothing was seen, and of
 /// inf no difference can be taken: 0 stands for them, as in a program that guards its maximum.
 static void store_frame(nest *t, const node *n, tval *before, tval *now) {
@@ -36,7 +30,7 @@ static bool same_axes(const nest *t, const node *x, const node *y) {
   int a[MAX_KERNEL_AXES], c[MAX_KERNEL_AXES];
   int n = nest_axes_of(t, x, -1, a), m = nest_axes_of(t, y, -1, c);
   for (int i = 0; i < m; i++)
-    if (!has(a, n, c[i])) return false;
+    if (!axes_have(a, n, c[i])) return false;
   return n == m;
 }
 
@@ -130,7 +124,7 @@ void nest_emit_reduction(nest *t, const node *n) {
   const node *packed[MAX_AXES];
   int npacked = nest_pack_operands(t, n, s.lanes, packed);
   int o = nest_open(t, n, &s);
-  bool by_lane = has(over, nover, s.lanes);
+  bool by_lane = axes_have(over, nover, s.lanes);
   int width = by_lane ? nest_width(t, &s) : 0;
   tval *sums[MOST_TOGETHER];
   for (int i = 0; i < nreds; i++)

@@ -98,9 +98,9 @@ void nest_forget(kbuild *b);
 tval *nest_as_type(kbuild *b, tval *v, dtype t);
 /// A buffer for the kept value n.
 void nest_declare(nest *t, const node *n, const char *name);
-/// The buffer of a kept value may have the type of a product that the value goes into: it is stored
-/// in that type, and computed with in its own.
-/// The elements of a buffer in the shape of n's, in the current ranges; storing them; keeping n.
+/// The elements of a buffer in the shape of n's, in the current ranges; storing them; keeping n. The
+/// buffer of a kept value may have the type of a product that the value goes into: it is stored in
+/// that type, and computed with in its own.
 tval *nest_kept(const nest *t, const node *n, int buf);
 void nest_keep_in(const nest *t, const node *n, int buf, tval *v);
 void nest_keep(const nest *t, const node *n, tval *v);

@@ -13,12 +13,6 @@
 // Not where a step reads memory by rows and stream, in the order of the stream.
 #include "passes/lowering/nest.h"
 
-static bool has(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
 static int kernel_axis(const nest *t, int graph_axis) { return t->b->kaxis[graph_axis]; }
 
 static bool is_streamed(const nest *t, const node *n) {
@@ -28,7 +22,7 @@ static bool is_streamed(const nest *t, const node *n) {
 static bool has_only_rows(const nest *t, const node *n) {
   for (int k = 0; k < n->naxes; k++) {
     int axis = kernel_axis(t, n->axes[k]);
-    if (axis >= 0 && !has(t->rows, t->nrows, axis)) return false;
+    if (axis >= 0 && !axes_have(t->rows, t->nrows, axis)) return false;
   }
   return true;
 }
@@ -95,7 +89,7 @@ static int column_of(const nest *t, const int *axes, int n) {
   int own[MAX_AXES], count = 0;
   for (int k = 0; k < n; k++) {
     int axis = kernel_axis(t, axes[k]);
-    if (axis >= 0 && !has(t->rows, t->nrows, axis) && nest_held(t, axis) > 1) own[count++] = axes[k];
+    if (axis >= 0 && !axes_have(t->rows, t->nrows, axis) && nest_held(t, axis) > 1) own[count++] = axes[k];
   }
   int best = kb_best_lanes(t->b, own, count);
   return best < 0 ? -1 : kernel_axis(t, best);
@@ -122,7 +116,8 @@ int nest_width(const nest *t, const nest_loops *s) {
   int width = s->vectors * t->lanes, open = b->extent[s->lanes], each = s->vectors;
   if (open && width > open) width = open;
   if (!t->threads) return width;
-  while (width / 2 >= kb_kernel_size(b, s->lanes)) width /= 2;  // threads without columns do nothing
+  // Threads without columns do nothing.
+  while (width > 1 && width / 2 >= kb_kernel_size(b, s->lanes)) width /= 2;
   while (each > 1 && width / each < t->lanes) each /= 2;
   layout_digit digits[] = {{each, 0}, {width / each, 1}};
   kernel_set_layout(b->k, 0, s->lanes, digits, 2);
@@ -178,7 +173,7 @@ static bool lies_otherwise(const nest *t, const access *m) {
     if (!m->coef[axis] && !m->irregular[axis]) continue;
     int at = kernel_axis(t, axis);
     rows |= at == t->block;
-    streamed |= has(t->stream, t->nstream, at);
+    streamed |= axes_have(t->stream, t->nstream, at);
     unit |= at == t->block && kb_unit_stride(m, t->b, axis);
   }
   return rows && streamed && !unit;

@@ -7,18 +7,12 @@
 
 enum { LEAST_ROWS = 8 };
 
-static bool has(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
 int nest_pack(nest *t, const node *x, dtype type, int lanes) {
   kbuild *b = t->b;
   int axes[MAX_KERNEL_AXES], count = 0, nloops = 0;
   for (int k = 0; k < x->naxes; k++) {
     int axis = b->kaxis[x->axes[k]];
-    if (axis >= 0 && axis != lanes && !has(axes, count, axis)) axes[count++] = axis;
+    if (axis >= 0 && axis != lanes && !axes_have(axes, count, axis)) axes[count++] = axis;
   }
   axes[count++] = lanes;
   int buf = kb_local(b, "packed", type, axes, count);

@@ -13,12 +13,6 @@
 enum { MOST_ROWS = 64, MOST_STEP = 256, BOUNDED_STEP = 64, TESTED_STEP = 128, APART_STEP = 1024 };
 enum { GPU_STEP = 64, GPU_ROW_THREADS = 16 };
 
-static bool has(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
 static int kernel_axis(const nest *t, int graph_axis) { return t->b->kaxis[graph_axis]; }
 
 bool nest_uses(const nest *t, const node *n, int kaxis) {
@@ -33,7 +27,7 @@ int nest_axes_of(const nest *t, const node *n, int lanes, int *axes) {
     if (t->rows[i] != lanes && nest_uses(t, n, t->rows[i])) axes[count++] = t->rows[i];
   for (int k = 0; k < n->naxes; k++) {
     int axis = kernel_axis(t, n->axes[k]);
-    if (axis < 0 || axis == lanes || has(axes, count, axis)) continue;
+    if (axis < 0 || axis == lanes || axes_have(axes, count, axis)) continue;
     axes[count++] = axis;
   }
   if (lanes >= 0 && nest_uses(t, n, lanes)) axes[count++] = lanes;
@@ -43,7 +37,7 @@ int nest_axes_of(const nest *t, const node *n, int lanes, int *axes) {
 int64_t nest_held(const nest *t, int axis) {
   for (int i = 0; i < t->nrows; i++)
     if (t->rows[i] == axis) return t->tile[i];
-  if (has(t->stream, t->nstream, axis)) return axis == t->stream[t->nstream - 1] ? t->step : 1;
+  if (axes_have(t->stream, t->nstream, axis)) return axis == t->stream[t->nstream - 1] ? t->step : 1;
   int64_t size = kb_kernel_size(t->b, axis);
   return size > 0 ? size : 1;
 }

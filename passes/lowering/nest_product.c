@@ -24,12 +24,6 @@
 enum { MOST_COLUMNS = 64, LEAST_ROWS = 16, LEAST_DEPTH = 8 };
 enum { STEP_BYTES = 8 << 10 };  // of an operand
 
-static bool has(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
 static int power_between(int64_t size, int least, int most) {
   int p = least;
   while (p < most && p < size) p *= 2;
@@ -38,7 +32,7 @@ static int power_between(int64_t size, int least, int most) {
 
 /// Elements at a time along an axis; 0: fewer than the unit takes.
 static int extent_along(const nest *t, int axis, int least, int most) {
-  if (!has(t->stream, t->nstream, axis)) return power_between(kb_kernel_size(t->b, axis), least, most);
+  if (!axes_have(t->stream, t->nstream, axis)) return power_between(kb_kernel_size(t->b, axis), least, most);
   bool steps = axis == t->stream[t->nstream - 1] && t->step >= least;
   return steps ? (t->step < most ? t->step : most) : 0;
 }
@@ -49,7 +43,7 @@ static int longest(const nest *t, const node *dot, const nest_product *d, bool b
   int best = -1, n = both ? dot->nattr_axes : dot->naxes;
   for (int k = 0; k < n; k++) {
     int axis = t->b->kaxis[axes[k]];
-    if (axis < 0 || has(t->rows, t->nrows, axis) || !node_has_axis(dot->in[d->columns], axes[k]) ||
+    if (axis < 0 || axes_have(t->rows, t->nrows, axis) || !node_has_axis(dot->in[d->columns], axes[k]) ||
         node_has_axis(dot->in[d->rows], axes[k]) != both)
       continue;
     if (best < 0 || kb_kernel_size(t->b, axis) > kb_kernel_size(t->b, best)) best = axis;
@@ -64,7 +58,7 @@ static bool are_in_place(const nest *t, const nest_product *d, const node *x) {
   if (!t->nstream || d->depth != t->stream[t->nstream - 1] || d->step != t->step) return false;
   for (int k = 0; k < x->naxes; k++) {
     int axis = t->b->kaxis[x->axes[k]];
-    if (axis >= 0 && !has(t->rows, t->nrows, axis) && !has(t->stream, t->nstream, axis)) return false;
+    if (axis >= 0 && !axes_have(t->rows, t->nrows, axis) && !axes_have(t->stream, t->nstream, axis)) return false;
   }
   return true;
 }
@@ -286,7 +280,7 @@ tval *nest_product_multiply(nest *t, const node *dot, const nest_product *d, con
   st->axes = arena_array(b->l->a, int, dot->nattr_axes);
   for (int k = 0; k < dot->nattr_axes; k++) {
     int axis = b->kaxis[dot->attr_axes[k]];
-    if (axis >= 0 && !has(st->axes, st->naxes, axis)) st->axes[st->naxes++] = axis;
+    if (axis >= 0 && !axes_have(st->axes, st->naxes, axis)) st->axes[st->naxes++] = axis;
   }
   st->at = dot->at;
   kb_one_result(b, st, tile_value(b->k, sum->type, sum->axes, sum->extents, sum->naxes));

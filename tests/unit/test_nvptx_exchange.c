@@ -42,6 +42,13 @@ static int barriers(const char *text) {
   "  size N where N >= 1, N <= 4096\n"                \
   "  axes N, M = 32\n"
 
+#define GRID_FILLS_T                                  \
+  "  grid N:4 {\n"                                    \
+  "    loop M:32 {\n"                                 \
+  "      %0 = load x[N, M] : f32[N:4, M:32]\n"        \
+  "      store t[N, M], %0\n"                         \
+  "    }\n"
+
 // All elements of a row, which other threads have stored, are added up by each of them.
 #define ROW_SUM(where)                                \
   "    %1 = const 0.0 : f32[N:4]\n"                   \
@@ -55,11 +62,7 @@ static int barriers(const char *text) {
 Test(nvptx_exchange, arguments_that_others_read_wait_for_barriers) {
   cr_expect_eq(barriers(PROGRAM
                         "  layout { N:4 = t4@32, M:32 = t32@1 }\n"
-                        "  grid N:4 {\n"
-                        "    loop M:32 {\n"
-                        "      %0 = load x[N, M] : f32[N:4, M:32]\n"
-                        "      store t[N, M], %0\n"
-                        "    }\n" ROW_SUM("t")
+                        GRID_FILLS_T ROW_SUM("t")
                         "    loop M:32 {\n"
                         "      store out[N, M], %2\n"
                         "    }\n"
@@ -71,11 +74,7 @@ Test(nvptx_exchange, arguments_that_others_read_wait_for_barriers) {
 Test(nvptx_exchange, own_elements_need_no_barrier) {
   cr_expect_eq(barriers(PROGRAM
                         "  layout { N:4 = t4@32, M:32 = t32@1 }\n"
-                        "  grid N:4 {\n"
-                        "    loop M:32 {\n"
-                        "      %0 = load x[N, M] : f32[N:4, M:32]\n"
-                        "      store t[N, M], %0\n"
-                        "    }\n"
+                        GRID_FILLS_T
                         "    loop M:32 {\n"
                         "      %1 = load t[N, M] : f32[N:4, M:32]\n"
                         "      store out[N, M], %1\n"
