@@ -54,7 +54,7 @@ for part in $parts; do
     bench)
       # shellcheck disable=SC2086
       TCF_LIBRARY=${TCF_LIBRARY:-$tools/libtccfuse.so} \
-        python3 "$here/../../bench/gpu_attention.py" $short || failed=1
+        python3 "$here/../../bench/gpu_attention.py" --texts $short || failed=1
       ;;
   esac
 done
