@@ -283,7 +283,7 @@ static void choose_blocking(const kbuild *b, contraction_plan *p) {
   const access *in_b = contraction_access(b, bo);
   bool in_order = lanes_in_order(b, p, in_b), direct_b = contraction_plain(b, bo, p->type) && in_order;
   bool big_b = n * k * dtype_bytes(p->type) >= t->l2_bytes / 2;
-  p->stream_b = direct_b && big_b && (p->pairs ? p->interleave_b : m <= 32);
+  p->stream_b = p->lanes >= 0 && direct_b && big_b && (p->pairs ? p->interleave_b : m <= 32);
   bool reused = !p->stream_b && m > 4 * p->mr;
   p->pack_b =
       !direct_b || (p->pairs ? !p->interleave_b : reused && (big_b || steps_alias(b, p, in_b)));

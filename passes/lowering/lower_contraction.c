@@ -275,7 +275,7 @@ static int open_batch(kbuild *b, const contraction_plan *p) {
 /// Opens loops over register blocks. Returns their number.
 static int open_blocks(kbuild *b, const contraction_plan *p) {
   int opened = 0;
-  if (p->stream_b && p->lanes >= 0) kb_loop(b, p->lanes, p->nr, NULL, 0), opened++;
+  if (p->stream_b) kb_loop(b, p->lanes, p->nr, NULL, 0), opened++;
   for (int i = 0; i < p->nkm; i++)
     kb_loop(b, p->km[i], p->km[i] == p->rows ? p->mr : 1, NULL, 0), opened++;
   if (!p->stream_b && p->lanes >= 0) kb_loop(b, p->lanes, p->nr, NULL, 0), opened++;

@@ -62,13 +62,22 @@ static bool is_streamed(const kbuild *b, const row_plan *p, const node *n) {
   return false;
 }
 
+/// A pass computes n, whatever sizes there are: it runs through axes of the rows that n lacks, too.
+static bool is_reached(const kbuild *b, const row_plan *p, const node *n) {
+  const graph *g = b->l->g;
+  for (int i = 0; i < p->nr; i++)
+    if (!node_has_axis(n, p->r_axes[i]) && ix_bounds(&g->ix, graph_axis_size(g, p->r_axes[i])).min < 1)
+      return false;
+  return true;
+}
+
 /// Marks what pass `pass` computes; expensive values that an earlier pass computed become cached.
 static void plan_cache(kbuild *b, row_plan *p, const node *n, int pass, bool *seen) {
   if (!kb_in_group(b, n) || !p->along[n->id] || p->saved[n->id] || seen[n->id]) return;
   seen[n->id] = true;
   op_class class = op_get(n->op)->class;
   if (class == CLASS_map && p->first_pass[n->id] < pass && cost_along(b, p, n) >= EXPENSIVE &&
-      !is_streamed(b, p, n)) {
+      !is_streamed(b, p, n) && is_reached(b, p, n)) {
     p->saved[n->id] = true;  // its buffer is declared when the row is open
     return;
   }

@@ -139,6 +139,19 @@ static tval *split_indirect(kbuild *b, ix *e, bool *unchecked) {
   return NULL;
 }
 
+/// An element that the operand need not have: what lies in a loop that never runs (an axis of no
+/// elements) may be hoisted out of it.
+static bool is_fixed_outside(const kbuild *b, const node *n, const ix *index) {
+  ix_pool *pool = &b->k->ix;
+  int64_t at;
+  for (int i = 0; i < n->naxes; i++) {
+    if (!ix_is_const(pool, index[i], &at)) continue;
+    ix size = ix_substitute(pool, &b->l->g->ix, graph_axis_size(b->l->g, n->axes[i]), NULL, 0);
+    if (!ix_known_le(pool, ix_const(pool, at + 1), size)) return true;
+  }
+  return lower_is_empty(b->l, n);
+}
+
 static tval *load_node(kbuild *b, const node *n, const ix *sigma, tval *fill) {
   int arg = kb_arg(b, b->l->buffer_of[n->id]);
   ix index[MAX_AXES];
@@ -152,7 +165,7 @@ static tval *load_node(kbuild *b, const node *n, const ix *sigma, tval *fill) {
     indirect[i] = (int8_t)(v ? nin : -1);
     if (v) in[nin++] = v;
   }
-  bool guard = b->guarded || fill || lower_is_empty(b->l, n);  // it may land outside a loop that never runs
+  bool guard = b->guarded || fill || is_fixed_outside(b, n, index);
   if (guard) in[nin++] = fill ? fill : kb_const(b, n->type, scalar_cast((scalar){.i = 0}, DT_i64, n->type));
   axes_seen seen = {0};
   for (int i = 0; i < n->naxes; i++) ix_axes(&b->k->ix, index[i], kb_see_axis, &seen);

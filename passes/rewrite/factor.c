@@ -107,8 +107,8 @@ static bool split_sum(factoring *f, node *n, parts *out) {
       return true;
     }
     case ALGEBRA_rounding:
-      // Widening loses nothing of either part; narrowing rounds the sum.
-      if (!dtype_cast_is_exact(n->in[0]->type, n->type)) break;
+      // Widening loses nothing of either part; narrowing rounds the sum, and a sum of integers wraps.
+      if (!dtype_cast_is_exact(n->in[0]->type, n->type) || dtype_is_int(n->in[0]->type)) break;
       if (!split_sum(f, n->in[0], &a)) return false;
       *out = (parts){a.tile ? graph_cast(g, a.tile, n->type) : NULL,
                      a.row ? graph_cast(g, a.row, n->type) : NULL};
@@ -193,6 +193,7 @@ static bool inverted(factoring *f, const term *a, const node *at, term *out) {
 
 static bool quotient(factoring *f, node *n, term *out) {
   term a, b, inverse;
+  if (!dtype_is_float(n->type)) return refuse(f, REASON_not_separable, n);  // each quotient is cut off
   if (!factor_value(f, n->in[0], &a)) return false;
   node *by = n->in[1];
   if (!factor_carries(f, by)) {

@@ -239,6 +239,12 @@ Test(lower_constant, empty_axes_of_products) {
       "fn f(a: i8[M, K], b: i8[K, N]) -> i32[M, N] { return dot(a, b, K) + 1 }",
       "fn f(a: i8[K], b: i8[K, N]) -> i32[N] { return dot(a, b, K) + 1 }",
       "fn f(a: f64[M, K], b: f64[K]) -> f64[M] { return dot(a, b, K) + 1.0 }",
+      // One column, so that there are no lanes.
+      "fn f(p: f32[K], x: f32[K, M, C = 1], w: f32[M, K]) -> (f32[C], f32[K, M, C]) {\n"
+      " let v = where(x == x, p, p)\n return (dot(v, w, K, M), v) }",
+      // Kept for a later pass, by a loop over K.
+      "fn f(x: f32[K, B], p: f32[B], w: f32[B, K]) -> (f32, f32[B]) {\n"
+      " let v = atan2(p, abs(p) + 0.5)\n return (dot(w, x * v, K, B), v) }",
   };
   compare(sources, COUNT(sources), empty, COUNT(empty));
 }
@@ -254,4 +260,16 @@ Test(lower_constant, empty_axes_of_the_rest) {
       " return scatter_add(x, M = i * 0, u * 0.5) }",
   };
   compare(sources, COUNT(sources), empty, COUNT(empty) - 2);
+}
+
+// Loads of what does not vary along an axis of no elements may stand before its loop.
+Test(lower_constant, first_elements_of_empty_axes) {
+  static const char *const sources[] = {
+      "fn f(p: f32[K], q: u8[A = 0, M]) -> f32 { return prod(broadcast(p, A)[(K, A) -> E], E) }",
+      "fn f(p: f32[K], q: f32[A = 0, K]) -> f32 {\n"
+      " let v = (p + q * 0.5)[(K, A) -> E]\n return sum(log10(abs(v) + 0.5), E) }",
+      "fn f(p: f32[N], q: f32[N, A = 0], w: f32[N]) -> (f32[N, E = A], f32) {\n"
+      " let v = broadcast(w, A)\n return (p * v[(N, A) -> E], dot(p, dot(q, v, A), N)) }",
+  };
+  compare(sources, COUNT(sources), empty, COUNT(empty));
 }
