@@ -94,7 +94,9 @@ typedef struct tcf_kernel_info {
   int32_t threads;        // of a block
   int32_t shared_bytes;   // dynamic
   int32_t cluster;        // blocks; 1: none
-  int32_t blocks_per_sm;  // grid = min(tiles, that many on each multiprocessor); 0: all tiles
+  int32_t blocks_per_sm;  // grid = min(tiles, that many on each multiprocessor); 0: all tiles,
+  int32_t size_word;      // as where this word (0: none) is more than
+  int32_t size_most;
   int32_t nmaps;
   const tcf_map_info *maps;
 } tcf_kernel_info;

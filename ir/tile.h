@@ -247,6 +247,8 @@ typedef struct kernel {
   int producer_warps;   // further warps that run the stage loops of loops with stages
   int cluster;          // blocks that run a grid tile together; 0: one
   int blocks_per_sm;    // that many resident blocks walk the grid; 0: a block per grid tile
+  ix resident_size;     // ... where this size, a symbol, is at most resident_most, else a block per
+  int64_t resident_most;  // grid tile; 0: always
   tregion body;
   int nvals;
   int nsites;

@@ -55,6 +55,9 @@ void tile_print_threads(const kernel *k, strbuf *out) {
   if (k->cluster) sb_printf(out, " cluster %d", k->cluster);
   if (k->producer_warps) sb_printf(out, " producers %d", k->producer_warps);
   if (k->blocks_per_sm) sb_printf(out, " blocks_per_sm %d", k->blocks_per_sm);
+  if (!k->resident_size) return;
+  sb_printf(out, " where %.*s <= %lld", STR_FMT(ix_get(&k->ix, k->resident_size)->name),
+            (long long)k->resident_most);
 }
 
 void tile_print_layouts(const kernel *k, strbuf *out) {
@@ -73,7 +76,14 @@ void tile_parse_threads(text_cursor *c, kernel *k) {
   if (text_accept_word(c, "threads")) k->threads = (int)text_int(c, 1, MOST_THREADS);
   if (text_accept_word(c, "cluster")) k->cluster = (int)text_int(c, 1, MOST_CLUSTER);
   if (text_accept_word(c, "producers")) k->producer_warps = (int)text_int(c, 1, 32);
-  if (text_accept_word(c, "blocks_per_sm")) k->blocks_per_sm = (int)text_int(c, 1, 32);
+  if (!text_accept_word(c, "blocks_per_sm")) return;
+  k->blocks_per_sm = (int)text_int(c, 1, 32);
+  if (!text_accept_word(c, "where")) return;
+  str size = text_name(c, "the name of a size");
+  if (!c->failed) k->resident_size = ix_sym(&k->ix, size);
+  text_expect(c, '<');
+  text_expect(c, '=');
+  k->resident_most = text_int(c, 1, INT32_MAX);
 }
 
 /// "r8" or "t32@1"

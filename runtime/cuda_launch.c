@@ -81,8 +81,10 @@ static bool parameters(cuda_call *call, cuda_kernel *k, int64_t *args, const int
 // ---- launches
 
 /// A block, or a cluster of them, for each tile, or as many as are resident walk the tiles.
-static int64_t blocks_for(const cuda_device *d, const tcf_kernel_info *i, int64_t tiles) {
+static int64_t blocks_for(const cuda_device *d, const tcf_kernel_info *i, const int64_t *args,
+                          int64_t tiles) {
   int64_t most = (int64_t)i->blocks_per_sm * d->info.multiprocessors / i->cluster;
+  if (i->size_word && args[i->size_word] > i->size_most) return tiles * i->cluster;
   if (i->blocks_per_sm && most < 1) most = 1;
   return (most && most < tiles ? most : tiles) * i->cluster;
 }
@@ -94,7 +96,7 @@ static bool start(cuda_call *call, cuda_kernel *k, int64_t *args, int64_t tiles,
   const tcf_kernel_info *i = k->info;
   void *params[MOST_PARAMETERS];
   size_t size = sizeof *args * (size_t)i->words;
-  int64_t blocks = blocks_for(d, i, tiles);
+  int64_t blocks = blocks_for(d, i, args, tiles);
   if (blocks > INT32_MAX)
     return error_set(&call->error, ERROR_DEVICE, "kernel %s: %lld blocks are more than fit a launch",
                      i->name, (long long)blocks);

@@ -159,8 +159,9 @@ static void open_axis(ngen *g, grid_range *gr, const grid_axis *a, lval index, l
                       ix count) {
   LLVMBuilderRef b = g->e->builder;
   if (a->descending) {
-    lval last = LLVMBuildSub(b, counts, i32_of(g, 1), "");
-    index = LLVMBuildSub(b, last, index, "");
+    lval last = LLVMBuildSub(b, counts, i32_of(g, 1), ""), near = LLVMBuildSub(b, last, index, "");
+    if (g->far) g->alone = LLVMBuildICmp(b, LLVMIntEQ, near, index, "");
+    index = g->far ? LLVMBuildSelect(b, g->far, index, near, "") : near;
   }
   ix size = g->k->axes.data[a->axis].size;
   *gr = (grid_range){.r = {.axis = a->axis, .extent = a->extent, .base = ix_const(&g->ix, 0)}};
@@ -195,13 +196,14 @@ static void open_grid(ngen *g, lval tile, grid_range *ranges) {
   ix count[2];
   if (group > 1) {
     for (int i = 0; i < 2; i++) counts[i] = tiles_along(g, &axes[last - 1 + i], &count[i]);
+    lval columns = g->far ? g->pairs : counts[1];
     if (last >= 2) {
-      lval of_two = LLVMBuildMul(b, counts[0], counts[1], "");
+      lval of_two = LLVMBuildMul(b, counts[0], columns, "");
       lval t = LLVMBuildURem(b, rest, of_two, "");
       rest = LLVMBuildUDiv(b, rest, of_two, "");
-      grouped_tile(g, t, counts[0], counts[1], group, &index[0], &index[1]);
+      grouped_tile(g, t, counts[0], columns, group, &index[0], &index[1]);
     } else {
-      grouped_tile(g, rest, counts[0], counts[1], group, &index[0], &index[1]);
+      grouped_tile(g, rest, counts[0], columns, group, &index[0], &index[1]);
     }
     for (int i = 0; i < 2; i++)
       open_axis(g, &ranges[last - 1 + i], &axes[last - 1 + i], index[i], counts[i], count[i]);
@@ -212,8 +214,9 @@ static void open_grid(ngen *g, lval tile, grid_range *ranges) {
     index[0] = rest;
     bool one = LLVMIsConstant(counts[0]) && LLVMConstIntGetZExtValue(counts[0]) == 1;
     if (i > 0 && !one) {
-      index[0] = LLVMBuildURem(b, rest, counts[0], "");
-      rest = LLVMBuildUDiv(b, rest, counts[0], "");
+      lval n = g->far && axes[i].descending ? g->pairs : counts[0];
+      index[0] = LLVMBuildURem(b, rest, n, "");
+      rest = LLVMBuildUDiv(b, rest, n, "");
     }
     open_axis(g, &ranges[i], &axes[i], index[0], counts[0], count[0]);
   }
@@ -295,26 +298,53 @@ static lval cluster_number(ngen *g, const char *name) {
   return g->k->cluster ? LLVMBuildUDiv(g->e->builder, v, i32_of(g, g->k->cluster), "") : v;
 }
 
+/// The later a tile along a descending axis, the more work it has: a resident block takes one from
+/// either end in turn, so that all blocks have the same. Gives the number of pairs. Where there is a
+/// block for each tile (*all), each takes its own.
+static lval open_pairs(ngen *g, lval blocks, lval tiles, lval *all) {
+  LLVMBuilderRef b = g->e->builder;
+  ix count;
+  lval n = tiles_along(g, &g->k->grid.data[g->k->grid.len - 1], &count), one = i32_of(g, 1);
+  *all = LLVMBuildICmp(b, LLVMIntSGE, blocks, tiles, "");
+  lval half = LLVMBuildLShr(b, LLVMBuildAdd(b, n, one, ""), one, "");
+  g->pairs = LLVMBuildSelect(b, *all, n, half, "");
+  return LLVMBuildMul(b, LLVMBuildUDiv(b, tiles, n, ""), g->pairs, "");
+}
+
 static void gen_resident(ngen *g) {
   LLVMBuilderRef b = g->e->builder;
   lval block = cluster_number(g, "llvm.nvvm.read.ptx.sreg.ctaid.x");
   lval blocks = cluster_number(g, "llvm.nvvm.read.ptx.sreg.nctaid.x");
-  lval tiles = LLVMBuildTrunc(b, g->tiles, g->e->i32, "");
+  lval tiles = LLVMBuildTrunc(b, g->tiles, g->e->i32, ""), all = NULL;
+  bool pairs = g->k->grid.len && g->k->grid.data[g->k->grid.len - 1].descending;
+  if (pairs) tiles = open_pairs(g, blocks, tiles, &all);
   LLVMBasicBlockRef before = LLVMGetInsertBlock(b), header = nv_block(g), after = nv_block(g);
-  LLVMBuildBr(b, header);
+  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, block, tiles, ""), header, after);
   LLVMPositionBuilderAtEnd(b, header);
   int mark = scope_open(g);
-  lval tile = LLVMBuildPhi(b, g->e->i32, "");
+  lval tile = LLVMBuildPhi(b, g->e->i32, ""), again = NULL, stride = blocks;
   LLVMAddIncoming(tile, &block, &before, 1);
+  if (pairs) {
+    lval light = LLVMConstInt(g->e->i1, 0, false);
+    g->far = LLVMBuildPhi(b, g->e->i1, "");
+    LLVMAddIncoming(g->far, &light, &before, 1);
+  }
   mark_accesses(g, &g->k->body);
   gen_tile(g, tile);
   if (leaves_shared(g)) nv_barrier(g);
-  lval next = LLVMBuildAdd(b, tile, blocks, "");
+  if (pairs) {
+    lval last = LLVMBuildOr(b, LLVMBuildOr(b, g->far, all, ""), g->alone, "");
+    again = LLVMBuildNot(b, last, "");
+    stride = LLVMBuildSelect(b, again, i32_of(g, 0), blocks, "");
+  }
+  lval next = LLVMBuildAdd(b, tile, stride, "");
   LLVMBasicBlockRef latch = LLVMGetInsertBlock(b);
   LLVMAddIncoming(tile, &next, &latch, 1);
+  if (pairs) LLVMAddIncoming(g->far, &again, &latch, 1);
   LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, next, tiles, ""), header, after);
   LLVMPositionBuilderAtEnd(b, after);
   scope_close(g, mark);
+  g->far = NULL;
 }
 
 static void gen_tiles(ngen *g) {
@@ -447,6 +477,10 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
   info->words = TCF_KERNEL_SYMBOLS + p->symbols.len + k->nargs;
   info->shared_bytes = (int32_t)g.shared_peak;
   info->blocks_per_sm = k->blocks_per_sm;
+  info->size_most = (int32_t)k->resident_most;
+  for (int i = 0; i < p->symbols.len; i++)
+    if (k->resident_size && str_eq(p->symbols.data[i], ix_get(&k->ix, k->resident_size)->name))
+      info->size_word = TCF_KERNEL_SYMBOLS + i;
   info->nmaps = g.maps.len;
   info->maps = g.maps.data;
   *maps = (kernel_maps){arena_copy(a, &g.ix, sizeof g.ix), g.map_axes.data};

@@ -138,6 +138,8 @@ typedef struct exchange {
 
 /// Generates one kernel.
 typedef struct ngen {
+  lval far, pairs, alone;  // resident blocks that take tiles in pairs: it is the second of one; pairs
+                           // along the axis; the first is the second (i1, i32, i1); null: they do not
   emit *e;
   arena *arena;
   const program *program;

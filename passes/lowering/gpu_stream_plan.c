@@ -180,6 +180,22 @@ static void choose_bounds(gpu_stream *s) {
   s->below = walk.below;
 }
 
+/// Short walks of unequal lengths: the start of a tile costs as much as a step or two, and resident
+/// blocks load while they finish the one before.
+static void choose_residents(const gpu_stream *s) {
+  enum { SHORT = 1024 };
+  kernel *k = s->b->k;
+  ix size = k->axes.data[s->stream].size;
+  int64_t n = INT64_MAX;
+  bool known = ix_is_const(&k->ix, size, &n), symbol = ix_get(&k->ix, size)->kind == IX_SYM;
+  bool pays = s->below && !s->from && (known ? n <= SHORT : symbol);
+  int given = (int)schedule_given(s->b->l, "blocks_per_sm", -1);
+  k->blocks_per_sm = given >= 0 ? given : pays;
+  if (given >= 0 || !pays || known) return;
+  k->resident_size = size;
+  k->resident_most = SHORT;
+}
+
 void gpu_stream_plan(gpu_stream *s) {
   enum { TURNS_MOST = 192, HEADS = 8 };
   kbuild *b = s->b;
@@ -198,6 +214,7 @@ void gpu_stream_plan(gpu_stream *s) {
   s->turns = s->skew && s->d.warps_m > WARPGROUP / GPU_WARP &&
              schedule_option(b->l, "turns", longest <= TURNS_MOST);
   choose_bounds(s);
+  choose_residents(s);
   s->heads = s->below || s->from ? (int)schedule_option(b->l, "heads", HEADS) : 1;
   kernel_set_grid(b->k, s->row, s->d.bm);
   int last = b->k->grid.len - 1;

@@ -22,7 +22,7 @@
   KEY(turns, 0, 1, NULL, "GPU: warpgroups multiply one after the other")                     \
   KEY(heads, 1, 64, NULL, "GPU: heads of streamed rows whose tiles are started together")    \
   KEY(unit, 0, 2, "fma mma wgmma", "GPU: what multiplies where tensor cores can")            \
-  KEY(blocks_per_sm, 0, 32, NULL, "GPU: resident blocks of a product; 0: one per tile")      \
+  KEY(blocks_per_sm, 0, 32, NULL, "GPU: resident blocks of products, streams; 0: one per tile") \
   KEY(vectors, 1, 64, NULL, "CPU: vectors per step of maps and reductions")                  \
   KEY(grid, 1, 1 << 24, NULL, "CPU: elements of a grid tile")                                \
   KEY(mr, 1, 64, NULL, "CPU: rows of the register block of a product")                       \
