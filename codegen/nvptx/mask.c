@@ -75,6 +75,41 @@ lval nv_known_comparison(ngen *g, const tstmt *s) {
   return r.max < o.least ? emit_int(g->e->i1, 0) : NULL;
 }
 
+/// f32 holds whatever the expression is.
+static bool is_exact(ngen *g, ix whole) {
+  ix_range r = ix_bounds(&g->ix, whole);
+  int64_t divisor = ix_divisor(&g->ix, whole), holds = (divisor & -divisor) << 24;
+  int64_t most = -r.min > r.max ? -r.min : r.max;
+  return !divisor || holds >= (INT64_C(1) << 31) || (r.min > INT32_MIN && most <= holds);
+}
+
+lval nv_distance(ngen *g, const tstmt *s) {
+  LLVMBuilderRef b = g->e->builder;
+  coordinate c[2];
+  const tstmt *d = s->op == OP_cast && s->out[0]->type == DT_f32 ? made_by(g, s->in[0]) : NULL;
+  if (!d || d->kind != TILE_MAP || d->op != OP_sub) return NULL;
+  ix whole[2], lane[2];
+  int64_t at[2];
+  for (int k = 0; k < 2; k++) {
+    if (!find_coordinate(g, d->in[k], &c[k])) return NULL;
+    const spread *inside = spread_of(g, c[k].axis, c[k].extent);
+    whole[k] = g->ranges[c[k].axis]->base;
+    lane[k] = inside->first;
+    at[k] = inside->pos[g->at[c[k].axis]] + c[k].plus;
+  }
+  ix base = ix_sub(&g->ix, whole[0], whole[1]);
+  bool small = at[0] - at[1] < (1 << 20) && at[0] - at[1] > -(1 << 20);
+  if (!small || !is_exact(g, base)) return NULL;
+  // Made again in each step: sums of lanes and registers that outlive it would fill the registers.
+  lval first = nv_ix32(g, ix_sub(&g->ix, lane[0], lane[1]));
+  first = LLVMBuildAdd(b, first, g->hidden_zero, "");
+  lval near = LLVMBuildSIToFP(b, first, g->e->f32, ""), step = nv_ix32(g, base);
+  // LLVM would make the sum of a cast and a constant a cast of a sum.
+  lval parts[] = {near, LLVMConstReal(g->e->f32, (double)(at[0] - at[1]))};
+  near = emit_intrinsic(g->e, "llvm.nvvm.add.rn.f", NULL, 0, parts, 2);
+  return LLVMBuildFAdd(b, near, LLVMBuildSIToFP(b, step, g->e->f32, ""), "");
+}
+
 /// Whether the condition holds in all lanes of the tile: *test is narrowed by what the bases of its
 /// ranges must fulfil (null: nothing). False: that cannot be told from them.
 static bool holds_everywhere(ngen *g, const tval *condition, lval *test) {

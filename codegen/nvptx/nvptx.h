@@ -361,6 +361,10 @@ bool nv_is_mask(ngen *g, const tstmt *s);
 void nv_mask(ngen *g, const tstmt *s);
 /// A comparison of coordinates that the bounds of the ranges decide at g->at; null: they do not.
 lval nv_known_comparison(ngen *g, const tstmt *s);
+/// f32 of the difference of two coordinates at g->at, by additions: bases of ranges are multiples of
+/// powers of two and so exact in f32, as are positions in a tile; the last addition rounds as the cast
+/// does. Null: it is none, or a base may not be exact.
+lval nv_distance(ngen *g, const tstmt *s);
 
 // ---- kernel.c
 void nv_region(ngen *g, const tregion *r);

@@ -119,6 +119,7 @@ static bool narrow_pair(ngen *g, const tstmt *s, const shape *sh, int r) {
 lval nv_map_at(ngen *g, const tstmt *s) {
   enum { MOST_OPERANDS = 3 };
   lval known = nv_known_comparison(g, s);
+  if (!known) known = nv_distance(g, s);
   if (known) return known;
   lval in[MOST_OPERANDS];
   check(s->nin <= MOST_OPERANDS);

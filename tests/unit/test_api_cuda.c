@@ -21,6 +21,10 @@ static const char text[] =
     "  return dot(dot(x, w, B), v, C)\n}\n"
     "fn pick(table: f32[V, D], ids: i32[N]) -> f32[N, D] {\n  return table[V = ids]\n}\n"
     "fn product(a: bf16[M, K], b: bf16[K, N]) -> bf16[M, N] {\n  return bf16(dot(a, b, K))\n}\n"
+    "fn causal(q: bf16[S, D = 64], k: bf16[T = S, D], v: bf16[T, E = 64]) -> bf16[S, E] {\n"
+    "  fuse stream(T) {\n"
+    "    let s = where(index(T) <= index(S), dot(q, k, D), -inf)\n"
+    "    return bf16(dot(bf16(softmax(s, T)), v, T))\n  }\n}\n"
     "extern fn outside(x: f32[N]) -> f32[N]\n"
     "fn calls(x: f32[N]) -> f32[N] {\n  return outside(x * 2)\n}\n";
 
@@ -659,6 +663,29 @@ Test(api_cuda, schedules_are_found_by_trial_and_kept) {
   cr_expect_eq(block_of_a_call(directory, 0, "threads=128", &again), 128);
   snprintf(command, sizeof command, "rm -r %s", directory);
   cr_assert_eq(system(command), 0);
+}
+
+static int blocks_of_causal(int64_t rows) {
+  rig r;
+  open_rig(&r);
+  tcf_tensor *x, *y = NULL;
+  cr_assert_eq(tcf_tensor_new_device(r.s, TCF_BF16, 2, (int64_t[]){rows, 64}, &x), TCF_OK);
+  const tcf_tensor *const args[] = {x, x, x};
+  cr_assert_eq(tcf_call(tcf_program_function(r.p, "causal"), args, 3, &y, 1), TCF_OK, "%s",
+               tcf_session_message(r.s));
+  const char *launch = strstr(r.fake->log(), "cuLaunchKernel");
+  int blocks = atoi(strstr(launch, "grid ") + 5);
+  tcf_tensor_free(x);
+  tcf_tensor_free(y);
+  close_rig(&r);
+  return blocks;
+}
+
+// One kernel: the launch sees how long the walk is. 4 multiprocessors.
+Test(api_cuda, short_walks_have_resident_blocks) {
+  cr_expect_eq(blocks_of_causal(1024), 4);
+  cr_expect(blocks_of_causal(1025) > 4);
+  cr_expect_eq(blocks_of_causal(64), 1);
 }
 
 Test(api_cuda, times_are_the_devices) {

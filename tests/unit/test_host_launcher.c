@@ -28,6 +28,8 @@ static const tcf_kernel_info kernels[] = {{.name = "k", .words = 7, .threads = 6
                                            .shared_bytes = 4096,
                                            .cluster = 2,
                                            .blocks_per_sm = 3,
+                                           .size_word = TCF_KERNEL_SYMBOLS,
+                                           .size_most = 2048,
                                            .nmaps = 1,
                                            .maps = maps}};
 
@@ -135,7 +137,8 @@ Test(host_launcher, constants_beside_the_entry) {
   cr_expect_null(k[0].maps);
   cr_expect_str_eq(k[1].name, "l");
   cr_expect(k[1].words == 8 && k[1].threads == 128 && k[1].shared_bytes == 4096 &&
-            k[1].cluster == 2 && k[1].blocks_per_sm == 3 && k[1].nmaps == 1);
+            k[1].cluster == 2 && k[1].blocks_per_sm == 3 && k[1].nmaps == 1 &&
+            k[1].size_word == TCF_KERNEL_SYMBOLS && k[1].size_most == 2048);
   cr_expect(!memcmp(k[1].maps, maps, sizeof maps));
   cr_expect_null(k[2].name);
   cr_expect_eq(*(const int64_t *)symbol(&l, "p_image_size"), 8);

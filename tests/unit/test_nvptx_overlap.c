@@ -86,6 +86,43 @@ Test(nvptx_overlap, main_loops_have_no_tests) {
   }
 }
 
+/// Coordinates become floats by two additions, once in a step for each row of a thread.
+Test(nvptx_overlap, distances_are_sums) {
+  static const char floats[] = "%22 = cast %20 : f32[S:128]\n      %23 = cast %21 : f32[T:128]\n"
+                               "      %24 = sub %23, %22 : f32[S:128, T:128]\n";
+  static const char whole[] = "%22 = sub %21, %20 : i32[S:128, T:128]\n"
+                              "      %24 = cast %22 : f32[S:128, T:128]\n";
+  tile_fixture f = {0};
+  str loop = main_loop(attention_ptx(&f, ATTENTION("alibi_d128"), floats, whole));
+  cr_expect_leq(nvptx_count(loop, "cvt.rn.f32.s32"), 3, "%d", nvptx_count(loop, "cvt.rn.f32.s32"));
+  cr_expect_eq(nvptx_count(loop, "add.rn.f32"), 64, "%d", nvptx_count(loop, "add.rn.f32"));
+  tile_fixture_free(&f);
+}
+
+/// (f32(base) + f32(inside)) is the integer's cast where base is a multiple of 128.
+Test(nvptx_overlap, sums_of_exact_parts_round_as_casts) {
+  uint64_t state = 88172645463325252u;
+  for (int i = 0; i < 2000000; i++) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    int64_t base = (int32_t)(state >> 32) / 128 * 128, inside = (int64_t)(state % 4096) - 2048;
+    volatile float a = (float)base, b = (float)inside, sum = a + b;
+    cr_assert_eq(sum, (float)(base + inside), "%lld + %lld", (long long)base, (long long)inside);
+  }
+}
+
+/// Resident blocks take tiles in pairs, one from either end.
+Test(nvptx_overlap, resident_blocks_take_pairs) {
+  tile_fixture f = {0}, g = {0};
+  str each = attention_ptx(&f, ATTENTION("causal_d128"), NULL, NULL);
+  str pairs = attention_ptx(&g, ATTENTION("causal_d128"), "producers 4 {",
+                            "producers 4 blocks_per_sm 1 where S <= 1024 {");
+  cr_expect_eq(nvptx_count(each, "%nctaid.x"), 0);
+  cr_expect(nvptx_count(pairs, "%nctaid.x") > 0);
+  cr_expect_eq(nvptx_count(main_loop(pairs), "wgmma.mma_async"), 16);
+  tile_fixture_free(&f);
+  tile_fixture_free(&g);
+}
+
 /// Where it is not known which steps the mask cuts, a branch goes around its selects.
 Test(nvptx_overlap, masks_that_bounds_do_not_decide) {
   static const char *const names[] = {ATTENTION("window_d128"), ATTENTION("causal_d64")};
