@@ -181,14 +181,18 @@ static void choose_bounds(gpu_stream *s) {
 }
 
 /// Short walks of unequal lengths: the start of a tile costs as much as a step or two, and resident
-/// blocks load while they finish the one before.
+/// blocks load while they finish the one before. Which tile it is takes a few registers.
 static void choose_residents(const gpu_stream *s) {
-  enum { SHORT = 1024 };
+  enum { SHORT = 1024, TILE = 6 };
+  int room = 0, used = s->own / 2 + s->keys * 3 / 4 + further_registers(s, s->keys) + TILE;
+  for (size_t i = 0; i < sizeof warpgroups / sizeof *warpgroups; i++)
+    if (warpgroups[i].groups == s->d.warps_m * GPU_WARP / WARPGROUP) room = warpgroups[i].room;
   kernel *k = s->b->k;
   ix size = k->axes.data[s->stream].size;
   int64_t n = INT64_MAX;
   bool known = ix_is_const(&k->ix, size, &n), symbol = ix_get(&k->ix, size)->kind == IX_SYM;
-  bool pays = s->below && !s->from && (known ? n <= SHORT : symbol);
+  bool square = size == k->axes.data[s->row].size;  // else both ends are tested in each step
+  bool pays = s->below && !s->from && square && used <= room && (known ? n <= SHORT : symbol);
   int given = (int)schedule_given(s->b->l, "blocks_per_sm", -1);
   k->blocks_per_sm = given >= 0 ? given : pays;
   if (given >= 0 || !pays || known) return;

@@ -41,6 +41,7 @@ bool factor_product(factoring *f, const term *a, const term *b, const node *at, 
   *out = (term){.rounds = round->rounds, .type = round->type, .nsums = nsums};
   for (int i = 0; i < nsums; i++) out->sums[i] = i < a->nsums ? a->sums[i] : b->sums[i - a->nsums];
   out->mask = both(g, a->mask, b->mask);
+  out->row_mask = both(g, a->row_mask, b->row_mask);
   out->factor = times(g, a->factor, b->factor);
   out->divisor = times(g, a->divisor, b->divisor);
   out->row_exponent = plus(g, a->row_exponent, b->row_exponent);
@@ -153,15 +154,23 @@ static bool exponential(factoring *f, node *n, term *out) {
 
 // ---- values
 
+static bool is_zero(const node *n) {
+  return n->op == OP_const && dtype_is_float(n->type) && n->value.f == 0;
+}
+
 /// Only where the arm that drops out is zero does one term remain.
 static bool selected(factoring *f, node *n, term *out) {
   graph *g = f->g;
   node *c = n->in[0];
-  if (f->waits[c->id]) return refuse(f, REASON_condition_waits, n);
-  const node *zero = n->in[2];
-  bool none = zero->op == OP_const && dtype_is_float(n->type) && zero->value.f == 0;
-  if (!none) return refuse(f, REASON_not_separable, n);
-  if (!factor_value(f, n->in[1], out)) return false;
+  bool of_rows = !factor_carries(f, c);
+  if (f->waits[c->id] && !of_rows) return refuse(f, REASON_condition_waits, n);
+  int arm = of_rows && is_zero(n->in[1]) ? 2 : 1;
+  if (!is_zero(n->in[3 - arm])) return refuse(f, REASON_not_separable, n);
+  if (!factor_value(f, n->in[arm], out)) return false;
+  if (of_rows) {
+    out->row_mask = both(g, out->row_mask, arm == 1 ? c : graph_unary(g, OP_not, c));
+    return true;
+  }
   if (out->exponent) {
     node *least = graph_const_float(g, out->exponent->type, -INFINITY);
     out->exponent = graph_where(g, c, out->exponent, least);
@@ -183,7 +192,7 @@ static bool selected(factoring *f, node *n, term *out) {
 static bool inverted(factoring *f, const term *a, const node *at, term *out) {
   graph *g = f->g;
   if (a->rounds) return refuse(f, REASON_rounded_between, at);
-  if (a->nsums) return refuse(f, REASON_not_separable, at);
+  if (a->nsums || a->row_mask) return refuse(f, REASON_not_separable, at);
   node *tile = times(g, a->inner, a->after), *one = graph_const_float(g, at->type, 1);
   *out = (term){.factor = a->divisor, .divisor = a->factor, .exponent = minus(g, a->exponent),
                 .row_exponent = minus(g, a->row_exponent)};

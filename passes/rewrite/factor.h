@@ -21,14 +21,15 @@ typedef struct tile_and_row {
 enum { FACTOR_MOST_SUMS = 2 };
 
 /// after * round(inner * exp(exponent)) * sums[0] * sums[1] * exp(row_exponent) * factor / divisor,
-/// or 0 where the mask is false; null parts are absent. With sums nothing is rounded, and only with
-/// sums there is a mask.
+/// or 0 where a mask is false; null parts are absent. With sums nothing is rounded, and only with
+/// sums there is a mask along T.
 typedef struct term {
   node *inner, *after, *exponent;         // carry T, wait for nothing
   node *factor, *divisor, *row_exponent;  // do not carry T
   tile_and_row sums[FACTOR_MOST_SUMS];
   int nsums;
   node *mask;                             // carries T, waits for nothing
+  node *row_mask;                         // does not carry T
   bool rounds;                            // to a narrower float type:
   dtype type;
 } term;

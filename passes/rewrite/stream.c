@@ -29,21 +29,32 @@ static void make_room(stream *s) {
   int need = s->g->nodes.len + 1;
   if (need <= s->room) return;
   uint8_t *waits = arena_array(s->scratch, uint8_t, 2 * need);
+  uint8_t *depth = arena_array(s->scratch, uint8_t, 2 * need);
   node **replacement = arena_array(s->scratch, node *, 2 * need);
   if (s->seen) memcpy(waits, s->waits, (size_t)s->seen);
+  if (s->seen) memcpy(depth, s->depth, (size_t)s->seen);
   if (s->seen) memcpy(replacement, s->replacement, sizeof(node *) * (size_t)s->seen);
   s->room = 2 * need;
   s->replacement = replacement;
+  s->depth = depth;
   s->f.waits = s->waits = waits;
+}
+
+static void see(stream *s, const node *n, bool combines) {
+  enum { DEEPEST = 250 };
+  uint8_t depth = 0;
+  for (int k = 0; k < n->nin; k++)
+    if (s->depth[n->in[k]->id] > depth) depth = s->depth[n->in[k]->id];
+  s->depth[n->id] = depth + (combines && depth < DEEPEST);
+  s->waits[n->id] = s->depth[n->id] >= s->level;
 }
 
 /// Tile and row parts of what is built wait as their operands do.
 static void see_new(stream *s) {
   make_room(s);
   for (; s->seen < s->g->nodes.len; s->seen++) {
-    node *n = s->g->nodes.data[s->seen];
-    s->waits[n->id] = combines_stream(s, n);
-    for (int k = 0; k < n->nin; k++) s->waits[n->id] |= s->waits[n->in[k]->id];
+    const node *n = s->g->nodes.data[s->seen];
+    see(s, n, combines_stream(s, n));
   }
 }
 
@@ -101,6 +112,7 @@ node *stream_finished(stream *s, const term *t, node *frame, node *sum) {
   }
   if (t->factor) r = graph_binary(g, OP_mul, r, t->factor);
   if (t->divisor) r = graph_binary(g, OP_div, r, t->divisor);
+  if (t->row_mask) r = graph_where(g, t->row_mask, r, graph_const_float(g, r->type, 0));
   return r;
 }
 
@@ -118,7 +130,7 @@ static void widen_rows(stream *s, term *t, dtype type) {
 
 /// The element is exp(x - frame) and nothing comes after the sum: it has the form.
 static bool is_canonical(const term *t, const node *frame, const node *element) {
-  return frame && !t->factor && !t->divisor && cancels(t, frame) && element->op == OP_exp &&
+  return frame && !t->factor && !t->divisor && !t->row_mask && cancels(t, frame) && element->op == OP_exp &&
          element->in[0]->op == OP_sub && element->in[0]->in[1] == frame;
 }
 
@@ -130,12 +142,11 @@ ix stream_count(stream *s, const node *n) {
   return size;
 }
 
-/// Over an axis without elements the sum is 0, whatever factors come after it.
-static node *unless_empty(stream *s, const node *n, node *r) {
+node *stream_unless_empty(stream *s, const node *n, node *r) {
   graph *g = s->g;
   ix size = stream_count(s, n);
   if (ix_bounds(&g->ix, size).min > 0) return r;
-  node *zero = graph_const_float(g, r->type, 0);
+  node *zero = graph_const(g, r->type, op_identity(op_combiner(n->op), r->type));
   node *some = graph_binary(g, OP_gt, graph_size(g, DT_i64, size), graph_const(g, DT_i64, (scalar){.i = 0}));
   return graph_where(g, some, r, zero);
 }
@@ -172,7 +183,8 @@ static bool take_element(stream *s, const node *n, element *e) {
   e->two = !node_same_axis_set(n->in[0], n->in[1]);
   if (!e->two) return factor_product(&s->f, &a, &e->u, n, &e->t);
   e->t = a;
-  return a.nsums + e->u.nsums > 0 && !a.rounds && !e->u.rounds;
+  if (a.nsums + e->u.nsums > 0) return !a.rounds && !e->u.rounds;
+  return !a.exponent && !e->u.exponent;
 }
 
 /// Through sums about means; null: they have no form.
@@ -191,21 +203,68 @@ static node *moments(stream *s, node *n, const element *e) {
 /// What replaces the state n; null: it stays as it is.
 static node *settled(stream *s, node *n, node *r, const node *sum) {
   if (!r || r->type != n->type || !node_same_axis_set(r, n)) return NULL;
-  if (r != sum) r = unless_empty(s, n, r);
+  if (r != sum) r = stream_unless_empty(s, n, r);
   return graph_reorder(s->g, r, n->axes);
+}
+
+static node *canonical(stream *s, node *n);
+
+/// Sums of the terms that the waiting operand is a sum of; null: they are no better.
+static node *by_terms(stream *s, node *n) {
+  graph *g = s->g;
+  int k = s->waits[n->in[0]->id] ? 0 : 1;
+  node *x = n->in[k], *parts[2];
+  unsigned applied = RULE_terms;
+  if (s->f.off & RULE_terms || (x->op != OP_add && x->op != OP_sub) || !dtype_is_float(x->type) ||
+      (n->nin == 2 && s->waits[n->in[1 - k]->id]))
+    return NULL;
+  for (int i = 0; i < 2; i++) {
+    node *in[2] = {n->in[0], n->nin == 2 ? n->in[1] : NULL};
+    in[k] = x->in[i];
+    for (int j = 0; j < n->nattr_axes; j++)
+      if (!node_has_axis(in[k], n->attr_axes[j])) return NULL;
+    parts[i] = n->op == OP_dot ? graph_dot(g, in[0], in[1], n->attr_axes, n->nattr_axes)
+                               : graph_reduce(g, n->op, in[0], n->attr_axes, n->nattr_axes);
+    see_new(s);
+    if (!s->waits[in[k]->id]) continue;
+    if (!(parts[i] = canonical(s, parts[i]))) return NULL;
+    applied |= s->applied;
+  }
+  s->applied = applied;
+  node *r = graph_binary(g, x->op, parts[0], parts[1]);
+  return r->type == n->type && node_same_axis_set(r, n) ? graph_reorder(g, r, n->axes) : NULL;
+}
+
+/// The sum of products of two factors that wait, of which each has axes of its own.
+static node *of_two(stream *s, node *n, const element *e) {
+  graph *g = s->g;
+  const term *t[2] = {&e->t, &e->u};
+  node *x[2];
+  s->applied = 0;
+  for (int k = 0; k < 2; k++) {
+    bool late = t[k]->factor || t[k]->divisor;
+    if (!t[k]->inner && !t[k]->after) return NULL;
+    if (late && s->f.off & RULE_late_factors) return NULL;
+    s->applied |= (late ? RULE_late_factors : 0) | (t[k]->rounds ? RULE_roundings : 0) |
+                  (t[k]->row_exponent ? RULE_exponents : 0);
+    x[k] = stream_as_type(g, element_of(s, t[k], NULL), n->in[k]->type);
+  }
+  node *sum = graph_dot(g, x[0], x[1], n->attr_axes, n->nattr_axes);
+  node *r = stream_finished(s, t[1], NULL, stream_finished(s, t[0], NULL, sum));
+  return settled(s, n, r, sum);
 }
 
 /// The state in canonical form; null: it stays as it is.
 static node *canonical(stream *s, node *n) {
   graph *g = s->g;
   element e;
-  if (!take_element(s, n, &e)) return NULL;
+  if (!take_element(s, n, &e)) return by_terms(s, n);
   term t = e.t;
   node *other = e.other, *frame = NULL, *sum;
   if (t.nsums || e.two) {
     widen_rows(s, &e.t, n->type);
     widen_rows(s, &e.u, n->type);
-    return settled(s, n, moments(s, n, &e), NULL);
+    return t.nsums + e.u.nsums ? settled(s, n, moments(s, n, &e), NULL) : of_two(s, n, &e);
   }
   if (!t.inner && !t.after && !t.exponent) return NULL;  // the same for all of T
   if ((t.factor || t.divisor) && s->f.off & RULE_late_factors) return NULL;
@@ -227,40 +286,44 @@ static node *canonical(stream *s, node *n) {
       s, n, stream_finished(s, &t, frame ? stream_as_type(g, frame, n->type) : NULL, sum), sum);
 }
 
-/// Which values of the program wait for a reduction over the stream.
-static void see_program(stream *s) {
+/// Which values of the program wait for a reduction over the stream; the deepest.
+static int see_program(stream *s) {
+  int deepest = 0;
   for (int id = 0; id < s->count; id++) {
     const node *n = s->g->nodes.data[id];
-    s->waits[id] = combines_stream(s, n) && n->contract == s->number;
-    for (int k = 0; k < n->nin; k++) s->waits[id] |= s->waits[n->in[k]->id];
+    see(s, n, combines_stream(s, n) && n->contract == s->number);
+    if (s->depth[id] > deepest) deepest = s->depth[id];
   }
   s->seen = s->count;
+  return deepest;
 }
 
-static bool is_waiting_sum(const stream *s, const node *n) {
-  if (n->contract != s->number || (n->op != OP_sum && n->op != OP_dot) || !combines_stream(s, n))
-    return false;
+static bool is_waiting(const stream *s, const node *n) {
+  if (n->contract != s->number || !combines_stream(s, n)) return false;
   bool waits = false;
   for (int k = 0; k < n->nin; k++) waits |= s->waits[n->in[k]->id];
   return waits;
 }
 
-static bool run_contract(pass_ctx *ctx, int number) {
+/// What waits for `level` walks and more, for those that follow. False: nothing does.
+static bool run_level(pass_ctx *ctx, int number, int level, bool *changed) {
   graph *g = ctx->graph;
   const contract *c = &g->contracts.data[number];
   enum { MOST = 64 };  // nodes that are built per node there was, about
-  stream s = {.g = g, .number = number + 1, .count = g->nodes.len, .scratch = ctx->scratch};
+  stream s = {.g = g, .number = number + 1, .count = g->nodes.len, .scratch = ctx->scratch,
+              .level = level};
   s.f = (factoring){.g = g, .axes = c->axes, .naxes = c->naxes};
   make_room(&s);
   s.f.off = rules_switched_off(ctx->options);
   bool any = false;
-  see_program(&s);
+  if (see_program(&s) < level) return false;
   for (int id = 0; id < s.count && g->nodes.len < MOST * s.count; id++) {
     node *n = g->nodes.data[id];
     int first = g->nodes.len;
-    if (!is_waiting_sum(&s, n)) continue;
+    if (!is_waiting(&s, n)) continue;
     g->contract = s.number;
-    node *to = canonical(&s, n);
+    bool sums = n->op == OP_sum || n->op == OP_dot;
+    node *to = sums ? canonical(&s, n) : stream_extreme(&s, n);
     g->contract = 0;
     for (int k = first; k < g->nodes.len; k++) g->nodes.data[k]->at = n->at;
     see_new(&s);
@@ -272,7 +335,8 @@ static bool run_contract(pass_ctx *ctx, int number) {
   }
   if (any) graph_compact(g, s.replacement);
   else if (g->nodes.len > s.count) graph_compact(g, NULL);
-  return any;
+  *changed |= any;
+  return true;
 }
 
 bool pass_stream(pass_ctx *ctx) {
@@ -285,7 +349,7 @@ bool pass_stream(pass_ctx *ctx) {
       changed |= *unframed != off;
       *unframed = off;
       changed |= stream_take_scales(ctx, k);
-      changed |= run_contract(ctx, k);
+      for (int level = 1; run_level(ctx, k, level, &changed); level++) {}
     }
   return changed;
 }

@@ -42,7 +42,6 @@ typedef enum pick { LEFT_OUT, CENTRED, WHOLE } pick;
 
 // ---- signs
 
-/// The value is not negative; NaN counts as such.
 static bool is_positive(const node *n, int *visits) {
   double c;
   if (++*visits > 100) return false;
@@ -73,6 +72,11 @@ static bool is_positive(const node *n, int *visits) {
     case OP_reduce_min: return is_positive(n->in[0], visits);
     default: return false;
   }
+}
+
+bool stream_is_positive(const node *n) {
+  int visits = 0;
+  return is_positive(n, &visits);
 }
 
 // ---- sums
@@ -258,8 +262,8 @@ node *stream_moments(stream *s, node *n, const term *a, const term *b) {
   if (b) take_side(&m, b, frame);
   if (is_done(&m)) return NULL;
   m.positive = m.sides[0].weight || m.sides[1].weight;
-  for (int k = 0, visits = 0; k < SIDES; k++)
-    m.positive &= !m.sides[k].weight || is_positive(m.sides[k].weight, &visits);
+  for (int k = 0; k < SIDES; k++)
+    m.positive &= !m.sides[k].weight || stream_is_positive(m.sides[k].weight);
   for (int i = 0; i < m.nsums; i++)
     if (!(m.sums[i].centre = centre_of(&m, i))) return NULL;
   pick all[MOST] = {CENTRED, CENTRED};
@@ -277,6 +281,9 @@ node *stream_moments(stream *s, node *n, const term *a, const term *b) {
                                         : graph_binary(g, OP_add, a->row_exponent, b->row_exponent);
     t.factor = stream_times(g, a->factor, b->factor);
     t.divisor = stream_times(g, a->divisor, b->divisor);
+    t.row_mask = !a->row_mask   ? b->row_mask
+                 : !b->row_mask ? a->row_mask
+                                : graph_binary(g, OP_and, a->row_mask, b->row_mask);
   }
   return stream_finished(s, &t, frame ? stream_as_type(g, frame, n->type) : NULL, r);
 }

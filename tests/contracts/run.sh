@@ -231,6 +231,28 @@ for name in plain causal statistics documents sinks; do
 done
 
 # Sums about running means: one walk, right where means are large beside deviations, with infinite elements and NaN.
+# The cases of the algebra: walks, and numbers.
+for name in $(functions algebra.tdsl); do
+  walks=$(sed -n "/^fn $name(/{x;s/^\/\/ walks \([0-9]*\).*/\1/p};h" algebra.tdsl)
+  for target in cpu cuda:sm_90a; do
+    expect "fuse stream(T): $walks walk" "$tool" explain algebra.tdsl -e "$name" --target $target
+  done
+  for sizes in 'S=7 T=301 D=8 E=5' 'S=1 T=1 D=1 E=1' 'S=5 T=0 D=3 E=4'; do
+    # shellcheck disable=SC2046,SC2086
+    check cpu algebra.tdsl "$name" $(dims algebra.tdsl "$name" $sizes)
+    # shellcheck disable=SC2046,SC2086
+    check interp-tile:sm_80 algebra.tdsl "$name" $(dims algebra.tdsl "$name" $sizes)
+  done
+done
+for rule in 'order max_of_softmax 2' 'order argmax_of_softmax 2' 'terms layernorm_product 2' \
+            'terms differential 2' 'late_factors cosine 2'; do
+  read -r rule name walks <<<"$rule"
+  expect "fuse stream(T): $walks walks" "$tool" explain algebra.tdsl -e "$name" --no-rule="$rule"
+  expect "by ${rule}" "$tool" opt algebra.tdsl -e "$name" --to=fused
+  # shellcheck disable=SC2046
+  check cpu algebra.tdsl "$name" $(dims algebra.tdsl "$name" S=7 T=301 D=8 E=5) --no-rule="$rule"
+done
+
 for name in $(functions moments.tdsl); do
   walks='1 walk '
   [ $name = two_walks ] && walks='2 walks '
