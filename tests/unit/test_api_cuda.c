@@ -21,7 +21,7 @@ static const char text[] =
     "  return dot(dot(x, w, B), v, C)\n}\n"
     "fn pick(table: f32[V, D], ids: i32[N]) -> f32[N, D] {\n  return table[V = ids]\n}\n"
     "fn product(a: bf16[M, K], b: bf16[K, N]) -> bf16[M, N] {\n  return bf16(dot(a, b, K))\n}\n"
-    "fn causal(q: bf16[S, D = 64], k: bf16[T = S, D], v: bf16[T, E = 64]) -> bf16[S, E] {\n"
+    "fn causal(q: bf16[S, D = 128], k: bf16[T = S, D], v: bf16[T, E = 128]) -> bf16[S, E] {\n"
     "  fuse stream(T) {\n"
     "    let s = where(index(T) <= index(S), dot(q, k, D), -inf)\n"
     "    return bf16(dot(bf16(softmax(s, T)), v, T))\n  }\n}\n"
@@ -669,7 +669,7 @@ static int blocks_of_causal(int64_t rows) {
   rig r;
   open_rig(&r);
   tcf_tensor *x, *y = NULL;
-  cr_assert_eq(tcf_tensor_new_device(r.s, TCF_BF16, 2, (int64_t[]){rows, 64}, &x), TCF_OK);
+  cr_assert_eq(tcf_tensor_new_device(r.s, TCF_BF16, 2, (int64_t[]){rows, 128}, &x), TCF_OK);
   const tcf_tensor *const args[] = {x, x, x};
   cr_assert_eq(tcf_call(tcf_program_function(r.p, "causal"), args, 3, &y, 1), TCF_OK, "%s",
                tcf_session_message(r.s));
