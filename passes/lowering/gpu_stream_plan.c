@@ -195,6 +195,7 @@ static void choose_residents(const gpu_stream *s) {
   bool pays = s->below && !s->from && square && used <= room && (known ? n <= SHORT : symbol);
   int given = (int)schedule_given(s->b->l, "blocks_per_sm", -1);
   k->blocks_per_sm = given >= 0 ? given : pays;
+  if (given >= 0) schedule_settle(s->b->l, "blocks_per_sm", given);
   if (given >= 0 || !pays || known) return;
   k->resident_size = size;
   k->resident_most = SHORT;

@@ -223,8 +223,9 @@ static node *by_terms(stream *s, node *n) {
     in[k] = x->in[i];
     for (int j = 0; j < n->nattr_axes; j++)
       if (!node_has_axis(in[k], n->attr_axes[j])) return NULL;
-    parts[i] = n->op == OP_dot ? graph_dot(g, in[0], in[1], n->attr_axes, n->nattr_axes)
-                               : graph_reduce(g, n->op, in[0], n->attr_axes, n->nattr_axes);
+    if (!(parts[i] = in[k]->type == n->type ? stream_sum(s, n, in[0], in[1])
+                                            : graph_dot(g, in[0], in[1], n->attr_axes, n->nattr_axes)))
+      return NULL;
     see_new(s);
     if (!s->waits[in[k]->id]) continue;
     if (!(parts[i] = canonical(s, parts[i]))) return NULL;

@@ -31,6 +31,9 @@ node *stream_frame(stream *s, const term *t, const node *n);
 /// The sum n of the terms a, or of their products with b (null: n has one operand), where either
 /// has sums: through states about running means. Null: it stays as it is, or there are no sums.
 node *stream_moments(stream *s, node *n, const term *a, const term *b);
+/// The sum over n's axes of the products of a and b, of n's type (null: 1); null: they have not got all
+/// of these axes.
+node *stream_sum(stream *s, const node *n, node *a, node *b);
 /// The value is not negative; NaN counts as such.
 bool stream_is_positive(const node *n);
 /// The extreme n (or its place) of what keeps or turns the order of a value that waits for nothing:

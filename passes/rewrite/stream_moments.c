@@ -103,13 +103,11 @@ static node *operand(const moment *m, int which, const pick *picks) {
   return graph_where(g, d->mask, e ? e : graph_const_float(g, m->n->type, 1), zero);
 }
 
-/// The sum over n's axes of the products of both operands; null: they have not got all of these.
-static node *sum_of(const moment *m, node *a, node *b) {
-  graph *g = m->s->g;
-  const node *n = m->n;
+node *stream_sum(stream *s, const node *n, node *a, node *b) {
+  graph *g = s->g;
   if (!a || !b) {
     node *one = a ? a : b;
-    if (!one) return graph_size(g, n->type, stream_count(m->s, n));
+    if (!one) return graph_size(g, n->type, stream_count(s, n));
     return has_all(one, n->attr_axes, n->nattr_axes)
                ? graph_reduce(g, OP_sum, one, n->attr_axes, n->nattr_axes)
                : NULL;
@@ -125,6 +123,8 @@ static node *sum_of(const moment *m, node *a, node *b) {
     return graph_reduce(g, OP_sum, graph_binary(g, OP_mul, a, b), n->attr_axes, n->nattr_axes);
   return graph_dot(g, a, b, n->attr_axes, n->nattr_axes);
 }
+
+static node *sum_of(const moment *m, node *a, node *b) { return stream_sum(m->s, m->n, a, b); }
 
 static node *moment_of(const moment *m, const pick *picks) {
   node *a = operand(m, 0, picks), *b = m->nsides > 1 ? operand(m, 1, picks) : NULL;

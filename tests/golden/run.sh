@@ -9,8 +9,25 @@ if [ "${2:-}" = --rewrite ]; then
   TCF_REWRITE_GOLDEN=1 "$tests" --filter '*golden*/*' >/dev/null 2>&1
   TCF_REWRITE_GOLDEN=1 "$tests" --filter '*/*golden*' >/dev/null 2>&1
 fi
+# The plans of kernels under contract: what is chosen for each, and by which rules.
+plans() {
+  local file target
+  for file in attention blocks algebra gpu; do
+    for target in cpu:x86-64-v3 cuda:sm_80 cuda:sm_90a; do
+      echo "== $file on $target"
+      "$tool" opt tests/contracts/$file.tdsl --to=plan --target $target 2>/dev/null |
+        sed -n 's/^fused graph \(@[a-z_0-9]*\).*/\1/p; s/^  \(fuse#.*\)/  \1/p; s/^  \(kernel .*\) {$/  \1/p'
+    done
+  done
+}
+tool=$1
+[ "${2:-}" != --rewrite ] || plans >tests/golden/plans.txt
+if ! out=$(diff <(plans) tests/golden/plans.txt); then
+  printf '%s\n' "$out" "0 passed, 1 failed"
+  exit 1
+fi
 inputs=$(find tests/golden -name '*.ir' -o -name '*.tdsl' | wc -l)
-if out=$("$tests" --filter '@(passes|lower)_golden/*' 2>&1); then echo "$inputs passed, 0 failed"
+if out=$("$tests" --filter '@(passes|lower)_golden/*' 2>&1); then echo "$((inputs + 1)) passed, 0 failed"
 else
   printf '%s\n' "$out"
   failed=$(grep -c ' gave$' <<<"$out")
