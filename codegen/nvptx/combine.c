@@ -182,13 +182,18 @@ static void combine_warps(ngen *g, const tstmt *s, bundle *x, int n, unsigned ac
   lval base = LLVMBuildAnd(b, mine, i32_of(g, (int64_t)~mask), "");
   for (int r = 0; r < n; r++) {
     bundle *part = arena_array(g->arena, bundle, partials);
-    for (int j = 0; j < partials; j++)
+    int found = 0;
+    for (int j = 0; j < partials; j++) {
+      int other = (int)nv_deposit(mask, (unsigned)j);
+      if (other >= slots) continue;  // beyond a topmost digit that is no power of two
       for (int i = 0; i < s->nout; i++) {
-        lval slot = LLVMBuildAdd(b, base, i32_of(g, r * slots + nv_deposit(mask, (unsigned)j)), "");
-        part[j].v[i] =
+        lval slot = LLVMBuildAdd(b, base, i32_of(g, r * slots + other), "");
+        part[found].v[i] =
             get_word(g, s->out[i]->type, scratch_pointer(g, i, n * slots, s->out[i]->type, slot));
       }
-    x[r] = combine_tree(g, s, part, partials);
+      found++;
+    }
+    x[r] = combine_tree(g, s, part, found);
   }
   g->scratch_half = !g->scratch_half;
   g->scratch_used = true;

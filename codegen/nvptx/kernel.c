@@ -20,7 +20,7 @@ static void follow_region(ngen *g, const tregion *r) {
     const tstmt *s = r->stmts.data[i];
     ring *once = ring_filled_once(g, s);
     if (once) ring_fill_once(g, once);
-    else if (pipeline_of(g, s) || pipeline_inside(g, s->body)) nv_loop(g, s);
+    else if (producers_walk(g, s)) nv_loop(g, s);
   }
 }
 
@@ -287,7 +287,7 @@ static bool leaves_shared(ngen *g) {
   if (!g->specialised) return g->shared_peak > 0;
   int rings = 0, locals = 0;
   for (int i = 0; i < g->pipes.len; i++) rings += g->pipes.data[i]->nlocals;
-  for (int i = 0; i < g->rings.len; i++) rings += !g->rings.data[i]->of;
+  for (int i = 0; i < g->rings.len; i++) rings += !g->rings.data[i]->of && !g->rings.data[i]->within;
   for (int i = 0; i < g->k->bufs.len; i++) locals += g->k->bufs.data[i].local;
   return !g->producing && (locals > rings || g->scratch_bytes);
 }
