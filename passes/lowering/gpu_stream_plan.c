@@ -11,7 +11,6 @@
 #include "base/fault.h"
 #include "ir/units.h"
 #include "passes/lowering/gpu_stream.h"
-#include "passes/lowering/skip.h"
 
 enum { WARPGROUP = 128, GROUP_ROWS = 64, MOST_KEYS = 128, KEYS_UNIT = 16, STAGING = 32 << 10 };
 
@@ -168,16 +167,16 @@ static int head_of(const gpu_stream *s, int kernel_axis) {
   return (int)size;
 }
 
-/// The bounds of the walk that conditions on coordinates give.
+/// The bounds of the walk that conditions give.
 static void choose_bounds(gpu_stream *s) {
   const kernel *k = s->b->k;
-  skip walk = {.b = s->b, .o = &s->o, .stored = s->stored, .stream = s->stream, .step = s->keys};
+  s->tests.s = (skip){.b = s->b, .o = &s->o, .stored = s->stored, .stream = s->stream, .step = s->keys};
+  s->tests.s.points = true;
+  skip *walk = &s->tests.s;
   for (int i = 0; i < k->grid.len; i++)
-    if (k->grid.data[i].axis != s->row) walk.open[walk.nopen++] = k->grid.data[i];
-  walk.open[walk.nopen++] = (grid_axis){.axis = s->row, .extent = s->d.bm};
-  skip_find(&walk, 1);
-  s->from = walk.from;
-  s->below = walk.below;
+    if (k->grid.data[i].axis != s->row) walk->open[walk->nopen++] = k->grid.data[i];
+  walk->open[walk->nopen++] = (grid_axis){.axis = s->row, .extent = s->d.bm};
+  skip_test_begin(&s->tests, 1);
 }
 
 /// Short walks of unequal lengths: the start of a tile costs as much as a step or two, and resident
@@ -192,7 +191,7 @@ static void choose_residents(const gpu_stream *s) {
   int64_t n = INT64_MAX;
   bool known = ix_is_const(&k->ix, size, &n), symbol = ix_get(&k->ix, size)->kind == IX_SYM;
   bool square = size == k->axes.data[s->row].size;  // else both ends are tested in each step
-  bool pays = s->below && !s->from && square && used <= room && (known ? n <= SHORT : symbol);
+  bool pays = s->tests.s.below && !s->tests.s.from && square && used <= room && (known ? n <= SHORT : symbol);
   int given = (int)schedule_given(s->b->l, "blocks_per_sm", -1);
   k->blocks_per_sm = given >= 0 ? given : pays;
   if (given >= 0 || !pays || known) return;
@@ -219,9 +218,10 @@ void gpu_stream_plan(gpu_stream *s) {
              schedule_option(b->l, "turns", longest <= TURNS_MOST);
   choose_bounds(s);
   choose_residents(s);
-  s->heads = s->below || s->from ? (int)schedule_option(b->l, "heads", HEADS) : 1;
+  const skip *walk = &s->tests.s;
+  s->heads = walk->below || walk->from ? (int)schedule_option(b->l, "heads", HEADS) : 1;
   kernel_set_grid(b->k, s->row, s->d.bm);
   int last = b->k->grid.len - 1;
-  b->k->grid.data[last].descending = s->below != 0;
+  b->k->grid.data[last].descending = walk->below != 0;
   if (last > 0) b->k->grid.data[last - 1].group = s->heads;
 }

@@ -118,7 +118,8 @@ if [[ $order == *'1, 384' ]]; then ok; else bad "scale_on_q: the first barrier i
 
 # Steps that a mask empties are not walked, where all that is added up is under the mask.
 while read -r name bounds; do
-  loop=$("$tool" opt gpu.tdsl -e "$name" --to=tile --target cuda:sm_90a | grep -o 'loop T:.* stages=')
+  loop=$("$tool" opt gpu.tdsl -e "$name" --to=tile --target cuda:sm_90a |
+    sed -n 's/.*\(loop T:.*\) stages=.*/\1 stages=/; s/ within %[0-9]*, %[0-9]*/ within/; /stages=$/p')
   if [[ $loop == "loop T:"*" reverse${bounds:+ $bounds} stages=" ]]; then ok
   else bad "gpu.tdsl: $name walks $loop, not ${bounds:-all steps}"; fi
 done <<'EOF'
@@ -132,10 +133,16 @@ causal_and_count
 causal_finite
 prefix
 documents
+by_document below S + 342 within
+by_length within
+by_padding from ((S + 25) / 112)*112 - 224 below S + 192 within
+by_block within
 EOF
 # On CPUs, too, and there steps that a condition on data empties: by the tile IR's text, and by numbers in
 # short steps of few rows. What counts under its mask, and what is not known, is walked.
 while IFS='|' read -r name bounds test; do
+  within=$("$tool" opt skip.tdsl -e "$name" --to=tile --target cuda:sm_80 | grep -c ' within ')
+  if [ "$within" = "${test:-0}" ]; then ok; else bad "skip.tdsl: $name is within $within on GPUs"; fi
   tile=$("$tool" opt skip.tdsl -e "$name" --to=tile --schedule step=16,mt=8)
   loops=$(sed -n 's/^    loop T:16 *\(.*\){/\1/p' <<<"$tile" | paste -sd,)
   tests=$(grep -c '^      if any ' <<<"$tile")
