@@ -2,7 +2,8 @@
 // Statements that combine: accumulators, reductions, arg max and min, dots without tensor cores,
 // conditions, bounds checks. Invalid registers take no part.
 //
-// A reduction combines the registers of a thread, then lanes by butterfly shuffles, then warps
+// A reduction combines the registers of a thread, then lanes by butterfly shuffles (the extremes of
+// i32s of a whole warp by one instruction), then warps
 // through shared memory, in one fixed order; all threads get the result.
 #include "base/fault.h"
 #include "codegen/nvptx/nvptx.h"
@@ -111,6 +112,15 @@ static lval shuffle_xor(ngen *g, dtype t, lval x, int mask) {
     words[i] = emit_intrinsic(g->e, "llvm.nvvm.shfl.sync.bfly.i32", NULL, 0, args, 4);
   }
   return from_words(g, t, words);
+}
+
+/// Extremes of i32s in one instruction, by all lanes of a warp: those that are not to be
+/// combined hold the same as one that is. Null: not of these.
+static lval extreme_of_warp(ngen *g, const tstmt *s, lval x) {
+  bool extreme = s->nout == 1 && s->out[0]->type == DT_i32 && (s->op == OP_min || s->op == OP_max);
+  if (!extreme || !ptx_has(g->e, PTX_CP_ASYNC)) return NULL;
+  const char *name = s->op == OP_min ? "llvm.nvvm.redux.sync.min" : "llvm.nvvm.redux.sync.max";
+  return emit_intrinsic(g->e, name, NULL, 0, (lval[]){x, i32_of(g, -1)}, 2);
 }
 
 static bundle butterfly(ngen *g, const tstmt *s, bundle x, unsigned lanes) {
@@ -237,7 +247,10 @@ static void combine_threads(ngen *g, const tstmt *s, bundle *x, int n, unsigned 
                             bool compact) {
   unsigned lanes = across & (WARP - 1), blocks = across & nv_bits_of_blocks(g);
   unsigned warps = across & ~lanes & ~blocks;
-  for (int r = 0; r < n && lanes; r++) x[r] = butterfly(g, s, x[r], lanes);
+  for (int r = 0; r < n && lanes; r++) {
+    lval extreme = compact ? extreme_of_warp(g, s, x[r].v[0]) : NULL;
+    x[r] = extreme ? (bundle){{extreme}} : butterfly(g, s, x[r], lanes);
+  }
   if (warps) combine_warps(g, s, x, n, warps, compact);
   if (blocks) combine_blocks(g, s, x, n, blocks / (unsigned)g->k->threads);
 }

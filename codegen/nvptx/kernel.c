@@ -38,7 +38,7 @@ void nv_region(ngen *g, const tregion *r) {
   }
 }
 
-static void statement(ngen *g, const tstmt *s) {
+void nv_statement(ngen *g, const tstmt *s) {
   // Loops and yields may pass on what is under way.
   if (s->kind != TILE_LOOP && s->kind != TILE_YIELD) flight_land_operands(g, s);
   switch (s->kind) {
@@ -68,7 +68,7 @@ void nv_statements(ngen *g, const tregion *r, int from, int to) {
     const tstmt *s = r->stmts.data[i];
     if (tensor_reads_in_place(g, s) || ring_filled_once(g, s)) continue;
     rings_before(g, r, i);
-    if (!lazy_defer(g, s, r)) statement(g, s);
+    if (!nv_waits_for_mask(g, r, i, NULL) && !lazy_defer(g, s, r)) nv_statement(g, s);
     rings_after(g, r, i);
   }
 }

@@ -315,7 +315,7 @@ static void walk(gpu_stream *s) {
   tval *values[MAX_GROUP_REDUCTIONS];
   int n = states_of(s, states);
   tval *within[2];
-  bool some = skip_within(&s->tests, within);
+  bool some = skip_within(&s->tests, within, true);
   for (int i = 0; i < n; i++) values[i] = first_value(s, states[i]);
   tstmt *loop = kb_loop(b, s->stream, s->keys, values, n);
   loop->reverse = true;
@@ -331,6 +331,7 @@ static void walk(gpu_stream *s) {
   if (f->product)
     s->values_buf = stage(s, f->values, "values", s->stream, s->columns, s->own,
                           gpu_stream_along(s, f->values, f->columns), VALUES);
+  skip_in_step(&s->tests);
   b->done[f->score->id] = scores(s);
   for (int i = 0; i < n; i++) values[i] = state_step(s, states[i]);
   tval **results = kb_end_loop(b, values, n);

@@ -82,7 +82,7 @@ static bool is_usual(const gpu_stream *s, const node *n) {
 /// Registers of a thread that masks, biases and further states take.
 static int further_registers(const gpu_stream *s, int keys) {
   enum { STATE = 8, LITTLE = 4, MUCH = 14, FEW = 3, USUAL = 3 };
-  int states = 0, loaded = 0, work = 0;
+  int states = 0, loaded = 0, lines = 0, work = 0;
   for (int i = 0; i < s->b->group->nodes.len; i++) {
     const node *n = s->b->group->nodes.data[i];
     const outline_value *v = &s->o.values[n->id];
@@ -91,13 +91,14 @@ static int further_registers(const gpu_stream *s, int keys) {
     work += !is_usual(s, n);
     for (int k = 0; k < n->nin; k++) {
       const node *x = n->in[k];
-      while (kb_in_group(s->b, x) && x->op == OP_view) x = x->in[0];
-      bool tile = node_has_axis(n->in[k], s->f.row) && node_has_axis(n->in[k], s->f.stream);
-      loaded += tile && !kb_in_group(s->b, x);
+      bool row = node_has_axis(x, s->f.row);
+      if (!node_has_axis(x, s->f.stream)) continue;
+      while (kb_in_group(s->b, x) && x->nin && (x->op == OP_view || (!row && op_is_map(x->op)))) x = x->in[0];
+      if (!kb_in_group(s->b, x)) row ? loaded++ : lines++;
     }
   }
   int maps = work > FEW ? MUCH : work ? LITTLE : 0;
-  return maps + loaded * keys / 2 + (states > USUAL ? (states - USUAL) * STATE : 0);
+  return maps + loaded * keys / 2 + lines * keys / 4 + (states > USUAL ? (states - USUAL) * STATE : 0);
 }
 
 // ---- sizes

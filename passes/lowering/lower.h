@@ -117,6 +117,8 @@ int kb_arg(kbuild *b, int buffer);
 /// The tile of n at sigma in the current ranges.
 tval *kb_value(kbuild *b, const node *n, const ix *sigma);
 tval *kb_value_here(kbuild *b, const node *n);  // at the identity
+/// v stands for it in the ranges that are open.
+void kb_set_value(kbuild *b, const node *n, tval *v);
 /// An index expression as a tile of integers.
 tval *kb_index_value(kbuild *b, ix e, dtype t);
 tval *kb_map(kbuild *b, op o, dtype result, tval *x, tval *y, tval *z);

@@ -413,7 +413,7 @@ static void run_walk(nest *t, int walk) {
   for (int i = 0; i < t->nstream; i++) {
     bool last = i + 1 == t->nstream;
     tval *within[2];
-    bool some = last && skip_within(&skips, within);
+    bool some = last && skip_within(&skips, within, false);
     tstmt *loop = kb_loop(b, t->stream[i], last ? t->step : 1, NULL, 0);
     loop->reverse = t->o.reversed;
     loop->from = last ? skips.s.from : 0;

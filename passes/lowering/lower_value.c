@@ -443,3 +443,10 @@ tval *kb_value_here(kbuild *b, const node *n) {
   kb_identity(b, n, sigma);
   return kb_value(b, n, sigma);
 }
+
+void kb_set_value(kbuild *b, const node *n, tval *v) {
+  ix sigma[MAX_AXES];
+  kb_identity(b, n, sigma);
+  value_key key = key_of(b, n, sigma, n->naxes);
+  remember(b, &key, v);
+}

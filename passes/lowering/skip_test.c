@@ -14,6 +14,10 @@
 //
 //   e, f = loop T:6144 below S + 192 { e, f = min, max of T where a <= document and document <= b }
 //   loop T:128 below S + 192 within e, f + 1 { the step }
+//
+// Where all elements between these are seen by all rows, as those of one document are, steps inside need
+// no mask: the condition is `e <= T && T <= f || document[S] == document[T]`, of which a GPU's code looks
+// at the first half alone, once for the whole step (codegen/nvptx/mask.c).
 #include "base/fault.h"
 #include "passes/lowering/skip.h"
 
@@ -185,12 +189,17 @@ static tval *bound_of(skip_test *k, const node *n, side w) {
 
 // ---- a walk
 
-static tval *may_change(skip_test *k) {
+static bool is_test(const skip_test *k, const skip_condition *c) {
+  return !c->bounded && has_bounds(&k->s, c->n, k->known);
+}
+
+/// HIGH: the step may change something; LOW: no condition masks any of it. Null: nothing is tested.
+static tval *tests(skip_test *k, side w) {
   tval *all = NULL;
   for (int i = 0; i < k->s.conditions.len; i++) {
     const skip_condition *c = &k->s.conditions.data[i];
-    if (c->bounded || !has_bounds(&k->s, c->n, k->known)) continue;
-    tval *v = bound_of(k, c->n, c->negated ? LOW : HIGH);
+    if (!is_test(k, c)) continue;
+    tval *v = bound_of(k, c->n, c->negated ? other(w) : w);
     if (k->before) continue;
     if (c->negated) v = kb_map(k->s.b, OP_not, DT_bool, v, NULL, NULL);
     all = all ? kb_map(k->s.b, OP_and, DT_bool, all, v, NULL) : v;
@@ -199,9 +208,9 @@ static tval *may_change(skip_test *k) {
 }
 
 /// What does not move along the stream.
-static void may_change_before(skip_test *k) {
+static void tests_before(skip_test *k, side w) {
   k->before = true;
-  may_change(k);
+  tests(k, w);
   k->before = false;
 }
 
@@ -214,10 +223,10 @@ void skip_test_begin(skip_test *k, int walk) {
     k->bound[w] = arena_array(b->l->a, tval *, nodes);
     k->seen[w] = arena_array(b->l->a, bool, nodes);
   }
-  if (!k->s.points) may_change_before(k);
+  if (!k->s.points) tests_before(k, HIGH);
 }
 
-tval *skip_test_step(skip_test *k) { return k->known && !k->s.points ? may_change(k) : NULL; }
+tval *skip_test_step(skip_test *k) { return k->known && !k->s.points ? tests(k, HIGH) : NULL; }
 
 static int64_t most_of_stream(const skip *s) {
   return ix_bounds(&s->b->k->ix, s->b->k->axes.data[s->stream].size).max;
@@ -248,34 +257,65 @@ static tval *fill_points(const skip *s, int64_t v, int extent) {
 
 static bool has_tests(const skip_test *k) {
   bool any = false;
-  for (int i = 0; i < k->s.conditions.len; i++) {
-    const skip_condition *c = &k->s.conditions.data[i];
-    any |= !c->bounded && has_bounds(&k->s, c->n, k->known);
-  }
-  return any;
+  for (int i = 0; i < k->s.conditions.len; i++) any |= is_test(k, &k->s.conditions.data[i]);
+  return any && most_of_stream(&k->s) > k->s.step;
 }
 
-bool skip_within(skip_test *k, tval *within[2]) {
+static tval *int_map(const skip *s, op o, tval *x, tval *y) { return kb_map(s->b, o, DT_i32, x, y, NULL); }
+static tval *int_const(const skip *s, int64_t v) { return kb_const(s->b, DT_i32, (scalar){.i = v}); }
+
+/// Where all between the ends is seen by all rows, these; else what nothing is between.
+static void set_sure(skip_test *k, tval *const within[2], tval *count) {
+  const skip *s = &k->s;
+  tval *all = int_map(s, OP_sub, within[HIGH], within[LOW]);
+  all = kb_map(s->b, OP_eq, DT_bool, all, count, NULL);
+  for (side w = LOW; w <= HIGH; w++)
+    k->sure[w] = kb_map(s->b, OP_where, DT_i32, all, within[w], int_const(s, w == LOW ? INT32_MAX : 0));
+}
+
+bool skip_within(skip_test *k, tval *within[2], bool sure) {
+  enum { COUNT = 2, ENDS };  // after LOW and HIGH
+  static const op combine[] = {OP_min, OP_max, OP_add};
+  static const int64_t none[] = {INT32_MAX, -1, 0};
   const skip *s = &k->s;
   kbuild *b = s->b;
   ix_pool *pool = &b->k->ix;
-  if (!k->known || !s->points || most_of_stream(s) <= s->step || !has_tests(k)) return false;
-  may_change_before(k);
-  int extent = lay_points(s);
-  tval *ends[] = {fill_points(s, INT32_MAX, extent), fill_points(s, -1, extent)}, *in[2];
-  tstmt *loop = kb_loop(b, s->stream, extent, ends, 2);
+  if (!k->known || !s->points || !has_tests(k)) return false;
+  for (side w = sure ? LOW : HIGH; w <= HIGH; w++) tests_before(k, w);
+  int extent = lay_points(s), n = sure ? ENDS : COUNT;
+  tval *ends[ENDS];
+  for (int i = 0; i < n; i++) ends[i] = fill_points(s, none[i], extent);
+  tstmt *loop = kb_loop(b, s->stream, extent, ends, n);
   if (s->from) loop->from = ix_scale(pool, ix_div(pool, s->from, ix_const(pool, extent)), extent);
   loop->below = s->below;
-  tval *may = may_change(k), *at = kb_index_value(b, ix_axis(pool, s->stream), DT_i32);
-  for (side w = LOW; w <= HIGH; w++) {
-    tval *none = kb_const(b, DT_i32, (scalar){.i = w == LOW ? INT32_MAX : -1});
-    in[0] = loop->body->params[w];
-    in[1] = kb_map(b, OP_where, DT_i32, may, at, none);
-    ends[w] = kb_accumulate(b, w == LOW ? OP_min : OP_max, in, 2);
+  tval *may = tests(k, HIGH), *at = kb_index_value(b, ix_axis(pool, s->stream), DT_i32);
+  for (int i = 0; i < n; i++) {
+    tval *x = i == COUNT ? kb_as_type(b, tests(k, LOW), DT_i32)
+                         : kb_map(b, OP_where, DT_i32, may, at, int_const(s, none[i]));
+    ends[i] = kb_accumulate(b, combine[i], (tval *[]){loop->body->params[i], x}, 2);
   }
-  tval **found = kb_end_loop(b, ends, 2);
-  for (side w = LOW; w <= HIGH; w++)
-    within[w] = kb_reduce_tile(b, w == LOW ? OP_min : OP_max, found[w], found[w]->axes, found[w]->naxes);
-  within[HIGH] = kb_map(b, OP_add, DT_i32, within[HIGH], kb_const(b, DT_i32, (scalar){.i = 1}), NULL);
+  tval **found = kb_end_loop(b, ends, n);
+  for (int i = 0; i < n; i++)
+    ends[i] = kb_reduce_tile(b, combine[i], found[i], found[i]->axes, found[i]->naxes);
+  within[LOW] = ends[LOW];
+  within[HIGH] = int_map(s, OP_add, ends[HIGH], int_const(s, 1));
+  if (sure) set_sure(k, within, ends[COUNT]);
   return true;
+}
+
+void skip_in_step(skip_test *k) {
+  const skip *s = &k->s;
+  kbuild *b = s->b;
+  if (!k->sure[LOW]) return;
+  tval *at = kb_index_value(b, ix_axis(&b->k->ix, s->stream), DT_i32);
+  tval *from = kb_map(b, OP_le, DT_bool, k->sure[LOW], at, NULL);
+  tval *below = kb_map(b, OP_lt, DT_bool, at, k->sure[HIGH], NULL);
+  tval *sure = kb_map(b, OP_and, DT_bool, from, below, NULL);
+  for (int i = 0; i < s->conditions.len; i++) {
+    const skip_condition *c = &s->conditions.data[i];
+    if (!is_test(k, c)) continue;
+    tval *v = kb_value_here(b, c->n);
+    tval *known = c->negated ? kb_map(b, OP_not, DT_bool, sure, NULL, NULL) : sure;
+    kb_set_value(b, c->n, kb_map(b, c->negated ? OP_and : OP_or, DT_bool, known, v, NULL));
+  }
 }

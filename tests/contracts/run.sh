@@ -131,11 +131,11 @@ later_only from (S / 128)*128
 from_the_end below 400 - S
 causal_and_count
 causal_finite
-prefix
+prefix within
 documents
-by_document below S + 342 within
+by_document below S + 278 within
 by_length within
-by_padding from ((S + 25) / 112)*112 - 224 below S + 192 within
+by_padding from ((S + 57) / 128)*128 - 256 below S + 128 within
 by_block within
 EOF
 # On CPUs, too, and there steps that a condition on data empties: by the tile IR's text, and by numbers in
@@ -180,6 +180,24 @@ floats
 EOF
 if "$tool" run skip.tdsl -e tested --no-cache --in at=iota $(dims skip.tdsl tested B=1 S=4 T=900 D=8 E=8 R=800) \
   >/dev/null 2>&1; then bad "skip.tdsl: an index out of range under a mask is not found"; else ok; fi
+
+# What data says of steps: one document, sorted ones across tiles, lengths of 0 and beyond the end, no key at
+# all, keys that are all there.
+while read -r name inputs; do
+  for target in sm_90a sm_80; do
+    # shellcheck disable=SC2046,SC2086
+    check interp-tile:$target gpu.tdsl "$name" $inputs $(dims gpu.tdsl "$name" B=2 S=270 T=500)
+  done
+done <<'EOF'
+by_document --in a=zeros --in b=zeros
+by_document --in a=iota --in b=iota
+by_document --in a=zeros --in b=100
+by_length --in n=iota
+by_length --in n=1000
+by_length --in n=-3
+by_padding --in there=ones
+by_padding --in there=zeros
+EOF
 
 for schedule in m=64 n=48 m=128,n=96,stages=3 skew=0 turns=0 m=192,n=64,heads=2; do
   for name in plain causal; do
