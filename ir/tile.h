@@ -417,3 +417,5 @@ typedef struct kernel_cost {
 kernel_cost kernel_estimate(const kernel *k);
 /// The share of the steps of its bounded loops that bounds leave out, with sizes as estimated; 0: it has none.
 double kernel_skipped_share(const kernel *k);
+/// Data decides which steps of some loop are taken.
+bool kernel_skips_by_data(const kernel *k);
