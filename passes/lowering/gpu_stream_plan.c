@@ -181,7 +181,8 @@ static void choose_bounds(gpu_stream *s) {
 }
 
 /// Short walks of unequal lengths: the start of a tile costs as much as a step or two, and resident
-/// blocks load while they finish the one before. Which tile it is takes a few registers.
+/// blocks load while they finish the one before, unless data says what they load. Which tile it is takes
+/// a few registers.
 static void choose_residents(const gpu_stream *s) {
   enum { SHORT = 1024, TILE = 6 };
   int room = 0, used = s->own / 2 + s->keys * 3 / 4 + further_registers(s, s->keys) + TILE;
@@ -193,6 +194,7 @@ static void choose_residents(const gpu_stream *s) {
   bool known = ix_is_const(&k->ix, size, &n), symbol = ix_get(&k->ix, size)->kind == IX_SYM;
   bool square = size == k->axes.data[s->row].size;  // else both ends are tested in each step
   bool pays = s->tests.s.below && !s->tests.s.from && square && used <= room && (known ? n <= SHORT : symbol);
+  for (int i = 0; i < s->tests.s.conditions.len; i++) pays &= s->tests.s.conditions.data[i].bounded;
   int given = (int)schedule_given(s->b->l, "blocks_per_sm", -1);
   k->blocks_per_sm = given >= 0 ? given : pays;
   if (given >= 0 || !pays || known) return;
