@@ -93,7 +93,7 @@ typedef enum tile_op {
   TILE_DOT,       // in = a, b, acc; axes          acc + sum over axes of a*b, one fma a step; a and
                   //                               b already have acc's type; axes are in a or b,
                   //                               not in acc; all others of a and b are in acc
-  TILE_LOOP,      // axis, extent; in = inits; body with params; results
+  TILE_LOOP,      // axis, extent; in = inits, then what it is `within`; body with params; results
   TILE_IF,        // cond; body / other            results = yields of the region taken
   TILE_YIELD,     // in                            ends a region (may be absent: yields nothing)
   TILE_LOCAL,     // buf                           declares an on-chip buffer, see tile_buf; its
@@ -164,6 +164,8 @@ struct tstmt {
   // LOOP over an axis that is closed around it: steps whose base is below `from`, or not below
   // `below`, are not taken. Over sizes, and open axes at the bases of their ranges; 0: no bound
   ix from, below;
+  bool within;       // ... nor those that end at or before in[nout], or begin at or after in[nout + 1]:
+                     // integer scalars, alike in all threads
   int unroll;        // LOOP: 0 or 1 none
   int stages;        // LOOP: pipeline stages: copies of the buffers that its stage loops fill,
                      // so that filling runs ahead of use; 0 or 1: one
@@ -415,3 +417,5 @@ typedef struct kernel_cost {
 kernel_cost kernel_estimate(const kernel *k);
 /// The share of the steps of its bounded loops that bounds leave out, with sizes as estimated; 0: it has none.
 double kernel_skipped_share(const kernel *k);
+/// Data decides which steps of some loop are taken.
+bool kernel_skips_by_data(const kernel *k);

@@ -270,16 +270,26 @@ static estimator estimator_of(const kernel *k, arena *a) {
   return e;
 }
 
-static void count_steps(const estimator *e, const tregion *r, double *all, double *walked) {
+/// Where some loops are within values, those: what gives the values walks longer steps.
+static void count_steps(const estimator *e, const tregion *r, bool within, double *all, double *walked) {
   for (int i = 0; i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    if (s->kind == TILE_LOOP && (s->from || s->below)) {
+    if (s->kind == TILE_LOOP && (s->from || s->below) && s->within >= within) {
       *all += e->axes[s->axis].size;
       *walked += walked_between(e, s, e->axes[s->axis].size);
     }
-    if (s->body) count_steps(e, s->body, all, walked);
-    if (s->other) count_steps(e, s->other, all, walked);
+    if (s->body) count_steps(e, s->body, within, all, walked);
+    if (s->other) count_steps(e, s->other, within, all, walked);
   }
+}
+
+static bool some_loop_is_within(const tregion *r) {
+  bool some = false;
+  for (int i = 0; r && !some && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    some = s->within || some_loop_is_within(s->body) || some_loop_is_within(s->other);
+  }
+  return some;
 }
 
 double kernel_skipped_share(const kernel *k) {
@@ -287,9 +297,25 @@ double kernel_skipped_share(const kernel *k) {
   scratch_open(&work);
   estimator e = estimator_of(k, &work.arena);
   double all = 0, walked = 0;
-  count_steps(&e, &k->body, &all, &walked);
+  count_steps(&e, &k->body, some_loop_is_within(&k->body), &all, &walked);
   scratch_close(&work);
   return all > 0 && walked < all ? 1 - walked / all : 0;
+}
+
+/// A loop whose body ends with an if that data decides.
+static bool some_step_is_tested(const tregion *r) {
+  bool some = false;
+  for (int i = 0; r && !some && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i], *last = NULL;
+    if (s->kind == TILE_LOOP && s->body->stmts.len) last = s->body->stmts.data[s->body->stmts.len - 1];
+    some = (last && last->kind == TILE_IF && last->cond == COND_ANY && !last->nout) ||
+           some_step_is_tested(s->body) || some_step_is_tested(s->other);
+  }
+  return some;
+}
+
+bool kernel_skips_by_data(const kernel *k) {
+  return some_loop_is_within(&k->body) || some_step_is_tested(&k->body);
 }
 
 kernel_cost kernel_estimate(const kernel *k) {

@@ -166,13 +166,22 @@ static void copy_yields(machine *m, const tregion *r, const tstmt *s) {
 }
 
 static int64_t steps_to(int64_t length, int extent) {
-  return length > 0 ? (length + extent - 1) / extent : 0;
+  return length > 0 ? (length - 1) / extent + 1 : 0;
+}
+
+static int64_t within_at(machine *m, const tstmt *s, int end) {
+  return exec_lanes(m, s->in[s->nout + end])->data[0].i;
 }
 
 /// Of a loop with bounds, the first step and the one after the last, of `steps`.
 static int64_t bounded_steps(machine *m, const tstmt *s, int64_t *steps) {
   int64_t first = s->from ? steps_to(exec_at_bases(m, s->from), s->extent) : 0;
   int64_t end = s->below ? steps_to(exec_at_bases(m, s->below), s->extent) : *steps;
+  if (s->within) {
+    int64_t low = within_at(m, s, 0), high = steps_to(within_at(m, s, 1), s->extent);
+    if (low / s->extent > first) first = low / s->extent;
+    if (high < end) end = high;
+  }
   if (end > *steps) end = *steps;
   *steps = end > first ? end - first : 0;
   return first;
@@ -185,8 +194,10 @@ static bool run_loop(machine *m, const tstmt *s) {
   int64_t start = outer.extent ? outer.base : 0, end = a->size;
   if (outer.extent && outer.base + outer.extent < end) end = outer.base + outer.extent;
   int64_t steps = steps_to(end - start, s->extent);
+  for (int i = s->nout; i < s->nin; i++)
+    if (exec_lanes(m, s->in[i])->poison[0]) return exec_fail(m, s, "walks within an unspecified value");
   start += bounded_steps(m, s, &steps) * s->extent;
-  for (int i = 0; i < s->nin; i++) exec_copy(m, s->out[i], s->in[i]);
+  for (int i = 0; i < s->nout; i++) exec_copy(m, s->out[i], s->in[i]);
   for (int64_t n = 0; n < steps; n++) {
     int64_t at = s->reverse ? steps - 1 - n : n;
     *a = (axis_state){.size = a->size,

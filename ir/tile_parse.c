@@ -303,14 +303,20 @@ static int read_setting(parser *p, const char *key, int64_t max) {
   return (int)text_int(p->c, 1, max);
 }
 
-/// "loop T:64 unroll 4 reverse from S below S + 64 vec stage stages=4 skew turns layout=1
-/// carry %2 = %0 { ... }"
+/// "loop T:64 unroll 4 reverse from S below S + 64 within %3, %4 vec stage stages=4 skew turns
+/// layout=1 carry %2 = %0 { ... }"
 static void read_loop(parser *p, tstmt *s, const name_list *results) {
   s->axis = read_axis_extent(p, &s->extent);
   if (text_accept_word(p->c, "unroll")) s->unroll = (int)text_int(p->c, 1, 4096);
   s->reverse = text_accept_word(p->c, "reverse");
   if (text_accept_word(p->c, "from")) s->from = read_index(p);
   if (text_accept_word(p->c, "below")) s->below = read_index(p);
+  tval *ends[2] = {0};
+  s->within = text_accept_word(p->c, "within");
+  for (int i = 0; s->within && i < 2; i++) {
+    if (i) text_expect(p->c, ',');
+    ends[i] = read_value(p);
+  }
   s->vec = text_accept_word(p->c, "vec");
   s->stage = text_accept_word(p->c, "stage");
   s->stages = read_setting(p, "stages", 16);
@@ -326,7 +332,10 @@ static void read_loop(parser *p, tstmt *s, const name_list *results) {
       vec_push(p->k->arena, &inits, read_value(p));
     } while (text_accept(p->c, ','));
   }
-  set_inputs(p, s, &inits);
+  tval_list in = {0};
+  for (int i = 0; i < inits.len; i++) vec_push(p->k->arena, &in, inits.data[i]);
+  for (int i = 0; s->within && i < 2; i++) vec_push(p->k->arena, &in, ends[i]);
+  set_inputs(p, s, &in);
   if (results->len != inits.len)
     return text_fail(p->c, DIAG_ir_syntax, p->c->at, "the loop has %d results and carries %d",
                      results->len, inits.len);

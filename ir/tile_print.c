@@ -209,6 +209,14 @@ static void put_loop(printer *p, const tstmt *s) {
   if (s->reverse) sb_puts(p->out, " reverse");
   put_bound(p, " from ", s->from);
   put_bound(p, " below ", s->below);
+  int carried = s->nin - (s->within ? 2 : 0);
+  if (s->within) {
+    sb_puts(p->out, " within ");
+    for (int i = carried; i < s->nin; i++) {
+      if (i > carried) sb_puts(p->out, ", ");
+      put_value(p, i < 0 ? NULL : s->in[i]);
+    }
+  }
   if (s->vec) sb_puts(p->out, " vec");
   if (s->stage) sb_puts(p->out, " stage");
   if (s->stages) sb_printf(p->out, " stages=%d", s->stages);
@@ -216,11 +224,11 @@ static void put_loop(printer *p, const tstmt *s) {
   if (s->turns) sb_puts(p->out, " turns");
   if (s->layout) sb_printf(p->out, " layout=%d", s->layout);
   int n = s->body ? s->body->nparams : 0;
-  for (int i = 0; i < n || i < s->nin; i++) {
+  for (int i = 0; i < n || i < carried; i++) {
     sb_puts(p->out, i ? ", " : " carry ");
     put_definition(p, i < n ? s->body->params[i] : NULL);
     sb_puts(p->out, " = ");
-    put_value(p, i < s->nin ? s->in[i] : NULL);
+    put_value(p, i < carried ? s->in[i] : NULL);
   }
   sb_putc(p->out, ' ');
   put_region(p, s->body);

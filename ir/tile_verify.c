@@ -422,6 +422,17 @@ static void verify_bound(verifier *v, const tstmt *s, ix bound, const char *word
   else ix_axes(&v->k->ix, bound, bound_axis, &(bound_axes){v, s, word});
 }
 
+static void verify_within(verifier *v, const tstmt *s, int carried) {
+  if (carried < 0) return bad(v, s, "`within` needs two values");
+  if (v->extent[s->axis])
+    bad(v, s, "%s is open here: only the walk of a whole axis has bounds", axis_z(v, s->axis));
+  for (int i = carried; i < s->nin; i++) {
+    const tval *t = s->in[i];
+    if (t && (t->naxes || (t->type != DT_i32 && t->type != DT_i64)))
+      bad(v, s, "`within` takes scalars of type i32 or i64, which all threads share");
+  }
+}
+
 static void verify_loop(verifier *v, const tstmt *s) {
   if (!is_axis(v, s->axis)) return bad(v, s, "unknown axis");
   if (!s->body) return bad(v, s, "no body");
@@ -432,7 +443,9 @@ static void verify_loop(verifier *v, const tstmt *s) {
   if (s->unroll < 0) bad(v, s, "negative unroll");
   verify_bound(v, s, s->from, "from");
   verify_bound(v, s, s->below, "below");
-  expect_carried(v, s, s->in, s->nin, s->out, s->nout, "inits");
+  int carried = s->nin - (s->within ? 2 : 0);
+  if (s->within) verify_within(v, s, carried);
+  expect_carried(v, s, s->in, carried < 0 ? 0 : carried, s->out, s->nout, "inits");
   expect_carried(v, s, s->body->params, s->body->nparams, s->out, s->nout, "params");
   if (s->vec && s->nout) bad(v, s, "a vec loop carries nothing");
   v->extent[s->axis] = s->extent;

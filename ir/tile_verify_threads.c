@@ -244,23 +244,16 @@ static bool is_in_warp(layout_digit d) {
   return d.size == 1 || (int64_t)d.stride * d.size <= WARP;
 }
 
-/// Threads that hold lanes of the axis are combined: by halves, so they are powers of two. Those of
-/// several warps wait for each other.
+/// Threads of several warps that hold lanes of an axis wait for each other when these are combined.
 static void verify_combined(walker *w, const tstmt *s) {
-  for (int i = 0; i < s->naxes; i++) {
+  for (int i = 0; i < s->naxes && w->turns; i++) {
     int extent = 0;
     for (int k = 0; k < s->nin && !extent; k++) extent = tval_extent(s->in[k], s->axes[i]);
     const axis_layout *l = find(w, w->layout, s->axes[i], extent);
-    for (int d = 0; l && d < l->ndigits; d++) {
-      layout_digit digit = l->digits[d];
-      if (!digit.stride) continue;
-      if (!power_of_two(digit.size))
-        bad(w, s, "%s:%d is combined over t%d@%d, which is no power of two", axis_z(w, s->axes[i]),
-            extent, digit.size, digit.stride);
-      else if (w->turns && !is_in_warp(digit))
+    for (int d = 0; l && d < l->ndigits; d++)
+      if (l->digits[d].stride && !is_in_warp(l->digits[d]))
         bad(w, s, "%s:%d is combined over t%d@%d: in turns, warps do not wait for each other",
-            axis_z(w, s->axes[i]), extent, digit.size, digit.stride);
-    }
+            axis_z(w, s->axes[i]), extent, l->digits[d].size, l->digits[d].stride);
   }
 }
 

@@ -33,14 +33,14 @@ static int regs_of(const kgen *g, const tval *t) {
 
 static void carry_set(kgen *g, walk *w, tval *const *values) {
   int at = 0;
-  for (int i = 0; i < w->s->nin; i++)
+  for (int i = 0; i < w->s->nout; i++)
     for (int r = 0; r < regs_of(g, values[i]); r++)
       w->carry[at++] = reg_or_poison(g, values[i], g->regs[values[i]->id][r]);
 }
 
 static void carry_get(kgen *g, const walk *w, tval *const *values) {
   int at = 0;
-  for (int i = 0; i < w->s->nin; i++) {
+  for (int i = 0; i < w->s->nout; i++) {
     lval *regs = tile_define(g, values[i]);
     for (int r = 0; r < regs_of(g, values[i]); r++) regs[r] = w->carry[at++];
   }
@@ -76,7 +76,7 @@ static void run_step(kgen *g, walk *w, range *r) {
   gen_region(g, body);
   int n;
   tval *const *yields = tregion_yields(body, &n);
-  check(n == w->s->nin);
+  check(n == w->s->nout);
   carry_set(g, w, yields);
   range_close(g, r);
 }
@@ -295,29 +295,47 @@ static lval smaller(LLVMBuilderRef b, lval x, lval y) {
   return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, x, y, ""), x, y, "");
 }
 
-/// The first position of a step at or after the bound, at the bases of the open ranges.
+/// The first position of a step at or after i64 `at`.
+static lval step_after(kgen *g, const tstmt *s, lval at) {
+  LLVMBuilderRef b = level_builder(g, g->levels.len - 1);
+  at = LLVMBuildNSWAdd(b, larger(b, at, int64(g, 0)), int64(g, s->extent - 1), "");
+  return LLVMBuildNSWSub(b, at, LLVMBuildURem(b, at, int64(g, s->extent), ""), "");
+}
+
+/// The same, of a bound at the bases of the open ranges.
 static lval step_at(kgen *g, const tstmt *s, ix bound) {
   int n = g->k->axes.len;
   ix *by = arena_array(g->arena, ix, n + 1);
   for (int axis = 0; axis < n; axis++)
     if (g->ranges[axis]) by[axis] = g->ranges[axis]->base;
-  lval at = ix_value(g, ix_substitute(&g->ix, &g->ix, bound, by, n));
+  return step_after(g, s, ix_value(g, ix_substitute(&g->ix, &g->ix, bound, by, n)));
+}
+
+/// Where what the loop is within begins and ends, at 0 or after it.
+static lval within_at(kgen *g, const tstmt *s, int which) {
+  lval at = g->regs[s->in[s->nout + which]->id][0];
   LLVMBuilderRef b = level_builder(g, g->levels.len - 1);
-  at = LLVMBuildNSWAdd(b, larger(b, at, int64(g, 0)), int64(g, s->extent - 1), "");
-  return LLVMBuildNSWSub(b, at, LLVMBuildURem(b, at, int64(g, s->extent), ""), "");
+  return larger(b, LLVMBuildSExt(b, at, g->e->i64, ""), int64(g, 0));
 }
 
 /// Cuts the walk of a whole axis off at the loop's bounds.
 static void set_bounds(kgen *g, walk *w) {
   const tstmt *s = w->s;
   int level = g->levels.len - 1;
-  lval end = w->end;
+  lval end = w->end, first = s->from ? step_at(g, s, s->from) : NULL;
   if (s->below) {
     lval limit = step_at(g, s, s->below);
     end = smaller(level_builder(g, level), end, limit);
   }
-  if (s->from) {
-    lval first = step_at(g, s, s->from);
+  if (s->within) {
+    lval low = within_at(g, s, 0), high = within_at(g, s, 1);
+    LLVMBuilderRef b = level_builder(g, level);
+    high = step_after(g, s, smaller(b, high, w->end));
+    end = smaller(b = level_builder(g, level), end, high);
+    low = LLVMBuildNSWSub(b, low, LLVMBuildURem(b, low, int64(g, s->extent), ""), "");
+    first = first ? larger(b, first, low) : low;
+  }
+  if (first) {
     ix most = ix_add(&g->ix, w->steps, ix_const(&g->ix, 1));
     LLVMBuilderRef b = level_builder(g, level);
     first = smaller(b, first, step_at(g, s, g->k->axes.data[s->axis].size));
@@ -347,7 +365,7 @@ static walk walk_of(kgen *g, const tstmt *s) {
   w.end = ix_value(g, size);
   w.multiple = ix_divisor(&g->ix, size);
   w.steps = step_count(g, size, s->extent);
-  if (s->from || s->below) set_bounds(g, &w);
+  if (s->from || s->below || s->within) set_bounds(g, &w);
   return w;
 }
 
@@ -372,9 +390,10 @@ static bool is_long(const kgen *g, const tregion *r) {
 }
 
 void gen_loop(kgen *g, const tstmt *s) {
+  if (s->within) level_open(g);  // where its values are
   walk w = walk_of(g, s);
   int outer_vec_axis = g->vec_axis;
-  for (int i = 0; i < s->nin; i++) w.ncarry += regs_of(g, s->in[i]);
+  for (int i = 0; i < s->nout; i++) w.ncarry += regs_of(g, s->in[i]);
   w.carry = arena_array(g->arena, lval, w.ncarry);
   carry_set(g, &w, s->in);
   if (s->vec && g->lanes > 1) g->vec_axis = s->axis;
@@ -391,6 +410,7 @@ void gen_loop(kgen *g, const tstmt *s) {
   else walk_asked(g, &w);
   g->vec_axis = outer_vec_axis;
   carry_get(g, &w, s->out);
+  if (s->within) level_close(g);
 }
 
 static bool has_along(tval *const *values, int n, int axis, int extent) {

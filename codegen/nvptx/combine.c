@@ -2,7 +2,8 @@
 // Statements that combine: accumulators, reductions, arg max and min, dots without tensor cores,
 // conditions, bounds checks. Invalid registers take no part.
 //
-// A reduction combines the registers of a thread, then lanes by butterfly shuffles, then warps
+// A reduction combines the registers of a thread, then lanes by butterfly shuffles (the extremes of
+// i32s of a whole warp by one instruction), then warps
 // through shared memory, in one fixed order; all threads get the result.
 #include "base/fault.h"
 #include "codegen/nvptx/nvptx.h"
@@ -113,6 +114,15 @@ static lval shuffle_xor(ngen *g, dtype t, lval x, int mask) {
   return from_words(g, t, words);
 }
 
+/// Extremes of i32s in one instruction, by all lanes of a warp: those that are not to be
+/// combined hold the same as one that is. Null: not of these.
+static lval extreme_of_warp(ngen *g, const tstmt *s, lval x) {
+  bool extreme = s->nout == 1 && s->out[0]->type == DT_i32 && (s->op == OP_min || s->op == OP_max);
+  if (!extreme || !ptx_has(g->e, PTX_CP_ASYNC)) return NULL;
+  const char *name = s->op == OP_min ? "llvm.nvvm.redux.sync.min" : "llvm.nvvm.redux.sync.max";
+  return emit_intrinsic(g->e, name, NULL, 0, (lval[]){x, i32_of(g, -1)}, 2);
+}
+
 static bundle butterfly(ngen *g, const tstmt *s, bundle x, unsigned lanes) {
   for (unsigned m = 1; m < WARP; m *= 2) {
     if (!(lanes & m)) continue;
@@ -182,13 +192,18 @@ static void combine_warps(ngen *g, const tstmt *s, bundle *x, int n, unsigned ac
   lval base = LLVMBuildAnd(b, mine, i32_of(g, (int64_t)~mask), "");
   for (int r = 0; r < n; r++) {
     bundle *part = arena_array(g->arena, bundle, partials);
-    for (int j = 0; j < partials; j++)
+    int found = 0;
+    for (int j = 0; j < partials; j++) {
+      int other = (int)nv_deposit(mask, (unsigned)j);
+      if (other >= slots) continue;  // beyond a topmost digit that is no power of two
       for (int i = 0; i < s->nout; i++) {
-        lval slot = LLVMBuildAdd(b, base, i32_of(g, r * slots + nv_deposit(mask, (unsigned)j)), "");
-        part[j].v[i] =
+        lval slot = LLVMBuildAdd(b, base, i32_of(g, r * slots + other), "");
+        part[found].v[i] =
             get_word(g, s->out[i]->type, scratch_pointer(g, i, n * slots, s->out[i]->type, slot));
       }
-    x[r] = combine_tree(g, s, part, partials);
+      found++;
+    }
+    x[r] = combine_tree(g, s, part, found);
   }
   g->scratch_half = !g->scratch_half;
   g->scratch_used = true;
@@ -232,7 +247,10 @@ static void combine_threads(ngen *g, const tstmt *s, bundle *x, int n, unsigned 
                             bool compact) {
   unsigned lanes = across & (WARP - 1), blocks = across & nv_bits_of_blocks(g);
   unsigned warps = across & ~lanes & ~blocks;
-  for (int r = 0; r < n && lanes; r++) x[r] = butterfly(g, s, x[r], lanes);
+  for (int r = 0; r < n && lanes; r++) {
+    lval extreme = compact ? extreme_of_warp(g, s, x[r].v[0]) : NULL;
+    x[r] = extreme ? (bundle){{extreme}} : butterfly(g, s, x[r], lanes);
+  }
   if (warps) combine_warps(g, s, x, n, warps, compact);
   if (blocks) combine_blocks(g, s, x, n, blocks / (unsigned)g->k->threads);
 }

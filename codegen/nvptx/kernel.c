@@ -20,7 +20,7 @@ static void follow_region(ngen *g, const tregion *r) {
     const tstmt *s = r->stmts.data[i];
     ring *once = ring_filled_once(g, s);
     if (once) ring_fill_once(g, once);
-    else if (pipeline_of(g, s) || pipeline_inside(g, s->body)) nv_loop(g, s);
+    else if (producers_walk(g, s)) nv_loop(g, s);
   }
 }
 
@@ -38,7 +38,7 @@ void nv_region(ngen *g, const tregion *r) {
   }
 }
 
-static void statement(ngen *g, const tstmt *s) {
+void nv_statement(ngen *g, const tstmt *s) {
   // Loops and yields may pass on what is under way.
   if (s->kind != TILE_LOOP && s->kind != TILE_YIELD) flight_land_operands(g, s);
   switch (s->kind) {
@@ -68,7 +68,7 @@ void nv_statements(ngen *g, const tregion *r, int from, int to) {
     const tstmt *s = r->stmts.data[i];
     if (tensor_reads_in_place(g, s) || ring_filled_once(g, s)) continue;
     rings_before(g, r, i);
-    if (!lazy_defer(g, s, r)) statement(g, s);
+    if (!nv_waits_for_mask(g, r, i, NULL) && !lazy_defer(g, s, r)) nv_statement(g, s);
     rings_after(g, r, i);
   }
 }
@@ -287,7 +287,7 @@ static bool leaves_shared(ngen *g) {
   if (!g->specialised) return g->shared_peak > 0;
   int rings = 0, locals = 0;
   for (int i = 0; i < g->pipes.len; i++) rings += g->pipes.data[i]->nlocals;
-  for (int i = 0; i < g->rings.len; i++) rings += !g->rings.data[i]->of;
+  for (int i = 0; i < g->rings.len; i++) rings += !g->rings.data[i]->of && !g->rings.data[i]->within;
   for (int i = 0; i < g->k->bufs.len; i++) locals += g->k->bufs.data[i].local;
   return !g->producing && (locals > rings || g->scratch_bytes);
 }

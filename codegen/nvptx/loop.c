@@ -6,6 +6,7 @@
 //
 // One step is straight code. Bodies with dots are long and are made once, with tests.
 #include "base/fault.h"
+#include "codegen/nvptx/ring.h"
 #include "codegen/nvptx/walk.h"
 
 bool region_has_dot(const tregion *r) {
@@ -68,11 +69,11 @@ static void run_in_range(ngen *g, walk *w, range *r) {
   int64_t top = g->shared_top;
   if (s->layout) g->layout = s->layout;
   if (!g->producing) carry_get(g, w->carry, s->body->params, s->body->nparams);
-  for (int i = 0; w->one && i < s->nin; i++) flight_name(g, s->in[i], s->body->params[i]);
+  for (int i = 0; w->one && i < s->nout; i++) flight_name(g, s->in[i], s->body->params[i]);
   if (w->pipe) pipeline_step(g, w->pipe, r->index);
   else nv_region(g, s->body);
   tval *const *yields = tregion_yields(s->body, &n);
-  check(n == s->nin);
+  check(n == s->nout);
   if (w->one) carry_set_one(g, w->carry, yields, n);
   else if (!g->producing) carry_set(g, w->carry, yields, n);
   g->layout = outside;
@@ -286,11 +287,34 @@ static lval larger(ngen *g, lval a, lval b) {
   return LLVMBuildSelect(e, LLVMBuildICmp(e, LLVMIntSGT, a, b, ""), a, b, "");
 }
 
-/// Steps that begin before a bound, as an i32.
-static lval steps_before(ngen *g, const tstmt *s, ix bound) {
+/// Steps that begin before a bound.
+static lval steps_before(ngen *g, const tstmt *s, lval bound) {
   LLVMBuilderRef b = g->e->builder;
-  lval up = LLVMBuildNSWAdd(b, nv_ix32(g, bound), i32_of(g, s->extent - 1), "");
+  lval up = LLVMBuildNSWAdd(b, bound, i32_of(g, s->extent - 1), "");
   return larger(g, LLVMBuildSDiv(b, up, i32_of(g, s->extent), ""), i32_of(g, 0));
+}
+
+/// What the loop is within, from 0 on, as i32s.
+static void find_within(ngen *g, const tstmt *s, lval at[2]) {
+  LLVMBuilderRef b = g->e->builder;
+  for (int i = 0; i < 2 && !g->producing; i++) {
+    const tval *v = s->in[s->nout + i];
+    at[i] = nv_at(g, v);
+    lval none = LLVMConstNull(LLVMTypeOf(at[i])), most = emit_int(LLVMTypeOf(at[i]), INT32_MAX);
+    at[i] = larger(g, at[i], none);
+    if (v->type != DT_i64) continue;
+    lval less = LLVMBuildICmp(b, LLVMIntSLT, at[i], most, "");
+    at[i] = LLVMBuildTrunc(b, LLVMBuildSelect(b, less, at[i], most, ""), g->e->i32, "");
+  }
+  if (g->specialised && producers_walk(g, s)) rings_pass_within(g, s, at);
+}
+
+/// Cuts the walk off before step `end`.
+static void end_walk(ngen *g, walk *w, lval end) {
+  LLVMBuilderRef b = g->e->builder;
+  lval limit = LLVMBuildNSWMul(b, end, i32_of(g, w->s->extent), "");
+  lval less = LLVMBuildICmp(b, LLVMIntSLT, limit, w->dynamic, "");
+  w->dynamic = LLVMBuildSelect(b, less, limit, w->dynamic, "");
 }
 
 /// Cuts the walk of a whole axis off at the loop's bounds.
@@ -298,21 +322,29 @@ static void set_bounds(ngen *g, walk *w, int64_t most) {
   LLVMBuilderRef b = g->e->builder;
   const tstmt *s = w->s;
   w->some = w->whole = false;
+  lval first = NULL, within[2];
+  if (s->within) find_within(g, s, within);
   if (s->below) {
     ix below = nv_at_bases(g, s->below);
-    lval limit = LLVMBuildNSWMul(b, steps_before(g, s, below), i32_of(g, s->extent), "");
-    lval less = LLVMBuildICmp(b, LLVMIntSLT, limit, w->dynamic, "");
-    w->dynamic = LLVMBuildSelect(b, less, limit, w->dynamic, "");
-    if (s->reverse) w->last = last_base(g, s, below);
+    end_walk(g, w, steps_before(g, s, nv_ix32(g, below)));
+    if (s->reverse && !s->within) w->last = last_base(g, s, below);
   }
-  if (s->from) {
-    lval first = steps_before(g, s, nv_at_bases(g, s->from));
+  if (s->from) first = steps_before(g, s, nv_ix32(g, nv_at_bases(g, s->from)));
+  if (s->within) {
+    lval less = LLVMBuildICmp(b, LLVMIntSLT, within[1], w->dynamic, "");
+    end_walk(g, w, steps_before(g, s, LLVMBuildSelect(b, less, within[1], w->dynamic, "")));
+    lval low = LLVMBuildSDiv(b, within[0], i32_of(g, s->extent), "");
+    first = first ? larger(g, first, low) : low;
+  }
+  if (first) {
     w->start = ix_scale(&g->ix, nv_root(g, first, 1, ix_const(&g->ix, most)), s->extent);
     lval left_out = LLVMBuildNSWMul(b, first, i32_of(g, s->extent), "");
-    w->dynamic = LLVMBuildNSWSub(b, w->dynamic, left_out, "");
+    w->dynamic = larger(g, LLVMBuildNSWSub(b, w->dynamic, left_out, ""), i32_of(g, 0));
   }
-  w->some = w->last && !s->from;
+  w->some = w->last && !first;
 }
+
+static bool has_bounds(const tstmt *s) { return s->from || s->below || s->within; }
 
 /// `left`: from where the walk starts to the end of the axis.
 static void walk_unknown(ngen *g, walk *w, const range *outer, ix left) {
@@ -329,7 +361,7 @@ static void walk_unknown(ngen *g, walk *w, const range *outer, ix left) {
     if (most > outer->extent) most = outer->extent;
   }
   w->most = most_steps(w->s, most);
-  if (w->s->from || w->s->below) set_bounds(g, w, w->most);
+  if (has_bounds(w->s)) set_bounds(g, w, w->most);
   dynamic_walk(g, w);
 }
 
@@ -347,16 +379,16 @@ void nv_loop(ngen *g, const tstmt *s) {
   const range *outer = g->ranges[s->axis];
   ix size = g->k->axes.data[s->axis].size;
   walk w = {.s = s, .start = outer ? outer->base : ix_const(&g->ix, 0), .pipe = pipeline_of(g, s)};
-  w.ncarry = g->producing ? 0 : carry_count(g, s->in, s->nin);
+  w.ncarry = g->producing ? 0 : carry_count(g, s->in, s->nout);
   w.carry = arena_array(g->arena, lval, w.ncarry);
   ix left = ix_sub(&g->ix, size, w.start);
   int64_t n;
   bool itself = outer && s->extent == outer->extent && !w.pipe;
-  bool known = ix_is_const(&g->ix, left, &n) && !s->from && !s->below;
+  bool known = ix_is_const(&g->ix, left, &n) && !has_bounds(s);
   w.one = !g->producing && (itself || (!outer && !w.pipe && known && n > 0 && n <= s->extent));
   if (!w.one) flight_land_all(g);
-  if (w.one) carry_set_one(g, w.carry, s->in, s->nin);
-  else if (!g->producing) carry_set(g, w.carry, s->in, s->nin);
+  if (w.one) carry_set_one(g, w.carry, s->in, s->nout);
+  else if (!g->producing) carry_set(g, w.carry, s->in, s->nout);
   if (itself) {
     run_whole_range(g, &w);
     finish(g, &w);

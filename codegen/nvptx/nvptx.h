@@ -195,6 +195,7 @@ typedef struct ngen {
   vec(writeback) writebacks;
   int staging_blocks;      // of a warpgroup
   int64_t staging, staging_bytes;
+  vec(const tstmt *) waiting;  // for masks, see mask.c
   bool fence_locals;       // asynchronous instructions read on-chip buffers
   bool zero_locals;        // invalid lanes of what is stored to on-chip buffers are zeros, where they
                            // have a place
@@ -359,6 +360,9 @@ int lazy_registers(const ngen *g);
 bool nv_is_mask(ngen *g, const tstmt *s);
 /// All threads take the same way: around the selects where the condition holds in the whole tile.
 void nv_mask(ngen *g, const tstmt *s);
+/// Statement `at` of the region is made by the mask whose condition alone needs it; `mask`: by this one,
+/// which is only asked.
+bool nv_waits_for_mask(ngen *g, const tregion *r, int at, const tstmt *mask);
 /// A comparison of coordinates that the bounds of the ranges decide at g->at; null: they do not.
 lval nv_known_comparison(ngen *g, const tstmt *s);
 /// f32 of the difference of two coordinates at g->at, by additions: bases of ranges are multiples of
@@ -368,6 +372,7 @@ lval nv_distance(ngen *g, const tstmt *s);
 
 // ---- kernel.c
 void nv_region(ngen *g, const tregion *r);
+void nv_statement(ngen *g, const tstmt *s);
 /// Statements [from, to) of it.
 void nv_statements(ngen *g, const tregion *r, int from, int to);
 // ---- loop.c

@@ -51,6 +51,10 @@ static void scan_region(ngen *g, const tregion *r) {
   }
 }
 
+bool producers_walk(ngen *g, const tstmt *s) {
+  return pipeline_of(g, s) || (s->kind == TILE_LOOP && pipeline_inside(g, s->body));
+}
+
 bool pipeline_inside(ngen *g, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
@@ -91,7 +95,10 @@ void pipeline_scan(ngen *g) {
                    producers_can_follow(g, &k->body);
   for (int i = 0; g->specialised && i < g->pipes.len; i++)
     g->specialised = ring_plan(g, g->pipes.data[i]);
-  if (g->specialised) ring_plan_once(g, &k->body);
+  if (g->specialised) {
+    ring_plan_once(g, &k->body);
+    ring_plan_within(g, &k->body);
+  }
   else g->maps.len = g->map_axes.len = g->rings.len = 0;
   bool one_step = !g->pipes.len && region_has_tensor_dot(&k->body, DOT_WGMMA);
   if (g->specialised || one_step) plan_writebacks(g);

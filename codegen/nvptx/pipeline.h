@@ -58,6 +58,8 @@ void pipeline_step(ngen *g, pipe *p, lval index);
 void pipeline_enter(ngen *g, pipe *p, lval index);
 /// Contains a loop with stages.
 bool pipeline_inside(ngen *g, const tregion *r);
+/// A loop that leads to the producers' copies.
+bool producers_walk(ngen *g, const tstmt *s);
 
 // ---- producer.c
 bool copy_is_pure(const kernel *k, const tregion *r);

@@ -96,6 +96,7 @@ void producer_split(ngen *g, void (*walk)(ngen *g)) {
   for (int producer = 0; producer < 2; producer++) {
     LLVMPositionBuilderAtEnd(b, producer ? copy : compute);
     int mark = scope_open(g);
+    g->scratch_used = false;  // the other role's: nobody here waits for its readers
     give_registers(g, producer);
     if (producer) produce(g, walk);
     else walk(g);

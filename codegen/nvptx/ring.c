@@ -7,7 +7,7 @@
 #include "codegen/nvptx/pending.h"
 #include "codegen/nvptx/ptx.h"
 
-enum { WARP = 32, BARRIER_BYTES = 8 };
+enum { WARP = 32, BARRIER_BYTES = 8, WITHIN_BYTES = 8 };
 
 // ---- what the engine can copy
 
@@ -129,6 +129,17 @@ void ring_plan_once(ngen *g, const tregion *r) {
   }
 }
 
+void ring_plan_within(ngen *g, const tregion *r) {
+  for (int i = 0; i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (!producers_walk(g, s)) continue;
+    ring_plan_within(g, s->body);
+    if (!s->within) continue;
+    ring x = {.within = s, .slots = 1, .fill = arena_new(g->arena, tally)};
+    vec_push(g->arena, &g->rings, arena_copy(g->arena, &x, sizeof x));
+  }
+}
+
 ring *ring_filled_once(ngen *g, const tstmt *s) {
   for (int i = 0; i < g->rings.len; i++)
     if (!g->rings.data[i]->of && g->rings.data[i]->fills[0] == s) return g->rings.data[i];
@@ -205,7 +216,7 @@ void rings_open(ngen *g) {
   for (int i = 0; i < g->rings.len; i++) {
     ring *r = g->rings.data[i];
     bool joined = false;
-    find_readers(g, r);
+    if (!r->within) find_readers(g, r);
     for (int k = 0; k < n && !joined; k++) joined = join(g->rings.data[k], r);
     if (!joined) g->rings.data[n++] = r;
   }
@@ -213,7 +224,7 @@ void rings_open(ngen *g) {
   for (int i = 0; i < n; i++) {
     ring *r = g->rings.data[i];
     r->barriers = g->shared_top;
-    g->shared_top += 2 * BARRIER_BYTES * r->slots;
+    g->shared_top += 2 * BARRIER_BYTES * r->slots + (r->within ? WITHIN_BYTES : 0);
     if (r->fill->consumed) continue;
     r->fill->consumed = LLVMBuildAlloca(b, g->e->i32, "");
     r->fill->produced = LLVMBuildAlloca(b, g->e->i32, "");
@@ -253,7 +264,7 @@ void rings_init(ngen *g) {
     for (int s = 0; s < r->slots; s++) {
       ptx_mbarrier_init(g->e, shared_at(g, r->barriers + BARRIER_BYTES * s), 1);
       ptx_mbarrier_init(g->e, shared_at(g, r->barriers + BARRIER_BYTES * (r->slots + s)),
-                        g->k->threads / WARP);
+                        r->within ? 1 : g->k->threads / WARP);
     }
   }
 }
@@ -316,6 +327,36 @@ void ring_free(ngen *g, ring *r, lval slot) {
   guard w = nv_guard(g, LLVMBuildICmp(b, LLVMIntEQ, lane, i32_of(g, 0), ""));
   ptx_mbarrier_arrive(g->e, barrier_at(g, r, slot, true));
   nv_guard_end(g, w);
+}
+
+// ---- what walks are within
+
+/// One thread of the others puts it where the producers read it, when these have read what was there:
+/// a ring of one slot that is filled the other way round. Nobody waits for ever: both roles walk the same
+/// loops in the same order, the others come here after walks whose copies the producers have started,
+/// and the producers after walks whose copies are free again.
+void rings_pass_within(ngen *g, const tstmt *loop, lval at[2]) {
+  LLVMBuilderRef b = g->e->builder;
+  int n = 0;
+  while (g->rings.data[n]->within != loop) n++;
+  ring *r = g->rings.data[n];
+  tally_begin(g, r->fill);
+  r->fill->index = i32_of(g, 0);
+  phase t = phase_of(g, r);
+  bool gives = !g->producing;
+  lval one = LLVMBuildICmp(b, LLVMIntEQ, g->tid_local, i32_of(g, 0), "");
+  guard w = nv_guard(g, gives ? one : NULL);
+  lval parity = gives ? LLVMBuildXor(b, t.parity, i32_of(g, 1), "") : t.parity;
+  ptx_mbarrier_wait(g->e, barrier_at(g, r, t.slot, gives), parity);
+  for (int i = 0; i < 2; i++) {
+    lval offset = i32_of(g, r->barriers + 2 * BARRIER_BYTES + i * WITHIN_BYTES / 2);
+    lval there = LLVMBuildGEP2(b, g->e->i8, g->smem, &offset, 1, "");
+    if (gives) LLVMBuildStore(b, at[i], there);
+    else at[i] = LLVMBuildLoad2(b, g->e->i32, there, "");
+  }
+  ptx_mbarrier_arrive(g->e, barrier_at(g, r, t.slot, !gives));
+  nv_guard_end(g, w);
+  tally_end(g, r->fill, i32_of(g, 1));
 }
 
 // ---- producers' side

@@ -20,6 +20,7 @@ typedef struct tally {
 } tally;
 
 typedef struct ring {
+  const tstmt *within;  // the loop whose bounds it passes on; null: one of copies
   int slots;
   int nfills;
   const tstmt *fills[MAX_FILLS];
@@ -36,6 +37,8 @@ typedef struct ring {
 bool ring_plan(ngen *g, pipe *p);
 /// Rings of stage loops beside pipes in the region and inside of it.
 void ring_plan_once(ngen *g, const tregion *r);
+/// Rings of what the loops that producers walk are within.
+void ring_plan_within(ngen *g, const tregion *r);
 /// The ring that the statement fills, of those without a loop; null: none.
 ring *ring_filled_once(ngen *g, const tstmt *s);
 /// Of all slots.
@@ -45,6 +48,9 @@ int64_t ring_bytes(const ngen *g);
 void rings_open(ngen *g);
 /// Inits the barriers; one thread.
 void rings_init(ngen *g);
+
+/// What the loop is within: the producers learn it from the others, who know it.
+void rings_pass_within(ngen *g, const tstmt *loop, lval at[2]);
 
 /// Around the steps of a pipe's walk, in either role.
 void rings_begin(ngen *g, const pipe *p);

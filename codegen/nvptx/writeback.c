@@ -87,7 +87,7 @@ static bool plan_store(ngen *g, const tstmt *s, writeback *w) {
 static bool is_one_step(ngen *g, const tstmt *s) {
   int64_t n;
   return s->kind == TILE_LOOP && !s->stage && s->stages < 2 && !s->layout && !s->from &&
-         !s->below && ix_is_const(&g->ix, g->k->axes.data[s->axis].size, &n) && n > 0 &&
+         !s->below && !s->within && ix_is_const(&g->ix, g->k->axes.data[s->axis].size, &n) && n > 0 &&
          n <= s->extent;
 }
 

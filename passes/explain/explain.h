@@ -76,6 +76,7 @@ typedef struct explain_contract {
   vec(explain_state) states;
   unsigned rules;          // of ir/rules.def, applied
   double skipped;          // share of the steps that bounds leave out
+  bool skips_by_data;      // data leaves out others
   str other_form;          // GPUs: why it is loop nests and no products of warpgroups; empty: it need not be said
   vec(str) memory;         // GPUs: "dot %3 (4.2 MB)", kept in memory between loop nests
 } explain_contract;

@@ -97,6 +97,7 @@ explain_contract explain_contract_of(arena *a, const graph *g, const target_info
     add_states(a, &o, grp, &c);
     c.other_form = other_form(a, t, &o, grp, member, stored);
     if (k) c.skipped = kernel_skipped_share(k);
+    if (k) c.skips_by_data = kernel_skips_by_data(k);
   }
   add_memory(a, t, &o, grp, stored, &c);
   return c;
@@ -136,6 +137,7 @@ str explain_contract_text(arena *a, const explain_contract *c) {
   for (int i = 0, any = 0; i < RULE_COUNT; i++)
     if (c->rules >> i & 1) sb_printf(&out, "%s%s", any++ ? ", " : "; by ", rule_name(i));
   if (c->skipped > 0) sb_printf(&out, "; %.0f%% of the steps are skipped", 100 * c->skipped);
+  if (c->skips_by_data) sb_puts(&out, c->skipped > 0 ? ", others where data says so" : "; steps are skipped where data says so");
   if (c->other_form.len)
     sb_printf(&out, "; loop nests, not products of warpgroups: %.*s", STR_FMT(c->other_form));
   for (int i = 0; i < c->memory.len; i++)

@@ -95,8 +95,9 @@ static json_t *contract_object(const explain_contract *c) {
   for (int i = 0; i < RULE_COUNT; i++)
     if (c->rules >> i & 1) json_array_append_new(rules, json_string(rule_name(i)));
   for (int i = 0; i < c->memory.len; i++) json_array_append_new(memory, text(c->memory.data[i]));
-  return json_pack("{s:o, s:b, s:i, s:o, s:o, s:f, s:o, s:o}", "promise", text(c->promise), "chosen", c->chosen,
+  return json_pack("{s:o, s:b, s:i, s:o, s:o, s:f, s:b, s:o, s:o}", "promise", text(c->promise), "chosen", c->chosen,
                    "walks", c->walks, "states", states, "rules", rules, "skipped_share", c->skipped,
+                   "skips_by_data", c->skips_by_data,
                    "other_form", c->other_form.len ? text(c->other_form) : json_null(), "in_memory", memory);
 }
 

@@ -314,20 +314,24 @@ static void walk(gpu_stream *s) {
   const node *states[MAX_GROUP_REDUCTIONS];
   tval *values[MAX_GROUP_REDUCTIONS];
   int n = states_of(s, states);
+  tval *within[2];
+  bool some = skip_within(&s->tests, within, true);
   for (int i = 0; i < n; i++) values[i] = first_value(s, states[i]);
   tstmt *loop = kb_loop(b, s->stream, s->keys, values, n);
   loop->reverse = true;
   loop->stages = s->stages;
   loop->skew = s->skew;
   loop->turns = s->turns;
-  loop->from = s->from;
-  loop->below = s->below;
+  loop->from = s->tests.s.from;
+  loop->below = s->tests.s.below;
+  if (some) kb_loop_within(b, loop, within);
   for (int i = 0; i < n; i++) s->running[states[i]->id] = loop->body->params[i];
   s->keys_buf = stage(s, f->keys, "keys", s->stream, s->depth, s->head,
                       gpu_stream_along(s, f->keys, f->depth), KEYS);
   if (f->product)
     s->values_buf = stage(s, f->values, "values", s->stream, s->columns, s->own,
                           gpu_stream_along(s, f->values, f->columns), VALUES);
+  skip_in_step(&s->tests);
   b->done[f->score->id] = scores(s);
   for (int i = 0; i < n; i++) values[i] = state_step(s, states[i]);
   tval **results = kb_end_loop(b, values, n);

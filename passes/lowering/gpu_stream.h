@@ -4,6 +4,7 @@
 #pragma once
 #include "passes/fusion/stream_form.h"
 #include "passes/lowering/gpu_contraction.h"
+#include "passes/lowering/skip.h"
 
 typedef struct gpu_stream {
   kbuild *b;
@@ -16,7 +17,7 @@ typedef struct gpu_stream {
   int head, own;             // of depth and columns; 0 none
   int stages, heads;
   bool skew, turns;
-  ix from, below;            // of the walk; 0 none
+  skip_test tests;           // of the walk: its bounds
   int rows_buf, keys_buf, values_buf;
   tval **running;            // by node id: states in the walk
   tval **scale;              // by node id of a frame: what was added up before shrinks by it in this step

@@ -11,7 +11,6 @@
 #include "base/fault.h"
 #include "ir/units.h"
 #include "passes/lowering/gpu_stream.h"
-#include "passes/lowering/skip.h"
 
 enum { WARPGROUP = 128, GROUP_ROWS = 64, MOST_KEYS = 128, KEYS_UNIT = 16, STAGING = 32 << 10 };
 
@@ -83,7 +82,7 @@ static bool is_usual(const gpu_stream *s, const node *n) {
 /// Registers of a thread that masks, biases and further states take.
 static int further_registers(const gpu_stream *s, int keys) {
   enum { STATE = 8, LITTLE = 4, MUCH = 14, FEW = 3, USUAL = 3 };
-  int states = 0, loaded = 0, work = 0;
+  int states = 0, loaded = 0, lines = 0, work = 0;
   for (int i = 0; i < s->b->group->nodes.len; i++) {
     const node *n = s->b->group->nodes.data[i];
     const outline_value *v = &s->o.values[n->id];
@@ -92,13 +91,14 @@ static int further_registers(const gpu_stream *s, int keys) {
     work += !is_usual(s, n);
     for (int k = 0; k < n->nin; k++) {
       const node *x = n->in[k];
-      while (kb_in_group(s->b, x) && x->op == OP_view) x = x->in[0];
-      bool tile = node_has_axis(n->in[k], s->f.row) && node_has_axis(n->in[k], s->f.stream);
-      loaded += tile && !kb_in_group(s->b, x);
+      bool row = node_has_axis(x, s->f.row);
+      if (!node_has_axis(x, s->f.stream)) continue;
+      while (kb_in_group(s->b, x) && x->nin && (x->op == OP_view || (!row && op_is_map(x->op)))) x = x->in[0];
+      if (!kb_in_group(s->b, x)) row ? loaded++ : lines++;
     }
   }
   int maps = work > FEW ? MUCH : work ? LITTLE : 0;
-  return maps + loaded * keys / 2 + (states > USUAL ? (states - USUAL) * STATE : 0);
+  return maps + loaded * keys / 2 + lines * keys / 4 + (states > USUAL ? (states - USUAL) * STATE : 0);
 }
 
 // ---- sizes
@@ -168,20 +168,21 @@ static int head_of(const gpu_stream *s, int kernel_axis) {
   return (int)size;
 }
 
-/// The bounds of the walk that conditions on coordinates give.
+/// The bounds of the walk that conditions give.
 static void choose_bounds(gpu_stream *s) {
   const kernel *k = s->b->k;
-  skip walk = {.b = s->b, .o = &s->o, .stored = s->stored, .stream = s->stream, .step = s->keys};
+  s->tests.s = (skip){.b = s->b, .o = &s->o, .stored = s->stored, .stream = s->stream, .step = s->keys};
+  s->tests.s.points = true;
+  skip *walk = &s->tests.s;
   for (int i = 0; i < k->grid.len; i++)
-    if (k->grid.data[i].axis != s->row) walk.open[walk.nopen++] = k->grid.data[i];
-  walk.open[walk.nopen++] = (grid_axis){.axis = s->row, .extent = s->d.bm};
-  skip_find(&walk, 1);
-  s->from = walk.from;
-  s->below = walk.below;
+    if (k->grid.data[i].axis != s->row) walk->open[walk->nopen++] = k->grid.data[i];
+  walk->open[walk->nopen++] = (grid_axis){.axis = s->row, .extent = s->d.bm};
+  skip_test_begin(&s->tests, 1);
 }
 
 /// Short walks of unequal lengths: the start of a tile costs as much as a step or two, and resident
-/// blocks load while they finish the one before. Which tile it is takes a few registers.
+/// blocks load while they finish the one before, unless data says what they load. Which tile it is takes
+/// a few registers.
 static void choose_residents(const gpu_stream *s) {
   enum { SHORT = 1024, TILE = 6 };
   int room = 0, used = s->own / 2 + s->keys * 3 / 4 + further_registers(s, s->keys) + TILE;
@@ -192,7 +193,8 @@ static void choose_residents(const gpu_stream *s) {
   int64_t n = INT64_MAX;
   bool known = ix_is_const(&k->ix, size, &n), symbol = ix_get(&k->ix, size)->kind == IX_SYM;
   bool square = size == k->axes.data[s->row].size;  // else both ends are tested in each step
-  bool pays = s->below && !s->from && square && used <= room && (known ? n <= SHORT : symbol);
+  bool pays = s->tests.s.below && !s->tests.s.from && square && used <= room && (known ? n <= SHORT : symbol);
+  for (int i = 0; i < s->tests.s.conditions.len; i++) pays &= s->tests.s.conditions.data[i].bounded;
   int given = (int)schedule_given(s->b->l, "blocks_per_sm", -1);
   k->blocks_per_sm = given >= 0 ? given : pays;
   if (given >= 0) schedule_settle(s->b->l, "blocks_per_sm", given);
@@ -220,9 +222,10 @@ void gpu_stream_plan(gpu_stream *s) {
              schedule_option(b->l, "turns", longest <= TURNS_MOST);
   choose_bounds(s);
   choose_residents(s);
-  s->heads = s->below || s->from ? (int)schedule_option(b->l, "heads", HEADS) : 1;
+  const skip *walk = &s->tests.s;
+  s->heads = walk->below || walk->from ? (int)schedule_option(b->l, "heads", HEADS) : 1;
   kernel_set_grid(b->k, s->row, s->d.bm);
   int last = b->k->grid.len - 1;
-  b->k->grid.data[last].descending = s->below != 0;
+  b->k->grid.data[last].descending = walk->below != 0;
   if (last > 0) b->k->grid.data[last - 1].group = s->heads;
 }

@@ -111,13 +111,18 @@ bool kb_is_identity(const kbuild *b, const node *n, const ix *sigma);
 /// sigma of operand i of n when n is at sigma.
 void kb_operand_sigma(kbuild *b, const node *n, int i, const ix *sigma, ix *out);
 bool kb_in_group(const kbuild *b, const node *n);
+/// The coordinates of n move with the kernel axis.
+bool kb_uses(const kbuild *b, const node *n, int kernel_axis);
 int kb_arg(kbuild *b, int buffer);
 /// The tile of n at sigma in the current ranges.
 tval *kb_value(kbuild *b, const node *n, const ix *sigma);
 tval *kb_value_here(kbuild *b, const node *n);  // at the identity
+/// v stands for it in the ranges that are open.
+void kb_set_value(kbuild *b, const node *n, tval *v);
 /// An index expression as a tile of integers.
 tval *kb_index_value(kbuild *b, ix e, dtype t);
 tval *kb_map(kbuild *b, op o, dtype result, tval *x, tval *y, tval *z);
+tval *kb_as_type(kbuild *b, tval *v, dtype t);
 tval *kb_const(kbuild *b, dtype t, scalar v);
 /// All elements v over these axes at their given extents.
 tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents, int naxes);
@@ -131,6 +136,8 @@ tval *kb_sum_lanes(kbuild *b, tval *v, int axis, int lanes);
 /// Loop over axis in steps of extent; inits may be null. Returns the loop statement; the carried
 /// values inside are stmt->body->params, the results after kb_end_loop stmt->out.
 tstmt *kb_loop(kbuild *b, int axis, int extent, tval *const *inits, int ninits);
+/// The loop is within two scalars.
+void kb_loop_within(kbuild *b, tstmt *loop, tval *const within[2]);
 tval **kb_end_loop(kbuild *b, tval *const *yields, int nyields);
 tstmt *kb_if(kbuild *b, tile_cond cond, int axis, tval *on);
 void kb_else(kbuild *b, tval *const *yields, int nyields);  // ends the first arm

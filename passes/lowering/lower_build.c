@@ -183,6 +183,10 @@ tval *kb_map(kbuild *b, op o, dtype result, tval *x, tval *y, tval *z) {
   return kb_map_of(b, o, result, in, z ? 3 : y ? 2 : 1);
 }
 
+tval *kb_as_type(kbuild *b, tval *v, dtype t) {
+  return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
+}
+
 tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents, int naxes) {
   tstmt *st = kb_stmt(b, TILE_CONST, NULL, 0);
   st->value = v;
@@ -296,6 +300,14 @@ tstmt *kb_loop(kbuild *b, int axis, int extent, tval *const *inits, int ninits) 
   b->scope->extent_outside = b->extent[axis];
   b->extent[axis] = extent;
   return st;
+}
+
+void kb_loop_within(kbuild *b, tstmt *loop, tval *const within[2]) {
+  tval **in = arena_array(b->l->a, tval *, loop->nin + 2);
+  for (int i = 0; i < loop->nin + 2; i++) in[i] = i < loop->nin ? loop->in[i] : within[i - loop->nin];
+  loop->in = in;
+  loop->nin += 2;
+  loop->within = true;
 }
 
 tval **kb_end_loop(kbuild *b, tval *const *yields, int nyields) {

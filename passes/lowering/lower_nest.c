@@ -23,10 +23,6 @@ void nest_forget(kbuild *b) {
   for (scope *s = b->scope; s; s = s->outer) s->memo = (map){0};
 }
 
-tval *nest_as_type(kbuild *b, tval *v, dtype t) {
-  return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
-}
-
 // ---- buffers
 
 /// On GPUs operands of 16 bits stay so, for tensor cores.
@@ -54,13 +50,13 @@ static void declare_scale(nest *t, const node *frame) {
 
 tval *nest_kept(const nest *t, const node *n, int buf) {
   tval *v = t->b->k->bufs.data[buf].local ? kb_load_local(t->b, buf) : kb_load_arg(t->b, n, buf);
-  return buf == t->b->local_of[n->id] ? nest_as_type(t->b, v, n->type) : v;
+  return buf == t->b->local_of[n->id] ? kb_as_type(t->b, v, n->type) : v;
 }
 
 void nest_keep_in(const nest *t, const node *n, int buf, tval *v) {
   kbuild *b = t->b;
   ix index[MAX_AXES];
-  v = nest_as_type(b, v, b->k->bufs.data[buf].type);
+  v = kb_as_type(b, v, b->k->bufs.data[buf].type);
   if (b->k->bufs.data[buf].local) {
     kb_store_local(b, buf, v);
     return;
@@ -133,8 +129,8 @@ static void pack_before(nest *t) {
     if (s.packed < 0) continue;
     const node *x = n->in[s.packed];
     bool same = true;
-    for (int k = 0; k < t->nstream; k++) same &= !nest_uses(t, x, t->stream[k]);
-    if (same && nest_is_at_hand(t, x)) t->packed_of[n->id] = nest_pack(t, x, n->type, s.lanes);
+    for (int k = 0; k < t->nstream; k++) same &= !kb_uses(t->b, x, t->stream[k]);
+    if (same && skip_is_at_hand(t->b, &t->o, x)) t->packed_of[n->id] = nest_pack(t, x, n->type, s.lanes);
   }
   nest_forget(t->b);
 }
@@ -145,7 +141,7 @@ static tval *dot_step(nest *t, const node *n, const int *from, tval *sum, const 
   tval *in[3];
   for (int k = 0; k < 2; k++) {
     tval *v = from[k] >= 0 ? kb_load_local(b, from[k]) : kb_value_here(b, n->in[k]);
-    in[k] = nest_as_type(b, v, n->type);
+    in[k] = kb_as_type(b, v, n->type);
   }
   in[2] = sum;
   int axes[MAX_AXES], count = 0;
@@ -171,7 +167,7 @@ tval *nest_scaled(const nest *t, const node *state, tval *before) {
   const node *frame = t->o.values[state->id].frame;
   if (!frame) return before;
   tval *scale = nest_kept(t, frame, t->scale_of[frame->id]);
-  return kb_map(t->b, OP_mul, before->type, before, nest_as_type(t->b, scale, before->type), NULL);
+  return kb_map(t->b, OP_mul, before->type, before, kb_as_type(t->b, scale, before->type), NULL);
 }
 
 /// A step of a product of a block of threads.
@@ -379,6 +375,29 @@ static void run_step(nest *t, const uint8_t *late) {
   }
 }
 
+/// A running combine goes on in every step.
+static bool carries(const nest *t) {
+  const group *g = t->b->group;
+  for (int i = 0; i < g->nodes.len; i++)
+    if (t->needed[g->nodes.data[i]->id] && t->o.values[g->nodes.data[i]->id].carries) return true;
+  return false;
+}
+
+static skip_test begin_tests(nest *t, int walk) {
+  const kernel *k = t->b->k;
+  skip_test tests = {.s = {.b = t->b, .o = &t->o, .stored = t->stored, .stream = -1}};
+  skip *s = &tests.s;
+  if (!t->nstream || carries(t)) return tests;
+  s->stream = t->stream[t->nstream - 1];
+  s->step = t->step;
+  s->points = t->threads;
+  for (int i = 0; i < k->grid.len; i++) s->open[s->nopen++] = k->grid.data[i];
+  for (int i = 0; i + 1 < t->nstream; i++)
+    s->open[s->nopen++] = (grid_axis){.axis = t->stream[i], .extent = 1};
+  skip_test_begin(&tests, walk);
+  return tests;
+}
+
 static void run_walk(nest *t, int walk) {
   kbuild *b = t->b;
   const group *g = b->group;
@@ -389,17 +408,19 @@ static void run_walk(nest *t, int walk) {
   begin_states(t, walk);
   for (int i = 0; i < g->nodes.len; i++)
     if (needed[g->nodes.data[i]->id] && t->o.values[g->nodes.data[i]->id].carries) begin_carry(t, g->nodes.data[i]);
-  nest_skip skips;
-  nest_skip_begin(t, &skips, walk);
+  skip_test skips = begin_tests(t, walk);
   pack_before(t);
   for (int i = 0; i < t->nstream; i++) {
     bool last = i + 1 == t->nstream;
+    tval *within[2];
+    bool some = last && skip_within(&skips, within, false);
     tstmt *loop = kb_loop(b, t->stream[i], last ? t->step : 1, NULL, 0);
     loop->reverse = t->o.reversed;
     loop->from = last ? skips.s.from : 0;
     loop->below = last ? skips.s.below : 0;
+    if (some) kb_loop_within(b, loop, within);
   }
-  tval *may_change = nest_skip_test(t, &skips);
+  tval *may_change = skip_test_step(&skips);
   if (may_change) kb_if(b, COND_ANY, 0, may_change);
   run_step(t, find_late(t));
   if (may_change) {

@@ -60,7 +60,7 @@ static tval *count_elements(const nest *t, const node *c, tval *before) {
   int axis = t->stream[0];
   ix size = b->k->axes.data[axis].size;
   tval *step = kb_const(b, c->type, (scalar){.f = b->extent[axis]});
-  tval *all = nest_as_type(b, kb_index_value(b, size, DT_i64), c->type);
+  tval *all = kb_as_type(b, kb_index_value(b, size, DT_i64), c->type);
   return kb_map(b, OP_min, c->type, kb_map(b, OP_add, c->type, before, step, NULL), all, NULL);
 }
 
@@ -80,7 +80,7 @@ static void move_centre(nest *t, const node *c) {
   }
   tval *sum = nest_kept(t, v->sum, b->local_of[v->sum->id]);
   tval *mean =
-      kb_map(b, OP_div, c->type, nest_as_type(b, sum, c->type), nest_as_type(b, by, c->type), NULL);
+      kb_map(b, OP_div, c->type, kb_as_type(b, sum, c->type), kb_as_type(b, by, c->type), NULL);
   tval *zero = kb_const(b, c->type, (scalar){.f = 0});
   tval *apart = kb_map(b, OP_sub, c->type, mean, mean, NULL);
   tval *finite = kb_map(b, OP_eq, DT_bool, apart, zero, NULL);
@@ -103,16 +103,16 @@ static tval *moved(const nest *t, const node *state, const node *c, tval *was) {
   kbuild *b = t->b;
   const outline_value *v = &t->o.values[state->id];
   dtype type = was->type;
-  tval *h = nest_as_type(b, nest_kept(t, c, t->move_of[c->id]), type), *sum = NULL;
+  tval *h = kb_as_type(b, nest_kept(t, c, t->move_of[c->id]), type), *sum = NULL;
   bool twice = v->ncentres == 2 && v->centres[0] == c && v->centres[1] == c;
   for (int i = 0; i < v->ncentres; i++) {
     if (v->centres[i] != c) continue;
-    tval *below = nest_as_type(b, value_below(t, c, v->below[i]), type);
+    tval *below = kb_as_type(b, value_below(t, c, v->below[i]), type);
     sum = sum ? kb_map(b, OP_add, type, sum, below, NULL) : below;
   }
   if (twice) {
     const outline_value *one = &t->o.values[v->below[0]->id];
-    tval *least = nest_as_type(b, value_below(t, c, one->below[0]), type);
+    tval *least = kb_as_type(b, value_below(t, c, one->below[0]), type);
     sum = kb_map(b, OP_add, type, sum, kb_map(b, OP_mul, type, h, least, NULL), NULL);
   }
   // Where it did not move nothing changes, not even if a sum is infinite.

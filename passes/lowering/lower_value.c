@@ -24,6 +24,12 @@ bool kb_in_group(const kbuild *b, const node *n) {
 }
 
 /// The coordinate of graph axis `axis` at (n, sigma); 0 when n lacks it.
+bool kb_uses(const kbuild *b, const node *n, int kernel_axis) {
+  for (int k = 0; k < n->naxes; k++)
+    if (ix_uses_axis(&b->k->ix, b->sigma[n->axes[k]], kernel_axis)) return true;
+  return false;
+}
+
 static ix coordinate(const node *n, const ix *sigma, int axis) {
   for (int i = 0; i < n->naxes; i++)
     if (n->axes[i] == axis) return sigma[i];
@@ -436,4 +442,11 @@ tval *kb_value_here(kbuild *b, const node *n) {
   ix sigma[MAX_AXES];
   kb_identity(b, n, sigma);
   return kb_value(b, n, sigma);
+}
+
+void kb_set_value(kbuild *b, const node *n, tval *v) {
+  ix sigma[MAX_AXES];
+  kb_identity(b, n, sigma);
+  value_key key = key_of(b, n, sigma, n->naxes);
+  remember(b, &key, v);
 }

@@ -94,8 +94,6 @@ int nest_reduced(const nest *t, const node *n, int *axes);
 
 /// What a nest leaves behind must not be taken for what a later one needs: the buffers change.
 void nest_forget(kbuild *b);
-/// The value in that type.
-tval *nest_as_type(kbuild *b, tval *v, dtype t);
 /// A buffer for the kept value n.
 void nest_declare(nest *t, const node *n, const char *name);
 /// The elements of a buffer in the shape of n's, in the current ranges; storing them; keeping n. The
@@ -104,7 +102,6 @@ void nest_declare(nest *t, const node *n, const char *name);
 tval *nest_kept(const nest *t, const node *n, int buf);
 void nest_keep_in(const nest *t, const node *n, int buf, tval *v);
 void nest_keep(const nest *t, const node *n, tval *v);
-bool nest_uses(const nest *t, const node *n, int kernel_axis);
 /// Where the operand's elements lie next to one another: the graph axis, -1 unknown.
 int nest_unit_axis(const nest *t, const node *x);
 /// What a state was before the step, times the factor by which its frame shrinks it.
@@ -143,22 +140,6 @@ void nest_declare_arg(nest *t, const node *n);
 /// Nothing was seen: an extreme that every element reaches, and the place 0.
 void nest_begin_arg(const nest *t, const node *n);
 void nest_emit_arg(nest *t, const node *n);
-
-// ---- steps that conditions empty (nest_skip.c)
-
-typedef struct nest_skip {
-  skip s;
-  bool before;      // the walk is not open yet
-  uint8_t *known;   // by node id: whether there are bounds
-  tval **bound[2];  // by node id: the least and most of it in a step, as 64 bits or bool
-  bool *seen[2];    // ... was asked for
-} nest_skip;
-/// What the walk may leave out; emits what of the tests is the same in all steps.
-void nest_skip_begin(nest *t, nest_skip *k, int walk);
-/// n is made of what does not wait for a value that is kept.
-bool nest_is_at_hand(const nest *t, const node *n);
-/// Whether the step may change anything; null: it is always taken.
-tval *nest_skip_test(nest *t, nest_skip *k);
 
 // ---- running means (lower_nest_moments.c)
 

@@ -16,7 +16,7 @@
 static int kernel_axis(const nest *t, int graph_axis) { return t->b->kaxis[graph_axis]; }
 
 static bool is_streamed(const nest *t, const node *n) {
-  return t->nstream && nest_uses(t, n, t->stream[t->nstream - 1]);
+  return t->nstream && kb_uses(t->b, n, t->stream[t->nstream - 1]);
 }
 
 static bool has_only_rows(const nest *t, const node *n) {
@@ -43,7 +43,7 @@ int nest_unit_axis(const nest *t, const node *x) {
 int nest_contraction_lanes(const nest *t, const node *n) {
   int best = -1;
   double best_score = 0;
-  if (t->row_lanes && nest_uses(t, n, t->block) && is_streamed(t, n)) return t->block;
+  if (t->row_lanes && kb_uses(t->b, n, t->block) && is_streamed(t, n)) return t->block;
   for (int k = 0; k < n->naxes; k++) {
     int axis = kernel_axis(t, n->axes[k]);
     bool in_a = node_has_axis(n->in[0], n->axes[k]), in_b = node_has_axis(n->in[1], n->axes[k]);
@@ -65,7 +65,7 @@ static int product_lanes(const nest *t, const node *n) {
     if (op_get(user->op)->class != CLASS_contraction || (user->in[0] != n && user->in[1] != n))
       continue;
     int lanes = nest_contraction_lanes(t, user);
-    if (lanes >= 0 && nest_uses(t, n, lanes)) return lanes;
+    if (lanes >= 0 && kb_uses(t->b, n, lanes)) return lanes;
   }
   return -1;
 }
@@ -73,10 +73,10 @@ static int product_lanes(const nest *t, const node *n) {
 static int result_lanes(const nest *t, const node *n) {
   const kbuild *b = t->b;
   int axes[MAX_AXES], count = 0, vec = b->k->vec_axis, product = product_lanes(t, n);
-  if (t->row_lanes && nest_uses(t, n, t->block) && (is_streamed(t, n) || has_only_rows(t, n)))
+  if (t->row_lanes && kb_uses(t->b, n, t->block) && (is_streamed(t, n) || has_only_rows(t, n)))
     return t->block;
   if (product >= 0 && nest_held(t, product) >= b->lanes) return product;
-  if (vec >= 0 && vec != t->block && nest_uses(t, n, vec) && nest_held(t, vec) >= b->lanes) return vec;
+  if (vec >= 0 && vec != t->block && kb_uses(t->b, n, vec) && nest_held(t, vec) >= b->lanes) return vec;
   for (int k = 0; k < n->naxes; k++)
     if (kernel_axis(t, n->axes[k]) >= 0 && nest_held(t, kernel_axis(t, n->axes[k])) > 1)
       axes[count++] = n->axes[k];
@@ -153,7 +153,7 @@ nest_loops nest_loops_of(const nest *t, const node *n) {
   if (wide && 16 * beyond_rows(t, 4) <= kb_kernel_size(b, t->block)) s.vectors = most = 4;
   if (s.lanes == t->block) s.across = is_streamed(t, n) ? t->stream[t->nstream - 1] : -1;
   if (s.across >= 0) s.rows = (int)nest_held(t, s.across) < most ? (int)nest_held(t, s.across) : most;
-  int which = nest_uses(t, n->in[1], s.lanes);
+  int which = kb_uses(t->b, n->in[1], s.lanes);
   const node *x = n->in[which];
   bool kept = kb_in_group(b, x) && t->o.values[x->id].kept;
   // Read by vectors as it lies; else, and where every element would be converted again for each
@@ -186,7 +186,7 @@ bool nest_suits_row_lanes(const nest *t) {
   if (3 * beyond_rows(t, 2) > kb_kernel_size(b, t->block)) return false;
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *n = b->group->nodes.data[i];
-    bool both = nest_uses(t, n, t->block) && is_streamed(t, n);
+    bool both = kb_uses(t->b, n, t->block) && is_streamed(t, n);
     product |= both && op_get(n->op)->class == CLASS_contraction;
   }
   for (int i = 0; i < b->accesses.len; i++) product &= !lies_otherwise(t, &b->accesses.data[i]);

@@ -27,17 +27,17 @@ int nest_pack(nest *t, const node *x, dtype type, int lanes) {
     loop->stage = true;
     loop->vec = last && axes[i] != b->k->vec_axis;
   }
-  kb_store_local(b, buf, nest_as_type(b, kb_value_here(b, x), type));
+  kb_store_local(b, buf, kb_as_type(b, kb_value_here(b, x), type));
   while (nloops--) kb_end_loop(b, NULL, 0);
   return buf;
 }
 
 /// All rows of a tile read the same elements, which do not lie along the lanes.
 static bool is_worth_packing(const nest *t, const node *x, int lanes) {
-  if (t->block < 0 || nest_held(t, t->block) < LEAST_ROWS || nest_uses(t, x, t->block)) return false;
-  if (!nest_uses(t, x, lanes) || x->naxes < 2 || t->b->local_ready[x->id]) return false;
+  if (t->block < 0 || nest_held(t, t->block) < LEAST_ROWS || kb_uses(t->b, x, t->block)) return false;
+  if (!kb_uses(t->b, x, lanes) || x->naxes < 2 || t->b->local_ready[x->id]) return false;
   int unit = nest_unit_axis(t, x);
-  return unit >= 0 && t->b->kaxis[unit] >= 0 && t->b->kaxis[unit] != lanes && nest_is_at_hand(t, x);
+  return unit >= 0 && t->b->kaxis[unit] >= 0 && t->b->kaxis[unit] != lanes && skip_is_at_hand(t->b, &t->o, x);
 }
 
 static int find_operands(const nest *t, const node *n, int lanes, const node **found, int count,

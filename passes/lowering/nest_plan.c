@@ -15,22 +15,16 @@ enum { GPU_STEP = 64, GPU_ROW_THREADS = 16 };
 
 static int kernel_axis(const nest *t, int graph_axis) { return t->b->kaxis[graph_axis]; }
 
-bool nest_uses(const nest *t, const node *n, int kaxis) {
-  for (int k = 0; k < n->naxes; k++)
-    if (ix_uses_axis(&t->b->k->ix, t->b->sigma[n->axes[k]], kaxis)) return true;
-  return false;
-}
-
 int nest_axes_of(const nest *t, const node *n, int lanes, int *axes) {
   int count = 0;
   for (int i = 0; i < t->nrows; i++)
-    if (t->rows[i] != lanes && nest_uses(t, n, t->rows[i])) axes[count++] = t->rows[i];
+    if (t->rows[i] != lanes && kb_uses(t->b, n, t->rows[i])) axes[count++] = t->rows[i];
   for (int k = 0; k < n->naxes; k++) {
     int axis = kernel_axis(t, n->axes[k]);
     if (axis < 0 || axis == lanes || axes_have(axes, count, axis)) continue;
     axes[count++] = axis;
   }
-  if (lanes >= 0 && nest_uses(t, n, lanes)) axes[count++] = lanes;
+  if (lanes >= 0 && kb_uses(t->b, n, lanes)) axes[count++] = lanes;
   return count;
 }
 
@@ -83,7 +77,7 @@ static bool shares_columns(const nest *t, int axis) {
   for (int i = 0; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
     if (op_get(n->op)->class == CLASS_contraction)
-      any |= nest_uses(t, n->in[0], axis) != nest_uses(t, n->in[1], axis);
+      any |= kb_uses(t->b, n->in[0], axis) != kb_uses(t->b, n->in[1], axis);
   }
   return any;
 }

@@ -70,9 +70,9 @@ static bool has_sides(const nest *t, const node *dot, nest_product *d) {
   *d = (nest_product){0};
   if (!t->threads || t->no_staging || t->block < 0 || t->tile[t->nrows - 1] < LEAST_ROWS) return false;
   if (dot->op != OP_dot) return false;
-  d->rows = !nest_uses(t, dot->in[0], t->block);
+  d->rows = !kb_uses(t->b, dot->in[0], t->block);
   d->columns = !d->rows;
-  if (!nest_uses(t, dot->in[d->rows], t->block) || nest_uses(t, dot->in[d->columns], t->block))
+  if (!kb_uses(t->b, dot->in[d->rows], t->block) || kb_uses(t->b, dot->in[d->columns], t->block))
     return false;
   d->depth = longest(t, dot, d, true);
   return d->depth >= 0;
@@ -105,7 +105,7 @@ static bool is_on_chip(const nest *t, const node *x) {
 static bool is_staged(nest *t, const node *dot, const nest_loops *s, nest_product *d) {
   if (!has_sides(t, dot, d) || s->lanes < 0) return false;
   const node *x = dot->in[d->rows], *y = dot->in[d->columns];
-  if (nest_uses(t, x, s->lanes) || !nest_uses(t, y, s->lanes)) return false;
+  if (kb_uses(t->b, x, s->lanes) || !kb_uses(t->b, y, s->lanes)) return false;
   d->unit = DOT_FMA;
   d->lanes = s->lanes;
   d->width = nest_width(t, s);
@@ -233,7 +233,7 @@ static int stage(nest *t, const node *dot, const nest_product *d, const node *x,
   kbuild *b = t->b;
   int axes[MAX_KERNEL_AXES], n = 0;
   for (int axis = 0; axis < b->k->axes.len; axis++)
-    if (nest_uses(t, x, axis) && axis != s->outer && axis != s->inner) axes[n++] = axis;
+    if (kb_uses(t->b, x, axis) && axis != s->outer && axis != s->inner) axes[n++] = axis;
   axes[n++] = s->outer;
   axes[n++] = s->inner;
   dtype type = d->unit == DOT_FMA ? dot->type : x->type;

@@ -118,7 +118,8 @@ if [[ $order == *'1, 384' ]]; then ok; else bad "scale_on_q: the first barrier i
 
 # Steps that a mask empties are not walked, where all that is added up is under the mask.
 while read -r name bounds; do
-  loop=$("$tool" opt gpu.tdsl -e "$name" --to=tile --target cuda:sm_90a | grep -o 'loop T:.* stages=')
+  loop=$("$tool" opt gpu.tdsl -e "$name" --to=tile --target cuda:sm_90a |
+    sed -n 's/.*\(loop T:.*\) stages=.*/\1 stages=/; s/ within %[0-9]*, %[0-9]*/ within/; /stages=$/p')
   if [[ $loop == "loop T:"*" reverse${bounds:+ $bounds} stages=" ]]; then ok
   else bad "gpu.tdsl: $name walks $loop, not ${bounds:-all steps}"; fi
 done <<'EOF'
@@ -130,12 +131,18 @@ later_only from (S / 128)*128
 from_the_end below 400 - S
 causal_and_count
 causal_finite
-prefix
+prefix within
 documents
+by_document below S + 278 within
+by_length within
+by_padding from ((S + 57) / 128)*128 - 256 below S + 128 within
+by_block within
 EOF
 # On CPUs, too, and there steps that a condition on data empties: by the tile IR's text, and by numbers in
 # short steps of few rows. What counts under its mask, and what is not known, is walked.
 while IFS='|' read -r name bounds test; do
+  within=$("$tool" opt skip.tdsl -e "$name" --to=tile --target cuda:sm_80 | grep -c ' within ')
+  if [ "$within" = "${test:-0}" ]; then ok; else bad "skip.tdsl: $name is within $within on GPUs"; fi
   tile=$("$tool" opt skip.tdsl -e "$name" --to=tile --schedule step=16,mt=8)
   loops=$(sed -n 's/^    loop T:16 *\(.*\){/\1/p' <<<"$tile" | paste -sd,)
   tests=$(grep -c '^      if any ' <<<"$tile")
@@ -173,6 +180,24 @@ floats
 EOF
 if "$tool" run skip.tdsl -e tested --no-cache --in at=iota $(dims skip.tdsl tested B=1 S=4 T=900 D=8 E=8 R=800) \
   >/dev/null 2>&1; then bad "skip.tdsl: an index out of range under a mask is not found"; else ok; fi
+
+# What data says of steps: one document, sorted ones across tiles, lengths of 0 and beyond the end, no key at
+# all, keys that are all there.
+while read -r name inputs; do
+  for target in sm_90a sm_80; do
+    # shellcheck disable=SC2046,SC2086
+    check interp-tile:$target gpu.tdsl "$name" $inputs $(dims gpu.tdsl "$name" B=2 S=270 T=500)
+  done
+done <<'EOF'
+by_document --in a=zeros --in b=zeros
+by_document --in a=iota --in b=iota
+by_document --in a=zeros --in b=100
+by_length --in n=iota
+by_length --in n=1000
+by_length --in n=-3
+by_padding --in there=ones
+by_padding --in there=zeros
+EOF
 
 for schedule in m=64 n=48 m=128,n=96,stages=3 skew=0 turns=0 m=192,n=64,heads=2; do
   for name in plain causal; do
@@ -456,6 +481,8 @@ expect 'by late_factors, exponents, frames' "$tool" explain attention.tdsl -e pl
 expect '"promise": "fuse stream(T)"' "$tool" explain attention.tdsl -e plain --format=json
 expect '"frame": "reduce_max %' "$tool" explain attention.tdsl -e plain --format=json
 expect 'contract</th><td>fuse stream(T): 1 walk' "$tool" explain attention.tdsl -e plain --format=html
+expect 'steps are skipped where data says so' "$tool" explain skip.tdsl -e documents --dim B=1
+expect '% of the steps are skipped, others where data says so' "$tool" explain gpu.tdsl -e by_document --target cuda:sm_90a --dim B=1 --dim S=4096 --dim T=4096
 expect '% of the steps are skipped' "$tool" explain gpu.tdsl -e causal --target sm_90a --dim B=1 --dim S=4096
 expect '% of the steps are skipped' "$tool" explain skip.tdsl -e window --dim B=1 --dim S=4096 --dim T=4096
 expect 'none: chosen by cost as fuse stream(T)' "$tool" explain "$plain/attention.tdsl" -e plain \

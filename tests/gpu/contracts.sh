@@ -12,11 +12,13 @@ cd "$(dirname "$self")/../contracts" || exit 3
 . ./dims.sh
 PATH=$PATH:/usr/local/cuda/bin
 
-if [ "$1" = --one ]; then # --one TOOL PREFIX FILE FUNCTION SIZES...
-  tool=$2 prefix=$3
+if [ "$1" = --one ]; then # --one TOOL PREFIX FILE FUNCTION SIZES... in:NAME=ARRAY...
+  tool=$2 prefix=$3 inputs=
   shift 3
+  for word in "$@"; do [[ $word != in:* ]] || inputs+=" --in ${word#in:}"; done
   # shellcheck disable=SC2046,SC2086
-  if out=$(timeout "${TCF_SECONDS:-120}" $prefix "$tool" run "$1" -e "$2" --target cuda --no-cache --check $(dims "$@") 2>&1)
+  if out=$(timeout "${TCF_SECONDS:-120}" $prefix "$tool" run "$1" -e "$2" --target cuda --no-cache --check $inputs \
+    $(dims "$@") 2>&1)
   then echo ok
   else echo "FAIL $prefix $*"; head -"${TCF_LINES:-4}" <<<"$out"
   fi
@@ -52,10 +54,20 @@ cases() {
     done
   done
 }
+# What data says of steps: see tests/contracts/run.sh.
+data_cases() {
+  [ $sanitize = 0 ] || return 0
+  local sizes
+  for sizes in 'B=2 S=270 T=500' 'B=3 S=400 T=5000' 'B=1 S=130 T=9000'; do
+    printf ';gpu.tdsl;%s\n' "by_document;$sizes in:a=zeros in:b=zeros" "by_document;$sizes in:a=iota in:b=iota" \
+      "by_document;$sizes in:a=zeros in:b=100" "by_length;$sizes in:n=iota" "by_length;$sizes in:n=1000" \
+      "by_length;$sizes in:n=-3" "by_padding;$sizes in:there=ones" "by_padding;$sizes in:there=zeros"
+  done
+}
 seen=$(mktemp)
 trap 'rm -f "$seen"' EXIT
 # shellcheck disable=SC2016
-cases | xargs -d '\n' -P "$jobs" -I {} bash -c \
+{ cases; data_cases; } | xargs -d '\n' -P "$jobs" -I {} bash -c \
   'IFS=";" read -r prefix file name sizes <<<"$3"; exec "$1" --one "$2" "$prefix" "$file" "$name" $sizes' \
   - "$self" "$tool" {} | tee "$seen" | grep -v '^ok$'
 failed=$(grep -c '^FAIL' "$seen")

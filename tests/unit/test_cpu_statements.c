@@ -369,6 +369,8 @@ static const char bounded_text[] =
     " call @k(%%x, %%out)\n}\n"
     "kernel @k(x: f32[N], out: f32[N]) vec %s:8 {\n axes N, T = N\n grid N:4 descending {\n"
     "  %%0 = const 0.0 : f32[N:4, T:%d]\n  %%i = index N : i32[N:4]\n"
+    "  %%five = const 5 : i32\n  %%a = reduce min %%i over N : i32\n  %%lo = sub %%a, %%five : i32\n"
+    "  %%b = reduce max %%i over N : i32\n  %%hi = cast %%b : i64\n"
     "  %%1 = loop T:%d %s carry %%2 = %%0 {\n   %%3 = load x[T] : f32[T:%d]\n"
     "   %%4 = index T : i32[T:%d]\n   %%5 = le %%4, %%i : bool[N:4, T:%d]\n"
     "   %%6 = const 5 : i32\n   %%7 = sub %%i, %%6 : i32[N:4]\n"
@@ -383,7 +385,8 @@ Test(cpu_statements, walks_with_bounds) {
   static const char *const bounds[] = {
       "below N + 4", "from (N - 4) / 8 * 8", "reverse from (N - 4) / 16 * 16 below N + 4",
       "unroll 2 from N - 4 below N + 4", "unroll 3 reverse from N - 100 below N + 100",
-      "from N below N"};
+      "from N below N", "within %lo, %hi", "reverse within %lo, %hi", "within %hi, %lo",
+      "unroll 2 from N - 4 below N + 4 within %lo, %b", "reverse from N - 100 within %a, %hi"};
   for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)
     for (int along_t = 0; along_t < 2; along_t++)
       for (int e = 1; e <= 16; e *= 4) {

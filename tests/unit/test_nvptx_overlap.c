@@ -134,6 +134,26 @@ Test(nvptx_overlap, masks_that_bounds_do_not_decide) {
   }
 }
 
+/// What a walk is within the producers learn from the others, through a slot with barriers of its own.
+Test(nvptx_overlap, producers_learn_what_walks_are_within) {
+  static const char loop[] = "    %4, %5, %6 = loop T:128 reverse below S + 192 ";
+  tile_fixture f = {0}, g = {0};
+  str alone = attention_ptx(&f, ATTENTION("causal_d64"), NULL, NULL);
+  char within[512];
+  snprintf(within, sizeof within,
+           "    %%i = index S : i32[S:192]\n    %%lo = reduce min %%i over S : i32\n"
+           "    %%j = cast %%i : i64[S:192]\n    %%hi = reduce max %%j over S : i64\n%swithin %%lo, %%hi ",
+           loop);
+  str ptx = attention_ptx(&g, ATTENTION("causal_d64"), loop, within);
+  cr_expect_eq(nvptx_count(ptx, "mbarrier.init"), nvptx_count(alone, "mbarrier.init") + 2);
+  cr_expect_eq(nvptx_count(ptx, "mbarrier.try_wait"), nvptx_count(alone, "mbarrier.try_wait") + 2);
+  cr_expect_eq(nvptx_count(ptx, "wgmma.mma_async"), nvptx_count(alone, "wgmma.mma_async"));
+  // 192 rows lie on three warpgroups, the last digit of the block: a barrier for each reduction
+  cr_expect_eq(nvptx_count(ptx, "bar.sync \t1, 384"), nvptx_count(alone, "bar.sync \t1, 384") + 2);
+  tile_fixture_free(&f);
+  tile_fixture_free(&g);
+}
+
 /// Without skew the same text is made step by step; turns are named barriers.
 Test(nvptx_overlap, attributes_are_what_makes_it) {
   tile_fixture f = {0}, g = {0}, h = {0};

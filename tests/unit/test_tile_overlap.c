@@ -63,6 +63,8 @@ Test(tile_overlap, every_rule_fires) {
        "%z = const 0.0 : f32[T:128]\n      %12 = add %7, %z : f32[B_H:1, S:128, T:128]",
        "skew: what leads to the first dot needs a carried value"},
       {"reverse stages", "below T stages", "`below` uses axis T, which is not open here"},
+      {"reverse stages", "within %1, %1 stages",
+       "`within` takes scalars of type i32 or i64, which all threads share"},
       {"reverse stages", "from E stages", "`from` uses axis E, which is not open here"},
       {"grid B_H:1 group 1, S:128", "grid B_H:1, S:128 group 2",
        "S is grouped: only the last grid axis but one is"},
@@ -159,15 +161,15 @@ Test(tile_overlap, rules_of_small_kernels) {
   static const edit cases[] = {
       {KERNEL("", "", "N:8", " loop D:8 {\n loop D:4 below N {\n }\n }"), "",
        "D is open here: only the walk of a whole axis has bounds"},
+      {KERNEL("", "", "N:8", " %n = const 4 : i32\n loop D:8 {\n loop D:4 within %n, %n {\n }\n }"), "",
+       "D is open here: only the walk of a whole axis has bounds"},
+      {KERNEL("", "", "N:8", " loop D:8 within %z, %z {\n }"), "",
+       "`within` takes scalars of type i32 or i64, which all threads share"},
       {KERNEL("", "", "N:8", " loop D:8 {\n %v = load x[N, D] : f32[N:8, D:8]\n loop D:4 {\n"
               " %w = reduce add %v over D to 4 : f32[N:8, D:4]\n }\n }"), "",
        "D is open with extent 4, which the lanes that are left would belong to"},
       {KERNEL("threads 64", "", "N:8", " loop D:8 turns {\n }"), "",
        "turns are for 2 to 7 warpgroups of 128 threads"},
-      {KERNEL("threads 96", "layout { D:96 = t32@1 t3@32 }", "N:8",
-              " loop D:96 {\n %v = load x[N, D] : f32[N:8, D:96]\n"
-              " %w = reduce max %v over D : f32[N:8]\n }"), "",
-       "D:96 is combined over t3@32, which is no power of two"},
       {KERNEL("threads 96", "layout { D:48 = t3@16 r16 }", "N:8", ""), "",
        "t3@16 of D: sizes and strides of thread digits are powers of two"},
   };
@@ -242,6 +244,19 @@ Test(tile_overlap, bounds_round_to_steps) {
       {"from E + 16 below E + 8", 20, 0},
       {"reverse from E + 1", 20, 16 + 1000 + 8 + 2000},
       {"from E + 1 below #N - 4", 20, 8 + 1000},
+      {"within %n0, %n20", 20, 0 + 1000 + 8 + 2000 + 16 + 3000},
+      {"within %n7, %n9", 20, 0 + 1000 + 8 + 2000},
+      {"within %n8, %n9", 20, 8 + 1000},
+      {"within %n8, %n8", 20, 0},
+      {"within %n9, %n9", 20, 8 + 1000},
+      {"within %n20, %n0", 20, 0},
+      {"within %most, %less", 20, 0},
+      {"within %less, %most", 20, 0 + 1000 + 8 + 2000 + 16 + 3000},
+      {"within %n20, %most", 20, 16 + 1000},
+      {"reverse within %n8, %most", 20, 16 + 1000 + 8 + 2000},
+      {"from E + 8 below E + 9 within %n0, %n20", 20, 8 + 1000},
+      {"below E + 16 within %n9, %most", 20, 8 + 1000},
+      {"within %less, %most", 0, 0},
       {"", 0, 0},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -251,6 +266,9 @@ Test(tile_overlap, bounds_round_to_steps) {
         "program @p(N) {\n buffer %%x : i32[N] param 0\n buffer %%out : i32[E = 1] output 0\n"
         " call @k(%%x, %%out)\n}\nkernel @k(x: i32[N], out: i32[1]) {\n axes N, E = 1\n"
         " grid E:1 {\n  %%0 = const 0 : i32\n"
+        "  %%n0 = const 0 : i64\n  %%n7 = const 7 : i32\n  %%n8 = const 8 : i32\n"
+        "  %%n9 = const 9 : i64\n  %%n20 = const 20 : i32\n  %%less = const -2147483648 : i32\n"
+        "  %%most = const 9223372036854775807 : i64\n"
         "  %%1, %%9 = loop N:8 %s carry %%2 = %%0, %%10 = %%0 {\n   %%3 = index N : i32[N:8]\n"
         "   %%4 = reduce min %%3 over N : i32\n   %%5 = const 1000 : i32\n"
         "   %%11 = add %%10, %%5 : i32\n   %%6 = add %%2, %%4 : i32\n"
