@@ -24,6 +24,7 @@ typedef struct emit {
   bool avx512;   // F, BW, DQ, VL
   bool avx2;     // with FMA
   bool avx512_bf16, avx512_fp16, f16c;
+  bool is_long;  // CPUs: the program is, so that loops have no second copies of their bodies
   const target_info *target;  // GPUs
   bool fast_math;
   bool coarse;    // GPUs: short functions that lose a few ulp of f32

@@ -224,7 +224,7 @@ static void count_uses(const tregion *r, uses *n) {
 
 void emit_choose_called(emit *e, const program *p) {
   // In the costs of ir/ops.def, a unit of which is some instructions, of AVX-512 or a GPU fewer.
-  enum { LONG = 16, LONG_BEFORE_AVX512 = 12, MUCH = 2000 };
+  enum { SHORT = 8, LONG = 16, LONG_BEFORE_AVX512 = 12, MUCH = 2000, VERY_MUCH = 10000 };
   int long_from = e->arch == ARCH_X86 && !e->avx512 ? LONG_BEFORE_AVX512 : LONG;
   uses *n = arena_array(e->arena, uses, OP_COUNT);
   e->called = arena_array(e->arena, emit_called, OP_COUNT);
@@ -233,8 +233,10 @@ void emit_choose_called(emit *e, const program *p) {
     for (int is_double = 0; is_double < 2; is_double++) {
       // The costs are those of f32; that of `rem` is the one of integers.
       int cost = (o == OP_rem ? 2 * LONG : op_get((op)o)->cost) * (1 + is_double);
-      e->called[o][is_double] =
-          op_get((op)o)->class == CLASS_map && cost >= long_from && n[o][is_double] * cost >= MUCH;
+      int all = n[o][is_double] * cost;
+      bool very_much = e->arch == ARCH_X86 && all >= VERY_MUCH;
+      e->called[o][is_double] = op_get((op)o)->class == CLASS_map && all >= MUCH &&
+                                cost >= (very_much ? SHORT : long_from);
     }
 }
 

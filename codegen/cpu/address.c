@@ -109,10 +109,18 @@ static int ix_level(kgen *g, ix e) {
 
 // ---- values
 
+/// Programs have hundreds of symbols, and functions read some.
 static lval symbol_value(kgen *g, str name) {
-  for (int i = 0; i < g->program->symbols.len; i++)
-    if (str_eq(g->program->symbols.data[i], name)) return g->symbols[i];
-  panic("no size symbol %.*s in program %.*s", STR_FMT(name), STR_FMT(g->program->name));
+  int i = 0, n = g->program->symbols.len;
+  while (i < n && !str_eq(g->program->symbols.data[i], name)) i++;
+  if (i == n) panic("no size symbol %.*s in program %.*s", STR_FMT(name), STR_FMT(g->program->name));
+  if (!g->symbols[i]) {
+    LLVMBuilderRef b = level_builder(g, 0);
+    lval at = int64(g, i);
+    lval word = LLVMBuildGEP2(b, g->e->i64, g->symbol_words, &at, 1, "");
+    g->symbols[i] = LLVMBuildLoad2(b, g->e->i64, word, "");
+  }
+  return g->symbols[i];
 }
 
 static root *root_of(kgen *g, ix e) {
@@ -301,6 +309,17 @@ static lval element_pointer(kgen *g, LLVMBuilderRef b, int buf, lval base, lval 
   return LLVMBuildGEP2(b, type, base, &offset, 1, "");
 }
 
+lval buffer_base(kgen *g, int buf) {
+  if (g->bufs[buf]) return g->bufs[buf];
+  check(buf < g->k->nargs);
+  LLVMBuilderRef b = g->e->builder;
+  lval at = int64(g, 8 * (int64_t)(ARG_SYMBOLS + g->program->symbols.len + buf));
+  lval args = LLVMGetParam(g->function, 0);
+  lval pointer = LLVMBuildLoad2(b, g->e->ptr, LLVMBuildGEP2(b, g->e->i8, args, &at, 1, ""), "");
+  LLVMSetAlignment(pointer, 8);
+  return pointer;
+}
+
 /// e has no constant term; each level adds its terms to the address of the levels outside.
 static lval address_of_terms(kgen *g, int buf, ix e) {
   int64_t zero;
@@ -329,7 +348,11 @@ static int64_t constant_term(kgen *g, ix e) {
 lval address(kgen *g, int buf, ix e) {
   int64_t displacement = constant_term(g, e);
   ix rest = ix_sub(&g->ix, e, ix_const(&g->ix, displacement));
-  lval base = address_of_terms(g, buf, rest);
+  int64_t zero;
+  lval base;
+  if (g->bufs[buf]) base = address_of_terms(g, buf, rest);
+  else if (base = buffer_base(g, buf), !ix_is_const(&g->ix, rest, &zero))
+    base = element_pointer(g, g->e->builder, buf, base, ix_value(g, rest));
   if (displacement == 0) return base;
   return element_pointer(g, g->e->builder, buf, base, int64(g, displacement));
 }

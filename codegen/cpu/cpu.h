@@ -104,9 +104,10 @@ typedef struct kgen {
   lval **regs;     // by value id
   int *coord;      // by axis: row within the range
   ix *place;       // by axis: scratch for substitutions
-  lval *symbols;   // by program symbol
+  lval *symbols;   // by program symbol; null: not read yet
+  lval symbol_words;  // where that reads them: words of 8 bytes
   lval frame, site_base, scratch;
-  lval *bufs;      // by buffer: address of element 0
+  lval *bufs;      // by buffer: address of element 0; null of an argument: buffer_base loads it
   local_place *locals;
   ix scratch_top;  // bytes in use by the locals declared so far
   ix_list peaks;   // every value of scratch_top, for the size function
@@ -185,6 +186,8 @@ lval ix_lanes(kgen *g, ix e, bool narrow);
 bool ix_fits_i32(kgen *g, ix e);
 /// Address of element e of a buffer; e is over roots.
 lval address(kgen *g, int buf, ix e);
+/// The address of element 0, for use where the builder is.
+lval buffer_base(kgen *g, int buf);
 LLVMTypeRef memory_type(kgen *g, dtype t, int lanes);
 LLVMBasicBlockRef block_new(kgen *g);
 lval int64(kgen *g, int64_t v);
@@ -261,6 +264,8 @@ bool region_works_along(const kernel *k, const tregion *r, int axis, int extent)
 /// The code of a partial step serves whole steps too: contractions (and copies for them) are long,
 /// and pay for masks and tests once per tile.
 bool one_version(const kgen *g, const tregion *r, int axis);
+/// It has so many statements that none should be made twice.
+bool program_is_long(const program *p);
 int64_t common_divisor(int64_t a, int64_t b);
 /// Words of the argument block of a kernel.
 enum { ARG_FRAME, ARG_SITE, ARG_SCRATCH, ARG_SYMBOLS };
@@ -278,10 +283,16 @@ typedef struct entry_kernels {
   const struct tcf_kernel_info *infos;  // by kernel; null: tasks
   const struct kernel_maps *maps;       // by kernel; null: of the arguments' dimensions
 } entry_kernels;
-/// The symbols of a function that gets them as an array.
-void load_symbols(kgen *g, lval array);
 /// The exported functions of codegen/abi.h.
 void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels);
+
+// ---- words.c
+/// The call has so many pointers that its arguments are read as words of memory; f.run then is the
+/// function with pointers and symbols as arrays.
+bool call_takes_words(const program *p);
+/// A function that takes any arguments, and its first n as words.
+lval words_function(emit *e, arena *a, str name);
+lval words_of_arguments(kgen *g, int n);
 
 // ---- library.c
 /// The device's side of a library.

@@ -45,15 +45,6 @@ static ix_list distinct(kgen *g, const ix_pool *from, const ix_list *peaks) {
   return kept;
 }
 
-void load_symbols(kgen *g, lval array) {
-  LLVMTypeRef i64 = g->e->i64;
-  LLVMBuilderRef b = level_builder(g, 0);
-  for (int i = 0; i < g->program->symbols.len; i++) {
-    lval at = int64(g, i);
-    g->symbols[i] = LLVMBuildLoad2(b, i64, LLVMBuildGEP2(b, i64, array, &at, 1, ""), "");
-  }
-}
-
 /// int64_t f_<what>_size(const int64_t *symbols)
 static void size_function(emit *e, arena *a, const program *p, const char *what,
                           const ix_pool *from, const ix_list *sizes) {
@@ -61,7 +52,7 @@ static void size_function(emit *e, arena *a, const program *p, const char *what,
   LLVMTypeRef type = LLVMFunctionType(e->i64, &e->ptr, 1, 0);
   lval function = function_new(e, name.ptr, type, true);
   kgen g = kgen_open(e, a, p, NULL, function);
-  load_symbols(&g, LLVMGetParam(function, 0));
+  g.symbol_words = LLVMGetParam(function, 0);
   ix_list list = distinct(&g, from, sizes);
   LLVMBuildRet(e->builder, largest(&g, list.data, list.len));
   kgen_close(&g);
@@ -283,7 +274,7 @@ static void place_buffers(entry *en) {
     const buffer *b = &p->buffers.data[i];
     bool temp = b->kind == BUFFER_TEMP;
     int parameter = b->number + (b->kind == BUFFER_OUTPUT ? p->nparams : 0);
-    if (temp && en->many) continue;
+    if (temp ? en->many : en->words) continue;
     en->buffers[i] = temp ? byte_address(g, arena_base, ix_value(g, b->offset))
                           : LLVMGetParam(g->function, (unsigned)parameter);
   }
@@ -296,7 +287,7 @@ static lval table_function(emit *e, arena *a, const program *p, int first, int e
   str name = str_printf(a, "%.*s.places.%d", STR_FMT(p->name), first);
   lval function = function_new(e, name.ptr, LLVMFunctionType(e->void_, params, 3, 0), false);
   kgen g = kgen_open(e, a, p, NULL, function);
-  load_symbols(&g, LLVMGetParam(function, 2));
+  g.symbol_words = LLVMGetParam(function, 2);
   for (int i = first; i < end; i++) {
     const buffer *b = &p->buffers.data[i];
     if (b->kind != BUFFER_TEMP) continue;
@@ -341,7 +332,7 @@ static lval entry_function(emit *e, arena *a, const program *p) {
 /// What is the same for all steps.
 static void fill_block(entry *en) {
   kgen *g = &en->g;
-  for (int i = 0; i < g->program->symbols.len; i++)
+  for (int i = 0; i < g->program->symbols.len && !en->words; i++)
     put_word(g, en->block, en->symbols + i, g->symbols[i]);
   if (en->kernels->infos) {
     put_word(g, en->block, TCF_KERNEL_ERROR, int64(g, 0));
@@ -354,18 +345,22 @@ static void fill_block(entry *en) {
 
 void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels) {
   const lval *table = table_functions(e, a, p);
-  lval function = entry_function(e, a, p);
+  bool words = call_takes_words(p);
+  lval function = words ? entry_run_function(e, a, p) : entry_function(e, a, p);
   int npointers = p->nparams + p->noutputs, nsymbols = p->symbols.len;
   entry en = {.g = kgen_open(e, a, p, NULL, function),
               .kernels = kernels,
               .symbols = kernels->infos ? TCF_KERNEL_SYMBOLS : ARG_SYMBOLS,
-              .many = p->buffers.len > MANY_BUFFERS};
+              .many = p->buffers.len > MANY_BUFFERS,
+              .words = words};
   kgen *g = &en.g;
-  g->frame = LLVMGetParam(function, (unsigned)(npointers + nsymbols));
-  for (int i = 0; i < nsymbols; i++)
+  g->frame = LLVMGetParam(function, words ? 2 : (unsigned)(npointers + nsymbols));
+  if (words) g->symbol_words = LLVMGetParam(function, 1);
+  for (int i = 0; i < nsymbols && !words; i++)
     g->symbols[i] = LLVMGetParam(function, (unsigned)(npointers + i));
   place_blocks(&en);
   place_buffers(&en);
+  if (words) entry_copy_words(&en, LLVMGetParam(function, 0));
   fill_block(&en);
   fill_table(&en, table);
   steps_fill_table(&en);
@@ -379,6 +374,7 @@ void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels
   }
   return_status(g, TCF_CALL_OK);
   kgen_close(g);
+  if (words) words_call_run(e, a, p, function);
   ix_list arena_bytes = {0}, none = {0};
   if (p->arena_bytes) vec_push(a, &arena_bytes, p->arena_bytes);
   size_function(e, a, p, "arena", &p->ix, &arena_bytes);

@@ -206,14 +206,19 @@ static lval load_word(kgen *g, LLVMTypeRef type, lval args, int word) {
   return x;
 }
 
+/// More pointers than there are registers wait in memory: LLVM would write them there too, and take
+/// long to find out.
 static void load_arguments(kgen *g) {
+  enum { MANY_ARGUMENTS = 16 };
   LLVMTypeRef i64 = g->e->i64, ptr = g->e->ptr;
   lval args = LLVMGetParam(g->function, 0);
   int nsymbols = g->program->symbols.len;
   g->frame = load_word(g, ptr, args, ARG_FRAME);
   g->site_base = load_word(g, i64, args, ARG_SITE);
-  for (int i = 0; i < nsymbols; i++) g->symbols[i] = load_word(g, i64, args, ARG_SYMBOLS + i);
-  for (int i = 0; i < g->k->nargs; i++)
+  lval at = int64(g, ARG_SYMBOLS);
+  g->symbol_words = LLVMBuildGEP2(level_builder(g, 0), i64, args, &at, 1, "");
+  bool wait = g->k->nargs > MANY_ARGUMENTS;
+  for (int i = 0; i < g->k->nargs && !wait; i++)
     g->bufs[i] = load_word(g, ptr, args, ARG_SYMBOLS + nsymbols + i);
   lval bytes = load_word(g, i64, args, ARG_SCRATCH);
   LLVMBuilderRef b = level_builder(g, 0);

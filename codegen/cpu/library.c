@@ -115,7 +115,7 @@ static lval negative_function(library_gen *l) {
   LLVMTypeRef type = LLVMFunctionType(e->i32, &e->ptr, 1, 0);
   lval f = function_new(e, own_name(l, ".negative").ptr, type, false);
   kgen g = kgen_open(e, l->a, l->p, NULL, f);
-  load_symbols(&g, LLVMGetParam(f, 0));
+  g.symbol_words = LLVMGetParam(f, 0);
   lval found = emit_int(e->i32, -1);
   for (int i = 0; i < l->spec->nlengths; i++) {
     lval length = ix_value(&g, ix_substitute(&g.ix, l->spec->ix, l->spec->lengths[i], NULL, 0));
@@ -127,15 +127,16 @@ static lval negative_function(library_gen *l) {
   return f;
 }
 
-/// void bytes(const int64_t *symbols, int64_t *bytes)
-static lval bytes_function(library_gen *l) {
+/// void bytes.first(const int64_t *symbols, int64_t *bytes): of the buffers [first, end)
+static lval bytes_of(library_gen *l, int first, int end) {
   emit *e = l->e;
   LLVMTypeRef params[] = {e->ptr, e->ptr};
   LLVMTypeRef type = LLVMFunctionType(e->void_, params, 2, 0);
-  lval f = function_new(e, own_name(l, ".bytes").ptr, type, false);
+  str name = str_printf(l->a, "%.*s.bytes.%d", STR_FMT(l->p->name), first);
+  lval f = function_new(e, name.ptr, type, false);
   kgen g = kgen_open(e, l->a, l->p, NULL, f);
-  load_symbols(&g, LLVMGetParam(f, 0));
-  for (int i = 0; i < l->p->buffers.len; i++) {
+  g.symbol_words = LLVMGetParam(f, 0);
+  for (int i = first; i < end; i++) {
     const buffer *b = &l->p->buffers.data[i];
     if (b->kind != BUFFER_PARAM && b->kind != BUFFER_OUTPUT) continue;
     lval bytes = int64(&g, dtype_bytes(b->type));
@@ -151,6 +152,24 @@ static lval bytes_function(library_gen *l) {
   return f;
 }
 
+/// void bytes(const int64_t *symbols, int64_t *bytes), in parts for the same reason as places in
+/// entry.c.
+static lval bytes_function(library_gen *l) {
+  enum { PART = 256 };
+  emit *e = l->e;
+  int n = l->p->buffers.len;
+  lval *parts = arena_array(l->a, lval, n / PART + 1);
+  for (int i = 0; i <= n / PART; i++)
+    parts[i] = bytes_of(l, i * PART, (i + 1) * PART < n ? (i + 1) * PART : n);
+  if (n < PART) return parts[0];
+  LLVMTypeRef type = LLVMGlobalGetValueType(parts[0]);
+  lval f = open_function(l, own_name(l, ".bytes"), type, false);
+  lval args[] = {LLVMGetParam(f, 0), LLVMGetParam(f, 1)};
+  for (int i = 0; i <= n / PART; i++) LLVMBuildCall2(e->builder, type, parts[i], args, 2, "");
+  LLVMBuildRetVoid(e->builder);
+  return f;
+}
+
 /// int64_t axis_size(const int64_t *symbols, int64_t number)
 static lval axis_size_function(library_gen *l) {
   emit *e = l->e;
@@ -158,7 +177,7 @@ static lval axis_size_function(library_gen *l) {
   LLVMTypeRef type = LLVMFunctionType(e->i64, params, 2, 0);
   lval f = function_new(e, own_name(l, ".axis_size").ptr, type, false);
   kgen g = kgen_open(e, l->a, l->p, NULL, f);
-  load_symbols(&g, LLVMGetParam(f, 0));
+  g.symbol_words = LLVMGetParam(f, 0);
   lval size = int64(&g, -1);
   for (int i = 0; i < l->spec->nsites; i++) {
     if (!l->spec->site_sizes[i]) continue;
@@ -172,8 +191,13 @@ static lval axis_size_function(library_gen *l) {
 }
 
 /// int32_t run(void *const *pointers, const int64_t *symbols, tcf_frame *frame)
-static lval run_function(library_gen *l, lval entry) {
+static lval run_function(library_gen *l) {
   emit *e = l->e;
+  lval entry = take(l, "", ".entry");
+  if (call_takes_words(l->p)) {
+    LLVMDeleteFunction(entry);  // what it would call is there
+    return LLVMGetNamedFunction(e->module, own_name(l, ".run").ptr);
+  }
   LLVMTypeRef params[] = {e->ptr, e->ptr, e->ptr};
   lval f = open_function(l, own_name(l, ".run"), LLVMFunctionType(e->i32, params, 3, 0), false);
   int npointers = l->p->nparams + l->p->noutputs, n = npointers + l->p->symbols.len;
@@ -212,7 +236,7 @@ static lval description(library_gen *l) {
       axis_size_function(l),
       take(l, "_arena_size", ".arena_size"),
       take(l, "_scratch_size", ".scratch_size"),
-      run_function(l, take(l, "", ".entry")),
+      run_function(l),
       images->kernels,
       image_constant(l, images->cubin),
       word(l, (int64_t)images->cubin.size),
@@ -244,6 +268,17 @@ static void forward(library_gen *l, const char *name, LLVMTypeRef result, LLVMTy
   else LLVMBuildRet(e->builder, value);
 }
 
+/// Calls the runtime with n words, of which `npointers` are pointers, and what is behind them.
+static void call_runtime(library_gen *l, lval words, int npointers, lval *last) {
+  emit *e = l->e;
+  unsigned n = l->images ? 4 : 3;
+  lval args[] = {last[0], words, element(l, words, npointers), last[1]};
+  LLVMTypeRef types[] = {e->ptr, e->ptr, e->ptr, e->ptr};
+  LLVMTypeRef call = LLVMFunctionType(e->i32, types, n, 0);
+  lval to = runtime_function(l, "call", call);
+  LLVMBuildRet(e->builder, LLVMBuildCall2(e->builder, call, to, args, n, ""));
+}
+
 /// int32_t f(params..., outputs..., symbols..., context[, stream])
 static void call_function(library_gen *l) {
   emit *e = l->e;
@@ -252,17 +287,26 @@ static void call_function(library_gen *l) {
   LLVMTypeRef *params = arena_array(l->a, LLVMTypeRef, n + nlast);
   for (int i = 0; i < n + nlast; i++) params[i] = i >= npointers && i < n ? e->i64 : e->ptr;
   LLVMTypeRef type = LLVMFunctionType(e->i32, params, (unsigned)(n + nlast), 0);
-  lval f = open_function(l, own_name(l, ""), type, true);
+  lval f = open_function(l, own_name(l, ""), type, true), last[2] = {0};
   lval words = LLVMBuildAlloca(e->builder, LLVMArrayType2(e->i64, (uint64_t)n + 1), "");
   LLVMSetAlignment(words, 8);
   for (int i = 0; i < n; i++)
     LLVMBuildStore(e->builder, LLVMGetParam(f, (unsigned)i), element(l, words, i));
-  lval args[] = {LLVMGetParam(f, (unsigned)n), words, element(l, words, npointers),
-                 l->images ? LLVMGetParam(f, (unsigned)n + 1) : NULL};
-  LLVMTypeRef types[] = {e->ptr, e->ptr, e->ptr, e->ptr};
-  LLVMTypeRef call = LLVMFunctionType(e->i32, types, (unsigned)nlast + 2, 0);
-  lval to = runtime_function(l, "call", call);
-  LLVMBuildRet(e->builder, LLVMBuildCall2(e->builder, call, to, args, (unsigned)nlast + 2, ""));
+  for (int i = 0; i < nlast; i++) last[i] = LLVMGetParam(f, (unsigned)(n + i));
+  call_runtime(l, words, npointers, last);
+}
+
+/// The same of many parameters (words.c).
+static void call_function_of_words(library_gen *l) {
+  emit *e = l->e;
+  int npointers = l->p->nparams + l->p->noutputs, n = npointers + l->p->symbols.len;
+  int nlast = l->images ? 2 : 1;
+  kgen g = kgen_open(e, l->a, l->p, NULL, words_function(e, l->a, own_name(l, "")));
+  lval words = words_of_arguments(&g, n + nlast), last[2] = {0};
+  for (int i = 0; i < nlast; i++)
+    last[i] = LLVMBuildLoad2(e->builder, e->ptr, element(l, words, n + i), "");
+  call_runtime(l, words, npointers, last);
+  kgen_close(&g);
 }
 
 void gen_library(emit *e, arena *a, const program *p, const library_spec *spec,
@@ -270,7 +314,7 @@ void gen_library(emit *e, arena *a, const program *p, const library_spec *spec,
   library_gen l = {e, a, p, spec, images};
   lval about = description(&l);
   LLVMTypeRef number_and_place[] = {e->i32, e->ptr};
-  call_function(&l);
+  (call_takes_words(p) ? call_function_of_words : call_function)(&l);
   forward(&l, "open", e->i32, number_and_place, 2, about);
   forward(&l, "message", e->ptr, &e->ptr, 1, NULL);
   forward(&l, "close", e->void_, &e->ptr, 1, NULL);

@@ -258,7 +258,7 @@ static bool locate(kgen *g, const tstmt *s, const access *a, int v, bool vector,
         if (s->indirect[d] >= 0 && tval_extent(s->in[s->indirect[d]], along)) t->unit = false;
     if (!t->unit && !is_constant(g, coef, 0)) t->lanes = stride_lanes(g, coef);
   } else {
-    t->pointer = g->bufs[a->buf];
+    t->pointer = buffer_base(g, a->buf);
     t->lanes = ix_lanes(g, e, ix_fits_i32(g, e));
   }
   return add_indirect(g, s, v, t);

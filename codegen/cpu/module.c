@@ -94,6 +94,7 @@ static void fill_with_tasks(emit *e, const program *p, void *ctx) {
   ix_init(&sizes, e->arena);
   lval *tasks = arena_array(e->arena, lval, p->kernels.len);
   emit_choose_called(e, p);
+  e->is_long = program_is_long(p);
   for (int i = 0; i < p->kernels.len; i++)
     tasks[i] = gen_kernel(e, e->arena, p, p->kernels.data[i], &sizes, &peaks);
   entry_kernels kernels = {.tasks = tasks, .sizes = &sizes, .peaks = &peaks};

@@ -11,7 +11,7 @@
 
 #include <stddef.h>
 
-/// Fewer steps in a row are code.
+/// Fewer steps in a row are code, unless they have hundreds of pointers.
 enum { FEW_STEPS = 32 };
 enum { ROW_KERNEL, ROW_TILES, ROW_COUNT, ROW_FIRST, ROW_WORDS };
 
@@ -22,7 +22,7 @@ static bool has_row(const entry *en, int i) {
 int steps_in_table(const entry *en, int first) {
   int n = 0;
   while (first + n < en->g.program->steps.len && has_row(en, first + n)) n++;
-  return n < FEW_STEPS ? 0 : n;
+  return n < FEW_STEPS && !en->words ? 0 : n;
 }
 
 void steps_fill_table(entry *en) {
@@ -79,44 +79,6 @@ static lval constant_array(entry *en, const char *what, int first, LLVMTypeRef t
 
 // ---- the loop
 
-typedef struct counted {
-  LLVMBasicBlockRef head;
-  lval i;  // i64
-} counted;
-
-/// for (i = 0; i < n; i++), which runs at least once.
-static counted count_begin(kgen *g) {
-  LLVMBuilderRef b = g->e->builder;
-  LLVMBasicBlockRef before = LLVMGetInsertBlock(b);
-  counted c = {.head = block_new(g)};
-  LLVMBuildBr(b, c.head);
-  LLVMPositionBuilderAtEnd(b, c.head);
-  c.i = LLVMBuildPhi(b, g->e->i64, "");
-  lval zero = int64(g, 0);
-  LLVMAddIncoming(c.i, &zero, &before, 1);
-  return c;
-}
-
-static void count_end(kgen *g, counted *c, lval n) {
-  LLVMBuilderRef b = g->e->builder;
-  LLVMBasicBlockRef latch = LLVMGetInsertBlock(b), after = block_new(g);
-  lval next = LLVMBuildNSWAdd(b, c->i, int64(g, 1), "");
-  LLVMAddIncoming(c->i, &next, &latch, 1);
-  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, next, n, ""), c->head, after);
-  LLVMPositionBuilderAtEnd(b, after);
-}
-
-/// values[at] as an i64, of elements of `bytes`.
-static lval element(kgen *g, LLVMTypeRef type, int64_t bytes, lval values, lval at) {
-  LLVMBuilderRef b = g->e->builder;
-  lval offset = LLVMBuildNSWMul(b, at, int64(g, bytes), "");
-  return LLVMBuildLoad2(b, type, byte_address(g, values, offset), "");
-}
-
-static lval small_element(kgen *g, lval values, lval at) {
-  return LLVMBuildSExt(g->e->builder, element(g, g->e->i32, 4, values, at), g->e->i64, "");
-}
-
 /// block.buffers = the places of the row's.
 static void put_buffers(entry *en, lval buffers, lval row, lval table) {
   kgen *g = &en->g;
@@ -126,7 +88,7 @@ static void put_buffers(entry *en, lval buffers, lval row, lval table) {
   lval to = byte_address(g, en->block, int64(g, 8 * (en->symbols + g->program->symbols.len)));
   counted c = count_begin(g);
   lval number = small_element(g, buffers, LLVMBuildNSWAdd(b, first, c.i, ""));
-  lval place = element(g, g->e->ptr, 8, table, number);
+  lval place = array_element(g, g->e->ptr, 8, table, number);
   LLVMBuildStore(b, place, byte_address(g, to, LLVMBuildNSWMul(b, c.i, int64(g, 8), "")));
   count_end(g, &c, count);
 }
@@ -149,7 +111,7 @@ static void run_row(entry *en, lval row, lval task, lval tiles) {
   entry_run_tile(en, task);
   LLVMBuildBr(b, after);
   LLVMPositionBuilderAtEnd(b, many);
-  entry_run_tiles(en, task, element(g, g->e->i64, 8, tiles, number), true);
+  entry_run_tiles(en, task, array_element(g, g->e->i64, 8, tiles, number), true);
   LLVMBuildBr(b, after);
   LLVMPositionBuilderAtEnd(b, after);
 }
@@ -168,7 +130,7 @@ void steps_run_table(entry *en, int first, int count) {
   put_word(g, en->block, ARG_SITE, LLVMBuildShl(e->builder, site, int64(g, 16), ""));
   lval row = byte_address(g, steps, LLVMBuildNSWMul(e->builder, c.i, int64(g, 4 * ROW_WORDS), ""));
   put_buffers(en, buffers, row, en->table);
-  lval task = element(g, e->ptr, 8, tasks, small_element(g, row, int64(g, ROW_KERNEL)));
+  lval task = array_element(g, e->ptr, 8, tasks, small_element(g, row, int64(g, ROW_KERNEL)));
   run_row(en, row, task, tiles);
   lval failed = load_field(g, e->i64, offsetof(tcf_frame, error_site));
   return_if(g, LLVMBuildICmp(e->builder, LLVMIntNE, failed, int64(g, 0), ""), TCF_CALL_INDEX);

@@ -112,6 +112,34 @@ build_libraries() { # build_libraries ENDING TARGET FUNCTION...
       -o "$function.$ending" --header "$function.h"
   done
 }
+# ---- functions of more pointers than LLVM passes well
+{
+  printf 'fn many(x: f32[N]) -> (f32[N]'
+  printf ', f32[N]%.0s' {1..299}
+  printf ') { return (x'
+  printf ', x + %s.0' {1..299}
+  echo ') }'
+} >many.tdsl
+{
+  printf '#include "many.h"\n#include <stdio.h>\nstatic float x[5] = {1, 2, 3, 4, 5}, out[300][5];\n'
+  printf '#ifdef LIBRARY\n#define LAST context\n#else\n#define LAST &frame\n'
+  printf 'static void serial(void *p, tcf_task t, void *a, int64_t n) { (void)p; t(a, 0, n, 0); }\n#endif\n'
+  printf 'int main(void) {\n#ifdef LIBRARY\n  many_context *context;\n  if (many_open(2, &context)) return 1;\n'
+  printf '#else\n  tcf_frame frame = {.parallel_for = serial, .workers = 1};\n#endif\n  if (many(x'
+  printf ', out[%s]' {0..299}
+  printf ', 5, LAST)) return 2;\n  for (int i = 0; i < 1500; i++)\n'
+  printf '    if (out[i / 5][i %% 5] != (float)(i / 5 + i %% 5 + 1)) return 3;\n#ifdef LIBRARY\n  many_close(context);\n#endif\n  return 0;\n}\n'
+} >many.c
+expect 0 '' build many.tdsl -o many.o --header many.h
+holds 'an object of 301 pointers is called' sh -c 'gcc -Wall -Werror many.c many.o -o many && ./many'
+for ending in so a; do
+  expect 0 '' build many.tdsl -o many.$ending --header many.h
+  holds "and a library (.$ending)" sh -c "gcc -DLIBRARY -Wall -Werror many.c ./many.$ending -lm -lpthread -Wl,-rpath,. -o many && ./many"
+done
+holds 'in C++' sh -c 'g++ -x c++ -DLIBRARY -Wall -Werror many.c -x none ./many.so -Wl,-rpath,. -o many && ./many'
+expect 0 '' build many.tdsl -o many.o --target sm_90a
+expect 0 '' build many.tdsl -o many.so --target sm_90a --header many.h
+
 # ---- the manual page and the completions
 "$tool" --help=man >tcc-fuse.1
 "$tool" --help=bash >completion.bash

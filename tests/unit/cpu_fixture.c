@@ -145,10 +145,8 @@ static cpu_result call(cpu_code *c, void **pointers, const int64_t *sizes, int w
   tcf_frame frame = {.pool = &workers, .parallel_for = run_tiles, .workers = workers,
                      .scratch = scratch.data, .arena = memory.data, .host_call = host_negate};
   void *frame_pointer = &frame;
-  enum { MOST = 32 };
-  ffi_type *types[MOST];
-  void *values[MOST];
-  cr_assert(n <= MOST);
+  ffi_type **types = arena_array(&c->arena, ffi_type *, n);
+  void **values = arena_array(&c->arena, void *, n);
   for (int i = 0; i < n; i++) {
     bool size = i >= npointers && i < n - 1;
     types[i] = size ? &ffi_type_sint64 : &ffi_type_pointer;
@@ -258,11 +256,12 @@ static void compare_case(tile_fixture *f, cpu_code *code, int ncodes, const cpu_
                          const char *what) {
   enum { MOST = 8, WORKERS = 3 };
   const program *p = f->p;
-  interp_tensor in[MOST], want[MOST], got[MOST];
+  interp_tensor in[MOST], *want = arena_array(&f->arena, interp_tensor, p->noutputs);
+  interp_tensor *got = arena_array(&f->arena, interp_tensor, p->noutputs);
   interp_host host = {.call = negate};
   str error = {0};
   span at;
-  cr_assert(p->nparams <= MOST && p->noutputs <= MOST);
+  cr_assert(p->nparams <= MOST);
   for (int i = 0; i < p->nparams; i++) {
     const buffer *b = buffer_of(p, i);
     layout l = layout_of(p, b, c->sizes);

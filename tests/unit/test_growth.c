@@ -120,6 +120,28 @@ static str rows(arena *a, int n) {
   return sb_str(&b);
 }
 
+/// n sums of different functions of a row, each of the values before.
+static str different_rows(arena *a, int n) {
+  strbuf b = sb_new(a);
+  sb_puts(&b, "fn f(x: f32[N, T]) -> f32[N, T] {\n  let v0 = x\n");
+  for (int i = 0; i < n; i++)
+    sb_printf(&b, "  let v%d = v%d - sum(v%d * %d.5, T) * 0.001\n", i + 1, i, i, i);
+  sb_printf(&b, "  return v%d\n}\n", n);
+  return sb_str(&b);
+}
+
+/// The same of axes of their own.
+static str rows_of_their_own(arena *a, int n) {
+  strbuf b = sb_new(a);
+  sb_puts(&b, "fn f(");
+  for (int i = 0; i < n; i++) sb_printf(&b, "%sp%d: f32[N, T%d]", i ? ", " : "", i, i);
+  sb_puts(&b, ") -> f32[N] {\n  let v0 = sum(p0, T0)\n");
+  for (int i = 1; i < n; i++)
+    sb_printf(&b, "  let v%d = v%d + sum(p%d * %d.5, T%d)\n", i, i - 1, i, i, i);
+  sb_printf(&b, "  return v%d\n}\n", n - 1);
+  return sb_str(&b);
+}
+
 static str results(arena *a, int n) {
   strbuf b = sb_new(a);
   sb_puts(&b, "fn f(x: f32[N]) -> (f32[N]");
@@ -182,7 +204,28 @@ Test(growth, results) {
   target_info cpu = cpu_target(2);
   expect_linear(results, 240, &cpu, true);
   spent s = spend(results(&A, 480), &cpu, true);
-  cr_expect_leq(s.lines, 13 * 480, "%d lines", s.lines);
+  cr_expect_leq(s.lines, 10 * 480, "%d lines", s.lines);
+  cr_expect_leq(s.longest, 250, "a function of %d lines", s.longest);  // nor is the call long
+}
+
+/// Neither their number nor that of sizes is in each of their kernels.
+Test(growth, different_reductions) {
+  target_info cpu = cpu_target(2);
+  expect_linear(different_rows, 200, &cpu, true);
+  spent s = spend(different_rows(&A, 400), &cpu, true);
+  cr_expect_leq(s.lines, 150 * 400, "%d lines", s.lines);
+  s = spend(rows_of_their_own(&A, 300), &cpu, true);
+  cr_expect_leq(s.lines, 220 * 300, "%d lines", s.lines);
+}
+
+/// Their arguments are read as words.
+Test(growth, calls_of_many_pointers) {
+  target_info cpu = cpu_target(2);
+  cpu_case cases[] = {{.sizes = {37}}, {.sizes = {1}}, {.sizes = {0}}};
+  lowered l;
+  lowered_make_for(&l, results(&A, 300).ptr, &cpu);
+  cpu_compare_text(l.text.ptr, cases, 3);
+  lowered_free(&l);
 }
 
 /// Walks that compute again what those before them did.
@@ -335,6 +378,20 @@ Test(growth, long_functions_are_made_once) {
       cr_expect_leq(s.lines, 300 * 100, "%s, GPU %d: %d lines", long_calls[i], gpu, s.lines);
       lowered_free(&l);
     }
+}
+
+/// Of so many, short ones are called too.
+Test(growth, short_functions_are_made_once) {
+  target_info cpu = cpu_target(2);
+  for (int n = 1000; n <= 1500; n += 500) {
+    lowered l;
+    lowered_make_for(&l, different(&A, "f32", "exp(y - @ / #)", n).ptr, &cpu);
+    bool called = strstr(code_of(&l, "x86-64-v4", CODE_LLVM_IR).ptr, "@exp.f32.16");
+    cr_expect_eq(called, n == 1500);
+    if (called)
+      cpu_compare_text(l.text.ptr, (cpu_case[]){{.sizes = {37}, .tolerance = 1e-4}}, 1);
+    lowered_free(&l);
+  }
 }
 
 /// In a program of some, each is made where it is used.
