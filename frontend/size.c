@@ -194,11 +194,13 @@ static void fact_error(scope *s, const expr *e, const fact *f) {
                   f->kind == FACT_LE ? "at most" : "a multiple of", STR_FMT(size_text(s, f->b)));
   if (s->caller) {
     scope_note(at, d, e->at, "`%.*s` asks for it", STR_FMT(s->f->name));
-  } else if (!one && f->kind == FACT_MULTIPLE) {
+  } else if (!one && f->kind == FACT_MULTIPLE && ix_get(&s->l->g->ix, f->a)->kind == IX_SYM) {
+    bool sym = ix_get(&s->l->g->ix, f->b)->kind == IX_SYM;
     scope_note(at, d, e->at,
                "a fact is of one size and constants; a size that is a product is declared as one: "
-               "f32[%.*s = R * (%.*s)], where R is an axis of a parameter too",
-               STR_FMT(size_text(s, f->a)), STR_FMT(size_formula(s, f->b)));
+               "f32[%.*s = R * %s%.*s%s], where R is an axis of a parameter too",
+               STR_FMT(size_text(s, f->a)), sym ? "" : "(", STR_FMT(size_formula(s, f->b)),
+               sym ? "" : ")");
   } else if (!one) {
     scope_note(at, d, e->at, "a fact is of one size and constants: N >= 4, D %% 16 == 0");
   }
