@@ -250,6 +250,24 @@ static void gen_tiles(kgen *g) {
   level_close(g);
 }
 
+static int statements_of(const tregion *r) {
+  int n = 0;
+  for (int i = 0; r && i < r->stmts.len; i++)
+    n += 1 + statements_of(r->stmts.data[i]->body) + statements_of(r->stmts.data[i]->other);
+  return n;
+}
+
+bool program_is_long(const program *p) {
+  enum { LONG_KERNEL = 400, LONG_PROGRAM = 4000 };  // models have 100 and 1000
+  int all = 0;
+  for (int i = 0; i < p->kernels.len; i++) {
+    int n = statements_of(&p->kernels.data[i]->body);
+    if (n > LONG_KERNEL) return true;
+    all += n;
+  }
+  return all > LONG_PROGRAM;
+}
+
 lval gen_kernel(emit *e, arena *a, const program *p, const kernel *k, ix_pool *sizes,
                 ix_list *peaks) {
   LLVMTypeRef params[] = {e->ptr, e->i64, e->i64, e->i32};

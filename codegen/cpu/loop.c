@@ -379,24 +379,6 @@ static bool reduces_along(const tregion *r, int axis) {
   return false;
 }
 
-static int statements_of(const tregion *r) {
-  int n = 0;
-  for (int i = 0; r && i < r->stmts.len; i++)
-    n += 1 + statements_of(r->stmts.data[i]->body) + statements_of(r->stmts.data[i]->other);
-  return n;
-}
-
-bool program_is_long(const program *p) {
-  enum { LONG_KERNEL = 400, LONG_PROGRAM = 4000 };  // models have 100 and 1000
-  int all = 0;
-  for (int i = 0; i < p->kernels.len; i++) {
-    int n = statements_of(&p->kernels.data[i]->body);
-    if (n > LONG_KERNEL) return true;
-    all += n;
-  }
-  return all > LONG_PROGRAM;
-}
-
 /// Code so long, within a straight loop or by many loops, that LLVM's time for a second copy is
 /// worse than masks in every step, which cost nothing with AVX-512; but whole vectors past the
 /// caches have no masks.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Walks along rows that begin anywhere start early, so that their vectors are aligned in memory:
+// Walks along unaligned rows start early, so that their vectors are aligned in memory:
 //
 //   base = -(offset of the row % 64)         the first positions, of the row before, are invalid
 #include "codegen/nvptx/walk.h"

@@ -282,7 +282,7 @@ static int ptx_count(const char *text, const char *what) {
 }
 
 Test(nvptx_exchange, walks_over_buffers_on_chip_do_not_start_early) {
-  // Rows of 301 begin anywhere: a walk that starts before them stores aligned vectors in memory. Before
+  // Rows of 301 are unaligned: a walk that starts before them stores aligned vectors in memory. Before
   // a row on chip there is another one, or nothing.
   const char *alone = ROWS_OF_301(
       "    loop M:128 {\n"
