@@ -140,6 +140,15 @@ holds 'in C++' sh -c 'g++ -x c++ -DLIBRARY -Wall -Werror many.c -x none ./many.s
 expect 0 '' build many.tdsl -o many.o --target sm_90a
 expect 0 '' build many.tdsl -o many.so --target sm_90a --header many.h
 
+targets='cpu cpu:x86-64'
+if grep -qw avx2 /proc/cpuinfo; then targets+=' cpu:x86-64-v3'; fi
+for target in $targets; do
+  for sizes in 'N=5 --dim M=37' 'N=64 --dim M=64' 'N=33 --dim M=1'; do
+    # shellcheck disable=SC2086
+    expect 0 'check out2: ' run arguments.tdsl --dim $sizes --in p4=uniform:0:7 --target $target --check
+  done
+done
+
 # ---- the manual page and the completions
 "$tool" --help=man >tcc-fuse.1
 "$tool" --help=bash >completion.bash
