@@ -114,7 +114,28 @@ group *graph_groups(const graph *g, const target_info *target, arena *a, int *co
   return groups;
 }
 
+/// What no pass leaves in a fused graph, but a text may have: a result that no kernel stores, and
+/// values that nothing needs.
+static const node *outside_kernels(const graph *g, arena *a, str *why) {
+  bool *needed = arena_array(a, bool, g->nodes.len);
+  for (int i = 0; i < g->outputs.len; i++) {
+    const node *n = g->outputs.data[i].value;
+    *why = str_printf(a, "a kernel stores each result, and %%%.*s is a parameter", STR_FMT(n->name));
+    if (n->op == OP_param) return n;
+    needed[n->id] = true;
+  }
+  *why = STR("no result needs this value");
+  for (int i = g->nodes.len - 1; i >= g->nparams; i--) {
+    const node *n = g->nodes.data[i];
+    if (!needed[n->id]) return n;
+    for (int k = 0; k < n->nin; k++) needed[n->in[k]->id] = true;
+  }
+  return NULL;
+}
+
 const node *graph_illegal_group(const graph *g, const target_info *t, arena *a, str *why) {
+  const node *outside = t ? NULL : outside_kernels(g, a, why);
+  if (outside) return outside;
   int kernel;
   verdict broken = {.ok = true};
   const group *groups = find_groups(g, t, a, &kernel, &broken);

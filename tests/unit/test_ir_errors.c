@@ -51,6 +51,6 @@ static int check_files(const char *suffix) {
 }
 
 Test(ir_errors, messages_are_exact) {
-  cr_expect_eq(check_files(".graph"), 11);
+  cr_expect_eq(check_files(".graph"), 13);
   cr_expect_eq(check_files(".tile"), 11);
 }
