@@ -38,12 +38,51 @@ static void align_argument(kgen *g, lval call, unsigned argument, int bytes) {
                            LLVMCreateEnumAttribute(g->e->context, kind, (uint64_t)bytes));
 }
 
+/// A masked intrinsic on vectors of `type` whose pointers, argument number `at` of the call, are
+/// aligned. Where LLVM makes a branch for each lane of it, a long program has that once, in a function.
+static lval masked_move(kgen *g, const char *name, LLVMTypeRef type, lval *args, int at,
+                        int alignment, bool native) {
+  emit *e = g->e;
+  LLVMTypeRef types[] = {type, LLVMTypeOf(args[at - 1])};
+  if (native || !e->is_long) {
+    lval call = emit_intrinsic(e, name, types, 2, args, 3);
+    align_argument(g, call, (unsigned)at, alignment);
+    return call;
+  }
+  char *element = LLVMPrintTypeToString(LLVMGetElementType(type));
+  str own = str_printf(g->arena, "%s.%s.%d.%d", name + sizeof "llvm." - 1, element,
+                       emit_lanes(type), alignment);
+  LLVMDisposeMessage(element);
+  lval f = LLVMGetNamedFunction(e->module, own.ptr);
+  if (!f) {
+    LLVMTypeRef params[3];
+    lval own_args[3];
+    for (int i = 0; i < 3; i++) params[i] = LLVMTypeOf(args[i]);
+    bool load = at == 1;
+    f = function_new(e, own.ptr, LLVMFunctionType(load ? type : e->void_, params, 3, 0), false);
+    unsigned noinline = LLVMGetEnumAttributeKindForName("noinline", 8);
+    LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                            LLVMCreateEnumAttribute(e->context, noinline, 0));
+    LLVMBasicBlockRef here = LLVMGetInsertBlock(e->builder);
+    LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, f, ""));
+    for (int i = 0; i < 3; i++) own_args[i] = LLVMGetParam(f, (unsigned)i);
+    lval x = masked_move(g, name, type, own_args, at, alignment, true);
+    if (load) LLVMBuildRet(e->builder, x);
+    else LLVMBuildRetVoid(e->builder);
+    LLVMPositionBuilderAtEnd(e->builder, here);
+  }
+  return LLVMBuildCall2(e->builder, LLVMGlobalGetValueType(f), f, args, 3, "");
+}
+
+/// The CPU has masked moves of such elements.
+static bool moves_masked(const kgen *g, int bytes) {
+  return g->e->avx512 || (g->e->avx2 && bytes >= 4);
+}
+
 lval load_masked(kgen *g, LLVMTypeRef type, lval pointer, lval mask, int alignment, lval rest) {
-  LLVMTypeRef types[] = {type, g->e->ptr};
   lval args[] = {pointer, mask, rest ? rest : LLVMConstNull(type)};
-  lval x = emit_intrinsic(g->e, "llvm.masked.load", types, 2, args, 3);
-  align_argument(g, x, 1, alignment);
-  return x;
+  bool native = LLVMIsConstant(mask) || moves_masked(g, alignment);
+  return masked_move(g, "llvm.masked.load", type, args, 1, alignment, native);
 }
 
 /// What lanes that are not loaded hold. Without masked loads LLVM 22 knows lanes to be zero, takes 0 / 0
@@ -94,10 +133,9 @@ void store_vector(kgen *g, dtype t, lval x, lval pointer, lval mask) {
     lval at = LLVMBuildGEP2(g->e->builder, LLVMTypeOf(one), pointer, &index, 1, "");
     LLVMSetAlignment(LLVMBuildStore(g->e->builder, one, at), (unsigned)dtype_bytes(t));
   } else if (mask) {
-    LLVMTypeRef types[] = {LLVMTypeOf(x), g->e->ptr};
     lval args[] = {x, pointer, mask};
-    lval call = emit_intrinsic(g->e, "llvm.masked.store", types, 2, args, 3);
-    align_argument(g, call, 2, dtype_bytes(t));
+    bool native = LLVMIsConstant(mask) || moves_masked(g, dtype_bytes(t));
+    masked_move(g, "llvm.masked.store", LLVMTypeOf(x), args, 2, dtype_bytes(t), native);
   } else {
     LLVMSetAlignment(LLVMBuildStore(g->e->builder, x, pointer), (unsigned)dtype_bytes(t));
   }
@@ -115,19 +153,17 @@ static lval all_lanes(kgen *g) {
 
 static lval gather(kgen *g, dtype t, lval pointers, lval mask) {
   LLVMTypeRef type = memory_type(g, t, g->lanes);
-  LLVMTypeRef types[] = {type, LLVMTypeOf(pointers)};
   lval args[] = {pointers, mask ? mask : all_lanes(g), LLVMConstNull(type)};
-  lval x = emit_intrinsic(g->e, "llvm.masked.gather", types, 2, args, 3);
-  align_argument(g, x, 1, dtype_bytes(t));
+  bool native = !mask || g->e->avx512;
+  lval x = masked_move(g, "llvm.masked.gather", type, args, 1, dtype_bytes(t), native);
   return from_memory(g, t, x);
 }
 
 static void scatter(kgen *g, dtype t, lval x, lval pointers, lval mask) {
   x = to_memory(g, t, x);
-  LLVMTypeRef types[] = {LLVMTypeOf(x), LLVMTypeOf(pointers)};
   lval args[] = {x, pointers, mask ? mask : all_lanes(g)};
-  lval call = emit_intrinsic(g->e, "llvm.masked.scatter", types, 2, args, 3);
-  align_argument(g, call, 2, dtype_bytes(t));
+  bool native = !mask || g->e->avx512;
+  masked_move(g, "llvm.masked.scatter", LLVMTypeOf(x), args, 2, dtype_bytes(t), native);
 }
 
 // ---- where an access goes

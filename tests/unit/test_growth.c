@@ -125,7 +125,7 @@ static str different_rows(arena *a, int n) {
   strbuf b = sb_new(a);
   sb_puts(&b, "fn f(x: f32[N, T]) -> f32[N, T] {\n  let v0 = x\n");
   for (int i = 0; i < n; i++)
-    sb_printf(&b, "  let v%d = v%d - sum(v%d * %d.5, T) * 0.001\n", i + 1, i, i, i);
+    sb_printf(&b, "  let v%d = v%d - sum(v%d * %d.5, T) * 0.00001\n", i + 1, i, i, i);
   sb_printf(&b, "  return v%d\n}\n", n);
   return sb_str(&b);
 }
@@ -334,6 +334,25 @@ Test(growth, long_bodies_have_one_version) {
                      4);
     lowered_free(&l);
   }
+}
+
+/// In a long program loops have one version, or parts of vectors are moved by functions.
+Test(growth, long_programs_have_no_long_tails) {
+  target_info cpu = cpu_target(2);
+  lowered l;
+  lowered_make_for(&l, different_rows(&A, 50).ptr, &cpu);
+  const char *wide = code_of(&l, "x86-64-v4", CODE_LLVM_IR).ptr;
+  const char *narrow = code_of(&l, "x86-64", CODE_LLVM_IR).ptr;
+  cr_expect_leq(count_of(wide, "fmul <16 x float>"), 50 * 4);
+  cr_expect_leq(count_of(narrow, "call void @llvm.masked.store"), 1);
+  cr_expect_geq(count_of(narrow, "call void @masked.store"), 50);
+  cpu_compare_text(l.text.ptr,
+                   (cpu_case[]){{.sizes = {3, 37}, .tolerance = 1e-4},
+                                {.sizes = {2, 64}, .tolerance = 1e-4},
+                                {.sizes = {2, 0}},
+                                {.sizes = {0, 5}}},
+                   4);
+  lowered_free(&l);
 }
 
 // ---- long functions are called
