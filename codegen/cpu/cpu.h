@@ -83,6 +83,8 @@ typedef struct local_place {
 typedef vec(ix) ix_list;
 
 /// Generates one function: a kernel's task, or the program's entry (k is null then).
+typedef vec(const tstmt *) constants;
+
 typedef struct kgen {
   emit *e;
   arena *arena;
@@ -107,6 +109,8 @@ typedef struct kgen {
   lval *symbols;   // by program symbol; null: not read yet
   lval symbol_words;  // where that reads them: words of 8 bytes
   lval frame, site_base, scratch;
+  constants constants;  // that are read; constants.c
+  lval constant_words;
   lval *bufs;      // by buffer: address of element 0; null of an argument: buffer_base loads it
   local_place *locals;
   ix scratch_top;  // bytes in use by the locals declared so far
@@ -271,13 +275,25 @@ int64_t common_divisor(int64_t a, int64_t b);
 enum { ARG_FRAME, ARG_SITE, ARG_SCRATCH, ARG_SYMBOLS };
 /// Makes the task function of a kernel; what its locals need is appended to *peaks, as
 /// expressions of the pool `sizes`.
-lval gen_kernel(emit *e, arena *a, const program *p, const kernel *k, ix_pool *sizes,
-                ix_list *peaks);
+lval gen_kernel(emit *e, arena *a, const program *p, const kernel *k, bool reads_constants,
+                ix_pool *sizes, ix_list *peaks);
+
+// ---- constants.c
+/// By kernel: the first one that differs from it in constants alone, maybe itself; -1: none.
+int *kernels_like(arena *a, const program *p);
+/// Where the block has the constants of a step's kernel.
+int constants_word(const program *p);
+/// They themselves.
+lval constants_table(emit *e, arena *a, const kernel *k);
+void constants_open(kgen *g);
+/// The constant's value where the kernel reads it; null: it does not.
+lval constant_read(kgen *g, const tstmt *s);
 
 // ---- entry.c
 /// How the kernels of a program are run: by the task functions here, or by frame->launch.
 typedef struct entry_kernels {
   const lval *tasks;         // by kernel
+  const lval *constants;     // by kernel: those that its task reads, or null; null: none does
   const ix_pool *sizes;      // of peaks
   const ix_list *peaks;      // scratch sizes of all kernels
   const struct tcf_kernel_info *infos;  // by kernel; null: tasks

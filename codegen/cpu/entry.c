@@ -128,6 +128,8 @@ static void run_tiles(entry *en, lval task, ix tiles) {
 
 static void cpu_step(entry *en, const step *s) {
   kgen *g = &en->g;
+  lval constants = en->kernels->constants ? en->kernels->constants[s->kernel] : NULL;
+  if (constants) put_word(g, en->block, constants_word(g->program), constants);
   run_tiles(en, en->kernels->tasks[s->kernel], tiles_of(g, g->program->kernels.data[s->kernel]));
   if (!s->nsites) return;
   lval site = load_field(g, g->e->i64, offsetof(tcf_frame, error_site));
@@ -258,7 +260,7 @@ static void place_blocks(entry *en) {
     if (host && s->nbufs > ptrs) ptrs = s->nbufs;
     if (host && ndims > dims) dims = ndims;
   }
-  en->block = stack_words(&en->g, en->symbols + p->symbols.len + bufs);
+  en->block = stack_words(&en->g, en->symbols + p->symbols.len + bufs + !!en->kernels->constants);
   en->maps = stack_words(&en->g, most_map_words(en));
   en->host_ptrs = stack_words(&en->g, ptrs);
   en->host_dims = stack_words(&en->g, dims);

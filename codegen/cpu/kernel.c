@@ -268,8 +268,8 @@ bool program_is_long(const program *p) {
   return all > LONG_PROGRAM;
 }
 
-lval gen_kernel(emit *e, arena *a, const program *p, const kernel *k, ix_pool *sizes,
-                ix_list *peaks) {
+lval gen_kernel(emit *e, arena *a, const program *p, const kernel *k, bool reads_constants,
+                ix_pool *sizes, ix_list *peaks) {
   LLVMTypeRef params[] = {e->ptr, e->i64, e->i64, e->i32};
   LLVMTypeRef type = LLVMFunctionType(e->void_, params, 4, 0);
   lval function = function_new(e, str_z(a, k->name), type, false);
@@ -277,6 +277,7 @@ lval gen_kernel(emit *e, arena *a, const program *p, const kernel *k, ix_pool *s
   g.scratch_top = ix_const(&g.ix, 0);
   pairs_open(&g);
   load_arguments(&g);
+  if (reads_constants) constants_open(&g);
   gen_tiles(&g);
   if (g.nontemporal) emit_intrinsic(e, "llvm.x86.sse.sfence", NULL, 0, NULL, 0);
   LLVMBuildRetVoid(e->builder);

@@ -92,12 +92,22 @@ static void fill_with_tasks(emit *e, const program *p, void *ctx) {
   ix_pool sizes;
   ix_list peaks = {0};
   ix_init(&sizes, e->arena);
-  lval *tasks = arena_array(e->arena, lval, p->kernels.len);
+  int n = p->kernels.len;
+  lval *tasks = arena_array(e->arena, lval, n), *constants = NULL;
   emit_choose_called(e, p);
   e->is_long = program_is_long(p);
-  for (int i = 0; i < p->kernels.len; i++)
-    tasks[i] = gen_kernel(e, e->arena, p, p->kernels.data[i], &sizes, &peaks);
-  entry_kernels kernels = {.tasks = tasks, .sizes = &sizes, .peaks = &peaks};
+  const int *like = e->is_long ? kernels_like(e->arena, p) : NULL;
+  if (like) constants = arena_array(e->arena, lval, n);
+  for (int i = 0; i < n; i++) {
+    bool shared = like && like[i] >= 0;
+    const kernel *k = p->kernels.data[i];
+    if (shared) constants[i] = constants_table(e, e->arena, k);
+    tasks[i] = shared && like[i] < i
+                   ? tasks[like[i]]
+                   : gen_kernel(e, e->arena, p, k, shared, &sizes, &peaks);
+  }
+  entry_kernels kernels = {
+      .tasks = tasks, .constants = constants, .sizes = &sizes, .peaks = &peaks};
   gen_entry(e, e->arena, p, &kernels);
   if (options->library) gen_library(e, e->arena, p, options->library, NULL);
 }

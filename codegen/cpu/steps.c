@@ -116,6 +116,17 @@ static void run_row(entry *en, lval row, lval task, lval tiles) {
   LLVMPositionBuilderAtEnd(b, after);
 }
 
+/// null: no kernel reads any.
+static lval constants_by_kernel(entry *en, int first) {
+  kgen *g = &en->g;
+  int n = g->program->kernels.len;
+  if (!en->kernels->constants) return NULL;
+  lval *all = arena_array(g->arena, lval, n);
+  for (int i = 0; i < n; i++)
+    all[i] = en->kernels->constants[i] ? en->kernels->constants[i] : LLVMConstNull(g->e->ptr);
+  return constant_array(en, "constants", first, g->e->ptr, all, n, 8);
+}
+
 void steps_run_table(entry *en, int first, int count) {
   kgen *g = &en->g;
   emit *e = g->e;
@@ -125,12 +136,17 @@ void steps_run_table(entry *en, int first, int count) {
   lval tasks = constant_array(en, "tasks", first, e->ptr, (lval *)en->kernels->tasks,
                               g->program->kernels.len, 8);
   lval tiles = put_tiles(en, &r.tiles);
+  lval constants = constants_by_kernel(en, first);
   counted c = count_begin(g);
   lval site = LLVMBuildNSWAdd(e->builder, c.i, int64(g, first), "");
   put_word(g, en->block, ARG_SITE, LLVMBuildShl(e->builder, site, int64(g, 16), ""));
   lval row = byte_address(g, steps, LLVMBuildNSWMul(e->builder, c.i, int64(g, 4 * ROW_WORDS), ""));
   put_buffers(en, buffers, row, en->table);
-  lval task = array_element(g, e->ptr, 8, tasks, small_element(g, row, int64(g, ROW_KERNEL)));
+  lval number = small_element(g, row, int64(g, ROW_KERNEL));
+  lval task = array_element(g, e->ptr, 8, tasks, number);
+  if (constants)
+    put_word(g, en->block, constants_word(g->program),
+             array_element(g, e->ptr, 8, constants, number));
   run_row(en, row, task, tiles);
   lval failed = load_field(g, e->i64, offsetof(tcf_frame, error_site));
   return_if(g, LLVMBuildICmp(e->builder, LLVMIntNE, failed, int64(g, 0), ""), TCF_CALL_INDEX);

@@ -95,7 +95,10 @@ lval const_reg(kgen *g, dtype t, scalar v, int lanes) {
 void gen_const(kgen *g, const tstmt *s) {
   shape sh = tile_shape(g, s->out[0]);
   lval *out = tile_define(g, s->out[0]);
-  lval value = const_reg(g, s->out[0]->type, s->value, sh.vecs ? g->lanes : 0);
+  lval read = constant_read(g, s);
+  lval value = !read     ? const_reg(g, s->out[0]->type, s->value, sh.vecs ? g->lanes : 0)
+               : sh.vecs ? splat(g, read)
+                         : read;
   for (int i = 0; i < shape_regs(&sh); i++) out[i] = value;
 }
 

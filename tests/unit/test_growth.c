@@ -355,6 +355,54 @@ Test(growth, long_programs_have_no_long_tails) {
   lowered_free(&l);
 }
 
+/// n running sums with a constant each, and their sum.
+static str different_scans(arena *a, const char *type, int n) {
+  strbuf b = sb_new(a);
+  sb_printf(&b, "fn f(x: %s[N]) -> %s[N] {\n  let v0 = x\n", type, type);
+  for (int i = 1; i <= n; i++)
+    sb_printf(&b, "  let v%d = v%d + cumsum(x * %d.25, N) / %d.5\n", i, i - 1, i, i);
+  sb_printf(&b, "  return v%d\n}\n", n);
+  return sb_str(&b);
+}
+
+static void compare_long(const char *source, int64_t second) {
+  target_info cpu = cpu_target(2);
+  lowered l;
+  lowered_make_for(&l, source, &cpu);
+  const char *text = code_of(&l, "x86-64-v4", CODE_LLVM_IR).ptr;
+  int functions = count_of(text, "define internal void @f."), tables = count_of(text, ".constants = ");
+  cr_expect_lt(functions, l.p->kernels.len, "%d functions for %d kernels", functions,
+               l.p->kernels.len);
+  cr_expect_gt(tables, 1);
+  cpu_compare_text(l.text.ptr,
+                   (cpu_case[]){{.sizes = {3, second}, .tolerance = 1e-4},
+                                {.sizes = {37, second}, .tolerance = 1e-4},
+                                {.sizes = {0, second}}},
+                   3);
+  lowered_free(&l);
+}
+
+/// Steps as a table and as code, of both types.
+Test(growth, kernels_share_functions_that_read_constants) {
+  compare_long(different_scans(&A, "f32", 300).ptr, 0);
+  compare_long(different_scans(&A, "f64", 300).ptr, 0);
+  compare_long(different_rows(&A, 130).ptr, 21);
+  target_info cpu = cpu_target(2);
+  spent s = spend(different_scans(&A, "f32", 600), &cpu, true);
+  cr_expect_leq(s.lines, 15 * 600, "%d lines", s.lines);
+  s = spend(different_rows(&A, 400), &cpu, true);
+  cr_expect_leq(s.lines, 40 * 400, "%d lines", s.lines);
+}
+
+/// Short programs have their constants in their code.
+Test(growth, short_programs_read_no_constants) {
+  target_info cpu = cpu_target(2);
+  lowered l;
+  lowered_make_for(&l, different_scans(&A, "f32", 40).ptr, &cpu);
+  cr_expect(!strstr(code_of(&l, "x86-64-v4", CODE_LLVM_IR).ptr, ".constants"));
+  lowered_free(&l);
+}
+
 // ---- long functions are called
 
 /// n powers or other functions, each with a constant of its own: no two kernels are equal.
