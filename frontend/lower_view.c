@@ -358,8 +358,9 @@ static ix extreme(scope *s, ix e, const axis_set *axes, bool largest) {
   return e;
 }
 
-/// The number of positions of the open axis for which the coordinate stays within the source.
-static ix open_size(scope *s, window *w, ix e, span at) {
+/// The number of positions of the open axis for which the coordinate stays within the source, which
+/// it leaves at the end (*towards > 0) or at the beginning.
+static ix open_size(scope *s, window *w, ix e, span at, int *towards) {
   ix_pool *pool = &s->l->g->ix;
   int64_t coef, v;
   ix rest, most, least, one = ix_const(pool, 1), size;
@@ -371,6 +372,7 @@ static ix open_size(scope *s, window *w, ix e, span at) {
                 "it: (%.*s = 8)", STR_FMT(w->open), STR_FMT(w->open));
     return 0;
   }
+  *towards = coef > 0 ? 1 : -1;
   ix room = coef > 0 ? ix_sub(pool, ix_sub(pool, w->source_size, one), most) : least;
   ix step = ix_const(pool, coef < 0 ? -coef : coef);
   size = ix_add(pool, ix_div(pool, room, step), one);
@@ -380,14 +382,14 @@ static ix open_size(scope *s, window *w, ix e, span at) {
   return 0;
 }
 
-/// Every coordinate is in the source: for all positions of all axes.
-static bool window_fits(scope *s, const window *w, ix e, span at, bool sized_here) {
+/// Every coordinate is in the source: for all positions of all axes. An axis sized by this window
+/// with positive steps (`sized` > 0) ends where the source does, with negative ones where it begins.
+static bool window_fits(scope *s, const window *w, ix e, span at, int sized) {
   ix_pool *pool = &s->l->g->ix;
   ix zero = ix_const(pool, 0), last = ix_sub(pool, w->source_size, ix_const(pool, 1));
   ix least = extreme(s, e, &w->axes, false), most = extreme(s, e, &w->axes, true);
-  bool low = ix_known_le(pool, zero, e) || (least && assume_le(s, zero, least));
-  // An axis sized by this window ends where the source does.
-  bool high = sized_here || ix_known_le(pool, e, last) || (most && assume_le(s, most, last));
+  bool low = sized < 0 || ix_known_le(pool, zero, e) || (least && assume_le(s, zero, least));
+  bool high = sized > 0 || ix_known_le(pool, e, last) || (most && assume_le(s, most, last));
   if (low && high) return true;
   diag *d = scope_error(s, DIAG_not_provable, at,
                         "this window is not known to stay within the axis %.*s of size %.*s",
@@ -403,9 +405,9 @@ static bool lower_window(scope *s, plan *p, int k, str source, const expr *to) {
   window w = {.s = s, .source = source, .source_size = source_size(s, p, k)};
   ix e = coordinate(&w, to);
   if (!e) return false;
-  bool open = w.open.len > 0;
-  if (open) {
-    ix size = open_size(s, &w, e, to->at);
+  int sized = 0;
+  if (w.open.len > 0) {
+    ix size = open_size(s, &w, e, to->at, &sized);
     int axis = size ? define_axis(s, w.open, w.open_at, size) : -1;
     if (axis < 0) return false;
     w = (window){.s = s, .source = source, .source_size = source_size(s, p, k)};
@@ -413,7 +415,7 @@ static bool lower_window(scope *s, plan *p, int k, str source, const expr *to) {
   }
   if (!w.axes.n)
     return view_error(s, to->at, "no axis here; to take one element write D = 3"), false;
-  if (!window_fits(s, &w, e, to->at, open)) return false;
+  if (!window_fits(s, &w, e, to->at, sized)) return false;
   p->made[k] = w.axes;
   p->index[k] = e;
   return true;

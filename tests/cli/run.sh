@@ -428,6 +428,8 @@ expect 2 'the array is u64[30], the parameter u16[N]; nothing is converted: save
 expect 0 '' build whole.tdsl -o whole.o --header whole.h
 holds 'headers have the unsigned types' grep -q 'const uint64_t \*a, const int64_t \*b, const uint16_t \*c' whole.h
 expect 0 ': ok' run add.tdsl --dim N=30 --dim M=17 --check
+expect 2 'D = 13, but the function demands D >= 14' run several.tdsl -e backwards --dim D=13
+expect 0 ': ok' run several.tdsl -e backwards --dim D=14 --check
 expect 0 ': ok' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --deterministic
 expect 4 'FAILED' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --tolerance 0
 expect 4 'FAILED' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --tolerance 0 --out unchecked.npy
