@@ -20,7 +20,7 @@ expect() {
   shift 2
   "$tool" "$@" >out.txt 2>err.txt </dev/null
   got=$?
-  if [ $got != "$status" ] || { [ -n "$text" ] && ! cat out.txt err.txt | grep -qF -- "$text"; }; then
+  if [ $got != "$status" ] || { [ -n "$text" ] && ! grep -qF -- "$text" out.txt err.txt; }; then
     failed=$((failed + 1))
     echo "FAILED: tcc-fuse $*: status $got, wanted $status with '$text'"
     head -5 out.txt err.txt
