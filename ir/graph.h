@@ -175,6 +175,9 @@ bool node_has_axis(const node *n, int axis);
 bool node_same_axis_set(const node *a, const node *b);
 /// Each result axis is read by the view at its own coordinate: only the storage order may change.
 bool view_is_reorder(const graph *g, const node *view);
+/// A view that is one to one: the coordinates of its axes over those of its operand's, in the pool
+/// (which becomes a copy of the graph's). index has room for MAX_AXES. False: it is not known to be.
+bool view_inverse(arena *a, const graph *g, const node *view, ix_pool *pool, ix *index);
 /// index(V)[V = t]: t itself, which must be a coordinate along V. Nothing is read.
 bool node_is_checked_index(const node *n);
 /// The gather n reads what is in a buffer: not coordinates, nor a constant seen through views.

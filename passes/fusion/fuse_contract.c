@@ -206,7 +206,7 @@ static void note_where(fusion *f, diag_list *diags, diag *d, const candidate *se
 
 static bool check_stream(fusion *f, diag_list *diags, int number, int cluster) {
   const contract *c = contract_of(f, number);
-  candidate set = fusion_candidate(f, cluster, -1);
+  candidate all = fusion_candidate(f, cluster, -1), set = fuse_through(&all, f->a);
   const node *last = NULL;
   int total = count_walks(f, &set, c, &last);
   for (int k = 0; k < c->naxes; k++) {
