@@ -140,6 +140,8 @@ void close_error(lowerer *l);
 str source_text(scope *s, span at);
 /// The position for nodes made here: in library functions the call in the user's program.
 span stamp_span(const scope *s, span at);
+/// Gives nodes that have none yet this position.
+void stamp_nodes(lowerer *l, span at);
 
 axis_name *find_axis(const scope *s, str name);
 /// The name of a graph axis in this function.

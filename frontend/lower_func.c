@@ -61,7 +61,9 @@ node *match_type(scope *s, value v, const type_ref *t, const char *what) {
   axis_set order = {.n = 0};
   if (!n) return NULL;
   if (!declared_order(s, n, t, &order)) return axes_differ(s, v, n, t, what);
-  return graph_reorder(s->l->g, n, order.axes);
+  n = graph_reorder(s->l->g, n, order.axes);
+  stamp_nodes(s->l, stamp_span(s, v.at));
+  return n;
 }
 
 static void lower_return(scope *s, const stmt *st) {

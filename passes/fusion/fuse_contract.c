@@ -35,7 +35,7 @@ static int gather_units(fusion *f, int number, ints *units, ints *homes) {
 }
 
 static const char *op_title(const node *n) {
-  return n->op == OP_call ? "call" : op_get(n->op)->name;
+  return n->op == OP_call ? "call" : n->op == OP_pad ? "concat` or `pad" : op_get(n->op)->name;
 }
 
 /// The line of the last unit of the longest beginning of the block that is one kernel; 0 none.
@@ -241,6 +241,19 @@ static void dissolve(fusion *f, int cluster, const ints *units, const ints *home
   }
 }
 
+/// Results that are returned through views: the block stores them so.
+static void take_views(fusion *f, int cluster) {
+  for (int id = 0; id < f->n; id++) {
+    bool end = is_unit(f, id) && f->nodes[id]->op == OP_view && !f->nodes[id]->contract;
+    if (!end || f->deps[id].len != 1 || !in_cluster(f, f->deps[id].data[0], cluster)) continue;
+    int home = f->homes[id].data[0];
+    clusters_merge(f, cluster, home);
+    if (clusters_legal(f, cluster, -1, NULL).ok) continue;
+    cluster_remove(f, cluster, id);
+    cluster_add(f, home, id);
+  }
+}
+
 bool fuse_contracts(fusion *f, diag_list *diags) {
   bool ok = true;
   for (int k = 0; k < f->g->contracts.len; k++) {
@@ -255,8 +268,9 @@ bool fuse_contracts(fusion *f, diag_list *diags) {
     if (!v.ok) {
       report(f, diags, k, cluster, v, &units, &homes);
       ok = false;
-    } else if (contract_of(f, k)->streamed) {
-      ok &= check_stream(f, diags, k, cluster);
+    } else {
+      if (contract_of(f, k)->streamed) ok &= check_stream(f, diags, k, cluster);
+      take_views(f, cluster);
     }
   }
   return ok;
