@@ -134,6 +134,9 @@ void scope_fixit(scope *s, diag *d, span at, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /// The fix "write type(e)".
 void scope_fix_wrap(scope *s, diag *d, span at, const char *type);
+enum { MOST_CALL_NOTES = 8 };
+/// The innermost scope that is not in a library function.
+const scope *user_scope(const scope *s);
 /// Adds the notes of the calls to the last error.
 void close_error(lowerer *l);
 /// The source text when short and on one line, else "this value".

@@ -85,6 +85,12 @@ typedef enum stream_rule {
 /// The name of rule number n.
 const char *rule_name(int n);
 
+/// A call of a function, by which a contract in it came into another.
+typedef struct contract_call {
+  span at;
+  str function;
+} contract_call;
+
 /// A promise of the program: the nodes under it are one kernel, or the program does not compile.
 /// Streamed: besides, no value with one of the axes is in memory but what the kernel reads and
 /// stores for others. A fused graph has such a kernel.
@@ -97,6 +103,8 @@ typedef struct contract {
   bool without_frames; // every sum waits for what its exponents are relative to
   bool chosen; // by the compiler, because it is faster: not a promise
   span at;     // the word `fuse`
+  int ncalls;  // through which it came into the function, the innermost first
+  const contract_call *calls;
 } contract;
 
 typedef struct output {
@@ -193,6 +201,8 @@ int *graph_use_counts(const graph *g, arena *a);
 /// each node there is now; null = keep; a replacement may be replaced in turn. Then drops what is
 /// unreachable (never params), puts inputs before their users and renumbers.
 void graph_compact(graph *g, node **replacement);
+/// By node id: an output needs it.
+bool *graph_live(const graph *g, arena *a);
 /// A deep copy of the graph in arena a; axis numbers and index expressions stay the same.
 graph *graph_copy(arena *a, const graph *g);
 /// Binds size symbols to constants (value() as in ix_bind): specialisation.

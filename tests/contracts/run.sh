@@ -357,6 +357,17 @@ done
 kernels=$("$tool" opt "$plain/views.tdsl" -e heads --to=fused --target cuda:sm_90a | grep -c '^  kernel ')
 if [ "$kernels" = 1 ]; then ok; else bad "views.tdsl: heads is $kernels kernels without its contract"; fi
 
+# A rule that is switched off is named; a block that is called twice has its error once.
+for rule in frames late_factors exponents; do
+  expect "the rule \`$rule\` is switched off" "$tool" opt attention.tdsl -e plain --to=fused --no-rule=$rule
+done
+for command in check 'opt --to=fused -e twice_called'; do
+  # shellcheck disable=SC2086
+  errors=$("$tool" $command ../diag/E0303.tdsl 2>&1 | grep -c '^../diag/E0303.tdsl:3:12: error')
+  if [ "$errors" = 1 ]; then ok; else bad "$command prints the error of a block that is called twice $errors times"; fi
+done
+expect 'in this call of `through`' "$tool" opt ../diag/E0303.tdsl -e calls --to=fused
+
 # Values that use another one twice, and that one another, 40 times over: none is looked at 2^40 times.
 while IFS='|' read -r under first operator result; do
   {
