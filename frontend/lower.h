@@ -217,6 +217,8 @@ node *coerce(scope *s, value v, dtype t, const char *what, span declared);
 
 // lower_call.c, lower_axes.c, lower_join.c
 value lower_builtin(scope *s, const expr *e, const builtin *b);
+/// Reduces v, the first argument, over the axes that the others name.
+value lower_reduce(scope *s, const expr *e, const builtin *b, op o, value v);
 value lower_with_axes(scope *s, const expr *e, const builtin *b);
 value lower_pad(scope *s, const expr *e, const builtin *b);
 value lower_concat(scope *s, const expr *e, const builtin *b);

@@ -97,6 +97,10 @@ typedef struct kbuild {
   int lanes;     // vector lanes that suit the element types
 } kbuild;
 
+/// What the buffer holds as a view shows it; null: nothing, or there is no such buffer.
+static inline const seen_through *lower_seen_through(const lower *l, int buffer) {
+  return buffer >= 0 && buffer < l->through.len ? l->through.data[buffer] : NULL;
+}
 /// Known to have no elements.
 bool lower_is_empty(const lower *l, const node *n);
 /// A further buffer in the shape of the node's, for the kernel that is built.

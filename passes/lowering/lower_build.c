@@ -456,7 +456,7 @@ void kb_store_local(kbuild *b, int buf, tval *v) {
 }
 
 int kb_place(const kbuild *b, const node *n, int buffer, ix *index) {
-  const seen_through *t = buffer < b->l->through.len ? b->l->through.data[buffer] : NULL;
+  const seen_through *t = lower_seen_through(b->l, buffer);
   if (!t) {
     kb_identity(b, n, index);
     return n->naxes;

@@ -219,9 +219,8 @@ static void choose_blocks(nest *t) {
 
 bool nest_keeps_output(const nest *t, const node *n) {
   const lower *l = t->b->l;
-  int buffer = l->buffer_of[n->id];
-  bool as_it_is = buffer >= l->through.len || !l->through.data[buffer];
-  return t->o.values[n->id].in_memory && t->stored[n->id] && l->outputs_of[n->id].len < 2 && as_it_is;
+  return t->o.values[n->id].in_memory && t->stored[n->id] && l->outputs_of[n->id].len < 2 &&
+         !lower_seen_through(l, l->buffer_of[n->id]);
 }
 
 /// Arguments for what is kept in memory: before all buffers on chip.
