@@ -415,7 +415,7 @@ for file in "$examples"/attention/*.tdsl "$examples"/streaming/*.tdsl; do
       kernels=$("$tool" opt "$file" -e "$name" --to=fused --target $target | grep -c '^  kernel ')
       if [ "$kernels" = 1 ]; then ok; else bad "$file: $name is $kernels kernels on $target"; fi
     done
-    sizes='B=2 H=2 G=2 R=2 S=67 T=150 D=24 E=20 N=35 V=301 I=33 J=270 C=3'
+    sizes='B=2 H=2 G=2 R=2 S=67 T=150 M=128 D=24 E=20 N=35 V=301 I=33 J=270 C=3'
     # shellcheck disable=SC2046,SC2086
     check cpu "$file" "$name" $(dims "$file" "$name" $sizes)
   done
