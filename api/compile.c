@@ -313,6 +313,7 @@ tcf_status session_run_passes(tcf_session *s, pass_ctx *ctx, const pass_info *co
                               pass_observer *observe, void *observer_ctx) {
   int from = ctx->diags->items.len;
   if (passes_run(ctx, list, n, observe, observer_ctx)) return TCF_OK;
+  diag_drop_repeated(ctx->diags, from);
   return session_diagnose(s, ctx->diags, from);
 }
 

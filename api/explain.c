@@ -89,18 +89,20 @@ static tcf_status check_contracts(void *args) {
   check_args *c = args;
   tcf_session *s = c->program->session;
   const target_info *info;
-  tcf_status first = TCF_OK, status = TCF_OK;
+  diag_list *diags = &c->program->diags;
+  int from = diags->items.len;
   for (int i = 0; i < c->program->nfunctions; i++) {
     const graph *g = c->program->functions[i].graph;
     if (!g || !g->contracts.len || g->fused) continue;
-    if (!status) status = session_target(s, &info);
+    tcf_status status = session_target(s, &info);
     if (status) return status;
     pass_options options = session_pass_options(s, s->schedule);
-    pass_ctx ctx = {graph_copy(&c->arena, g), &c->scratch, &options, &c->program->diags};
-    tcf_status one = session_run_passes(s, &ctx, NULL, 0, NULL, NULL);
-    if (!first) first = one;
+    pass_ctx ctx = {graph_copy(&c->arena, g), &c->scratch, &options, diags};
+    passes_run(&ctx, NULL, 0, NULL, NULL);
   }
-  return first;
+  // A block in a function that others call is in each of these.
+  diag_drop_repeated(diags, from);
+  return session_diagnose(s, diags, from);
 }
 
 tcf_status tcf_program_check(tcf_program *p) {

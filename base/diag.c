@@ -66,6 +66,21 @@ diag *diag_warning(diag_list *list, int code, span at, const char *format, ...) 
   return d;
 }
 
+void diag_drop_repeated(diag_list *list, int from) {
+  int kept = from;
+  for (int i = from; i < list->items.len; i++) {
+    diag *d = list->items.data[i];
+    bool repeated = false;
+    for (int k = from; k < kept && !repeated; k++) {
+      const diag *e = list->items.data[k];
+      repeated = d->severity == DIAG_ERROR && e->code == d->code && e->at.file == d->at.file &&
+                 e->at.begin == d->at.begin && str_eq(e->text, d->text);
+    }
+    if (!repeated) list->items.data[kept++] = d;
+  }
+  list->items.len = kept;
+}
+
 void diag_add_note(diag_list *list, diag *d, span at, const char *format, ...) {
   va_list args;
   va_start(args, format);

@@ -74,6 +74,8 @@ diag *diag_error(diag_list *list, int code, span at, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 diag *diag_warning(diag_list *list, int code, span at, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/// Drops errors from item `from` on whose code, position and text are those of one before.
+void diag_drop_repeated(diag_list *list, int from);
 void diag_add_note(diag_list *list, diag *d, span at, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void diag_add_fixit(diag_list *list, diag *d, span at, const char *format, ...)

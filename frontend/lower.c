@@ -172,6 +172,19 @@ static bool lower_once(lowerer *l, func *f) {
   return true;
 }
 
+/// Blocks that nothing reads are no kernels. Of a function that is called this is said where it is compiled
+/// by itself.
+static void warn_of_dead_blocks(lowerer *l) {
+  graph *g = l->g;
+  const bool *live = graph_live(g, l->arena);
+  bool *read = arena_array(l->arena, bool, g->contracts.len + 1);
+  for (int id = 0; id < g->nodes.len; id++) read[g->nodes.data[id]->contract] |= live[id];
+  for (int k = 0; k < g->contracts.len; k++)
+    if (!read[k + 1] && !g->contracts.data[k].ncalls)
+      diag_warning(l->diags, DIAG_dead_block, g->contracts.data[k].at,
+                   "nothing that is returned needs this block: it has no effect, and its promise is not judged");
+}
+
 bool lower_function(lowerer *l, func *f) {
   enum { MOST_ATTEMPTS = 8 };
   l->facts = (map){0};
@@ -179,6 +192,7 @@ bool lower_function(lowerer *l, func *f) {
     if (!lower_once(l, f)) return false;
     if (!l->assumed) break;
   }
+  warn_of_dead_blocks(l);
   graph_compact(l->g, NULL);
   return true;
 }

@@ -134,12 +134,17 @@ void scope_fixit(scope *s, diag *d, span at, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /// The fix "write type(e)".
 void scope_fix_wrap(scope *s, diag *d, span at, const char *type);
+enum { MOST_CALL_NOTES = 8 };
+/// The innermost scope that is not in a library function.
+const scope *user_scope(const scope *s);
 /// Adds the notes of the calls to the last error.
 void close_error(lowerer *l);
 /// The source text when short and on one line, else "this value".
 str source_text(scope *s, span at);
 /// The position for nodes made here: in library functions the call in the user's program.
 span stamp_span(const scope *s, span at);
+/// Gives nodes that have none yet this position.
+void stamp_nodes(lowerer *l, span at);
 
 axis_name *find_axis(const scope *s, str name);
 /// The name of a graph axis in this function.
@@ -212,6 +217,8 @@ node *coerce(scope *s, value v, dtype t, const char *what, span declared);
 
 // lower_call.c, lower_axes.c, lower_join.c
 value lower_builtin(scope *s, const expr *e, const builtin *b);
+/// Reduces v, the first argument, over the axes that the others name.
+value lower_reduce(scope *s, const expr *e, const builtin *b, op o, value v);
 value lower_with_axes(scope *s, const expr *e, const builtin *b);
 value lower_pad(scope *s, const expr *e, const builtin *b);
 value lower_concat(scope *s, const expr *e, const builtin *b);

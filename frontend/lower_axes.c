@@ -40,8 +40,7 @@ bool number_operand(scope *s, const char *name, const node *n, span at) {
   return false;
 }
 
-static value lower_reduce(scope *s, const expr *e, const builtin *b, op o) {
-  value v = lower_expr(s, e->args[0]);
+value lower_reduce(scope *s, const expr *e, const builtin *b, op o, value v) {
   node *n = is_poison(v) ? NULL : need_node(s, v);
   axis_set axes = {.n = 0};
   if (!n || !axes_of(s, e, 1, n, v.at, &axes)) return poison_at(e->at);
@@ -274,8 +273,8 @@ static value lower_broadcast(scope *s, const expr *e) {
 
 value lower_with_axes(scope *s, const expr *e, const builtin *b) {
   switch (b->kind) {
-    case BUILTIN_MINMAX: return lower_reduce(s, e, b, b->op2);
-    case BUILTIN_REDUCE: return lower_reduce(s, e, b, b->op);
+    case BUILTIN_MINMAX: return lower_reduce(s, e, b, b->op2, lower_expr(s, e->args[0]));
+    case BUILTIN_REDUCE: return lower_reduce(s, e, b, b->op, lower_expr(s, e->args[0]));
     case BUILTIN_ARG: return lower_arg(s, e, b);
     case BUILTIN_SCAN: return lower_scan(s, e, b);
     case BUILTIN_DOT: return lower_dot(s, e);

@@ -111,7 +111,7 @@ static value lower_plain(scope *s, const expr *e, const builtin *b) {
       value v = lower_expr(s, e->args[0]);
       return is_poison(v) ? v : lower_unary_op(s, b->op, name, v, e->at);
     }
-    case BUILTIN_BINARY: case BUILTIN_MINMAX: {
+    case BUILTIN_BINARY: {
       value v = lower_expr(s, e->args[0]), w = lower_expr(s, e->args[1]);
       if (is_poison(v) || is_poison(w)) return poison_at(e->at);
       return lower_binary_op(s, b->op, name, v, w, e->at);
@@ -123,9 +123,19 @@ static value lower_plain(scope *s, const expr *e, const builtin *b) {
   }
 }
 
-static bool takes_axes(scope *s, const expr *e, const builtin *b) {
-  if (b->kind == BUILTIN_MINMAX) return e->nargs != 2 || is_axis_expr(s, e->args[1]);
+static bool takes_axes(const expr *e, const builtin *b) {
+  if (b->kind == BUILTIN_MINMAX) return e->nargs != 2;
   return b->kind >= BUILTIN_REDUCE && b->kind != BUILTIN_RANDOM_BITS;
+}
+
+/// Of two arguments the second is an axis or a value: which, the first may have made, max(x[N -> (A, B)], A).
+static value lower_minmax(scope *s, const expr *e, const builtin *b) {
+  if (e->args[1]->kind != EXPR_REST && !plain_arguments(s, e)) return poison_at(e->at);
+  value v = lower_expr(s, e->args[0]);
+  if (is_axis_expr(s, e->args[1])) return lower_reduce(s, e, b, b->op2, v);
+  value w = lower_expr(s, e->args[1]);
+  if (is_poison(v) || is_poison(w)) return poison_at(e->at);
+  return lower_binary_op(s, b->op, str_printf(s->l->arena, "`%s`", b->name).ptr, v, w, e->at);
 }
 
 value lower_builtin(scope *s, const expr *e, const builtin *b) {
@@ -135,5 +145,6 @@ value lower_builtin(scope *s, const expr *e, const builtin *b) {
     return poison_at(e->at);
   }
   if (e->nargs < b->least || (b->most >= 0 && e->nargs > b->most)) return bad_arguments(s, e, b);
-  return takes_axes(s, e, b) ? lower_with_axes(s, e, b) : lower_plain(s, e, b);
+  if (b->kind == BUILTIN_MINMAX && e->nargs == 2) return lower_minmax(s, e, b);
+  return takes_axes(e, b) ? lower_with_axes(s, e, b) : lower_plain(s, e, b);
 }

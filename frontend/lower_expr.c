@@ -363,6 +363,10 @@ static value limit_error(scope *s, const expr *e, int code, const char *what, in
   return poison_at(e->at);
 }
 
+void stamp_nodes(lowerer *l, span at) {
+  for (; l->stamped < l->g->nodes.len; l->stamped++) l->g->nodes.data[l->stamped]->at = at;
+}
+
 value lower_expr(scope *s, const expr *e) {
   lowerer *l = s->l;
   if (l->stopped) return poison_at(e->at);
@@ -373,8 +377,7 @@ value lower_expr(scope *s, const expr *e) {
   value v = lower_kind(s, e);
   l->depth--;
   // Operands have stamped their own nodes; what is new is of this expression.
-  span at = stamp_span(s, e->at);
-  for (; l->stamped < l->g->nodes.len; l->stamped++) l->g->nodes.data[l->stamped]->at = at;
+  stamp_nodes(l, stamp_span(s, e->at));
   if (l->stopped || is_poison(v)) return poison_at(e->at);
   if (l->g->nodes.len > MAX_NODES)
     return limit_error(s, e, DIAG_too_large, "this function becomes too large after inlining",

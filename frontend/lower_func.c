@@ -61,7 +61,9 @@ node *match_type(scope *s, value v, const type_ref *t, const char *what) {
   axis_set order = {.n = 0};
   if (!n) return NULL;
   if (!declared_order(s, n, t, &order)) return axes_differ(s, v, n, t, what);
-  return graph_reorder(s->l->g, n, order.axes);
+  n = graph_reorder(s->l->g, n, order.axes);
+  stamp_nodes(s->l, stamp_span(s, v.at));
+  return n;
 }
 
 static void lower_return(scope *s, const stmt *st) {
@@ -179,6 +181,14 @@ static bool stream_options(scope *s, const stmt *st, contract *c) {
   return false;
 }
 
+/// The calls through which the user's program came to the block.
+static int calls_to(const scope *s, contract_call *calls) {
+  int n = 0;
+  for (s = user_scope(s); s->caller && n < MOST_CALL_NOTES; s = s->caller)
+    calls[n++] = (contract_call){s->call_at, s->f->name};
+  return n;
+}
+
 /// The nodes made for the block are under a contract of their own; a function with a block that is
 /// called twice has two.
 static void lower_fuse(scope *s, const stmt *st) {
@@ -195,7 +205,9 @@ static void lower_fuse(scope *s, const stmt *st) {
     return;
   }
   int axes[MAX_AXES];
-  contract c = {.streamed = st->streamed, .axes = axes, .at = stamp_span(s, st->at)};
+  contract_call calls[MOST_CALL_NOTES];
+  contract c = {.streamed = st->streamed, .axes = axes, .at = stamp_span(s, st->at),
+                .ncalls = calls_to(s, calls), .calls = calls};
   int first = l->g->nodes.len;
   l->block = st;
   l->g->contract = 1 + graph_add_contract(l->g, c);
@@ -205,9 +217,10 @@ static void lower_fuse(scope *s, const stmt *st) {
   l->g->contract = 0;
   // Streamed axes may be made in the block.
   if (st->streamed && stream_options(s, st, &c)) {
-    l->g->contracts.data[number] = c;
-    l->g->contracts.data[number].axes =
-        arena_copy(l->g->arena, axes, sizeof(int) * (size_t)c.naxes);
+    contract *made = &l->g->contracts.data[number];
+    made->passes = c.passes;
+    made->naxes = c.naxes;
+    made->axes = arena_copy(l->g->arena, axes, sizeof(int) * (size_t)c.naxes);
   }
   if (l->g->nodes.len == first && !l->errors && !s->f->bad_syntax)
     scope_error(s, DIAG_contract_form, st->at, "nothing is computed in the block of `fuse`");

@@ -5,7 +5,7 @@
 
 // ---- errors
 
-static const scope *user_scope(const scope *s) {
+const scope *user_scope(const scope *s) {
   while (s->f->prelude && s->caller) s = s->caller;
   return s;
 }
@@ -16,10 +16,9 @@ span stamp_span(const scope *s, span at) {
 }
 
 void close_error(lowerer *l) {
-  enum { MOST_NOTES = 8 };
   if (!l->open) return;
   int n = 0;
-  for (const scope *s = user_scope(l->open_scope); s->caller && n < MOST_NOTES; s = s->caller, n++)
+  for (const scope *s = user_scope(l->open_scope); s->caller && n < MOST_CALL_NOTES; s = s->caller, n++)
     diag_add_note(l->diags, l->open, s->call_at, "in this call of `%.*s`", STR_FMT(s->f->name));
   l->open = NULL;
 }

@@ -129,6 +129,9 @@ const char *rule_name(int n) {
 
 int graph_add_contract(graph *g, contract c) {
   c.axes = arena_copy(g->arena, c.axes, sizeof(int) * (size_t)c.naxes);
+  contract_call *calls = arena_copy(g->arena, c.calls, sizeof *calls * (size_t)c.ncalls);
+  for (int i = 0; i < c.ncalls; i++) calls[i].function = str_dup(g->arena, calls[i].function);
+  c.calls = calls;
   vec_push(g->arena, &g->contracts, c);
   return g->contracts.len - 1;
 }
@@ -206,7 +209,8 @@ static void place(sorter *s, node *root) {
   }
 }
 
-static void mark_reachable(const graph *g, arena *a, bool *live) {
+bool *graph_live(const graph *g, arena *a) {
+  bool *live = arena_array(a, bool, g->nodes.len);
   vec(node *) stack = {0};
   for (int k = 0; k < g->outputs.len; k++) vec_push(a, &stack, g->outputs.data[k].value);
   while (stack.len) {
@@ -215,6 +219,7 @@ static void mark_reachable(const graph *g, arena *a, bool *live) {
     live[n->id] = true;
     for (int k = 0; k < n->nin; k++) vec_push(a, &stack, n->in[k]);
   }
+  return live;
 }
 
 void graph_compact(graph *g, node **replacement) {
@@ -228,8 +233,7 @@ void graph_compact(graph *g, node **replacement) {
     for (int k = 0; k < g->outputs.len; k++)
       g->outputs.data[k].value = resolve(replacement, count, g->outputs.data[k].value);
   }
-  bool *live = arena_array(a, bool, count);
-  mark_reachable(g, a, live);
+  const bool *live = graph_live(g, a);
   sorter s = {.arena = a, .state = arena_array(a, char, count)};
   for (int i = 0; i < count; i++)
     if (live[i] || i < g->nparams) place(&s, g->nodes.data[i]);

@@ -85,6 +85,12 @@ typedef enum stream_rule {
 /// The name of rule number n.
 const char *rule_name(int n);
 
+/// A call of a function, by which a contract in it came into another.
+typedef struct contract_call {
+  span at;
+  str function;
+} contract_call;
+
 /// A promise of the program: the nodes under it are one kernel, or the program does not compile.
 /// Streamed: besides, no value with one of the axes is in memory but what the kernel reads and
 /// stores for others. A fused graph has such a kernel.
@@ -97,6 +103,8 @@ typedef struct contract {
   bool without_frames; // every sum waits for what its exponents are relative to
   bool chosen; // by the compiler, because it is faster: not a promise
   span at;     // the word `fuse`
+  int ncalls;  // through which it came into the function, the innermost first
+  const contract_call *calls;
 } contract;
 
 typedef struct output {
@@ -175,6 +183,9 @@ bool node_has_axis(const node *n, int axis);
 bool node_same_axis_set(const node *a, const node *b);
 /// Each result axis is read by the view at its own coordinate: only the storage order may change.
 bool view_is_reorder(const graph *g, const node *view);
+/// A view that is one to one: the coordinates of its axes over those of its operand's, in the pool
+/// (which becomes a copy of the graph's). index has room for MAX_AXES. False: it is not known to be.
+bool view_inverse(arena *a, const graph *g, const node *view, ix_pool *pool, ix *index);
 /// index(V)[V = t]: t itself, which must be a coordinate along V. Nothing is read.
 bool node_is_checked_index(const node *n);
 /// The gather n reads what is in a buffer: not coordinates, nor a constant seen through views.
@@ -190,6 +201,8 @@ int *graph_use_counts(const graph *g, arena *a);
 /// each node there is now; null = keep; a replacement may be replaced in turn. Then drops what is
 /// unreachable (never params), puts inputs before their users and renumbers.
 void graph_compact(graph *g, node **replacement);
+/// By node id: an output needs it.
+bool *graph_live(const graph *g, arena *a);
 /// A deep copy of the graph in arena a; axis numbers and index expressions stay the same.
 graph *graph_copy(arena *a, const graph *g);
 /// Binds size symbols to constants (value() as in ix_bind): specialisation.

@@ -71,8 +71,11 @@ static void round_trip(pass_ctx *ctx, const char *pass) {
   if (!str_eq(text, text_of(copy, g->arena)))
     panic("after pass %s the graph does not print as it was parsed", pass);
   copy->ix.facts = g->ix.facts;
-  for (int i = 0; i < g->contracts.len; i++)
+  for (int i = 0; i < g->contracts.len; i++) {
     copy->contracts.data[i].at = g->contracts.data[i].at;
+    copy->contracts.data[i].ncalls = g->contracts.data[i].ncalls;
+    copy->contracts.data[i].calls = g->contracts.data[i].calls;
+  }
   keep_annotations(copy, g);
   ctx->graph = copy;
 }

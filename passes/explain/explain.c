@@ -187,8 +187,8 @@ static void add_schedule(const explainer *x, explain_kernel *k, const group *grp
 static void add_buffers(const explainer *x, explain_kernel *k, const group *grp) {
   for (int i = 0; i < grp->inputs.len; i++)
     vec_push(x->a, &k->inputs, buffer_of(x, grp->inputs.data[i]));
-  for (int i = 0; i < grp->outputs.len; i++)
-    vec_push(x->a, &k->outputs, buffer_of(x, grp->outputs.data[i]));
+  for (int i = 0; i < grp->written.len; i++)
+    vec_push(x->a, &k->outputs, buffer_of(x, grp->written.data[i]));
 }
 
 static void add_edges(const explainer *x, explain_kernel *k) {

@@ -189,15 +189,24 @@ static bool join(chooser *c, const node *x) {
   return true;
 }
 
-/// Maps of finished rows, while they need nothing that has to be computed before, or with `others` but
+/// A result is stored through it.
+static bool is_end(const chooser *c, const node *n) {
+  ix_pool pool;
+  ix index[MAX_AXES];
+  return c->returned[n->id] && n->op == OP_view && view_inverse(c->a, c->g, n, &pool, index);
+}
+
+/// Maps of finished rows, and views that these are stored through, while they need nothing that has to be computed before, or with `others` but
 /// further walks. False: such a walk has a value that something else reads.
 static bool take_finish(chooser *c, bool others) {
   for (int id = 0; id < c->n; id++) {
     const node *n = c->g->nodes.data[id];
-    if (c->in[id] || !c->live[id] || n->contract || !(op_is_map(n->op) || view_is_reorder(c->g, n))) continue;
+    if (c->in[id] || !c->live[id] || n->contract) continue;
+    bool end = is_end(c, n);
+    if (!end && !op_is_map(n->op) && !view_is_reorder(c->g, n)) continue;
     bool fits = false, alone = true;
     for (int k = 0; k < n->nin; k++)
-      fits |= c->in[n->in[k]->id] && node_same_axis_set(n->in[k], n) && !node_has_axis(n, c->axis);
+      fits |= c->in[n->in[k]->id] && (end || node_same_axis_set(n->in[k], n)) && !node_has_axis(n->in[k], c->axis);
     for (int k = 0; k < n->nin && fits; k++) {
       const node *x = n->in[k];
       bool known = c->in[x->id] || c->given[x->id];

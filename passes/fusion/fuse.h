@@ -52,6 +52,13 @@ enum { FUSE_SIDE_COLUMNS = 128, FUSE_BOTH_COLUMNS = 256 };
 /// between kernels, which depend on the rest of the graph. `kind` may be null.
 verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind);
 
+// ---- through.c
+/// The candidate without the views at its end that its results are stored through: these are stored.
+candidate fuse_through(const candidate *c, arena *a);
+/// The view reads its operand at unchanged coordinates along the fixed axes and uses these for
+/// nothing else.
+bool view_keeps(const graph *g, const node *view, const int *fixed, int nfixed);
+
 // ---- fuse_cost.c
 typedef struct cost {
   double bytes_read, bytes_written;  // between memory and the kernel, each buffer once

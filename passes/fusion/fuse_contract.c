@@ -35,7 +35,7 @@ static int gather_units(fusion *f, int number, ints *units, ints *homes) {
 }
 
 static const char *op_title(const node *n) {
-  return n->op == OP_call ? "call" : op_get(n->op)->name;
+  return n->op == OP_call ? "call" : n->op == OP_pad ? "concat` or `pad" : op_get(n->op)->name;
 }
 
 /// The line of the last unit of the longest beginning of the block that is one kernel; 0 none.
@@ -51,56 +51,35 @@ static int line_that_holds(fusion *f, const diag_list *diags, int cluster, const
   return 0;
 }
 
+static void note_calls(diag_list *diags, diag *d, const contract *c) {
+  for (int i = 0; i < c->ncalls; i++)
+    diag_add_note(diags, d, c->calls[i].at, "in this call of `%.*s`", STR_FMT(c->calls[i].function));
+}
+
 static void promise_note(diag_list *diags, diag *d, const contract *c) {
   diag_add_note(diags, d, c->at, "this block promises one kernel");
+  note_calls(diags, d, c);
 }
 
-/// The GPU with the least memory on chip that holds what the target does not; null: none does.
-static const target_info *find_roomy(fusion *f, int cluster) {
-  const target_info *best = NULL;
-  const char *name, *summary;
-  candidate set = fusion_candidate(f, cluster, -1);
-  for (int i = 0; target_named_row(i, &name, &summary); i++) {
-    const char *arch = strchr(name, ':');
-    const target_info *t = arch ? target_gpu(str_from(arch + 1)) : NULL;
-    if (!t || (best && best->shared_per_block <= t->shared_per_block)) continue;
-    set.target = t;
-    if (fuse_legal(&set, &f->scratch, NULL).ok) best = t;
+static str axis_names(fusion *f, const int *axes, int n) {
+  strbuf out = sb_new(f->a);
+  for (int i = 0; i < n; i++)
+    sb_printf(&out, "%s%.*s", i ? ", " : "", STR_FMT(f->g->axes.data[axes[i]].name));
+  return sb_str(&out);
+}
+
+/// "f32[S, T]", and how many bytes where sizes are known.
+static str type_and_bytes(fusion *f, const node *n) {
+  strbuf out = sb_new(f->a);
+  sb_puts(&out, dtype_name(n->type));
+  if (n->naxes) sb_printf(&out, "[%.*s]", STR_FMT(axis_names(f, n->axes, n->naxes)));
+  int64_t bytes = dtype_bytes(n->type), size;
+  for (int k = 0; k < n->naxes; k++) {
+    if (!ix_is_const(&f->g->ix, graph_axis_size(f->g, n->axes[k]), &size)) return sb_str(&out);
+    bytes = estimate_times(bytes, size);
   }
-  return best;
-}
-
-/// The kind of obstacle; *roomy: the target that would do.
-static int code_of(fusion *f, int cluster, verdict v, const target_info **roomy) {
-  *roomy = NULL;
-  if (v.why == REASON_indirect_along_stream) return DIAG_stored_along_stream;
-  if (v.why != REASON_on_chip) return DIAG_not_one_kernel;
-  *roomy = find_roomy(f, cluster);
-  return *roomy ? DIAG_target_is_short : DIAG_does_not_fit;
-}
-
-static void report(fusion *f, diag_list *diags, int number, int cluster, verdict v,
-                   const ints *units, const ints *homes) {
-  const contract *c = contract_of(f, number);
-  const node *at = v.node >= 0 ? f->nodes[v.node] : NULL;
-  const target_info *roomy;
-  int code = code_of(f, cluster, v, &roomy);
-  diag *d;
-  if (at)
-    d = diag_error(diags, code, at->at.file ? at->at : c->at,
-                   "`%s` does not fit into the kernel of this block on %.*s: %s (%s)", op_title(at),
-                   STR_FMT(f->target->name), reason_text(v.why), reason_name(v.why));
-  else
-    d = diag_error(diags, code, c->at, "this block is not one kernel on %.*s: %s (%s)",
-                   STR_FMT(f->target->name), reason_text(v.why), reason_name(v.why));
-  if (v.detail.len) diag_add_note(diags, d, (span){0}, "%.*s", STR_FMT(v.detail));
-  promise_note(diags, d, c);
-  if (roomy) diag_add_note(diags, d, (span){0}, "on %.*s it is one kernel", STR_FMT(roomy->name));
-  else if (code == DIAG_does_not_fit) diag_add_note(diags, d, (span){0}, "on a CPU it is one kernel");
-  int line = line_that_holds(f, diags, cluster, units, homes);
-  // A block on one line says nothing by it.
-  bool before = line && (!at || !at->at.file || line < (int)diag_line_col(diags, at->at).line);
-  if (before) diag_add_note(diags, d, (span){0}, "up to line %d it is one kernel", line);
+  sb_printf(&out, " (%lld bytes)", (long long)bytes);
+  return sb_str(&out);
 }
 
 // ---- streams
@@ -134,6 +113,80 @@ static int count_walks(fusion *f, const candidate *set, const contract *c, const
   return total;
 }
 
+/// The block walks no more often than it may.
+static bool walks_allowed(fusion *f, int cluster, const contract *c) {
+  candidate all = fusion_candidate(f, cluster, -1), set = fuse_through(&all, f->a);
+  const node *last;
+  return !c->passes || count_walks(f, &set, c, &last) <= c->passes;
+}
+
+// ---- what is no kernel
+
+/// The GPU with the least memory on chip that holds what the target does not; null: none does.
+static const target_info *find_roomy(fusion *f, int cluster) {
+  const target_info *best = NULL;
+  const char *name, *summary;
+  candidate set = fusion_candidate(f, cluster, -1);
+  for (int i = 0; target_named_row(i, &name, &summary); i++) {
+    const char *arch = strchr(name, ':');
+    const target_info *t = arch ? target_gpu(str_from(arch + 1)) : NULL;
+    if (!t || (best && best->shared_per_block <= t->shared_per_block)) continue;
+    set.target = t;
+    if (fuse_legal(&set, &f->scratch, NULL).ok) best = t;
+  }
+  return best;
+}
+
+/// The kind of obstacle; *roomy: the target that would do.
+static int code_of(fusion *f, int cluster, verdict v, const target_info **roomy) {
+  *roomy = NULL;
+  if (v.why == REASON_indirect_along_stream) return DIAG_stored_along_stream;
+  if (v.why != REASON_on_chip) return DIAG_not_one_kernel;
+  *roomy = find_roomy(f, cluster);
+  return *roomy ? DIAG_target_is_short : DIAG_does_not_fit;
+}
+
+/// The block is one kernel where values along the streamed axes may be kept.
+static bool holds_unstreamed(fusion *f, int cluster, const contract *c) {
+  contract plain = *c;
+  plain.streamed = false;
+  plain.naxes = 0;
+  candidate set = fusion_candidate(f, cluster, -1);
+  set.promise = &plain;
+  return fuse_legal(&set, &f->scratch, NULL).ok;
+}
+
+static void report(fusion *f, diag_list *diags, int number, int cluster, verdict v,
+                   const ints *units, const ints *homes) {
+  const contract *c = contract_of(f, number);
+  const node *at = v.node >= 0 ? f->nodes[v.node] : NULL;
+  const target_info *roomy;
+  int code = code_of(f, cluster, v, &roomy);
+  diag *d;
+  if (at)
+    d = diag_error(diags, code, at->at.file ? at->at : c->at,
+                   "`%s` does not fit into the kernel of this block on %.*s: %s (%s)", op_title(at),
+                   STR_FMT(f->target->name), reason_text(v.why), reason_name(v.why));
+  else
+    d = diag_error(diags, code, c->at, "this block is not one kernel on %.*s: %s (%s)",
+                   STR_FMT(f->target->name), reason_text(v.why), reason_name(v.why));
+  if (v.detail.len) diag_add_note(diags, d, (span){0}, "%.*s", STR_FMT(v.detail));
+  if (v.why == REASON_indirect_along_stream)
+    diag_add_note(diags, d, at->in[0]->at, "%.*s would be in memory", STR_FMT(type_and_bytes(f, at->in[0])));
+  promise_note(diags, d, c);
+  if (c->streamed && v.why == REASON_part_of_stream && holds_unstreamed(f, cluster, c))
+    diag_add_note(diags, d, (span){0}, "without `stream` the block is one kernel");
+  if (roomy && walks_allowed(f, cluster, c)) diag_add_note(diags, d, (span){0}, "on %.*s it is one kernel", STR_FMT(roomy->name));
+  else if (code == DIAG_does_not_fit && walks_allowed(f, cluster, c))
+    diag_add_note(diags, d, (span){0}, "on a CPU it is one kernel");
+  int line = line_that_holds(f, diags, cluster, units, homes);
+  // A block on one line says nothing by it.
+  bool before = line && (!at || !at->at.file || line < (int)diag_line_col(diags, at->at).line);
+  if (before) diag_add_note(diags, d, (span){0}, "up to line %d it is one kernel", line);
+}
+
+// ---- what walks too often, or nothing
+
 /// Why no rule takes what waits out of the state's elements.
 static obstacle obstacle_of(fusion *f, const candidate *set, const contract *c, const node *state) {
   uint8_t *waits = arena_array(f->a, uint8_t, 64 * f->g->nodes.len);
@@ -144,32 +197,47 @@ static obstacle obstacle_of(fusion *f, const candidate *set, const contract *c, 
   }
   factoring how = {.g = f->g, .waits = waits, .axes = c->axes, .naxes = c->naxes,
                    .off = f->off, .obstacle = {.why = REASON_COUNT}};
-  term t;
-  int count = f->g->nodes.len;
-  for (int k = 0; k < state->nin; k++)
-    if (waits[state->in[k]->id] && !factor_value(&how, state->in[k], &t)) break;
+  term t[2] = {0}, product;
+  int count = f->g->nodes.len, waiting = 0;
+  bool formed = true, sum = state->op == OP_sum || state->op == OP_dot;
+  for (int k = 0; k < state->nin && formed; k++) {
+    if (!waits[state->in[k]->id]) continue;
+    waiting++;
+    formed = factor_value(&how, state->in[k], &t[k]);
+  }
+  bool same = state->nin < 2 || node_same_axis_set(state->in[0], state->in[1]);
+  if (formed && waiting == 2 && same) formed = factor_product(&how, &t[0], &t[1], state, &product);
   f->g->nodes.len = count;  // what was built for the question
-  return how.obstacle;
+  if (!formed && sum) return how.obstacle;
+  unsigned needs = 0;
+  for (int k = 0; k < 2; k++)
+    needs |= (t[k].factor || t[k].divisor ? RULE_late_factors : 0) | (t[k].exponent ? RULE_frames : 0);
+  reason why = !sum                ? REASON_no_sum
+               : needs & f->off    ? REASON_rule_off
+               : waiting == 2 && !same ? REASON_both_wait
+                                   : REASON_not_separable;
+  return (obstacle){why, state};
 }
 
-static str axis_names(fusion *f, const int *axes, int n) {
-  strbuf out = sb_new(f->a);
-  for (int i = 0; i < n; i++)
-    sb_printf(&out, "%s%.*s", i ? ", " : "", STR_FMT(f->g->axes.data[axes[i]].name));
-  return sb_str(&out);
+/// The result is the value, perhaps seen through a view.
+static bool lies_in(const node *result, const node *n) {
+  return result == n || (result->op == OP_view && result->in[0] == n);
 }
 
 /// A result along the stream that waits for its reductions.
 static void report_stored(fusion *f, diag_list *diags, const contract *c, const node *n, int total) {
-  str along = axis_names(f, c->axes, c->naxes), axes = axis_names(f, n->axes, n->naxes);
+  str along = axis_names(f, c->axes, c->naxes), name = STR("this");
+  for (int i = 0; i < f->g->outputs.len; i++)
+    if (lies_in(f->g->outputs.data[i].value, n)) name = str_printf(f->a, "`%.*s`", STR_FMT(f->g->outputs.data[i].name));
   diag *d = diag_error(diags, DIAG_stored_along_stream, n->at.file ? n->at : c->at,
-                       "this is written along %.*s when reductions over it have ended: in walk %d, and "
+                       "%.*s is written along %.*s when reductions over it have ended: in walk %d, and "
                        "`passes = %d` allows %d (%s)",
-                       STR_FMT(along), total, c->passes, c->passes, reason_name(REASON_stored_along_stream));
+                       STR_FMT(name), STR_FMT(along), total, c->passes, c->passes,
+                       reason_name(REASON_stored_along_stream));
   diag_add_note(diags, d, (span){0},
-                "%s[%.*s] of results in memory; what the reductions gave is enough to compute them again where "
+                "%.*s of results in memory; what the reductions gave is enough to compute them again where "
                 "they are read",
-                dtype_name(n->type), STR_FMT(axes));
+                STR_FMT(type_and_bytes(f, n)));
   promise_note(diags, d, c);
   diag_add_note(diags, d, (span){0}, "with `passes = %d` the block is one kernel", total);
 }
@@ -181,34 +249,47 @@ static void report_walks(fusion *f, diag_list *diags, const candidate *set, cons
                        "this needs walk %d over the streamed axes, and `passes = %d` allows %d",
                        total, c->passes, c->passes);
   obstacle o = obstacle_of(f, set, c, last);
-  if (o.why != REASON_COUNT)
-    diag_add_note(diags, d, o.at && o.at->at.file ? o.at->at : at,
-                  "`%s` waits for a reduction over a streamed axis: %s (%s)", op_title(o.at),
-                  reason_text(o.why), reason_name(o.why));
+  diag_add_note(diags, d, o.at && o.at->at.file ? o.at->at : at,
+                "`%s` waits for a reduction over a streamed axis: %s (%s)", op_title(o.at ? o.at : last),
+                reason_text(o.why), reason_name(o.why));
+  bool off = o.why == REASON_rule_off || o.why == REASON_rounded_between;
+  for (int i = 0; off && i < RULE_COUNT; i++)
+    if (f->off >> i & 1) diag_add_note(diags, d, (span){0}, "the rule `%s` is switched off", rule_name(i));
   promise_note(diags, d, c);
   diag_add_note(diags, d, (span){0}, "with `passes = %d` the block is one kernel", total);
 }
 
-/// Parameters and other values from before the block that have the axis.
+/// Parameters that the block reads and that have the axis; or the view that makes it part of another, which
+/// is what could be streamed.
 static void note_where(fusion *f, diag_list *diags, diag *d, const candidate *set, int axis) {
   strbuf names = sb_new(f->a);
+  int count = 0;
+  for (int i = 0; i < set->n; i++) {
+    const node *n = set->nodes[i];
+    for (int k = 0; n->op == OP_view && k < n->in[0]->naxes; k++) {
+      if (n->in[0]->axes[k] != axis) continue;
+      for (int j = 0; j < n->naxes; j++)
+        if (n->axes[j] != axis && ix_uses_axis(&f->g->ix, n->index[k], n->axes[j]))
+          return diag_add_note(diags, d, n->at, "this view makes %.*s of %.*s, which could be streamed",
+                               STR_FMT(f->g->axes.data[n->axes[j]].name), STR_FMT(f->g->axes.data[axis].name));
+    }
+  }
   for (int id = 0; id < f->g->nparams; id++) {
     const node *p = f->nodes[id];
     bool read = false;
     for (int i = 0; i < set->n && !read; i++)
       for (int k = 0; k < set->nodes[i]->nin; k++) read |= set->nodes[i]->in[k] == p;
-    if (read && node_has_axis(p, axis)) sb_printf(&names, "%s`%.*s`", names.len ? ", " : "", STR_FMT(p->name));
+    if (read && node_has_axis(p, axis)) sb_printf(&names, "%s`%.*s`", count++ ? ", " : "", STR_FMT(p->name));
   }
-  if (names.len)
-    diag_add_note(diags, d, (span){0}, "of what the block reads %.*s has %.*s", STR_FMT(sb_str(&names)),
-                  STR_FMT(f->g->axes.data[axis].name));
+  if (count)
+    diag_add_note(diags, d, (span){0}, "of what the block reads %.*s %s %.*s", STR_FMT(sb_str(&names)),
+                  count > 1 ? "have" : "has", STR_FMT(f->g->axes.data[axis].name));
 }
 
-static bool check_stream(fusion *f, diag_list *diags, int number, int cluster) {
+/// Every streamed axis is reduced by something in the block. Else there is an error.
+static bool check_axes(fusion *f, diag_list *diags, int number, int cluster) {
   const contract *c = contract_of(f, number);
   candidate set = fusion_candidate(f, cluster, -1);
-  const node *last = NULL;
-  int total = count_walks(f, &set, c, &last);
   for (int k = 0; k < c->naxes; k++) {
     bool reduced = false;
     contract one = {.naxes = 1, .axes = &c->axes[k]};
@@ -223,8 +304,17 @@ static bool check_stream(fusion *f, diag_list *diags, int number, int cluster) {
                          "`max`, `dot` and running combines walk",
                          STR_FMT(name));
     note_where(f, diags, d, &set, c->axes[k]);
+    note_calls(diags, d, c);
     return false;
   }
+  return true;
+}
+
+static bool check_passes(fusion *f, diag_list *diags, int number, int cluster) {
+  const contract *c = contract_of(f, number);
+  candidate all = fusion_candidate(f, cluster, -1), set = fuse_through(&all, f->a);
+  const node *last = NULL;
+  int total = count_walks(f, &set, c, &last);
   if (!c->passes || total <= c->passes) return true;
   if (walks_along(c, last)) report_walks(f, diags, &set, c, last, total);
   else report_stored(f, diags, c, last, total);
@@ -241,6 +331,19 @@ static void dissolve(fusion *f, int cluster, const ints *units, const ints *home
   }
 }
 
+/// Results that are returned through views: the block stores them so.
+static void take_views(fusion *f, int cluster) {
+  for (int id = 0; id < f->n; id++) {
+    bool end = is_unit(f, id) && f->nodes[id]->op == OP_view && !f->nodes[id]->contract;
+    if (!end || f->deps[id].len != 1 || !in_cluster(f, f->deps[id].data[0], cluster)) continue;
+    int home = f->homes[id].data[0];
+    clusters_merge(f, cluster, home);
+    if (clusters_legal(f, cluster, -1, NULL).ok) continue;
+    cluster_remove(f, cluster, id);
+    cluster_add(f, home, id);
+  }
+}
+
 bool fuse_contracts(fusion *f, diag_list *diags) {
   bool ok = true;
   for (int k = 0; k < f->g->contracts.len; k++) {
@@ -251,12 +354,17 @@ bool fuse_contracts(fusion *f, diag_list *diags) {
     bool chosen = contract_of(f, k)->chosen;
     if (chosen && (!v.ok || clusters_cyclic(f, cluster, -1))) dissolve(f, cluster, &units, &homes);
     if (chosen) continue;
+    if (!check_axes(f, diags, k, cluster)) {
+      ok = false;
+      continue;
+    }
     if (v.ok && clusters_cyclic(f, cluster, -1)) v = (verdict){.why = REASON_cycle, .node = -1};
     if (!v.ok) {
       report(f, diags, k, cluster, v, &units, &homes);
       ok = false;
-    } else if (contract_of(f, k)->streamed) {
-      ok &= check_stream(f, diags, k, cluster);
+    } else {
+      ok &= check_passes(f, diags, k, cluster);
+      take_views(f, cluster);
     }
   }
   return ok;

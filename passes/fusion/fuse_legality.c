@@ -206,23 +206,6 @@ static verdict check_second(const legality *l) {
 
 // ---- values that leave the anchor
 
-/// The view reads its operand at unchanged coordinates along the fixed axes and uses these for
-/// nothing else.
-static bool view_keeps(const graph *g, const node *view, const int *fixed, int nfixed) {
-  const node *from = view->in[0];
-  for (int k = 0; k < from->naxes; k++) {
-    int axis;
-    bool is_fixed = axis_in(fixed, nfixed, from->axes[k]);
-    if (is_fixed) {
-      if (!ix_is_axis(&g->ix, view->index[k], &axis) || axis != from->axes[k]) return false;
-      continue;
-    }
-    for (int i = 0; i < nfixed; i++)
-      if (ix_uses_axis(&g->ix, view->index[k], fixed[i])) return false;
-  }
-  return true;
-}
-
 /// A node that uses a value computed after the anchor.
 static verdict check_after(const legality *l, const node *n) {
   const graph *g = l->c->g;
@@ -415,7 +398,9 @@ static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind
   return v;
 }
 
-verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind) {
+verdict fuse_legal(const candidate *of, fuse_scratch *s, group_kind *kind) {
+  candidate seen = fuse_through(of, s->arena);
+  const candidate *c = &seen;
   group_kind shape;
   const contract *promise = c->promise;
   bool streamed = promise && promise->streamed, framed;

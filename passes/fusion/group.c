@@ -24,7 +24,10 @@ static void add_node(arena *a, group *grp, node *n, bool stored) {
   vec_push(a, &grp->nodes, n);
   for (int k = 0; k < n->nin; k++)
     if (n->in[k]->kernel != n->kernel) push_once(a, grp, n->in[k]);
-  if (stored) vec_push(a, &grp->outputs, n);
+  if (stored) {
+    vec_push(a, &grp->outputs, n);
+    vec_push(a, &grp->written, n);
+  }
   switch (op_get(n->op)->class) {
     case CLASS_reduce: vec_push(a, &grp->reductions, n); break;
     case CLASS_contraction:
@@ -45,7 +48,14 @@ static verdict judge_group(const graph *g, group *grp, const uint8_t *stored, ui
                  .promise = group_contract(g, grp->nodes.data[0]),
                  .target = target};
   verdict v = fuse_legal(&c, s, &grp->kind);
+  candidate seen = fuse_through(&c, s->arena);
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 0;
+  if (seen.n == c.n) return v;
+  grp->nodes.len = grp->outputs.len = 0;
+  for (int i = 0; i < seen.n; i++) {
+    vec_push(s->arena, &grp->nodes, seen.nodes[i]);
+    if (seen.stored[seen.nodes[i]->id]) vec_push(s->arena, &grp->outputs, seen.nodes[i]);
+  }
   return v;
 }
 

@@ -31,6 +31,8 @@
 //                  buffers between them. What is none of the others; see outline.h.
 //   GROUP_STREAM   under a streamed contract, on GPUs with products of warpgroups: one walk over the
 //                  stream with its states in registers; see stream_form.h.
+// A result may be stored through a view that is one to one and changes axes which the rules above keep
+// (through.c): the view belongs to the kernel, and the value that it shows is the output.
 // Gathered operands (in[0] of gather) and inputs of opaque calls are buffers: params or outputs
 // of other kernels, possibly through views (composed into the access).
 // A node that belongs to several kernels has been cloned: every node is in one kernel.
@@ -57,9 +59,10 @@ typedef enum group_kind {
 typedef struct group {
   group_kind kind;
   int kernel;
-  vec(node *) nodes;      // in order
+  vec(node *) nodes;      // in order, without views that outputs are stored through
   vec(node *) inputs;     // buffers read: params and other kernels' outputs, each once
   vec(node *) outputs;    // nodes stored
+  vec(node *) written;    // what is in memory then: outputs, and views that they are stored through
   node *anchor;           // the (first) dot, scan, scatter or call
   node *second;           // the dot over rows of the first; null
   vec(node *) reductions;

@@ -250,7 +250,7 @@ static bool number_walks(const maker *m) {
     }
     int along = streams_of(m, n);
     v->carries = class_of(n) == CLASS_scan && along;
-    if (along && along < o->nstream) return refuse(m, REASON_different_rows, n);
+    if (along && along < o->nstream) return refuse(m, REASON_part_of_stream, n);
     v->state = along && class_of(n) != CLASS_scan;
     if (v->state) {
       for (int k = 0; k < n->naxes; k++)

@@ -76,6 +76,29 @@ int lower_add_temporary(lower *l, const node *n, const char *name, dtype t) {
   return buf;
 }
 
+/// Buffers of views are those of the outputs that are stored through them.
+static void see_through(lower *l, const group *grp) {
+  for (int k = 0; k < grp->written.len; k++) {
+    const node *view = grp->written.data[k];
+    bool own = false;
+    for (int i = 0; i < grp->outputs.len; i++) own |= grp->outputs.data[i] == view;
+    if (own) continue;
+    seen_through *t = arena_new(l->a, seen_through);
+    t->view = view;
+    check(view_inverse(l->a, l->g, view, &t->pool, t->index));
+    int id = view->in[0]->id, own_buffer = l->buffer_of[view->id];
+    int_vec *to = &l->outputs_of[id], *from = &l->outputs_of[view->id];
+    if (l->buffer_of[id] < 0) l->buffer_of[id] = own_buffer;
+    else if (!to->len) vec_push(l->a, to, l->buffer_of[id]);
+    if (!from->len) vec_push(l->a, from, own_buffer);
+    while (l->through.len < l->p->buffers.len) vec_push(l->a, &l->through, NULL);
+    for (int i = 0; i < from->len; i++) {
+      l->through.data[from->data[i]] = t;
+      vec_push(l->a, to, from->data[i]);
+    }
+  }
+}
+
 static void add_buffers(lower *l, const group *groups, int ngroups) {
   const graph *g = l->g;
   for (int i = 0; i < g->nparams; i++)
@@ -89,12 +112,13 @@ static void add_buffers(lower *l, const group *groups, int ngroups) {
     if (l->buffer_of[n->id] < 0) l->buffer_of[n->id] = buf;
   }
   for (int i = 0; i < ngroups; i++)
-    for (int k = 0; k < groups[i].outputs.len; k++) {
-      const node *n = groups[i].outputs.data[k];
+    for (int k = 0; k < groups[i].written.len; k++) {
+      const node *n = groups[i].written.data[k];
       if (l->buffer_of[n->id] >= 0) continue;
       int row = row_unit(l, groups, ngroups, n);
       l->buffer_of[n->id] = add_buffer(l, n, temp_name(l, "t", n), BUFFER_TEMP, 0, row);
     }
+  for (int i = 0; i < ngroups; i++) see_through(l, &groups[i]);
 }
 
 /// "reduce_max, exp, sum, div": the ops a group computes, views and leaves left out.

@@ -24,6 +24,14 @@ typedef struct node_tables {
   bool *along, *saved, *seen;
 } node_tables;
 
+/// A buffer holds a node's value as a view shows it: the buffer's coordinates over the node's, in a
+/// pool of their own whose axes are graph axes.
+typedef struct seen_through {
+  const node *view;
+  ix_pool pool;
+  ix index[MAX_AXES];
+} seen_through;
+
 typedef struct lower {
   arena *a;
   const graph *g;
@@ -33,7 +41,8 @@ typedef struct lower {
   int number;            // of the kernel that is built, as in `explain`
   int part;              // of it
   int *buffer_of;        // node id -> its first buffer, -1 none
-  int_vec *outputs_of;  // node id -> output buffers it is returned in
+  int_vec *outputs_of;  // node id -> buffers it is stored in, where these are several or outputs
+  vec(seen_through *) through;  // by buffer; null, or beyond the end: it holds the node as it is
   map kernels;           // text without the name -> kernel number + 1
   node_tables tables;
   const group *tabled;   // the group with entries in them
@@ -88,6 +97,10 @@ typedef struct kbuild {
   int lanes;     // vector lanes that suit the element types
 } kbuild;
 
+/// What the buffer holds as a view shows it; null: nothing, or there is no such buffer.
+static inline const seen_through *lower_seen_through(const lower *l, int buffer) {
+  return buffer >= 0 && buffer < l->through.len ? l->through.data[buffer] : NULL;
+}
 /// Known to have no elements.
 bool lower_is_empty(const lower *l, const node *n);
 /// A further buffer in the shape of the node's, for the kernel that is built.
@@ -108,6 +121,8 @@ int kb_pair_axis(kbuild *b, int graph_axis, int *element);
 /// sigma of n from the graph-wide mapping (identity on what was mapped).
 void kb_identity(const kbuild *b, const node *n, ix *sigma);
 bool kb_is_identity(const kbuild *b, const node *n, const ix *sigma);
+/// Where n at the identity lies in a buffer that it is stored in; gives the number of coordinates.
+int kb_place(const kbuild *b, const node *n, int buffer, ix *index);
 /// sigma of operand i of n when n is at sigma.
 void kb_operand_sigma(kbuild *b, const node *n, int i, const ix *sigma, ix *out);
 bool kb_in_group(const kbuild *b, const node *n);

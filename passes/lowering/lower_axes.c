@@ -31,7 +31,7 @@ static void pin(survey *s, ix e, bool bare_too) {
   ix_axes(&s->pool, e, mark_axis, &m);
 }
 
-static void record(survey *s, const node *n, const ix *sigma, int buffer, bool store) {
+static void record(survey *s, const ix *sigma, int buffer, bool store) {
   lower *l = s->b->l;
   int naxes = l->g->axes.len;
   const struct buffer *buf = &l->p->buffers.data[buffer];
@@ -39,7 +39,7 @@ static void record(survey *s, const node *n, const ix *sigma, int buffer, bool s
   m.coef = arena_array(l->a, ix, naxes);
   m.irregular = arena_array(l->a, bool, naxes);
   ix offset = ix_const(&s->pool, 0);
-  for (int i = 0; i < n->naxes; i++) {
+  for (int i = 0; i < buf->rank; i++) {
     ix stride = ix_substitute(&s->pool, &l->p->ix, buf->strides[i], NULL, 0);
     offset = ix_add(&s->pool, offset, ix_mul(&s->pool, sigma[i], stride));
   }
@@ -90,7 +90,7 @@ static void walk(survey *s, const node *n, const ix *sigma) {
   if (map_get(&s->seen, MAP_KEY(key))) return;
   map_put(s->b->l->a, &s->seen, MAP_KEY(key), s);
   if (!kb_in_group(s->b, n)) {
-    record(s, n, sigma, s->b->l->buffer_of[n->id], false);
+    record(s, sigma, s->b->l->buffer_of[n->id], false);
     return;
   }
   if (n->op == OP_index) pin(s, sigma[0], true);
@@ -131,8 +131,11 @@ void kb_survey(kbuild *b) {
     kb_identity(b, n, sigma);
     walk(&s, n, sigma);
     int nouts = l->outputs_of[n->id].len;
-    for (int k = 0; k < (nouts ? nouts : 1); k++)
-      record(&s, n, sigma, nouts ? l->outputs_of[n->id].data[k] : l->buffer_of[n->id], true);
+    for (int k = 0; k < (nouts ? nouts : 1); k++) {
+      int buffer = nouts ? l->outputs_of[n->id].data[k] : l->buffer_of[n->id];
+      kb_place(b, n, buffer, sigma);
+      record(&s, sigma, buffer, true);
+    }
   }
   memset(b->sigma, 0, sizeof(ix) * (size_t)g->axes.len);
   b->pool = &b->k->ix;

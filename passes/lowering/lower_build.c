@@ -467,17 +467,27 @@ void kb_store_local(kbuild *b, int buf, tval *v) {
   kb_store(b, buf, v, index, b->k->bufs.data[buf].rank);
 }
 
+int kb_place(const kbuild *b, const node *n, int buffer, ix *index) {
+  const seen_through *t = lower_seen_through(b->l, buffer);
+  if (!t) {
+    kb_identity(b, n, index);
+    return n->naxes;
+  }
+  for (int i = 0; i < t->view->naxes; i++)
+    index[i] = ix_substitute(b->pool, &t->pool, t->index[i], b->sigma, b->l->g->axes.len);
+  return t->view->naxes;
+}
+
 void kb_store_node(kbuild *b, const node *n, tval *v, bool nontemporal) {
   ix index[MAX_AXES];
-  kb_identity(b, n, index);
   int first = b->l->buffer_of[n->id];
   check(first >= 0);
   int nouts = b->l->outputs_of[n->id].len;
   for (int i = 0; i < (nouts ? nouts : 1); i++) {
     int buffer = nouts ? b->l->outputs_of[n->id].data[i] : first;
-    tstmt *st = kb_store(b, kb_arg(b, buffer), v, index, n->naxes);
+    int rank = kb_place(b, n, buffer, index);
+    tstmt *st = kb_store(b, kb_arg(b, buffer), v, index, rank);
     st->nontemporal = nontemporal;
     st->at = n->at;
   }
 }
-

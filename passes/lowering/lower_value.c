@@ -188,11 +188,11 @@ static tval *load_node(kbuild *b, const node *n, const ix *sigma, tval *fill) {
 
 tval *kb_load_buffer(kbuild *b, const node *n) {
   ix index[MAX_AXES];
-  kb_identity(b, n, index);
+  int rank = kb_place(b, n, b->l->buffer_of[n->id], index);
   axes_seen seen = {0};
-  for (int i = 0; i < n->naxes; i++) ix_axes(&b->k->ix, index[i], kb_see_axis, &seen);
+  for (int i = 0; i < rank; i++) ix_axes(&b->k->ix, index[i], kb_see_axis, &seen);
   tstmt *st = kb_stmt(b, TILE_LOAD, NULL, 0);
-  kb_set_index(b, st, kb_arg(b, b->l->buffer_of[n->id]), index, n->naxes);
+  kb_set_index(b, st, kb_arg(b, b->l->buffer_of[n->id]), index, rank);
   kb_one_result(b, st, kb_union_value(b, n->type, &seen, NULL, 0));
   kb_append(b, b->scope, st);
   return st->out[0];

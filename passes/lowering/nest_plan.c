@@ -212,7 +212,9 @@ static void choose_blocks(nest *t) {
 }
 
 bool nest_keeps_output(const nest *t, const node *n) {
-  return t->o.values[n->id].in_memory && t->stored[n->id] && t->b->l->outputs_of[n->id].len < 2;
+  const lower *l = t->b->l;
+  return t->o.values[n->id].in_memory && t->stored[n->id] && l->outputs_of[n->id].len < 2 &&
+         !lower_seen_through(l, l->buffer_of[n->id]);
 }
 
 /// Arguments for what is kept in memory: before all buffers on chip.

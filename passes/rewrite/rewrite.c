@@ -37,7 +37,15 @@ static bool reads(const node *n, const node *operand) {
   return false;
 }
 
-/// What was made for n looks into a block that n is not in, for a value that n did not read: the
+/// n or what it reads is outside the operand's block and reads it: it is a result of the block.
+static bool reads_result(const node *n, const node *operand) {
+  bool any = reads(n, operand);
+  for (int k = 0; k < n->nin; k++)
+    any |= n->in[k]->contract != operand->contract && reads(n->in[k], operand);
+  return any;
+}
+
+/// What was made for n looks into a block that n is not in, for a value that was no result: the
 /// block would have another result.
 static bool opens_contract(const rewrite *r, const node *n, int first_new) {
   const graph *g = r->g;
@@ -45,7 +53,7 @@ static bool opens_contract(const rewrite *r, const node *n, int first_new) {
   for (int id = first_new; id < g->nodes.len; id++)
     for (int k = 0; k < g->nodes.data[id]->nin; k++) {
       const node *in = g->nodes.data[id]->in[k];
-      if (in->id < first_new && in->contract && in->contract != n->contract && !reads(n, in))
+      if (in->id < first_new && in->contract && in->contract != n->contract && !reads_result(n, in))
         return true;
     }
   return false;

@@ -7,7 +7,7 @@ functions() { sed -n 's/^fn \([a-z_0-9]*\)(.*/\1/p' "$1"; } # functions FILE
 # The size symbols of a function among those that there are values for.
 dims() { # dims FILE FUNCTION NAME=VALUE...
   local signature
-  signature=$(sed -n "/^fn $2(/,/{/p" "$1")
+  signature=$(sed -n "/^fn $2(/,/{/{p;/{/q}" "$1")
   shift 2
   for pair in "$@"; do
     grep -qE "[[ ]${pair%%=*} = [A-Z0-9]" <<<"$signature" && continue

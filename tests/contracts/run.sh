@@ -359,6 +359,40 @@ for file in attention.tdsl gpu.tdsl; do
   done
 done
 
+# Results are stored through views at the end: one kernel with the contract and without, and right, with
+# rows and parts of no elements, too. Views that are not one to one end the block (tests/diag/E0301.tdsl).
+without_contracts views.tdsl >"$plain/views.tdsl"
+for file in views.tdsl "$plain/views.tdsl"; do
+  for name in $(functions views.tdsl); do
+    for target in cpu cuda:sm_80 cuda:sm_90a; do
+      [[ $file = /* && $target != cpu && $name = @(heads|grouped) ]] && continue  # chosen by cost
+      kernels=$("$tool" opt "$file" -e "$name" --to=fused --target $target | grep -c '^  kernel ')
+      if [ "$kernels" = 1 ]; then ok; else bad "$file: $name is $kernels kernels on $target"; fi
+    done
+    for sizes in 'H=3 R=2 S=67 T=301 M=128 D=24 N=37 P=36' 'H=1 R=1 S=1 T=1 M=64 D=1 N=1 P=12' \
+                 'H=2 R=3 S=5 T=0 M=64 D=3 N=4 P=0'; do
+      for target in cpu cpu:x86-64 interp-tile:sm_80 interp-tile:sm_90a; do
+        # shellcheck disable=SC2046,SC2086
+        check $target "$file" "$name" $(dims "$file" "$name" $sizes)
+      done
+    done
+    assemble "$file" "$name" sm_90a
+  done
+done
+kernels=$("$tool" opt "$plain/views.tdsl" -e heads --to=fused --target cuda:sm_90a | grep -c '^  kernel ')
+if [ "$kernels" = 1 ]; then ok; else bad "views.tdsl: heads is $kernels kernels without its contract"; fi
+
+# A rule that is switched off is named; a block that is called twice has its error once.
+for rule in frames late_factors exponents; do
+  expect "the rule \`$rule\` is switched off" "$tool" opt attention.tdsl -e plain --to=fused --no-rule=$rule
+done
+for command in check 'opt --to=fused -e twice_called'; do
+  # shellcheck disable=SC2086
+  errors=$("$tool" $command ../diag/E0303.tdsl 2>&1 | grep -c '^../diag/E0303.tdsl:3:12: error')
+  if [ "$errors" = 1 ]; then ok; else bad "$command prints the error of a block that is called twice $errors times"; fi
+done
+expect 'in this call of `through`' "$tool" opt ../diag/E0303.tdsl -e calls --to=fused
+
 # Values that use another one twice, and that one another, 40 times over: none is looked at 2^40 times.
 while IFS='|' read -r under first operator result; do
   {
@@ -406,7 +440,7 @@ for file in "$examples"/attention/*.tdsl "$examples"/streaming/*.tdsl; do
       kernels=$("$tool" opt "$file" -e "$name" --to=fused --target $target | grep -c '^  kernel ')
       if [ "$kernels" = 1 ]; then ok; else bad "$file: $name is $kernels kernels on $target"; fi
     done
-    sizes='B=2 H=2 G=2 R=2 S=67 T=150 D=24 E=20 N=35 V=301 I=33 J=270 C=3'
+    sizes='B=2 H=2 G=2 R=2 S=67 T=150 M=128 D=24 E=20 N=35 V=301 I=33 J=270 C=3'
     # shellcheck disable=SC2046,SC2086
     check cpu "$file" "$name" $(dims "$file" "$name" $sizes)
   done

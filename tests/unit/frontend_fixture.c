@@ -23,6 +23,7 @@ static target_info target_of(str text) {
 static void check_contracts(program_test *t, str text) {
   const target_info target = target_of(text);
   pass_options options = {.target = &target};
+  int from = t->diags.items.len;
   for (int i = 0; i < t->graphs.graphs.len; i++) {
     const graph *g = t->graphs.graphs.data[i];
     if (!g->contracts.len) continue;
@@ -31,6 +32,7 @@ static void check_contracts(program_test *t, str text) {
     t->ok &= passes_run(&ctx, NULL, 0, NULL, NULL);
     arena_free(&scratch);
   }
+  diag_drop_repeated(&t->diags, from);
 }
 
 void program_test_run(program_test *t, const char *path, str text) {
