@@ -198,6 +198,8 @@ static obstacle obstacle_of(fusion *f, const candidate *set, const contract *c, 
   factoring how = {.g = f->g, .waits = waits, .axes = c->axes, .naxes = c->naxes,
                    .off = f->off, .obstacle = {.why = REASON_COUNT}};
   term t[2] = {0}, product;
+  node *tile;
+  bool turned;
   int count = f->g->nodes.len, waiting = 0;
   bool formed = true, sum = state->op == OP_sum || state->op == OP_dot;
   for (int k = 0; k < state->nin && formed; k++) {
@@ -209,11 +211,11 @@ static obstacle obstacle_of(fusion *f, const candidate *set, const contract *c, 
   if (formed && waiting == 2 && same) formed = factor_product(&how, &t[0], &t[1], state, &product);
   f->g->nodes.len = count;  // what was built for the question
   if (!formed && sum) return how.obstacle;
+  if (!sum && !factor_order(&how, state, &tile, &turned)) return how.obstacle;
   unsigned needs = 0;
   for (int k = 0; k < 2; k++)
     needs |= (t[k].factor || t[k].divisor ? RULE_late_factors : 0) | (t[k].exponent ? RULE_frames : 0);
-  reason why = !sum                ? REASON_no_sum
-               : needs & f->off    ? REASON_rule_off
+  reason why = needs & f->off    ? REASON_rule_off
                : waiting == 2 && !same ? REASON_both_wait
                                    : REASON_not_separable;
   return (obstacle){why, state};
