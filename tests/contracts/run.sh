@@ -313,6 +313,35 @@ for name in statistics covariance softmax_weighted masked; do
 done
 expect 'running mean %3 (the frame of sum %9, sum %14)' "$tool" explain moments.tdsl -e statistics
 
+# What rules make of equal programs: the same text, or nothing; numbers are right with the rule and without.
+tile_of() { # tile_of FUNCTION OPTIONS...
+  "$tool" opt rules.tdsl -e "$1" --to=tile "${@:2}" | sed "s/@$1/@/; s/ what \".*//"
+}
+while IFS=' :' read -r _ rule verdict like && read -r signature; do
+  name=${signature#fn }
+  name=${name%%(*}
+  for target in cpu cuda:sm_90a; do
+    uses=$("$tool" opt rules.tdsl -e "$name" --to=fused --target $target | grep -c "^  fuse#0 .*\<$rule\>")
+    if [ "$verdict" = not ]; then
+      if [ "$uses" = 0 ]; then ok; else bad "rules.tdsl: $rule is applied to $name on $target"; fi
+    elif cmp -s <(tile_of "$name" --target $target) <(tile_of "$like" --target $target); then ok
+    else bad "rules.tdsl: $name is not $like on $target"; fi
+    if [ "$verdict" = is ]; then
+      if cmp -s <(tile_of "$name" --target $target --no-rule="$rule") <(tile_of "$like" --target $target)
+      then bad "rules.tdsl: $name is $like without $rule, too"; else ok; fi
+      expect "$rule" "$tool" explain rules.tdsl -e "$name" --target $target
+    fi
+  done
+  for sizes in 'B=2 S=150 T=301 E=33' 'B=1 S=5 T=1 E=3'; do
+    for target in cpu interp-tile interp-tile:sm_80 interp-tile:sm_90a; do
+      # shellcheck disable=SC2046,SC2086
+      check $target rules.tdsl "$name" $(dims rules.tdsl "$name" $sizes)
+    done
+    # shellcheck disable=SC2046,SC2086
+    check cpu rules.tdsl "$name" $(dims rules.tdsl "$name" $sizes) --no-rule="$rule"
+  done
+done < <(grep -A1 --no-group-separator '^// [a-z_]*: \(is\|not\)' rules.tdsl)
+
 # Running combines: one walk, in the order of the stream.
 for name in $(functions scans.tdsl); do
   for target in cpu sm_80 sm_90a; do
@@ -535,6 +564,8 @@ expect 'by scales' "$tool" opt gpu.tdsl -e scale_on_q --to=fused
 expect 'rule_off' "$tool" opt attention.tdsl -e plain --no-rule=exponents --to=fused
 expect 'did you mean frames' "$tool" opt attention.tdsl -e plain --no-rule=frame --to=fused
 expect 'rounded_between' "$tool" opt attention.tdsl -e halves --exact-casts --to=fused
+if "$tool" opt rules.tdsl -e cast_after --exact-casts --to=fused | grep excess_precision
+then bad 'rules.tdsl: a rounding drops out with --exact-casts'; else ok; fi
 expect 'E0303' "$tool" check ../diag/E0303.tdsl
 expect 'E0304' "$tool" check gpu_refused.tdsl --target sm_90a
 expect 'E0306' "$tool" check ../diag/E0306.tdsl --target sm_80

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Under `fuse stream(T)`, before sums are taken apart: what makes operands what lies in memory, and
+// equal programs equal, by rules that look at one value at a time.
+//
+//   %a = bf16(%q * 0.3)                          %d = dot %q, %k over D
+//   %b = bf16(%k * 0.3)                          %s = %d * 0.09                        scales
+//   %s = dot %a, %b over D            ──▶
+//   %r = f32(bf16(%s))                           %r = %s                               excess_precision
+//
+// With --exact-casts no rounding drops out.
+#include <math.h>
+
+#include "passes/rewrite/rewrite.h"
+
+typedef struct local {
+  unsigned off;
+  // Of the nodes there were, by id:
+  int count;
+  ints *readers;
+  uint8_t *returned;
+  uint8_t *jumps;    // what is made of it may change much where it changes by a rounding
+  uint8_t *widened;  // it is only ever widened, and what jumps does not follow
+} local;
+
+/// The streaming contract that n is under; null none.
+static contract *contract_of(const graph *g, const node *n) {
+  contract *c = n->contract ? &g->contracts.data[n->contract - 1] : NULL;
+  return c && c->streamed ? c : NULL;
+}
+
+static node *applied(const rewrite *r, const node *n, unsigned rule, node *to) {
+  contract_of(r->g, n)->rules |= rule;
+  return to;
+}
+
+static bool has_any(const node *n, const int *axes, int naxes) {
+  for (int i = 0; i < naxes; i++)
+    if (node_has_axis(n, axes[i])) return true;
+  return false;
+}
+
+static bool is_number(const node *n) { return !n->naxes && dtype_is_float(n->type); }
+
+static bool is_rounding(const node *n) {
+  return n->op == OP_cast && dtype_is_float(n->type) && dtype_is_float(n->in[0]->type) &&
+         !dtype_cast_is_exact(n->in[0]->type, n->type);
+}
+
+static bool is_widening(const node *n) {
+  return n->op == OP_cast && dtype_is_float(n->in[0]->type) &&
+         dtype_cast_is_exact(n->in[0]->type, n->type);
+}
+
+// ---- scales
+
+/// x without its scale, which *by becomes; x: it has none.
+static node *take_scale(const local *l, node *x, node **by, op *how) {
+  node *of = x;
+  bool rounds = is_rounding(x);
+  if (rounds) of = x->in[0];
+  if (rounds && l->off & RULE_roundings) return x;
+  if ((of->op != OP_mul && of->op != OP_div) || !dtype_is_float(of->type)) return x;
+  int k = of->op == OP_mul && is_number(of->in[0]) ? 0 : 1;
+  node *rest = of->in[1 - k];
+  if (!is_number(of->in[k]) || is_number(rest)) return x;
+  if (rounds && (rest->op != OP_cast || rest->in[0]->type != x->type)) return x;
+  *by = of->in[k];
+  *how = of->op;
+  return rounds ? rest->in[0] : rest;
+}
+
+/// Numbers that scale an operand of a product scale the product.
+static node *scaled_product(const rewrite *r, node *n) {
+  graph *g = r->g;
+  const local *l = r->state;
+  node *in[2], *by[2] = {NULL, NULL};
+  op how[2];
+  if (n->op != OP_dot || !dtype_is_float(n->type) || !contract_of(g, n)) return n;
+  for (int k = 0; k < 2; k++) in[k] = take_scale(l, n->in[k], &by[k], &how[k]);
+  if (!by[0] && !by[1]) return n;
+  node *to = graph_dot(g, in[0], in[1], n->attr_axes, n->nattr_axes);
+  if (to->type != n->type || !node_same_axis_set(to, n)) return n;
+  double x, y;
+  if (by[0] && by[1] && how[0] == OP_mul && how[1] == OP_mul && node_is_const(by[0], &x) &&
+      node_is_const(by[1], &y)) {
+    by[0] = graph_const_float(g, to->type, x * y);
+    by[1] = NULL;
+  }
+  for (int k = 0; k < 2; k++) {
+    if (!by[k]) continue;
+    node *scale = by[k]->type == to->type ? by[k] : graph_cast(g, by[k], to->type);
+    to = graph_binary(g, how[k], to, scale);
+  }
+  return applied(r, n, RULE_scales, to);
+}
+
+// ---- excess precision
+
+/// Nothing else reads the value.
+static bool is_alone(const local *l, const node *n) {
+  return n->id < l->count && l->readers[n->id].len == 1 && !l->returned[n->id];
+}
+
+/// All that the value is for is to be added up along the stream.
+static bool is_only_summed(const rewrite *r, const node *n, const contract *c) {
+  const local *l = r->state;
+  if (l->returned[n->id]) return false;
+  for (int i = 0; i < l->readers[n->id].len; i++) {
+    const node *user = r->g->nodes.data[l->readers[n->id].data[i]];
+    bool sum = user->op == OP_sum && user->contract == n->contract;
+    for (int k = 0; sum && k < user->nattr_axes; k++)
+      sum = axes_have(c->axes, c->naxes, user->attr_axes[k]);
+    if (!sum) return false;
+  }
+  return true;
+}
+
+/// The 16-bit value x as it is before it is rounded; null: it has been that narrow from the start, or
+/// something else reads what is rounded. `summed`: others may read x.
+static node *unrounded(const rewrite *r, node *x, dtype type, bool summed, int depth) {
+  const local *l = r->state;
+  if (x->op == OP_const) return graph_const_float(r->g, type, x->value.f);
+  if (!contract_of(r->g, x) || x->id >= l->count || l->returned[x->id]) return NULL;
+  if (!summed && !l->widened[x->id]) return NULL;
+  if (is_rounding(x)) return x->in[0]->type == type && is_alone(l, x->in[0]) ? x->in[0] : NULL;
+  if (x->op != OP_where || !depth) return NULL;
+  node *a = unrounded(r, x->in[1], type, summed, depth - 1);
+  node *b = a ? unrounded(r, x->in[2], type, summed, depth - 1) : NULL;
+  return b ? graph_where(r->g, x->in[0], a, b) : NULL;
+}
+
+/// A rounding that is widened again drops out.
+static node *excess_precision(const rewrite *r, node *n) {
+  enum { DEPTH = 4 };  // of selections between
+  const contract *c = contract_of(r->g, n);
+  const local *l = r->state;
+  if (!c || n->id >= l->count || !is_widening(n) || !dtype_is_storage(n->in[0]->type) ||
+      n->in[0]->op == OP_const || !has_any(n, c->axes, c->naxes))
+    return n;
+  node *to = unrounded(r, n->in[0], n->type, is_only_summed(r, n, c), DEPTH);
+  return to ? applied(r, n, RULE_excess_precision, to) : n;
+}
+
+/// Where n changes by a rounding, what `user` makes of it may change by more.
+static bool jumps_at(const graph *g, const local *l, const node *user, const node *n) {
+  const contract *c = contract_of(g, user);
+  op_class class = op_get(user->op)->class;
+  bool adds = user->op == OP_sum || user->op == OP_prod || class == CLASS_contraction;
+  if (op_jumps(user->op)) {
+    double v;  // but not away from infinity
+    bool equal = user->op == OP_eq || user->op == OP_ne;
+    return !equal || !node_is_const(user->in[user->in[0] == n], &v) || !isinf(v);
+  }
+  if (class == CLASS_opaque || (user->op == OP_cast && !dtype_is_float(user->type))) return true;
+  // What is added up along the stream has the roundings of all of it.
+  if (adds && c && axes_have(c->axes, c->naxes, user->attr_axes[0])) return false;
+  return l->jumps[user->id];
+}
+
+static void find_readers(const graph *g, local *l, arena *a) {
+  l->count = g->nodes.len;
+  l->readers = arena_array(a, ints, l->count);
+  l->returned = arena_array(a, uint8_t, l->count);
+  l->jumps = arena_array(a, uint8_t, l->count);
+  l->widened = arena_array(a, uint8_t, l->count);
+  for (int k = 0; k < g->outputs.len; k++) l->returned[g->outputs.data[k].value->id] = 1;
+  for (int id = 0; id < l->count; id++)
+    for (int k = 0; k < g->nodes.data[id]->nin; k++)
+      vec_push(a, &l->readers[g->nodes.data[id]->in[k]->id], id);
+  for (int id = l->count - 1; id >= 0; id--) {
+    const node *n = g->nodes.data[id];
+    l->widened[id] = !l->returned[id];
+    for (int i = 0; i < l->readers[id].len; i++) {
+      const node *user = g->nodes.data[l->readers[id].data[i]];
+      l->jumps[id] |= jumps_at(g, l, user, n);
+      bool fits = is_widening(user) ? !l->jumps[user->id] : user->op == OP_where && l->widened[user->id];
+      l->widened[id] &= fits && user->contract == n->contract;
+    }
+  }
+}
+
+bool stream_local(pass_ctx *ctx) {
+  local l = {.off = rules_switched_off(ctx->options)};
+  bool changed = !(l.off & RULE_scales) && rewrite_graph_once(ctx, scaled_product, &l);
+  if (!(l.off & RULE_excess_precision)) {
+    find_readers(ctx->graph, &l, ctx->scratch);
+    changed |= rewrite_graph_once(ctx, excess_precision, &l);
+  }
+  return changed;
+}
