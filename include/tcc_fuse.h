@@ -144,7 +144,8 @@ enum {
   TCF_NO_EXPONENTS = 1024,
   TCF_NO_FRAMES = 2048,
   TCF_NO_MOMENT_SHIFT = 4096,
-  TCF_NO_EXCESS_PRECISION = 8192
+  TCF_NO_EXCESS_PRECISION = 8192,
+  TCF_NO_CONSTANT_FACTORS = 16384
 };
 
 /** A schedule that was tried; the last one is what is kept. Everything in it lives until the callback

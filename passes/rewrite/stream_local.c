@@ -6,6 +6,7 @@
 //   %b = bf16(%k * 0.3)                          %s = %d * 0.09                        scales
 //   %s = dot %a, %b over D            ──▶
 //   %r = f32(bf16(%s))                           %r = %s                               excess_precision
+//   %y = %x * 0.3 / 20                           %y = %x * 0.015                       constant_factors
 //
 // With --exact-casts no rounding drops out.
 #include <math.h>
@@ -92,6 +93,33 @@ static node *scaled_product(const rewrite *r, node *n) {
     to = graph_binary(g, how[k], to, scale);
   }
   return applied(r, n, RULE_scales, to);
+}
+
+// ---- constant factors
+
+/// x * c or x / c; *by is c or its inverse. Null: it is neither.
+static node *constant_factor(const node *n, double *by) {
+  double c;
+  if (n->op != OP_mul && n->op != OP_div) return NULL;
+  int k = n->op == OP_mul && n->in[0]->op == OP_const ? 0 : 1;
+  if (!dtype_is_float(n->type) || !node_is_const(n->in[k], &c) || n->in[1 - k]->op == OP_const) return NULL;
+  *by = n->op == OP_mul ? c : 1 / c;
+  return n->in[1 - k];
+}
+
+/// Constant factors and divisors of a value along the stream are one factor.
+static node *constant_factors(const rewrite *r, node *n) {
+  const contract *c = contract_of(r->g, n);
+  const local *l = r->state;
+  double by, more;
+  node *x = c && n->id < l->count && !l->jumps[n->id] ? constant_factor(n, &by) : NULL;
+  if (!x || !has_any(n, c->axes, c->naxes)) return n;
+  node *y = x->contract == n->contract && rewrite_used_once(r, x) ? constant_factor(x, &more) : NULL;
+  if (y) by *= more, x = y;
+  else if (n->op != OP_div) return n;
+  bool normal = n->type == DT_f64 ? isnormal(by) : isnormal((float)by);
+  if (!normal || !node_same_axis_set(x, n)) return n;
+  return applied(r, n, RULE_constant_factors, graph_binary(r->g, OP_mul, x, graph_const_float(r->g, n->type, by)));
 }
 
 // ---- excess precision
@@ -185,6 +213,10 @@ bool stream_local(pass_ctx *ctx) {
   if (!(l.off & RULE_excess_precision)) {
     find_readers(ctx->graph, &l, ctx->scratch);
     changed |= rewrite_graph_once(ctx, excess_precision, &l);
+  }
+  if (!(l.off & RULE_constant_factors)) {
+    do find_readers(ctx->graph, &l, ctx->scratch);
+    while (rewrite_graph_once(ctx, constant_factors, &l) && (changed = true));
   }
   return changed;
 }
