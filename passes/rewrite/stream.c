@@ -351,5 +351,6 @@ bool pass_stream(pass_ctx *ctx) {
       *unframed = off;
       for (int level = 1; run_level(ctx, k, level, &changed); level++) {}
     }
+  changed |= stream_free_shifts(ctx);
   return changed;
 }
