@@ -7,6 +7,7 @@
 //   %s = dot %a, %b over D            ──▶
 //   %r = f32(bf16(%s))                           %r = %s                               excess_precision
 //   %y = %x * 0.3 / 20                           %y = %x * 0.015                       constant_factors
+//   %m = where(%c, %s, -1e30)                    %m = where(%c, %s, -inf)              stands_for_infinity
 //
 // With --exact-casts no rounding drops out.
 #include <math.h>
@@ -21,6 +22,9 @@ typedef struct local {
   uint8_t *returned;
   uint8_t *jumps;    // what is made of it may change much where it changes by a rounding
   uint8_t *widened;  // it is only ever widened, and what jumps does not follow
+  // It is for exponents and what is taken from them: far below (or above) others it does not count.
+  uint8_t *low, *high;
+  uint8_t *masked;  // it is a number that stands for -inf, or -inf, where a condition says so
 } local;
 
 /// The streaming contract that n is under; null none.
@@ -119,7 +123,8 @@ static node *constant_factors(const rewrite *r, node *n) {
   else if (n->op != OP_div) return n;
   bool normal = n->type == DT_f64 ? isnormal(by) : isnormal((float)by);
   if (!normal || !node_same_axis_set(x, n)) return n;
-  return applied(r, n, RULE_constant_factors, graph_binary(r->g, OP_mul, x, graph_const_float(r->g, n->type, by)));
+  node *factor = graph_const_float(r->g, n->type, by);
+  return applied(r, n, RULE_constant_factors, graph_binary(r->g, OP_mul, x, factor));
 }
 
 // ---- excess precision
@@ -185,22 +190,138 @@ static bool jumps_at(const graph *g, const local *l, const node *user, const nod
   return l->jumps[user->id];
 }
 
+// ---- finite numbers that stand for -inf
+
+/// An integer as an index expression, where the streamed axis has coordinate `at`; 0: it is none.
+static ix linear(graph *g, const node *n, int axis, ix at, int depth) {
+  enum { LARGE = 1 << 30 };  // what is smaller does not wrap around
+  int64_t v = n->value.i;
+  if ((n->type != DT_i32 && n->type != DT_i64) || !depth) return 0;
+  if (n->op == OP_const) return v > -LARGE && v < LARGE ? ix_const(&g->ix, v) : 0;
+  if (n->op == OP_size) return n->index[0];
+  if (n->op == OP_index) return n->attr_axes[0] == axis ? at : ix_axis(&g->ix, n->attr_axes[0]);
+  if (n->op != OP_cast && n->op != OP_add && n->op != OP_sub) return 0;
+  ix x = linear(g, n->in[0], axis, at, depth - 1);
+  if (n->op == OP_cast || !x) return x;
+  ix y = linear(g, n->in[1], axis, at, depth - 1);
+  return !y ? 0 : n->op == OP_add ? ix_add(&g->ix, x, y) : ix_sub(&g->ix, x, y);
+}
+
+/// The condition holds for every row at coordinate `at` of the streamed axis.
+static bool holds(graph *g, const node *c, bool negated, int axis, ix at, int depth) {
+  if (!depth || c->type != DT_bool) return false;
+  if (c->op == OP_not) return holds(g, c->in[0], !negated, axis, at, depth - 1);
+  if (c->op == OP_and || c->op == OP_or) {
+    bool x = holds(g, c->in[0], negated, axis, at, depth - 1);
+    bool both = (c->op == OP_and) != negated;
+    return x == both ? holds(g, c->in[1], negated, axis, at, depth - 1) : x;
+  }
+  if (c->op != OP_lt && c->op != OP_le && c->op != OP_gt && c->op != OP_ge) return false;
+  ix x = linear(g, c->in[0], axis, at, depth), y = linear(g, c->in[1], axis, at, depth);
+  if (!x || !y) return false;
+  bool greater = (c->op == OP_gt || c->op == OP_ge) != negated;
+  bool strict = (c->op == OP_lt || c->op == OP_gt) != negated;
+  ix less = greater ? y : x, more = greater ? x : y;
+  return ix_known_le(&g->ix, ix_add(&g->ix, less, ix_const(&g->ix, strict)), more);
+}
+
+/// Every row has an element along the axis for which the condition holds, if it has any element: the first,
+/// the last, or that of its own coordinate.
+static bool holds_somewhere(graph *g, const node *c, bool negated, int axis) {
+  enum { DEPTH = 8 };
+  ix size = graph_axis_size(g, axis), one = ix_const(&g->ix, 1);
+  if (holds(g, c, negated, axis, ix_const(&g->ix, 0), DEPTH)) return true;
+  if (holds(g, c, negated, axis, ix_sub(&g->ix, size, one), DEPTH)) return true;
+  for (int k = 0; k < c->naxes; k++)
+    if (c->axes[k] != axis && graph_axis_size(g, c->axes[k]) == size &&
+        holds(g, c, negated, axis, ix_axis(&g->ix, c->axes[k]), DEPTH))
+      return true;
+  return false;
+}
+
+static bool is_far_below(const node *n) {
+  double v;
+  return node_is_const(n, &v) && v < -1e29;
+}
+
+/// Through maps of n's type.
+static bool is_masked(const local *l, const node *n) {
+  bool any = n->op == OP_where && (is_far_below(n->in[1]) || is_far_below(n->in[2]));
+  for (int k = 0; k < n->nin && (op_is_map(n->op) || n->op == OP_view); k++)
+    any |= l->masked[n->in[k]->id];
+  return any;
+}
+
+/// What reads n, which is far below (high: above) others, is for exponents only.
+static bool is_exponent_of(const graph *g, const local *l, const node *user, const node *n,
+                           bool high) {
+  const contract *c = contract_of(g, user);
+  double by = 0;
+  bool same = high ? l->high[user->id] : l->low[user->id],
+       other = high ? l->low[user->id] : l->high[user->id];
+  if (!c || c->naxes != 1 || user->contract != n->contract) return false;
+  switch (user->op) {
+    case OP_exp:
+    case OP_exp2: return !high;
+    case OP_reduce_max: return !high && user->nattr_axes == 1 && user->attr_axes[0] == c->axes[0];
+    case OP_reduce_min: return high && user->nattr_axes == 1 && user->attr_axes[0] == c->axes[0];
+    case OP_cast: return dtype_is_float(user->type) && same;
+    case OP_neg: return other;
+    case OP_add:
+    case OP_sub:  // of two masks that are added both may hide all of a row
+      if (l->masked[user->in[user->in[0] == n]->id]) return false;
+      return user->op == OP_add || user->in[0] == n ? same : other;
+    case OP_mul:
+    case OP_div:
+      return constant_factor(user, &by) == n && fabs(by) >= 1e-6 && (by > 0 ? same : other);
+    default: return false;
+  }
+}
+
+/// where(c, x, -1e30) of an exponent is where(c, x, -inf), if every row has an x.
+static node *stands_for_infinity(const rewrite *r, node *n) {
+  const contract *c = contract_of(r->g, n);
+  const local *l = r->state;
+  double v;
+  if (!c || n->op != OP_where || n->id >= l->count || !l->low[n->id] ||
+      !node_has_axis(n, c->axes[0]))
+    return n;
+  for (int k = 1; k < 3; k++) {
+    bool stands = node_is_const(n->in[k], &v) && v <= -1e30 && !isinf(v);
+    if (!stands || is_far_below(n->in[3 - k]) || l->masked[n->in[3 - k]->id]) continue;
+    if (!holds_somewhere(r->g, n->in[0], k == 1, c->axes[0])) continue;
+    node *in[] = {n->in[0], n->in[1], n->in[2]};
+    in[k] = graph_const_float(r->g, n->type, -INFINITY);
+    return applied(r, n, RULE_stands_for_infinity, graph_where(r->g, in[0], in[1], in[2]));
+  }
+  return n;
+}
+
+// ---- the rules
+
 static void find_readers(const graph *g, local *l, arena *a) {
   l->count = g->nodes.len;
   l->readers = arena_array(a, ints, l->count);
   l->returned = arena_array(a, uint8_t, l->count);
   l->jumps = arena_array(a, uint8_t, l->count);
   l->widened = arena_array(a, uint8_t, l->count);
+  l->low = arena_array(a, uint8_t, l->count);
+  l->high = arena_array(a, uint8_t, l->count);
+  l->masked = arena_array(a, uint8_t, l->count);
   for (int k = 0; k < g->outputs.len; k++) l->returned[g->outputs.data[k].value->id] = 1;
-  for (int id = 0; id < l->count; id++)
+  for (int id = 0; id < l->count; id++) {
     for (int k = 0; k < g->nodes.data[id]->nin; k++)
       vec_push(a, &l->readers[g->nodes.data[id]->in[k]->id], id);
+    l->masked[id] = is_masked(l, g->nodes.data[id]);
+  }
   for (int id = l->count - 1; id >= 0; id--) {
     const node *n = g->nodes.data[id];
-    l->widened[id] = !l->returned[id];
+    l->widened[id] = l->low[id] = l->high[id] = !l->returned[id];
     for (int i = 0; i < l->readers[id].len; i++) {
       const node *user = g->nodes.data[l->readers[id].data[i]];
       l->jumps[id] |= jumps_at(g, l, user, n);
+      l->low[id] &= is_exponent_of(g, l, user, n, false);
+      l->high[id] &= is_exponent_of(g, l, user, n, true);
       bool fits = is_widening(user) ? !l->jumps[user->id] : user->op == OP_where && l->widened[user->id];
       l->widened[id] &= fits && user->contract == n->contract;
     }
@@ -217,6 +338,10 @@ bool stream_local(pass_ctx *ctx) {
   if (!(l.off & RULE_constant_factors)) {
     do find_readers(ctx->graph, &l, ctx->scratch);
     while (rewrite_graph_once(ctx, constant_factors, &l) && (changed = true));
+  }
+  if (!(l.off & RULE_stands_for_infinity)) {
+    find_readers(ctx->graph, &l, ctx->scratch);
+    changed |= rewrite_graph_once(ctx, stands_for_infinity, &l);
   }
   return changed;
 }

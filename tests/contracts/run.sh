@@ -130,7 +130,7 @@ window from ((S + 79) / 128)*128 - 128 below S + 128
 later_only from (S / 128)*128
 from_the_end below 400 - S
 causal_and_count
-causal_finite
+causal_finite below S + 192
 prefix within
 documents
 by_document below S + 278 within
