@@ -147,7 +147,8 @@ enum {
   TCF_NO_EXCESS_PRECISION = 8192,
   TCF_NO_CONSTANT_FACTORS = 16384,
   TCF_NO_FREE_SHIFTS = 32768,
-  TCF_NO_STANDS_FOR_INFINITY = 65536
+  TCF_NO_STANDS_FOR_INFINITY = 65536,
+  TCF_NO_CAPS = 131072
 };
 
 /** A schedule that was tried; the last one is what is kept. Everything in it lives until the callback

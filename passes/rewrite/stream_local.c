@@ -7,6 +7,7 @@
 //   %s = dot %a, %b over D            ──▶
 //   %r = f32(bf16(%s))                           %r = %s                               excess_precision
 //   %y = %x * 0.3 / 20                           %y = %x * 0.015                       constant_factors
+//   %t = tanh(%x), of an exponent                %t = 2 * sigmoid(2 * %x) - 1          caps
 //   %m = where(%c, %s, -1e30)                    %m = where(%c, %s, -inf)              stands_for_infinity
 //
 // With --exact-casts no rounding drops out.
@@ -24,6 +25,8 @@ typedef struct local {
   uint8_t *widened;  // it is only ever widened, and what jumps does not follow
   // It is for exponents and what is taken from them: far below (or above) others it does not count.
   uint8_t *low, *high;
+  uint8_t *exponent;  // it is for exponents and what is taken from them, multiplied by 100 at most
+  uint8_t *wide;      // by contract: it has results that are not of 16 bits
   uint8_t *masked;  // it is a number that stands for -inf, or -inf, where a condition says so
 } local;
 
@@ -278,6 +281,46 @@ static bool is_exponent_of(const graph *g, const local *l, const node *user, con
   }
 }
 
+// ---- caps
+
+/// What reads n is for exponents, in which errors count by their size alone.
+static bool is_in_exponent(const graph *g, const local *l, const node *user, const node *n) {
+  const contract *c = contract_of(g, user);
+  bool same = l->exponent[user->id];
+  double by;
+  if (!c || user->contract != n->contract || dtype_is_float(user->type) != (user->op != OP_eq))
+    return false;
+  switch (user->op) {
+    case OP_exp:
+    case OP_exp2: return true;
+    case OP_reduce_max:
+    case OP_reduce_min: return axes_have(c->axes, c->naxes, user->attr_axes[0]) && same;
+    case OP_add:
+    case OP_sub:
+    case OP_neg:
+    case OP_where:
+    case OP_cast:
+    case OP_view: return same;
+    case OP_mul:
+    case OP_div: return constant_factor(user, &by) == n && fabs(by) <= 100 && same;
+    case OP_eq: return node_is_const(user->in[user->in[0] == n], &by) && isinf(by);
+    default: return false;
+  }
+}
+
+/// On GPUs a sigmoid is half of a tanh, which has to be right near 0 as well; results are of 16 bits.
+static node *caps(const rewrite *r, node *n) {
+  graph *g = r->g;
+  const contract *c = contract_of(g, n);
+  const local *l = r->state;
+  if (!c || n->op != OP_tanh || n->type != DT_f32 || n->id >= l->count || !l->exponent[n->id] ||
+      l->wide[n->contract] || !has_any(n, c->axes, c->naxes))
+    return n;
+  node *two = graph_const_float(g, n->type, 2), *one = graph_const_float(g, n->type, 1);
+  node *s = graph_unary(g, OP_sigmoid, graph_binary(g, OP_mul, n->in[0], two));
+  return applied(r, n, RULE_caps, graph_binary(g, OP_sub, graph_binary(g, OP_mul, s, two), one));
+}
+
 /// where(c, x, -1e30) of an exponent is where(c, x, -inf), if every row has an x.
 static node *stands_for_infinity(const rewrite *r, node *n) {
   const contract *c = contract_of(r->g, n);
@@ -307,6 +350,8 @@ static void find_readers(const graph *g, local *l, arena *a) {
   l->widened = arena_array(a, uint8_t, l->count);
   l->low = arena_array(a, uint8_t, l->count);
   l->high = arena_array(a, uint8_t, l->count);
+  l->exponent = arena_array(a, uint8_t, l->count);
+  l->wide = arena_array(a, uint8_t, g->contracts.len + 1);
   l->masked = arena_array(a, uint8_t, l->count);
   for (int k = 0; k < g->outputs.len; k++) l->returned[g->outputs.data[k].value->id] = 1;
   for (int id = 0; id < l->count; id++) {
@@ -316,12 +361,15 @@ static void find_readers(const graph *g, local *l, arena *a) {
   }
   for (int id = l->count - 1; id >= 0; id--) {
     const node *n = g->nodes.data[id];
-    l->widened[id] = l->low[id] = l->high[id] = !l->returned[id];
+    l->widened[id] = l->low[id] = l->high[id] = l->exponent[id] = !l->returned[id];
+    l->wide[n->contract] |= l->returned[id] && !dtype_is_storage(n->type);
     for (int i = 0; i < l->readers[id].len; i++) {
       const node *user = g->nodes.data[l->readers[id].data[i]];
+      l->wide[n->contract] |= user->contract != n->contract && !dtype_is_storage(n->type);
       l->jumps[id] |= jumps_at(g, l, user, n);
       l->low[id] &= is_exponent_of(g, l, user, n, false);
       l->high[id] &= is_exponent_of(g, l, user, n, true);
+      l->exponent[id] &= is_in_exponent(g, l, user, n);
       bool fits = is_widening(user) ? !l->jumps[user->id] : user->op == OP_where && l->widened[user->id];
       l->widened[id] &= fits && user->contract == n->contract;
     }
@@ -334,6 +382,10 @@ bool stream_local(pass_ctx *ctx) {
   if (!(l.off & RULE_excess_precision)) {
     find_readers(ctx->graph, &l, ctx->scratch);
     changed |= rewrite_graph_once(ctx, excess_precision, &l);
+  }
+  if (!(l.off & RULE_caps) && ctx->options && ctx->options->target && ctx->options->target->sm) {
+    find_readers(ctx->graph, &l, ctx->scratch);
+    changed |= rewrite_graph_once(ctx, caps, &l);
   }
   if (!(l.off & RULE_constant_factors)) {
     do find_readers(ctx->graph, &l, ctx->scratch);

@@ -323,7 +323,9 @@ tile_of() { # tile_of FUNCTION TARGET OPTIONS...
 while IFS=' :' read -r _ rule verdict like && read -r signature; do
   name=${signature#fn }
   name=${name%%(*}
-  for target in cpu cuda:sm_90a; do
+  targets='cpu cuda:sm_90a'
+  [ "$rule" = caps ] && targets=cuda:sm_90a
+  for target in $targets; do
     uses=$("$tool" opt rules.tdsl -e "$name" --to=fused --target $target | grep -c "^  fuse#0 .*\<$rule\>")
     if [ "$verdict" = not ]; then
       if [ "$uses" = 0 ]; then ok; else bad "rules.tdsl: $rule is applied to $name on $target"; fi
@@ -344,6 +346,9 @@ while IFS=' :' read -r _ rule verdict like && read -r signature; do
     check cpu rules.tdsl "$name" $(dims rules.tdsl "$name" $sizes) --no-rule="$rule"
   done
 done < <(grep -A1 --no-group-separator '^// [a-z_]*: \(is\|not\)' rules.tdsl)
+
+if "$tool" opt rules.tdsl -e capped_by_tanh --to=fused | grep caps
+then bad 'rules.tdsl: CPUs take tanh from a sigmoid'; else ok; fi
 
 # Running combines: one walk, in the order of the stream.
 for name in $(functions scans.tdsl); do
