@@ -19,3 +19,5 @@
     }                                                                                       \
     (v)->data[(v)->len++] = (__VA_ARGS__);                                                  \
   } while (0)
+
+typedef vec(int) ints;

@@ -36,7 +36,7 @@ bool math_nvptx_fits(const mathb *m);
 val math_nvptx_exp(const mathb *m, val x);
 val math_nvptx_exp2(const mathb *m, val x);
 val math_nvptx_div(const mathb *m, val n, val d);
-val math_nvptx_twice_reciprocal(const mathb *m, val d);
+val math_nvptx_quotient(const mathb *m, val n, val d);
 /// Whether there is a short exact division by this constant.
 bool math_nvptx_divides_by(double d);
 val math_nvptx_div_by(const mathb *m, val x, double d);

@@ -91,7 +91,7 @@ val math_expm1(const mathb *m, val x) {
 
 /// The quotient n / d for 1 <= d <= 2.
 static val divide_near_one(const mathb *m, val n, val d) {
-  if (math_nvptx_fits(m)) return math_nvptx_div(m, n, d);
+  if (math_nvptx_fits(m)) return math_nvptx_quotient(m, n, d);
   if (!m->wide || m->t != DT_f32) return m_div(m, n, d);
   val r = x86_rcp14(m, d), minus = m_neg(m, d);
   r = m_mad(m, m_mad(m, minus, r, m_const(m, 1)), r, r);
@@ -114,7 +114,7 @@ static val portable_tanh(const mathb *m, val x) {
   val a = m_at_most(m, m->t == DT_f64 ? 22 : 10, magnitude);
   val sum = m_add(m, math_exp(m, m_add(m, a, a)), one);
   val two = m_const(m, 2);
-  val ratio = math_nvptx_fits(m) ? math_nvptx_twice_reciprocal(m, sum) : m_div(m, two, sum);
+  val ratio = math_nvptx_fits(m) ? math_nvptx_quotient(m, two, sum) : m_div(m, two, sum);
   val far = m_sub(m, one, ratio);
   val is_near = m_cmp(m, LLVMRealOLT, magnitude, m_const(m, 0.625));
   return m_copysign(m, m_select(m, is_near, near, far), x);

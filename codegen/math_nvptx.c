@@ -32,10 +32,9 @@ val math_nvptx_exp(const mathb *m, val x) {
 /// The instruction as it is: 2 ulp, 0 below 2^-126.
 val math_nvptx_exp2(const mathb *m, val x) { return intrinsic(m, "llvm.nvvm.ex2.approx.ftz", x); }
 
-/// 2 / d, within 1 ulp for d from 2 to 2^100.
-val math_nvptx_twice_reciprocal(const mathb *m, val d) {
-  val r = emit_intrinsic(m->e, "llvm.nvvm.rcp.approx.ftz.f", NULL, 0, &d, 1);
-  return m_mul(m, m_const(m, 2), r);
+/// n / d, within 2 ulp for d from 1 to 2^100.
+val math_nvptx_quotient(const mathb *m, val n, val d) {
+  return m_mul(m, n, emit_intrinsic(m->e, "llvm.nvvm.rcp.approx.ftz.f", NULL, 0, &d, 1));
 }
 
 bool math_nvptx_divides_by(double d) {

@@ -136,14 +136,19 @@ enum {
   /** `dot` of f32 may run on tensor cores, its factors rounded to 10 bits of fraction (tf32). GPUs. */
   TCF_TF32 = 64,
   /** Under `fuse stream`, roundings to 16 bits stay where the program has them: what is summed is not
-   *  rounded before a factor that the program has before the rounding. */
+   *  rounded before a factor that the program has before the rounding, and none drops out. */
   TCF_EXACT_CASTS = 128,
   /** Streamed kernels without one of the rules of docs/contracts.md: they take more walks then. */
   TCF_NO_SCALES = 256,
   TCF_NO_LATE_FACTORS = 512,
   TCF_NO_EXPONENTS = 1024,
   TCF_NO_FRAMES = 2048,
-  TCF_NO_MOMENT_SHIFT = 4096
+  TCF_NO_MOMENT_SHIFT = 4096,
+  TCF_NO_EXCESS_PRECISION = 8192,
+  TCF_NO_CONSTANT_FACTORS = 16384,
+  TCF_NO_FREE_SHIFTS = 32768,
+  TCF_NO_STANDS_FOR_INFINITY = 65536,
+  TCF_NO_CAPS = 131072
 };
 
 /** A schedule that was tried; the last one is what is kept. Everything in it lives until the callback

@@ -179,6 +179,11 @@ int graph_add_contract(graph *g, contract c);
 /// Same value with this storage order of its axes (a permutation): an identity view if needed.
 node *graph_reorder(graph *g, node *a, const int *axes);
 
+static inline bool axes_have(const int *axes, int n, int axis) {
+  for (int i = 0; i < n; i++)
+    if (axes[i] == axis) return true;
+  return false;
+}
 bool node_has_axis(const node *n, int axis);
 bool node_same_axis_set(const node *a, const node *b);
 /// Each result axis is read by the view at its own coordinate: only the storage order may change.

@@ -45,6 +45,11 @@ bool op_parse(str name, op *out) {
 bool op_is_map(op o) { return infos[o].class == CLASS_map; }
 bool op_is_reduce(op o) { return infos[o].class == CLASS_reduce; }
 bool op_is_arg(op o) { return infos[o].types == TYPES_ARG; }
+bool op_jumps(op o) {
+  op_types t = infos[o].types;
+  return t == TYPES_CMP || t == TYPES_ARG || t == TYPES_BITCAST || o == OP_floor || o == OP_ceil ||
+         o == OP_round || o == OP_trunc || o == OP_sign || o == OP_rem;
+}
 bool op_is_monoid(op o) { return infos[o].identity != IDENTITY_none; }
 
 // ---- type rules

@@ -41,7 +41,8 @@ static inline unsigned rules_switched_off(const pass_options *o) {
   if (!o) return 0;
 #define RULE_OPTION(flag, name, rule) off |= o->name ? RULE_##rule : 0;
 #include "ir/options.def"
-  return off;
+  // Where none may move, none drops out.
+  return off & RULE_roundings ? off | RULE_excess_precision : off;
 }
 
 typedef struct pass_ctx {

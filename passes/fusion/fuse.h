@@ -9,8 +9,6 @@
 #include "passes/fusion/group.h"
 #include "passes/passes.h"
 
-typedef vec(int) ints;
-
 /// A set of nodes looked at as one kernel.
 typedef struct candidate {
   const graph *g;

@@ -22,12 +22,6 @@
 
 enum { OUTLINE_MOST_WALKS = 16, OUTLINE_MOST_CENTRES = 2 };
 
-static inline bool axes_have(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
 typedef struct outline_value {
   bool kept;          // has a buffer: a state, or the value of a step
   bool state;         // combined over the steps of its walk

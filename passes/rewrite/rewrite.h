@@ -31,5 +31,6 @@ bool node_is_value(const node *n, double value);   // a constant equal to it; 0 
 bool node_is_negative_zero(const node *n);
 /// The value spread over the axes of `like`: a view of it when it lacks some.
 node *spread(graph *g, node *value, const node *like);
-/// stream_scales.c: the scales of products under contract `number`; pass `stream` begins with it.
-bool stream_take_scales(pass_ctx *ctx, int number);
+/// Pass `stream` begins with stream_local.c, and ends with stream_shifts.c.
+bool stream_local(pass_ctx *ctx);
+bool stream_free_shifts(pass_ctx *ctx);

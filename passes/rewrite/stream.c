@@ -341,16 +341,16 @@ static bool run_level(pass_ctx *ctx, int number, int level, bool *changed) {
 }
 
 bool pass_stream(pass_ctx *ctx) {
-  bool changed = false;
-  if (ctx->graph->fused) return false;
+  if (ctx->graph->fused || !ctx->graph->contracts.len) return false;
+  bool changed = stream_local(ctx);
   for (int k = 0; k < ctx->graph->contracts.len; k++)
     if (ctx->graph->contracts.data[k].streamed) {
       bool *unframed = &ctx->graph->contracts.data[k].without_frames;
       bool off = rules_switched_off(ctx->options) & RULE_frames;
       changed |= *unframed != off;
       *unframed = off;
-      changed |= stream_take_scales(ctx, k);
       for (int level = 1; run_level(ctx, k, level, &changed); level++) {}
     }
+  changed |= stream_free_shifts(ctx);
   return changed;
 }

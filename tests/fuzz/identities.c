@@ -50,12 +50,14 @@ static void put_product(form *f, const char *left, const char *right) {
 
 /// z: scores that are scaled by 0.3.
 static void put_scores(form *f) {
-  switch (way(f, 6)) {
+  switch (way(f, 8)) {
     case 1: put(f, "    let s = "); put_product(f, "(q * 0.3)", "k"); break;
     case 2: put(f, "    let s = "); put_product(f, "q", "(0.3 * k)"); break;
     case 3: put(f, "    let s = "); put_product(f, "(q * 0.6)", "(k * 0.5)"); break;
     case 4: put(f, "    let s = "); put_product(f, "q", "k"); put(f, " / (1 / 0.3)"); break;
     case 5: put(f, "    let s = 0.3 * "); put_product(f, "q", "k"); break;
+    case 6: put(f, "    let s = 3 * ("); put_product(f, "q", "k"); put(f, " / 10)"); break;
+    case 7: put(f, "    let s = "); put_product(f, "q", "k"); put(f, " * 6 / 4 / 5"); break;
     default: put(f, "    let s = "); put_product(f, "q", "k"); put(f, " * 0.3"); break;
   }
   int bias = what(f, 3), mask = what(f, 3);
@@ -69,8 +71,10 @@ static void put_scores(form *f) {
   if (mask == 0) put(f, "a");
   else {
     const char *see = sees[way(f, 3)];
-    switch (way(f, 3)) {
+    switch (way(f, 5)) {
       case 1: put(f, "a + where(%s, 0.0, -inf)", see); break;
+      case 3: put(f, "where(%s, a, -1e30)", see); break;
+      case 4: put(f, "a - where(%s, 0.0, 3e38)", see); break;
       case 2: put(f, "where(%s, a, 0.0) + where(%s, 0.0, -inf)", see, see); break;
       default: put(f, "where(%s, a, -inf)", see); break;
     }
@@ -80,7 +84,9 @@ static void put_scores(form *f) {
 
 /// e: exponentials up to a factor of the row.
 static void put_exponentials(form *f) {
-  switch (way(f, 3)) {
+  switch (way(f, 5)) {
+    case 3: put(f, "    let m = mean(s, T)\n"); break;
+    case 4: put(f, "    let m = max(a, T)\n"); break;
     case 1: put(f, "    let m = max(z, T) + 1\n"); break;
     case 2: put(f, "    let m = -min(-z, T)\n"); break;
     default: put(f, "    let m = max(z, T)\n"); break;

@@ -87,6 +87,25 @@ while IFS=$'\t' read -r _ _ form _; do
   if [ "$kernels" = 1 ]; then ok; else bad "attention.tdsl: $form is $kernels kernels on sm_90a"; fi
 done < <(awk -f examples/limits/forms.awk examples/limits/attention.tdsl)
 
+# Equal programs, equal kernels: what a step of the walk does has the same text, by family. Where forms
+# differ they are named.
+step_of() { # step_of FUNCTION: without the numbers of values, in any order
+  "$tool" opt examples/limits/attention.tdsl -e "$1" --to=tile --target sm_90a |
+    sed -n '/ = loop T:/,/^    }/p' | sed 's/%[0-9]*/%/g; s/\ba[0-9]\b/a/; s/B_H/N/g; s/N \/ #H, N % #H/N/' | sort
+}
+while read -r same as; do
+  for form in $as; do
+    if cmp -s <(step_of "$same") <(step_of "$form"); then ok
+    else bad "attention.tdsl: a step of $form is not that of $same:" "$(diff <(step_of "$same") <(step_of "$form"))"; fi
+  done
+done <<'EOF'
+scaled divided cast_after cast_before scale_on_q scale_on_both as_sums written_out divided_last
+scaled base_two negated reciprocal log_space exp_of_log shifted_by_mean shifted_by_minimum
+scaled merged_heads other_order rounded_sum guarded statistics
+compared compared_finite compared_cast hidden_weights
+capped capped_after capped_by_sigmoid
+EOF
+
 # The table and the plot, without times.
 forms=$(grep -c '^fn ' examples/limits/*.tdsl | awk -F: '{ n += $2 } END { print n }')
 if examples/limits/limits.sh "$tool" --no-times --only weighted,gated --out "$work" >/dev/null &&
