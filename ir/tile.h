@@ -285,7 +285,6 @@ typedef struct step {
   str *site_axes; // the axes that they index, for messages; null: unknown
   span at;        // for messages: the ops the step computes
   str what;       // short label, e.g. "softmax: reduce_max, exp, sum, div"
-  int part;       // of what is done in several steps; not in the text
 } step;
 
 typedef struct program {

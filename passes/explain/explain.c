@@ -254,11 +254,9 @@ static lowered_kernel *lowered_kernels(const explainer *x, const group *groups, 
   if (ask) ask(ctx, x->a, p, usages);
   for (int i = 0, step = 0; i < count; i++) {
     if (group_is_empty(x->g, &groups[i])) continue;
-    const struct step *s = &p->steps.data[step];
+    const struct step *s = &p->steps.data[step++];
     if (s->kind == STEP_KERNEL)
       kernels[i] = (lowered_kernel){p->kernels.data[s->kernel], &usages[s->kernel]};
-    do step++;
-    while (step < p->steps.len && p->steps.data[step].part);
   }
   return kernels;
 }
