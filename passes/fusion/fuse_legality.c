@@ -336,14 +336,12 @@ static verdict check_size(const candidate *c, uint8_t *seen) {
 
 static bool is_gpu(const candidate *c) { return c->target && c->target->sm; }
 
-/// A block that is none of the shapes may still be a kernel of loop nests; on GPUs where that is what a
-/// program asks for, since their time is not predicted.
+/// A block that is none of the shapes may still be a kernel of loop nests.
 static verdict check_nest(const candidate *c, fuse_scratch *s, bool *framed) {
   outline o;
   verdict v = {.ok = true, .node = -1};
   *framed = false;
   if (!c->n) return v;
-  if (is_gpu(c) && c->promise->chosen) return bad(REASON_streamed, NULL);
   v.ok = outline_make(&o, s->arena, c->g, c->nodes, c->n, c->member, c->stored,
                       c->promise, &v.why, &v.node);
   if (v.ok && is_gpu(c))
