@@ -351,13 +351,13 @@ static bool is_streamed(const chooser *c, graph *g, bool *nests) {
   return outline_of_group(&o, c->a, g, &groups[0]) && o.walks == 1;
 }
 
-/// Of loop nests on GPUs the time follows from their schedule, which explanations look at.
-static bool pays(chooser *c) {
-  bool nests;
+/// Of loop nests on GPUs, *nests, the time follows from their schedule, which explanations look at.
+static bool pays(chooser *c, bool *nests) {
   graph *streamed = compiled(c, true);
-  if (!is_streamed(c, streamed, &nests)) return false;
+  if (!is_streamed(c, streamed, nests)) return false;
   graph *plain = compiled(c, false);
-  if (nests && c->target->sm)
+  *nests &= c->target->sm > 0;
+  if (*nests)
     return predicted_seconds(c->a, streamed, c->options) <
            (1 - least_of_nests) * predicted_seconds(c->a, plain, c->options);
   double launch = c->target->launch_seconds, seconds = fused_seconds(streamed, c->target, c->a);
@@ -437,17 +437,21 @@ static node *seed_of(const chooser *c, node *n, int *seen) {
   return seed && !op_is_arg(seed->op) && !seed->contract && seed->nattr_axes == 1 ? seed : NULL;
 }
 
+/// Loop nests on GPUs where no part of theirs is a stream.
 static bool choose_around(chooser *c, const node *seed) {
   uint8_t *last = arena_array(c->a, uint8_t, c->n);
+  int of_nests = -1;
   if (c->axis != seed->attr_axes[0]) c->axis = seed->attr_axes[0], find_moving(c);
   for (int form = 3; form >= 0; form--) {
-    bool found = find_set(c, seed, form & 1, form & 2);
+    bool found = find_set(c, seed, form & 1, form & 2), nests = false;
     if (!found || !memcmp(last, c->in, (size_t)c->n)) continue;
     memcpy(last, c->in, (size_t)c->n);
-    for (int i = 0; i < c->members.len; i++) c->tried[c->members.data[i]] = 1;
-    if (pays(c)) return true;
+    for (int i = 0; i < c->members.len && !(form & 2); i++) c->tried[c->members.data[i]] = 1;
+    bool chosen = pays(c, &nests);
+    if (chosen && !nests) return true;
+    if (chosen && of_nests < 0) of_nests = form;
   }
-  return false;
+  return of_nests >= 0 && find_set(c, seed, of_nests & 1, of_nests & 2);
 }
 
 bool pass_choose_streams(pass_ctx *ctx) {

@@ -24,6 +24,21 @@ Test(choose_nests, it_fires) {
                  &ampere, 1);
 }
 
+/// Parts that are streams on warpgroups are not given up for nests of the whole.
+Test(choose_nests, streams_come_first) {
+  static const char *const source =
+      "fn f(q: bf16[B = 2, H = 16, S = 4096, D = 64], p: bf16[B, H, S, D], k: bf16[B, H, T = 4096, D],"
+      " v: bf16[B, H, T, E = 64]) -> bf16[B, H, S, E] {"
+      " let one = dot(bf16(softmax(dot(q, k, D), T)), v, T)\n"
+      " let two = dot(bf16(softmax(dot(p, k, D), T)), v, T)\n"
+      " return bf16(one - 0.5 * two) }";
+  lowered l;
+  lowered_make(&l, source);
+  cr_expect_eq(lowered_count(&l, "  call @"), 3, "%s", l.text.ptr);
+  cr_expect_eq(lowered_count(&l, "dot wgmma"), 4, "%s", l.text.ptr);
+  lowered_free(&l);
+}
+
 /// Where two steps are as fast or faster, or the gain is within what is not known of nests.
 Test(choose_nests, it_does_not_fire) {
   static const char *const sources[] = {
