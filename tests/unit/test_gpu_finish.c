@@ -125,7 +125,7 @@ Test(gpu_finish, attention_over_few_keys_is_one_kernel) {
       "fn f(q: f16[B = 3, S = 130, H = 4, K = 32], k: f16[B, T = 90, H, K], v: f16[B, T, H, K])"
       " -> f16[B, S, A] {"
       " return f16(dot(f16(softmax(dot(q, k, K), T)), v, T))[(H, K) -> A] }",
-      &gpu_target, 2);  // and the copy that the view is
+      &gpu_target, 1);
 }
 
 Test(gpu_finish, attention_is_not_one_kernel) {
