@@ -287,7 +287,7 @@ static ix drop_floors(ix_pool *p, ix d) {
   for (int kind = IX_DIV; kind <= IX_MOD; kind++)
     for (int k = 0; k < poly.len; k++) {
       ix_term t = poly.data[k];
-      if (t.coef >= 0 || !atoms_nonnegative(p, &t)) continue;
+      if (t.coef >= 0 || (t.natoms > 1 && !atoms_nonnegative(p, &t))) continue;
       for (int i = 0; i < t.natoms; i++) {
         ix_node n = *ix_get(p, t.atoms[i]);
         if ((int)n.kind != kind) continue;

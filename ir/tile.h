@@ -285,7 +285,6 @@ typedef struct step {
   str *site_axes; // the axes that they index, for messages; null: unknown
   span at;        // for messages: the ops the step computes
   str what;       // short label, e.g. "softmax: reduce_max, exp, sum, div"
-  int part;       // of what is done in several steps; not in the text
 } step;
 
 typedef struct program {
@@ -411,8 +410,10 @@ bool program_interpret(const program *p, arena *a, const interp_tensor *params,
 /// Bytes moved and flops of one call of the kernel when sizes are the estimates (for explain).
 /// Bytes: every element of an argument that is loaded (stored) counts once, however often: what no
 /// cache can avoid. Flops: costs of the op table, 2 per step of a dot, for all lanes computed.
+/// Moved: bytes of all loads and stores of arguments, each time. Waits: steps that begin with copies
+/// to on-chip memory, of all tiles.
 typedef struct kernel_cost {
-  int64_t bytes_read, bytes_written, flops;
+  int64_t bytes_read, bytes_written, flops, moved, waits;
 } kernel_cost;
 kernel_cost kernel_estimate(const kernel *k);
 /// The share of the steps of its bounded loops that bounds leave out, with sizes as estimated; 0: it has none.

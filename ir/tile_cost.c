@@ -33,7 +33,7 @@ typedef struct estimator {
   walk_state *axes;
   box *read, *written;          // by argument
   vec(const tstmt *) accesses;  // seen, for telling repeated ones
-  double flops;
+  double flops, moved, waits;
 } estimator;
 
 // ---- bytes
@@ -124,9 +124,12 @@ static double coordinates(const estimator *e, const tstmt *s) {
   return p.product;
 }
 
+static double lanes_computed(const estimator *e, const tval *shape);
+
 static void touch(estimator *e, const tstmt *s) {
   const tile_buf *b = &e->k->bufs.data[s->buf];
   if (b->local) return;
+  e->moved += lanes_computed(e, s->kind == TILE_STORE ? s->in[0] : s->out[0]) * dtype_bytes(b->type);
   for (int i = 0; i < e->accesses.len; i++)
     if (same_access(s, e->accesses.data[i])) return;
   vec_push(e->scratch, &e->accesses, s);
@@ -257,6 +260,9 @@ static void estimate_stmt(estimator *e, const tstmt *s) {
 }
 
 static void estimate_region(estimator *e, const tregion *r) {
+  bool copies = false;
+  for (int i = 0; i < r->stmts.len; i++) copies |= r->stmts.data[i]->stage;
+  if (copies) e->waits += lanes_computed(e, &(tval){0});
   for (int i = 0; i < r->stmts.len; i++) estimate_stmt(e, r->stmts.data[i]);
 }
 
@@ -333,5 +339,5 @@ kernel_cost kernel_estimate(const kernel *k) {
     written += box_elements(&e, &e.written[i], b) * dtype_bytes(b->type);
   }
   scratch_close(&work);
-  return (kernel_cost){whole(read), whole(written), whole(e.flops)};
+  return (kernel_cost){whole(read), whole(written), whole(e.flops), whole(e.moved), whole(e.waits)};
 }

@@ -8,6 +8,7 @@
 //                            inside: ir/tile_verify_values.c
 //   load x[%i] unchecked     nobody knows, and the text says so
 //   prefetch x[N + 64]       reads nothing
+//   loop N:1 below E         N <= E - 1 inside of it
 //
 // Valid lanes are below the sizes of their axes, so the algebra of ir/ix.h decides. What it cannot
 // show is refused: a bound that only holds for some sizes needs a fact of these sizes (`where`).
@@ -17,7 +18,8 @@ typedef struct bounds {
   const kernel *k;
   ix_pool pool;  // the kernel's, to compute in
   arena *arena;
-  bool *open;        // by axis: has a current range
+  int *open;         // by axis: the extent of the current range, 0 none
+  ix *last;          // by axis: the last position that `below` of its walk allows, 0: that of the axis
   bool *local_open;  // by buffer and dimension: its axis was open at the declaration
   tile_values *values;  // null: no index is a value
   tile_complain *complain;
@@ -64,6 +66,15 @@ static void verify_value(bounds *b, const tstmt *s, int d) {
                          d, STR_FMT(coordinate_text(b, buffer->dims[d]))));
 }
 
+/// An upper bound of e: walks that end early do not reach the ends of their axes.
+static ix reached(bounds *b, ix e) {
+  ix coef, rest;
+  for (int axis = 0; axis < b->k->axes.len; axis++)
+    if (b->last[axis] && ix_affine(&b->pool, e, axis, &coef, &rest) && ix_bounds(&b->pool, coef).min >= 0)
+      e = ix_add(&b->pool, ix_mul(&b->pool, coef, b->last[axis]), rest);
+  return e;
+}
+
 static void verify_dimension(bounds *b, const tstmt *s, int d) {
   const tile_buf *buffer = &b->k->bufs.data[s->buf];
   ix at = s->ix[d];
@@ -71,7 +82,7 @@ static void verify_dimension(bounds *b, const tstmt *s, int d) {
   if (buffer->local && follows_range(b, s, d, at)) return;
   bool low = ix_known_le(&b->pool, ix_const(&b->pool, 0), at);
   ix last = ix_sub(&b->pool, buffer->dims[d], ix_const(&b->pool, 1));
-  if (low && ix_known_le(&b->pool, at, last)) return;
+  if (low && (ix_known_le(&b->pool, at, last) || ix_known_le(&b->pool, reached(b, at), last))) return;
   str bound = STR("at least 0");
   if (low)
     bound = str_printf(b->arena, "below %.*s", STR_FMT(coordinate_text(b, buffer->dims[d])));
@@ -84,7 +95,7 @@ static void verify_dimension(bounds *b, const tstmt *s, int d) {
 static void note_local(bounds *b, const tstmt *s) {
   const tile_buf *buffer = &b->k->bufs.data[s->buf];
   for (int d = 0; d < buffer->rank; d++)
-    *is_part(b, s->buf, d) = b->open[buffer->local_axes[d]];
+    *is_part(b, s->buf, d) = b->open[buffer->local_axes[d]] > 0;
 }
 
 /// No step of a walk over an axis without positions ever runs.
@@ -95,14 +106,25 @@ static bool is_empty(const bounds *b, int axis) {
 
 static void verify_region(bounds *b, const tregion *r);
 
+/// Of steps of one position, by a bound of coordinates that are bases too.
+static ix last_below(bounds *b, const tstmt *s) {
+  if (!s->below || s->extent > 1) return 0;
+  for (int axis = 0; axis < b->k->axes.len; axis++)
+    if (b->open[axis] != 1 && ix_uses_axis(&b->pool, s->below, axis)) return 0;
+  return ix_sub(&b->pool, s->below, ix_const(&b->pool, 1));
+}
+
 static void verify_loop(bounds *b, const tstmt *s) {
-  bool outer = b->open[s->axis];
+  int outer = b->open[s->axis];
+  ix last = b->last[s->axis];
   tile_range range = {0};
-  b->open[s->axis] = true;
+  b->last[s->axis] = last_below(b, s);
+  b->open[s->axis] = s->extent;
   if (b->values) range = tile_values_open(b->values, s->axis, s->extent);
   verify_region(b, s->body);
   if (b->values) tile_values_close(b->values, s->axis, range);
   b->open[s->axis] = outer;
+  b->last[s->axis] = last;
 }
 
 static void verify_region(bounds *b, const tregion *r) {
@@ -139,13 +161,14 @@ void tile_verify_bounds(const kernel *k, arena *a, tile_complain *complain, void
   bounds b = {.k = k, .arena = a, .complain = complain, .ctx = ctx};
   ix_init(&b.pool, a);
   ix_copy_pool(&b.pool, &k->ix);
-  b.open = arena_array(a, bool, k->axes.len);
+  b.open = arena_array(a, int, k->axes.len);
+  b.last = arena_array(a, ix, k->axes.len);
   b.local_open = arena_array(a, bool, k->bufs.len * MAX_AXES);
   if (has_index_values(&k->body)) b.values = tile_values_new(k, &b.pool, a);
   for (int i = 0; i < k->grid.len; i++) {
     grid_axis g = k->grid.data[i];
     if (is_empty(&b, g.axis)) return;
-    b.open[g.axis] = true;
+    b.open[g.axis] = g.extent;
     if (b.values) tile_values_open(b.values, g.axis, g.extent);
   }
   verify_region(&b, &k->body);

@@ -90,6 +90,9 @@ bool schedule_is_kept(arena *a, const graph *g, const schedule_choices *c, str *
 str schedule_with(arena *a, str schedule, const schedule_choices *c,
                   const schedule_alternative *alternative);
 
+/// What `explain` predicts of a fused graph, with schedules as the compiler chooses them.
+double predicted_seconds(arena *a, const graph *g, const pass_options *options);
+
 /// Fused graph to tile IR: a kernel per group with a schedule from the cost model, structurally
 /// equal kernels shared, temps placed in the arena. Panics on a graph that the fuse pass did
 /// not produce.

@@ -174,8 +174,12 @@ static void add_schedule(const explainer *x, explain_kernel *k, const group *grp
   double launch = k->seconds - fmax(k->memory_seconds, k->compute_seconds);
   k->schedule = explain_kernel_schedule(x->a, lowered->kernel, x->t, lowered->usage);
   k->compute_seconds += without_unit(x, k, grp);
-  k->seconds =
-      explain_gpu_seconds(x->t, &k->schedule, k->memory_seconds, k->compute_seconds, launch);
+  if (grp->kind == GROUP_NEST) {
+    kernel_cost c = kernel_estimate(lowered->kernel);
+    k->seconds = explain_nest_seconds(x->t, &k->schedule, &c, k->memory_seconds, k->compute_seconds, launch);
+  } else {
+    k->seconds = explain_gpu_seconds(x->t, &k->schedule, k->memory_seconds, k->compute_seconds, launch);
+  }
   add_roof(k);
   double start = x->t->launch_seconds, work = k->seconds - start;
   if (start > work) k->bound = BOUND_LAUNCH;
@@ -254,13 +258,18 @@ static lowered_kernel *lowered_kernels(const explainer *x, const group *groups, 
   if (ask) ask(ctx, x->a, p, usages);
   for (int i = 0, step = 0; i < count; i++) {
     if (group_is_empty(x->g, &groups[i])) continue;
-    const struct step *s = &p->steps.data[step];
+    const struct step *s = &p->steps.data[step++];
     if (s->kind == STEP_KERNEL)
       kernels[i] = (lowered_kernel){p->kernels.data[s->kernel], &usages[s->kernel]};
-    do step++;
-    while (step < p->steps.len && p->steps.data[step].part);
   }
   return kernels;
+}
+
+double predicted_seconds(arena *a, const graph *g, const pass_options *options) {
+  pass_options own = *options;
+  own.choices = NULL;
+  own.schedule = (str){0};
+  return graph_explain(a, g, &own, NULL, NULL)->seconds;
 }
 
 explanation *graph_explain(arena *a, const graph *g, const pass_options *options, explain_ask *ask,

@@ -131,6 +131,10 @@ explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target
 double explain_gpu_seconds(const target_info *t, const explain_schedule *s, double memory,
                            double compute, double launch);
 
+/// Of a kernel of loop nests.
+double explain_nest_seconds(const target_info *t, const explain_schedule *s, const kernel_cost *c,
+                            double memory, double compute, double launch);
+
 /// What a contract promises of the kernel and how it holds. k: the kernel in tile IR, null: unknown.
 explain_contract explain_contract_of(arena *a, const graph *g, const target_info *t, const group *grp,
                                      const kernel *k);

@@ -336,14 +336,12 @@ static verdict check_size(const candidate *c, uint8_t *seen) {
 
 static bool is_gpu(const candidate *c) { return c->target && c->target->sm; }
 
-/// A block that is none of the shapes may still be a kernel of loop nests; on GPUs where that is what a
-/// program asks for, since their time is not predicted.
+/// A block that is none of the shapes may still be a kernel of loop nests.
 static verdict check_nest(const candidate *c, fuse_scratch *s, bool *framed) {
   outline o;
   verdict v = {.ok = true, .node = -1};
   *framed = false;
   if (!c->n) return v;
-  if (is_gpu(c) && c->promise->chosen) return bad(REASON_streamed, NULL);
   v.ok = outline_make(&o, s->arena, c->g, c->nodes, c->n, c->member, c->stored,
                       c->promise, &v.why, &v.node);
   if (v.ok && is_gpu(c))
@@ -371,12 +369,20 @@ static bool has_contraction(const candidate *c) {
   return false;
 }
 
-/// Besides the first contraction there is something that combines.
-static bool has_finished_rows(const candidate *c) {
-  int combined = 0;
-  for (int i = 0; i < c->n; i++)
-    combined += class_of(c->nodes[i]) == CLASS_reduce || class_of(c->nodes[i]) == CLASS_contraction;
-  return combined > 1;
+/// Columns of a contraction's block tile on the target; 0: blocks of CPUs do not hold whole rows.
+static int64_t tile_columns(const target_info *t) {
+  enum { WITH_MMA = 128 };
+  return !t || (t->sm && t->wgmma) ? FUSE_TILE_COLUMNS : t->sm ? WITH_MMA : 0;
+}
+
+/// Reductions of what a contraction gave, and a second one over its rows, are for targets whose
+/// blocks hold the rows.
+static verdict rows_fit(const legality *l) {
+  const node *n = l->finish ? l->finish : l->second;
+  int64_t size;
+  bool known = n && ix_is_const(&l->c->g->ix, graph_axis_size(l->c->g, n->attr_axes[0]), &size);
+  if (!n || (known && size <= tile_columns(l->c->target))) return good();
+  return bad(l->finish ? REASON_reduction_and_contraction : REASON_second_contraction, n);
 }
 
 static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind) {
@@ -395,7 +401,7 @@ static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind
   if (v.ok) v = check_flow(&l);
   if (v.ok) v = check_outputs(&l);
   if (v.ok) v = check_size(c, s->seen);
-  return v;
+  return v.ok ? rows_fit(&l) : v;
 }
 
 verdict fuse_legal(const candidate *of, fuse_scratch *s, group_kind *kind) {
@@ -418,9 +424,7 @@ verdict fuse_legal(const candidate *of, fuse_scratch *s, group_kind *kind) {
   }
   verdict v = legal_shape(c, s, &shape);
   if (kind) *kind = shape;
-  // Rows that a contraction finishes are held by blocks of GPUs.
-  bool held = v.ok && shape == GROUP_CONTRACTION && has_finished_rows(c) && !is_gpu(c);
-  if ((v.ok && !held) || !promise) return v;
+  if (v.ok || !promise) return v;
   verdict nests = check_nest(c, s, &framed);
   if (nests.ok && kind) *kind = GROUP_NEST;
   return nests;

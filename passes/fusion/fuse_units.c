@@ -248,32 +248,6 @@ op_class cluster_anchor(fusion *f, int cluster) {
   return facts->anchor;
 }
 
-/// Columns of a contraction's block tile on the target; 0: blocks of CPUs do not hold whole rows.
-static int64_t tile_columns(const target_info *t) {
-  enum { WITH_MMA = 128 };
-  return !t->sm ? 0 : t->wgmma ? FUSE_TILE_COLUMNS : WITH_MMA;
-}
-
-/// Reductions of what a contraction gave, and a second one over its rows, are for targets whose
-/// blocks hold the rows.
-static verdict rows_fit(const fusion *f, const candidate *c) {
-  int64_t size;
-  bool any = false;
-  for (int i = 0; i < c->n; i++) {
-    const node *n = c->nodes[i];
-    bool first = class_of(n) == CLASS_contraction && !any;
-    any |= first;
-    if (first || (class_of(n) != CLASS_reduce && class_of(n) != CLASS_contraction)) continue;
-    if (!ix_is_const(&f->g->ix, graph_axis_size(f->g, n->attr_axes[0]), &size) ||
-        size > tile_columns(f->target))
-      return (verdict){false,
-                       class_of(n) == CLASS_reduce ? REASON_reduction_and_contraction
-                                                   : REASON_second_contraction,
-                       n->id};
-  }
-  return (verdict){.ok = true, .node = -1};
-}
-
 /// Rows that do not fit into the registers of a GPU's block are walked once for each reduction that
 /// waits for another, and every walk computes again what those before it did.
 static verdict walks_fit(fusion *f, const candidate *c) {
@@ -300,7 +274,6 @@ verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
   group_kind found;
   verdict v = fuse_legal(&c, &f->scratch, &found);
   if (kind) *kind = found;
-  if (v.ok && found == GROUP_CONTRACTION) return rows_fit(f, &c);
   return v.ok && found == GROUP_REDUCE && f->target->sm ? walks_fit(f, &c) : v;
 }
 

@@ -59,16 +59,6 @@ static verdict judge_group(const graph *g, group *grp, const uint8_t *stored, ui
   return v;
 }
 
-/// What a contraction gave is used on, in rows or by a second one, in the blocks of GPUs only.
-static verdict judge_for(const target_info *t, const group *grp) {
-  verdict good = {.ok = true, .node = -1};
-  if (t->sm || grp->kind != GROUP_CONTRACTION) return good;
-  if (grp->reductions.len)
-    return (verdict){.why = REASON_reduction_and_contraction, .node = grp->reductions.data[0]->id};
-  if (grp->second) return (verdict){.why = REASON_second_contraction, .node = grp->second->id};
-  return good;
-}
-
 static bool is_empty(const graph *g, const node *n) {
   for (int i = 0; i < n->naxes; i++) {
     int64_t size;
@@ -109,7 +99,6 @@ static group *find_groups(const graph *g, const target_info *t, arena *a, int *c
   fuse_scratch s = fuse_scratch_new(a, g->nodes.len);
   for (*count = 0; *count < g->nkernels; ++*count) {
     *broken = judge_group(g, &groups[*count], stored, member, t, &s);
-    if (broken->ok && t) *broken = judge_for(t, &groups[*count]);
     if (!broken->ok) break;
   }
   return groups;

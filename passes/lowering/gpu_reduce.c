@@ -377,17 +377,9 @@ void gpu_reduce_group(kbuild *b) {
   g.online_ok = g.p.nkr && online_applies(b, &g.p, &g.online);
   bool constant = !g.nfurther;
   for (int i = 0; i < g.p.nkr; i++) constant &= is_constant(b, g.p.kr[i]);
-  int64_t left = 0;
-  if (constant && gpu_ring_applies(b, &g, &left)) {
-    int64_t rows = gpu_row_count(b, &g);
-    if (left && b->part) {
-      gpu_take_rows(b, &g, rows - left, left);
-    } else {
-      if (left) gpu_take_rows(b, &g, 0, rows - left);
-      b->more = left > 0;
-      gpu_ring_rows(b, &g);
-      return;
-    }
+  if (constant && gpu_ring_applies(b, &g)) {
+    gpu_ring_rows(b, &g);
+    return;
   }
   if (outputs_dominate(b, &g)) {
     run_beside_outputs(b, &g);

@@ -11,8 +11,12 @@
 //           reductions, stores
 //
 // Threads read back what they copied themselves. A block walks rows that begin at the same place in
-// a line of memory, so that the registers of what all rows share (weights) suit every row. Rows that
-// are left over when there is no whole number of such walks are the second part of the group.
+// a line of memory, so that the registers of what all rows share (weights) suit every row. Where the
+// rows are no whole number of such walks, some end one row earlier:
+//
+//     grid N_2:1, N_3:1 {
+//       loop T:57344 {
+//         loop N:1 stages=3 below (#N - N_2 - N_3*640 + 63) / 64 {    // rows N_3*640 + N*64 + N_2
 #include "passes/lowering/gpu_rows.h"
 
 enum {
@@ -128,7 +132,7 @@ static bool plan_cluster(const kbuild *b, gpu_rows *g, int64_t size, double stag
   return best.cluster > 0;
 }
 
-static bool ring_fits(const kbuild *b, gpu_rows *g, int axis, int64_t *left) {
+static bool ring_fits(const kbuild *b, gpu_rows *g, int axis) {
   double staged = 0, shared = 0;
   int64_t size = contraction_size(b, g->p.kr[0]), rows = gpu_row_count(b, g);
   if (axis < 0 || !survey_group(b, g, &staged, &shared)) return false;
@@ -140,16 +144,17 @@ static bool ring_fits(const kbuild *b, gpu_rows *g, int axis, int64_t *left) {
   ix n = b->k->axes.data[g->rows[0]].size;
   bool constant = ix_is_const(&b->k->ix, n, &rows);
   if (!constant && ix_divisor(&b->k->ix, n) % g->ring.phase) return false;
-  *left = constant ? rows % g->ring.phase : 0;
+  g->ring.uneven = constant && rows % g->ring.phase;
+  if (g->ring.uneven && g->ring.rows > 1) return false;
   return plan_cluster(b, g, size, staged, g->held + shared / 4);
 }
 
-bool gpu_ring_applies(const kbuild *b, gpu_rows *g, int64_t *left) {
+bool gpu_ring_applies(const kbuild *b, gpu_rows *g) {
   if (!g->along || g->p.nkr != 1 || g->nrows != 1 || g->nfurther || !b->l->target->async_copies)
     return false;
   // What is settled on the way to no ring says nothing of the kernel.
   int settled = schedule_settled(b->l);
-  bool applies = schedule_given(b->l, "ring", 1) && ring_fits(b, g, row_axis(b, g), left);
+  bool applies = schedule_given(b->l, "ring", 1) && ring_fits(b, g, row_axis(b, g));
   if (!applies) schedule_unsettle(b->l, settled);
   schedule_settle(b->l, "ring", applies);
   return applies;
@@ -169,24 +174,31 @@ static void replace_axis(kbuild *b, int axis, ix size, ix as) {
     if (b->sigma[i]) b->sigma[i] = ix_substitute(pool, pool, b->sigma[i], by, n);
 }
 
-void gpu_take_rows(kbuild *b, const gpu_rows *g, int64_t from, int64_t count) {
+/// Axis n becomes n * by + a new one of `by` positions; gives that.
+static int split_inner(kbuild *b, int n, int by) {
   ix_pool *pool = &b->k->ix;
-  ix as = ix_add(pool, ix_axis(pool, g->rows[0]), ix_const(pool, from));
-  replace_axis(b, g->rows[0], ix_const(pool, count), as);
-}
-
-/// Rows become N * phase + N_2; gives the axis of N_2.
-static int split_rows(kbuild *b, gpu_rows *g) {
-  int rows = g->rows[0], phase = g->ring.phase;
-  ix_pool *pool = &b->k->ix;
-  ix apart = ix_const(pool, phase), few = ix_div(pool, b->k->axes.data[rows].size, apart);
-  int inner = kb_axis(b, b->k->axes.data[rows].name, apart);
-  ix walked = ix_scale(pool, ix_axis(pool, rows), phase);
-  replace_axis(b, rows, few, ix_add(pool, walked, ix_axis(pool, inner)));
+  ix size = ix_const(pool, by), up = ix_add(pool, b->k->axes.data[n].size, ix_const(pool, by - 1));
+  int inner = kb_axis(b, b->k->axes.data[n].name, size);
+  ix walked = ix_scale(pool, ix_axis(pool, n), by);
+  replace_axis(b, n, ix_div(pool, up, size), ix_add(pool, walked, ix_axis(pool, inner)));
   return inner;
 }
 
-static void lay_out(kbuild *b, gpu_rows *g, int inner) {
+/// The walks of `steps` rows are an axis of their own, and end where the rows do.
+static void cut_walks(kbuild *b, gpu_rows *g, ix rows, int steps) {
+  gpu_ring *r = &g->ring;
+  ix_pool *pool = &b->k->ix;
+  int64_t walks = gpu_pieces(kb_kernel_size(b, g->rows[0]), steps);
+  r->walk = kb_axis(b, b->k->axes.data[g->rows[0]].name, ix_const(pool, walks));
+  ix first = ix_scale(pool, ix_axis(pool, r->walk), steps);
+  replace_axis(b, g->rows[0], ix_const(pool, steps), ix_add(pool, ix_axis(pool, g->rows[0]), first));
+  kernel_set_grid(b->k, r->walk, 1);
+  ix left = ix_sub(pool, rows, ix_add(pool, ix_axis(pool, r->inner), ix_scale(pool, first, r->phase)));
+  r->below = ix_div(pool, ix_add(pool, left, ix_const(pool, r->phase - 1)), ix_const(pool, r->phase));
+}
+
+/// Rows become N * phase + N_2.
+static void lay_out(kbuild *b, gpu_rows *g) {
   gpu_ring *r = &g->ring;
   layout_digit digits[] = {{g->vector, 0}, {r->threads, 1}, {r->cluster, r->threads}, {r->repeat, 0}};
   int axis = g->p.kr[0], clusters = b->l->target->cores * r->resident / r->cluster / r->phase;
@@ -194,19 +206,25 @@ static void lay_out(kbuild *b, gpu_rows *g, int inner) {
   kernel_set_layout(b->k, 0, axis, digits, 4);
   g->p.step[axis] = g->vector * r->threads * r->cluster * r->repeat;
   gpu_set_threads(b, r->threads);
+  ix all = b->k->axes.data[g->rows[0]].size;
+  r->inner = r->phase > 1 ? split_inner(b, g->rows[0], r->phase) : -1;
   b->k->cluster = r->cluster > 1 ? r->cluster : 0;
-  if (inner >= 0) kernel_set_grid(b->k, inner, 1);
+  if (r->inner >= 0) kernel_set_grid(b->k, r->inner, 1);
   int64_t rows = kb_kernel_size(b, g->rows[0]);
   int64_t steps = gpu_pieces(gpu_pieces(rows, clusters > 1 ? clusters : 1), r->rows);
-  kernel_set_grid(b->k, g->rows[0], (int)steps * r->rows);
+  if (r->uneven) cut_walks(b, g, all, (int)steps);
+  else kernel_set_grid(b->k, g->rows[0], (int)steps * r->rows);
 }
 
 /// Stage loops that bring what comes with a row.
-static void stage_row(kbuild *b, gpu_rows *g, int inner) {
-  int axes[] = {inner, g->rows[0], g->p.kr[0]}, bufs[MAX_AXES];
-  bool split = inner >= 0;
+static void stage_row(kbuild *b, gpu_rows *g) {
+  int axes[4], n = 0, bufs[MAX_AXES];
+  if (g->ring.uneven) axes[n++] = g->ring.walk;
+  if (g->ring.inner >= 0) axes[n++] = g->ring.inner;
+  axes[n++] = g->rows[0];
+  axes[n++] = g->p.kr[0];
   for (int i = 0; i < g->ring.nstaged; i++)
-    bufs[i] = kb_local(b, "row", g->ring.staged[i]->type, axes + !split, 2 + split);
+    bufs[i] = kb_local(b, "row", g->ring.staged[i]->type, axes, n);
   for (int i = 0; i < g->ring.nstaged; i++) {
     tstmt *loop = kb_loop(b, g->p.kr[0], g->p.step[g->p.kr[0]], NULL, 0);
     loop->stage = true;
@@ -220,13 +238,13 @@ static void stage_row(kbuild *b, gpu_rows *g, int inner) {
 }
 
 void gpu_ring_rows(kbuild *b, gpu_rows *g) {
-  int inner = g->ring.phase > 1 ? split_rows(b, g) : -1;
-  lay_out(b, g, inner);
+  lay_out(b, g);
   kb_begin(b);
   reduce_open_loops(b, g->p.kr, g->p.step, 1, NULL, 0, 1);
   tstmt *rows = kb_loop(b, g->rows[0], g->ring.rows, NULL, 0);
   rows->stages = g->ring.stages;
-  stage_row(b, g, inner);
+  rows->below = g->ring.below;
+  stage_row(b, g);
   gpu_resident_row(b, g);
   kb_end_loop(b, NULL, 0);
   reduce_close_loops(b, 1, NULL, 0);

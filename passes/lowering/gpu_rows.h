@@ -9,6 +9,9 @@ typedef struct gpu_ring {
   int threads, cluster, repeat, stages, resident;  // resident: blocks on a multiprocessor
   int rows;   // at a time: they share what all rows share, and the waits of reductions
   int phase;  // rows a multiple of it apart begin alike in a line of memory
+  bool uneven;      // the rows are no whole number of phases
+  int inner, walk;  // kernel axes: of a phase; uneven: of the walks. inner -1: every row begins alike
+  ix below;         // uneven: where walks end
   int nstaged;
   const node *staged[MAX_AXES];  // what comes with each row
 } gpu_ring;
@@ -32,9 +35,6 @@ typedef struct gpu_rows {
 int64_t gpu_row_count(const kbuild *b, const gpu_rows *g);
 /// The reductions and stores of a row whose ranges are open and which is held in registers.
 void gpu_resident_row(kbuild *b, gpu_rows *g);
-/// Whether rows are long and many, and alike enough; plans the ring. *left: the last rows, fewer than
-/// a phase, which are for another kernel.
-bool gpu_ring_applies(const kbuild *b, gpu_rows *g, int64_t *left);
-/// The kernel walks `count` rows from row `from` on.
-void gpu_take_rows(kbuild *b, const gpu_rows *g, int64_t from, int64_t count);
+/// Whether rows are long and many, and alike enough; plans the ring.
+bool gpu_ring_applies(const kbuild *b, gpu_rows *g);
 void gpu_ring_rows(kbuild *b, gpu_rows *g);

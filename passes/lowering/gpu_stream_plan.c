@@ -29,12 +29,17 @@ static int own_axis(kbuild *b, int graph_axis) {
 static void make_axes(gpu_stream *s) {
   kbuild *b = s->b;
   const stream_form *f = &s->f;
-  int axes[MAX_AXES], kernel_axes[MAX_AXES], n = 0;
+  int rows[2 * MAX_AXES], axes[MAX_AXES], kernel_axes[MAX_AXES], nrows = 0, n = 0;
+  for (int i = 0; i < s->o.nrows; i++) rows[nrows++] = s->o.rows[i];
+  // Those that a view of computed rows makes are none of the outline's.
+  for (int k = 0; k < f->score->naxes; k++) {
+    int axis = f->score->axes[k];
+    bool single = graph_axis_is_single(b->l->g, axis);
+    if (axis != f->stream && !single && !axes_have(rows, nrows, axis)) rows[nrows++] = axis;
+  }
   for (int pass = 0; pass < 2; pass++)
-    for (int i = 0; i < s->o.nrows; i++) {
-      int axis = s->o.rows[i];
-      if (axis != f->row && node_has_axis(f->keys, axis) == !pass) axes[n++] = axis;
-    }
+    for (int i = 0; i < nrows; i++)
+      if (rows[i] != f->row && node_has_axis(f->keys, rows[i]) == !pass) axes[n++] = rows[i];
   n = kb_collapse(b, axes, n, kernel_axes);
   for (int i = 0; i < n; i++) kernel_set_grid(b->k, kernel_axes[i], 1);
   s->row = own_axis(b, f->row);

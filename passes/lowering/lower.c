@@ -210,15 +210,10 @@ static int note_kernel(lower *l, const group *grp) {
   return c ? c->alternatives.len : 0;
 }
 
-/// Equal kernels are tried together: alternatives of the first are kept. Those of further parts of a
-/// group are few rows', and not tried.
-static void note_equal(lower *l, int kernel, int offered, int part) {
+/// Equal kernels are tried together: alternatives of the first are kept.
+static void note_equal(lower *l, int kernel, int offered) {
   schedule_choices *c = l->options->choices;
   if (!c) return;
-  if (part) {
-    c->alternatives.len = offered;
-    return;
-  }
   int first = l->number;
   for (int i = 0; i < c->kernels.len; i++)
     if (c->shared.data[i] == kernel) first = c->same_as.data[i];
@@ -228,32 +223,24 @@ static void note_equal(lower *l, int kernel, int offered, int part) {
   vec_push(l->a, &c->same_as, first);
 }
 
-/// True: there is another part.
-static bool add_kernel_part(lower *l, const group *grp, int part) {
+static void add_kernel_step(lower *l, const group *grp) {
+  if (group_is_empty(l->g, grp)) return;
   kbuild b;
   int offered = note_kernel(l, grp);
-  l->part = part;
   kb_init(&b, l, grp, "");
-  b.part = part;
   if (l->target->sm)
     build_gpu_kernel(&b, grp);
   else
     build_kernel(&b, grp);
-  step s = {.kind = STEP_KERNEL, .at = group_span(grp), .what = label(l, grp), .part = part};
+  step s = {.kind = STEP_KERNEL, .at = group_span(grp), .what = label(l, grp)};
   s.nbufs = b.arg_buffers.len;
   s.bufs = b.arg_buffers.data;
   s.nsites = b.sites.len;
   s.sites = b.sites.data;
   s.site_axes = b.site_axes.data;
   s.kernel = share_kernel(l, b.k);
-  note_equal(l, s.kernel, offered, part);
+  note_equal(l, s.kernel, offered);
   vec_push(l->a, &l->p->steps, s);
-  return b.more;
-}
-
-static void add_kernel_steps(lower *l, const group *grp) {
-  if (group_is_empty(l->g, grp)) return;
-  for (int part = 0; add_kernel_part(l, grp, part);) part++;
 }
 
 // ---- arena
@@ -339,7 +326,7 @@ program *lower_to_tiles(arena *a, const graph *g, const pass_options *options) {
   add_buffers(&l, groups, ngroups);
   for (int i = 0; i < ngroups; i++) {
     if (groups[i].kind == GROUP_OPAQUE) add_host_step(&l, &groups[i]);
-    else add_kernel_steps(&l, &groups[i]);
+    else add_kernel_step(&l, &groups[i]);
   }
   plan_arena(&l);
   return p;

@@ -39,7 +39,6 @@ typedef struct lower {
   const target_info *target;
   program *p;
   int number;            // of the kernel that is built, as in `explain`
-  int part;              // of it
   int *buffer_of;        // node id -> its first buffer, -1 none
   int_vec *outputs_of;  // node id -> buffers it is stored in, where these are several or outputs
   vec(seen_through *) through;  // by buffer; null, or beyond the end: it holds the node as it is
@@ -84,8 +83,6 @@ typedef struct kbuild {
   int *local_of;
   bool *local_ready;
   int guarded;                  // inside a pad: loads are guarded
-  int part;                     // of the group's rows, when one kernel does not walk them all
-  bool more;                    // there are further parts
   map consts;     // (type, value) -> tval
   int npseudo;
   tval *pseudo[MAX_KERNEL_AXES];  // value of indirect coordinate PSEUDO_AXIS + i

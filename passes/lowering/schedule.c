@@ -134,15 +134,14 @@ static bool find_item(str text, int number, const char *wanted, int64_t *v) {
 /// By the options, else by the plan that the graph has for the kernel.
 static bool given(const lower *l, const char *wanted, int64_t *v) {
   if (find_item(l->options->schedule, l->number, wanted, v)) return true;
-  bool planned = l->part == 0 && l->number < l->g->plans.len;
-  return planned && find_item(l->g->plans.data[l->number], l->number, wanted, v);
+  return l->number < l->g->plans.len && find_item(l->g->plans.data[l->number], l->number, wanted, v);
 }
 
 // ---- plans
 
 void schedule_settle(const lower *l, const char *key, int64_t value) {
   schedule_choices *c = l->options->choices;
-  if (!c || l->part) return;
+  if (!c) return;
   for (int i = 0; i < c->made.len; i++)
     if (c->made.data[i].kernel == l->number && !strcmp(c->made.data[i].key, key)) {
       c->made.data[i].value = value;

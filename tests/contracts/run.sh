@@ -561,6 +561,9 @@ expect '% of the steps are skipped' "$tool" explain gpu.tdsl -e causal --target 
 expect '% of the steps are skipped' "$tool" explain skip.tdsl -e window --dim B=1 --dim S=4096 --dim T=4096
 expect 'none: chosen by cost as fuse stream(T)' "$tool" explain "$plain/attention.tdsl" -e plain \
   --dim B=8 --dim S=64 --dim T=96 --dim D=16 --dim E=24
+split=$("$tool" explain gpu.tdsl -e split_keys --target sm_90a --dim S=4096)
+if grep -qF 'kernel 0, stream:' <<<"$split" && grep -qF 'stream(T_R): 1 walk' <<<"$split"; then ok
+else bad "gpu.tdsl: split_keys is not what one axis of keys is:" "$split"; fi
 # A rule that is switched off costs a walk, and which sum waits for what is told.
 echo 'fn f(q: f32[S, T], v: bf16[T, E]) -> f32[S, E] {
   fuse stream(T) { return dot(bf16(softmax(q, T)), v, T) }

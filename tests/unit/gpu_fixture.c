@@ -18,6 +18,7 @@ void lowered_make_for(lowered *l, const char *source, const target_info *target)
   pass_options options = {.target = target};
   pass_ctx ctx = {graph_copy(a, l->original), &scratch, &options, &l->test.diags};
   passes_run(&ctx, NULL, 0, NULL, NULL);
+  l->fused = graph_copy(a, ctx.graph);
   l->p = lower_to_tiles(a, ctx.graph, &options);
   strbuf out = sb_new(a);
   program_print(l->p, &out);

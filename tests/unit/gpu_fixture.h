@@ -7,6 +7,7 @@
 typedef struct lowered {
   program_test test;
   graph *original;
+  graph *fused;
   program *p;
   str text;  // of the tile IR
 } lowered;

@@ -3,6 +3,7 @@
 // cannot hold the rows, and the numbers stay right.
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "gpu_fixture.h"
 
@@ -163,4 +164,46 @@ Test(gpu_finish, numbers_of_attention_stay) {
       lowered_values(a, DT_f16, 3, (int64_t[]){3, 90, 40}), lowered_values(a, DT_i32, 2, (int64_t[]){3, 90})};
   lowered_compare(&l, in, 2e-3);
   lowered_free(&l);
+}
+
+#define SIGMOID                                                                                  \
+  "fn f(q: f16[S = 40, D = 64], k: f16[T = %d, D], v: f16[T, E = 64]) -> f16[S, E] {"            \
+  " fuse { return f16(dot(f16(sigmoid(dot(q, k, D))), v, T)) } }"
+#define EXP                                                                                      \
+  "fn f(q: f16[S = 40, D = 64], k: f16[T = %d, D], v: f16[T, E = 64]) -> f16[S, E] {"            \
+  " fuse stream(T, passes = 1) { let e = exp(dot(q, k, D) * 0.125)\n"                            \
+  " return f16(dot(f16(e), v, T) / sum(e, T)) } }"
+#define ROWS                                                                                     \
+  "fn f(q: f16[S = 40, D = 64], k: f16[T = %d, D]) -> f32[S, T] {"                               \
+  " fuse { return softmax(dot(q, k, D), T) } }"
+
+/// Where block tiles do not hold the rows, nests do.
+Test(gpu_finish, contracts_hold_for_every_size) {
+  static const char *const programs[] = {SIGMOID, EXP, ROWS};
+  static const int sizes[] = {1, 2, 16, 100, 128, 129, 150, 192, 193, 200, 255, 256, 257, 300};
+  target_info targets[] = {gpu_named("sm_80"), gpu_named("sm_90"), gpu_named("sm_90a"), cpu_target(4)};
+  for (int p = 0; p < 3; p++)
+    for (int t = 0; t < 4; t++)
+      for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char source[512];
+        snprintf(source, sizeof source, programs[p], sizes[i]);
+        expect_kernels(source, &targets[t], 1);
+      }
+}
+
+Test(gpu_finish, numbers_of_nests_instead_stay) {
+  static const char *const programs[] = {SIGMOID, EXP};
+  target_info ampere = gpu_named("sm_80");
+  for (int p = 0; p < 2; p++) {
+    lowered l;
+    char source[512];
+    snprintf(source, sizeof source, programs[p], 150);
+    lowered_make_for(&l, source, &ampere);
+    arena *a = &l.test.arena;
+    interp_tensor in[] = {lowered_values(a, DT_f16, 2, (int64_t[]){40, 64}),
+                          lowered_values(a, DT_f16, 2, (int64_t[]){150, 64}),
+                          lowered_values(a, DT_f16, 2, (int64_t[]){150, 64})};
+    lowered_compare(&l, in, 2e-2);
+    lowered_free(&l);
+  }
 }

@@ -3,6 +3,7 @@
 // only where they are long, many and alike, and the numbers are the graph's.
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "gpu_fixture.h"
 #include "passes/explain/explain_format.h"
@@ -33,10 +34,33 @@ Test(gpu_ring, it_fires) {
   expect(SOFTMAX("4096", "32768"), &gpu_target, "cluster", false);
 }
 
-Test(gpu_ring, rows_that_are_left_are_a_second_part) {
-  expect(SOFTMAX("8191", "50257"), &gpu_target, "axes N = 127, T = 50257, N_2 = 64", true);
-  expect(SOFTMAX("8191", "50257"), &gpu_target, "load a0[N + 8128, T]", true);
+Test(gpu_ring, walks_end_where_the_rows_do) {
+  expect(SOFTMAX("8191", "50257"), &gpu_target, "axes N = 128, T = 50257, N_2 = 64, N_3 = 1", true);
+  expect(SOFTMAX("8191", "50257"), &gpu_target, "loop N:1 below (62 - N_2) / 64 + 128 - N_3*128 stages=4", true);
+  expect(SOFTMAX("1000", "50257"), &gpu_target, "below", true);
+  expect(SOFTMAX("8192", "50257"), &gpu_target, "below", false);
   expect(SOFTMAX("8191", "32768"), &gpu_target, "axes N = 8191, T = 32768", true);
+}
+
+/// Whatever the number of rows, a contract is one launch.
+Test(gpu_ring, a_contract_is_one_launch) {
+  static const char *const rows[] = {"528", "529", "1000", "2000", "8191", "10000"};
+  static const char *const blocks[] = {
+      "-> f32[N, T] { fuse { return softmax(x, T) } }",
+      "-> f32[N, T] { fuse { return layernorm(x, w, w, 1e-5, T) } }",
+      "-> f32[N] { fuse { return sum(x, T) } }",
+      "-> i32[N] { fuse { return argmax(x, T) } }",
+      "-> f32[N, T] { fuse stream(T, passes = 2) { return softmax(x, T) } }",
+  };
+  for (int i = 0; i < (int)(sizeof rows / sizeof *rows); i++)
+    for (int k = 0; k < (int)(sizeof blocks / sizeof *blocks); k++) {
+      lowered l;
+      char source[256];
+      snprintf(source, sizeof source, "fn f(x: f32[N = %s, T = 50257], w: f32[T]) %s", rows[i], blocks[k]);
+      lowered_make(&l, source);
+      cr_expect_eq(l.p->steps.len, 1, "%s: %d launches", source, l.p->steps.len);
+      lowered_free(&l);
+    }
 }
 
 Test(gpu_ring, explain_counts_clusters_and_what_is_on_its_way) {
@@ -106,6 +130,8 @@ Test(gpu_ring, the_numbers_stay) {
   compare(SOFTMAX("8", "24640"), 8, 24640, "stages=4");
   compare(SOFTMAX("8", "24648"), 8, 24648, "a0[N*8 + N_2, T]");
   compare(NORM("9", "25600"), 9, 25600, "stages=");
-  compare(SOFTMAX("13", "24648"), 13, 24648, "load a0[N + 8, T]");
+  compare(SOFTMAX("13", "24648"), 13, 24648, "loop N:1 below (4 - N_2) / 8 + 2 - N_3*2 stages=4");
+  compare(SOFTMAX("15", "24648"), 15, 24648, "below");
+  compare(NORM("17", "24648"), 17, 24648, "below");
   compare(ADD_NORM("8", "24648"), 8, 24648, "local row1");
 }

@@ -272,7 +272,7 @@ Test(ir_ix, known_comparisons) {
                                {"(#N + 1) / 2", "#N"}, {"#N / 4", "#N / 2"},
                                {"(#N + 7)/8 * 8", "#N + 7"}, {"#N / 6", "#N/3 + #N/7"},
                                {"#N", "#N/4*4 + 3"}, {"t%4*2 + 1", "7"},
-                               {"t / (#M / 4)", "23"},
+                               {"t / (#M / 4)", "23"}, {"(7 - t)/32*32", "7 - t"},
                                {"#N*#H/2*3", "(#N*#H + 2)/3*5 + #N*#H"}};
   for (size_t k = 0; k < sizeof le / sizeof *le; k++)
     cr_expect(ix_known_le(&w.pool, parse(&w, le[k][0]), parse(&w, le[k][1])), "%s <= %s", le[k][0],
@@ -287,6 +287,8 @@ Test(ir_ix, known_comparisons) {
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "#N/2 + #N/3*2"), parse(&w, "#N")));
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "(#N + 1) / 2 * 2"), parse(&w, "#N")));
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "(#N + 2) / 2"), parse(&w, "#N")));
+  cr_expect_not(ix_known_le(&w.pool, parse(&w, "(7 - t)/32*32"), parse(&w, "6 - t")));
+  cr_expect_not(ix_known_le(&w.pool, parse(&w, "(7 - t)/32"), parse(&w, "7 - t")));
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "#N / 2"), parse(&w, "#N / 3 + 1")));
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "#N"), parse(&w, "#N/4*4 + 2")));
   cr_expect_not(ix_known_le(&w.pool, parse(&w, "1"), parse(&w, "#N")));

@@ -50,6 +50,13 @@ CASES(accesses_stay_inside,
        OUT_OF("dimension 1: ((D*2) / 3)*2", "below #D")},
       {PROGRAM(" %y = const 2.0 : f32\n store out[N, #D - D], %y"),
        OUT_OF("dimension 1: #D - D", "below #D")},
+      {PROGRAM(" loop E:1 below #D + 1 {\n %a = load x[N, E] : f32[N:2, E:1]\n }"),
+       OUT_OF("dimension 1: E", "below #D")},
+      // a step has positions behind its base
+      {PROGRAM(" loop E:4 below #D {\n %a = load x[N, E] : f32[N:2, E:4]\n }"),
+       OUT_OF("dimension 1: E", "below #D")},
+      {PROGRAM(" loop E:1 below D {\n %a = load x[N, E + 1] : f32[N:2, E:1]\n }"),
+       OUT_OF("dimension 1: E + 1", "below #D")},
       {PROGRAM(" local l : f32[E]\n loop E:4 {\n %a = load l[E + 1] : f32[E:4]\n }"),
        OUT_OF("dimension 0: E + 1", "below 64")},
       {PROGRAM(" local l : f32[D:8]\n %a = load l[D / 2] : f32[D:8]"),
@@ -63,6 +70,9 @@ Test(tile_verify, accesses_that_are_inside) {
       PROGRAM(" %i = index D : i64[D:8]\n %a = load x[N, %i] : f32[D:8, N:2]"),
       PROGRAM(" local l : f32[E]\n loop E:4 {\n %a = load l[63 - E] : f32[E:4]\n }"),
       PROGRAM(" local l : f32[D:8]\n loop D:4 {\n %a = load l[D] : f32[D:4]\n }"),
+      PROGRAM(" loop E:1 below #D {\n %a = load x[N, E] : f32[N:2, E:1]\n }"),
+      PROGRAM(" loop N:1 {\n loop E:1 below (#D - N + 3) / 4 {\n"
+              " %a = load x[N, E*4 + N] : f32[N:1, E:1]\n }\n }"),
   };
   for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
     tile_fixture f = {0};
