@@ -91,22 +91,6 @@ static int streams_of(const maker *m, const node *n) {
   return along;
 }
 
-/// A view, pad or gather of a computed value does something with the axis.
-static bool is_moved(const maker *m, int axis) {
-  for (int i = 0; i < m->n; i++) {
-    const node *n = m->nodes[i];
-    if (class_of(n) != CLASS_view || !inside(m, n->in[0]) || in_memory(m, n->in[0])) continue;
-    for (int k = 0; k < n->in[0]->naxes; k++) {
-      int bare;
-      bool same = ix_is_axis(&m->g->ix, n->index[k], &bare) && bare == n->in[0]->axes[k];
-      same |= graph_axis_is_single(m->g, n->in[0]->axes[k]) && n->in[0]->axes[k] != axis;
-      if (!same && (n->in[0]->axes[k] == axis || ix_uses_axis(&m->g->ix, n->index[k], axis)))
-        return true;
-    }
-  }
-  return false;
-}
-
 /// By node id: a computed operand that lacks axes, as keys that are scaled. Each tile of rows
 /// computes it again, which costs little beside its product, unless it is made of products or long
 /// sums itself.
@@ -126,6 +110,7 @@ static const uint8_t *find_computed_again(const maker *m) {
   return again;
 }
 
+/// Views move no kept value (check_views), and all else is computed where it is read.
 static bool is_row(const maker *m, const uint8_t *again, int axis) {
   for (int i = 0; i < m->n; i++) {
     const node *n = m->nodes[i];
@@ -133,7 +118,7 @@ static bool is_row(const maker *m, const uint8_t *again, int axis) {
     if (matters && !node_has_axis(n, axis) && !again[n->id]) return false;
     if (combines(n) && axes_have(n->attr_axes, n->nattr_axes, axis)) return false;
   }
-  return !axes_have(m->o->stream, m->o->nstream, axis) && !is_moved(m, axis);
+  return !axes_have(m->o->stream, m->o->nstream, axis);
 }
 
 static void find_rows(const maker *m) {

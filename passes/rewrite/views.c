@@ -3,6 +3,7 @@
 //
 //   x[N -> (A, B)][(A, B) -> M]          ──▶  x[N -> M] or x
 //   exp(dot(x, w)[E -> (H, K)])          ──▶  exp(dot(x, w))[E -> (H, K)]     exp is an epilogue
+//   x + dot(p, v)[(H, E) -> M]           ──▶  (x[M -> (H, E)] + dot(p, v))[(H, E) -> M]
 //   f32(table)[V = tokens]               ──▶  f32(table[V = tokens])         table is a buffer
 //   x + b[.. -> N] (x has N)             ──▶  x + b                          maps broadcast anyway
 //
@@ -115,6 +116,64 @@ static node *map_before_view(const rewrite *r, const node *n) {
   return graph_view(g, graph_map(g, n->op, in, n->nin, n->type), view->index, n->axes, n->naxes);
 }
 
+/// Made by maps and views of what is in memory; or, `combined`, by maps of what a combining op gave.
+static bool is_made(const node *n, bool combined, int depth) {
+  enum { DEPTH = 8 };
+  op_class c = op_get(n->op)->class;
+  if (c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan) return combined;
+  bool any = !combined && (c == CLASS_leaf || n->op == OP_param);
+  if (any || depth > DEPTH || (c != CLASS_map && (combined || n->op != OP_view))) return any;
+  any = !combined;
+  for (int k = 0; k < n->nin; k++) {
+    bool made = is_made(n->in[k], combined, depth + 1);
+    any = combined ? any || made : any && made;
+  }
+  return any;
+}
+
+/// The operand at the coordinates of what the view shows. `index` is the inverse of the view, in the pool.
+static node *before(graph *g, node *operand, const node *view, const ix_pool *pool, const ix *index) {
+  const node *x = view->in[0];
+  ix at[MAX_AXES];
+  int axes[MAX_AXES], naxes = 0;
+  for (int i = 0; i < operand->naxes; i++) {
+    int j = 0;
+    while (view->axes[j] != operand->axes[i]) j++;
+    at[i] = ix_substitute(&g->ix, pool, index[j], NULL, 0);
+  }
+  for (int k = 0; k < x->naxes; k++) {
+    bool used = false;
+    for (int i = 0; i < operand->naxes; i++) used |= ix_uses_axis(&g->ix, at[i], x->axes[k]);
+    if (used) axes[naxes++] = x->axes[k];
+  }
+  return operand->naxes ? graph_view(g, operand, at, axes, naxes) : operand;
+}
+
+/// A map of what was combined, seen through a view, and of what is in memory is computed before the view,
+/// too: there it is an epilogue, and the view ends the kernel.
+static node *map_before_end(const rewrite *r, const node *n) {
+  graph *g = r->g;
+  node *view = NULL, *in[3];
+  ix_pool pool;
+  ix index[MAX_AXES];
+  for (int k = 0; k < n->nin; k++) {
+    node *a = n->in[k];
+    bool seen = a->op == OP_view && is_made(a->in[0], true, 0);
+    if (!seen && !is_made(a, false, 0)) return NULL;
+    if (seen && (view || !rewrite_used_once(r, a) || !node_same_axis_set(a, n))) return NULL;
+    if (seen) view = a;
+  }
+  if (!view || view_is_reorder(g, view) || !view_inverse(g->arena, g, view, &pool, index)) return NULL;
+  for (int k = 0; k < n->nin; k++)
+    in[k] = n->in[k] == view ? view->in[0] : before(g, n->in[k], view, &pool, index);
+  node *map = graph_map(g, n->op, in, n->nin, n->type);
+  ix at[MAX_AXES];
+  for (int k = 0; k < map->naxes; k++)
+    for (int i = 0; i < map->naxes; i++)
+      if (view->in[0]->axes[i] == map->axes[k]) at[k] = view->index[i];
+  return graph_view(g, map, at, n->axes, n->naxes);
+}
+
 /// Gathered operands are buffers, so a cast of one moves behind the gather.
 static node *gather_before_cast(graph *g, const node *n) {
   const node *cast = n->in[0];
@@ -137,6 +196,7 @@ static node *views(const rewrite *r, node *n) {
     case CLASS_map:
       to = drop_broadcast(g, n);
       if (!to) to = map_before_view(r, n);
+      if (!to) to = map_before_end(r, n);
       break;
     case CLASS_gather: to = gather_before_cast(g, n); break;
     default: break;
