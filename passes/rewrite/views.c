@@ -131,7 +131,8 @@ static bool is_made(const node *n, bool combined, int depth) {
   return any;
 }
 
-/// The operand at the coordinates of what the view shows. `index` is the inverse of the view, in the pool.
+/// The operand at the coordinates of what the view shows; null: nobody knows that it has them. `index` is the
+/// inverse of the view, in the pool.
 static node *before(graph *g, node *operand, const node *view, const ix_pool *pool, const ix *index) {
   const node *x = view->in[0];
   ix at[MAX_AXES];
@@ -140,6 +141,8 @@ static node *before(graph *g, node *operand, const node *view, const ix_pool *po
     int j = 0;
     while (view->axes[j] != operand->axes[i]) j++;
     at[i] = ix_substitute(&g->ix, pool, index[j], NULL, 0);
+    ix size = graph_axis_size(g, operand->axes[i]), end = ix_add(&g->ix, at[i], ix_const(&g->ix, 1));
+    if (ix_bounds(&g->ix, at[i]).min < 0 || !ix_known_le(&g->ix, end, size)) return NULL;
   }
   for (int k = 0; k < x->naxes; k++) {
     bool used = false;
@@ -164,8 +167,12 @@ static node *map_before_end(const rewrite *r, const node *n) {
     if (seen) view = a;
   }
   if (!view || view_is_reorder(g, view) || !view_inverse(g->arena, g, view, &pool, index)) return NULL;
-  for (int k = 0; k < n->nin; k++)
+  if (node_elements(g, n) == ix_const(&g->ix, 0))  // no element has a coordinate
+    return spread(g, graph_const(g, n->type, (scalar){.i = 0}), n);
+  for (int k = 0; k < n->nin; k++) {
     in[k] = n->in[k] == view ? view->in[0] : before(g, n->in[k], view, &pool, index);
+    if (!in[k]) return NULL;
+  }
   node *map = graph_map(g, n->op, in, n->nin, n->type);
   ix at[MAX_AXES];
   for (int k = 0; k < map->naxes; k++)
