@@ -423,7 +423,7 @@ kernels=$("$tool" opt "$plain/views.tdsl" -e heads --to=fused --target cuda:sm_9
 if [ "$kernels" = 1 ]; then ok; else bad "views.tdsl: heads is $kernels kernels without its contract"; fi
 
 # A rule that is switched off is named; a block that is called twice has its error once.
-for rule in frames late_factors exponents; do
+for rule in frames late_factors; do
   expect "the rule \`$rule\` is switched off" "$tool" opt attention.tdsl -e plain --to=fused --no-rule=$rule
 done
 for command in check 'opt --to=fused -e twice_called'; do
