@@ -159,8 +159,11 @@ static node *map_before_end(const rewrite *r, const node *n) {
   node *view = NULL, *in[3];
   ix_pool pool;
   ix index[MAX_AXES];
+  bool any = false;
+  for (int k = 0; k < n->nin; k++) any |= n->in[k]->op == OP_view;
   for (int k = 0; k < n->nin; k++) {
     node *a = n->in[k];
+    if (!any) return NULL;
     bool seen = a->op == OP_view && is_made(a->in[0], true, 0);
     if (!seen && !is_made(a, false, 0)) return NULL;
     if (seen && (view || !rewrite_used_once(r, a) || !node_same_axis_set(a, n))) return NULL;
