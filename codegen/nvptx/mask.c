@@ -225,12 +225,19 @@ bool nv_waits_for_mask(ngen *g, const tregion *r, int at, const tstmt *mask) {
   return false;
 }
 
-static bool is_made_of(const ngen *g, const tval *v, const tstmt *s) {
+/// `seen` by value id: the search has been there.
+static bool leads_to(const ngen *g, const tval *v, const tstmt *s, bool *seen) {
   const tstmt *def = made_by(g, v);
   if (!def || def == s) return def == s;
   bool found = false;
-  for (int k = 0; k < def->nin && def->kind == TILE_MAP; k++) found |= is_made_of(g, def->in[k], s);
+  for (int k = 0; k < def->nin && def->kind == TILE_MAP && !seen[v->id] && !found; k++)
+    found = leads_to(g, def->in[k], s, seen);
+  seen[v->id] |= !found;
   return found;
+}
+
+static bool is_made_of(const ngen *g, const tval *v, const tstmt *s) {
+  return leads_to(g, v, s, arena_array(g->arena, bool, g->k->nvals));
 }
 
 static void make_waiting(ngen *g, const tval *condition) {
