@@ -148,7 +148,9 @@ enum {
   TCF_NO_CONSTANT_FACTORS = 16384,
   TCF_NO_FREE_SHIFTS = 32768,
   TCF_NO_STANDS_FOR_INFINITY = 65536,
-  TCF_NO_CAPS = 131072
+  TCF_NO_CAPS = 131072,
+  TCF_NO_TERMS = 262144,
+  TCF_NO_ORDER = 524288
 };
 
 /** A schedule that was tried; the last one is what is kept. Everything in it lives until the callback

@@ -356,7 +356,7 @@ static bool pays(chooser *c, bool *nests) {
   graph *streamed = compiled(c, true);
   if (!is_streamed(c, streamed, nests)) return false;
   graph *plain = compiled(c, false);
-  *nests &= c->target->sm > 0;
+  *nests &= c->target->threads_per_core > 0;
   if (*nests)
     return predicted_seconds(c->a, streamed, c->options) <
            (1 - least_of_nests) * predicted_seconds(c->a, plain, c->options);

@@ -40,6 +40,18 @@ static uint8_t *find_after(const candidate *c, arena *a) {
   return after;
 }
 
+/// A running combine along an axis of one element, or of none, has a loop over it, and its values that
+/// axis, which a view need not show.
+static bool walks_single(const candidate *c) {
+  for (int i = 0; i < c->n; i++) {
+    const node *n = c->nodes[i];
+    if (op_get(n->op)->class == CLASS_scan &&
+        ix_bounds(&c->g->ix, graph_axis_size(c->g, n->attr_axes[0])).max <= 1)
+      return true;
+  }
+  return false;
+}
+
 /// The view is the end of the kernel, and of what a combining op gave.
 static bool is_end(const candidate *c, const node *view, const uint8_t *after) {
   if (!c->member[view->in[0]->id] || !after[view->in[0]->id]) return false;
@@ -65,7 +77,7 @@ candidate fuse_through(const candidate *c, arena *a) {
     ix index[MAX_AXES];
     if (view->op != OP_view || !c->stored[view->id]) continue;
     if (!after) after = find_after(c, a);
-    if (!is_end(c, view, after) || !is_in_the_way(c, view)) continue;
+    if (!is_end(c, view, after) || !is_in_the_way(c, view) || walks_single(c)) continue;
     if (!view_inverse(a, c->g, view, &pool, index)) continue;
     if (!member) {
       member = arena_copy(a, c->member, (size_t)c->g->nodes.len);

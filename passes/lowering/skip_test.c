@@ -234,7 +234,7 @@ static int64_t most_of_stream(const skip *s) {
 
 /// What the block has of the stream at a time: 16 bytes of neighbours a thread, several times over.
 static int lay_points(const skip *s) {
-  enum { NEAR = 4, MOST = 8 };
+  enum { NEAR = 4, MOST = 4 };
   kernel *k = s->b->k;
   int more = 1;
   while (more < MOST && most_of_stream(s) > more * NEAR * k->threads) more *= 2;

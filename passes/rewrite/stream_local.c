@@ -137,6 +137,20 @@ static bool is_alone(const local *l, const node *n) {
   return n->id < l->count && l->readers[n->id].len == 1 && !l->returned[n->id];
 }
 
+/// The value, or what is made of it along the stream, is a result: its rounding shows.
+static bool shows(const rewrite *r, const node *n, const contract *c, int depth) {
+  const local *l = r->state;
+  if (n->id >= l->count || l->returned[n->id] || !depth) return true;
+  for (int i = 0; i < l->readers[n->id].len; i++) {
+    const node *user = r->g->nodes.data[l->readers[n->id].data[i]];
+    bool combined = false;
+    for (int k = 0; k < user->nattr_axes && op_get(user->op)->class != CLASS_scan; k++)
+      combined |= axes_have(c->axes, c->naxes, user->attr_axes[k]);
+    if (!combined && shows(r, user, c, depth - 1)) return true;
+  }
+  return false;
+}
+
 /// All that the value is for is to be added up along the stream.
 static bool is_only_summed(const rewrite *r, const node *n, const contract *c) {
   const local *l = r->state;
@@ -167,11 +181,12 @@ static node *unrounded(const rewrite *r, node *x, dtype type, bool summed, int d
 
 /// A rounding that is widened again drops out.
 static node *excess_precision(const rewrite *r, node *n) {
-  enum { DEPTH = 4 };  // of selections between
+  enum { DEPTH = 4, FAR = 12 };  // of selections between; of what is made of it
   const contract *c = contract_of(r->g, n);
   const local *l = r->state;
   if (!c || n->id >= l->count || !is_widening(n) || !dtype_is_storage(n->in[0]->type) ||
-      n->in[0]->op == OP_const || !has_any(n, c->axes, c->naxes))
+      n->in[0]->op == OP_const || !has_any(n, c->axes, c->naxes) ||
+      shows(r, n, c, FAR))
     return n;
   node *to = unrounded(r, n->in[0], n->type, is_only_summed(r, n, c), DEPTH);
   return to ? applied(r, n, RULE_excess_precision, to) : n;

@@ -276,7 +276,7 @@ for rule in 'order max_of_softmax 2' 'order argmax_of_softmax 2' 'terms layernor
             'terms differential 2' 'late_factors cosine 2'; do
   read -r rule name walks <<<"$rule"
   expect "fuse stream(T): $walks walks" "$tool" explain algebra.tdsl -e "$name" --no-rule="$rule"
-  expect "by ${rule}" "$tool" opt algebra.tdsl -e "$name" --to=fused
+  expect "$rule" "$tool" opt algebra.tdsl -e "$name" --to=fused
   # shellcheck disable=SC2046
   check cpu algebra.tdsl "$name" $(dims algebra.tdsl "$name" S=7 T=301 D=8 E=5) --no-rule="$rule"
 done
@@ -569,13 +569,13 @@ echo 'fn f(q: f32[S, T], v: bf16[T, E]) -> f32[S, E] {
   fuse stream(T) { return dot(bf16(softmax(q, T)), v, T) }
 }' >"$plain/rules.tdsl"
 expect 'f(T): 1 walk' sed 's/stream(/f(/' <("$tool" explain "$plain/rules.tdsl")
-for rule in late_factors exponents frames roundings; do
+for rule in late_factors frames roundings; do
   expect ': 2 walks over T' "$tool" explain "$plain/rules.tdsl" --no-rule=$rule
   expect 'is in walk 2 because it waits for' "$tool" explain "$plain/rules.tdsl" --no-rule=$rule
   check cpu "$plain/rules.tdsl" f --dim S=7 --dim T=33 --dim E=5 --no-rule=$rule
 done
 expect 'by scales' "$tool" opt gpu.tdsl -e scale_on_q --to=fused
-expect 'rule_off' "$tool" opt attention.tdsl -e plain --no-rule=exponents --to=fused
+expect 'rule_off' "$tool" opt attention.tdsl -e plain --no-rule=frames --to=fused
 expect 'did you mean frames' "$tool" opt attention.tdsl -e plain --no-rule=frame --to=fused
 expect 'rounded_between' "$tool" opt attention.tdsl -e halves --exact-casts --to=fused
 if "$tool" opt rules.tdsl -e cast_after --exact-casts --to=fused | grep excess_precision
