@@ -175,6 +175,12 @@ Test(lower_constant, scans) {
       "fn f(p: f32[B], x: f32[B, K = 999]) -> f32[B, K] { return cumsum(where(x == x, p, p), K) }",
       "fn f(p: i32[B], x: f32[B, K = 1000]) -> i32[B, K] { return cumprod(where(x == x, p, p), K) }",
       "fn f(p: f32, x: f32[B, K = 1000]) -> f32[B, K] { return cummax(where(x == x, p, p), K) + x }",
+      // Along one element, seen without its axis.
+      "fn f(p: i8[K = 1], x: i8[K]) -> i8 { return sum(-(cumsum(p, K) * x), K) }",
+      "fn f(x: f32[M, K = 1], w: f32[M, K]) -> f32[E] {\n"
+      " let v = cumsum(x, K) / (abs(w) + 0.5)\n return silu(v)[(M, K) -> E] }",
+      "fn f(x: f32[M, K = 0], w: f32[N]) -> f32[N, E] {\n"
+      " let v = cumsum(x, K)\n return w * v[(M, K) -> E] }",
   };
   compare(sources, COUNT(sources), usual, COUNT(usual));
 }
