@@ -66,6 +66,10 @@ bool view_inverse(arena *a, const graph *g, const node *view, ix_pool *pool, ix 
   ix_copy_pool(pool, &g->ix);
   ix count = elements(pool, g, view);
   if (count != elements(pool, g, x)) return false;
+  if (count == ix_const(pool, 0)) {
+    for (int j = 0; j < view->naxes; j++) index[j] = count;
+    return true;
+  }
   // Of as many elements, each of the view is found again: then it is one to one.
   if (!invert(pool, g, view, view->index, index)) return false;
   for (int j = 0; j < view->naxes; j++)

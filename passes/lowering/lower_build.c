@@ -485,6 +485,7 @@ void kb_store_node(kbuild *b, const node *n, tval *v, bool nontemporal) {
   int nouts = b->l->outputs_of[n->id].len;
   for (int i = 0; i < (nouts ? nouts : 1); i++) {
     int buffer = nouts ? b->l->outputs_of[n->id].data[i] : first;
+    if (lower_seen_through(b->l, buffer) && lower_is_empty(b->l, n)) continue;  // no element has a place
     int rank = kb_place(b, n, buffer, index);
     tstmt *st = kb_store(b, kb_arg(b, buffer), v, index, rank);
     st->nontemporal = nontemporal;
