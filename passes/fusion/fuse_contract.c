@@ -84,17 +84,11 @@ static str type_and_bytes(fusion *f, const node *n) {
 
 // ---- streams
 
-static bool streams(const contract *c, int axis) {
-  for (int i = 0; i < c->naxes; i++)
-    if (c->axes[i] == axis) return true;
-  return false;
-}
-
 /// The op walks a streamed axis.
 static bool walks_along(const contract *c, const node *n) {
   bool walks = false;
   for (int k = 0; op_get(n->op)->class != CLASS_leaf && k < n->nattr_axes; k++)
-    walks |= streams(c, n->attr_axes[k]);
+    walks |= axes_have(c->axes, c->naxes, n->attr_axes[k]);
   return walks;
 }
 

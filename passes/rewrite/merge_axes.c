@@ -16,17 +16,11 @@ typedef struct merging {
   bool product, reduction, streamed;
 } merging;
 
-static bool has(const int *axes, int n, int axis) {
-  for (int k = 0; k < n; k++)
-    if (axes[k] == axis) return true;
-  return false;
-}
-
 /// Both or none of them; *any: both.
 static bool agrees(const merging *m, const int *axes, int n, bool *any) {
-  bool outer = has(axes, n, m->outer);
+  bool outer = axes_have(axes, n, m->outer);
   *any |= outer;
-  return outer == has(axes, n, m->inner);
+  return outer == axes_have(axes, n, m->inner);
 }
 
 static bool combines(const node *n) {
@@ -146,7 +140,8 @@ static bool find_pair(merging *m) {
       for (int i = 0; i + 1 < n->in[k]->naxes; i++) {
         m->outer = n->in[k]->axes[i], m->inner = n->in[k]->axes[i + 1];
         m->product = m->reduction = m->streamed = false;
-        bool both = has(n->attr_axes, n->nattr_axes, m->outer) && has(n->attr_axes, n->nattr_axes, m->inner);
+        bool both = axes_have(n->attr_axes, n->nattr_axes, m->outer) &&
+                    axes_have(n->attr_axes, n->nattr_axes, m->inner);
         if (both && find(m)) return true;
       }
   }
