@@ -17,7 +17,8 @@
 #include "ir/ix.h"
 #include "ir/op.h"
 
-enum { MAX_AXES = 16 };  // of one tensor
+enum { MAX_AXES = 16 };   // of one tensor
+enum { MAX_PHASE = 64 };  // gradients of gradients
 
 typedef struct axis {
   str name;  // unique in the graph
@@ -42,6 +43,7 @@ struct node {
   unsigned flags;  // NODE_* below
   int kernel;      // fused graphs: kernel number; -1 none
   int contract;    // 1 + the number of the contract that it is under; 0 none
+  int phase;       // 0; of what a gradient adds, 1 + that of what it differentiates. Never below an operand's
   int64_t *strides;  // param: element strides per axis when not row-major contiguous, else null
   span at;
 };
@@ -124,6 +126,7 @@ typedef struct graph {
   int nparams;         // nodes[0 .. nparams) are the params in order
   vec(contract) contracts;
   int contract;        // what the builders put into node.contract
+  int phase;           // the least phase that the builders give
   bool fused;          // kernel numbers are set
   int nkernels;
   vec(str) plans;      // by kernel, may be shorter: what its schedule is held to, "m=128,n=64"; empty: nothing

@@ -240,6 +240,7 @@ void gparse_node(graph_parser *p, int kernel) {
   if (!p->c->failed) read_body(p, n, &late);
   if (!p->c->failed) read_type(p, n, &late);
   compare_type(p, n, begin);
+  if (text_accept_word(p->c, "phase")) n->phase = (int)text_int(p->c, 1, MAX_PHASE);
   if (text_accept_word(p->c, "in")) {
     text_expect_word(p->c, "fuse");
     text_expect(p->c, '#');

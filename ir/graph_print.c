@@ -168,6 +168,7 @@ static void put_node(printer *p, const node *n) {
   put_body(p, n);
   sb_puts(p->out, " : ");
   put_type(p, n);
+  if (n->phase) sb_printf(p->out, " phase %d", n->phase);
   if (n->contract) sb_printf(p->out, " in fuse#%d", n->contract - 1);
   put_note(p, n);
 }

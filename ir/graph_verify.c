@@ -48,6 +48,7 @@ static bool verify_form(verifier *v, const node *n, int at) {
     const node *in = n->in[k];
     bool here = in && in->id >= 0 && in->id < g->nodes.len && g->nodes.data[in->id] == in;
     if (!here) bad(v, n, "operand %d is not a node of the graph", k);
+    else if (in->phase > n->phase) bad(v, n, "is of phase %d, its operand %%%d of phase %d", n->phase, in->id, in->phase);
     else if (in->id >= at) bad(v, n, "uses %%%d before it is defined", in->id);
   }
   if (n->naxes < 0 || n->naxes > MAX_AXES) bad(v, n, "has %d axes", n->naxes);

@@ -45,7 +45,10 @@ static node *share(const rewrite *r, node *n) {
   if (op_get(n->op)->class == CLASS_opaque) return n;
   str key = key_of(s->scratch, n);
   node *first = map_get(&s->seen, key);
-  if (first) return first;
+  if (first) {
+    if (first->phase > n->phase) first->phase = n->phase;
+    return first;
+  }
   map_put(s->scratch, &s->seen, key, n);
   return n;
 }
