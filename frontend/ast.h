@@ -103,6 +103,7 @@ struct func {
   span end_at;  // the closing brace
   bool is_extern;
   bool generic;      // real, .. or axis in the signature: checked at each call
+  bool differentiates; // has a call of `grad`
   bool prelude;      // of the standard library
   bool root;         // of the file being compiled
   bool bad_signature;  // did not parse: not checked at all
@@ -113,6 +114,9 @@ struct func {
   int nresults;
   bool tuple_result;
   vec(expr *) facts;
+  str vjp;           // the function that gives its derivative; empty: none
+  span vjp_at;
+  struct func *derivative;  // of that name
   block body;
 };
 

@@ -11,6 +11,8 @@ typedef enum builtin_kind {
   BUILTIN_FMA,
   BUILTIN_CLAMP,
   BUILTIN_WHERE,
+  BUILTIN_GRAD,
+  BUILTIN_STOP,
   BUILTIN_REDUCE,  // op over one or more axes
   BUILTIN_ARG,     // op over one or more axes
   BUILTIN_SCAN,

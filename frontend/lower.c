@@ -154,6 +154,7 @@ static bool lower_once(lowerer *l, func *f) {
   l->errors = l->calls = l->depth = l->stamped = 0;
   l->stopped = l->assumed = false;
   l->block = NULL;
+  l->warnings.len = l->custom.len = 0;
   restore_facts(l);
   scope *s = arena_new(l->arena, scope);
   *s = (scope){.l = l, .f = f};
@@ -193,6 +194,9 @@ bool lower_function(lowerer *l, func *f) {
     if (!l->assumed) break;
   }
   warn_of_dead_blocks(l);
+  for (int i = 0; i < l->warnings.len; i++)
+    diag_warning(l->diags, l->warnings.data[i].code, l->warnings.data[i].at, "%.*s", STR_FMT(l->warnings.data[i].text));
+  forget_variables(l->g);
   graph_compact(l->g, NULL);
   return true;
 }
@@ -239,8 +243,11 @@ bool frontend_compile(arena *a, diag_list *diags, uint32_t file, const frontend_
   lowerer l = {.arena = a, .diags = diags, .p = &p};
   const unit *root = p.units.data[1];
   for (int u = 1; u < p.units.len; u++)
-    for (int i = 0; i < p.units.data[u]->funcs.len; i++)
-      check_extern(&l, p.units.data[u]->funcs.data[i]);
+    for (int i = 0; i < p.units.data[u]->funcs.len; i++) {
+      func *f = p.units.data[u]->funcs.data[i];
+      check_extern(&l, f);
+      if (!derivative_fits(&l, f)) f->state = FUNC_FAILED;
+    }
   for (int i = 0; i < root->funcs.len; i++) {
     func *f = root->funcs.data[i];
     if (f->generic || f->is_extern || f->bad_signature || !f->name.len) continue;

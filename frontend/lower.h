@@ -8,6 +8,8 @@
 //   lower_call.c   built-in functions
 //   lower_axes.c   built-in functions that take axes
 //   lower_join.c   concat, pad, scatter_add
+//   lower_grad.c   grad, stop
+//   lower_vjp.c    derivatives that the program gives
 //   lower_view.c   what stands in brackets
 //   scope.c        axes and names of one function; errors with the calls that led there
 //   size.c         sizes: equality, bounds, divisibility, facts
@@ -96,6 +98,15 @@ typedef struct scope {
   value result;
 } scope;
 
+typedef struct custom_result custom_result;
+
+/// Given when the function has been lowered: a body may be lowered more than once.
+typedef struct late_warning {
+  int code;
+  span at;
+  str text;
+} late_warning;
+
 struct lowerer {
   arena *arena;
   diag_list *diags;
@@ -110,6 +121,8 @@ struct lowerer {
   bool stopped;       // a limit was passed: everything is poison
   const stmt *block;  // the `fuse` that is being lowered; null none
   bool assumed;       // a fact was added that earlier expressions have not seen
+  vec(late_warning) warnings;
+  vec(custom_result *) custom;  // results of functions with a derivative of their own
   map facts;          // symbol -> ix_fact*, over all attempts
 };
 
@@ -229,6 +242,30 @@ bool axes_of(scope *s, const expr *e, int from, const node *n, span n_at, axis_s
 bool number_operand(scope *s, const char *name, const node *n, span at);
 /// axes of e->args[from...]
 bool collect_axis_args(scope *s, const expr *e, int from, axis_set *out);
+
+// lower_grad.c
+value lower_grad(scope *s, const expr *e);
+value lower_stop(scope *s, const expr *e);
+/// The value of a parameter of s->f, as a node of its own where the function takes derivatives.
+value as_variable(scope *s, value v);
+/// The same value as a node of its own.
+node *another_node(graph *g, node *n, unsigned flags);
+/// What only grad() asks for is not in the graph that is handed on.
+void forget_variables(graph *g);
+
+// lower_vjp.c
+typedef struct grad_call_site {
+  scope *s;
+  span at;
+} grad_call_site;
+/// The function given with `vjp` can be one of f; else an error.
+bool derivative_fits(lowerer *l, const func *f);
+/// The result of the call s, to be differentiated by the function given with `vjp`.
+value with_derivative(scope *s, value v);
+// For grad_options; ctx is a grad_call_site.
+struct grad_custom;
+const struct grad_custom *custom_operands(void *ctx, const node *n);
+bool custom_apply(void *ctx, node *n, node *g, node **gives);
 
 // lower_view.c
 value lower_view(scope *s, const expr *e);

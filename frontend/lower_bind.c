@@ -340,7 +340,7 @@ bool bind_arguments(scope *s, const expr *e) {
     const param *p = &f->params.data[i];
     if (p->kind != PARAM_VALUE) continue;
     value v = values[i];
-    if (fine && !is_poison(v)) v = bind_value(s, p, v);
+    if (fine && !is_poison(v)) v = as_variable(s, bind_value(s, p, v));
     fine = fine && !is_poison(v);
     if (fine) fine = define_local(s, p->name, p->at, v);
   }

@@ -368,5 +368,6 @@ value lower_call(scope *s, const expr *e) {
   if (!bind_arguments(callee, e)) return poison_at(e->at);
   if (f->is_extern) callee->result = lower_extern(callee, e);
   else lower_body(callee);
+  callee->result = with_derivative(callee, callee->result);
   return export_value(callee, callee->result, e->at);
 }

@@ -444,6 +444,14 @@ static void parse_results(parser *p, func *f) {
   f->nresults = results.len;
 }
 
+/// `vjp` is a word only here, so that it can be a name.
+static void parse_vjp(parser *p, func *f) {
+  const token *t = peek_token(p);
+  if (p->recovering || t->kind != TOK_NAME || !str_eqz(token_text(&p->list, t), "vjp")) return;
+  p->at++;
+  expect_name(p, "the name of the function that gives its derivative", &f->vjp, &f->vjp_at);
+}
+
 static void parse_facts(parser *p, func *f) {
   if (p->recovering || !take_token(p, TOK_WHERE)) return;
   do {
@@ -475,6 +483,7 @@ static func *parse_func(parser *p) {
       expect_name(p, "the name of a function", &f->name, &f->name_at)) {
     parse_params(p, f);
     if (!p->recovering) parse_results(p, f);
+    parse_vjp(p, f);
     parse_facts(p, f);
   }
   f->end_at = previous_span(p);

@@ -120,7 +120,9 @@ static void walk_expr(walk *w, expr *e) {
   if (e->kind == EXPR_NAME) {
     let_name *local = map_get(&w->names, e->name);
     if (local) local->used = true;
-  } else if (e->kind == EXPR_CALL && !builtin_find(e->name)) {
+  } else if (e->kind == EXPR_CALL && builtin_find(e->name)) {
+    w->f->differentiates |= builtin_find(e->name)->kind == BUILTIN_GRAD;
+  } else if (e->kind == EXPR_CALL) {
     e->callee = find_function(w->p, e->name);
     if (e->callee) {
       vec_push(w->p->arena, &w->callees, e->callee);
@@ -223,6 +225,9 @@ static void walk_func(walk *w) {
   }
   for (int i = 0; i < f->nresults; i++) walk_type(w, &f->results[i]);
   for (int i = 0; i < f->facts.len; i++) walk_expr(w, f->facts.data[i]);
+  if (f->vjp.len) f->derivative = find_function(w->p, f->vjp);
+  if (f->vjp.len && !f->derivative)
+    unknown_function(w, &(expr){.name = f->vjp, .name_at = f->vjp_at, .at = f->vjp_at});
   walk_block(w, &f->body);
   if (!f->is_extern && !f->bad_syntax && !block_returns(&f->body))
     diag_error(w->p->diags, DIAG_missing_return, f->end_at, "`%.*s` ends without `return`",

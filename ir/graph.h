@@ -52,6 +52,11 @@ enum {
   NODE_REVERSE = 1,    // scans
   NODE_EXCLUSIVE = 2,  // scans
   NODE_UNCHECKED = 4,  // gather, scatter: the bounds test was removed by --unchecked
+  // Of identity views, while the frontend lowers: what grad() may see. No text has them, and nothing
+  // else asks.
+  NODE_STOP = 8,       // constant for derivatives
+  NODE_CUSTOM = 16,    // its derivative is given by the program
+  NODE_FRONTEND = NODE_STOP | NODE_CUSTOM,
 };
 
 /// Why an edge was or was not fused; the reason codes are in ir/reasons.def.

@@ -4,7 +4,7 @@
 #include "ir/dtype.h"
 
 typedef enum op {
-#define OP(name, arity, class, types, cost, law, error, algebra, scalar) OP_##name,
+#define OP(name, ...) OP_##name,
 #include "ir/ops.def"
 #undef OP
   OP_COUNT,

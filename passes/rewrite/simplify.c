@@ -125,8 +125,28 @@ static node *simplify_logic(graph *g, const node *n) {
   return b ? NULL : alone(n, 0);
 }
 
+static bool same_constant(const node *a, const node *b) {
+  return a->op == OP_const && b->op == OP_const && a->type == b->type &&
+         !memcmp(&a->value, &b->value, sizeof a->value);
+}
+
+/// where(x <= c, c, x) is max(x, c), and with >= min, for constants c: NaN stays NaN in both. Of zeros max
+/// takes the positive one and min the negative one, so with the other zero they differ.
+static node *where_as_extremum(graph *g, const node *n) {
+  const node *c = n->in[0];
+  if (c->op != OP_le && c->op != OP_ge) return NULL;
+  node *x = c->in[0], *bound = c->in[1];
+  op o = c->op == OP_le ? OP_max : OP_min;
+  if (!same_constant(n->in[1], bound) || n->in[2] != x) return NULL;
+  bool other_zero = o == OP_max ? node_is_negative_zero(bound) : node_is_value(bound, 0);
+  if (dtype_is_float(x->type) && other_zero) return NULL;
+  return graph_binary(g, o, x, bound);
+}
+
 static node *simplify_where(graph *g, const node *n) {
   const node *c = n->in[0];
+  node *extremum = where_as_extremum(g, n);
+  if (extremum) return extremum;
   if (n->in[1] == n->in[2]) return spread(g, n->in[1], n);
   if (c->op == OP_not) return graph_where(g, c->in[0], n->in[2], n->in[1]);
   if (c->op == OP_view && c->in[0]->op == OP_const) return spread(g, n->in[c->in[0]->value.i ? 1 : 2], n);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// The examples of docs/language.md and docs/diagnostics.md. A block ```tdsl must compile, a block
+// The examples of the documentation. A block ```tdsl must compile, a block
 // ```tdsl error=E0210 must give that error. A line `//! f([1, 2]) = [3, 4]` is a call: it is
 // evaluated by the interpreter of the graph IR; tensors are nested lists, tuples are in
 // parentheses.
@@ -185,6 +185,12 @@ Test(frontend_docs, language) {
 Test(frontend_docs, contracts) {
   int calls = 0;
   check_document(TCF_SOURCE_DIR "/docs/contracts.md", &calls);
+}
+
+Test(frontend_docs, gradients, .timeout = 60) {
+  int calls = 0;
+  check_document(TCF_SOURCE_DIR "/docs/gradients.md", &calls);
+  cr_expect_gt(calls, 7);
 }
 
 Test(frontend_docs, diagnostics) {

@@ -225,3 +225,14 @@ Test(passes_cse, different_ones_are_not) {
   cr_assert_eq(count_op(g, OP_add), 2);  // 0 and -0 are two constants
   cr_assert_eq(count_op(g, OP_sum), 1);
 }
+
+Test(passes_simplify, selections_of_bounds_are_extrema) {
+  begin();
+  node *zero = f32c(0), *minus = f32c(-0.0), *two = f32c(2);
+  cr_assert_eq(result(simplified(graph_where(G, bin(OP_le, X, zero), f32c(0), X), false))->op, OP_max);
+  cr_assert_eq(result(simplified(graph_where(G, bin(OP_ge, X, two), f32c(2), X), false))->op, OP_min);
+  cr_assert_eq(result(simplified(graph_where(G, bin(OP_le, X, minus), f32c(-0.0), X), false))->op, OP_where);
+  cr_assert_eq(result(simplified(graph_where(G, bin(OP_ge, X, zero), f32c(0), X), false))->op, OP_where);
+  cr_assert_eq(result(simplified(graph_where(G, bin(OP_le, X, two), f32c(3), X), false))->op, OP_where);
+  cr_assert_eq(result(simplified(graph_where(G, bin(OP_le, X, zero), X, f32c(0)), false))->op, OP_where);
+}

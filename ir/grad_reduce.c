@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// What the cotangent of a reduction or contraction gives to its operands.
+#include "ir/grad_rules.h"
+#include "ir/grad_view.h"
+
+/// Extrema: equal elements share, whatever the order in which they are compared.
+static void give_extremum(gradient *d, node *n, cotangent c) {
+  graph *g = d->g;
+  node *a = n->in[0], *is_it = graph_binary(g, OP_eq, a, n);
+  node *count = graph_reduce(g, OP_sum, graph_cast(g, is_it, n->type), n->attr_axes, n->nattr_axes);
+  node *mask = c.mask ? graph_binary(g, OP_and, c.mask, is_it) : is_it;
+  grad_give(d, a, (cotangent){graph_binary(g, OP_div, c.value, count), mask}, NULL, 0);
+}
+
+/// The axes as one, of their row-major positions.
+static node *merged(graph *g, node *a, const int *axes, int naxes, int *flat) {
+  ix size = ix_const(&g->ix, 1), index[MAX_AXES];
+  int all[MAX_AXES], count = 0;
+  for (int k = 0; k < naxes; k++) size = ix_mul(&g->ix, size, graph_axis_size(g, axes[k]));
+  *flat = graph_add_axis(g, g->axes.data[axes[0]].name, size);
+  ix rest = ix_axis(&g->ix, *flat);
+  for (int i = naxes - 1; i >= 0; i--) {
+    ix one = graph_axis_size(g, axes[i]);
+    for (int k = 0; k < a->naxes; k++)
+      if (a->axes[k] == axes[i]) index[k] = i ? ix_mod(&g->ix, rest, one) : rest;
+    rest = ix_div(&g->ix, rest, one);
+  }
+  for (int k = 0; k < a->naxes; k++) {
+    if (axes_have(axes, naxes, a->axes[k])) continue;
+    index[k] = ix_axis(&g->ix, a->axes[k]);
+    all[count++] = a->axes[k];
+  }
+  all[count++] = *flat;
+  return graph_view(g, a, index, all, count);
+}
+
+/// The product of all others, as that of those before and those after: right with any number of
+/// zeros, and differentiable again.
+static void give_product(gradient *d, node *n, cotangent c) {
+  graph *g = d->g;
+  node *a = n->in[0], *line = a;
+  int flat = n->attr_axes[0];
+  if (n->nattr_axes > 1) line = merged(g, a, n->attr_axes, n->nattr_axes, &flat);
+  node *before = graph_scan(g, OP_cumprod, line, flat, NODE_EXCLUSIVE);
+  node *after = graph_scan(g, OP_cumprod, line, flat, NODE_EXCLUSIVE | NODE_REVERSE);
+  node *others = graph_binary(g, OP_mul, before, after);
+  if (line != a) others = view_transpose(g, line, others, NULL);
+  grad_give(d, a, (cotangent){graph_binary(g, OP_mul, c.value, others), c.mask}, NULL, 0);
+}
+
+void grad_reduce(gradient *d, node *n, cotangent c) {
+  if (!grad_wants(d, n, 0)) return;
+  switch (n->op) {
+    case OP_sum: grad_give(d, n->in[0], c, NULL, 0); return;
+    case OP_prod: give_product(d, n, c); return;
+    default: give_extremum(d, n, c);
+  }
+}
+
+// ---- contractions
+
+/// The operand of a product with a cotangent, of 16-bit operands rounded to their type, so that the
+/// product is one for matrix units.
+static node *as_factor(gradient *d, node *v, dtype t) {
+  if (dtype_is_storage(t) && d->options->exact) t = DT_f32;
+  return v->type == t ? v : graph_cast(d->g, v, t);
+}
+
+/// dot(g, b) over the axes of the result that a lacks. Along those that g lacks b is summed before.
+static node *give_factor(gradient *d, const node *n, node *gy, const node *a, node *b) {
+  graph *g = d->g;
+  int over[MAX_AXES], nover = 0, before[MAX_AXES], nbefore = 0;
+  for (int k = 0; k < n->naxes; k++) {
+    if (node_has_axis(a, n->axes[k])) continue;
+    if (node_has_axis(gy, n->axes[k])) over[nover++] = n->axes[k];
+    else before[nbefore++] = n->axes[k];
+  }
+  if (nbefore || !nover) {
+    if (b->type != gy->type) b = graph_cast(g, b, gy->type);
+    b = grad_sum_present(g, b, before, nbefore);
+  }
+  if (!nover) return graph_binary(g, OP_mul, gy, b);
+  dtype t = b->type;
+  return graph_dot(g, as_factor(d, gy, t), as_factor(d, b, t), over, nover);
+}
+
+void grad_dot(gradient *d, node *n, cotangent c) {
+  node *gy = grad_value(d, c);
+  for (int k = 0; k < 2; k++) {
+    if (!grad_wants(d, n, k)) continue;
+    cotangent gives = {give_factor(d, n, gy, n->in[k], n->in[1 - k]), NULL};
+    grad_give(d, n->in[k], gives, NULL, 0);
+  }
+}
