@@ -149,12 +149,27 @@ static node *chunked(graph *g, node *x, int along, int chunk, int within, op red
   return graph_pad(g, x, graph_const(g, x->type, fill), index, axes, naxes);
 }
 
-static node *split(graph *g, node *n, int along, int64_t size, int64_t chunks) {
-  chunks = chunk_count(size, chunks);
+/// The axes of one split of an axis: equal splits have the same, so that reductions that walk the same
+/// rows can be one kernel.
+typedef struct axis_split {
+  int along, chunk, within;
+  int64_t chunks;
+} axis_split;
+typedef vec(axis_split) axis_splits;
+
+static axis_split split_axis(graph *g, arena *a, axis_splits *made, int along, int64_t size, int64_t chunks) {
+  for (int i = 0; i < made->len; i++)
+    if (made->data[i].along == along && made->data[i].chunks == chunks) return made->data[i];
   ix len = ix_const(&g->ix, (size + chunks - 1) / chunks);
-  int chunk = graph_add_axis(g, STR("C"), ix_const(&g->ix, chunks));
-  int within = graph_add_axis(g, g->axes.data[along].name, len);
-  int inner[MAX_AXES];
+  axis_split s = {.along = along, .chunks = chunks};
+  s.chunk = graph_add_axis(g, STR("C"), ix_const(&g->ix, chunks));
+  s.within = graph_add_axis(g, g->axes.data[along].name, len);
+  vec_push(a, made, s);
+  return s;
+}
+
+static node *split(graph *g, node *n, axis_split s) {
+  int along = s.along, chunk = s.chunk, within = s.within, inner[MAX_AXES];
   for (int i = 0; i < n->nattr_axes; i++)
     inner[i] = n->attr_axes[i] == along ? within : n->attr_axes[i];
   node *x = chunked(g, n->in[0], along, chunk, within, n->op), *partial;
@@ -204,6 +219,7 @@ bool pass_split_reductions(pass_ctx *ctx) {
   int count = g->nodes.len;
   node **replacement = NULL;
   grain by = grain_of(ctx->options);
+  axis_splits made = {0};
   for (int i = 0; i < count; i++) {
     node *n = g->nodes.data[i];
     int64_t size;
@@ -212,7 +228,8 @@ bool pass_split_reductions(pass_ctx *ctx) {
     int64_t chunks = chunks_of(g, n, &by, &along, &size);
     if (chunks < 2) continue;
     if (!replacement) replacement = arena_array(ctx->scratch, node *, count + 1);
-    replacement[i] = split(g, n, along, size, chunks);
+    chunks = chunk_count(size, chunks);
+    replacement[i] = split(g, n, split_axis(g, ctx->scratch, &made, along, size, chunks));
   }
   if (!replacement) return false;
   // New nodes have no entry in the table.
