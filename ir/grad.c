@@ -261,7 +261,7 @@ static node *finished(gradient *d, const node *x, cotangent c, const renaming *r
 }
 
 static void find_open(gradient *d, node *const *x, int nx) {
-  for (int i = 0; i < nx; i++) d->open[x[i]->id] = true;
+  for (int i = 0; i < nx; i++) d->open[x[i]->id] = d->is_x[x[i]->id] = true;
   for (int id = 0; id < d->count; id++)
     if (!d->open[id]) d->open[id] = passes_on(d, d->g->nodes.data[id]);
 }
@@ -283,6 +283,7 @@ bool graph_grad(graph *g, node *y, node *const *x, int nx, node *seed, const gra
                        .flat = arena_array(g->arena, bool, nx)};
   d.of = arena_array(g->arena, cotangent, d.count);
   d.open = arena_array(g->arena, bool, d.count);
+  d.is_x = arena_array(g->arena, bool, d.count);
   find_open(&d, x, nx);
   g->phase = phase_above(y, x, nx);
   if (!seed) seed = graph_const_float(g, grad_type(y->type), 1);

@@ -48,15 +48,6 @@ static void give_product(gradient *d, node *n, cotangent c) {
   grad_give(d, a, (cotangent){graph_binary(g, OP_mul, c.value, others), c.mask}, NULL, 0);
 }
 
-void grad_reduce(gradient *d, node *n, cotangent c) {
-  if (!grad_wants(d, n, 0)) return;
-  switch (n->op) {
-    case OP_sum: grad_give(d, n->in[0], c, NULL, 0); return;
-    case OP_prod: give_product(d, n, c); return;
-    default: give_extremum(d, n, c);
-  }
-}
-
 // ---- contractions
 
 /// The operand of a product with a cotangent, of 16-bit operands rounded to their type, so that the
@@ -84,11 +75,51 @@ static node *give_factor(gradient *d, const node *n, node *gy, const node *a, no
   return graph_dot(g, as_factor(d, gy, t), as_factor(d, b, t), over, nover);
 }
 
-void grad_dot(gradient *d, node *n, cotangent c) {
+/// in: the factors; over: the summed axes, which one of them may lack.
+static void give_factors(gradient *d, const node *n, cotangent c, node *const *in, const int *over, int nover) {
   node *gy = grad_value(d, c);
   for (int k = 0; k < 2; k++) {
-    if (!grad_wants(d, n, k)) continue;
-    cotangent gives = {give_factor(d, n, gy, n->in[k], n->in[1 - k]), NULL};
-    grad_give(d, n->in[k], gives, NULL, 0);
+    if (!d->open[in[k]->id]) continue;
+    cotangent gives = {give_factor(d, n, gy, in[k], in[1 - k]), NULL};
+    grad_give(d, in[k], gives, over, nover);
+  }
+}
+
+void grad_dot(gradient *d, node *n, cotangent c) { give_factors(d, n, c, n->in, NULL, 0); }
+
+// ---- sums
+
+static bool has_own_axis(const node *n, const node *a, const node *b) {
+  for (int k = 0; k < n->naxes; k++)
+    if (node_has_axis(a, n->axes[k]) && !node_has_axis(b, n->axes[k])) return true;
+  return false;
+}
+
+/// The 16-bit value that is only widened to be a factor here.
+static node *narrow_factor(const gradient *d, node *a) {
+  bool widened = a->op == OP_cast && dtype_is_storage(a->in[0]->type) && !a->flags && !d->is_x[a->id];
+  return widened ? a->in[0] : NULL;
+}
+
+/// A sum of products of 16-bit values is a dot (passes/rewrite/contraction.c), and is differentiated as
+/// one: the two spellings should not differ in speed and rounding.
+static bool give_as_dot(gradient *d, node *n, cotangent c) {
+  const node *product = n->in[0];
+  if (product->op != OP_mul || d->is_x[product->id]) return false;
+  node *in[2] = {narrow_factor(d, product->in[0]), narrow_factor(d, product->in[1])};
+  if (!in[0] || !in[1] || in[0]->type != in[1]->type) return false;
+  if (!has_own_axis(n, in[0], in[1]) || !has_own_axis(n, in[1], in[0])) return false;
+  give_factors(d, n, c, in, n->attr_axes, n->nattr_axes);
+  return true;
+}
+
+void grad_reduce(gradient *d, node *n, cotangent c) {
+  if (!grad_wants(d, n, 0)) return;
+  switch (n->op) {
+    case OP_sum:
+      if (!give_as_dot(d, n, c)) grad_give(d, n->in[0], c, NULL, 0);
+      return;
+    case OP_prod: give_product(d, n, c); return;
+    default: give_extremum(d, n, c);
   }
 }

@@ -235,3 +235,72 @@ Test(grad, programs_are_central_differences) {
   state = 7;
   for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) check_program(&programs[i]);
 }
+
+// ---- 16 bits
+
+static const char narrow[] =
+    "fn dotted(x: bf16[N = 5, K = 7], w: bf16[K = 7, M = 6], dy: f32[N = 5, M = 6]) -> (f32[N, K], f32[K, M]) {\n"
+    "  let y = dot(x, w, K)\n  return grad(y, x, w, seed = dy)\n}\n"
+    "fn summed(x: bf16[N = 5, K = 7], w: bf16[K = 7, M = 6], dy: f32[N = 5, M = 6]) -> (f32[N, K], f32[K, M]) {\n"
+    "  let y = sum(x * w, K)\n  return grad(y, x, w, seed = dy)\n}\n"
+    "fn exactly(x: bf16[N = 5, K = 7], w: bf16[K = 7, M = 6], dy: f32[N = 5, M = 6]) -> (f32[N, K], f32[K, M]) {\n"
+    "  let y = dot(x, w, K)\n  return grad(y, x, w, seed = dy, exact = true)\n}\n"
+    "fn widened(x: bf16[N = 5, K = 7], w: bf16[K = 7, M = 6], dy: f32[N = 5, M = 6]) -> f32[N, K] {\n"
+    "  let wide = f32(x)\n  let y = sum(wide * w, K)\n  return grad(y, wide, seed = dy)\n}\n"
+    "fn rounds(x: f32[N = 5], w: f32[N = 5]) -> f32[N] {\n"
+    "  let h = bf16(x)\n  let y = sum(h * w + h * 3, N)\n  return grad(y, x)\n}\n"
+    "fn rounds_not(x: f32[N = 5], w: f32[N = 5]) -> f32[N] {\n"
+    "  let h = bf16(x)\n  let y = sum(h * w + h * 3, N)\n  return grad(y, h)\n}\n";
+
+static void run_named(program_test *t, const char *name, const interp_tensor *in, interp_tensor *out) {
+  str error = {0};
+  span at;
+  cr_assert(graph_interpret(graph_named(t, name), &t->arena, in, out, NULL, &error, &at));
+}
+
+Test(grad, products_of_16_bits_round_their_cotangent) {
+  program_test t;
+  state = 3;
+  program_test_run(&t, "t.tdsl", str_from(narrow));
+  cr_assert(t.ok, "%s", program_test_messages(&t).ptr);
+  const graph *g = graph_named(&t, "dotted");
+  interp_tensor in[3], a[2], b[2], exact[2], wide[1];
+  for (int k = 0; k < 3; k++) in[k] = tensor_for(&t.arena, g, g->nodes.data[k]);
+  run_named(&t, "dotted", in, a);
+  run_named(&t, "summed", in, b);
+  run_named(&t, "exactly", in, exact);
+  run_named(&t, "widened", in, wide);
+  bool rounded = false;
+  for (int i = 0; i < 35; i++) {
+    double want = 0, size = 0;  // of dy w
+    for (int m = 0; m < 6; m++) {
+      want += in[2].data[i / 7 * 6 + m].f * in[1].data[i % 7 * 6 + m].f;
+      size += fabs(in[2].data[i / 7 * 6 + m].f * in[1].data[i % 7 * 6 + m].f);
+    }
+    cr_expect_eq(a[0].data[i].f, b[0].data[i].f);
+    cr_expect(fabs(a[0].data[i].f - want) <= size / 256);
+    cr_expect(fabs(exact[0].data[i].f - want) <= size * 1e-6);
+    cr_expect(fabs(wide[0].data[i].f - want) <= size * 1e-6);  // a value with a name is f32
+    rounded |= fabs(a[0].data[i].f - want) > size * 1e-5;
+  }
+  for (int i = 0; i < 42; i++) cr_expect_eq(a[1].data[i].f, b[1].data[i].f);
+  cr_expect(rounded);
+  program_test_free(&t);
+}
+
+Test(grad, cotangents_are_rounded_once_where_values_are) {
+  program_test t;
+  state = 4;
+  program_test_run(&t, "t.tdsl", str_from(narrow));
+  const graph *g = graph_named(&t, "rounds");
+  interp_tensor in[2], once, none;
+  for (int k = 0; k < 2; k++) in[k] = tensor_for(&t.arena, g, g->nodes.data[k]);
+  run_named(&t, "rounds", in, &once);
+  run_named(&t, "rounds_not", in, &none);
+  for (int i = 0; i < 5; i++) {
+    scalar sum = scalar_cast((scalar){.f = in[1].data[i].f + 3}, DT_f64, DT_f32);
+    cr_expect_eq(none.data[i].f, sum.f);
+    cr_expect_eq(once.data[i].f, scalar_cast(sum, DT_f32, DT_bf16).f);
+  }
+  program_test_free(&t);
+}
