@@ -102,6 +102,9 @@ typedef struct ix_range {
 ix_range ix_bounds(const ix_pool *p, ix e);
 /// Known to be equal / known that a <= b for every binding.
 bool ix_known_le(ix_pool *p, ix a, ix b);
+/// Bounds of e as sizes, free of coordinates; 0: none is known.
+ix ix_lower_bound(ix_pool *p, ix e);
+ix ix_upper_bound(ix_pool *p, ix e);
 /// The largest known divisor of the value (0 for the constant 0).
 int64_t ix_divisor(const ix_pool *p, ix e);
 /// For cost models: evaluates with estimates for symbols (default 1024) and 0 for coordinates;

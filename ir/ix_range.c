@@ -93,9 +93,6 @@ static ix axis_size(const ix_pool *p, int64_t axis) {
   return axis < p->axis_size.len ? p->axis_size.data[axis] : 0;
 }
 
-/// An upper bound of e free of coordinates; 0 when none is known.
-static ix upper_bound(ix_pool *p, ix e);
-
 static ix upper_bound_atom(ix_pool *p, ix atom) {
   ix_node n = *ix_get(p, atom);
   if (ix_is_size(p, atom)) return atom;
@@ -106,7 +103,7 @@ static ix upper_bound_atom(ix_pool *p, ix atom) {
   if (!ix_is_size(p, n.b)) return 0;
   if (n.kind == IX_MOD) return ix_sub(p, n.b, ix_const(p, 1));
   if (ix_bounds(p, n.a).min < 0) return 0;
-  ix above = upper_bound(p, n.a);
+  ix above = ix_upper_bound(p, n.a);
   return above ? ix_div(p, above, n.b) : 0;
 }
 
@@ -133,7 +130,7 @@ static bool atoms_nonnegative(const ix_pool *p, const ix_term *t) {
   return true;
 }
 
-static ix upper_bound(ix_pool *p, ix e) {
+ix ix_upper_bound(ix_pool *p, ix e) {
   ix_poly poly = ix_poly_of(p, e), sum = {0};
   for (int k = 0; k < poly.len; k++) {
     ix_term t = poly.data[k];
@@ -205,11 +202,10 @@ static int64_t shifted_minimum(ix_pool *p, ix e, const positive_set *positive) {
   return sum.min;
 }
 
-/// A lower bound of d free of coordinates; 0 when none is known.
-static ix lower_bound(ix_pool *p, ix d) {
+ix ix_lower_bound(ix_pool *p, ix d) {
   ix_poly poly = ix_poly_of(p, d);
   for (int k = 0; k < poly.len; k++) poly.data[k].coef = ix_mul_checked(p, poly.data[k].coef, -1);
-  ix negated = upper_bound(p, ix_poly_finish(p, &poly));
+  ix negated = ix_upper_bound(p, ix_poly_finish(p, &poly));
   return negated ? ix_scale(p, negated, -1) : 0;
 }
 
@@ -357,7 +353,7 @@ static bool nonnegative(ix_pool *p, ix d) {
   }
   positive_set positive = {.pool = p};
   ix_axes(p, d, note_positive, &positive);
-  ix least = lower_bound(p, d);
+  ix least = ix_lower_bound(p, d);
   if (least) {
     ix shifted = shift_symbols(p, least, &positive);
     if (shifted_minimum(p, shifted, &positive) >= 0) return true;
@@ -384,7 +380,7 @@ static void note_axis(void *ctx, int axis) {
 static bool nonnegative_by_sizes(ix_pool *p, ix d) {
   axes_in_sight seen = {0};
   ix_axes(p, d, note_axis, &seen);
-  ix least = lower_bound(p, d);
+  ix least = ix_lower_bound(p, d);
   for (int i = 0; least && i < seen.n; i++) {
     ix size = axis_size(p, seen.axes[i]);
     int64_t known;
