@@ -47,12 +47,13 @@ void grad_gather(gradient *d, node *n, cotangent c) {
     return;
   }
   node *gy = grad_spread(g, grad_value(d, c), indices->axes, indices->naxes);
+  node *zeros = zeros_for(d, a, n, gy);
   if (node_has_axis(indices, along)) {  // x[V = i] with i[V]: two axes to the scatter
     int other = graph_add_axis(g, g->axes.data[along].name, graph_axis_size(g, along));
     indices = axis_renamed(g, indices, along, other);
     gy = axis_renamed(g, gy, along, other);
   }
-  node *v = graph_scatter_add(g, zeros_for(d, a, n, gy), along, indices, gy);
+  node *v = graph_scatter_add(g, zeros, along, indices, gy);
   grad_give(d, a, (cotangent){v, NULL}, NULL, 0);
 }
 
