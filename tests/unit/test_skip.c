@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Steps that a mask empties change nothing: tile IR in which every loop walks its whole axis, and
-// every step is taken whatever a test says of it, gives the same bits as that which leaves steps out.
+// every step is taken whatever a test says of it, gives the bits of that which leaves steps out.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +14,8 @@ static tstmt *always_true(kernel *k, const tval *like) {
   tval *v = arena_array(k->arena, tval, 1);
   *v = *like;
   v->id = k->nvals++;
-  *s = (tstmt){.kind = TILE_CONST, .nout = 1, .out = arena_array(k->arena, tval *, 1), .value.i = 1};
+  *s =
+      (tstmt){.kind = TILE_CONST, .nout = 1, .out = arena_array(k->arena, tval *, 1), .value.i = 1};
   s->out[0] = v;
   return s;
 }
@@ -44,7 +45,8 @@ static int walk_all_of(kernel *k, tregion *r) {
 
 static int walk_all(program *p) {
   int found = 0;
-  for (int i = 0; i < p->kernels.len; i++) found += walk_all_of(p->kernels.data[i], &p->kernels.data[i]->body);
+  for (int i = 0; i < p->kernels.len; i++)
+    found += walk_all_of(p->kernels.data[i], &p->kernels.data[i]->body);
   return found;
 }
 
@@ -55,14 +57,10 @@ typedef enum data { IN_ORDER, SPARSE, ALIKE, MIXED, DATA } data;
 
 static int64_t integer_at(data how, int64_t i, int64_t n) {
   switch (how) {
-    case IN_ORDER:
-      return i;
-    case SPARSE:
-      return i % 9 == 0;
-    case ALIKE:
-      return 3;
-    default:
-      return i * 7919 % (n + 1);
+    case IN_ORDER: return i;
+    case SPARSE: return i % 9 == 0;
+    case ALIKE: return 3;
+    default: return i * 7919 % (n + 1);
   }
 }
 
@@ -97,8 +95,8 @@ static bool by_data(const graph *g) {
 static void run(lowered *l, const interp_tensor *in, interp_tensor *out) {
   str error = {0};
   span at;
-  cr_assert(program_interpret(l->p, &l->test.arena, in, out, NULL, &error, &at), "%.*s\n%s", STR_FMT(error),
-            l->text.ptr);
+  cr_assert(program_interpret(l->p, &l->test.arena, in, out, NULL, &error, &at), "%.*s\n%s",
+            STR_FMT(error), l->text.ptr);
 }
 
 static bool same_bits(const interp_tensor *x, const interp_tensor *y) {
@@ -106,7 +104,8 @@ static bool same_bits(const interp_tensor *x, const interp_tensor *y) {
   for (int k = 0; k < x->rank; k++) n *= x->dims[k];
   for (int64_t i = 0; i < n; i++) {
     scalar a = x->data[i], b = y->data[i];
-    if (dtype_is_float(x->type) ? a.f != b.f && !(isnan(a.f) && isnan(b.f)) : a.i != b.i) return false;
+    if (dtype_is_float(x->type) ? a.f != b.f && !(isnan(a.f) && isnan(b.f)) : a.i != b.i)
+      return false;
   }
   return true;
 }
@@ -146,7 +145,8 @@ static bool next_function(const char **at, char *out, size_t size) {
 static int compare_file(const char *file, const target_info *target) {
   arena a = {0};
   bool found;
-  str text = read_whole_file(&a, str_printf(&a, TCF_SOURCE_DIR "/tests/contracts/%s", file).ptr, &found);
+  str text =
+      read_whole_file(&a, str_printf(&a, TCF_SOURCE_DIR "/tests/contracts/%s", file).ptr, &found);
   cr_assert(found);
   const char *at = str_printf(&a, "%.*s", STR_FMT(text)).ptr;
   char source[4096];
@@ -183,9 +183,11 @@ static void expect_left_out(const target_info *target, const char *where) {
   lowered few, all;
   interp_tensor in[5], got[1];
   snprintf(source, sizeof source,
-           "fn f(q: bf16[S, D = 64], k: bf16[T, D], v: bf16[T, E = 64], a: i32[S], b: i32[T]) -> f32[S, E] {\n"
+           "fn f(q: bf16[S, D = 64], k: bf16[T, D], v: bf16[T, E = 64], a: i32[S], b: i32[T]) -> "
+           "f32[S, E] {\n"
            "  fuse stream(T, passes = 1) {\n"
-           "    let s = where(%s, dot(q, k, D), -inf)\n    return dot(bf16(softmax(s, T)), v, T)\n  }\n}\n",
+           "    let s = where(%s, dot(q, k, D), -inf)\n    return dot(bf16(softmax(s, T)), v, T)\n "
+           " }\n}\n",
            where);
   lowered_make_for(&few, source, target);
   lowered_make_for(&all, source, target);
@@ -205,7 +207,8 @@ static void expect_left_out(const target_info *target, const char *where) {
 }
 
 Test(skip, steps_are_left_out) {
-  static const char *const masks[] = {"index(T) <= index(S)", "index(T) <= index(S) && index(S) - index(T) < 40",
+  static const char *const masks[] = {"index(T) <= index(S)",
+                                      "index(T) <= index(S) && index(S) - index(T) < 40",
                                       "a / 24 == b / 24", "index(T) <= index(S) || index(T) < 20"};
   target_info cpu = cpu_target(1), sm_80 = sm_80_target();
   for (size_t i = 0; i < sizeof masks / sizeof *masks; i++) {
