@@ -172,6 +172,8 @@ node *graph_cast(graph *g, node *a, dtype t);
 node *graph_reduce(graph *g, op o, node *a, const int *axes, int naxes);
 node *graph_dot(graph *g, node *a, node *b, const int *axes, int naxes);
 node *graph_scan(graph *g, op o, node *a, int axis, unsigned flags);
+/// At least one of the operands has the axis. The axes are those of b, then the others of a.
+node *graph_affine_scan(graph *g, node *a, node *b, int axis, unsigned flags);
 /// index[k]: the coordinate of a's axis k as an expression over the result's axes.
 node *graph_view(graph *g, node *a, const ix *index, const int *axes, int naxes);
 node *graph_pad(graph *g, node *a, node *fill, const ix *index, const int *axes, int naxes);
