@@ -203,7 +203,9 @@ bool view_is_reorder(const graph *g, const node *view);
 bool view_inverse(arena *a, const graph *g, const node *view, ix_pool *pool, ix *index);
 /// index(V)[V = t]: t itself, which must be a coordinate along V. Nothing is read.
 bool node_is_checked_index(const node *n);
-/// The gather n reads what is in a buffer: not coordinates, nor a constant seen through views.
+/// All elements are one constant or size, seen through views: nothing is read.
+bool node_is_one_number(const node *n);
+/// The gather n reads what is in a buffer: not coordinates, nor one number.
 bool node_gathers_buffer(const node *n);
 /// Copies n (with inputs mapped by the caller) to the end of g: the graph of n, or a copy of it by
 /// graph_copy (axis numbers and index expressions are taken over as they are).

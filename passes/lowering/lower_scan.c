@@ -173,13 +173,21 @@ static scatter_sums make_sums(kbuild *b, const scatter_axes *s) {
   return sums;
 }
 
+/// The base in the type of the sums.
+static tval *base_as(kbuild *b, const node *base, dtype t) {
+  const node *number = base;
+  while (number->op == OP_view) number = number->in[0];
+  if (!kb_in_group(b, base) || number->op != OP_const) return kb_as_type(b, kb_value_here(b, base), t);
+  return kb_const(b, t, scalar_cast(number->value, base->type, t));
+}
+
 /// The base, and nothing lost.
 static void start_sums(kbuild *b, const scatter_sums *s) {
   const node *n = b->group->anchor;
-  tval *base = kb_value_here(b, n->in[0]);
+  tval *base = base_as(b, n->in[0], s->apart ? DT_f64 : n->type);
   ix index[MAX_AXES];
   kb_identity(b, n, index);
-  if (s->apart) kb_store(b, s->sums, kb_map(b, OP_cast, DT_f64, base, NULL, NULL), index, n->naxes);
+  if (s->apart) kb_store(b, s->sums, base, index, n->naxes);
   else kb_store_node(b, n, base, false);
   if (s->lost >= 0)
     kb_store(b, s->lost, kb_const(b, n->type, (scalar){.f = 0}), index, n->naxes);
