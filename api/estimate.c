@@ -62,6 +62,9 @@ static double error_of(const graph *g, const node *n, const double *errors, bool
     case ERROR_prod:
       length = elements_combined(g, n);
       return length * e + (2 * sqrt(length) + 8) * u;
+    case ERROR_affine:
+      length = elements_combined(g, n);
+      return length * errors[n->in[0]->id] + errors[n->in[1]->id] + (2 * sqrt(length) + 8) * u;
     default: return e;
   }
 }

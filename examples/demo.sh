@@ -37,6 +37,9 @@ show streaming/losses.tdsl last_layer --dim N=64 --dim V=10007 --dim D=64
 show streaming/pairs.tdsl kernel_sum --dim I=1000 --dim J=1000 --dim C=3
 show streaming/pairs.tdsl nearest --dim I=1000 --dim J=100 --dim C=8
 show streaming/moments.tdsl mean_and_variance --dim N=64 --dim T=100003
+show scans.tdsl moving_average --dim N=64 --dim T=1000
+show scans.tdsl state_space --dim B=2 --dim T=200 --dim D=96 --dim S=16
+show scans.tdsl retention --dim B=2 --dim H=4 --dim T=200 --dim D=16 --dim E=32
 show conv.tdsl block --dim N=2 --dim C=8 --dim Y=30 --dim X=30 --dim O=16
 show embedding.tdsl embed --dim B=4 --dim S=64 --dim V=1000 --dim D=384
 

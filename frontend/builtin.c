@@ -64,6 +64,8 @@ static const builtin builtins[] = {
     SCAN(cumprod),
     SCAN(cummax),
     SCAN(cummin),
+    {"affine_scan", BUILTIN_AFFINE_SCAN, OP_affine_scan, 0, 3, 5,
+     "affine_scan(a, b, AXIS[, reverse = true][, exclusive = true])"},
     {"dot", BUILTIN_DOT, OP_dot, 0, 2, -1, "dot(a, b, AXIS...)"},
     {"index", BUILTIN_INDEX, OP_index, 0, 1, 1, "index(AXIS) or index(AXIS = size)"},
     {"linear_index", BUILTIN_LINEAR_INDEX, OP_index, 0, 1, -1, "linear_index(AXIS...)"},

@@ -16,6 +16,7 @@ typedef enum builtin_kind {
   BUILTIN_REDUCE,  // op over one or more axes
   BUILTIN_ARG,     // op over one or more axes
   BUILTIN_SCAN,
+  BUILTIN_AFFINE_SCAN,  // of two values
   BUILTIN_DOT,
   BUILTIN_INDEX,
   BUILTIN_LINEAR_INDEX,

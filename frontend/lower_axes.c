@@ -74,29 +74,54 @@ static bool read_flag(scope *s, const expr *option, unsigned *flags) {
   return true;
 }
 
+/// Of a scan's arguments, args[from] names the axis, one that n has, and the rest are options. -1: an
+/// error.
+static int scan_axis(scope *s, const expr *e, const builtin *b, int from, const node *n, span n_at,
+                     unsigned *flags) {
+  for (int i = from + 1; i < e->nargs; i++) {
+    if (e->args[i]->kind != EXPR_NAMED) {
+      scope_error(s, DIAG_argument_count, e->args[i]->at, "`%s` runs along one axis: %s", b->name,
+                  b->usage);
+      return -1;
+    }
+    if (!read_flag(s, e->args[i], flags)) return -1;
+  }
+  expr first = *e;
+  first.nargs = from + 1;
+  axis_set axes = {.n = 0};
+  if (!axes_of(s, &first, from, n, n_at, &axes)) return -1;
+  if (axes.n == 1) return axes.axes[0];
+  scope_error(s, DIAG_argument_kind, e->args[from]->at, "`%s` runs along one axis, not %d", b->name,
+              axes.n);
+  return -1;
+}
+
 static value lower_scan(scope *s, const expr *e, const builtin *b) {
   unsigned flags = 0;
   value v = lower_expr(s, e->args[0]);
   node *n = is_poison(v) ? NULL : need_node(s, v);
   if (!n || !number_operand(s, b->name, n, v.at)) return poison_at(e->at);
-  for (int i = 2; i < e->nargs; i++) {
-    if (e->args[i]->kind != EXPR_NAMED) {
-      scope_error(s, DIAG_argument_count, e->args[i]->at, "`%s` runs along one axis: %s", b->name,
-                  b->usage);
-      return poison_at(e->at);
-    }
-    if (!read_flag(s, e->args[i], &flags)) return poison_at(e->at);
-  }
-  expr first = *e;
-  first.nargs = 2;
-  axis_set axes = {.n = 0};
-  if (!axes_of(s, &first, 1, n, v.at, &axes)) return poison_at(e->at);
-  if (axes.n != 1) {
-    scope_error(s, DIAG_argument_kind, e->args[1]->at, "`%s` runs along one axis, not %d", b->name,
-                axes.n);
-    return poison_at(e->at);
-  }
-  return node_value(graph_scan(s->l->g, b->op, widen(s, n), axes.axes[0], flags), e->at);
+  int axis = scan_axis(s, e, b, 1, n, v.at, &flags);
+  if (axis < 0) return poison_at(e->at);
+  return node_value(graph_scan(s->l->g, b->op, widen(s, n), axis, flags), e->at);
+}
+
+/// The axis is one of either operand: messages speak of both as one value.
+static value lower_affine_scan(scope *s, const expr *e, const builtin *b) {
+  unsigned flags = 0;
+  node *in[2];
+  value v[2] = {lower_expr(s, e->args[0]), lower_expr(s, e->args[1])};
+  if (!meet_types(s, v[0], v[1], e->at, "`affine_scan`", &in[0], &in[1])) return poison_at(e->at);
+  if (!number_operand(s, b->name, in[0], v[0].at)) return poison_at(e->at);
+  axis_set all = {.n = 0};
+  for (int i = 1; i >= 0; i--)
+    for (int k = 0; k < in[i]->naxes; k++) set_add(&all, in[i]->axes[k]);
+  if (!check_axis_count(s, &all, e->at)) return poison_at(e->at);
+  node both = {.type = in[0]->type, .axes = all.axes, .naxes = all.n};
+  span both_at = {v[0].at.file, v[0].at.begin, v[1].at.end};
+  int axis = scan_axis(s, e, b, 2, &both, both_at, &flags);
+  if (axis < 0) return poison_at(e->at);
+  return node_value(graph_affine_scan(s->l->g, in[0], in[1], axis, flags), e->at);
 }
 
 /// n with the axes of the set as one, *flat, of their row-major positions; it stands where the first
@@ -277,6 +302,7 @@ value lower_with_axes(scope *s, const expr *e, const builtin *b) {
     case BUILTIN_REDUCE: return lower_reduce(s, e, b, b->op, lower_expr(s, e->args[0]));
     case BUILTIN_ARG: return lower_arg(s, e, b);
     case BUILTIN_SCAN: return lower_scan(s, e, b);
+    case BUILTIN_AFFINE_SCAN: return lower_affine_scan(s, e, b);
     case BUILTIN_DOT: return lower_dot(s, e);
     case BUILTIN_INDEX: return lower_index(s, e);
     case BUILTIN_LINEAR_INDEX: return lower_linear_index(s, e);

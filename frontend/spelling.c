@@ -121,7 +121,10 @@ str nearest_name(str name, const str *candidates, int n) {
 #define JOIN "values are joined by concat(a, b, (P, Q) -> D)"
 #define FILL "a number meets every axis by itself; alone it is repeated by broadcast(0.0, N)"
 #define COORDINATE "the coordinate along an axis is index(N)"
-#define SCAN "running combines are cumsum, cumprod, cummax and cummin (x, AXIS)"
+#define SCAN \
+  "running combines are cumsum, cumprod, cummax and cummin (x, AXIS), and affine_scan(a, b, AXIS) " \
+  "of y = a * y + b"
+#define AFFINE "y[t] = a[t] * y[t - 1] + b[t] is affine_scan(a, b, AXIS)"
 #define LOOP "there are no loops: operations take all elements of an axis, and sum, max, cumsum and others combine along one"
 #define CHOICE "there is no if: a choice by element is where(condition, a, b)"
 #define MODULO "a % b has the sign of a; of floats, a - b * floor(a / b) has that of b"
@@ -160,6 +163,8 @@ static const foreign functions[] = {
     {"tril", NULL, "write where(index(T) <= index(S), x, 0)"},
     {"triu", NULL, "write where(index(T) >= index(S), x, 0)"},
     {"scan", NULL, SCAN}, {"associative_scan", NULL, SCAN}, {"accumulate", NULL, SCAN},
+    {"ema", NULL, AFFINE}, {"ewm", NULL, AFFINE}, {"lfilter", NULL, AFFINE},
+    {"selective_scan", NULL, AFFINE}, {"linear_scan", "affine_scan", NULL},
     {"prefix_sum", "cumsum", NULL},
     {"map", NULL, LOOP}, {"vmap", NULL, LOOP}, {"fold", NULL, LOOP}, {"reduce", NULL, LOOP},
     {"for", NULL, LOOP}, {"while", NULL, LOOP}, {"if", NULL, CHOICE}, {"ifelse", NULL, CHOICE},

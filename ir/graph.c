@@ -104,11 +104,13 @@ bool node_is_checked_index(const node *n) {
   return n->op == OP_gather && n->in[0]->op == OP_index;
 }
 
+bool node_is_one_number(const node *n) {
+  while (n->op == OP_view) n = n->in[0];
+  return n->op == OP_const || n->op == OP_size;
+}
+
 bool node_gathers_buffer(const node *n) {
-  if (n->op != OP_gather || node_is_checked_index(n)) return false;
-  const node *from = n->in[0];
-  while (from->op == OP_view) from = from->in[0];
-  return from->op != OP_const;
+  return n->op == OP_gather && !node_is_checked_index(n) && !node_is_one_number(n->in[0]);
 }
 
 ix node_elements(graph *g, const node *n) {

@@ -172,6 +172,8 @@ node *graph_cast(graph *g, node *a, dtype t);
 node *graph_reduce(graph *g, op o, node *a, const int *axes, int naxes);
 node *graph_dot(graph *g, node *a, node *b, const int *axes, int naxes);
 node *graph_scan(graph *g, op o, node *a, int axis, unsigned flags);
+/// At least one of the operands has the axis. The axes are those of b, then the others of a.
+node *graph_affine_scan(graph *g, node *a, node *b, int axis, unsigned flags);
 /// index[k]: the coordinate of a's axis k as an expression over the result's axes.
 node *graph_view(graph *g, node *a, const ix *index, const int *axes, int naxes);
 node *graph_pad(graph *g, node *a, node *fill, const ix *index, const int *axes, int naxes);
@@ -201,7 +203,9 @@ bool view_is_reorder(const graph *g, const node *view);
 bool view_inverse(arena *a, const graph *g, const node *view, ix_pool *pool, ix *index);
 /// index(V)[V = t]: t itself, which must be a coordinate along V. Nothing is read.
 bool node_is_checked_index(const node *n);
-/// The gather n reads what is in a buffer: not coordinates, nor a constant seen through views.
+/// All elements are one constant or size, seen through views: nothing is read.
+bool node_is_one_number(const node *n);
+/// The gather n reads what is in a buffer: not coordinates, nor one number.
 bool node_gathers_buffer(const node *n);
 /// Copies n (with inputs mapped by the caller) to the end of g: the graph of n, or a copy of it by
 /// graph_copy (axis numbers and index expressions are taken over as they are).

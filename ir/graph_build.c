@@ -134,6 +134,17 @@ static bool infer_scatter(const graph *g, const node *n, arena *a, axis_list *ax
          needs_scatter_axes(g, n, a, why);
 }
 
+/// An operand may be constant along the scanned axis where another has it. Axes that only a of
+/// affine_scan has come last: it is b that is scanned.
+static bool infer_scan(const graph *g, const node *n, arena *a, axis_list *axes, str *why) {
+  const node *with = n->in[0];
+  for (int k = n->nin - 1; k >= 0; k--) {
+    list_add(axes, n->in[k]->axes, n->in[k]->naxes);
+    if (n->nattr_axes && node_has_axis(n->in[k], n->attr_axes[0])) with = n->in[k];
+  }
+  return needs_count(n, 1, 1, a, why) && needs_axes(g, n, with, a, why);
+}
+
 static bool infer_axes(const graph *g, const node *n, arena *a, axis_list *axes, str *why) {
   const node *const *in = (const node *const *)n->in;
   switch (op_get(n->op)->class) {
@@ -152,9 +163,7 @@ static bool infer_axes(const graph *g, const node *n, arena *a, axis_list *axes,
       list_remove(axes, n->attr_axes, n->nattr_axes);
       return needs_count(n, 1, MAX_AXES, a, why) && needs_axes(g, n, in[0], a, why) &&
              needs_axes(g, n, in[1], a, why);
-    case CLASS_scan:
-      list_add(axes, in[0]->axes, in[0]->naxes);
-      return needs_count(n, 1, 1, a, why) && needs_axes(g, n, in[0], a, why);
+    case CLASS_scan: return infer_scan(g, n, a, axes, why);
     case CLASS_view:
       list_add(axes, n->axes, n->naxes);
       return infer_index_map(g, n, a, why);
@@ -293,8 +302,15 @@ node *graph_dot(graph *g, node *a, node *b, const int *axes, int naxes) {
 }
 
 node *graph_scan(graph *g, op o, node *a, int along, unsigned flags) {
-  check(op_get(o)->class == CLASS_scan);
+  check(op_get(o)->class == CLASS_scan && op_get(o)->arity == 1);
   node *n = start(g, o, &a, 1);
+  set_attr_axes(g, n, &along, 1);
+  n->flags = flags;
+  return finish(g, n);
+}
+
+node *graph_affine_scan(graph *g, node *a, node *b, int along, unsigned flags) {
+  node *n = start(g, OP_affine_scan, (node *[]){a, b}, 2);
   set_attr_axes(g, n, &along, 1);
   n->flags = flags;
   return finish(g, n);

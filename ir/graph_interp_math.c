@@ -190,21 +190,32 @@ bool interp_dot(run *r, const node *n, value *out) {
 
 // ---- scans
 
+/// One more step; in[k] is the next element of operand k.
+static void scan_step(op_running *running, const node *n, const scalar *const *in) {
+  if (n->op == OP_affine_scan) op_step_affine(running, n->type, *in[0], *in[1]);
+  else op_step(running, n->op, n->type, *in[0]);
+}
+
 bool interp_scan(run *r, const node *n, value *out) {
   int axes[MAX_AXES], count = 0, along = n->attr_axes[0];
   for (int k = 0; k < n->naxes; k++)
     if (n->axes[k] != along) axes[count++] = n->axes[k];
   axes[count++] = along;
   walk w = walk_over(r, axes, count);
-  int to = walk_operand(r, &w, n), from = walk_operand(r, &w, n->in[0]);
-  const scalar *in = input(r, n, 0);
+  int to = walk_operand(r, &w, n), from[2];
+  for (int k = 0; k < n->nin; k++) from[k] = walk_operand(r, &w, n->in[k]);
+  bool affine = n->op == OP_affine_scan;
+  scalar zero = scalar_cast((scalar){.i = 0}, DT_i64, n->type);
   for (bool more = walk_first(&w); more; more = walk_next(&w)) {
-    op_running running = op_start(op_identity(n->op, n->type));
+    op_running running = op_start(affine ? zero : op_identity(n->op, n->type));
     for (int64_t j = 0; j < w.row; j++) {
       int64_t at = n->flags & NODE_REVERSE ? w.row - 1 - j : j;
       scalar *shown = &out->data[w.offset[to] + at * w.step[to]];
       if (n->flags & NODE_EXCLUSIVE) *shown = op_value(running, n->type);
-      op_step(&running, n->op, n->type, in[w.offset[from] + at * w.step[from]]);
+      const scalar *in[2];
+      for (int k = 0; k < n->nin; k++)
+        in[k] = input(r, n, k) + w.offset[from[k]] + at * w.step[from[k]];
+      scan_step(&running, n, in);
       if (!(n->flags & NODE_EXCLUSIVE)) *shown = op_value(running, n->type);
     }
   }

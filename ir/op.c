@@ -16,6 +16,7 @@
 #define LAW_monoid(x) true, IDENTITY_##x, OP_none, false
 #define LAW_folds(op) false, IDENTITY_none, OP_##op, true
 #define LAW_walks(op) false, IDENTITY_none, OP_##op, false
+#define LAW_affine false, IDENTITY_none, OP_none, false
 
 static const op_info infos[OP_COUNT] = {
 #define OP(name, arity, class, types, cost, law, error, algebra, ...) \
@@ -371,6 +372,20 @@ void op_step(op_running *r, op o, dtype t, scalar v) {
   if (!dtype_is_float(t)) r->acc = op_combine(o, t, r->acc, v);
   else if (op_combiner(o) == OP_add) op_add_float(r, v.f);
   else r->acc = op_combine(o, DT_f64, r->acc, v);
+}
+
+/// What was lost is multiplied on, too; and a product loses what its fma finds. Langlois, Louvet, "How
+/// to ensure a faithful polynomial evaluation with the compensated Horner algorithm", ARITH 18 (2007).
+void op_step_affine(op_running *r, dtype t, scalar a, scalar b) {
+  if (!dtype_is_float(t)) {
+    scalar product = op_eval(OP_mul, t, t, (scalar[]){a, r->acc});
+    r->acc = op_eval(OP_add, t, t, (scalar[]){product, b});
+    return;
+  }
+  double product = a.f * r->acc.f;
+  r->lost = a.f * r->lost + fma(a.f, r->acc.f, -product);
+  r->acc.f = product;
+  op_add_float(r, b.f);
 }
 
 scalar op_value(op_running r, dtype t) {

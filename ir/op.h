@@ -37,7 +37,8 @@ typedef enum op_identity_kind {
   X(grow, "2 largest e + 4 u")                  \
   X(sum, "largest e + (2 sqrt(L) + 8) u")       \
   X(products, "sum of e + (2 sqrt(L) + 8) u")   \
-  X(prod, "L e + (2 sqrt(L) + 8) u")
+  X(prod, "L e + (2 sqrt(L) + 8) u")            \
+  X(affine, "L e of a + e of b + (2 sqrt(L) + 8) u")
 
 typedef enum op_error {
 #define X(name, text) ERROR_##name,
@@ -104,6 +105,8 @@ typedef struct op_running {
 } op_running;
 op_running op_start(scalar from);
 void op_step(op_running *r, op o, dtype t, scalar v);
+/// a * r + b: one step of affine_scan.
+void op_step_affine(op_running *r, dtype t, scalar a, scalar b);
 scalar op_value(op_running r, dtype t);
 /// r + v for a sum of floats. Knuth, "The Art of Computer Programming", vol. 2, 4.2.2.
 static inline void op_add_float(op_running *r, double v) {

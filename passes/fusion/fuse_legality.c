@@ -247,8 +247,8 @@ static verdict check_flow(const legality *l) {
   return good();
 }
 
-/// Gathered operands are buffers, possibly through views; a scatter's base and a call's inputs
-/// are buffers as they are.
+/// Gathered operands are buffers, possibly through views; a scatter's base is a buffer as it is, or
+/// one number for all elements; a call's inputs are buffers as they are.
 static verdict check_buffers(const candidate *c) {
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
@@ -257,7 +257,8 @@ static verdict check_buffers(const candidate *c) {
       while (c->member[from->id] && from->op == OP_view && !c->stored[from->id]) from = from->in[0];
       if (c->member[from->id]) return bad(REASON_indirect, n);
     }
-    if (n->op == OP_scatter_add && c->member[n->in[0]->id]) return bad(REASON_scatter_order, n);
+    if (n->op == OP_scatter_add && c->member[n->in[0]->id] && !node_is_one_number(n->in[0]))
+      return bad(REASON_scatter_order, n);
     if (n->op == OP_call)
       for (int k = 0; k < n->nin; k++)
         if (c->member[n->in[k]->id]) return bad(REASON_opaque, n);

@@ -70,7 +70,7 @@ static bool can_be_free(const fusion *f, const node *n) {
 static void force_buffers(fusion *f, const node *n) {
   if (n->op == OP_call)
     for (int k = 0; k < n->nin; k++) f->free[n->in[k]->id] = false;
-  if (n->op == OP_scatter_add) f->free[n->in[0]->id] = false;
+  if (n->op == OP_scatter_add && !node_is_one_number(n->in[0])) f->free[n->in[0]->id] = false;
   if (node_gathers_buffer(n)) {
     const node *from = n->in[0];
     while (from->op == OP_view && f->free[from->id]) from = from->in[0];

@@ -24,7 +24,8 @@
 //   GROUP_SCAN     one scan; maps, views... before it; maps after it at identical coordinates.
 //                  Outputs as for GROUP_CONTRACTION.
 //   GROUP_SCATTER  one scatter_add; maps... producing indices and updates; its base operand and
-//                  its result are buffers of one storage order; nothing after it.
+//                  its result are buffers of one storage order, or the base is one number for all
+//                  elements, of which the result is made; nothing after it.
 //   GROUP_OPAQUE   one call; inputs and result are buffers, in the storage order they had when the
 //                  graph was built.
 //   GROUP_NEST     under a contract: several loop nests over one tile of rows, with values in on-chip

@@ -88,21 +88,57 @@ static tval *start_of(kbuild *b, const node *scan, const chunks *c, bool by_chun
     axes[n] = axis;
     extents[n++] = b->extent[axis];
   }
-  return kb_fill(b, scan->type, op_identity(scan->op, scan->type), axes, extents, n);
+  return kb_fill(b, scan->type, scan_start(scan), axes, extents, n);
 }
 
 /// Walks a kernel axis from `start` on and stores the outputs.
-static void walk_from(kbuild *b, int axis, tval *start) {
-  scan_from(b, &(scan_steps){.axis = axis, .unroll = 4, .store = gpu_store_outputs}, start);
+static void walk_from(kbuild *b, const node *scan, int axis, tval *start) {
+  scan_steps steps = {.axis = axis, .unroll = 4, .store = gpu_store_outputs};
+  if (scan->op == OP_affine_scan) affine_from(b, &steps, start);
+  else scan_from(b, &steps, start);
 }
 
-/// Totals of the chunks, in an on-chip buffer.
-static int chunk_totals(kbuild *b, const node *scan, const chunks *c, const int *axes, int n) {
-  scan_steps steps = {.axis = c->step, .unroll = 4};
-  tval *total = scan_from(b, &steps, start_of(b, scan, c, true));
-  int buf = kb_local(b, "totals", scan->type, axes, n);
-  kb_store_local(b, buf, total);
+/// On-chip buffers of what the chunks come to: their totals; of an affine scan also what is multiplied
+/// on, else -1.
+typedef struct chunk_sums {
+  int totals, factors;
+  dtype type;
+} chunk_sums;
+
+static int keep_total(kbuild *b, const char *name, tval *v, const int *axes, int n) {
+  int buf = kb_local(b, name, v->type, axes, n);
+  kb_store_local(b, buf, v);
   return buf;
+}
+
+static chunk_sums chunk_totals(kbuild *b, const node *scan, const chunks *c, const int *axes, int n) {
+  scan_steps steps = {.axis = c->step, .unroll = 4};
+  tval *start = start_of(b, scan, c, true);
+  chunk_sums sums = {.factors = -1, .type = scan->type};
+  if (scan->op != OP_affine_scan) {
+    sums.totals = keep_total(b, "totals", scan_from(b, &steps, start), axes, n);
+    return sums;
+  }
+  affine_total total = affine_from(b, &steps, start);
+  sums.type = total.b->type;
+  sums.totals = keep_total(b, "totals", total.b, axes, n);
+  sums.factors = keep_total(b, "factors", total.a, axes, n);
+  return sums;
+}
+
+static tval *of_chunk(kbuild *b, op o, int buf, const chunks *c) {
+  return kb_reduce_tile(b, o, kb_load_local(b, buf), &c->chunk, 1);
+}
+
+/// What stands after a chunk. After 0 that is its total, whatever it multiplies on: the product of
+/// the factors may be infinite where no result is.
+static tval *after_chunk(kbuild *b, const chunks *c, const chunk_sums *s, tval *before) {
+  if (s->factors < 0)
+    return kb_map(b, c->combine, s->type, before, of_chunk(b, c->combine, s->totals, c), NULL);
+  affine_step chunk = {of_chunk(b, OP_mul, s->factors, c), of_chunk(b, OP_add, s->totals, c)};
+  tval *zero = kb_const(b, s->type, scalar_cast((scalar){.i = 0}, DT_i64, s->type));
+  tval *none = kb_map(b, OP_eq, DT_bool, before, zero, NULL);
+  return kb_map(b, OP_where, s->type, none, chunk.b, affine_after(b, &chunk, before));
 }
 
 static void scan_chunks(kbuild *b, const node *scan, chunks *c) {
@@ -112,21 +148,20 @@ static void scan_chunks(kbuild *b, const node *scan, chunks *c) {
   int axes[MAX_AXES], n = 0;
   for (int i = 0; i < c->naxes; i++) axes[n++] = c->axes[i];
   axes[n++] = c->chunk;
-  int totals = chunk_totals(b, scan, c, axes, n),
-      befores = kb_local(b, "before", scan->type, axes, n);
+  chunk_sums sums = chunk_totals(b, scan, c, axes, n);
+  int befores = kb_local(b, "before", sums.type, axes, n);
   // Each chunk begins with what all earlier ones add up to.
-  tval *sum = start_of(b, scan, c, false);
+  tval *sum = kb_as_type(b, start_of(b, scan, c, false), sums.type);
   tstmt *loop = kb_loop(b, c->chunk, 1, &sum, 1);
   tval *before = loop->body->params[0];
   kb_store_local(b, befores, before);
-  tval *own = kb_reduce_tile(b, c->combine, kb_load_local(b, totals), &c->chunk, 1);
-  sum = kb_map(b, c->combine, scan->type, before, own, NULL);
+  sum = after_chunk(b, c, &sums, before);
   sum = kb_end_loop(b, &sum, 1)[0];
-  walk_from(b, c->step, kb_load_local(b, befores));
+  walk_from(b, scan, c->step, kb_load_local(b, befores));
   if (!c->tail) return;
   set_coordinate(b, scan, c,
                  ix_add(pool, ix_const(pool, c->count * c->len), ix_axis(pool, c->rest)));
-  walk_from(b, c->rest, sum);
+  walk_from(b, scan, c->rest, sum);
 }
 
 /// Rows next to each other share a block where they are contiguous.

@@ -17,6 +17,7 @@
 //   }
 #include "base/fault.h"
 #include "passes/lowering/lower_reduce.h"
+#include "passes/lowering/lower_scan.h"
 #include "passes/lowering/nest.h"
 
 void nest_forget(kbuild *b) {
@@ -248,7 +249,7 @@ static void begin_carry(nest *t, const node *n) {
   int count = nest_axes_of(t, &without, s.lanes, axes);
   t->carry_of[n->id] = kb_local(b, "carry", n->type, axes, count);
   int o = nest_open(t, &without, &s);
-  kb_store_local(b, t->carry_of[n->id], nest_filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0));
+  kb_store_local(b, t->carry_of[n->id], nest_filled(t, &without, n->type, scan_start(n), -1, 0));
   nest_close(t, o);
   nest_forget(b);
 }
@@ -259,22 +260,20 @@ static void emit_scan(nest *t, const node *n) {
   nest_loops s = scan_loops(t, n);
   int axis = b->kaxis[n->attr_axes[0]], kept[MAX_AXES];
   bool carries = t->o.values[n->id].carries;
-  if (axis < 0 && !(n->flags & NODE_EXCLUSIVE)) return emit_map_of(t, n, n->in[0]);
+  if (axis < 0 && !(n->flags & NODE_EXCLUSIVE) && n->nin == 1) return emit_map_of(t, n, n->in[0]);
   node without = without_axis(n, kept);
   int o = nest_open(t, &without, &s);
-  op combine = op_combiner(n->op);
   tval *sum = carries ? kb_load_local(b, t->carry_of[n->id])
-                      : nest_filled(t, &without, n->type, op_identity(n->op, n->type), -1, 0);
+                      : nest_filled(t, &without, n->type, scan_start(n), -1, 0);
   if (axis < 0) {  // nothing stands before a single element
-    nest_keep(t, n, sum);
+    nest_keep(t, n, n->flags & NODE_EXCLUSIVE ? sum : scan_step(b, n, sum, axis));
     nest_close(t, o);
     return;
   }
   tstmt *loop = kb_loop(b, axis, 1, &sum, 1);
   loop->reverse = n->flags & NODE_REVERSE;
   sum = loop->body->params[0];
-  tval *x = kb_reduce_tile(b, combine, kb_value_here(b, n->in[0]), &axis, 1);
-  tval *after = kb_map(b, combine, n->type, sum, x, NULL);
+  tval *after = scan_step(b, n, sum, axis);
   nest_keep(t, n, n->flags & NODE_EXCLUSIVE ? sum : after);
   after = kb_end_loop(b, &after, 1)[0];
   if (carries) kb_store_local(b, t->carry_of[n->id], after);

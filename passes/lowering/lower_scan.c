@@ -35,6 +35,16 @@ static int open_parallel(kbuild *b, const int *axes, int n, int64_t inner) {
   return n;
 }
 
+tval *scan_step(kbuild *b, const node *scan, tval *before, int axis) {
+  if (scan->op == OP_affine_scan) {
+    affine_step step = affine_next(b, scan, before->type, axis);
+    return affine_after(b, &step, before);
+  }
+  op combine = op_combiner(scan->op);
+  tval *x = kb_reduce_tile(b, combine, kb_value_here(b, scan->in[0]), &axis, 1);
+  return kb_map(b, combine, scan->type, before, x, NULL);
+}
+
 /// The walk itself. With `base`, what is stored is counted from there.
 static tval *walk_steps(kbuild *b, const scan_steps *s, tval *start, tval *base) {
   const node *scan = b->group->anchor;
@@ -43,9 +53,13 @@ static tval *walk_steps(kbuild *b, const scan_steps *s, tval *start, tval *base)
   loop->reverse = s->reverse;
   loop->unroll = s->unroll;
   tval *before = loop->body->params[0];
-  tval *x = kb_reduce_tile(b, combine, kb_value_here(b, scan->in[0]), &s->axis, 1);
-  tval *after = s->store ? kb_map(b, combine, scan->type, before, x, NULL)
-                         : kb_accumulate(b, combine, (tval *[]){before, x}, 2);
+  tval *after;
+  if (s->store) {
+    after = scan_step(b, scan, before, s->axis);
+  } else {
+    tval *x = kb_reduce_tile(b, combine, kb_value_here(b, scan->in[0]), &s->axis, 1);
+    after = kb_accumulate(b, combine, (tval *[]){before, x}, 2);
+  }
   if (s->store) {
     tval *shown = scan->flags & NODE_EXCLUSIVE ? before : after;
     b->done[scan->id] = base ? kb_map(b, OP_add, scan->type, base, shown, NULL) : shown;
@@ -81,9 +95,10 @@ void scan_walk(kbuild *b, const int *axes, int n, int axis) {
   const node *scan = b->group->anchor;
   int extents[MAX_AXES];
   for (int i = 0; i < n; i++) extents[i] = b->extent[axes[i]];
-  tval *start = kb_fill(b, scan->type, op_identity(scan->op, scan->type), axes, extents, n);
+  tval *start = kb_fill(b, scan->type, scan_start(scan), axes, extents, n);
   scan_steps steps = {.axis = axis, .reverse = scan->flags & NODE_REVERSE, .store = store_outputs};
-  scan_from(b, &steps, start);
+  if (scan->op == OP_affine_scan) affine_from(b, &steps, start);
+  else scan_from(b, &steps, start);
 }
 
 int scan_other_axes(const node *scan, int others[MAX_AXES]) {
@@ -158,13 +173,21 @@ static scatter_sums make_sums(kbuild *b, const scatter_axes *s) {
   return sums;
 }
 
+/// The base in the type of the sums.
+static tval *base_as(kbuild *b, const node *base, dtype t) {
+  const node *number = base;
+  while (number->op == OP_view) number = number->in[0];
+  if (!kb_in_group(b, base) || number->op != OP_const) return kb_as_type(b, kb_value_here(b, base), t);
+  return kb_const(b, t, scalar_cast(number->value, base->type, t));
+}
+
 /// The base, and nothing lost.
 static void start_sums(kbuild *b, const scatter_sums *s) {
   const node *n = b->group->anchor;
-  tval *base = kb_value_here(b, n->in[0]);
+  tval *base = base_as(b, n->in[0], s->apart ? DT_f64 : n->type);
   ix index[MAX_AXES];
   kb_identity(b, n, index);
-  if (s->apart) kb_store(b, s->sums, kb_map(b, OP_cast, DT_f64, base, NULL, NULL), index, n->naxes);
+  if (s->apart) kb_store(b, s->sums, base, index, n->naxes);
   else kb_store_node(b, n, base, false);
   if (s->lost >= 0)
     kb_store(b, s->lost, kb_const(b, n->type, (scalar){.f = 0}), index, n->naxes);

@@ -12,10 +12,34 @@ typedef struct scan_steps {
 } scan_steps;
 /// The graph axes of a scan besides the scanned one, in order; gives their number.
 int scan_other_axes(const node *scan, int others[MAX_AXES]);
+/// What stands before the first element.
+static inline scalar scan_start(const node *scan) {
+  bool affine = scan->op == OP_affine_scan;
+  return affine ? scalar_cast((scalar){.i = 0}, DT_i64, scan->type) : op_identity(scan->op, scan->type);
+}
+/// `before` combined with the element of the step that is open along the kernel axis.
+tval *scan_step(kbuild *b, const node *scan, tval *before, int axis);
 /// Combines the elements along the axis, from `start` on; gives the total where it is wanted.
 tval *scan_from(kbuild *b, const scan_steps *s, tval *start);
 /// Walks kernel axis `axis` step by step with the other kernel axes open, and stores the outputs.
 void scan_walk(kbuild *b, const int *axes, int n, int axis);
+
+// lower_affine.c: affine_scan
+typedef struct affine_step {
+  tval *a, *b;
+} affine_step;
+/// Both operands at the step that is open along the kernel axis (-1: it has one element), as t.
+affine_step affine_next(kbuild *b, const node *scan, dtype t, int axis);
+/// a before + b.
+tval *affine_after(kbuild *b, const affine_step *s, tval *before);
+/// What a walk of so many steps along the kernel axis carries.
+dtype affine_type(const kbuild *b, const node *scan, int axis);
+/// All steps as one: y after them is a y + b, of the y before. Of that type; no a where outputs are stored.
+typedef struct affine_total {
+  tval *a, *b;
+} affine_total;
+/// The walk along the axis from `start` on.
+affine_total affine_from(kbuild *b, const scan_steps *s, tval *start);
 
 typedef struct scatter_axes {
   int own[MAX_AXES], nown;        // graph axes of the result besides the scattered one

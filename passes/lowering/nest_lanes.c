@@ -95,6 +95,25 @@ static int column_of(const nest *t, const int *axes, int n) {
   return best < 0 ? -1 : kernel_axis(t, best);
 }
 
+static bool has_neighbours(const nest *t, int graph_axis) {
+  for (int i = 0; i < t->b->accesses.len; i++)
+    if (kb_unit_stride(&t->b->accesses.data[i], t->b, graph_axis)) return true;
+  return false;
+}
+
+/// Of a running combine: along another axis than its own, where that gives vectors of neighbours.
+static int scan_lanes(const nest *t, const node *n) {
+  int lanes = result_lanes(t, n), axes[MAX_AXES], count = 0;
+  if (lanes < 0 || lanes != kernel_axis(t, n->attr_axes[0])) return lanes;
+  for (int k = 0; k < n->naxes; k++) {
+    int axis = kernel_axis(t, n->axes[k]);
+    bool full = axis >= 0 && axis != lanes && nest_held(t, axis) >= t->b->lanes;
+    if (full && has_neighbours(t, n->axes[k])) axes[count++] = n->axes[k];
+  }
+  int best = kb_best_lanes(t->b, axes, count);
+  return best < 0 ? lanes : kernel_axis(t, best);
+}
+
 /// On GPUs: columns of the result on threads, or else what it is reduced over.
 static nest_loops thread_loops(const nest *t, const node *n) {
   enum { NEIGHBOURS = 4 };
@@ -140,6 +159,7 @@ nest_loops nest_loops_of(const nest *t, const node *n) {
     along |= kernel_axis(t, n->attr_axes[k]) == b->k->vec_axis;
   if (along) s.lanes = b->k->vec_axis;
   else if (class == CLASS_contraction) s.lanes = nest_contraction_lanes(t, n);
+  else if (class == CLASS_scan) s.lanes = scan_lanes(t, n);
   else s.lanes = result_lanes(t, n);
   if (s.lanes < 0) return s;
   bool product = class == CLASS_contraction;

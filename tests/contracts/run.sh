@@ -367,6 +367,13 @@ for name in $(functions scans.tdsl); do
   assemble scans.tdsl "$name" sm_80
 done
 expect 'states cumsum %' "$tool" explain scans.tdsl -e running_sum
+lanes_of() { # lanes_of FUNCTION: the loops by vectors of another axis than the stream
+  # shellcheck disable=SC2046
+  "$tool" opt scans.tdsl -e "$1" --to=tile --target cpu:x86-64-v4 $(dims scans.tdsl "$1" S=32 T=500 D=24) |
+    grep -o 'loop [A-Z]*:[0-9]* vec'
+}
+for name in channels sums_of_channels; do expect 'loop U:16 vec' lanes_of $name; done
+if lanes_of running_sum >/dev/null; then bad 'running_sum: rows are no neighbours'; else ok; fi
 
 # The same programs without the contracts: one kernel by cost, the same one.
 without_contracts() { # without_contracts FILE
@@ -483,6 +490,12 @@ for file in "$examples"/attention/*.tdsl "$examples"/streaming/*.tdsl; do
     sizes='B=2 H=2 G=2 R=2 S=67 T=150 M=128 D=24 E=20 N=35 V=301 I=33 J=270 C=3'
     # shellcheck disable=SC2046,SC2086
     check cpu "$file" "$name" $(dims "$file" "$name" $sizes)
+  done
+done
+for name in $(functions "$examples/scans.tdsl"); do
+  for target in cpu interp-tile:sm_90a; do
+    # shellcheck disable=SC2046
+    check $target "$examples/scans.tdsl" "$name" $(dims "$examples/scans.tdsl" "$name" B=2 H=2 N=35 T=150 D=24 S=16 E=20)
   done
 done
 for pair in masks:documents masks:prefix scores:relative; do

@@ -25,7 +25,8 @@ bool make_statement(maker *m) {
   } makers[] = {{make_unary, 22}, {make_binary, 22}, {make_square, 4},  {make_integer, 6},
                 {make_compare, 5}, {make_logic, 2},  {make_where, 6},   {make_index_mask, 4}, {make_cast, 10},
                 {make_index, 3},   {make_constant, 5}, {make_reduce, 14}, {make_bool_reduce, 2}, {make_arg, 3},
-                {make_softmax, 4}, {make_norm, 3},   {make_dot, 12},    {make_cumsum, 2},    {make_attention, 5},
+                {make_softmax, 4}, {make_norm, 3},   {make_dot, 12},    {make_cumsum, 2},    {make_affine, 3},
+                {make_attention, 5},
                 {make_view, 12},   {make_gather, 5}, {make_scatter, 7}, {make_pad, 3},     {make_concat, 4},
                 {make_reorder, 4}};
   int total = 0, count = (int)(sizeof makers / sizeof *makers);

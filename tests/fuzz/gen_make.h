@@ -65,6 +65,7 @@ bool make_softmax(maker *m);
 bool make_norm(maker *m);
 bool make_dot(maker *m);
 bool make_cumsum(maker *m);
+bool make_affine(maker *m);
 bool make_attention(maker *m);
 // gen_view.c
 bool make_view(maker *m);

@@ -212,6 +212,12 @@ bool make_dot(maker *m) {
   return finish_value(m, v);
 }
 
+static const char *scan_options(maker *m) {
+  static const char *const texts[] = {"", "", ", reverse = true", ", exclusive = true",
+                                      ", reverse = true, exclusive = true"};
+  return texts[pick(m, 5)];
+}
+
 bool make_cumsum(maker *m) {
   int a = pick_where(m, chance(m, 70) ? is_arith_float : is_integer);
   if (a < 0 || m->p->values[a].rank == 0) return false;
@@ -219,12 +225,33 @@ bool make_cumsum(maker *m) {
   int axis = pick_axis(m, x);
   double n = m->p->axes[axis].size;
   char text[64];
-  snprintf(text, sizeof text, "cumsum($0, %s)", m->p->axes[axis].name);
+  snprintf(text, sizeof text, "cumsum($0, %s%s)", m->p->axes[axis].name, scan_options(m));
   gen_value *v = start_value(m, x->type, text, a, -1, -1);
   copy_axes(v, x);
   v->magnitude = n * x->magnitude;
   if (gen_is_float(x->type))
     v->error = n * x->error + n * type_eps(x->type) * n * x->magnitude;
+  return finish_value(m, v);
+}
+
+/// Factors of at most 1, so that results do not grow out of range. Either operand may lack the axis.
+bool make_affine(maker *m) {
+  static const char *const floats[] = {"tanh($0)", "0.75", "sigmoid($0)", "sin($0)"};
+  bool ints = chance(m, 25), (*fits)(const gen_value *) = ints ? is_integer : is_arith_float;
+  int b = pick_where(m, fits), a = b < 0 ? -1 : pick_partner(m, b, fits);
+  if (a < 0) return false;
+  const gen_value *x = &m->p->values[a], *y = &m->p->values[b];
+  const char *factor = ints ? "$0 % 2" : floats[pick(m, 4)];
+  gen_value *v = start_value(m, y->type, "", a, b, -1);
+  if (factor[0] == '0') copy_axes(v, y);
+  else if (!unite_axes(y, x, v)) return false;
+  if (!v->rank) return false;
+  int axis = pick_axis(m, v);
+  snprintf(v->text, sizeof v->text, "affine_scan(%s, $1, %s%s)", factor, m->p->axes[axis].name,
+           scan_options(m));
+  double n = m->p->axes[axis].size, eps = type_eps(y->type);
+  v->magnitude = n * y->magnitude;
+  if (!ints) v->error = n * (y->error + (x->error + 8 * eps) * v->magnitude);
   return finish_value(m, v);
 }
 

@@ -165,13 +165,16 @@ bool make_scatter(maker *m) {
   if (n * (double)gen_elements(m->p, x) > 20 * GEN_ELEMENTS) return false;
   char text[64];
   // Now and then all go to one place.
-  snprintf(text, sizeof text, chance(m, 20) ? "scatter_add($0, %s = $1 * 0, $2)"
-                                            : "scatter_add($0, %s = $1, $2)",
-           m->p->axes[axis].name);
+  const char *where = chance(m, 20) ? " * 0" : "";
+  if (chance(m, 30) && x->rank == 1)
+    snprintf(text, sizeof text, "scatter_add(broadcast(%s(%d), %s), %s = $1%s, $2)",
+             gen_type_name(x->type), pick(m, 2), m->p->axes[axis].name, m->p->axes[axis].name, where);
+  else
+    snprintf(text, sizeof text, "scatter_add($0, %s = $1%s, $2)", m->p->axes[axis].name, where);
   gen_value *v = start_value(m, x->type, text, a, b, c);
   copy_axes(v, x);
   m->p->axes[axis].pinned = true;
-  v->magnitude = x->magnitude + n * u->magnitude;
+  v->magnitude = fmax(x->magnitude, 1) + n * u->magnitude;
   if (gen_is_float(x->type))
     v->error = x->error + n * u->error + (n + 1) * type_eps(x->type) * v->magnitude;
   return finish_value(m, v);

@@ -180,6 +180,12 @@ static node *scan(builder *b) {
   if (!x->naxes) return x;
   int along = x->axes[below(&b->r, x->naxes)];
   unsigned flags = (chance(&b->r, 30) ? NODE_REVERSE : 0) | (chance(&b->r, 30) ? NODE_EXCLUSIVE : 0);
+  if (chance(&b->r, 35)) {
+    node *a = chance(&b->r, 30) ? graph_const_float(b->g, DT_f32, 0.875) : graph_unary(b->g, OP_tanh, pick(b));
+    if (elements(b, a) * elements(b, x) > 200000) a = x;
+    return chance(&b->r, 50) ? graph_affine_scan(b->g, a, cast_scaled(b, x), along, flags)
+                             : graph_affine_scan(b->g, graph_unary(b->g, OP_sin, x), cast_scaled(b, a), along, flags);
+  }
   return chance(&b->r, 30) && !(flags & NODE_EXCLUSIVE)
              ? graph_scan(b->g, OP_cummax, x, along, flags)
              : graph_scan(b->g, OP_cumsum, cast_scaled(b, x), along, flags);

@@ -92,7 +92,7 @@ static node *make_node(maker *m) {
   static const op binary[] = {OP_add, OP_sub, OP_mul, OP_min, OP_max, OP_div};
   static const op reduce[] = {OP_sum, OP_prod, OP_reduce_max, OP_argmin, OP_argmax};
   static const op scan[] = {OP_cumsum, OP_cummax, OP_cummin};
-  switch (draw(m, along < 0 ? 5 : 11)) {
+  switch (draw(m, along < 0 ? 5 : 12)) {
     case 0: return graph_unary(g, unary[draw(m, 6)], a);
     case 1: return graph_binary(g, binary[draw(m, 6)], a, b);
     case 2: return graph_binary(g, OP_lt, a, b);
@@ -103,6 +103,7 @@ static node *make_node(maker *m) {
     case 5: return graph_reduce(g, reduce[draw(m, 5)], a, &along, 1);
     case 6: return graph_scan(g, scan[draw(m, 3)], a, along, (unsigned)draw(m, 4));
     case 7: return make_view(m, a);
+    case 11: return graph_affine_scan(g, b, a, along, (unsigned)draw(m, 4));
     case 8: return make_indirect(m, a);
     case 9: return node_has_axis(b, along) ? graph_dot(g, a, b, &along, 1)
                                            : graph_index(g, DT_i32, along);

@@ -201,6 +201,44 @@ Test(ir_interp, scans) {
         "i32 2: 2147483647 5");
 }
 
+#define AFFINE(types, body) \
+  "graph @s(%a: " types ") {\n %y = affine_scan " body "\n return %y\n}\n"
+
+Test(ir_interp, affine_scans) {
+  gives(AFFINE("f32[T], %b: f32[T]", "%a, %b over T : f32[T]"),
+        IN("f32 4: 5 2 0 -1", "f32 4: 1 2 3 4"), "f32 4: 1 4 3 1");
+  gives(AFFINE("f32[T], %b: f32[T]", "%a, %b over T exclusive : f32[T]"),
+        IN("f32 4: 5 2 0 -1", "f32 4: 1 2 3 4"), "f32 4: 0 1 4 3");
+  gives(AFFINE("f32[T], %b: f32[T]", "%a, %b over T reverse : f32[T]"),
+        IN("f32 4: 5 2 0 -1", "f32 4: 1 2 3 4"), "f32 4: 41 8 3 4");
+  gives(AFFINE("f32[T], %b: f32[T]", "%a, %b over T reverse exclusive : f32[T]"),
+        IN("f32 4: 5 2 0 -1", "f32 4: 1 2 3 4"), "f32 4: 8 3 4 0");
+  // The axes are those of b, then the others of a; either operand may lack the scanned one.
+  gives(AFFINE("f32[N], %b: f32[T]", "%a, %b over T : f32[T, N]"),
+        IN("f32 2: 2 -1", "f32 3: 1 2 3"), "f32 3x2: 1 1 4 1 11 2");
+  gives(AFFINE("f32[T], %b: f32", "%a, %b over T : f32[T]"), IN("f32 3: 9 2 3", "f32 : 1"),
+        "f32 3: 1 3 10");
+  gives(AFFINE("u8[T], %b: u8[T]", "%a, %b over T : u8[T]"), IN("u8 3: 1 3 5", "u8 3: 100 1 2"),
+        "u8 3: 100 45 227");
+  // The zero before the first element is multiplied, too.
+  gives(AFFINE("f32[T], %b: f32[T]", "%a, %b over T : f32[T]"), IN("f32 2: nan 1", "f32 2: 1 1"),
+        "f32 2: nan nan");
+  gives(AFFINE("f32[T], %b: f32[T]", "%a, %b over T : f32[T]"), IN("f32 0:", "f32 0:"), "f32 0:");
+}
+
+/// 2^-52 and its like would be lost beside 1, one after the other.
+Test(ir_interp, affine_scans_of_doubles_keep_what_they_round_off) {
+  op_running r = op_start((scalar){.f = 1});
+  for (int i = 0; i < 1024; i++)
+    op_step_affine(&r, DT_f64, (scalar){.f = 1}, (scalar){.f = 0x1p-54});
+  cr_expect_eq(op_value(r, DT_f64).f, 1 + 0x1p-44);
+  r = op_start((scalar){.f = 1});
+  for (int i = 0; i < 8; i++)  // (1 + 2^-40)^8: beside 8 * 2^-40 is 28 * 2^-80
+    op_step_affine(&r, DT_f64, (scalar){.f = 1 + 0x1p-40}, (scalar){.f = 0});
+  op_step_affine(&r, DT_f64, (scalar){.f = 1}, (scalar){.f = -1 - 0x1p-37});
+  cr_expect_float_eq(op_value(r, DT_f64).f, 0x1.cp-76, 0x1p-110);
+}
+
 #define VIEW(type, axes, body) "graph @f(%x: " type ") {\n " axes "\n %y = " body "\n return %y\n}\n"
 
 Test(ir_interp, views) {

@@ -172,15 +172,39 @@ Test(lower_constant, scans) {
       SAME "return cumsum(v, K) }",
       SAME "return cumsum(v, K) * x + cumsum(x, K) }",
       NONE "return cumsum(v, K)[K = 0] + p }",
+      SAME "return affine_scan(tanh(v), x, K) * x + affine_scan(0.5, v, K) }",
+      SAME "return affine_scan(tanh(x), v, K, reverse = true) + p }",
+      NONE "return affine_scan(v * 0.001, v, K)[K = 0] + p }",
+      "fn f(p: f32[B], x: f32[K = 999]) -> f32[B, K] { return affine_scan(sin(x), p, K, exclusive = true) }",
+      "fn f(p: f32[B], x: f32[K = 300]) -> f32[B, K] { return affine_scan(sin(p), x, K) }",
       "fn f(p: f32[B], x: f32[B, K = 999]) -> f32[B, K] { return cumsum(where(x == x, p, p), K) }",
       "fn f(p: i32[B], x: f32[B, K = 1000]) -> i32[B, K] { return cumprod(where(x == x, p, p), K) }",
       "fn f(p: f32, x: f32[B, K = 1000]) -> f32[B, K] { return cummax(where(x == x, p, p), K) + x }",
       // Along one element, seen without its axis.
+      "fn f(p: i8[K = 1], x: i8[K]) -> i8 { return sum(-(affine_scan(p, x, K) * x), K) }",
+      "fn f(x: f32[M, K = 1], w: f32[M, K]) -> f32[E] {\n"
+      " let v = affine_scan(x, w, K) / (abs(w) + 0.5)\n return silu(v)[(M, K) -> E] }",
+      "fn f(x: f32[M, K = 0], w: f32[N]) -> f32[N, E] {\n"
+      " let v = affine_scan(w, x, K)\n return silu(v)[(M, K) -> E] }",
       "fn f(p: i8[K = 1], x: i8[K]) -> i8 { return sum(-(cumsum(p, K) * x), K) }",
       "fn f(x: f32[M, K = 1], w: f32[M, K]) -> f32[E] {\n"
       " let v = cumsum(x, K) / (abs(w) + 0.5)\n return silu(v)[(M, K) -> E] }",
       "fn f(x: f32[M, K = 0], w: f32[N]) -> f32[N, E] {\n"
       " let v = cumsum(x, K)\n return w * v[(M, K) -> E] }",
+  };
+  compare(sources, COUNT(sources), usual, COUNT(usual));
+}
+
+Test(lower_constant, scatters_to_one_number) {
+  static const char *const sources[] = {
+      "fn f(i: i32[N], u: f32[N, M]) -> f32[V = 30, M] {\n"
+      " return scatter_add(broadcast(0.0, V = 30, M), V = abs(i) % 30, u * 0.5) }",
+      "fn f(i: i32[N], u: f64[N, M]) -> f64[M, V = 30] {\n"
+      " return scatter_add(broadcast(f64(-1.5), M, V = 30), V = abs(i) % 30, u) }",
+      "fn f(i: i32[N, M]) -> i32[V = 30] {\n"
+      " return scatter_add(broadcast(0, V = 30), V = abs(i) % 30, 1) }",
+      "fn f(i: i32[T = 8], u: f32[M, T]) -> f32[V = 30, M] {\n"
+      " return scatter_add(broadcast(f32(M), V = 30, M), V = abs(i) % 30, u) }",
   };
   compare(sources, COUNT(sources), usual, COUNT(usual));
 }
@@ -260,10 +284,13 @@ Test(lower_constant, empty_axes_of_the_rest) {
       ONE "return sum(x, K) + p }",
       ONE "return sum(v, K) + prod(x, K) }",
       SAME "return cumsum(x, K) + v }",
+      SAME "return affine_scan(tanh(v), x, K) + v }",
       ONE "return sum(where(index(K) == 3, x, 0), K) + p }",
       "fn f(x: f32[B, K], p: f32[B]) -> f32[B] { return sum(exp(x) / (1.0 + sum(x, K)), K) + p }",
       "fn f(x: f32[M], i: i32[K], u: f32[K]) -> f32[M] {\n"
       " return scatter_add(x, M = i * 0, u * 0.5) }",
+      "fn f(x: f32[M], i: i32[K], u: f32[K]) -> f32[M] {\n"
+      " return x + scatter_add(broadcast(0.5, M), M = i * 0, u * 0.5) }",
   };
   compare(sources, COUNT(sources), empty, COUNT(empty) - 2);
 }

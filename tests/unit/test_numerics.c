@@ -146,6 +146,21 @@ Test(numerics, running_sums_do_not_lose_digits) {
              DIMS(SHORT), 0.1, SHORT, CPU, before);
 }
 
+Test(numerics, affine_scans_do_not_lose_digits) {
+  enum { LONG = 1000000, SHORT = 50000 };
+#define ONES "x / x"
+  check_sums("affine_scan", "fn f(x: %s[T]) -> %s[T] { return affine_scan(" ONES ", x, T) }", 1,
+             DIMS(LONG), 0.1, LONG, CPU, up_to);
+  check_sums("affine_scan", "fn f(x: %s[T, N]) -> %s[T, N] { return affine_scan(" ONES ", x, T) }", 2,
+             DIMS(SHORT, 3), 0.1, SHORT, CPU, down_columns);
+  check_sums("reverse", "fn f(x: %s[T]) -> %s[T] { return affine_scan(" ONES ", x, T, reverse = true) }",
+             1, DIMS(SHORT), 0.1, SHORT, CPU, from);
+  check_sums("exclusive",
+             "fn f(x: %s[T]) -> %s[T] { return affine_scan(" ONES ", x, T, exclusive = true) }", 1,
+             DIMS(SHORT), 0.1, SHORT, CPU, before);
+#undef ONES
+}
+
 Test(numerics, sums_of_ones_pass_two_to_the_24) {
   int64_t n = (1 << 24) + 1000;
   call c;
@@ -243,6 +258,24 @@ Test(numerics, infinities_stay_what_they_are) {
     cr_expect_eq(tcf_tensor_get(c.result, 899), INFINITY, "%s", targets[i]);
     cr_expect(isnan(tcf_tensor_get(c.result, 900)), "%s", targets[i]);
     cr_expect(isnan(tcf_tensor_get(c.result, n - 1)), "%s", targets[i]);
+    close_call(&c);
+    open_call(&c, targets[i],
+              "fn f(x: f32[T]) -> f32[T] { return affine_scan(0.5, x, T) }");
+    x = add_argument(&c, TCF_F32, 1, &n);
+    fill(x, TCF_F32, n, 1);
+    x[300] = INFINITY;
+    x[900] = -INFINITY;
+    run_call(&c);
+    cr_expect_eq(tcf_tensor_get(c.result, 299), 2, "%s", targets[i]);
+    cr_expect_eq(tcf_tensor_get(c.result, 899), INFINITY, "%s", targets[i]);
+    cr_expect(isnan(tcf_tensor_get(c.result, n - 1)), "%s", targets[i]);
+    close_call(&c);
+    open_call(&c, targets[i],
+              "fn f(x: f64[T]) -> f64[T] { return affine_scan(2.0, x, T) }");
+    fill(add_argument(&c, TCF_F64, 1, &(int64_t){2000}), TCF_F64, 2000, 1);
+    run_call(&c);
+    cr_expect_eq(tcf_tensor_get(c.result, 1022), 0x1p1023, "%s", targets[i]);
+    cr_expect_eq(tcf_tensor_get(c.result, 1999), INFINITY, "%s", targets[i]);
     close_call(&c);
     open_call(&c, targets[i],
               "fn f(a: f64[V], i: i32[T], x: f64[T]) -> f64[V] { return scatter_add(a, V = i, x) }");

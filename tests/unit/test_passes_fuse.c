@@ -298,6 +298,36 @@ Test(passes_fuse, host_functions_and_scatters_get_their_operands_in_memory) {
   cr_assert_gt(count_reason(g, REASON_opaque, false), 0);
 }
 
+/// A scatter to 0.5, or else to what is made of a param.
+static group *scatter_to(fixture *f, bool number, bool returned, int *n) {
+  graph *g = f->g;
+  node *ids = param(f, "ids", DT_i32, f->E, -1), *u = param(f, "u", DT_f32, f->E, f->D);
+  node *x = number ? NULL : param(f, "x", DT_f32, f->N, f->D);
+  int axes[2] = {f->N, f->D};
+  node *base = number ? graph_view(g, graph_const_float(g, DT_f32, 0.5), NULL, axes, 2)
+                      : graph_unary(g, OP_exp, x);
+  graph_output(g, graph_scatter_add(g, base, f->N, ids, u), STR("out"));
+  if (returned) graph_output(g, base, STR("base"));
+  return fuse(f, n);
+}
+
+Test(passes_fuse, scatters_begin_with_one_number_without_reading_it) {
+  int n;
+  fixture *f = begin();
+  group *groups = scatter_to(f, true, false, &n);
+  cr_assert_eq(n, 1);
+  cr_assert_eq(groups[0].inputs.len, 2);  // ids, u
+  cr_assert_eq(groups[0].outputs.data[0]->axes[0], f->N);
+  // A constant that is returned is in memory anyway.
+  groups = scatter_to(begin(), true, true, &n);
+  cr_assert_eq(n, 2);
+  cr_assert_eq(groups[1].inputs.len, 3);
+  // Numbers that differ are a buffer.
+  groups = scatter_to(begin(), false, false, &n);
+  cr_assert_eq(n, 2);
+  cr_assert_eq(groups[1].inputs.len, 3);
+}
+
 /// Quadratic work would take minutes.
 Test(passes_fuse, a_very_long_chain_is_cut_at_the_size_limit_in_reasonable_time) {
   enum { LENGTH = 24000 };

@@ -95,6 +95,8 @@ static node *gen_indirect(gen *x) {
   node *a = pick_f32(x), *i = x->values.data[0];
   if (!a->naxes) return a;
   int axis = a->axes[rng_below(&x->r, a->naxes)];
+  if (rng_below(&x->r, 6) == 0)
+    return graph_affine_scan(x->g, graph_unary(x->g, OP_tanh, pick_f32(x)), a, axis, (unsigned)rng_below(&x->r, 4));
   if (rng_below(&x->r, 3) == 0) return graph_scan(x->g, OP_cumsum, a, axis, 0);
   if (size_of(x, axis) < 4) return a;
   node *rows = graph_gather(x->g, a, axis, i);
