@@ -258,13 +258,16 @@ static bool shifted(factoring *f, node *n, term *out) {
   return true;
 }
 
-/// Running sums let factors out that are the same all along.
+/// Running sums, and what is added in recurrences, let factors out that are the same all along.
 static bool running(factoring *f, node *n, term *out) {
   graph *g = f->g;
-  if (n->op != OP_cumsum || !factor_value(f, n->in[0], out)) return refuse(f, REASON_scan_waits, n);
+  bool affine = n->op == OP_affine_scan && !f->waits[n->in[0]->id];
+  if ((n->op != OP_cumsum && !affine) || !factor_value(f, n->in[affine], out))
+    return refuse(f, REASON_scan_waits, n);
   node *tile = times(g, out->inner, out->after);
   if (out->exponent || out->rounds || out->nsums || !tile) return refuse(f, REASON_scan_waits, n);
-  out->inner = graph_scan(g, n->op, tile, n->attr_axes[0], n->flags);
+  out->inner = affine ? graph_affine_scan(g, n->in[0], tile, n->attr_axes[0], n->flags)
+                      : graph_scan(g, n->op, tile, n->attr_axes[0], n->flags);
   out->after = NULL;
   return true;
 }

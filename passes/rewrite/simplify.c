@@ -210,6 +210,15 @@ static node *reduce_of_neg(const rewrite *r, const node *n) {
                      graph_reduce(r->g, mirrored, a->in[0], n->attr_axes, n->nattr_axes));
 }
 
+/// y = 1 y + b is a running sum.
+static node *scan_of_ones(graph *g, const node *n) {
+  if (n->op != OP_affine_scan) return NULL;
+  const node *a = n->in[0];
+  while (a->op == OP_view) a = a->in[0];
+  if (!node_is_value(a, 1)) return NULL;
+  return graph_scan(g, OP_cumsum, spread(g, n->in[1], n), n->attr_axes[0], n->flags);
+}
+
 // ---- the pass
 
 static node *simplify_map(graph *g, const node *n) {
@@ -239,6 +248,7 @@ static node *simplify(const rewrite *r, node *n) {
   if (!to && op_is_reduce(n->op)) to = reduce_of_one(r, n);
   if (!to && op_is_reduce(n->op)) to = reduce_of_reduce(r, n);
   if (!to && op_is_reduce(n->op)) to = reduce_of_neg(r, n);
+  if (!to) to = scan_of_ones(r->g, n);
   if (!to && r->fast_math) to = simplify_fast(r, n);
   return to ? to : n;
 }

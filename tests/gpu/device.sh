@@ -103,7 +103,7 @@ for type in f32 f64; do
 done
 rm -f "$program"
 
-for group in elementwise casts reductions products views scans functions unsigned; do
+for group in elementwise casts reductions products views scans functions unsigned recurrences; do
   "$tools/numpy-cases" --target cuda "$here/../numpy/cases" "$group" >"/tmp/tcf-gpu-$$" 2>&1
   status=$?
   note $status "numpy $group"

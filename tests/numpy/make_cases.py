@@ -513,7 +513,52 @@ def unsigned():
     g.write()
 
 
+def recurrence(a, b, axis, reverse=False, exclusive=False):
+    """y = a * y + b along the axis, in f64 or in the integers as they are."""
+    a, b = np.broadcast_arrays(a, b)
+    if b.dtype.kind == "f":
+        a, b = a.astype(np.float64), b.astype(np.float64)
+    a, b = np.moveaxis(a, axis, 0), np.moveaxis(b, axis, 0)
+    out, y = np.zeros_like(b), np.zeros_like(b[0]) if len(b) else None
+    for t in range(len(b) - 1, -1, -1) if reverse else range(len(b)):
+        before, y = y, a[t] * y + b[t]
+        out[t] = before if exclusive else y
+    return np.moveaxis(out, 0, axis)
+
+
+def recurrences():
+    g = Group("recurrences")
+    shapes = [(1, 1), (3, 17), (17, 3), (3, 270), (270, 2), (0, 4), (4, 0)]
+
+    def factors(dtype, *s):
+        # Of floats at most 1, so that results do not grow out of range.
+        return np.tanh(data(dtype, *s)) if dtype[0] == "f" else data(dtype, *s)
+    for dtype in ("f32", "f64", "i32", "u8"):
+        for axis, number in (("D", 1), ("N", 0)):
+            g.add(f"recurrence_{dtype}_{axis}(a: {dtype}[N, D], b: {dtype}[N, D]) -> {dtype}[N, D]",
+                  f"return affine_scan(a, b, {axis})",
+                  lambda a, b, number=number: recurrence(a, b, number),
+                  [{"a": factors(dtype, *s), "b": data(dtype, *s)} for s in shapes], (1e-4, 1e-5))
+    for axis, number in (("D", 1), ("N", 0)):
+        g.add(f"options_{axis}(a: f32[N, D], b: f32[N, D]) -> (f32[N, D], f32[N, D], f32[N, D])",
+              f"return (affine_scan(a, b, {axis}, exclusive = true), affine_scan(a, b, {axis}, reverse = true),\n"
+              f"        affine_scan(a, b, {axis}, reverse = true, exclusive = true))",
+              lambda a, b, number=number: (recurrence(a, b, number, exclusive=True),
+                                           recurrence(a, b, number, reverse=True),
+                                           recurrence(a, b, number, reverse=True, exclusive=True)),
+              [{"a": factors("f32", *s), "b": data("f32", *s)} for s in shapes[:3]], (1e-4, 1e-5))
+    g.add("average(x: f32[N, D], decay: f32[N]) -> f32[N, D]",
+          "return affine_scan(decay, (1 - decay) * x, D)",
+          lambda x, decay: recurrence(decay[:, None], (1 - decay.astype(np.float64))[:, None] * x, 1),
+          [{"x": data("f32", *s), "decay": factors("f32", s[0])} for s in shapes], (1e-4, 1e-5))
+    g.add("forced(a: f32[N, D], b: f32[N]) -> f32[N, D]", "return affine_scan(a, b, D)",
+          lambda a, b: recurrence(a, b[:, None], 1),
+          [{"a": factors("f32", *s), "b": data("f32", s[0])} for s in shapes], (1e-4, 1e-5))
+    g.write()
+
+
 if __name__ == "__main__":
     os.makedirs(FOLDER, exist_ok=True)
-    for group in (elementwise, casts, reductions, products, views, scans, functions, unsigned):
+    for group in (elementwise, casts, reductions, products, views, scans, functions, unsigned,
+                  recurrences):
         group()

@@ -5,7 +5,7 @@
 set -uo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
 cases=$(dirname "$1")/numpy-cases
-groups=(elementwise casts reductions products views scans functions unsigned)
+groups=(elementwise casts reductions products views scans functions unsigned recurrences)
 status=0
 "$cases" "$here/cases" "${groups[@]}" || status=1
 "$cases" --target interp "$here/cases" "${groups[@]}" || status=1

@@ -47,6 +47,21 @@ Test(passes_simplify, neutral_elements_go) {
   cr_assert(is_param(simplified(bin(OP_add, I, number(DT_i32, 0)), false), "i"));
 }
 
+Test(passes_simplify, recurrences_with_a_factor_of_one_are_running_sums) {
+  begin();
+  int axes[2] = {N, D};
+  node *ones = graph_view(G, f32c(1), NULL, axes, 2);
+  node *row = graph_reduce(G, OP_reduce_max, X, &N, 1);
+  const node *sum = result(simplified(graph_affine_scan(G, f32c(1), X, D, NODE_REVERSE), false));
+  cr_assert_eq(sum->op, OP_cumsum);
+  cr_assert_eq(sum->flags, NODE_REVERSE);
+  sum = result(simplified(graph_affine_scan(G, ones, row, N, NODE_EXCLUSIVE), false));
+  cr_assert_eq(sum->op, OP_cumsum);
+  cr_assert_eq(sum->naxes, 2);
+  cr_assert_eq(result(simplified(graph_affine_scan(G, f32c(0.5), X, D, 0), false))->op, OP_affine_scan);
+  cr_assert_eq(result(simplified(graph_affine_scan(G, X, f32c(1), D, 0), false))->op, OP_affine_scan);
+}
+
 Test(passes_simplify, adding_zero_stays_because_of_negative_zero) {
   begin();
   cr_assert_eq(result(simplified(bin(OP_add, X, f32c(0)), false))->op, OP_add);
