@@ -55,15 +55,18 @@ const access *contraction_access(const kbuild *b, const node *x) {
 }
 
 /// How well lanes along the axis fit: unit stride in the result, then in the operand; long enough.
+/// Where lanes would be idle in every step of a long sum, how its result is stored matters little.
 static double lanes_score(const kbuild *b, const node *operand, int axis) {
   if (axis < 0) return -1;
+  const node *dot = b->group->anchor;
   const access *in = contraction_access(b, operand);
-  double score = 1;
+  int64_t size = kb_estimate(b, axis), steps = total(b, dot->attr_axes, dot->nattr_axes);
+  bool is_short = size < b->lanes;
+  double score = 1, stored = is_short ? 4.0 * b->lanes / (double)(b->lanes + steps) : 4;
   for (int k = 0; k < b->accesses.len; k++)
-    if (b->accesses.data[k].store && kb_unit_stride(&b->accesses.data[k], b, axis)) score += 4;
+    if (b->accesses.data[k].store && kb_unit_stride(&b->accesses.data[k], b, axis)) score += stored;
   if (in && kb_unit_stride(in, b, axis)) score += 2;
-  int64_t size = kb_estimate(b, axis);
-  return score * (size < b->lanes ? (double)size / b->lanes : 1);
+  return score * (is_short ? (double)size / b->lanes : 1);
 }
 
 static int lanes_among(const kbuild *b, const node *operand, const int *axes, int n) {

@@ -12,6 +12,7 @@
 //   likewise; their own sums, which wrap, are those of the dot in i32 cut off at the end.
 // - A power of two, any integer, or under --fast-math any factor without the summed axes, is
 //   multiplied afterwards.
+// - Products under sums and views of gradients: see product_views.c.
 #include <math.h>
 
 #include "passes/rewrite/rewrite.h"
@@ -127,6 +128,7 @@ static node *contraction(const rewrite *r, node *n) {
   node *to = NULL;
   if (n->op == OP_sum) to = contraction_sum(r, n);
   if (n->op == OP_dot) to = contraction_dot(r, n);
+  if (!to) to = product_before_views(r, n);
   return to ? to : n;
 }
 

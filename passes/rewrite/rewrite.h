@@ -31,6 +31,8 @@ bool node_is_value(const node *n, double value);   // a constant equal to it; 0 
 bool node_is_negative_zero(const node *n);
 /// The value spread over the axes of `like`: a view of it when it lacks some.
 node *spread(graph *g, node *value, const node *like);
+/// Pass `contraction`: a sum or view of a product of a gradient as a product; null: no change.
+node *product_before_views(const rewrite *r, const node *n);
 /// Pass `stream` begins with stream_local.c, and ends with stream_shifts.c.
 bool stream_local(pass_ctx *ctx);
 bool stream_free_shifts(pass_ctx *ctx);

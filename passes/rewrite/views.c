@@ -2,6 +2,7 @@
 // Views: composed, dropped where they change nothing, and moved out of the way of fusion.
 //
 //   x[N -> (A, B)][(A, B) -> M]          ──▶  x[N -> M] or x
+//   pad(pad(x, Y), X)                    ──▶  pad(x, Y, X)                   of one fill value
 //   exp(dot(x, w)[E -> (H, K)])          ──▶  exp(dot(x, w))[E -> (H, K)]     exp is an epilogue
 //   x + dot(p, v)[(H, E) -> M]           ──▶  (x[M -> (H, E)] + dot(p, v))[(H, E) -> M]
 //   f32(table)[V = tokens]               ──▶  f32(table[V = tokens])         table is a buffer
@@ -22,16 +23,50 @@ static ix *compose(graph *g, const node *outer, const node *inner) {
   return index;
 }
 
-/// A pad tests the coordinates of its own operand, so it composes only with a change of order.
+static bool is_inside(graph *g, ix e, ix size) {
+  return ix_known_le(&g->ix, ix_const(&g->ix, 0), e) &&
+         ix_known_le(&g->ix, ix_add(&g->ix, e, ix_const(&g->ix, 1)), size);
+}
+
+/// Where inner is inside of its operand, its coordinate k is in [0, size): some coordinate of the
+/// operand is that plus a constant.
+static bool is_implied(graph *g, const node *inner, int k) {
+  ix_pool *p = &g->ix;
+  ix axis = ix_axis(p, inner->axes[k]), size = graph_axis_size(g, inner->axes[k]);
+  for (int i = 0; i < inner->in[0]->naxes; i++) {
+    ix before = ix_sub(p, axis, inner->index[i]), end = graph_axis_size(g, inner->in[0]->axes[i]);
+    if (ix_is_size(p, before) && ix_known_le(p, ix_const(p, 0), before) &&
+        ix_known_le(p, ix_add(p, before, end), size))
+      return true;
+  }
+  return false;
+}
+
+static bool is_same_const(const node *a, const node *b) {
+  return a == b || (a->op == OP_const && b->op == OP_const && a->type == b->type &&
+                    memcmp(&a->value, &b->value, sizeof a->value) == 0);
+}
+
+/// A pad tests the coordinates of its own operand: it composes where the tests of the operand's
+/// operand say the same.
+static bool pad_composes(graph *g, const node *pad, const node *inner) {
+  if (inner->op == OP_pad ? !is_same_const(pad->in[1], inner->in[1]) : inner->op != OP_view)
+    return false;
+  for (int k = 0; k < inner->naxes; k++)
+    if (!is_implied(g, inner, k) &&
+        !is_inside(g, pad->index[k], graph_axis_size(g, inner->axes[k])))
+      return false;
+  return true;
+}
+
 static node *view_of_view(graph *g, const node *n) {
   const node *inner = n->in[0];
-  if (n->op == OP_pad && view_is_reorder(g, inner))
-    return graph_pad(g, inner->in[0], n->in[1], compose(g, n, inner), n->axes, n->naxes);
-  if (n->op == OP_pad) return NULL;
-  if (inner->op == OP_view)
+  if (n->op == OP_pad && !pad_composes(g, n, inner)) return NULL;
+  if (n->op == OP_view && inner->op == OP_view)
     return graph_view(g, inner->in[0], compose(g, n, inner), n->axes, n->naxes);
-  if (inner->op == OP_pad)
-    return graph_pad(g, inner->in[0], inner->in[1], compose(g, n, inner), n->axes, n->naxes);
+  if (inner->op == OP_view || inner->op == OP_pad)
+    return graph_pad(g, inner->in[0], n->op == OP_pad ? n->in[1] : inner->in[1],
+                     compose(g, n, inner), n->axes, n->naxes);
   return NULL;
 }
 
@@ -46,11 +81,8 @@ static node *drop_identity(graph *g, const node *n) {
 /// A pad that never leaves its operand is a view.
 static node *pad_inside(graph *g, const node *n) {
   const node *a = n->in[0];
-  for (int k = 0; k < a->naxes; k++) {
-    ix size = graph_axis_size(g, a->axes[k]);
-    if (ix_bounds(&g->ix, n->index[k]).min < 0) return NULL;
-    if (!ix_known_le(&g->ix, ix_add(&g->ix, n->index[k], ix_const(&g->ix, 1)), size)) return NULL;
-  }
+  for (int k = 0; k < a->naxes; k++)
+    if (!is_inside(g, n->index[k], graph_axis_size(g, a->axes[k]))) return NULL;
   return graph_view(g, n->in[0], n->index, n->axes, n->naxes);
 }
 

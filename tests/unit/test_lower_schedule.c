@@ -123,6 +123,33 @@ Test(lower_schedule, heads_of_a_short_attention_share_a_tile) {
   arena_free(&a);
 }
 
+static str lanes_of(const program *p) {
+  const kernel *k = p->kernels.data[0];
+  return k->axes.data[k->vec_axis].name;
+}
+
+// The gradient of a convolution's weights: a window has three columns, which lie side by side in
+// the operand and in the result, but the sum over all places is long.
+Test(lower_schedule, lanes_of_long_sums_are_not_idle) {
+  arena a = {0};
+  for (int swap = 0; swap < 2; swap++) {
+    const char *operands = swap ? "%2, %g" : "%g, %2";
+    str text = str_printf(&a, "graph @f(%%x: f32[N, C, Y, X], %%g: f32[N, O, P, Q]) {\n"
+                              "  axis N = 8\n  axis C = 64\n  axis Y = 30\n  axis X = 30\n"
+                              "  axis O = 64\n  axis P = 28\n  axis Q = 28\n  axis R = 3\n  axis S = 3\n"
+                              "  %%2 = view %%x[N, C, P + R, Q + S] : f32[N, C, P, R, Q, S]\n"
+                              "  %%3 = dot %s over N, P, Q : f32[O, C, R, S]\n  return %%3\n}\n", operands);
+    str lanes = lanes_of(lowered(&a, str_z(&a, text), 1));
+    cr_expect(str_eqz(lanes, swap ? "O" : "C"), "%.*s", STR_FMT(lanes));
+  }
+  // A short sum is stored where it lies.
+  str lanes = lanes_of(lowered(&a, "graph @f(%x: f32[N, K], %y: f32[M, K]) {\n  axis N = 64\n"
+                                   "  axis M = 8\n  axis K = 4\n  %2 = dot %x, %y over K : f32[N, M]\n"
+                                   "  return %2\n}\n", 1));
+  cr_expect(str_eqz(lanes, "M"), "%.*s", STR_FMT(lanes));
+  arena_free(&a);
+}
+
 Test(lower_schedule, weights_of_few_rows_are_fetched_ahead) {
   arena a = {0};
   program *p = lowered(&a,

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Views and sums of products in gradients become products; pads of pads become one. Each fires,
+// does not fire where it must not, and the numbers stay right.
+#include "passes_support.h"
+
+static graph *parse(arena *a, const char *text) {
+  diag_list diags = {.arena = a};
+  module m;
+  uint32_t file = diag_add_file(&diags, STR("test"), str_from(text));
+  bool ok = module_parse(a, &diags, file, &m);
+  cr_assert(ok && m.graphs.len == 1, "%s\n%s", text,
+            diags.items.len ? str_z(a, diags.items.data[0]->text) : "");
+  return m.graphs.data[0];
+}
+
+typedef struct counts {
+  int dots, sums, views, pads;
+} counts;
+
+/// What a pass (null: all) leaves of the graph, which gives the same numbers.
+static void leaves(const char *pass, const char *text, counts want) {
+  arena a = {0};
+  graph *before = parse(&a, text), *after = run_pass(&a, before, pass, false);
+  strbuf b = sb_new(&a);
+  graph_print(after, &b);
+  counts got = {count_op(after, OP_dot), count_op(after, OP_sum), count_op(after, OP_view),
+                count_op(after, OP_pad)};
+  cr_expect(got.dots == want.dots && got.sums == want.sums && got.views == want.views &&
+                got.pads == want.pads,
+            "%s\n%s", pass ? pass : "all", b.data);
+  results x = evaluate_wide(&a, before, 1), y = evaluate_wide(&a, after, 1);
+  cr_expect_float_eq(difference(&x, &y), 0, 1e-12, "%s", b.data);
+  arena_free(&a);
+}
+
+// ---- products
+
+#define WINDOW(fill, phase)                                                              \
+  "graph @f(%gy: f32[O, P], %w: f32[O, C, R]) {\n"                                       \
+  "  axis O = 4\n  axis P = 7\n  axis C = 5\n  axis R = 3\n  axis X = 9\n  axis Y = 7\n" \
+  "  %2 = dot %gy, %w over O : f32[P, C, R]" phase                                       \
+  "\n"                                                                                   \
+  "  %3 = const " fill " : f32" phase                                                    \
+  "\n"                                                                                   \
+  "  %4 = pad %2[X - R, C, R], %3 : f32[X, C, R]" phase                                  \
+  "\n"                                                                                   \
+  "  %5 = sum %4 over R : f32[X, C]" phase "\n"
+
+Test(passes_products, the_transpose_of_a_window_is_one_product) {
+  leaves("contraction", WINDOW("0.0", " phase 1") "  return %5\n}\n", (counts){1, 0, 0, 1});
+  leaves(NULL, WINDOW("0.0", " phase 1") "  return %5\n}\n", (counts){1, 0, 0, 1});
+  leaves(NULL,
+         WINDOW("0.0", " phase 1") "  %6 = view %5[Y + 1, C] : f32[Y, C] phase 1\n  return %6\n}\n",
+         (counts){1, 0, 0, 1});
+}
+
+// A zero of the border would meet elements that may be infinite.
+Test(passes_products, forward_windows_stay) {
+  leaves("contraction", WINDOW("0.0", "") "  return %5\n}\n", (counts){1, 1, 0, 1});
+}
+
+Test(passes_products, other_borders_stay) {
+  leaves("contraction", WINDOW("1.0", " phase 1") "  return %5\n}\n", (counts){1, 1, 0, 1});
+}
+
+Test(passes_products, products_with_other_readers_stay) {
+  leaves("contraction", WINDOW("0.0", " phase 1") "  return %5, %2\n}\n", (counts){1, 1, 0, 1});
+  leaves("contraction", WINDOW("0.0", " phase 1") "  return %5, %4\n}\n", (counts){1, 1, 0, 1});
+}
+
+// With a stride each place is read at half of the windows only: the weights are viewed, too.
+Test(passes_products, the_transpose_of_a_strided_window_is_one_product) {
+  leaves(
+      NULL,
+      "graph @f(%gy: f32[O, P], %w: f32[O, C, R]) {\n  axis O = 4\n  axis P = 4\n  axis C = 5\n"
+      "  axis R = 3\n  axis X = 9\n  axis F = 2\n  %2 = dot %gy, %w over O : f32[P, C, R] phase 1\n"
+      "  %3 = const 0.0 : f32 phase 1\n"
+      "  %4 = pad %2[X/2 - F, C, F*2 + X%2], %3 : f32[X, C, F] phase 1\n"
+      "  %5 = sum %4 over F : f32[X, C] phase 1\n  return %5\n}\n",
+      (counts){1, 0, 0, 2});
+}
+
+#define PRODUCT                                                     \
+  "graph @f(%a: f32[N, S, K], %b: f32[M, S, K], %c: f32[M, K]) {\n" \
+  "  axis N = 4\n  axis S = 3\n  axis K = 5\n  axis M = 6\n  axis T = 4\n  axis E = 24\n"
+
+Test(passes_products, sums_of_products_are_products) {
+  leaves("contraction",
+         PRODUCT
+         "  %3 = dot %a, %b over K : f32[N, S, M] phase 1\n"
+         "  %4 = sum %3 over S : f32[N, M] phase 1\n  return %4\n}\n",
+         (counts){1, 0, 0, 0});
+  // It would be summed as often as the axis is long.
+  leaves("contraction",
+         PRODUCT
+         "  %3 = dot %a, %c over K : f32[N, S, M] phase 1\n"
+         "  %4 = sum %3 over S : f32[N, M] phase 1\n  return %4\n}\n",
+         (counts){1, 1, 0, 0});
+  leaves("contraction",
+         PRODUCT
+         "  %3 = dot %a, %b over K : f32[N, S, M]\n"
+         "  %4 = sum %3 over S : f32[N, M]\n  return %4\n}\n",
+         (counts){1, 1, 0, 0});
+}
+
+Test(passes_products, slices_of_products_are_products_of_slices) {
+  leaves("contraction",
+         PRODUCT
+         "  %3 = dot %a, %b over S, K : f32[N, M] phase 1\n"
+         "  %4 = view %3[N, T + 1] : f32[N, T] phase 1\n  return %4\n}\n",
+         (counts){1, 0, 1, 0});
+  // Merged axes would be divided for each element of the operands.
+  leaves("contraction",
+         PRODUCT
+         "  %3 = dot %a, %b over S, K : f32[N, M] phase 1\n"
+         "  %4 = view %3[E / 6, E % 6] : f32[E] phase 1\n  return %4\n}\n",
+         (counts){1, 0, 1, 0});
+}
+
+// ---- pads
+
+#define PADS(fill, inner, outer)                                                                   \
+  "graph @f(%x: f32[N, M]) {\n  axis N = 4\n  axis M = 5\n  axis P = 6\n  axis Q = 9\n  axis R = " \
+  "3\n"                                                                                            \
+  "  %1 = const 0.0 : f32\n  %2 = const " fill " : f32\n  %3 = pad %x[" inner                      \
+  "], %1 : f32[P, M]\n"                                                                            \
+  "  %4 = pad %3[" outer "], %2 : f32[Q, R]\n  return %4\n}\n"
+
+Test(passes_products, pads_of_pads_are_one) {
+  leaves("views", PADS("0.0", "P - 1, M", "Q - 2, R + 1"), (counts){0, 0, 0, 1});
+  leaves("views", PADS("0.0", "P - 1, M", "Q - 2, R*3 - 1"), (counts){0, 0, 0, 1});
+}
+
+Test(passes_products, pads_of_pads_stay) {
+  leaves("views", PADS("1.0", "P - 1, M", "Q - 2, R + 1"), (counts){0, 0, 0, 2});
+  // The inner one reads beyond what the outer one shows.
+  leaves("views", PADS("0.0", "P - 3, M", "Q - 2, R + 1"), (counts){0, 0, 0, 2});
+  leaves("views", PADS("0.0", "3 - P/2, M", "Q - 2, R + 1"), (counts){0, 0, 1, 1});
+}
+
+Test(passes_products, pads_of_renamed_values_are_pads) {
+  leaves(
+      "views",
+      "graph @f(%x: f32[N]) {\n  axis N = 4\n  axis P = 4\n  axis Q = 7\n  %1 = const 0.0 : f32\n"
+      "  %2 = view %x[3 - P] : f32[P]\n  %3 = view %x[P] : f32[P]\n  %4 = pad %3[Q - 2], %1 : "
+      "f32[Q]\n"
+      "  %5 = pad %2[Q - 2], %1 : f32[Q]\n  return %4, %5\n}\n",
+      (counts){0, 0, 1, 2});
+}
