@@ -97,10 +97,14 @@ typedef struct place {
   int first, last;     // steps; first > last: unused
 } place;
 
+/// Up to the end of the last element: rows may be longer than what is in them.
 static ix bytes_of(verifier *v, const buffer *b) {
-  ix bytes = ix_const(v->pool, dtype_bytes(b->type));
-  for (int d = 0; d < b->rank; d++) bytes = ix_mul(v->pool, bytes, common(v, b->dims[d]));
-  return bytes;
+  ix one = ix_const(v->pool, 1), elements = one;
+  for (int d = 0; d < b->rank; d++) {
+    ix last = ix_sub(v->pool, common(v, b->dims[d]), one);
+    elements = ix_add(v->pool, elements, ix_mul(v->pool, last, common(v, b->strides[d])));
+  }
+  return ix_scale(v->pool, elements, dtype_bytes(b->type));
 }
 
 /// A binding where sizes are likely to be neither 0 nor too large to tell apart.

@@ -97,3 +97,10 @@ double predicted_seconds(arena *a, const graph *g, const pass_options *options);
 /// equal kernels shared, temps placed in the arena. Panics on a graph that the fuse pass did
 /// not produce.
 program *lower_to_tiles(arena *a, const graph *g, const pass_options *options);
+
+/// What the temps of a program take, by the estimates of sizes that are symbols.
+typedef struct temporaries {
+  int64_t bytes;  // of its arena: what a call allocates
+  int64_t live;   // the most that lives in one step: no arena could be smaller
+} temporaries;
+temporaries program_temporaries(const program *p);

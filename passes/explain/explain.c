@@ -248,12 +248,14 @@ static void add_assumptions(const explainer *x) {
   }
 }
 
-/// On a GPU, and where steps of a contract may be left out, the kernel of each group; else it has none.
-static lowered_kernel *lowered_kernels(const explainer *x, const group *groups, int count,
-                                       const pass_options *options, explain_ask *ask, void *ctx) {
+/// What predictions depend on: on a GPU the kernels, and where steps of a contract may be left out.
+static bool needs_kernels(const explainer *x) { return x->t->sm || x->g->contracts.len; }
+
+/// The kernel of each group.
+static lowered_kernel *lowered_kernels(const explainer *x, const program *p, const group *groups,
+                                       int count, explain_ask *ask, void *ctx) {
   lowered_kernel *kernels = arena_array(x->a, lowered_kernel, count);
-  if (!x->t->sm && !x->g->contracts.len) return kernels;
-  const program *p = lower_to_tiles(x->a, x->g, options);
+  if (!p) return kernels;
   explain_usage *usages = arena_array(x->a, explain_usage, p->kernels.len);
   if (ask) ask(ctx, x->a, p, usages);
   for (int i = 0, step = 0; i < count; i++) {
@@ -265,15 +267,9 @@ static lowered_kernel *lowered_kernels(const explainer *x, const group *groups, 
   return kernels;
 }
 
-double predicted_seconds(arena *a, const graph *g, const pass_options *options) {
-  pass_options own = *options;
-  own.choices = NULL;
-  own.schedule = (str){0};
-  return graph_explain(a, g, &own, NULL, NULL)->seconds;
-}
-
-explanation *graph_explain(arena *a, const graph *g, const pass_options *options, explain_ask *ask,
-                           void *ctx) {
+/// memory: what intermediates take is asked for.
+static explanation *explain_graph(arena *a, const graph *g, const pass_options *options,
+                                  bool memory, explain_ask *ask, void *ctx) {
   explanation *e = arena_new(a, explanation);
   *e = (explanation){.function = g->name, .target = target_or_default(options)};
   explainer x = {.a = a, .g = g, .t = e->target, .e = e};
@@ -287,8 +283,25 @@ explanation *graph_explain(arena *a, const graph *g, const pass_options *options
   add_assumptions(&x);
   for (int i = 0; i < g->outputs.len; i++)
     e->needed_bytes += node_bytes(g, g->outputs.data[i].value);
-  const lowered_kernel *lowered = lowered_kernels(&x, groups, count, options, ask, ctx);
+  pass_options own = options ? *options : (pass_options){0};
+  own.target = e->target;
+  const program *p = memory || needs_kernels(&x) ? lower_to_tiles(a, g, &own) : NULL;
+  if (p) e->memory = program_temporaries(p);
+  const lowered_kernel *lowered =
+      lowered_kernels(&x, needs_kernels(&x) ? p : NULL, groups, count, ask, ctx);
   for (int i = 0; i < count; i++) add_kernel(&x, &groups[i], &lowered[i]);
   for (int i = 0; i < g->nparams; i++) e->needed_bytes += x.param_bytes[i];
   return e;
+}
+
+double predicted_seconds(arena *a, const graph *g, const pass_options *options) {
+  pass_options own = *options;
+  own.choices = NULL;
+  own.schedule = (str){0};
+  return explain_graph(a, g, &own, false, NULL, NULL)->seconds;
+}
+
+explanation *graph_explain(arena *a, const graph *g, const pass_options *options, explain_ask *ask,
+                           void *ctx) {
+  return explain_graph(a, g, options, true, ask, ctx);
 }

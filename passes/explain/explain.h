@@ -118,6 +118,7 @@ typedef struct explanation {
   double bytes, flops, seconds;
   double needed_bytes;  // params and outputs of the function, once: a lower bound
   double unfused_bytes;  // if every operator read its operands from and wrote its result to memory
+  temporaries memory;    // that a call allocates for intermediates
 } explanation;
 
 const char *group_kind_name(group_kind k);

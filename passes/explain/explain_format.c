@@ -48,3 +48,15 @@ void explain_put_totals(strbuf *out, const explanation *e) {
   sb_puts(out, ", predicted ");
   explain_put_seconds(out, e->seconds);
 }
+
+void explain_put_memory(strbuf *out, const explanation *e) {
+  if (!e->memory.bytes) return;
+  explain_put_scaled(out, (double)e->memory.bytes, "B");
+  sb_puts(out, " of memory for intermediates, ");
+  if (e->memory.live == e->memory.bytes) {
+    sb_puts(out, "all of it in use at once");
+    return;
+  }
+  explain_put_scaled(out, (double)e->memory.live, "B");
+  sb_puts(out, " of it in use at once");
+}

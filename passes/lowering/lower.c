@@ -243,69 +243,6 @@ static void add_kernel_step(lower *l, const group *grp) {
   vec_push(l->a, &l->p->steps, s);
 }
 
-// ---- arena
-
-typedef struct slot {
-  ix bytes;  // rounded up to the alignment
-  int free_from;  // the first step that may reuse it
-} slot;
-
-enum { ALIGN = 64 };
-
-static ix buffer_bytes(program *p, const struct buffer *buf) {
-  ix n = ix_const(&p->ix, dtype_bytes(buf->type));
-  if (buf->rank) n = ix_mul(&p->ix, n, ix_mul(&p->ix, buf->dims[0], buf->strides[0]));
-  ix up = ix_add(&p->ix, n, ix_const(&p->ix, ALIGN - 1));
-  ix align = ix_const(&p->ix, ALIGN);
-  return ix_mul(&p->ix, ix_div(&p->ix, up, align), align);
-}
-
-static void last_uses(const program *p, int *last) {
-  for (int i = 0; i < p->steps.len; i++)
-    for (int k = 0; k < p->steps.data[i].nbufs; k++) last[p->steps.data[i].bufs[k]] = i;
-}
-
-/// The free slot that fits best: the smallest that is large enough; -1 none.
-static int find_slot(program *p, const slot *slots, int n, ix bytes, int step_number) {
-  int best = -1;
-  for (int i = 0; i < n; i++) {
-    if (slots[i].free_from > step_number) continue;
-    if (!ix_known_le(&p->ix, bytes, slots[i].bytes)) continue;
-    if (best < 0 || ix_known_le(&p->ix, slots[i].bytes, slots[best].bytes)) best = i;
-  }
-  return best;
-}
-
-/// Places temps: linear scan over the steps, first the dead buffers of a fitting size.
-static void plan_arena(lower *l) {
-  program *p = l->p;
-  int *last = arena_array(l->a, int, p->buffers.len);
-  int *slot_of = arena_array(l->a, int, p->buffers.len);
-  bool *placed = arena_array(l->a, bool, p->buffers.len);
-  last_uses(p, last);
-  vec(slot) slots = {0};
-  for (int i = 0; i < p->steps.len; i++)
-    for (int k = 0; k < p->steps.data[i].nbufs; k++) {
-      int number = p->steps.data[i].bufs[k];
-      if (p->buffers.data[number].kind != BUFFER_TEMP || placed[number]) continue;
-      placed[number] = true;
-      ix bytes = buffer_bytes(p, &p->buffers.data[number]);
-      int s = find_slot(p, slots.data, slots.len, bytes, i);
-      if (s < 0) {
-        vec_push(l->a, &slots, (slot){.bytes = bytes});
-        s = slots.len - 1;
-      }
-      slots.data[s].free_from = last[number] + 1;
-      slot_of[number] = s;
-    }
-  ix *start = arena_array(l->a, ix, slots.len + 1);
-  start[0] = ix_const(&p->ix, 0);
-  for (int i = 0; i < slots.len; i++) start[i + 1] = ix_add(&p->ix, start[i], slots.data[i].bytes);
-  for (int i = 0; i < p->buffers.len; i++)
-    if (p->buffers.data[i].kind == BUFFER_TEMP) p->buffers.data[i].offset = start[slot_of[i]];
-  p->arena_bytes = start[slots.len];
-}
-
 program *lower_to_tiles(arena *a, const graph *g, const pass_options *options) {
   check(g->fused);
   lower l = {.a = a, .g = g, .options = options, .target = options->target};
@@ -328,6 +265,6 @@ program *lower_to_tiles(arena *a, const graph *g, const pass_options *options) {
     if (groups[i].kind == GROUP_OPAQUE) add_host_step(&l, &groups[i]);
     else add_kernel_step(&l, &groups[i]);
   }
-  plan_arena(&l);
+  lower_place_temporaries(&l);
   return p;
 }

@@ -103,6 +103,10 @@ bool lower_is_empty(const lower *l, const node *n);
 /// A further buffer in the shape of the node's, for the kernel that is built.
 int lower_add_temporary(lower *l, const node *n, const char *name, dtype t);
 
+// place_temps.c
+/// Offsets of temps and the size of the arena, after all steps are there.
+void lower_place_temporaries(lower *l);
+
 // lower_build.c, lower_value.c: building blocks
 void kb_init(kbuild *b, lower *l, const group *grp, const char *label);
 node_tables node_tables_new(arena *a, int nodes);

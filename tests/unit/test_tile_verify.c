@@ -521,12 +521,30 @@ Test(tile_verify, broken_structures) {
   "\n call @copy(%x, %a)\n call @copy(%a, %b)\n call @copy(%b, %c)\n call @copy(%c, %out)\n" \
   "}\n" COPY
 
+/// Rows of %a are 32 elements apart: its last one ends 8 elements before the bytes of all rows do.
+#define ROWS(arena, b)                                                            \
+  "program @p {\n arena " arena "\n buffer %x : f32[N = 4, D = 24] param 0\n"     \
+  " buffer %out : f32[N = 4, D = 24] output 0\n"                                  \
+  " buffer %a : f32[N = 4, D = 24] strides [32, 1] temp at 0\n"                   \
+  " buffer %b : f32[M = 16] temp at " b                                           \
+  "\n host @f(%x, %a)\n host @g(%a, %b)\n host @h(%b, %out)\n}\n"
+
+/// The places of %b and %c are that of %a cut in two, once it is dead.
+#define SPLIT                                                                     \
+  "program @p {\n arena 8960\n buffer %x : f32[N = 4] param 0\n"                  \
+  " buffer %out : f32[N = 4] output 0\n buffer %a : f32[M = 1600] temp at 0\n"    \
+  " buffer %b : f32[K = 960] temp at 0\n buffer %c : f32[L = 640] temp at 3840\n" \
+  " buffer %d : f32[L = 640] temp at 6400\n host @f(%x, %a)\n host @f(%a, %d)\n"  \
+  " host @f(%d, %b)\n host @f(%d, %c)\n host @f(%b, %c, %out)\n}\n"
+
 Test(tile_verify, temps_that_share_a_place_in_turn) {
   static const char *const texts[] = {
       CHAIN("((N + 15) / 16)*128", "0", "((N + 15) / 16)*64", "0"),
       CHAIN("N*128", "0", "N*64", "0"),
+      ROWS("576", "512"),
+      SPLIT,
   };
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < (int)(sizeof texts / sizeof *texts); i++) {
     tile_fixture f = {0};
     str report;
     cr_assert(tile_fixture_parse(&f, str_from(texts[i])));
@@ -581,6 +599,7 @@ Test(tile_verify, programs) {
       {CHAIN("N*256", "0", "N*128 - 1024", "0"), "temp b begins before the arena"},
       {CHAIN("N*256", "0", "N*64 + 4", "0"), "temp b is not aligned to 64 bytes"},
       {CHAIN("N*256", "0", "0", "N*64"), "temps b and a overlap and are live in the same step"},
+      {ROWS("576", "448"), "temps b and a overlap and are live in the same step"},
       {CHAIN("N*256", "0", "((N + 14) / 16)*64", "0"),
        "temps b and a overlap and are live in the same step"},
   };

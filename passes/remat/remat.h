@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Recomputation: which values of the forward pass a backward pass finds in memory, and which it
+// computes again.
+#pragma once
+#include "base/vec.h"
+
+/// Paid once if any of its members is computed again: a pass over data that they share, a launch.
+typedef struct remat_group {
+  const int *members;
+  int n;
+  double price;
+} remat_group;
+
+/// Paid if the unit is computed again and finds the operand in memory: what it takes to load it.
+typedef struct remat_read {
+  int unit, operand;
+  double price;
+} remat_read;
+
+/// Units are values of the forward pass in topological order; prices are seconds, or whatever the
+/// caller adds up. None is below 0, INFINITY forbids.
+typedef struct remat_problem {
+  int units;
+  const int *first;     // units + 1: the operands of u are operands[first[u]] .. [first[u + 1] - 1]
+  const int *operands;  // below u
+  const bool *need;     // the backward pass reads it
+  const double *save;   // for keeping it until then
+  const double *rec;    // for computing it again, from its operands
+  const remat_group *groups;
+  int ngroups;
+  const remat_read *reads;
+  int nreads;
+} remat_problem;
+
+typedef struct remat_plan {
+  bool *saved, *recomputed;  // by unit; neither: the backward pass does without
+  double price;
+  /// No plan is possible: units that each come from the one before and may not be saved; the first may
+  /// not be computed again, the last is needed. Empty: there is a plan.
+  ints contradiction;
+} remat_plan;
+
+// ---- remat_cut.c
+/// The plan of the least price; of several, one that recomputes more. False: see plan->contradiction.
+bool remat_cut(arena *a, const remat_problem *p, remat_plan *plan);
+/// Fills the plan from what may be saved: what of it is needed, and what must be computed again, with
+/// the price of that, which may be INFINITY.
+void remat_follow(arena *a, const remat_problem *p, const bool *may_save, remat_plan *plan);
