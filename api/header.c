@@ -173,9 +173,10 @@ static tcf_status put_kernels(header *h, strbuf *out) {
   sb_printf(out, "extern const int64_t %s_image_size;\n", f->symbol);
   for (const tcf_kernel_info *k = c.kernels; k->name; k++)
     sb_printf(out,
-              "// %s_kernels[%d]: %s, %d words, %d tensor map%s, %d threads, %d bytes of dynamic "
+              "// %s_kernels[%d]: %s, %d words%s, %d tensor map%s, %d threads, %d bytes of dynamic "
               "shared memory\n",
-              f->symbol, (int)(k - c.kernels), k->name, k->words, k->nmaps, k->nmaps == 1 ? "" : "s",
+              f->symbol, (int)(k - c.kernels), k->name, k->words,
+              k->ticket_word ? " (the last: tickets)" : "", k->nmaps, k->nmaps == 1 ? "" : "s",
               k->threads, k->shared_bytes);
   device_code_close(s, &c);
   return TCF_OK;

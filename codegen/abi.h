@@ -68,8 +68,8 @@ enum { TCF_CALL_HOST = 2 };  // a host function failed
 //   const char f_image[];                cubin, or PTX text ended by a zero byte
 //   const int64_t f_image_size;
 // A kernel's parameters are `words` words: the address of its tcf_device_error, the site base
-// (step << 16), the number of grid tiles, the open symbols, the buffers; then one CUtensorMap
-// (128 bytes, aligned to 64) per map. Arena, params and outputs are device
+// (step << 16), the number of grid tiles, the open symbols, the buffers, the tickets where
+// ticket_word says so; then one CUtensorMap (128 bytes, aligned to 64) per map. Arena, params and outputs are device
 // addresses; host_call gets device addresses too.
 
 /// Written by kernels where a bounds check fails; zero before.
@@ -79,6 +79,10 @@ typedef struct tcf_device_error {
 } tcf_device_error;
 
 enum { TCF_KERNEL_ERROR, TCF_KERNEL_SITE, TCF_KERNEL_TILES, TCF_KERNEL_SYMBOLS };  // words
+
+/// Bytes of the tickets of a kernel whose blocks finish together: all zero before, and again when it is
+/// done; no other kernel may have them meanwhile. The launcher gives their address.
+enum { TCF_TICKET_BYTES = 4096 };
 
 typedef struct tcf_map_info {
   int32_t word;       // of the buffer
@@ -97,7 +101,9 @@ typedef struct tcf_kernel_info {
   int32_t blocks_per_sm;  // grid = min(tiles, that many on each multiprocessor); 0: all tiles,
   int32_t size_word;      // as where this word (0: none) is more than
   int32_t size_most;
+  int32_t ticket_word;  // of the tickets' address; 0: none
   int32_t nmaps;
+  int32_t reserved;
   const tcf_map_info *maps;
 } tcf_kernel_info;
 #endif

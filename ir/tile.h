@@ -56,6 +56,21 @@
 // tile along the thread digits of axes that it lacks. What a range holds where is no part of the
 // meaning of a kernel: without layouts it says the same.
 //
+// Finish. Grid tiles of a GPU combine what each of them made by a kernel that ends with
+//
+//   grid C:1, N:1 {
+//     ...                         a part of the work for each C
+//     store part[C, N], %1
+//     if finished C {             the last of the tiles of one N, whichever it is
+//       loop C:512 { %2 = load part[C, N]; %3 = reduce add %2 over C; store out[N], %3 }
+//     }
+//   }
+//
+// All tiles come there, each once: the if stands at the end of the kernel's body, without else and
+// results. In it the axis is closed and no value, no on-chip buffer of before is visible, so that
+// nothing depends on which tile is the last: what it stores is the same in every run. There may be
+// at most FINISH_MOST groups of such tiles.
+//
 // Values are visible in the region of their definition and regions inside it; out of a loop or
 // an if only through its results. Inits, params, yields and results agree in type and shape.
 #pragma once
@@ -124,6 +139,8 @@ typedef enum tile_cond {
   COND_LAST,   // ... last
   COND_ANY,    // in[0], a bool tile, is true in some valid lane
   COND_ALL,
+  COND_FINISHED,  // of the grid tiles that differ in their range of `axis` alone, this one is the last
+                  // to come here, and what they stored before is there: see Finish above
 } tile_cond;
 
 typedef struct tstmt tstmt;
@@ -142,7 +159,7 @@ struct tstmt {
   int nout;
   tval **out;
   scalar value;      // CONST
-  int axis;          // INDEX, LOOP, IF first/last
+  int axis;          // INDEX, LOOP, IF first/last/finished
   int naxes;
   int *axes;         // REDUCE, DOT, ARG_REDUCE
   int extent;        // LOOP: step; REDUCE: lanes that are left along its axis; 0: none
@@ -232,7 +249,7 @@ typedef struct grid_axis {
                     // backend decides
 } grid_axis;
 
-enum { MOST_VEC_LANES = 64, MOST_LAYOUTS = 8 };
+enum { MOST_VEC_LANES = 64, MOST_LAYOUTS = 8, FINISH_MOST = 1024 };
 
 typedef struct kernel {
   arena *arena;
@@ -313,6 +330,8 @@ typedef struct tile_builder {
   span at;  // given to the statements
 } tile_builder;
 
+/// The statement at the end of the body that the last of several tiles takes; null: none.
+const tstmt *kernel_finish(const kernel *k);
 /// Threads that run a grid tile, those of all blocks of a cluster.
 int kernel_tile_threads(const kernel *k);
 /// The digits of an axis at an extent; null: in registers, alike in all threads.
@@ -360,7 +379,7 @@ void tile_prefetch(tile_builder *b, int buf, const ix *index, int level, bool wr
 /// when something is carried.
 tstmt *tile_loop(tile_builder *b, int axis, int extent, tval *const *inits, int n,
                  tile_builder *body);
-/// first/last take the axis, any/all the bool tile. tile_else opens the other region; with
+/// any/all take the bool tile, the others the axis. tile_else opens the other region; with
 /// results, both regions yield, then tile_if_results makes them.
 tstmt *tile_if(tile_builder *b, tile_cond cond, int axis, tval *tile, tile_builder *body);
 tile_builder tile_else(tile_builder *b, tstmt *s);

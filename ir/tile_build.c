@@ -321,6 +321,12 @@ tstmt *tile_if(tile_builder *b, tile_cond cond, int axis, tval *tile, tile_build
   return s;
 }
 
+const tstmt *kernel_finish(const kernel *k) {
+  const tregion *r = &k->body;
+  const tstmt *last = r->stmts.len ? r->stmts.data[r->stmts.len - 1] : NULL;
+  return last && last->kind == TILE_IF && last->cond == COND_FINISHED ? last : NULL;
+}
+
 tile_builder tile_else(tile_builder *b, tstmt *s) {
   check(s->kind == TILE_IF && !s->other);
   s->other = arena_new(b->k->arena, tregion);

@@ -217,10 +217,12 @@ static void estimate_loop(estimator *e, const tstmt *s) {
 
 static void estimate_if(estimator *e, const tstmt *s) {
   bool steps = s->cond == COND_FIRST || s->cond == COND_LAST;
-  walk_state *w = steps ? &e->axes[s->axis] : NULL, outer = steps ? *w : (walk_state){0};
+  bool finished = s->cond == COND_FINISHED, of_axis = steps || finished;
+  walk_state *w = of_axis ? &e->axes[s->axis] : NULL, outer = of_axis ? *w : (walk_state){0};
   if (steps) w->once = true;
+  if (finished) w->extent = 0;  // one of the tiles along it does the work
   estimate_region(e, s->body);
-  if (steps) *w = outer;
+  if (of_axis) *w = outer;
   if (s->other) estimate_region(e, s->other);
 }
 

@@ -213,6 +213,26 @@ static bool run_loop(machine *m, const tstmt *s) {
   return true;
 }
 
+int64_t exec_group(const machine *m, int32_t tile) {
+  int64_t number = tile - 1;
+  return number / (m->apart * m->along) * m->apart + number % m->apart;
+}
+
+/// Of the tiles along the axis, those before have come already: this may be the last.
+static bool run_finish(machine *m, const tstmt *s) {
+  int32_t *arrived = &m->arrived[exec_group(m, m->tile)];
+  if (++*arrived < m->along) return true;
+  *arrived = 0;
+  axis_state *a = &m->axes[s->axis], outer = *a;
+  a->extent = 0;
+  a->base = 0;
+  m->finishing = true;
+  bool fine = run_region(m, s->body);
+  m->finishing = false;
+  *a = outer;
+  return fine;
+}
+
 static bool run_condition(machine *m, const tstmt *s, bool *taken) {
   if (s->cond == COND_FIRST || s->cond == COND_LAST) {
     const axis_state *a = &m->axes[s->axis];
@@ -237,6 +257,7 @@ static bool run_condition(machine *m, const tstmt *s, bool *taken) {
 
 static bool run_if(machine *m, const tstmt *s) {
   bool taken;
+  if (s->cond == COND_FINISHED) return run_finish(m, s);
   if (!run_condition(m, s, &taken)) return false;
   const tregion *r = taken ? s->body : s->other;
   if (!r) return true;
@@ -290,23 +311,40 @@ static bool run_region(machine *m, const tregion *r) {
   return true;
 }
 
-static bool run_grid(machine *m, int level) {
+/// `number`: of the tile along the axes before.
+static bool run_grid(machine *m, int level, int64_t number) {
   if (level == m->k->grid.len) {
-    m->tile++;
+    m->tile = (int32_t)number + 1;
     return run_region(m, &m->k->body);
   }
   grid_axis g = m->k->grid.data[level];
   axis_state *a = &m->axes[g.axis];
-  for (int64_t base = 0; base < a->size; base += g.extent) {
+  int64_t tiles = steps_to(a->size, g.extent);
+  for (int64_t i = 0; i < tiles; i++) {
+    int64_t at = m->call->backwards ? tiles - 1 - i : i;
     *a = (axis_state){.size = a->size,
-                      .base = base,
+                      .base = at * g.extent,
                       .extent = g.extent,
-                      .first = base == 0,
-                      .last = base + g.extent >= a->size};
-    if (!run_grid(m, level + 1)) return false;
+                      .first = at == 0,
+                      .last = at == tiles - 1};
+    if (!run_grid(m, level + 1, number * tiles + at)) return false;
   }
   a->extent = 0;
   return true;
+}
+
+/// Which tiles finish together.
+static void open_finish(machine *m) {
+  const tstmt *s = kernel_finish(m->k);
+  int64_t groups = 1;
+  for (int i = 0; s && i < m->k->grid.len; i++) {
+    grid_axis g = m->k->grid.data[i];
+    int64_t tiles = steps_to(m->axes[g.axis].size, g.extent);
+    m->apart *= tiles;
+    if (g.axis == s->axis) m->along = tiles, m->apart = 1;
+    else groups *= tiles;
+  }
+  m->arrived = arena_array(m->arena, int32_t, groups + 1);
 }
 
 bool kernel_execute(const tile_call *call, str *error, span *at) {
@@ -317,5 +355,6 @@ bool kernel_execute(const tile_call *call, str *error, span *at) {
   m.values = arena_array(m.arena, lanes, k->nvals);
   m.locals = arena_array(m.arena, tile_memory, k->bufs.len);
   for (int i = 0; i < k->axes.len; i++) m.axes[i].size = exec_size(&m, k->axes.data[i].size);
-  return run_grid(&m, 0);
+  open_finish(&m);
+  return run_grid(&m, 0, 0);
 }

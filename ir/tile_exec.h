@@ -28,6 +28,7 @@ typedef struct tile_call {
   int nsymbols;
   const span *sites;
   const str *site_axes;
+  bool backwards;  // grid tiles run from the last to the first
 } tile_call;
 
 /// Runs the kernel over its grid. False with a text and position: a failed check, or what only a
@@ -62,10 +63,18 @@ typedef struct machine {
   tile_memory *locals;  // by buffer
   op_running *running;  // of the statement at work
   int nrunning;
-  int32_t tile;         // number of the grid tile, + 1
+  int32_t tile;  // number of the grid tile in the order of the grid, + 1
+  int64_t apart,
+      along;         // tiles that finish together: their numbers differ by multiples of `apart`,
+                     // of which there are `along`; 0: none do
+  int32_t *arrived;  // by group of such tiles: how many have come so far
+  bool finishing;    // the last of them does what is left
   str *error;
   span *at;
 } machine;
+
+/// The group of tiles that finish together to which a tile (number + 1) belongs.
+int64_t exec_group(const machine *m, int32_t tile);
 
 bool exec_fail(machine *m, const tstmt *s, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

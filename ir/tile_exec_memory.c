@@ -78,8 +78,9 @@ bool exec_load(machine *m, const tstmt *s) {
       o->poison[lane] = fill->poison[w.offset[fill_at]];
       continue;
     }
-    const int32_t *writer = a.mem->writer;
-    if (writer && writer[element] && writer[element] != m->tile)
+    int32_t writer = a.mem->writer ? a.mem->writer[element] : 0;
+    bool finished = m->finishing && writer && exec_group(m, writer) == exec_group(m, m->tile);
+    if (writer && writer != m->tile && !finished)
       return exec_fail(m, s, "loads what another grid tile stores in %.*s", STR_FMT(a.mem->name));
     o->data[lane] = a.mem->data[element];
     o->poison[lane] = a.mem->poison[element];

@@ -2,6 +2,8 @@
 // Runs a program of the tile IR: binds size symbols, keeps a memory per buffer, executes kernels
 // (ir/tile_exec.c) and host functions step by step. Temporaries live at their places of the arena
 // in the sense that writing one makes all that overlap it unspecified, so a wrong arena plan shows.
+#include <math.h>
+
 #include "base/fault.h"
 #include "ir/tile_exec.h"
 
@@ -141,6 +143,36 @@ static void evict_overlaps(runner *r, int written) {
       poison_all(&r->memories[i]);
 }
 
+static bool same_element(dtype t, scalar a, scalar b) {
+  return dtype_is_float(t) ? a.f == b.f || (isnan(a.f) && isnan(b.f)) : a.i == b.i;
+}
+
+/// The same when the tiles finish in another order: in which they do on a device is chance.
+static bool same_backwards(runner *r, tile_call *call) {
+  const kernel *k = call->k;
+  tile_memory *forwards = arena_array(r->step, tile_memory, k->nargs);
+  for (int i = 0; i < k->nargs; i++) {
+    tile_memory *m = call->args[i];
+    forwards[i] = *m;
+    if (!k->bufs.data[i].written) continue;
+    m->data = arena_array(r->arena, scalar, m->count);
+    memset(m->writer, 0, sizeof(int32_t) * (size_t)m->count);
+    m->poison = arena_array(r->arena, uint8_t, m->count);
+    poison_all(m);
+  }
+  call->backwards = true;
+  if (!kernel_execute(call, r->error, r->at)) return false;
+  for (int i = 0; i < k->nargs; i++) {
+    const tile_memory *m = call->args[i], *other = &forwards[i];
+    for (int64_t e = 0; k->bufs.data[i].written && e < m->count; e++)
+      if (m->poison[e] != other->poison[e] || !same_element(m->type, m->data[e], other->data[e]))
+        return fail(r, (span){0},
+                    "internal error in kernel @%.*s: %.*s depends on which grid tile is the last",
+                    STR_FMT(k->name), STR_FMT(m->name));
+  }
+  return true;
+}
+
 static bool run_kernel(runner *r, const step *s) {
   const kernel *k = r->p->kernels.data[s->kernel];
   tile_memory **args = arena_array(r->step, tile_memory *, k->nargs);
@@ -156,9 +188,10 @@ static bool run_kernel(runner *r, const step *s) {
                     .nsymbols = r->sizes.nsymbols,
                     .sites = s->sites,
                     .site_axes = s->site_axes};
-  if (kernel_execute(&call, r->error, r->at)) return true;
-  *r->error = str_dup(r->arena, *r->error);
-  return false;
+  bool fine =
+      kernel_execute(&call, r->error, r->at) && (!kernel_finish(k) || same_backwards(r, &call));
+  if (!fine) *r->error = str_dup(r->arena, *r->error);
+  return fine;
 }
 
 static interp_tensor tensor_of(const tile_memory *m) {

@@ -355,13 +355,14 @@ static void read_loop(parser *p, tstmt *s, const name_list *results) {
 }
 
 static void read_condition(parser *p, tstmt *s) {
-  static const char *const words[] = {"first", "last", "any", "all"};
+  static const char *const words[] = {"first", "last", "any", "all", "finished"};
+  enum { WORDS = sizeof words / sizeof *words };
   int cond = 0;
-  while (cond < 4 && !text_accept_word(p->c, words[cond])) cond++;
-  if (cond == 4)
-    return text_fail(p->c, DIAG_ir_syntax, p->c->at, "expected first, last, any or all");
+  while (cond < WORDS && !text_accept_word(p->c, words[cond])) cond++;
+  if (cond == WORDS)
+    return text_fail(p->c, DIAG_ir_syntax, p->c->at, "expected first, last, any, all or finished");
   s->cond = (tile_cond)cond;
-  if (s->cond == COND_FIRST || s->cond == COND_LAST) {
+  if (s->cond != COND_ANY && s->cond != COND_ALL) {
     s->axis = read_axis(p);
     return;
   }

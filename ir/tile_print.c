@@ -235,7 +235,7 @@ static void put_loop(printer *p, const tstmt *s) {
 }
 
 static void put_if(printer *p, const tstmt *s) {
-  static const char *const words[] = {"first", "last", "any", "all"};
+  static const char *const words[] = {"first", "last", "any", "all", "finished"};
   sb_printf(p->out, " %s ", words[s->cond]);
   if (s->cond == COND_ANY || s->cond == COND_ALL)
     put_value(p, s->nin ? s->in[0] : NULL);

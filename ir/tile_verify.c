@@ -458,6 +458,19 @@ static void verify_loop(verifier *v, const tstmt *s) {
   expect_carried(v, s, yields, n, s->out, s->nout, "yields");
 }
 
+/// Nothing of the tile that happens to be the last is seen: its axis is closed, its values and on-chip
+/// buffers are hidden.
+static void verify_finished(verifier *v, const tstmt *s) {
+  int extent = v->extent[s->axis];
+  for (int i = 0; i < v->scope.len; i++) v->visible[v->scope.data[i]->id] = false;
+  for (int i = 0; i < v->local_scope.len; i++) v->declared[v->local_scope.data[i]] = false;
+  v->extent[s->axis] = 0;
+  verify_region(v, s->body, s);
+  v->extent[s->axis] = extent;
+  for (int i = 0; i < v->scope.len; i++) v->visible[v->scope.data[i]->id] = true;
+  for (int i = 0; i < v->local_scope.len; i++) v->declared[v->local_scope.data[i]] = true;
+}
+
 static void verify_if(verifier *v, const tstmt *s) {
   bool on_tile = s->cond == COND_ANY || s->cond == COND_ALL;
   if (s->nin != on_tile) return bad(v, s, "the condition has %d tiles", s->nin);
@@ -468,6 +481,7 @@ static void verify_if(verifier *v, const tstmt *s) {
   else if (!v->extent[s->axis])
     bad(v, s, "axis %s is not open here", axis_z(v, s->axis));
   if (!s->body) return bad(v, s, "no body");
+  if (s->cond == COND_FINISHED && is_axis(v, s->axis)) return verify_finished(v, s);
   if (s->nout && !s->other) bad(v, s, "results need an else");
   const tregion *regions[] = {s->body, s->other};
   for (int i = 0; i < 2 && regions[i]; i++) {
@@ -645,6 +659,7 @@ bool tile_verify_kernel(const kernel *k, arena *a, tile_faults *faults, str *rep
   verify_head(&v);
   verify_region(&v, &k->body, NULL);
   verify_tail(&v);
+  if (!v.found.len) tile_verify_finish(k, a, complain, &v);
   if (!v.found.len) tile_verify_bounds(k, a, complain, &v);
   if (!v.found.len) tile_verify_threads(k, a, complain, &v);
   if (!v.found.len) tile_verify_skew(k, a, complain, &v);

@@ -11,6 +11,9 @@ void tile_verify_threads(const kernel *k, arena *a, tile_complain *complain, voi
 /// The same for loops whose steps overlap (skew, turns).
 void tile_verify_skew(const kernel *k, arena *a, tile_complain *complain, void *ctx);
 
+/// The same for what the last of several tiles does (if finished).
+void tile_verify_finish(const kernel *k, arena *a, tile_complain *complain, void *ctx);
+
 /// The same for what loads and stores reach: it is inside of their buffers.
 void tile_verify_bounds(const kernel *k, arena *a, tile_complain *complain, void *ctx);
 

@@ -138,8 +138,12 @@ static void verify_region(bounds *b, const tregion *r) {
     if (s->kind == TILE_LOOP) {
       verify_loop(b, s);
     } else {
+      bool finished = s->kind == TILE_IF && s->cond == COND_FINISHED;
+      int open = finished ? b->open[s->axis] : 0;
+      if (finished) b->open[s->axis] = 0;
       verify_region(b, s->body);
       verify_region(b, s->other);
+      if (finished) b->open[s->axis] = open;
     }
     if (b->values) tile_values_note(b->values, s);
   }

@@ -118,7 +118,9 @@ static void walk(sizes *z, const tregion *r) {
     if (computes && is_made(z, s)) count(z, s);
     if (!s->body) continue;
     sizes outer = *z;
-    int extent = s->kind == TILE_LOOP ? z->extent[s->axis] : 0;
+    bool finished = s->kind == TILE_IF && s->cond == COND_FINISHED;
+    int extent = s->kind == TILE_LOOP || finished ? z->extent[s->axis] : 0;
+    if (finished) z->extent[s->axis] = 0;
     if (s->kind == TILE_LOOP) {
       z->extent[s->axis] = s->extent;
       if (s->layout) z->layout = s->layout;
@@ -129,7 +131,7 @@ static void walk(sizes *z, const tregion *r) {
     }
     walk(z, s->body);
     walk(z, s->other);
-    if (s->kind == TILE_LOOP) z->extent[s->axis] = extent;
+    if (s->kind == TILE_LOOP || finished) z->extent[s->axis] = extent;
     z->layout = outer.layout;
     z->vec_axis = outer.vec_axis;
     z->times = outer.times;

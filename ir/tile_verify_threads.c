@@ -499,6 +499,8 @@ static void walk_loop(walker *w, const tstmt *s) {
   w->extent[s->axis] = outer;
 }
 
+static bool is_on_tile(const tstmt *s) { return s->cond == COND_ANY || s->cond == COND_ALL; }
+
 static void walk_region(walker *w, const tregion *r) {
   const tregion *outer = w->region;
   for (int i = 0; i < r->stmts.len; i++) {
@@ -521,12 +523,15 @@ static void walk_region(walker *w, const tregion *r) {
       continue;
     }
     if (s->kind == TILE_IF) {
-      if (w->k->cluster && s->cond >= COND_ANY)
+      if (w->k->cluster && is_on_tile(s))
         bad(w, s, "blocks of a cluster do not agree on conditions");
-      if (w->turns && s->cond >= COND_ANY)
-        bad(w, s, "in turns, warpgroups do not agree on conditions");
+      if (w->turns && is_on_tile(s)) bad(w, s, "in turns, warpgroups do not agree on conditions");
+      bool finished = s->cond == COND_FINISHED;
+      int open = finished ? w->extent[s->axis] : 0;
+      if (finished) w->extent[s->axis] = 0;
       walk_region(w, s->body);
       if (s->other) walk_region(w, s->other);
+      if (finished) w->extent[s->axis] = open;
     }
     define(w, s, s->out, s->nout);
   }

@@ -107,6 +107,7 @@ typedef struct cuda_call {
   cuda_module *module;
   void *stream;
   tcf_device_error *errors;  // null: the kernels have no checks
+  uint64_t tickets;          // of its kernels; 0: those of the device's stream
   int launches;              // so far
   int step, kernel;          // of the launch that failed; -1: none
   error error;

@@ -121,6 +121,7 @@ void cuda_close(cuda_device *d) {
   if (d->context && cuda_enter(&s, d, NULL)) {
     if (d->stream) c->stream_wait(d->stream);
     if (d->words) c->host_free(d->words);
+    if (d->tickets) c->free(d->tickets);
     if (d->mine) c->event_destroy(d->mine);
     if (d->theirs) c->event_destroy(d->theirs);
     if (d->capture) c->stream_destroy(d->capture);
@@ -270,6 +271,25 @@ bool cuda_copy(cuda_device *d, cuda_direction direction, void *to, const void *f
          cuda_ok(c, c->stream_wait(stream), e, "waiting for %s", d->info.name);
   cuda_leave(&s);
   return ok;
+}
+
+// ---- tickets
+
+/// Once for all: a kernel leaves them as it found them (codegen/abi.h). Those of a call on a caller's
+/// stream are its own (cuda_run_on).
+bool cuda_make_tickets(cuda_device *d, error *e) {
+  const cuda_driver *c = &d->driver;
+  if (d->tickets) return true;
+  cu_stream stream = cuda_stream(d, e);
+  if (!stream) return false;
+  if (!cuda_ok(c, c->alloc(&d->tickets, TCF_TICKET_BYTES), e, "%s: %d bytes of memory",
+               d->info.name, TCF_TICKET_BYTES))
+    return false;
+  if (cuda_ok(c, c->set_bytes(d->tickets, 0, TCF_TICKET_BYTES, stream), e, "clearing tickets"))
+    return true;
+  c->free(d->tickets);
+  d->tickets = 0;
+  return false;
 }
 
 // ---- error words

@@ -25,6 +25,8 @@ struct cuda_device {
   tcf_device_error *words;  // ERROR_WORDS of them
   cu_pointer words_device;
   uint64_t words_used[ERROR_WORDS / 64];
+  cu_pointer
+      tickets;  // of kernels on `stream`, which come one after the other; 0: not needed so far
   cuda_spent spent;
   fork_mark mark;  // the driver does not work in children
   bool slow;  // TCF_CUDA_SYNC: every launch is waited for, so that errors name their kernel
@@ -69,5 +71,9 @@ struct cuda_module {
   cu_module module;
   cuda_kernel *kernels;
   int nkernels;
+  bool has_tickets;         // of some kernel
   recorded graphs[GRAPHS];  // the most recent first
 };
+
+/// Tickets for the kernels on the device's stream, unless there are some.
+bool cuda_make_tickets(cuda_device *d, error *e);

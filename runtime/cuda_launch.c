@@ -104,6 +104,7 @@ static bool start(cuda_call *call, cuda_kernel *k, int64_t *args, int64_t tiles,
   if (call->errors)
     args[TCF_KERNEL_ERROR] =
         (int64_t)(d->words_device + sizeof *d->words * (size_t)(call->errors - d->words));
+  if (i->ticket_word) args[i->ticket_word] = (int64_t)(call->tickets ? call->tickets : d->tickets);
   if (i->nmaps && !parameters(call, k, args, maps, params)) return false;
   void *extra[] = {(void *)1, args, (void *)2, &size, NULL};  // buffer, its size, end
   cu_result r = c->launch(k->function, (unsigned)blocks, 1, 1, (unsigned)i->threads, 1, 1,
@@ -125,6 +126,27 @@ int32_t cuda_launch(void *call_, int32_t kernel, int64_t *args, int64_t tiles,
 
 // ---- on a caller's stream
 
+/// Memory of the call's own, in the order of its stream: calls on several streams run at the same time,
+/// and so may what was captured from one of them twice. Tickets are cleared each time, since what is
+/// known of memory ends when it is given back.
+static bool own_memory(cuda_call *call, int64_t arena_bytes, void **arena) {
+  const cuda_driver *c = &call->module->device->driver;
+  enum { ALIGN = 256 };
+  size_t bytes = arena_bytes > 0 ? (size_t)arena_bytes : 0,
+         before = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+  bool tickets = call->module->has_tickets;
+  if (tickets) bytes = before + TCF_TICKET_BYTES;
+  if (!bytes) return true;
+  *arena = cuda_alloc_on(call->module->device, bytes, call->stream, &call->error);
+  if (!*arena || !tickets) return *arena;
+  call->tickets = (cu_pointer)(uintptr_t)*arena + before;
+  if (cuda_ok(c, c->set_bytes(call->tickets, 0, TCF_TICKET_BYTES, call->stream), &call->error,
+              "clearing tickets"))
+    return true;
+  cuda_free_on(call->module->device, *arena, call->stream);
+  return false;
+}
+
 static int32_t run_there(cuda_call *call, int64_t arena_bytes, void **arena,
                          int32_t (*body)(void *ctx), void *ctx) {
   cuda_device *d = call->module->device;
@@ -133,8 +155,7 @@ static int32_t run_there(cuda_call *call, int64_t arena_bytes, void **arena,
   bool capturing = cuda_is_capturing(d, call->stream);
   if (!capturing && !cuda_join(d, call->stream, e)) return TCF_CALL_LAUNCH;
   *arena = NULL;
-  if (arena_bytes > 0 && !(*arena = cuda_alloc_on(d, (size_t)arena_bytes, call->stream, e)))
-    return TCF_CALL_LAUNCH;
+  if (!own_memory(call, arena_bytes, arena)) return TCF_CALL_LAUNCH;
   int32_t status = body(ctx);
   cuda_free_on(d, *arena, call->stream);
   if (status || capturing || cuda_part(d, call->stream, e)) return status;

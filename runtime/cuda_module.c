@@ -76,8 +76,9 @@ static bool open_kernels(cuda_module *m, const tcf_kernel_info *kernels, error *
   for (int i = 0; i < n; i++) {
     m->kernels[i].info = &kernels[i];
     if (!open_kernel(m, &m->kernels[i], e)) return false;
+    m->has_tickets |= kernels[i].ticket_word != 0;
   }
-  return true;
+  return !m->has_tickets || cuda_make_tickets(m->device, e);
 }
 
 cuda_module *cuda_module_load(cuda_device *d, const tcf_kernel_info *kernels, const void *image,

@@ -248,6 +248,14 @@ static int most_map_words(const entry *en) {
   return most;
 }
 
+/// Launchers write a word of some kernel.
+static bool has_tickets(const entry *en) {
+  bool any = false;
+  for (int k = 0; en->kernels->infos && k < en->g.program->kernels.len; k++)
+    any |= en->kernels->infos[k].ticket_word;
+  return any;
+}
+
 static void place_blocks(entry *en) {
   const program *p = en->g.program;
   int bufs = 0, ptrs = 0, dims = 0;
@@ -260,7 +268,8 @@ static void place_blocks(entry *en) {
     if (host && s->nbufs > ptrs) ptrs = s->nbufs;
     if (host && ndims > dims) dims = ndims;
   }
-  en->block = stack_words(&en->g, en->symbols + p->symbols.len + bufs + !!en->kernels->constants);
+  int more = en->kernels->constants || has_tickets(en);
+  en->block = stack_words(&en->g, en->symbols + p->symbols.len + bufs + more);
   en->maps = stack_words(&en->g, most_map_words(en));
   en->host_ptrs = stack_words(&en->g, ptrs);
   en->host_dims = stack_words(&en->g, dims);

@@ -57,6 +57,7 @@ void settle_scratch(ngen *g) {
 
 static lval condition(ngen *g, const tstmt *s) {
   LLVMBuilderRef b = g->e->builder;
+  if (s->cond == COND_FINISHED) return nv_finished(g, s);
   if (s->cond == COND_ANY || s->cond == COND_ALL) return nv_condition(g, s);
   const range *r = g->ranges[s->axis];
   check(r);
@@ -82,10 +83,8 @@ static lval *run_arm(ngen *g, const tregion *r, int n, int nregs) {
   return carry;
 }
 
-void nv_if(ngen *g, const tstmt *s) {
+static void part_ways(ngen *g, const tstmt *s, lval yes) {
   LLVMBuilderRef b = g->e->builder;
-  flight_land_all(g);
-  lval yes = condition(g, s);
   int nregs = carry_count(g, s->out, s->nout);
   if (LLVMIsConstant(yes) && LLVMIsAConstantInt(yes)) {
     const tregion *arm = LLVMConstIntGetZExtValue(yes) ? s->body : s->other;
@@ -116,4 +115,14 @@ void nv_if(ngen *g, const tstmt *s) {
   mark_accesses(g, s->body);
   mark_accesses(g, s->other);
   carry_get(g, carry, s->out, s->nout);
+}
+
+void nv_if(ngen *g, const tstmt *s) {
+  flight_land_all(g);
+  lval yes = condition(g, s);
+  if (s->cond != COND_FINISHED) return part_ways(g, s, yes);
+  range *tile = g->ranges[s->axis];
+  g->ranges[s->axis] = NULL;  // the region walks all of the axis
+  part_ways(g, s, yes);
+  g->ranges[s->axis] = tile;
 }

@@ -98,12 +98,14 @@ static void find(finder *f, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     if ((s->kind == TILE_LOAD || s->kind == TILE_STORE) && !g->k->bufs.data[s->buf].local) see(f, s);
-    int layout = g->layout, axis = s->kind == TILE_LOOP ? s->axis : 0;
+    bool finished = s->kind == TILE_IF && s->cond == COND_FINISHED;
+    int layout = g->layout, axis = s->kind == TILE_LOOP || finished ? s->axis : 0;
     int outside = f->extent[axis];
     bool walked = f->walked[axis];
     if (s->layout) g->layout = s->layout;
     if (s->kind == TILE_LOOP) f->extent[axis] = s->extent;
     if (s->kind == TILE_LOOP) f->walked[axis] |= !outside;
+    if (finished) f->extent[axis] = 0;
     find(f, s->body);
     find(f, s->other);
     f->extent[axis] = outside;

@@ -43,13 +43,15 @@ static lval maps_constant(emit *e, const tcf_kernel_info *k) {
 
 /// The fields in the order of the struct, without holes.
 static lval info_constant(emit *e, const tcf_kernel_info *k) {
-  _Static_assert(sizeof(tcf_kernel_info) == 48, "info_constant follows tcf_kernel_info");
-  int32_t numbers[] = {k->words,         k->threads,   k->shared_bytes, k->cluster,
-                       k->blocks_per_sm, k->size_word, k->size_most,    k->nmaps};
-  lval fields[10] = {constant_text(e, k->name)};
-  for (int i = 0; i < 8; i++) fields[1 + i] = emit_int(e->i32, numbers[i]);
-  fields[9] = maps_constant(e, k);
-  return LLVMConstStructInContext(e->context, fields, 10, 0);
+  _Static_assert(sizeof(tcf_kernel_info) == 56, "info_constant follows tcf_kernel_info");
+  enum { NUMBERS = 10 };
+  int32_t numbers[NUMBERS] = {
+      k->words,     k->threads,   k->shared_bytes, k->cluster, k->blocks_per_sm,
+      k->size_word, k->size_most, k->ticket_word,  k->nmaps,   0};
+  lval fields[NUMBERS + 2] = {constant_text(e, k->name)};
+  for (int i = 0; i < NUMBERS; i++) fields[1 + i] = emit_int(e->i32, numbers[i]);
+  fields[NUMBERS + 1] = maps_constant(e, k);
+  return LLVMConstStructInContext(e->context, fields, NUMBERS + 2, 0);
 }
 
 static lval kernel_table(emit *e, const launcher *l) {

@@ -384,6 +384,7 @@ static lval kernel_function(ngen *g, str name) {
   arena *a = g->arena;
   LLVMTypeRef global = LLVMPointerTypeInContext(e->context, GLOBAL);
   int buffers = TCF_KERNEL_SYMBOLS + g->program->symbols.len, words = buffers + g->k->nargs;
+  if (kernel_finish(g->k)) words++;  // the tickets
   int n = words + g->maps.len;
   LLVMTypeRef *params = arena_array(a, LLVMTypeRef, n);
   for (int i = 0; i < n; i++)
@@ -440,6 +441,9 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
     g.symbols[i] = LLVMGetParam(g.function, (unsigned)(TCF_KERNEL_SYMBOLS + i));
   for (int i = 0; i < k->nargs; i++)
     g.bufs[i] = LLVMGetParam(g.function, (unsigned)(TCF_KERNEL_SYMBOLS + p->symbols.len + i));
+  if (kernel_finish(k))
+    g.tickets =
+        LLVMGetParam(g.function, (unsigned)(TCF_KERNEL_SYMBOLS + p->symbols.len + k->nargs));
   g.tid = g.tid_local = special_register(&g, "llvm.nvvm.read.ptx.sreg.tid.x");
   if (k->cluster) {
     lval before = LLVMBuildMul(e->builder, ptx_cluster_rank(e), i32_of(&g, k->threads), "");
@@ -475,6 +479,7 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
   *info = (tcf_kernel_info){.name = str_z(a, name), .cluster = k->cluster ? k->cluster : 1};
   info->threads = producer_threads(&g);
   info->words = TCF_KERNEL_SYMBOLS + p->symbols.len + k->nargs;
+  if (g.tickets) info->ticket_word = info->words++;
   info->shared_bytes = (int32_t)g.shared_peak;
   info->blocks_per_sm = k->blocks_per_sm;
   info->size_most = (int32_t)k->resident_most;

@@ -158,6 +158,7 @@ typedef struct ngen {
   int *at;         // by axis: register along it, for nv_at
   lval *symbols, *bufs;
   lval error, site, tiles, smem;
+  lval tickets;    // of groups of tiles that finish together, see finish.c; null: none do
   lval tid;        // of the grid tile: numbered through a cluster
   lval tid_local;  // of the block
   local_place *locals;
@@ -296,6 +297,9 @@ void nv_arg(ngen *g, const tstmt *s);
 void nv_arg_reduce(ngen *g, const tstmt *s);
 void nv_dot(ngen *g, const tstmt *s);
 lval nv_condition(ngen *g, const tstmt *s);
+// finish.c
+/// i1: of the blocks that finish together, this one is the last.
+lval nv_finished(ngen *g, const tstmt *s);
 void nv_check(ngen *g, const tstmt *s);
 
 /// The value as an i64, and back.

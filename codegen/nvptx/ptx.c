@@ -70,6 +70,20 @@ static lval whole_warp(emit *e) { return number(e, -1); }
 
 void ptx_barrier_warp(emit *e) { call1(e, "llvm.nvvm.bar.warp.sync", whole_warp(e)); }
 
+lval ptx_barrier_or(emit *e, lval condition) {
+  return call2(e, "llvm.nvvm.barrier.cta.red.or.aligned.all", number(e, 0), condition);
+}
+
+lval ptx_take_ticket(emit *e, lval ticket, lval most) {
+  static const char text[] = "atom.acq_rel.gpu.global.inc.u32 $0, [$1], $2;";
+  static const char operands[] = "=r,l,r,~{memory}";
+  LLVMTypeRef types[] = {LLVMPointerTypeInContext(e->context, SPACE_GLOBAL), e->i32};
+  LLVMTypeRef type = LLVMFunctionType(e->i32, types, 2, 0);
+  lval code = LLVMGetInlineAsm(type, text, sizeof text - 1, operands, sizeof operands - 1, 1, 0,
+                               LLVMInlineAsmDialectATT, 0);
+  return LLVMBuildCall2(e->builder, type, code, (lval[]){ticket, most}, 2, "");
+}
+
 static lval shuffle(emit *e, const char *mode, lval v, lval by) {
   char name[48];
   LLVMTypeRef type = LLVMTypeOf(v);

@@ -31,6 +31,11 @@ void ptx_barrier_of(emit *e, lval id, int count);  // id known at run time: rese
 void ptx_barrier_arrive(emit *e, int id, int count);
 void ptx_barrier_arrive_of(emit *e, lval id, int count);
 void ptx_barrier_warp(emit *e);
+/// Barrier 0; i1: the condition (i1) of some thread of the block.
+lval ptx_barrier_or(emit *e, lval condition);
+/// Adds 1 to the i32 in global memory, or makes it 0 where it is `most`; gives what it was. What
+/// the thread knows to be stored is there for who takes a later ticket (at the scope of the device).
+lval ptx_take_ticket(emit *e, lval ticket, lval most);
 /// The i32 or f32 of lane ^ mask; of lane `from`.
 lval ptx_shuffle_xor(emit *e, lval v, int mask);
 lval ptx_shuffle_from(emit *e, lval v, lval from);

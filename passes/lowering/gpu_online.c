@@ -108,6 +108,21 @@ static tval *row_fill(kbuild *b, const row_plan *p, dtype t, double v) {
   return kb_fill(b, t, (scalar){.f = v}, axes, extents, n);
 }
 
+/// What is taken from exponents under the maximum, which done[] has from here on.
+static tval *shift_of(kbuild *b, const online *o, tval *max) {
+  dtype t = o->max->type;
+  tval *none = kb_map(b, OP_eq, DT_bool, max, number(b, t, -INFINITY), NULL);
+  b->done[o->max->id] = kb_map(b, OP_where, t, none, number(b, t, 0), max);
+  return kb_value_here(b, o->shift);
+}
+
+/// By how much what was summed under an older maximum and shift shrinks: to 0 where nothing was.
+static tval *factor_of(kbuild *b, dtype t, tval *old, tval *old_shift, tval *shift, tval *lowest,
+                       tval *zero) {
+  tval *ratio = kb_map(b, OP_exp, t, kb_map(b, OP_sub, t, old_shift, shift, NULL), NULL, NULL);
+  return kb_map(b, OP_where, t, kb_map(b, OP_eq, DT_bool, old, lowest, NULL), zero, ratio);
+}
+
 /// One step. carried: the maximum, what stood for it, the sums: rows, finished up to here; then the
 /// others, by lane.
 static void online_step(kbuild *b, const row_plan *p, const online *o, tval **carried) {
@@ -115,12 +130,8 @@ static void online_step(kbuild *b, const row_plan *p, const online *o, tval **ca
   tval *old = carried[0], *lowest = number(b, t, -INFINITY), *zero = number(b, t, 0);
   tval *x = kb_reduce_tile(b, OP_max, kb_value_here(b, o->max->in[0]), p->kr, p->nkr);
   tval *now = kb_map(b, OP_max, t, old, x, NULL);
-  tval *none = kb_map(b, OP_eq, DT_bool, now, lowest, NULL);
-  b->done[o->max->id] = kb_map(b, OP_where, t, none, zero, now);
-  tval *shift = kb_value_here(b, o->shift);
-  tval *ratio = kb_map(b, OP_exp, t, kb_map(b, OP_sub, t, carried[1], shift, NULL), NULL, NULL);
-  tval *first = kb_map(b, OP_eq, DT_bool, old, lowest, NULL);
-  tval *factor = kb_map(b, OP_where, t, first, zero, ratio);
+  tval *shift = shift_of(b, o, now);
+  tval *factor = factor_of(b, t, old, carried[1], shift, lowest, zero);
   carried[0] = now;
   carried[1] = shift;
   for (int i = 0; i < o->nsums; i++) {
@@ -135,7 +146,8 @@ static void online_step(kbuild *b, const row_plan *p, const online *o, tval **ca
   }
 }
 
-static void online_finish(kbuild *b, const row_plan *p, const online *o, tval **carried) {
+/// The maximum and the sums of rows.
+static void finish_sums(kbuild *b, const online *o, tval **carried) {
   dtype t = o->max->type;
   b->done[o->max->id] = carried[0];
   tval *shift = kb_value_here(b, o->shift);
@@ -144,14 +156,18 @@ static void online_finish(kbuild *b, const row_plan *p, const online *o, tval **
     dtype type = o->sums[i]->type;
     b->done[o->sums[i]->id] = kb_map(b, OP_add, type, carried[2 + i], as_type(b, zero, type), NULL);
   }
+}
+
+static void online_finish(kbuild *b, const row_plan *p, const online *o, tval **carried) {
+  finish_sums(b, o, carried);
   for (int i = 0, at = 2 + o->nsums; i < o->nothers; i++) {
     reduce_finish(b, p, o->others[i], &carried[at]);
     at += op_is_arg(o->others[i]->op) ? 2 : 1;
   }
 }
 
-void online_walk(kbuild *b, const row_plan *p, const online *o) {
-  tval *carried[2 * MAX_REDUCTIONS + 2];
+/// The walk; gives how many values it leaves.
+static int run_walk(kbuild *b, const row_plan *p, const online *o, tval **carried) {
   carried[0] = row_fill(b, p, o->max->type, -INFINITY);
   carried[1] = row_fill(b, p, o->max->type, 0);
   for (int i = 0; i < o->nsums; i++) carried[2 + i] = row_fill(b, p, o->sums[i]->type, 0);
@@ -163,5 +179,32 @@ void online_walk(kbuild *b, const row_plan *p, const online *o) {
   reduce_open_loops(b, p->kr, p->step, p->nkr, carried, n, 1);
   online_step(b, p, o, carried);
   reduce_close_loops(b, p->nkr, carried, n);
+  return n;
+}
+
+void online_walk(kbuild *b, const row_plan *p, const online *o) {
+  tval *carried[2 * MAX_REDUCTIONS + 2];
+  run_walk(b, p, o, carried);
   online_finish(b, p, o, carried);
+}
+
+int online_chunk(kbuild *b, const row_plan *p, const online *o, tval **values) {
+  run_walk(b, p, o, values);
+  return 2 + o->nsums;
+}
+
+void online_merge(kbuild *b, const row_plan *over, const online *o, tval **values) {
+  dtype t = o->max->type;
+  tval *lowest = number(b, t, -INFINITY), *zero = number(b, t, 0), *olds = values[0];
+  values[0] = kb_reduce_tile(b, OP_max, olds, over->kr, over->nkr);
+  tval *shift = shift_of(b, o, values[0]);
+  tval *factor = factor_of(b, t, olds, values[1], shift, lowest, zero);
+  values[1] = shift;
+  for (int i = 0; i < o->nsums; i++) {
+    dtype type = o->sums[i]->type;
+    tval *scaled = kb_map(b, OP_mul, type, values[2 + i], as_type(b, factor, type), NULL);
+    values[2 + i] = kb_reduce_tile(b, OP_add, scaled, over->kr, over->nkr);
+  }
+  b->scope->memo = (map){0};  // from here on the maximum is itself where it is infinite
+  finish_sums(b, o, values);
 }

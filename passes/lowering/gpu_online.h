@@ -13,3 +13,8 @@ typedef struct online {
 bool online_applies(const kbuild *b, const row_plan *p, online *o);
 /// Walks R once for both levels; the rows are open.
 void online_walk(kbuild *b, const row_plan *p, const online *o);
+/// Walks a part of R and leaves the values of rows: of the maximum and the sums, gives how many; then
+/// those of the others, by lane.
+int online_chunk(kbuild *b, const row_plan *p, const online *o, tval **values);
+/// Combines maximum and sums of several parts, which are along the axis of `over`, and finishes them.
+void online_merge(kbuild *b, const row_plan *over, const online *o, tval **values);

@@ -12,6 +12,7 @@
 //
 // where a maximum and sums of exponentials below it take one walk together (passes/lowering/gpu_online.c), or
 // they are brought on chip ahead of use (passes/lowering/gpu_ring.c).
+// Few long rows are cut into chunks (passes/lowering/gpu_chunks.c).
 // Threads run along R where that is contiguous, else along the rows, with more of them along R.
 //
 // Where outputs are larger than what is reduced, they are distributed as maps are, and every block
@@ -156,14 +157,16 @@ static int64_t walked_at_a_time(const kbuild *b, const gpu_rows *g) {
 }
 
 static void plan_along(const kbuild *b, gpu_rows *g, bool constant) {
+  enum { CHUNK_THREADS = 512 };  // blocks of chunks: several on a multiprocessor
   int64_t size = reduced_size(b, g);
-  int t = schedule_power(b->l, "threads", threads_along_row(b, g, size));
+  int t =
+      schedule_power(b->l, "threads", g->chunked ? CHUNK_THREADS : threads_along_row(b, g, size));
   int64_t elements = deal_reduced(b, g, t);
-  g->resident = constant && (double)elements * g->held <= MOST_REGISTERS * 1.01;
+  g->resident = constant && !g->chunked && (double)elements * g->held <= MOST_REGISTERS * 1.01;
   if (!g->resident) {
     // A walk: blocks small enough to have several on a multiprocessor.
     int most = g->online_ok ? GPU_BLOCK / 2 : GPU_BLOCK;
-    if (gpu_row_count(b, g) >= 4 * b->l->target->cores && t > most) t = most;
+    if (!g->chunked && gpu_row_count(b, g) >= 4 * b->l->target->cores && t > most) t = most;
     deal_reduced(b, g, t);
     // Every step of an online walk reduces over the block: few steps, as words are held, not floats.
     int64_t step = g->online_ok ? (int64_t)(AIM_REGISTERS / g->held) : walked_at_a_time(b, g);
@@ -209,7 +212,7 @@ static int threads_across(const kbuild *b, const gpu_rows *g, int lanes) {
 static void plan_across(const kbuild *b, gpu_rows *g, bool constant) {
   int columns = columns_of_block(b, g), vector = 0;
   int threads = schedule_power(b->l, "threads", GPU_BLOCK);
-  bool again = g->p.passes > 1 || outputs_along(b, g);
+  bool again = !g->chunked && (g->p.passes > 1 || outputs_along(b, g));
   for (int t = threads; again && constant && !vector && t <= GPU_MOST_THREADS; t *= 2)
     vector = fit_columns(b, g, columns, t);
   g->resident = vector > 0;
@@ -225,6 +228,11 @@ static void plan_across(const kbuild *b, gpu_rows *g, bool constant) {
     cut_repeats(g, (int)(step < usual ? step : usual));
   }
   deal_rows(b, g, threads_across(b, g, columns / g->vector));
+}
+
+static void plan(const kbuild *b, gpu_rows *g, bool constant) {
+  if (g->along) plan_along(b, g, constant);
+  else plan_across(b, g, constant);
 }
 
 // ---- layouts
@@ -385,11 +393,17 @@ void gpu_reduce_group(kbuild *b) {
     run_beside_outputs(b, &g);
     return;
   }
-  if (g.along) plan_along(b, &g, constant);
-  else plan_across(b, &g, constant);
+  g.chunked = gpu_chunks_apply(b, &g);
+  plan(b, &g, constant);
+  if (g.chunked && !gpu_chunks_plan(b, &g)) {
+    g.chunked = false;
+    plan(b, &g, constant);
+  }
   lay_out(b, &g);
+  if (g.chunked) gpu_chunks_lay_out(b, &g);
   lay_out_further(b, &g, outputs_along(b, &g));
   kb_begin(b);
-  if (g.resident) run_resident(b, &g);
+  if (g.chunked) gpu_run_chunks(b, &g);
+  else if (g.resident) run_resident(b, &g);
   else run_walks(b, &g);
 }

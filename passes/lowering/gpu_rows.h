@@ -30,11 +30,20 @@ typedef struct gpu_rows {
   online online;
   gpu_ring ring;
   gpu_share row_share[MAX_AXES], r_share[MAX_AXES], further_share[MAX_AXES];
+  bool chunked;           // rows are few and long, see gpu_chunks.c
+  int chunk;              // ... kernel axis of the chunks
+  gpu_share chunk_share;  // ... how the last block has them
 } gpu_rows;
 
 int64_t gpu_row_count(const kbuild *b, const gpu_rows *g);
 /// The reductions and stores of a row whose ranges are open and which is held in registers.
 void gpu_resident_row(kbuild *b, gpu_rows *g);
+/// Whether rows are few and long, and take one walk.
+bool gpu_chunks_apply(const kbuild *b, const gpu_rows *g);
+/// When the shares are known: how many chunks; false: not several. Then their layout, and all statements.
+bool gpu_chunks_plan(kbuild *b, gpu_rows *g);
+void gpu_chunks_lay_out(kbuild *b, gpu_rows *g);
+void gpu_run_chunks(kbuild *b, gpu_rows *g);
 /// Whether rows are long and many, and alike enough; plans the ring.
 bool gpu_ring_applies(const kbuild *b, gpu_rows *g);
 void gpu_ring_rows(kbuild *b, gpu_rows *g);

@@ -5,13 +5,13 @@
 
 /// Row-major strides for the buffer's dimensions, or the param's own. Rows take a multiple of
 /// `row` elements.
-static void set_strides(lower *l, struct buffer *buf, const node *n, int row) {
+static void set_strides(lower *l, struct buffer *buf, const int64_t *own, int row) {
   ix_pool *pool = &l->p->ix;
   ix step = ix_const(pool, 1), unit = ix_const(pool, row);
-  for (int i = n->naxes - 1; i >= 0; i--) {
-    buf->strides[i] = n->strides ? ix_const(pool, n->strides[i]) : step;
+  for (int i = buf->rank - 1; i >= 0; i--) {
+    buf->strides[i] = own ? ix_const(pool, own[i]) : step;
     step = ix_mul(pool, step, buf->dims[i]);
-    if (i + 1 < n->naxes || ix_divisor(pool, step) % row == 0) continue;
+    if (i + 1 < buf->rank || ix_divisor(pool, step) % row == 0) continue;
     step = ix_add(pool, step, ix_const(pool, row - 1));
     step = ix_mul(pool, ix_div(pool, step, unit), unit);
   }
@@ -54,7 +54,7 @@ static int add_buffer(lower *l, const node *n, str name, buffer_kind kind, int n
     buf.axis_names[i] = l->g->axes.data[n->axes[i]].name;
     buf.dims[i] = ix_substitute(&l->p->ix, &l->g->ix, graph_axis_size(l->g, n->axes[i]), NULL, 0);
   }
-  set_strides(l, &buf, n, row);
+  set_strides(l, &buf, n->strides, row);
   vec_push(l->a, &l->p->buffers, buf);
   return l->p->buffers.len - 1;
 }
@@ -74,6 +74,23 @@ int lower_add_temporary(lower *l, const node *n, const char *name, dtype t) {
   int buf = add_buffer(l, n, temp_name(l, name, n), BUFFER_TEMP, 0, 1);
   l->p->buffers.data[buf].type = t;
   return buf;
+}
+
+int lower_add_parts(lower *l, const node *n, ix count, dtype t) {
+  check(n->naxes < MAX_AXES);
+  // Several of one node, as of a maximum and its sums.
+  const char *name = str_z(l->a, str_printf(l->a, "part%d_", l->p->buffers.len));
+  int number = add_buffer(l, n, temp_name(l, name, n), BUFFER_TEMP, 0, 1);
+  struct buffer *buf = &l->p->buffers.data[number];
+  buf->type = t;
+  for (int i = buf->rank++; i > 0; i--) {
+    buf->axis_names[i] = buf->axis_names[i - 1];
+    buf->dims[i] = buf->dims[i - 1];
+  }
+  buf->axis_names[0] = STR("C");
+  buf->dims[0] = count;
+  set_strides(l, buf, NULL, 1);
+  return number;
 }
 
 /// Buffers of views are those of the outputs that are stored through them.

@@ -67,6 +67,13 @@ typedef struct access {
   bool *irregular;   // graph axis -> moves, but not by a fixed step
 } access;
 
+/// Walks of a kernel axis go through a part of it.
+typedef struct walked_part {
+  int axis;
+  ix from, below;  // multiples of the walks' steps; below 0: all of the axis
+  int64_t steps;
+} walked_part;
+
 typedef struct kbuild {
   lower *l;
   const group *group;
@@ -87,6 +94,7 @@ typedef struct kbuild {
   int npseudo;
   tval *pseudo[MAX_KERNEL_AXES];  // value of indirect coordinate PSEUDO_AXIS + i
   bool unchecked[MAX_KERNEL_AXES];  // likewise: nothing says that it is inside
+  walked_part part;
   vec(int) val_depth;             // scope depth by value id
   // from kb_survey
   vec(access) accesses;
@@ -102,6 +110,8 @@ static inline const seen_through *lower_seen_through(const lower *l, int buffer)
 bool lower_is_empty(const lower *l, const node *n);
 /// A further buffer in the shape of the node's, for the kernel that is built.
 int lower_add_temporary(lower *l, const node *n, const char *name, dtype t);
+/// The same for `count` chunks of what makes the node's elements: [C, axes of n].
+int lower_add_parts(lower *l, const node *n, ix count, dtype t);
 
 // place_temps.c
 /// Offsets of temps and the size of the arena, after all steps are there.
@@ -158,8 +168,13 @@ tval **kb_end_loop(kbuild *b, tval *const *yields, int nyields);
 tstmt *kb_if(kbuild *b, tile_cond cond, int axis, tval *on);
 void kb_else(kbuild *b, tval *const *yields, int nyields);  // ends the first arm
 tval **kb_end_if(kbuild *b, tval *const *yields, int nyields);
+/// What the last of the grid tiles along the axis does (Finish in ir/tile.h): nothing of before is known.
+void kb_begin_finish(kbuild *b, int axis);
+void kb_end_finish(kbuild *b);
 int kb_local(kbuild *b, const char *name, dtype t, const int *axes, int naxes);
 tval *kb_load_local(kbuild *b, int buf);
+/// What the buffer has at these coordinates, in the current ranges.
+tval *kb_load_at(kbuild *b, int buf, const ix *index);
 /// The node's element(s) of an argument in its shape.
 tval *kb_load_arg(kbuild *b, const node *n, int buf);
 /// What was stored to the node's (first) buffer, at the identity.

@@ -298,6 +298,10 @@ tstmt *kb_loop(kbuild *b, int axis, int extent, tval *const *inits, int ninits) 
   st->body->params = carried_values(b, inits, ninits, b->scope->depth);
   // The extent outside comes back when the loop ends.
   b->scope->extent_outside = b->extent[axis];
+  if (b->part.below && axis == b->part.axis && !b->extent[axis]) {
+    st->from = b->part.from;
+    st->below = b->part.below;
+  }
   b->extent[axis] = extent;
   return st;
 }
@@ -345,6 +349,27 @@ tval **kb_end_if(kbuild *b, tval *const *yields, int nyields) {
   b->scope = s->outer;
   kb_append(b, b->scope, s->stmt);
   return s->stmt->out;
+}
+
+void kb_begin_finish(kbuild *b, int axis) {
+  tstmt *st = kb_stmt(b, TILE_IF, NULL, 0);
+  st->cond = COND_FINISHED;
+  st->axis = axis;
+  st->body = arena_new(b->l->a, tregion);
+  check(b->scope == b->top);
+  b->scope->memo = (map){0};
+  b->consts = (map){0};
+  b->extent[axis] = 0;
+  b->part = (walked_part){0};
+  push_scope(b, st->body, st, -1, 0);
+  b->top = b->scope;  // of constants and sizes too
+}
+
+void kb_end_finish(kbuild *b) {
+  scope *s = b->scope;
+  check(s == b->top);
+  b->scope = s->outer;
+  kb_append(b, b->scope, s->stmt);
 }
 
 // ---- buffers
@@ -431,7 +456,7 @@ static void local_index(kbuild *b, int buf, ix *index) {
   for (int i = 0; i < t->rank; i++) index[i] = ix_axis(&b->k->ix, t->local_axes[i]);
 }
 
-static tval *load_at(kbuild *b, int buf, const ix *index) {
+tval *kb_load_at(kbuild *b, int buf, const ix *index) {
   axes_seen seen = {0};
   for (int i = 0; i < b->k->bufs.data[buf].rank; i++) ix_axes(&b->k->ix, index[i], kb_see_axis, &seen);
   tstmt *st = kb_stmt(b, TILE_LOAD, NULL, 0);
@@ -444,13 +469,13 @@ static tval *load_at(kbuild *b, int buf, const ix *index) {
 tval *kb_load_local(kbuild *b, int buf) {
   ix index[MAX_AXES];
   local_index(b, buf, index);
-  return load_at(b, buf, index);
+  return kb_load_at(b, buf, index);
 }
 
 tval *kb_load_arg(kbuild *b, const node *n, int buf) {
   ix index[MAX_AXES];
   kb_identity(b, n, index);
-  return load_at(b, buf, index);
+  return kb_load_at(b, buf, index);
 }
 
 tstmt *kb_store(kbuild *b, int buf, tval *v, const ix *index, int rank) {

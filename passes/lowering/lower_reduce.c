@@ -169,32 +169,37 @@ void reduce_accumulate(kbuild *b, const node *red, tval **from, tval **to) {
   }
 }
 
-/// Combines lanes and gives the row value of a finished reduction.
-void reduce_finish(kbuild *b, const row_plan *p, const node *red, tval **values) {
+void reduce_combine(kbuild *b, const row_plan *p, const node *red, tval **values) {
   if (!op_is_arg(red->op)) {
-    b->done[red->id] = kb_reduce_tile(b, op_combiner(red->op), values[0], p->kr, p->nkr);
+    values[0] = kb_reduce_tile(b, op_combiner(red->op), values[0], p->kr, p->nkr);
     return;
   }
-  tval *best = values[1];
-  if (p->nkr) {
-    tstmt *st = reduce_statement(b, TILE_ARG_REDUCE, op_combiner(red->op), values, 2, 2);
-    st->axes = arena_copy(b->l->a, p->kr, sizeof(int) * (size_t)p->nkr);
-    st->naxes = p->nkr;
-    int axes[MAX_AXES], extents[MAX_AXES], n = 0;
-    for (int i = 0; i < values[0]->naxes; i++)
-      if (!reduce_contains(p->kr, p->nkr, values[0]->axes[i])) {
-        axes[n] = values[0]->axes[i];
-        extents[n++] = values[0]->extents[i];
-      }
-    st->out[0] = tile_value(b->k, values[0]->type, axes, extents, n);
-    st->out[1] = tile_value(b->k, DT_i32, axes, extents, n);
-    kb_append(b, b->scope, st);
-    best = st->out[1];
-  }
+  if (!p->nkr) return;
+  tstmt *st = reduce_statement(b, TILE_ARG_REDUCE, op_combiner(red->op), values, 2, 2);
+  st->axes = arena_copy(b->l->a, p->kr, sizeof(int) * (size_t)p->nkr);
+  st->naxes = p->nkr;
+  int axes[MAX_AXES], extents[MAX_AXES], n = 0;
+  for (int i = 0; i < values[0]->naxes; i++)
+    if (!reduce_contains(p->kr, p->nkr, values[0]->axes[i])) {
+      axes[n] = values[0]->axes[i];
+      extents[n++] = values[0]->extents[i];
+    }
+  st->out[0] = tile_value(b->k, values[0]->type, axes, extents, n);
+  st->out[1] = tile_value(b->k, DT_i32, axes, extents, n);
+  kb_append(b, b->scope, st);
+  memcpy(values, st->out, sizeof *values * 2);
+}
+
+void reduce_finish(kbuild *b, const row_plan *p, const node *red, tval **values) {
+  tval *row[] = {values[0], op_is_arg(red->op) ? values[1] : NULL};
+  reduce_combine(b, p, red, row);
+  b->done[red->id] = row[0];
+  if (!op_is_arg(red->op)) return;
   // Nothing was seen along an empty axis.
   tval *none = kb_const(b, DT_i32, (scalar){.i = INT32_MAX});
-  tval *empty = kb_map(b, OP_eq, DT_bool, best, none, NULL);
-  b->done[red->id] = kb_map(b, OP_where, DT_i32, empty, kb_const(b, DT_i32, (scalar){.i = 0}), best);
+  tval *empty = kb_map(b, OP_eq, DT_bool, row[1], none, NULL);
+  b->done[red->id] =
+      kb_map(b, OP_where, DT_i32, empty, kb_const(b, DT_i32, (scalar){.i = 0}), row[1]);
 }
 
 /// Opens loops over kernel axes, the lanes innermost; the carried values pass through all.
@@ -315,7 +320,7 @@ static void close_blocks(kbuild *b, const row_plan *p, running *r, const blocks 
   reduce_close_loops(b, outside, r->values, r->nvalues);
 }
 
-void reduce_run_pass(kbuild *b, const row_plan *p, int pass) {
+void reduce_walk(kbuild *b, const row_plan *p, int pass, running *out) {
   running r = {0};
   const group *g = b->group;
   for (int i = 0; i < g->reductions.len; i++)
@@ -340,6 +345,12 @@ void reduce_run_pass(kbuild *b, const row_plan *p, int pass) {
   close_blocks(b, p, &r, &s);
   for (int i = 0; i < g->nodes.len; i++)
     if (caches_in(b, p, g->nodes.data[i], pass)) b->local_ready[g->nodes.data[i]->id] = true;
+  *out = r;
+}
+
+void reduce_run_pass(kbuild *b, const row_plan *p, int pass) {
+  running r;
+  reduce_walk(b, p, pass, &r);
   for (int i = 0, at = 0; i < r.n; i++) {
     reduce_finish(b, p, r.reductions[i], &r.values[at]);
     at += op_is_arg(r.reductions[i]->op) ? 2 : 1;

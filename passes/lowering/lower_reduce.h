@@ -44,9 +44,13 @@ tstmt *reduce_statement(kbuild *b, tile_op kind, op o, tval *const *in, int nin,
 void reduce_start(kbuild *b, const row_plan *p, running *r);
 /// One step of a reduction: from[] are its running values, to[] the next ones.
 void reduce_accumulate(kbuild *b, const node *red, tval **from, tval **to);
-/// Combines lanes and gives the row value of a finished reduction.
+/// Combines lanes: values become those of rows, one, or two of a reduction that has a place.
+void reduce_combine(kbuild *b, const row_plan *p, const node *red, tval **values);
+/// The same, and gives the row value of a finished reduction.
 void reduce_finish(kbuild *b, const row_plan *p, const node *red, tval **values);
-/// Loops over R with the reductions of the pass.
+/// Loops over R with the reductions of the pass; their running values, by lane, are in r.
+void reduce_walk(kbuild *b, const row_plan *p, int pass, running *r);
+/// The same, and they are finished.
 void reduce_run_pass(kbuild *b, const row_plan *p, int pass);
 /// Outputs over rows here, the others in loops over the kernel axes `more`.
 void reduce_store_outputs(kbuild *b, row_plan *p, const node *row, const int *more, int nmore);

@@ -17,6 +17,7 @@
   KEY(m, 1, 1024, NULL, "GPU: rows of a block tile of a product, or of loop nests")          \
   KEY(n, 1, 1024, NULL, "GPU: columns of a block tile of a product")                         \
   KEY(k, 1, 1024, NULL, "GPU: steps of a product staged at a time")                          \
+  KEY(chunks, 1, 1 << 16, NULL, "GPU: blocks that share a few long rows; 1: none do")        \
   KEY(stages, 1, 16, NULL, "GPU: copies of the staged operands")                             \
   KEY(skew, 0, 1, NULL, "GPU: products of two steps of a stream at once")                    \
   KEY(turns, 0, 1, NULL, "GPU: warpgroups multiply one after the other")                     \

@@ -3,6 +3,7 @@
 #include "passes/lowering/sums.h"
 
 int64_t sum_steps(const kbuild *b, int axis, int extent) {
+  if (b->part.below && axis == b->part.axis) return b->part.steps;
   int64_t size;
   if (!ix_is_const(&b->k->ix, b->k->axes.data[axis].size, &size)) size = SUM_UNKNOWN;
   return (size + extent - 1) / extent;

@@ -472,8 +472,8 @@ CU(cuMemcpyDtoDAsync_v2, cu_pointer to, cu_pointer from, size_t bytes, cu_stream
   return note("cuMemcpyDtoD", "%zu stream %d", bytes, number_of(s));
 }
 CU(cuMemsetD8Async, cu_pointer p, unsigned char value, size_t bytes, cu_stream s) {
-  (void)s;
-  return memset((void *)(uintptr_t)p, value, bytes), 0;
+  memset((void *)(uintptr_t)p, value, bytes);
+  return note("cuMemsetD8", "%zu stream %d", bytes, number_of(s));
 }
 
 // ---- streams and events

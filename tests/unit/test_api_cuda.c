@@ -25,6 +25,7 @@ static const char text[] =
     "  fuse stream(T) {\n"
     "    let s = where(index(T) <= index(S), dot(q, k, D), -inf)\n"
     "    return bf16(dot(bf16(softmax(s, T)), v, T))\n  }\n}\n"
+    "fn total(x: f32[N = 1000000]) -> f32 {\n  fuse { return sum(x, N) }\n}\n"
     "extern fn outside(x: f32[N]) -> f32[N]\n"
     "fn calls(x: f32[N]) -> f32[N] {\n  return outside(x * 2)\n}\n";
 
@@ -380,6 +381,95 @@ Test(api_cuda, a_callers_stream_is_respected) {
   tcf_tensor_free(x);
   tcf_tensor_free(y);
   tcf_tensor_free(h);
+  close_rig(&r);
+}
+
+// ---- tickets
+
+/// Parameters of `total`: x, its sum, the parts of it, the tickets.
+enum { TICKETS = TCF_KERNEL_SYMBOLS + 3 };
+
+static int *tickets_seen(const rig *r) { return (int *)(uintptr_t)r->words[TICKETS]; }
+
+static void expect_clear(const rig *r) {
+  for (size_t i = 0; i < TCF_TICKET_BYTES / sizeof(int); i++)
+    cr_expect_eq(tickets_seen(r)[i], 0, "ticket %d", (int)i);
+}
+
+Test(api_cuda, kernels_on_the_devices_stream_share_tickets) {
+  rig r;
+  open_rig(&r);
+  tcf_tensor *x = there(&r, 1000000), *y = NULL;
+  cr_assert_eq(call(&r, "total", x, &y), TCF_OK, "%s", tcf_session_message(r.s));
+  cr_expect_eq(r.launches, 1);
+  int *first = tickets_seen(&r);
+  expect_clear(&r);
+  // They are cleared once: a kernel leaves them as they were.
+  first[7] = 1;
+  cr_assert_eq(call(&r, "total", x, &y), TCF_OK);
+  cr_expect_eq(tickets_seen(&r), first);
+  cr_expect_eq(first[7], 1);
+  tcf_tensor_free(x);
+  tcf_tensor_free(y);
+  close_rig(&r);
+}
+
+typedef struct capture_calls {
+  int (*begin)(void *, int), (*end)(void *, void **), (*make)(void **, void *, unsigned long long);
+  int (*launch)(void *, void *), (*free)(void *), (*drop)(void *);
+} capture_calls;
+
+static capture_calls find_capture(void) {
+  capture_calls c;
+  const struct {
+    void *to;
+    const char *name;
+  } all[] = {{&c.begin, "cuStreamBeginCapture_v2"},    {&c.end, "cuStreamEndCapture"},
+             {&c.make, "cuGraphInstantiateWithFlags"}, {&c.launch, "cuGraphLaunch"},
+             {&c.free, "cuGraphExecDestroy"},          {&c.drop, "cuGraphDestroy"}};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    void *f = symbol(all[i].name);
+    cr_assert(f, "%s", all[i].name);
+    memcpy(all[i].to, &f, sizeof f);
+  }
+  return c;
+}
+
+/// What is captured may run beside anything, itself captured again too: each has tickets of its own.
+Test(api_cuda, captured_calls_have_tickets_of_their_own) {
+  rig r;
+  open_rig(&r);
+  capture_calls c = find_capture();
+  void *stream, *f = symbol("cuStreamCreate"), *destroy = symbol("cuStreamDestroy_v2");
+  stream_create create;
+  int (*end)(void *);
+  memcpy(&create, &f, sizeof f);
+  memcpy(&end, &destroy, sizeof f);
+  tcf_tensor *x = there(&r, 1000000), *y = NULL;
+  cr_assert_eq(call(&r, "total", x, &y), TCF_OK);
+  int *own = tickets_seen(&r);
+  r.fake->use(0);
+  cr_assert_eq(create(&stream, 1), 0);
+  void *graph, *exec;
+  cr_assert_eq(c.begin(stream, 2), 0);
+  for (int i = 0; i < 2; i++)
+    cr_assert_eq(tcf_call_on_stream(tcf_program_function(r.p, "total"),
+                                    (const tcf_tensor *const[]){x}, 1, &y, 1, stream),
+                 TCF_OK, "%s", tcf_session_message(r.s));
+  cr_assert_eq(c.end(stream, &graph), 0);
+  cr_assert_eq(c.make(&exec, graph, 0), 0);
+  r.launches = 0;
+  cr_assert_eq(c.launch(exec, stream), 0);
+  cr_expect_eq(r.launches, 2);
+  cr_expect_neq(tickets_seen(&r), own);
+  cr_expect_eq((uintptr_t)tickets_seen(&r) % 256, (uintptr_t)r.words[TICKETS - 1] % 256);
+  cr_expect_eq(count(&r, "cuMemsetD8 4096"), 3, "%s", r.fake->log());
+  c.free(exec);
+  c.drop(graph);
+  end(stream);
+  r.fake->use(-1);
+  tcf_tensor_free(x);
+  tcf_tensor_free(y);
   close_rig(&r);
 }
 

@@ -117,7 +117,7 @@ Test(tile_text, wrong_text_names_the_mistake) {
       {HEAD "%0 = const 1 : i32[N:99999999999]" TAIL, 504, "the number is outside [1, 16777216]"},
       {HEAD "%0 = loop N:2 {\n}" TAIL, 501, "the loop has 1 results and carries 0"},
       {HEAD "local x : f32[N]" TAIL, 503, "there is a buffer x"},
-      {HEAD "if maybe N {\n}" TAIL, 501, "expected first, last, any or all"},
+      {HEAD "if maybe N {\n}" TAIL, 501, "expected first, last, any, all or finished"},
       {HEAD "%0 = reduce mean %0 over N : f32" TAIL, 502, "mean is not an op"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
