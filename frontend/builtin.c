@@ -78,7 +78,7 @@ static const builtin builtins[] = {
      "scatter_add(x, AXIS = indices, updates)"},
     {"grad", BUILTIN_GRAD, OP_none, 0, 2, -1, "grad(y, x...[, seed = dy][, exact = true])"},
     {"stop", BUILTIN_STOP, OP_view, 0, 1, 1, "stop(x)"},
-    LATER(keep, "keep(x)"),
+    {"keep", BUILTIN_KEEP, OP_view, 0, 1, 1, "keep(x)"},
     LATER(sort, "sort(x, AXIS)"),
     LATER(topk, "topk(x, AXIS -> K)"),
 };

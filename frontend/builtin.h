@@ -13,6 +13,7 @@ typedef enum builtin_kind {
   BUILTIN_WHERE,
   BUILTIN_GRAD,
   BUILTIN_STOP,
+  BUILTIN_KEEP,
   BUILTIN_REDUCE,  // op over one or more axes
   BUILTIN_ARG,     // op over one or more axes
   BUILTIN_SCAN,

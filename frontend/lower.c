@@ -153,7 +153,7 @@ static bool lower_once(lowerer *l, func *f) {
   l->g = graph_new(l->arena, f->name);
   l->errors = l->calls = l->depth = l->stamped = 0;
   l->stopped = l->assumed = false;
-  l->block = NULL;
+  l->block = l->checkpoint = NULL;
   l->warnings.len = l->custom.len = 0;
   restore_facts(l);
   scope *s = arena_new(l->arena, scope);

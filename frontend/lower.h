@@ -120,6 +120,8 @@ struct lowerer {
   int stamped;        // nodes below have their position
   bool stopped;       // a limit was passed: everything is poison
   const stmt *block;  // the `fuse` that is being lowered; null none
+  const stmt *checkpoint;         // the `checkpoint` that is being lowered, and whose it is; null none
+  const scope *checkpoint_scope;
   bool assumed;       // a fact was added that earlier expressions have not seen
   vec(late_warning) warnings;
   vec(custom_result *) custom;  // results of functions with a derivative of their own
@@ -246,6 +248,7 @@ bool collect_axis_args(scope *s, const expr *e, int from, axis_set *out);
 // lower_grad.c
 value lower_grad(scope *s, const expr *e);
 value lower_stop(scope *s, const expr *e);
+value lower_keep(scope *s, const expr *e);
 /// The value of a parameter of s->f, as a node of its own where the function takes derivatives.
 value as_variable(scope *s, value v);
 /// The same value as a node of its own.

@@ -147,6 +147,9 @@ value lower_builtin(scope *s, const expr *e, const builtin *b) {
   if (e->nargs < b->least || (b->most >= 0 && e->nargs > b->most)) return bad_arguments(s, e, b);
   if (b->kind == BUILTIN_MINMAX && e->nargs == 2) return lower_minmax(s, e, b);
   if (b->kind == BUILTIN_GRAD) return lower_grad(s, e);
-  if (b->kind == BUILTIN_STOP) return plain_arguments(s, e) ? lower_stop(s, e) : poison_at(e->at);
+  if (b->kind == BUILTIN_STOP || b->kind == BUILTIN_KEEP) {
+    if (!plain_arguments(s, e)) return poison_at(e->at);
+    return b->kind == BUILTIN_STOP ? lower_stop(s, e) : lower_keep(s, e);
+  }
   return takes_axes(e, b) ? lower_with_axes(s, e, b) : lower_plain(s, e, b);
 }

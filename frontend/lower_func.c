@@ -189,6 +189,23 @@ static int calls_to(const scope *s, contract_call *calls) {
   return n;
 }
 
+/// A kept value is in memory, which the block forbids for those along its axes.
+static void kept_along_stream(scope *s, const stmt *st, int number, int first) {
+  const graph *g = s->l->g;
+  const contract *c = &g->contracts.data[number];
+  for (int id = first; c->streamed && id < g->nodes.len; id++) {
+    const node *n = g->nodes.data[id];
+    if (!(n->flags & NODE_KEEP) || n->contract != number + 1) continue;
+    for (int k = 0; k < c->naxes; k++) {
+      if (!node_has_axis(n, c->axes[k])) continue;
+      diag *d = scope_error(s, DIAG_keep_forbidden, n->at, "`keep` would store a value along %.*s",
+                            STR_FMT(axis_text(s, c->axes[k])));
+      scope_note(s, d, st->at, "this block has no such values in memory");
+      break;
+    }
+  }
+}
+
 /// The nodes made for the block are under a contract of their own; a function with a block that is
 /// called twice has two.
 static void lower_fuse(scope *s, const stmt *st) {
@@ -222,8 +239,21 @@ static void lower_fuse(scope *s, const stmt *st) {
     made->naxes = c.naxes;
     made->axes = arena_copy(l->g->arena, axes, sizeof(int) * (size_t)c.naxes);
   }
+  kept_along_stream(s, st, number, first);
   if (l->g->nodes.len == first && !l->errors && !s->f->bad_syntax)
     scope_error(s, DIAG_contract_form, st->at, "nothing is computed in the block of `fuse`");
+}
+
+/// A block within another is part of it: what the outer one does not save, the inner one does not.
+static void lower_checkpoint(scope *s, const stmt *st) {
+  lowerer *l = s->l;
+  if (l->checkpoint) return lower_block(s, &st->body);
+  l->checkpoint = st;
+  l->checkpoint_scope = s;
+  l->g->region = ++l->g->nregions;
+  lower_block(s, &st->body);
+  l->g->region = 0;
+  l->checkpoint = NULL;
 }
 
 static void lower_block(scope *s, const block *b) {
@@ -232,10 +262,7 @@ static void lower_block(scope *s, const block *b) {
     if (st->kind == STMT_LET) lower_let(s, st);
     if (st->kind == STMT_RETURN) lower_return(s, st);
     if (st->kind == STMT_FUSE) lower_fuse(s, st);
-    if (st->kind != STMT_CHECKPOINT) continue;
-    scope_error(s, DIAG_not_available, st->at,
-                "`checkpoint` is part of the language but not available yet");
-    lower_block(s, &st->body);
+    if (st->kind == STMT_CHECKPOINT) lower_checkpoint(s, st);
   }
 }
 

@@ -28,6 +28,23 @@ value lower_stop(scope *s, const expr *e) {
   return v;
 }
 
+/// What a block recomputes, its own keep() may except; that of a function which the block calls would be
+/// a surprise to whoever wrote the block.
+value lower_keep(scope *s, const expr *e) {
+  lowerer *l = s->l;
+  value v = lower_expr(s, e->args[0]);
+  if (v.kind == VALUE_TUPLE) return need_node(s, v), poison_at(e->at);
+  if (l->checkpoint && l->checkpoint_scope != s) {
+    diag *d = scope_error(s, DIAG_keep_forbidden, e->at,
+                          "`keep` in a function that a `checkpoint` block calls: the block saves none of its values");
+    scope_note(s, d, l->checkpoint->at, "this block");
+    return poison_at(e->at);
+  }
+  if (v.kind == VALUE_NODE && v.n->op != OP_param) v.n->flags |= NODE_KEEP;
+  v.at = e->at;
+  return v;
+}
+
 void forget_variables(graph *g) {
   for (int id = 0; id < g->nodes.len; id++) g->nodes.data[id]->flags &= ~(unsigned)NODE_FRONTEND;
 }

@@ -97,7 +97,7 @@ static bool has_own_axis(const node *n, const node *a, const node *b) {
 
 /// The 16-bit value that is only widened to be a factor here.
 static node *narrow_factor(const gradient *d, node *a) {
-  bool widened = a->op == OP_cast && dtype_is_storage(a->in[0]->type) && !a->flags && !d->is_x[a->id];
+  bool widened = a->op == OP_cast && dtype_is_storage(a->in[0]->type) && !(a->flags & NODE_FRONTEND) && !d->is_x[a->id];
   return widened ? a->in[0] : NULL;
 }
 

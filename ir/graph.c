@@ -277,6 +277,7 @@ static graph *copy_frame(arena *a, const graph *g) {
   copy->nparams = g->nparams;
   copy->fused = g->fused;
   copy->nkernels = g->nkernels;
+  copy->nregions = g->nregions;
   return copy;
 }
 

@@ -19,6 +19,7 @@
 
 enum { MAX_AXES = 16 };   // of one tensor
 enum { MAX_PHASE = 64 };  // gradients of gradients
+enum { MAX_REGIONS = 1 << 20 };  // `checkpoint` blocks
 
 typedef struct axis {
   str name;  // unique in the graph
@@ -43,6 +44,7 @@ struct node {
   unsigned flags;  // NODE_* below
   int kernel;      // fused graphs: kernel number; -1 none
   int contract;    // 1 + the number of the contract that it is under; 0 none
+  int region;      // 1 + the number of the `checkpoint` block that it was made in; 0 none
   int phase;       // 0; of what a gradient adds, 1 + that of what it differentiates. Never below an operand's
   int64_t *strides;  // param: element strides per axis when not row-major contiguous, else null
   span at;
@@ -52,6 +54,8 @@ enum {
   NODE_REVERSE = 1,    // scans
   NODE_EXCLUSIVE = 2,  // scans
   NODE_UNCHECKED = 4,  // gather, scatter: the bounds test was removed by --unchecked
+  NODE_KEEP = 32,       // saved for later phases, never recomputed for them
+  NODE_RECOMPUTED = 64, // a copy of a node of an earlier phase, computed again for a later one
   // Of identity views, while the frontend lowers: what grad() may see. No text has them, and nothing
   // else asks.
   NODE_STOP = 8,       // constant for derivatives
@@ -131,6 +135,8 @@ typedef struct graph {
   int nparams;         // nodes[0 .. nparams) are the params in order
   vec(contract) contracts;
   int contract;        // what the builders put into node.contract
+  int region;          // what the builders put into node.region
+  int nregions;
   int phase;           // the least phase that the builders give
   bool fused;          // kernel numbers are set
   int nkernels;

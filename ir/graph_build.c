@@ -227,6 +227,7 @@ static node *finish(graph *g, node *n) {
   set_axes(g, n, axes, naxes);
   n->id = g->nodes.len;
   n->contract = n->op == OP_param ? 0 : g->contract;
+  n->region = n->op == OP_param ? 0 : g->region;
   n->phase = n->op == OP_param ? 0 : g->phase;
   for (int k = 0; k < n->nin; k++)
     if (n->phase < n->in[k]->phase) n->phase = n->in[k]->phase;

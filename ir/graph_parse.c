@@ -5,7 +5,7 @@
 //     size N where N >= 1, N <= 4096, N % 16 == 0, N ~ 512
 //     axis D = H*64
 //     fuse#0 stream(D) passes 1
-//     %NAME = OP ... : TYPE [phase 1] [in fuse#0]
+//     %NAME = OP ... : TYPE [keep] [recomputed] [in checkpoint#0] [phase 1] [in fuse#0]
 //     kernel 0 { ... }
 //     return %NAME [as NAME], ...
 //   }

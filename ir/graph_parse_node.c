@@ -226,6 +226,25 @@ static op read_op(graph_parser *p) {
   return o;
 }
 
+/// "keep", "recomputed", "in checkpoint#0", "phase 1", "in fuse#0"; regions are numbered as they come.
+static void read_marks(graph_parser *p, node *n) {
+  text_cursor *c = p->c;
+  if (text_accept_word(c, "keep")) n->flags |= NODE_KEEP;
+  if (text_accept_word(c, "recomputed")) n->flags |= NODE_RECOMPUTED;
+  bool in = text_accept_word(c, "in");
+  if (in && text_accept_word(c, "checkpoint")) {
+    text_expect(c, '#');
+    n->region = 1 + (int)text_int(c, 0, MAX_REGIONS - 1);
+    if (p->g->nregions < n->region) p->g->nregions = n->region;
+    in = false;
+  }
+  if (!in && text_accept_word(c, "phase")) n->phase = (int)text_int(c, 1, MAX_PHASE);
+  if (!in && !text_accept_word(c, "in")) return;
+  text_expect_word(c, "fuse");
+  text_expect(c, '#');
+  n->contract = 1 + (int)text_int(c, 0, p->g->contracts.len - 1);
+}
+
 void gparse_node(graph_parser *p, int kernel) {
   graph *g = p->g;
   text_peek(p->c);
@@ -240,12 +259,7 @@ void gparse_node(graph_parser *p, int kernel) {
   if (!p->c->failed) read_body(p, n, &late);
   if (!p->c->failed) read_type(p, n, &late);
   compare_type(p, n, begin);
-  if (text_accept_word(p->c, "phase")) n->phase = (int)text_int(p->c, 1, MAX_PHASE);
-  if (text_accept_word(p->c, "in")) {
-    text_expect_word(p->c, "fuse");
-    text_expect(p->c, '#');
-    n->contract = 1 + (int)text_int(p->c, 0, p->g->contracts.len - 1);
-  }
+  read_marks(p, n);
   if (p->c->failed) return;
   n->at = text_span(p->c, begin);
   n->id = g->nodes.len;

@@ -168,6 +168,9 @@ static void put_node(printer *p, const node *n) {
   put_body(p, n);
   sb_puts(p->out, " : ");
   put_type(p, n);
+  if (n->flags & NODE_KEEP) sb_puts(p->out, " keep");
+  if (n->flags & NODE_RECOMPUTED) sb_puts(p->out, " recomputed");
+  if (n->region) sb_printf(p->out, " in checkpoint#%d", n->region - 1);
   if (n->phase) sb_printf(p->out, " phase %d", n->phase);
   if (n->contract) sb_printf(p->out, " in fuse#%d", n->contract - 1);
   put_note(p, n);

@@ -115,6 +115,7 @@ static void verify_attributes(verifier *v, const node *n) {
   unsigned allowed = class == CLASS_scan ? NODE_REVERSE | NODE_EXCLUSIVE
                      : class == CLASS_gather || class == CLASS_scatter ? NODE_UNCHECKED
                                                                        : 0;
+  if (!is_param) allowed |= NODE_KEEP | NODE_RECOMPUTED;
   if (n->flags & ~allowed) bad(v, n, "has flags that %s does not take", op_get(n->op)->name);
   if ((is_param || n->op == OP_call) && !n->name.len) bad(v, n, "has no name");
   if (n->strides && !is_param) bad(v, n, "has strides, but is no param");

@@ -24,7 +24,7 @@ static str key_of(arena *a, const node *n) {
   strbuf b = sb_new(a);
   put_int(&b, n->op);
   put_int(&b, n->type);
-  put_int(&b, (int)n->flags);
+  put_int(&b, (int)(n->flags & ~(unsigned)NODE_KEEP));
   // What is computed in a block stays in its kernel, and what is outside does not come in.
   put_int(&b, op_get(n->op)->class == CLASS_leaf ? 0 : n->contract);
   bool swap = op_get(n->op)->commutes && n->in[0]->id > n->in[1]->id;
@@ -47,6 +47,8 @@ static node *share(const rewrite *r, node *n) {
   node *first = map_get(&s->seen, key);
   if (first) {
     if (first->phase > n->phase) first->phase = n->phase;
+    if (first->region != n->region) first->region = 0;
+    first->flags |= n->flags & NODE_KEEP;
     return first;
   }
   map_put(s->scratch, &s->seen, key, n);

@@ -24,9 +24,11 @@ static node *fit(const rewrite *r, node *to, const node *n, int first_new) {
     // A wrong index is reported where it is written: who builds a gather says so.
     if (g->nodes.data[id]->op != OP_gather) g->nodes.data[id]->at = n->at;
     g->nodes.data[id]->contract = n->contract;
+    g->nodes.data[id]->region = n->region;
     g->nodes.data[id]->phase = n->phase;
   }
   check(to->type == n->type && node_same_axis_set(to, n));
+  if (to->op != OP_param) to->flags |= n->flags & NODE_KEEP;
   if (to->id < first_new) return graph_reorder(g, to, n->axes);
   memcpy(to->axes, n->axes, sizeof(int) * (size_t)n->naxes);
   return to;

@@ -40,7 +40,17 @@ static node *any_float(maker *m) { return m->floats.data[draw(m, m->floats.len)]
 
 static int any_axis_of(maker *m, const node *n) { return n->axes[draw(m, n->naxes)]; }
 
+/// Marks of what gradients are made from, which change no value.
+static void mark(maker *m, node *n) {
+  if (n->op == OP_param) return;
+  if (draw(m, 12) == 0) n->flags |= NODE_KEEP;
+  if (draw(m, 12) == 0) n->flags |= NODE_RECOMPUTED;
+  if (draw(m, 6) == 0) n->region = 1 + draw(m, 3);
+  if (draw(m, 6) == 0) n->phase += 1;
+}
+
 static void keep(maker *m, node *n) {
+  mark(m, n);
   if (n->type == DT_f32) vec_push(m->arena, &m->floats, n);
   else if (n->type == DT_i32) vec_push(m->arena, &m->ints, n);
   else if (n->type == DT_bool) vec_push(m->arena, &m->bools, n);
