@@ -7,6 +7,7 @@
 
 #include "base/fault.h"
 #include "frontend/program.h"
+#include "ir/grad.h"
 
 // ---- axes and sizes of the signature
 
@@ -181,7 +182,7 @@ static void warn_of_dead_blocks(lowerer *l) {
   bool *read = arena_array(l->arena, bool, g->contracts.len + 1);
   for (int id = 0; id < g->nodes.len; id++) read[g->nodes.data[id]->contract] |= live[id];
   for (int k = 0; k < g->contracts.len; k++)
-    if (!read[k + 1] && !g->contracts.data[k].ncalls)
+    if (!read[k + 1] && !g->contracts.data[k].ncalls && !g->contracts.data[k].gradient)
       diag_warning(l->diags, DIAG_dead_block, g->contracts.data[k].at,
                    "nothing that is returned needs this block: it has no effect, and its promise is not judged");
 }
@@ -197,6 +198,8 @@ bool lower_function(lowerer *l, func *f) {
   for (int i = 0; i < l->warnings.len; i++)
     diag_warning(l->diags, l->warnings.data[i].code, l->warnings.data[i].at, "%.*s", STR_FMT(l->warnings.data[i].text));
   forget_variables(l->g);
+  graph_compact(l->g, NULL);
+  graph_derive_streams(l->g);
   graph_compact(l->g, NULL);
   return true;
 }

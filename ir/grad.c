@@ -203,15 +203,30 @@ static void visit_row(gradient *d, node *n, cotangent c) {
   }
 }
 
+/// What the builders put into node.contract for a derivative of n: for one of a streamed block a contract of
+/// its own (ir/grad_stream.c), unless grad() itself is in the block.
+static int contract_for(gradient *d, const node *n) {
+  graph *g = d->g;
+  if (!n->contract || n->contract == d->contract || !g->contracts.data[n->contract - 1].streamed)
+    return d->contract;
+  for (int k = d->ncontracts; k < g->contracts.len; k++)
+    if (g->contracts.data[k].of == n->contract) return k + 1;
+  const contract *block = &g->contracts.data[n->contract - 1];
+  contract made = {.gradient = true, .of = n->contract, .at = block->at, .ncalls = block->ncalls, .calls = block->calls};
+  return 1 + graph_add_contract(g, made);
+}
+
 static void visit(gradient *d, node *n) {
   cotangent c = d->of[n->id];
   if (!c.value || !passes_on(d, n)) return;
+  d->g->contract = contract_for(d, n);
   int first = d->g->nodes.len;
   const grad_custom *custom = custom_of(d, n);
   c = rounded(d, n, c);
   if (custom) visit_custom(d, n, custom, c);
   else visit_row(d, n, c);
   for (int id = first; id < d->g->nodes.len; id++) d->g->nodes.data[id]->at = n->at;
+  d->g->contract = d->contract;
 }
 
 // ---- the seed's further axes
@@ -276,7 +291,8 @@ static int phase_above(const node *y, node *const *x, int nx) {
 bool graph_grad(graph *g, node *y, node *const *x, int nx, node *seed, const grad_options *options,
                 grad_result *out) {
   static const grad_options plain = {0};
-  gradient d = {.g = g, .options = options ? options : &plain, .out = out, .count = g->nodes.len};
+  gradient d = {.g = g, .options = options ? options : &plain, .out = out, .count = g->nodes.len,
+                .contract = g->contract, .ncontracts = g->contracts.len};
   int phase = g->phase;
   *out = (grad_result){.dx = arena_array(g->arena, node *, nx),
                        .reached = arena_array(g->arena, bool, nx),

@@ -50,6 +50,9 @@ dtype grad_type(dtype t);
 /// n along these axes too.
 node *grad_spread(graph *g, node *n, const int *axes, int naxes);
 
+/// Makes streamed blocks of the derivatives of streamed blocks, when all of g is there.
+void graph_derive_streams(graph *g);
+
 /// Adds to g the derivatives of y for each x (floats; any nodes of g), all other ways to y held open.
 /// seed: the cotangent of y: axes of y, or some of them, and further ones, which no x has; null, where
 /// y has no axes: 1. A cotangent of a 16-bit value is rounded to its type where the graph rounds the

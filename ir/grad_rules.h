@@ -6,6 +6,7 @@
 //   grad_reduce.c  sums, products, extrema, contractions
 //   grad_scan.c    running sums, products, extrema
 //   grad_index.c   gathers, scatters
+//   grad_stream.c  derivatives of streamed blocks, as such blocks
 //   grad_view.c    views and pads, transposed by solving their index expressions
 #pragma once
 #include "ir/grad.h"
@@ -23,6 +24,7 @@ typedef struct gradient {
   const grad_options *options;
   grad_result *out;
   int count;      // nodes there were before
+  int contract, ncontracts;  // as they were before
   cotangent *of;  // by node id below count: what has been given so far
   bool *open;     // by node id below count: some x is reached through floats
   bool *is_x;     // by node id below count

@@ -113,6 +113,8 @@ typedef struct contract {
   unsigned rules;     // that took things out of its sums
   bool without_frames; // every sum waits for what its exponents are relative to
   bool chosen; // by the compiler, because it is faster: not a promise
+  bool gradient; // a part of the derivative of a streamed block (ir/grad_stream.c)
+  int of;        // while that is built: 1 + the number of the block
   span at;     // the word `fuse`
   int ncalls;  // through which it came into the function, the innermost first
   const contract_call *calls;

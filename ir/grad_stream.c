@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Derivatives of streamed blocks.
+//
+// What a derivative needs of the inside of a `fuse stream(T)` block would, as a value that is used
+// outside of the block, be in memory along T, which the block promises not to have. So it is
+// computed again, in blocks that stream themselves: the derivative of attention, of which
+//
+//   fuse stream(T) { p = exp(q k - m) / l ; o = p v }
+//
+// has the parts
+//
+//   fuse stream(T) gradient { p, dp = do v, ds = p (dp - c) ; dq = ds k, c }     walks T, rows of S
+//   fuse stream(S) gradient { p, dp, ds ; dk = ds q, dv = p do }                  walks S, rows of T
+//
+// is a block for each set of axes that the results are summed over. Values without a streamed axis
+// (the maximum, the sum, c) are results of the block that has them, and read by the others.
+//
+// While a derivative is built, its nodes for a block are in a contract `gradient` of their own that
+// is no stream yet (ir/grad.c); this pass, when a function is complete, makes blocks of these.
+#include "base/fault.h"
+#include "ir/grad.h"
+
+typedef struct part {
+  int *axes, naxes;  // that it walks
+  vec(node *) results;
+  int contract;      // 1 + its number
+  node **copy;       // by old node id
+} part;
+
+typedef struct deriving {
+  graph *g;
+  arena *a;
+  int count;            // of nodes before
+  int phase;            // of the derivative
+  int block, soup;      // 1 + contract: of the block, and of what was derived from it
+  const contract *c;    // the block
+  bool *walkable;       // by axis: a sum over it may be walked
+  bool *interior;       // by node: of the block, and along a streamed axis: not to be in memory
+  bool *queued;         // by node: it is a result of a part
+  vec(part *) parts;
+} deriving;
+
+static bool in_soup(const deriving *d, const node *n) { return n->id < d->count && n->contract == d->soup; }
+
+/// Computed again by each part that needs it.
+static bool is_inner(const deriving *d, const node *n) {
+  return n->id < d->count && (n->contract == d->soup || d->interior[n->id]);
+}
+
+static bool is_sum(const node *n) {
+  op_class c = op_get(n->op)->class;
+  return c == CLASS_reduce || c == CLASS_contraction;
+}
+
+static bool is_streamed_axis(const deriving *d, int axis) {
+  return axes_have(d->c->axes, d->c->naxes, axis);
+}
+
+static bool carries_stream(const deriving *d, const node *n) {
+  for (int k = 0; k < n->naxes; k++)
+    if (is_streamed_axis(d, n->axes[k])) return true;
+  return false;
+}
+
+// ---- what there is
+
+/// Values of the block along a streamed axis that nothing of the program beside it reads.
+static void find_interior(deriving *d) {
+  const graph *g = d->g;
+  d->interior = arena_array(d->a, bool, d->count);
+  for (int id = 0; id < d->count; id++) {
+    const node *n = g->nodes.data[id];
+    d->interior[id] = n->contract == d->block && (carries_stream(d, n) || op_get(n->op)->class == CLASS_leaf);
+  }
+  for (int id = 0; id < d->count; id++) {
+    const node *user = g->nodes.data[id];
+    for (int k = 0; k < user->nin; k++) {
+      const node *n = user->in[k];
+      bool reads_result = n->contract == d->block && user->contract != d->block && user->phase == n->phase;
+      if (reads_result) d->interior[n->id] = false;
+    }
+  }
+  for (int k = 0; k < g->outputs.len; k++) d->interior[g->outputs.data[k].value->id] = false;
+}
+
+/// The streamed axes, and those that all of its sums over them keep.
+static void find_walkable(deriving *d) {
+  const graph *g = d->g;
+  int sums = 0, *kept = arena_array(d->a, int, g->axes.len);
+  d->walkable = arena_array(d->a, bool, g->axes.len);
+  for (int id = 0; id < d->count; id++) {
+    const node *n = g->nodes.data[id];
+    bool streams = false;
+    for (int k = 0; k < n->nattr_axes; k++) streams |= is_streamed_axis(d, n->attr_axes[k]);
+    if (n->contract != d->block || !is_sum(n) || !streams) continue;
+    sums++;
+    for (int k = 0; k < n->naxes; k++) kept[n->axes[k]]++;
+  }
+  for (int i = 0; i < g->axes.len; i++) d->walkable[i] = sums && kept[i] == sums;
+  for (int k = 0; k < d->c->naxes; k++) d->walkable[d->c->axes[k]] = true;
+}
+
+// ---- which part has a result
+
+typedef struct walk_axes {
+  int axes[MAX_AXES], n;
+  bool mixed;   // ways to sums over different axes
+  bool viewed;  // a sum is seen through a view that changes its axes
+} walk_axes;
+
+static bool same_axes(const int *a, int na, const int *b, int nb) {
+  if (na != nb) return false;
+  for (int k = 0; k < na; k++)
+    if (!axes_have(b, nb, a[k])) return false;
+  return true;
+}
+
+/// Axes that a value has in common with the result that it is on the way to: under the same name, a view
+/// may have given another axis that name.
+typedef struct common_axes {
+  int axes[MAX_AXES], n;
+} common_axes;
+
+static common_axes common_with(const deriving *d, const node *n, const common_axes *to) {
+  const graph *g = d->g;
+  common_axes c = {.n = 0};
+  for (int k = 0; k < to->n; k++) {
+    bool same = node_has_axis(n, to->axes[k]);
+    const node *in = op_get(n->op)->class == CLASS_view ? n->in[0] : NULL;
+    for (int i = 0; in && i < in->naxes; i++) {
+      int axis;
+      bool read = ix_is_axis(&g->ix, n->index[i], &axis) && axis == in->axes[i];
+      if (in->axes[i] == to->axes[k]) same = same && read;
+    }
+    if (same) c.axes[c.n++] = to->axes[k];
+  }
+  return c;
+}
+
+/// The walkable axes that n sums over and the result lacks.
+static int summed_axes(const deriving *d, const node *n, const common_axes *common, int *axes) {
+  int count = 0;
+  for (int k = 0; is_sum(n) && k < n->nattr_axes; k++)
+    if (d->walkable[n->attr_axes[k]] && !axes_have(common->axes, common->n, n->attr_axes[k]))
+      axes[count++] = n->attr_axes[k];
+  return count;
+}
+
+static bool sums_walkable(const deriving *d, const node *n) {
+  for (int k = 0; is_sum(n) && k < n->nattr_axes; k++)
+    if (d->walkable[n->attr_axes[k]]) return true;
+  return false;
+}
+
+/// The nearest sums over walkable axes on all ways from n; seen is by node.
+static void find_walk(const deriving *d, const common_axes *above, const node *n, bool *seen, bool viewed,
+                      walk_axes *w) {
+  if (seen[n->id]) return;
+  seen[n->id] = true;
+  int axes[MAX_AXES], count = summed_axes(d, n, above, axes);
+  if (count && !w->n) {
+    w->n = count;
+    memcpy(w->axes, axes, sizeof(int) * (size_t)count);
+  } else if (count && !same_axes(axes, count, w->axes, w->n)) {
+    w->mixed = true;
+  }
+  w->viewed |= count && viewed;
+  if (sums_walkable(d, n)) return;
+  viewed |= op_get(n->op)->class == CLASS_view && !(view_is_reorder(d->g, n) && node_same_axis_set(n, n->in[0]));
+  common_axes common = common_with(d, n, above);
+  for (int k = 0; k < n->nin; k++)
+    if (is_inner(d, n->in[k])) find_walk(d, &common, n->in[k], seen, viewed, w);
+}
+
+static walk_axes walk_of(const deriving *d, const node *result) {
+  walk_axes w = {.n = 0};
+  common_axes own = {.n = result->naxes};
+  memcpy(own.axes, result->axes, sizeof(int) * (size_t)own.n);
+  find_walk(d, &own, result, arena_array(d->a, bool, d->count), false, &w);
+  if (w.n) return w;
+  w.n = d->c->naxes;
+  memcpy(w.axes, d->c->axes, sizeof(int) * (size_t)w.n);
+  return w;
+}
+
+static part *part_of(deriving *d, const walk_axes *w) {
+  for (int i = 0; i < d->parts.len; i++)
+    if (same_axes(d->parts.data[i]->axes, d->parts.data[i]->naxes, w->axes, w->n)) return d->parts.data[i];
+  part *p = arena_new(d->a, part);
+  p->axes = arena_copy(d->a, w->axes, sizeof(int) * (size_t)w->n);
+  p->naxes = w->n;
+  p->copy = arena_array(d->a, node *, d->count);
+  contract made = *d->c;
+  made.gradient = true;
+  made.axes = p->axes;
+  made.naxes = p->naxes;
+  made.passes = made.of = 0;
+  p->contract = 1 + graph_add_contract(d->g, made);
+  d->c = &d->g->contracts.data[d->block - 1];  // they may have moved
+  vec_push(d->a, &d->parts, p);
+  return p;
+}
+
+/// Makes n a result of a part. A map of sums over different axes is in no part, but what it reads is; nor is
+/// what follows a view of a sum.
+static void add_result(deriving *d, node *n) {
+  if (d->queued[n->id]) return;
+  d->queued[n->id] = true;
+  walk_axes w = walk_of(d, n);
+  if ((w.mixed || w.viewed) && !is_sum(n) && in_soup(d, n)) {
+    n->contract = 0;
+    for (int k = 0; k < n->nin; k++)
+      if (is_inner(d, n->in[k])) add_result(d, n->in[k]);
+    return;
+  }
+  part *p = part_of(d, &w);
+  vec_push(d->a, &p->results, n);
+}
+
+// ---- copies
+
+/// n sums over axes that the part does not walk: it is a result of another.
+static bool is_of_another(const deriving *d, const part *p, const node *n) {
+  for (int k = 0; is_sum(n) && k < n->nattr_axes; k++)
+    if (d->walkable[n->attr_axes[k]] && !axes_have(p->axes, p->naxes, n->attr_axes[k])) return true;
+  return false;
+}
+
+static node *copy_into(deriving *d, part *p, node *n) {
+  if (!is_inner(d, n)) return n;
+  if (is_of_another(d, p, n)) {
+    add_result(d, n);
+    return n;
+  }
+  if (p->copy[n->id]) return p->copy[n->id];
+  node **in = arena_array(d->a, node *, n->nin);
+  for (int k = 0; k < n->nin; k++) in[k] = copy_into(d, p, n->in[k]);
+  node *copy = graph_clone_node(d->g, n, in);
+  if (n->contract == d->block) copy->flags |= NODE_RECOMPUTED;
+  copy->contract = p->contract;
+  if (copy->phase < d->phase) copy->phase = d->phase;
+  return p->copy[n->id] = copy;
+}
+
+static void derive(deriving *d) {
+  graph *g = d->g;
+  d->count = g->nodes.len;
+  d->queued = arena_array(d->a, bool, d->count);
+  for (int id = 0; id < d->count; id++)
+    if (in_soup(d, g->nodes.data[id]) && (!d->phase || g->nodes.data[id]->phase < d->phase))
+      d->phase = g->nodes.data[id]->phase;
+  if (!d->phase) return;
+  find_interior(d);
+  find_walkable(d);
+  bool *read = arena_array(d->a, bool, d->count);
+  for (int id = 0; id < d->count; id++)
+    for (int k = 0; k < g->nodes.data[id]->nin; k++)
+      if (g->nodes.data[id]->contract != d->soup) read[g->nodes.data[id]->in[k]->id] = true;
+  for (int k = 0; k < g->outputs.len; k++) read[g->outputs.data[k].value->id] = true;
+  for (int id = 0; id < d->count; id++)
+    if (read[id] && in_soup(d, g->nodes.data[id])) add_result(d, g->nodes.data[id]);
+  node **results = arena_array(d->a, node *, d->count);
+  // Results and parts are found while others are copied.
+  for (bool more = true; more;) {
+    more = false;
+    for (int i = 0; i < d->parts.len; i++) {
+      part *p = d->parts.data[i];
+      for (int k = 0; k < p->results.len; k++) {
+        node *n = p->results.data[k];
+        if (results[n->id]) continue;
+        results[n->id] = copy_into(d, p, n);
+        more = true;
+      }
+    }
+  }
+  node **replacement = arena_array(d->a, node *, g->nodes.len);
+  memcpy(replacement, results, sizeof(node *) * (size_t)d->count);
+  graph_compact(g, replacement);
+}
+
+/// The contracts that were no streams yet go, and the others are numbered again.
+static void drop_soups(graph *g) {
+  arena scratch = {0};
+  int *number = arena_array(&scratch, int, g->contracts.len + 1), kept = 0;
+  for (int k = 0; k < g->contracts.len; k++) {
+    if (g->contracts.data[k].of) continue;
+    g->contracts.data[kept++] = g->contracts.data[k];
+    number[k + 1] = kept;
+  }
+  g->contracts.len = kept;
+  for (int id = 0; id < g->nodes.len; id++) g->nodes.data[id]->contract = number[g->nodes.data[id]->contract];
+  arena_free(&scratch);
+}
+
+void graph_derive_streams(graph *g) {
+  bool any = false;
+  for (int k = 0; k < g->contracts.len; k++) {
+    if (!g->contracts.data[k].of) continue;
+    arena scratch = {0};
+    deriving d = {.g = g, .a = &scratch, .soup = k + 1, .block = g->contracts.data[k].of};
+    d.c = &g->contracts.data[d.block - 1];
+    derive(&d);
+    arena_free(&scratch);
+    any = true;
+  }
+  if (any) drop_soups(g);
+}
