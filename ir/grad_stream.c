@@ -242,6 +242,17 @@ static node *copy_into(deriving *d, part *p, node *n) {
   return p->copy[n->id] = copy;
 }
 
+/// A cast of a result that nothing else reads belongs to it: the wide value need not be in memory.
+static void take_casts(deriving *d) {
+  const graph *g = d->g;
+  const int *uses = graph_use_counts(g, d->a);
+  for (int id = 0; id < d->count; id++) {
+    node *n = g->nodes.data[id];
+    if (n->op == OP_cast && !n->contract && in_soup(d, n->in[0]) && uses[n->in[0]->id] == 1)
+      n->contract = d->soup;
+  }
+}
+
 static void derive(deriving *d) {
   graph *g = d->g;
   d->count = g->nodes.len;
@@ -250,6 +261,7 @@ static void derive(deriving *d) {
     if (in_soup(d, g->nodes.data[id]) && (!d->phase || g->nodes.data[id]->phase < d->phase))
       d->phase = g->nodes.data[id]->phase;
   if (!d->phase) return;
+  take_casts(d);
   find_interior(d);
   find_walkable(d);
   bool *read = arena_array(d->a, bool, d->count);
