@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Times kernels on an NVIDIA GPU beside PyTorch, eager and compiled; writes a table in Markdown.
 
-usage: gpu.py [rows] [elementwise] [products] [small] [MxNxK...] [--no-compile] [--out FILE]
+usage: gpu.py [rows] [scalars] [elementwise] [products] [small] [MxNxK...] [--no-compile] [--out FILE]
 
 Each contender runs alone after the level-two cache was overwritten ("cold"), in random order, the
 median of several turns; products also "sustained": a quarter of a second of warming, then as
@@ -216,6 +216,18 @@ class Bench:
             args=[x, c.long()])
         self.row(f"cross-entropy {n}x{t}", measure(runs, 5), 2 * n * t, 1e12, worst)
 
+    def scalars(self):
+        self.table("Few long rows, f32, cold, ms", "TB/s")
+        x, o = normal(1 << 26, dtype=torch.float32), torch.empty((), device="cuda")
+        for name in ("total", "total_plain"):
+            runs, worst = self.contenders(name, [x], [o], torch.sum)
+            self.row(f"sum 2^26, {name}", measure(runs), 4 * x.numel(), 1e12, worst)
+        for b in (1, 8):
+            y, o = x[:b * (1 << 26 if b == 1 else 1 << 22)].view(b, -1), torch.empty(b, device="cuda")
+            for name in ("lse", "lse_streamed", "lse_plain"):
+                runs, worst = self.contenders(name, [y], [o], lambda a: torch.logsumexp(a, 1))
+                self.row(f"logsumexp {b}x{y.shape[1]}, {name}", measure(runs), 4 * y.numel(), 1e12, worst)
+
     def products(self):
         F = torch.nn.functional
         self.table("Products, bf16, burst, ms (the peers' bias + gelu in a separate kernel unless compiled)",
@@ -266,7 +278,7 @@ def main():
     bench = Bench("--no-compile" not in args, out)
     bench.shapes = [tuple(map(int, a.split("x"))) for a in args if re.fullmatch(r"\d+x\d+x\d+", a)]
     args = [a for a in args if "x" not in a or not a[0].isdigit()] + (["products"] if bench.shapes else [])
-    chosen = [a for a in args if not a.startswith("--")] or ["elementwise", "rows", "products", "small"]
+    chosen = [a for a in args if not a.startswith("--")] or ["elementwise", "rows", "scalars", "products", "small"]
     bench.say("# GPU kernels\n")
     bench.say(f"{time.strftime('%Y-%m-%d')}, {torch.cuda.get_device_name()}, torch {torch.__version__}, "
               f"CUDA {torch.version.cuda}. Written by `bench/gpu.py`.")

@@ -100,12 +100,41 @@ static int resident_blocks(const target_info *t, const explain_schedule *s) {
   return n > t->blocks_per_core ? t->blocks_per_core : n < 1 ? 1 : (int)n;
 }
 
+/// Bytes of the arguments that the region loads and its kernel stores.
+static int64_t bytes_between(const kernel *k, const tregion *r, bool *counted) {
+  int64_t bytes = 0;
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->body) bytes += bytes_between(k, s->body, counted);
+    if (s->kind != TILE_LOAD || s->buf >= k->nargs || !k->bufs.data[s->buf].written ||
+        counted[s->buf])
+      continue;
+    counted[s->buf] = true;
+    const tile_buf *b = &k->bufs.data[s->buf];
+    int64_t one = dtype_bytes(b->type);
+    for (int d = 0; d < b->rank; d++) one *= ix_estimate(&k->ix, b->dims[d]);
+    bytes += one;
+  }
+  return bytes;
+}
+
+static void find_chunks(arena *a, const kernel *k, explain_schedule *s) {
+  const tstmt *finish = kernel_finish(k);
+  for (int i = 0; finish && i < k->grid.len; i++) {
+    if (k->grid.data[i].axis != finish->axis) continue;
+    int64_t size = ix_estimate(&k->ix, k->axes.data[finish->axis].size);
+    s->chunks = (size + k->grid.data[i].extent - 1) / k->grid.data[i].extent;
+    s->part_bytes = bytes_between(k, finish->body, arena_array(a, bool, k->bufs.len + 1));
+  }
+}
+
 explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target_info *t,
                                          const explain_usage *usage) {
   explain_schedule s = {.threads = k->threads, .producer_threads = 32 * k->producer_warps};
   s.tiles = grid_tiles(k);
   s.cluster = k->cluster ? k->cluster : 1;
   s.ring_stages = ring_stages(&k->body);
+  find_chunks(a, k, &s);
   s.shared_bytes = shared_bytes(k, &k->body, 1) / s.cluster;
   if (usage) s.usage = *usage;
   if (s.usage.source.len) s.shared_bytes = s.usage.shared_bytes;
@@ -116,6 +145,12 @@ explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target
   s.unit = dot_unit_of(&k->body);
   s.layout = layout_text(a, k);
   return s;
+}
+
+/// The last block stores, takes its ticket, loads what all stored, and stores: one after the other.
+static double finish_seconds(const target_info *t, const explain_schedule *s) {
+  enum { WAITS = 3 };
+  return s->chunks ? WAITS * t->memory_latency : 0;
 }
 
 double explain_gpu_seconds(const target_info *t, const explain_schedule *s, double memory,
@@ -129,7 +164,7 @@ double explain_gpu_seconds(const target_info *t, const explain_schedule *s, doub
   }
   double share = fmin(1, blocks * of_block / (t->bytes_per_second * t->memory_latency));
   double rounds = ceil(all / t->cores) * t->cores;
-  return fmax(memory / share, compute * rounds / all) + launch;
+  return fmax(memory / share, compute * rounds / all) + launch + finish_seconds(t, s);
 }
 
 /// While a block waits, only the others of its multiprocessor compute. Operands that every block reads
@@ -144,7 +179,7 @@ double explain_nest_seconds(const target_info *t, const explain_schedule *s, con
   double own = compute * t->cores / tiles, waits = (double)c->waits / tiles * cached * t->memory_latency;
   double turns = ceil(tiles / ((double)t->cores * s->resident)) * fmax(of_core * own, waits + own);
   double moved = (double)c->moved / (t->l2_bytes_per_second * t->cores);
-  return fmax(fmax(memory, moved), turns) + launch;
+  return fmax(fmax(memory, moved), turns) + launch + finish_seconds(t, s);
 }
 
 void explain_put_schedule(strbuf *out, const explain_schedule *s) {
@@ -165,6 +200,10 @@ void explain_put_schedule(strbuf *out, const explain_schedule *s) {
     if (s->ring_stages > 1) sb_printf(out, " in %d stages", s->ring_stages);
   }
   if (s->unit) sb_printf(out, ", %s", s->unit);
+  if (!s->chunks) return;
+  sb_printf(out, "; the last of %lld combines what all leave in memory (", (long long)s->chunks);
+  explain_put_scaled(out, (double)s->part_bytes, "B");
+  sb_putc(out, ')');
 }
 
 void explain_put_usage(strbuf *out, const explain_usage *u) {

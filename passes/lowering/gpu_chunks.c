@@ -51,8 +51,8 @@ bool gpu_chunks_apply(const kbuild *b, const gpu_rows *g) {
     if (reduce_outputs_use(b, g->p.kr[i])) return false;
   int64_t rows = gpu_row_count(b, g), work = reduced_size(b, g);
   int64_t strip = g->along ? 1 : rows < STRIP ? rows : STRIP;
-  return gpu_pieces(rows, strip) < b->l->target->cores &&
-         estimate_times(work, strip) >= WORTH_ELEMENTS;
+  bool worth = estimate_times(work, strip) >= WORTH_ELEMENTS || schedule_given(b->l, "chunks", 0);
+  return worth && gpu_pieces(rows, strip) < b->l->target->cores;
 }
 
 /// Threads of a block with these shares.
@@ -61,12 +61,6 @@ static int threads_of(const gpu_rows *g) {
   for (int i = 0; i < g->p.nkr; i++) threads *= g->r_share[i].threads;
   for (int i = 0; i < g->nrows; i++) threads *= g->row_share[i].threads;
   return threads < GPU_WARP ? GPU_WARP : threads;
-}
-
-/// Multiples of a step up to `of`, rounded up, in so many equal parts.
-static ix part_of(ix_pool *pool, ix of, int64_t count, int64_t step) {
-  ix up = ix_add(pool, of, ix_const(pool, count * step - 1));
-  return ix_scale(pool, ix_div(pool, up, ix_const(pool, count * step)), step);
 }
 
 /// Sums of a chunk, whose steps along the axis are so many, are not so long that they would need blocks
@@ -100,7 +94,7 @@ bool gpu_chunks_plan(kbuild *b, gpu_rows *g) {
   int64_t known = sum_steps(b, axis, (int)step),
           longest = known > each * count ? known / count + 1 : each;
   if (count < 2 || !sums_are_short(b, g, axis, longest)) return false;
-  ix size = b->k->axes.data[axis].size, length = part_of(pool, size, count, step);
+  ix size = b->k->axes.data[axis].size, length = kb_part_length(pool, size, count, step);
   g->chunk = kb_axis(b, STR("C"), ix_const(pool, count));
   kernel_set_grid(b->k, g->chunk, 1);
   g->p.beside[g->chunk] = true;  // only the walk's bounds depend on it

@@ -142,6 +142,17 @@ static int threads_along_row(const kbuild *b, const gpu_rows *g, int64_t size) {
   return t < GPU_MOST_THREADS ? t : GPU_MOST_THREADS;
 }
 
+/// Blocks that share rows: several on a multiprocessor, and a step at least for each where that is possible.
+static int threads_of_chunk(const kbuild *b, const gpu_rows *g, int64_t size) {
+  enum { MOST = 512, LEAST = 128 };
+  int t = MOST;
+  int64_t rows = gpu_row_count(b, g);
+  while (t > LEAST &&
+         estimate_times(rows, gpu_pieces(size, t * AIM_REGISTERS)) < 2 * b->l->target->cores)
+    t /= 2;
+  return t;
+}
+
 /// Elements at a time of a walk that keeps a running value of each for every reduction it makes.
 static int64_t walked_at_a_time(const kbuild *b, const gpu_rows *g) {
   int most = 1;
@@ -157,10 +168,9 @@ static int64_t walked_at_a_time(const kbuild *b, const gpu_rows *g) {
 }
 
 static void plan_along(const kbuild *b, gpu_rows *g, bool constant) {
-  enum { CHUNK_THREADS = 512 };  // blocks of chunks: several on a multiprocessor
   int64_t size = reduced_size(b, g);
-  int t =
-      schedule_power(b->l, "threads", g->chunked ? CHUNK_THREADS : threads_along_row(b, g, size));
+  int usual = g->chunked ? threads_of_chunk(b, g, size) : threads_along_row(b, g, size);
+  int t = schedule_power(b->l, "threads", usual);
   int64_t elements = deal_reduced(b, g, t);
   g->resident = constant && !g->chunked && (double)elements * g->held <= MOST_REGISTERS * 1.01;
   if (!g->resident) {

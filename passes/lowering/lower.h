@@ -73,6 +73,8 @@ typedef struct walked_part {
   ix from, below;  // multiples of the walks' steps; below 0: all of the axis
   int64_t steps;
 } walked_part;
+/// Of `count` equal parts of a size, in whole steps; the last ones may be shorter or empty.
+ix kb_part_length(ix_pool *pool, ix size, int64_t count, int64_t step);
 
 typedef struct kbuild {
   lower *l;

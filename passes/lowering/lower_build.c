@@ -351,6 +351,11 @@ tval **kb_end_if(kbuild *b, tval *const *yields, int nyields) {
   return s->stmt->out;
 }
 
+ix kb_part_length(ix_pool *pool, ix size, int64_t count, int64_t step) {
+  ix up = ix_add(pool, size, ix_const(pool, count * step - 1));
+  return ix_scale(pool, ix_div(pool, up, ix_const(pool, count * step)), step);
+}
+
 void kb_begin_finish(kbuild *b, int axis) {
   tstmt *st = kb_stmt(b, TILE_IF, NULL, 0);
   st->cond = COND_FINISHED;

@@ -415,8 +415,7 @@ static void run_walk(nest *t, int walk) {
     bool some = last && skip_within(&skips, within, false);
     tstmt *loop = kb_loop(b, t->stream[i], last ? t->step : 1, NULL, 0);
     loop->reverse = t->o.reversed;
-    loop->from = last ? skips.s.from : 0;
-    loop->below = last ? skips.s.below : 0;
+    if (last && t->chunk < 0) loop->from = skips.s.from, loop->below = skips.s.below;
     if (some) kb_loop_within(b, loop, within);
   }
   tval *may_change = skip_test_step(&skips);
@@ -441,22 +440,22 @@ static void run_walk(nest *t, int walk) {
   nest_forget(b);
 }
 
-/// What has no streamed axis and waits for `walk` walks.
-static void run_between(nest *t, int walk) {
+/// What has no streamed axis and waits for `walk` walks. Chunks store no results.
+static void run_between(nest *t, int walk, bool chunk) {
   const group *g = t->b->group;
   for (int i = 0; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
     const outline_value *v = &t->o.values[n->id];
     if (v->streamed || v->walk != walk) continue;
     if (v->kept && !v->state && !v->is_centre) emit_value(t, n);
-    if (t->stored[n->id] && !nest_keeps_output(t, n)) emit_store(t, n);
+    if (t->stored[n->id] && !chunk && !nest_keeps_output(t, n)) emit_store(t, n);
   }
 }
 
 void lower_nest_group(kbuild *b) {
   const lower *l = b->l;
   const group *g = b->group;
-  nest t = {.b = b};
+  nest t = {.b = b, .chunk = -1};
   t.member = arena_array(l->a, uint8_t, l->g->nodes.len + 1);
   t.stored = arena_array(l->a, uint8_t, l->g->nodes.len + 1);
   t.scale_of = arena_array(l->a, int, l->g->nodes.len + 1);
@@ -468,6 +467,8 @@ void lower_nest_group(kbuild *b) {
   t.before_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.count_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.best_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.part_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.part_more = arena_array(l->a, int, l->g->nodes.len + 1);
   t.kept_in = arena_array(l->a, int, l->g->nodes.len + 1);
   t.threads = l->target->sm;
   for (int i = 0; i < g->nodes.len; i++) t.member[g->nodes.data[i]->id] = 1;
@@ -482,9 +483,15 @@ void lower_nest_group(kbuild *b) {
   kb_survey(b);
   nest_choose(&t);
   kb_begin(b);
-  run_between(&t, 0);
+  bool chunked = t.chunk >= 0;
+  run_between(&t, 0, chunked);
   for (int walk = 1; walk <= t.o.walks; walk++) {
     run_walk(&t, walk);
-    run_between(&t, walk);
+    if (chunked) {
+      nest_begin_finish(&t);
+      run_between(&t, 0, false);  // again: the last block has nothing of before
+    }
+    run_between(&t, walk, false);
   }
+  if (chunked) kb_end_finish(b);
 }

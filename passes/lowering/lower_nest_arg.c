@@ -95,3 +95,16 @@ void nest_emit_arg(nest *t, const node *n) {
   nest_keep(t, n, now.place);
   nest_close(t, o);
 }
+
+void nest_merge_arg(nest *t, const node *n, int width, int best, int places) {
+  kbuild *b = t->b;
+  pair none = nothing(t, n, t->chunk, width);
+  tval *run[] = {none.best, none.place};
+  tstmt *loop = kb_loop(b, t->chunk, width, run, 2);
+  pair so_far = {loop->body->params[0], loop->body->params[1]};
+  ix index[MAX_AXES] = {ix_axis(&b->k->ix, t->chunk)};
+  kb_identity(b, n, index + 1);
+  pair now = better(b, n, so_far, (pair){kb_load_at(b, best, index), kb_load_at(b, places, index)});
+  tval **out = kb_end_loop(b, (tval *[]){now.best, now.place}, 2);
+  nest_keep(t, n, best_along(b, n, (pair){out[0], out[1]}, t->chunk).place);
+}

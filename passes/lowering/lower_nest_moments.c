@@ -60,8 +60,19 @@ static tval *count_elements(const nest *t, const node *c, tval *before) {
   int axis = t->stream[0];
   ix size = b->k->axes.data[axis].size;
   tval *step = kb_const(b, c->type, (scalar){.f = b->extent[axis]});
-  tval *all = kb_as_type(b, kb_index_value(b, size, DT_i64), c->type);
+  tval *all =
+      kb_index_value(b, b->part.below ? ix_sub(&b->k->ix, size, b->part.from) : size, DT_i64);
+  if (b->part.below) all = kb_reduce_tile(b, OP_max, all, &t->chunk, 1);  // of one chunk
+  all = kb_as_type(b, all, c->type);
   return kb_map(b, OP_min, c->type, kb_map(b, OP_add, c->type, before, step, NULL), all, NULL);
+}
+
+tval *nest_finite_mean(kbuild *b, dtype type, tval *sum, tval *by) {
+  tval *mean = kb_map(b, OP_div, type, sum, by, NULL);
+  tval *zero = kb_const(b, type, (scalar){.f = 0});
+  tval *apart = kb_map(b, OP_sub, type, mean, mean, NULL);
+  tval *finite = kb_map(b, OP_eq, DT_bool, apart, zero, NULL);
+  return kb_map(b, OP_where, type, finite, mean, zero);
 }
 
 /// The mean of all elements so far. 0 where there is none, or it is infinite: no difference can be
@@ -80,11 +91,7 @@ static void move_centre(nest *t, const node *c) {
   }
   tval *sum = nest_kept(t, v->sum, b->local_of[v->sum->id]);
   tval *mean =
-      kb_map(b, OP_div, c->type, kb_as_type(b, sum, c->type), kb_as_type(b, by, c->type), NULL);
-  tval *zero = kb_const(b, c->type, (scalar){.f = 0});
-  tval *apart = kb_map(b, OP_sub, c->type, mean, mean, NULL);
-  tval *finite = kb_map(b, OP_eq, DT_bool, apart, zero, NULL);
-  mean = kb_map(b, OP_where, c->type, finite, mean, zero);
+      nest_finite_mean(b, c->type, kb_as_type(b, sum, c->type), kb_as_type(b, by, c->type));
   tval *before = nest_kept(t, c, b->local_of[c->id]);
   nest_keep_in(t, c, t->move_of[c->id], kb_map(b, OP_sub, c->type, before, mean, NULL));
   nest_keep(t, c, mean);

@@ -14,13 +14,22 @@
 
 enum { MOST_TOGETHER = 4 };
 
-/// What is taken from exponents and the factor of this step. Of -inf, while nothing was seen, and of
-/// inf no difference can be taken: 0 stands for them, as in a program that guards its maximum.
+/// Of -inf, while nothing was seen, and of inf no difference can be taken: 0 stands for them, as in a
+/// program that guards its maximum.
+static tval *shift_below(kbuild *b, dtype type, tval *max) {
+  tval *zero = kb_const(b, type, (scalar){.f = 0});
+  tval *infinite = kb_map(b, OP_is_inf, DT_bool, max, NULL, NULL);
+  return kb_map(b, OP_where, type, infinite, zero, max);
+}
+
+void nest_keep_shift(const nest *t, const node *frame, tval *max) {
+  nest_keep_in(t, frame, t->shift_of[frame->id], shift_below(t->b, frame->type, max));
+}
+
+/// What is taken from exponents and the factor of this step.
 static void store_frame(nest *t, const node *n, tval *before, tval *now) {
   kbuild *b = t->b;
-  tval *zero = kb_const(b, n->type, (scalar){.f = 0});
-  tval *infinite = kb_map(b, OP_is_inf, DT_bool, now, NULL, NULL);
-  tval *shift = kb_map(b, OP_where, n->type, infinite, zero, now);
+  tval *shift = shift_below(b, n->type, now);
   nest_keep_in(t, n, t->shift_of[n->id], shift);
   tval *change = kb_map(b, OP_sub, n->type, before, shift, NULL);
   nest_keep_in(t, n, t->scale_of[n->id], kb_map(b, OP_exp, n->type, change, NULL, NULL));

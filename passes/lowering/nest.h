@@ -31,6 +31,8 @@ typedef struct nest {
   int *move_of;                   // ... of a centre -> of what it was before the step, less what it is now
   int *count_of;                  // ... of a centre that counts -> of the elements so far
   int *before_of;                 // ... of the same, or of a sum of weights -> of that before the step
+  int chunk;                 // GPUs: kernel axis of the chunks that blocks walk, -1: each walks all
+  int *part_of, *part_more;  // ... node id -> arguments with what chunks came to, and more_of that
   bool centred;                   // what is about centres may be combined: those of the step are there
 } nest;
 
@@ -38,6 +40,8 @@ typedef struct nest {
 /// caches.
 void nest_choose(nest *t);
 
+/// Bytes of what a block of a GPU keeps on chip.
+int64_t nest_chip_bytes(const nest *t);
 /// The value is kept where it is returned.
 bool nest_keeps_output(const nest *t, const node *n);
 
@@ -168,3 +172,19 @@ void nest_product_stage(nest *t, const node *dot, const nest_product *d, int *fr
 /// sum plus the product of the step on tensor cores.
 tval *nest_product_multiply(nest *t, const node *dot, const nest_product *d, const int *from,
                             tval *sum);
+
+// ---- few rows of a long stream (nest_finish.c)
+
+enum { NEST_WORTH_CHUNKS = 1 << 14 };  // elements of a step's values in all steps of a block
+/// Cuts the stream into chunks where that is more than one block for each tile.
+void nest_choose_chunks(nest *t, int64_t tiles);
+/// Arguments for what chunks come to.
+void nest_make_parts(nest *t);
+/// After the walk: what follows is done by the last block, with the states of all.
+void nest_begin_finish(nest *t);
+/// Keeps what is taken from exponents below the maximum.
+void nest_keep_shift(const nest *t, const node *frame, tval *max);
+/// sum / by; 0 where that is not finite.
+tval *nest_finite_mean(kbuild *b, dtype type, tval *sum, tval *by);
+/// The best of the pairs that the arguments have, `width` at a time along the chunks.
+void nest_merge_arg(nest *t, const node *n, int width, int best, int places);

@@ -51,7 +51,7 @@ static int64_t kept_bytes(const nest *t) {
 }
 
 /// Of a block of a GPU.
-static int64_t chip_bytes(const nest *t) {
+int64_t nest_chip_bytes(const nest *t) {
   const group *g = t->b->group;
   int64_t total = 0;
   for (int i = 0; i < g->nodes.len; i++) {
@@ -193,13 +193,15 @@ static void choose_blocks(nest *t) {
   int one = 1, *tile = t->nrows ? &t->tile[t->nrows - 1] : &one;
   bool asked = schedule_given(b->l, "m", 0) > 0;
   if (*tile > MOST_ROWS) *tile = MOST_ROWS;
-  while (t->step > LEAST_STEP && chip_bytes(t) > room) t->step /= 2;
-  while (*tile > 1 && chip_bytes(t) > room) *tile /= 2, tiles *= 2;
-  check(chip_bytes(t) <= room);
+  while (t->step > LEAST_STEP && nest_chip_bytes(t) > room) t->step /= 2;
+  while (*tile > 1 && nest_chip_bytes(t) > room) *tile /= 2, tiles *= 2;
+  check(nest_chip_bytes(t) <= room);
   while (*tile > GPU_ROW_THREADS && tiles < target->cores && !asked) *tile /= 2, tiles *= 2;
-  while (*tile > GPU_ROW_THREADS && multiplies_on_tensor_cores(t) && chip_bytes(t) + NEST_STAGED > room)
+  while (*tile > GPU_ROW_THREADS && multiplies_on_tensor_cores(t) &&
+         nest_chip_bytes(t) + NEST_STAGED > room)
     *tile /= 2, tiles *= 2;
-  t->no_staging = chip_bytes(t) + NEST_STAGED > room;
+  t->no_staging = nest_chip_bytes(t) + NEST_STAGED > room;
+  nest_choose_chunks(t, tiles);
   if (t->nrows) schedule_settle(b->l, "m", *tile);
   if (t->nstream) schedule_settle(b->l, "step", t->step);
   int threads = *tile < GPU_ROW_THREADS ? *tile : GPU_ROW_THREADS;
@@ -292,6 +294,8 @@ void nest_choose(nest *t) {
   if (t->threads) choose_blocks(t);
   else choose_tiles(t);
   make_memory(t);
+  nest_make_parts(t);
+  if (t->chunk >= 0) kernel_set_grid(b->k, t->chunk, 1);
   for (int i = 0; i < t->nrows; i++)
     vec_push(b->l->a, &b->k->grid, (grid_axis){t->rows[i], t->tile[i]});
   t->row_lanes = nest_suits_row_lanes(t) && schedule_option(b->l, "lanes", 1);

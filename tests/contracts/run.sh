@@ -74,6 +74,20 @@ for file in attention.tdsl blocks.tdsl; do
   done
 done
 
+# Few long rows, which blocks of GPUs share: right in any order of blocks, and one launch.
+for name in $(functions few_rows.tdsl); do
+  for target in sm_80 sm_90a; do
+    check interp-tile:$target few_rows.tdsl "$name"
+    tile=$("$tool" opt few_rows.tdsl -e "$name" --to=tile --target cuda:$target)
+    shared=1
+    [ "$name" != deviation ] || shared=0
+    if [ "$(grep -c '^  call' <<<"$tile")" = 1 ] && [ "$(grep -c 'if finished' <<<"$tile")" = $shared ]; then ok
+    else bad "few_rows.tdsl: blocks of $target do not share $name:" "$tile"; fi
+    assemble few_rows.tdsl "$name" $target
+  done
+  check cpu few_rows.tdsl "$name"
+done
+
 # GPUs with products of warpgroups: one kernel as well, right under the interpreter of tile IR at
 # sizes around those of tiles, assembled without spills and with products that are not serialised.
 for name in $(functions gpu.tdsl); do

@@ -222,6 +222,7 @@ static tcf_status open_run(uint64_t seed, const char *target, run *r) {
   identity_print(seed, text, sizeof text);
   tcf_options options = {.size = sizeof options, .target = target, .cache_dir = "",
                          .diagnostic = on_diagnostic, .diagnostic_user = r};
+  if (seed / 8 % 2 && strstr(target, "sm_")) options.schedule = run_in_chunks;
   tcf_status status = tcf_session_new(&options, &r->session);
   if (!status) status = tcf_program_load(r->session, "identity.tdsl", text, strlen(text), &r->program);
   uint64_t state = seed * 77 + 5;

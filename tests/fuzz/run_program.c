@@ -195,6 +195,8 @@ static verdict compare_output(const gen_program *p, int k, const tcf_tensor *got
   return VERDICT_SAME;
 }
 
+const char run_in_chunks[] = "chunks=5,threads=32,vector=1,elements=1,step=16,m=1";
+
 verdict run_program(const gen_program *p, const run_options *options, char *why, int why_size) {
   side interpreted = {0}, compiled = {0};
   tcf_options plain = {.target = "interp", .threads = 1};
@@ -204,6 +206,7 @@ verdict run_program(const gen_program *p, const run_options *options, char *why,
   // Steps that are short, so that there are several, and tiles of few rows.
   static const char *const schedules[] = {NULL, "step=16,mt=16", "step=16,mt=32", NULL};
   if (p->block_last >= 0) fast.schedule = schedules[p->seed / 2 % 4];
+  if (p->seed / 8 % 2 && strstr(options->target, "sm_")) fast.schedule = run_in_chunks;
   verdict v = run_side(p, &interpreted, &plain, false, why, why_size);
   if (v == VERDICT_SAME) v = run_side(p, &compiled, &fast, p->seed % 4 == 1, why, why_size);
   int code = compiled.code ? compiled.code : interpreted.code;

@@ -18,6 +18,8 @@ typedef struct run_options {
   bool deterministic;  // always; else by the seed
 } run_options;
 
+/// A schedule that cuts the short rows of these programs into chunks, on GPUs.
+extern const char run_in_chunks[];
 /// What went wrong goes to `why` (one line or a rendered diagnostic).
 verdict run_program(const gen_program *p, const run_options *options, char *why, int why_size);
 /// The same in a child process, so that crashes and endless loops are verdicts too.

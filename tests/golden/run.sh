@@ -13,7 +13,7 @@ fi
 # CPUs they follow from the caches and cores of the machine.
 plans() {
   local file target
-  for file in attention blocks algebra gpu; do
+  for file in attention blocks algebra gpu few_rows; do
     for target in cuda:sm_80 cuda:sm_90a; do
       echo "== $file on $target"
       "$tool" opt tests/contracts/$file.tdsl --to=plan --target $target 2>/dev/null |

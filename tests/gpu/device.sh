@@ -5,7 +5,8 @@
 # as tile IR, and index errors.
 #
 # usage: device.sh TOOLS [--count N] [--sanitize]     TOOLS holds tcc-fuse, numpy-cases, random-programs,
-#                                                     gpu-devices, gpu-attention, gpu-library
+#                                                     gpu-devices, gpu-attention, gpu-library,
+#                                                     gpu-chunks
 #   --count N   random programs (default 1000)
 #   --sanitize  under compute-sanitizer: memcheck, racecheck, initcheck of the sized cases
 set -uo pipefail
@@ -65,6 +66,11 @@ if [ $sanitize = 1 ]; then
   done
   "$here/attention.sh" "$tools" sanitize --short
   note $? "sanitizers, attention"
+  for tool in memcheck racecheck initcheck; do
+    out=$(compute-sanitizer --tool $tool --error-exitcode 9 "$tools/gpu-chunks" 1 2>&1)
+    note $? "$tool chunks"
+    echo "$out" | grep -E '=====|FAIL' | head -${TCF_LINES:-4}
+  done
   "$here/contracts.sh" "$tools" --sanitize
   note $? "sanitizers, contracts"
   echo "sanitizers: $passed passed, $failed failed"
@@ -118,6 +124,11 @@ rm -f "/tmp/tcf-gpu-$$"
 
 "$here/contracts.sh" "$tools"
 note $? "contracts"
+
+# Few long rows, whose blocks finish together.
+out=$("$tools/gpu-chunks" 2>&1)
+note $? "chunks"
+echo "$out" | tail -${TCF_LINES:-8}
 
 # Several devices in one process, where there are.
 out=$("$tools/gpu-devices" 2>&1)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "gpu_fixture.h"
+#include "random_graph.h"
 
 static void expect_chunks(const char *source, bool chunks) {
   lowered l;
@@ -110,13 +111,148 @@ static void compare_infinities(const char *source) {
   lowered_free(&l);
 }
 
-#define ROWS "x: f32[N = 7, T = 70001]"
+#define SEVEN "x: f32[N = 7, T = 70001]"
 
 Test(gpu_chunks, infinities_and_nan_come_out) {
   compare_infinities(
-      FUSE(ROWS, "f32[N]", "let m = max(x, T)\n return log(sum(exp(x - m), T)) + m"));
-  compare_infinities(FUSE(ROWS, "f32[N]",
+      FUSE(SEVEN, "f32[N]", "let m = max(x, T)\n return log(sum(exp(x - m), T)) + m"));
+  compare_infinities(FUSE(SEVEN, "f32[N]",
                           "let m = max(x, T)\n let s = where(m == -inf, 0, m)\n"
                           " return log(sum(exp(x - s), T)) + s"));
-  compare_infinities(FUSE(ROWS, "(f32[N], i32[N])", "return (max(x, T), argmax(x, T))"));
+  compare_infinities(FUSE(SEVEN, "(f32[N], i32[N])", "return (max(x, T), argmax(x, T))"));
+}
+
+// ---- loop nests
+
+#define STREAM(params, result, body) \
+  "fn f(" params ") -> " result " { fuse stream(T, passes = 1) { " body " } }"
+#define SOFTMAX_OF(params, scores) \
+  STREAM(params, "f32[S, E]", "let s = " scores "\n return dot(softmax(s, T), v, T)")
+#define HEADS "q: f32[S = 4, D = 8], k: f32[T = 5001, D], v: f32[T, E = 40]"
+
+#define WEIGHTED(rows)                                           \
+  STREAM("x: f32[B = " rows ", T = 40001], w: f32[T]", "f32[B]", \
+         "let m = sum(w * x, T) / sum(w, T)\n return sum(w * (x - m) * (x - m), T) / sum(w, T)")
+
+Test(gpu_chunks, nests_are_cut_as_well) {
+  expect_chunks(WEIGHTED("3"), true);
+  expect_chunks(STREAM("x: f32[N = 3, T = 100000]", "f32[N]",
+                       "let m = max(x, T)\n return log(sum(exp(x - m), T)) + m"),
+                true);
+  expect_chunks(STREAM("x: f32[T = 100000]", "f32",
+                       "let m = sum(x, T) / 100000.0\n return sum((x - m) * (x - m), T)"),
+                true);
+  expect_chunks(SOFTMAX_OF(HEADS, "dot(q, k, D)"), true);
+}
+
+Test(gpu_chunks, nests_that_are_not) {
+  // masks leave steps out: chunks of a part of the stream would be uneven
+  expect_chunks(SOFTMAX_OF(HEADS, "where(index(T) <= index(S) + 4000, dot(q, k, D), -inf)"), false);
+  // tiles enough
+  expect_chunks(
+      SOFTMAX_OF("q: f32[S = 4000, D = 8], k: f32[T = 5001, D], v: f32[T, E = 40]", "dot(q, k, D)"),
+      false);
+  // a state that several tiles of rows share
+  expect_chunks(WEIGHTED("100"), false);
+  // two walks; a running combine along the stream; a short one
+  expect_chunks(
+      "fn f(x: f32[T = 100000]) -> f32 { fuse stream(T) {"
+      " let m = sum(x, T) / 100000.0\n return sum(abs(x - m), T) } }",
+      false);
+  expect_chunks(STREAM("x: f32[T = 100000]", "f32",
+                       "let m = max(x, T)\n return sum(exp(x - m), T) + max(cumsum(x, T), T)"),
+                false);
+  expect_chunks(STREAM("x: f32[T = 1000]", "f32", "let m = max(x, T)\n return sum(exp(x - m), T)"),
+                false);
+}
+
+/// Of x[2, T] and y[2, T].
+static void compare_streams(const char *body, const char *result) {
+  arena text = {0};
+  lowered l;
+  lowered_make(
+      &l,
+      str_z(&text, str_printf(&text, STREAM("x: f32[B = 2, T = 40001], y: f32[B, T]", "%s", "%s"),
+                              result, body)));
+  cr_expect_eq(lowered_count(&l, "if finished"), 1, "%s\n%s", body, l.text.ptr);
+  interp_tensor in[2];
+  for (int i = 0; i < 2; i++)
+    in[i] = lowered_values(&l.test.arena, DT_f32, 2, (int64_t[]){2, 40001});
+  for (int i = 0; i < 40001; i++) {
+    in[0].data[i].f = 3 * in[0].data[i].f + i * 1e-4;  // the maximum grows from chunk to chunk
+    in[1].data[i].f += 100 + i * 1e-3;                 // and so does the mean
+  }
+  lowered_compare(&l, in, 2e-5);
+  lowered_free(&l);
+  arena_free(&text);
+}
+
+Test(gpu_chunks, states_of_all_kinds_are_combined) {
+  compare_streams("let m = max(x, T)\n return (log(sum(exp(x - m), T)) + m, m * 2.0)",
+                  "(f32[B], f32[B])");
+  compare_streams("let m = sum(y, T) / 40001.0\n return sum((y - m) * (y - m), T)", "f32[B]");
+  compare_streams(
+      "let m = sum(y, T) / 40001.0\n let c = sum(x, T) / 40001.0\n"
+      " return (sum((y - m) * (x - c), T), sum((x - c) * (x - c), T))",
+      "(f32[B], f32[B])");
+  compare_streams(
+      "let p = softmax(x, T)\n let m = sum(p * y, T)\n"
+      " return (m, sum(p * (y - m) * (y - m), T))",
+      "(f32[B], f32[B])");
+  compare_streams("let m = max(x, T)\n return (argmax(x, T), argmin(y, T), sum(exp(x - m), T))",
+                  "(i32[B], i32[B], f32[B])");
+}
+
+Test(gpu_chunks, attention_of_few_rows) {
+  lowered l;
+  lowered_make(&l, SOFTMAX_OF(HEADS, "dot(q * 0.3, k, D) * 2.0"));
+  interp_tensor in[] = {lowered_values(&l.test.arena, DT_f32, 2, (int64_t[]){4, 8}),
+                        lowered_values(&l.test.arena, DT_f32, 2, (int64_t[]){5001, 8}),
+                        lowered_values(&l.test.arena, DT_f32, 2, (int64_t[]){5001, 40})};
+  lowered_compare(&l, in, 2e-5);
+  lowered_free(&l);
+}
+
+/// The same as in one block a row.
+static void compare_with_one_block(lowered *l, const interp_tensor *in) {
+  arena *a = &l->test.arena;
+  schedule_choices made = {0};
+  pass_options options = {.target = &gpu_target, .schedule = STR("chunks=1"), .choices = &made};
+  program *one = lower_to_tiles(a, l->fused, &options);
+  interp_tensor want[2], got[2];
+  str error = {0};
+  cr_assert_null(kernel_finish(one->kernels.data[0]));
+  cr_assert(program_interpret(one, a, in, want, NULL, &error, NULL), "%.*s", STR_FMT(error));
+  cr_assert(program_interpret(l->p, a, in, got, NULL, &error, NULL), "%.*s", STR_FMT(error));
+  for (int i = 0; i < one->noutputs; i++) {
+    double d = tensor_distance(&got[i], &want[i]);
+    cr_expect(d < 1e-5, "output %d: distance %g\n%s", i, d, l->text.ptr);
+  }
+}
+
+/// Means and maxima that are infinite in some chunk, or in all.
+Test(gpu_chunks, infinite_states_of_nests) {
+  enum { ROWS = 6, LENGTH = 40001 };
+  static const char *const bodies[] = {
+      "let m = max(x, T)\n return log(sum(exp(x - m), T)) + m",
+      "let m = sum(x, T) / 40001.0\n return sum((x - m) * (x - m), T)"};
+  for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+    arena text = {0};
+    lowered l;
+    lowered_make(&l,
+                 str_z(&text, str_printf(&text, STREAM("x: f32[B = 6, T = 40001]", "f32[B]", "%s"),
+                                         bodies[i])));
+    cr_expect_eq(lowered_count(&l, "if finished"), 1, "%s", l.text.ptr);
+    interp_tensor x = lowered_values(&l.test.arena, DT_f32, 2, (int64_t[]){ROWS, LENGTH});
+    for (int j = 0; j < LENGTH; j++) {
+      if (j < LENGTH / 2) x.data[j].f = -INFINITY;
+      x.data[LENGTH + j].f = -INFINITY;
+    }
+    x.data[2 * LENGTH + 30000].f = INFINITY;
+    x.data[3 * LENGTH + 1].f = NAN;
+    x.data[4 * LENGTH + LENGTH - 1].f = 1e30;
+    compare_with_one_block(&l, &x);
+    lowered_free(&l);
+    arena_free(&text);
+  }
 }
