@@ -38,17 +38,34 @@ static const char *op_title(const node *n) {
   return n->op == OP_call ? "call" : n->op == OP_pad ? "concat` or `pad" : op_get(n->op)->name;
 }
 
-/// The line of the last unit of the longest beginning of the block that is one kernel; 0 none.
+/// Leaves the first `count` of the block's units in its cluster, of `now` that are in it.
+static void keep_first(fusion *f, int cluster, const ints *units, const ints *homes, int now,
+                       int count) {
+  for (int i = now; i > count; i--) {
+    cluster_remove(f, cluster, units->data[i - 1]);
+    cluster_add(f, homes->data[i - 1], units->data[i - 1]);
+  }
+  for (int i = now; i < count; i++) {
+    cluster_remove(f, homes->data[i], units->data[i]);
+    cluster_add(f, cluster, units->data[i]);
+  }
+}
+
+/// The line of the last unit of a beginning of the block that is one kernel, while one unit more is none;
+/// 0 none. Such a place is found by halving, which asks little of long blocks.
 static int line_that_holds(fusion *f, const diag_list *diags, int cluster, const ints *units,
                            const ints *homes) {
-  for (int i = units->len - 1; i > 0; i--) {
-    cluster_remove(f, cluster, units->data[i]);
-    cluster_add(f, homes->data[i], units->data[i]);
-    if (!clusters_legal(f, cluster, -1, NULL).ok) continue;
-    span at = f->nodes[units->data[i - 1]]->at;
-    return at.file ? diag_line_col(diags, at).line : 0;
+  int holds = 0, fails = units->len, now = units->len;
+  for (int step = 1; fails - holds > 1; step *= 2) {
+    // From the end, since most of a block is right.
+    int half = (holds + fails) / 2, count = holds || fails - step < half ? half : fails - step;
+    keep_first(f, cluster, units, homes, now, count);
+    now = count;
+    if (clusters_legal(f, cluster, -1, NULL).ok) holds = count;
+    else fails = count;
   }
-  return 0;
+  span at = holds ? f->nodes[units->data[holds - 1]]->at : (span){0};
+  return at.file ? diag_line_col(diags, at).line : 0;
 }
 
 static void note_calls(diag_list *diags, diag *d, const contract *c) {
