@@ -88,6 +88,8 @@ typedef struct common {
 #define CALL_OPTION(flag, name) PASS_OPTION(flag, name)
 #include "ir/options.def"
   strings dims, without_rules;
+  strings *said;  // diagnostics that are not printed again; null: each is
+  bool quiet;     // none is printed
 } common;
 
 // clang-format off
@@ -95,6 +97,11 @@ typedef struct common {
   {"--target", 0, OPTION_VALUE, "TARGET",                                                        \
    "cpu[:NAME], cuda[:N], [cuda:]sm_NN, interp, interp-tile", &(c).target},                      \
   COMMON_OPTIONS_BUT_TARGET(c)
+#define RULE_OPTIONS(c)                                                                          \
+  {"--exact-casts", 0, OPTION_FLAG, NULL, "fuse stream: roundings stay where they are written",  \
+   &(c).exact_casts},                                                                            \
+  {"--no-rule", 0, OPTION_LIST, "NAME", "fuse stream: without a rule (see docs/contracts.md)",   \
+   &(c).without_rules}
 #define COMMON_OPTIONS_BUT_TARGET(c)                                                             \
   {"--dim", 0, OPTION_LIST, "N=4096", "gives a size symbol its value", &(c).dims},               \
   {"--deterministic", 0, OPTION_FLAG, NULL, "results do not depend on the number of threads",    \
@@ -104,10 +111,7 @@ typedef struct common {
   {"--tf32", 0, OPTION_FLAG, NULL, "GPU: f32 products on tensor cores, factors rounded to tf32", \
    &(c).tf32},                                                                                   \
   {"--unchecked", 0, OPTION_FLAG, NULL, "indices are not tested", &(c).unchecked},               \
-  {"--exact-casts", 0, OPTION_FLAG, NULL, "fuse stream: roundings stay where they are written",  \
-   &(c).exact_casts},                                                                            \
-  {"--no-rule", 0, OPTION_LIST, "NAME", "fuse stream: without a rule (see docs/contracts.md)",  \
-   &(c).without_rules},                                                                          \
+  RULE_OPTIONS(c),                                                                               \
   {"--schedule", 0, OPTION_VALUE, "KEY=VALUE,...", "overrides the schedule", &(c).schedule},     \
   {"--threads", 0, OPTION_VALUE, "N", "threads to use (default: all CPUs)", &(c).threads}
 // clang-format on

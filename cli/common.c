@@ -50,9 +50,13 @@ int report(tcf_session *s, tcf_status status) {
 }
 
 static void show_diagnostic(void *user, const tcf_diagnostic *d) {
-  (void)user;
+  strings *said = user;
   if (!d->code) return;  // of a target: unknown_target() knows more
   if (d->severity == TCF_ERROR) errors_shown++;
+  for (int i = 0; said && i < said->count; i++)
+    if (!strcmp(said->items[i], d->text)) return;
+  char *kept = said ? strdup(d->text) : NULL;
+  if (kept) strings_add(said, kept);
   fflush(stdout);
   fputs(d->text, stderr);
 }
@@ -159,7 +163,8 @@ int open_session(const common *c, const char *target, tcf_session **s) {
   if (!rule_flags(c, &without)) return EXIT_USAGE;
   o.flags |= without;
   o.trial = show_trial;
-  o.diagnostic = show_diagnostic;
+  o.diagnostic = c->quiet ? NULL : show_diagnostic;
+  o.diagnostic_user = c->said;
   tcf_status status = tcf_session_new(&o, s);
   if (!status) return EXIT_DONE;
   if (status == TCF_WRONG_USE)

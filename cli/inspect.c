@@ -162,12 +162,11 @@ int explain_command(int argc, char **argv) {
 // ---- check
 
 /// Loads and verifies a file for one target. *again: it was loaded, so that other targets may say more.
-static int check_for(const common *o, const char *file, bool json, bool *again) {
+static int check_for(const common *o, const char *file, bool *again) {
   tcf_session *s;
   tcf_program *p;
-  target_name target = target_of(o);
-  tcf_options quiet = {.size = sizeof quiet, .target = target.text};
-  int status = json ? exit_of(tcf_session_new(&quiet, &s)) : open_session(o, target.text, &s);
+  bool json = o->quiet;
+  int status = open_session(o, NULL, &s);
   if (status) return status;
   tcf_status loaded = tcf_program_load_file(s, file, &p);
   *again = !loaded;
@@ -179,14 +178,19 @@ static int check_for(const common *o, const char *file, bool json, bool *again) 
   return status;
 }
 
-static int check_file(common *o, const strings *targets, const char *file, bool json) {
+/// What is wrong for several targets is said once.
+static int check_file(common *o, const strings *targets, const char *file) {
   int status = EXIT_DONE, at = 0;
   bool again = true;
+  strings said = {0};
+  o->said = &said;
   do {
     if (targets->count) o->target = targets->items[at];
-    int one = check_for(o, file, json, &again);
+    int one = check_for(o, file, &again);
     if (one > status) status = one;
   } while (again && status < EXIT_USAGE && ++at < targets->count);
+  for (int i = 0; i < said.count; i++) free((char *)said.items[i]);
+  strings_free(&said);
   return status;
 }
 
@@ -194,31 +198,32 @@ int check_command(int argc, char **argv) {
   const char *format = "text";
   common o = {0};
   strings targets = {0};
-  const option options[] = {{"--format", 0, OPTION_VALUE, "FORMAT",
-                             "text (on stderr) or json (on standard output)", &format,
-                             "text json"},
-                            {"--target", 0, OPTION_LIST, "TARGET",
-                             "for which contracts are verified, as often as there are (default: cpu)",
-                             &targets},
-                            {0}};
+  const option options[] = {
+      {"--format", 0, OPTION_VALUE, "FORMAT", "text (on stderr) or json (on standard output)",
+       &format, "text json"},
+      {"--target", 0, OPTION_LIST, "TARGET",
+       "for which contracts are verified, as often as there are (default: cpu)", &targets},
+      RULE_OPTIONS(o),
+      {0}};
   const command *c = find_command("check");
   strings files = {0};
   bool help = false;
   int status = parse_options(c, options, argc, argv, &files, &help) ? EXIT_DONE : EXIT_USAGE;
-  bool json = !strcmp(format, "json");
+  o.quiet = !strcmp(format, "json");
   if (!status && !help && !files.count) {
     complain("check takes files: tcc-fuse %s", c->usage);
     status = EXIT_USAGE;
   }
-  if (!status && !json && strcmp(format, "text")) {
+  if (!status && !o.quiet && strcmp(format, "text")) {
     complain("--format is text or json, not '%s'", format);
     status = EXIT_USAGE;
   }
   for (int i = 0; !help && status < EXIT_USAGE && i < files.count; i++) {
-    int one = check_file(&o, &targets, files.items[i], json);
+    int one = check_file(&o, &targets, files.items[i]);
     if (one > status) status = one;
   }
   strings_free(&targets);
+  common_free(&o);
   strings_free(&files);
   return flushed(status);
 }

@@ -36,8 +36,9 @@ static const command opt_info = {
 static const command explain_info = {"explain", "explain FILE [OPTIONS]",
                                      "say what was fused, what was not, why, and what it costs",
                                      NULL, explain_command};
-static const command check_info = {"check", "check FILE... [--target=TARGET] [--format=text|json]",
-                                   "parse and check programs", NULL, check_command};
+static const command check_info = {
+    "check", "check FILE... [--target=TARGET] [--no-rule=NAME] [--format=text|json]",
+    "parse and check programs", NULL, check_command};
 static const command fmt_info = {"fmt", "fmt FILE... [--check]",
                                  "rewrite programs in the canonical layout",
                                  "- formats standard input to standard output.\n", fmt_command};

@@ -12,6 +12,7 @@ typedef struct explainer {
   arena *a;
   const graph *g;
   const target_info *t;
+  unsigned off;  // rules of streams that are switched off
   explanation *e;
   uint8_t *stored;       // by node id
   fuse_scratch scratch;
@@ -226,7 +227,7 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
     x->e->unfused_bytes += node_bytes(x->g, n);
     for (int j = 0; j < n->nin; j++) x->e->unfused_bytes += node_bytes(x->g, n->in[j]);
   }
-  k.contract = explain_contract_of(x->a, x->g, x->t, grp, lowered->kernel);
+  k.contract = explain_contract_of(x->a, x->g, x->t, x->off, grp, lowered->kernel);
   add_buffers(x, &k, grp);
   add_edges(x, &k);
   add_cost(x, &k, grp);
@@ -272,7 +273,7 @@ static explanation *explain_graph(arena *a, const graph *g, const pass_options *
                                   bool memory, explain_ask *ask, void *ctx) {
   explanation *e = arena_new(a, explanation);
   *e = (explanation){.function = g->name, .target = target_or_default(options)};
-  explainer x = {.a = a, .g = g, .t = e->target, .e = e};
+  explainer x = {.a = a, .g = g, .t = e->target, .off = rules_switched_off(options), .e = e};
   int count;
   group *groups = graph_groups(g, e->target, a, &count);
   x.stored = arena_array(a, uint8_t, g->nodes.len);

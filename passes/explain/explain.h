@@ -67,8 +67,18 @@ typedef struct explain_state {
   str value;  // "sum %14"
   int walk;   // from 1 on
   str frame;  // the running maximum that it is relative to; empty none
-  str waits;  // in a later walk: what it waits for
 } explain_state;
+
+/// Why something is in a later walk than the first.
+typedef struct explain_later {
+  str value;  // "sum %14": a state, or a result along the stream
+  int walk;
+  str waits;       // "sum %9"
+  reason why;      // what is in the way,
+  str obstacle;    // "where", the operation that is,
+  span at;         // and its place
+  unsigned rules;  // of ir/rules.def, switched off, that would take it out of the way
+} explain_later;
 
 typedef struct explain_contract {
   bool there;
@@ -77,6 +87,7 @@ typedef struct explain_contract {
   bool chosen;             // by the cost model: not a promise of the program
   int walks;               // 0: not streamed
   vec(explain_state) states;
+  vec(explain_later) later;
   unsigned rules;          // of ir/rules.def, applied
   double skipped;          // share of the steps that bounds leave out
   bool skips_by_data;      // data leaves out others
@@ -139,11 +150,12 @@ double explain_gpu_seconds(const target_info *t, const explain_schedule *s, doub
 double explain_nest_seconds(const target_info *t, const explain_schedule *s, const kernel_cost *c,
                             double memory, double compute, double launch);
 
-/// What a contract promises of the kernel and how it holds. k: the kernel in tile IR, null: unknown.
-explain_contract explain_contract_of(arena *a, const graph *g, const target_info *t, const group *grp,
-                                     const kernel *k);
+/// What a contract promises of the kernel and how it holds. off: rules that are switched off;
+/// k: the kernel in tile IR, null: unknown.
+explain_contract explain_contract_of(arena *a, const graph *g, const target_info *t, unsigned off,
+                                     const group *grp, const kernel *k);
 /// In a line; empty: it is under none.
-str explain_contract_text(arena *a, const explain_contract *c);
+str explain_contract_text(arena *a, const explain_contract *c, const diag_list *files);
 /// Fills k->limits from its figures.
 void explain_limits(arena *a, const target_info *t, explain_kernel *k);
 

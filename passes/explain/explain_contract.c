@@ -4,6 +4,8 @@
 //   fuse stream(T): 1 walk over T; states reduce_max %11 (the frame of sum %14, dot %17);
 //   by late_factors, exponents, frames, roundings; 48% of the steps are skipped
 //   fuse stream(T): ...; loop nests, not products of warpgroups: D has 512 elements: ... (stream_head)
+//   fuse stream(T): 2 walks over T; ...; sum %9 is in walk 2 because it waits for sum %5, which no rule takes
+//   out of `where` at 3:16: the condition waits for a reduction over the streamed axis (condition_waits)
 //   fuse; in memory dot %3 (4.2 MB)
 #include "passes/explain/explain_format.h"
 #include "passes/fusion/fuse.h"
@@ -20,7 +22,22 @@ static str label(arena *a, const outline *o, const node *n) {
                     n->id);
 }
 
-static void add_states(arena *a, const outline *o, const group *grp, explain_contract *c) {
+/// Why the value is not in the first walk.
+static void add_later(arena *a, const outline *o, const group *grp, unsigned off, const node *n,
+                      const node *waits, explain_contract *c) {
+  obstacle found = outline_obstacle(o, a, grp->nodes.data, grp->nodes.len, off, n);
+  explain_later l = {.value = label(a, o, n),
+                     .walk = o->values[n->id].walk,
+                     .waits = label(a, o, waits),
+                     .why = found.why,
+                     .obstacle = str_from(op_get(found.at->op)->name),
+                     .at = found.at->at,
+                     .rules = found.rules};
+  vec_push(a, &c->later, l);
+}
+
+static void add_states(arena *a, const outline *o, unsigned off, const group *grp,
+                       const uint8_t *stored, explain_contract *c) {
   // By node id: the state of the latest walk that a value is made of, through what is no state.
   const node **from = arena_array(a, const node *, o->g->nodes.len);
   for (int i = 0; i < grp->nodes.len; i++) {
@@ -32,11 +49,12 @@ static void add_states(arena *a, const outline *o, const group *grp, explain_con
       if (one && (!latest || o->values[one->id].walk > o->values[latest->id].walk)) latest = one;
     }
     from[n->id] = v->state ? n : latest;
+    if (v->walk > 1 && latest && (v->state || (v->streamed && stored[n->id])))
+      add_later(a, o, grp, off, n, latest, c);
     if (!v->state && !v->is_centre && !v->carries) continue;
     const node *frame = v->ncentres ? v->centres[0] : v->frame;
     explain_state s = {.value = label(a, o, n), .walk = v->walk, .frame = label(a, o, frame)};
     if (v->frame) c->rules |= RULE_frames;
-    if (v->walk > 1) s.waits = label(a, o, latest);
     vec_push(a, &c->states, s);
   }
 }
@@ -74,8 +92,8 @@ static void add_memory(arena *a, const target_info *t, outline *o, const group *
   }
 }
 
-explain_contract explain_contract_of(arena *a, const graph *g, const target_info *t, const group *grp,
-                                     const kernel *k) {
+explain_contract explain_contract_of(arena *a, const graph *g, const target_info *t, unsigned off,
+                                     const group *grp, const kernel *k) {
   const contract *promise = group_contract(g, grp->nodes.data[0]);
   explain_contract c = {.there = promise};
   if (!promise) return c;
@@ -94,7 +112,7 @@ explain_contract explain_contract_of(arena *a, const graph *g, const target_info
   for (int i = 0; i < grp->outputs.len; i++) stored[grp->outputs.data[i]->id] = 1;
   if (promise->streamed) {
     c.walks = o.walks;
-    add_states(a, &o, grp, &c);
+    add_states(a, &o, off, grp, stored, &c);
     c.other_form = other_form(a, t, &o, grp, member, stored);
     if (k) c.skipped = kernel_skipped_share(k);
     if (k) c.skips_by_data = kernel_skips_by_data(k);
@@ -121,19 +139,36 @@ static void put_states(const explain_contract *c, strbuf *out) {
   }
 }
 
-str explain_contract_text(arena *a, const explain_contract *c) {
+/// "; sum %9 is in walk 2 because it waits for sum %5, which no rule takes out of `where` at 3:16: the
+/// condition waits for a reduction over the streamed axis (condition_waits)"; or ", which roundings,
+/// switched off, would take out of `cast` at 4:9: ..."
+static void put_later(const explain_later *l, const diag_list *files, strbuf *out) {
+  const char *lead = ", which ";
+  sb_printf(out, "; %.*s is in walk %d because it waits for %.*s", STR_FMT(l->value), l->walk,
+            STR_FMT(l->waits));
+  for (int i = 0; i < RULE_COUNT; i++) {
+    if (!(l->rules >> i & 1)) continue;
+    sb_printf(out, "%s%s", lead, rule_name(i));
+    lead = ", ";
+  }
+  sb_puts(out, l->rules                               ? ", switched off, would take out of"
+               : l->why == REASON_stored_along_stream ? ":"
+                                                      : ", which no rule takes out of");
+  sb_printf(out, " `%.*s`", STR_FMT(l->obstacle));
+  if (files && l->at.file) sb_puts(out, " at ");
+  explain_put_position(out, files, l->at, false);
+  if (l->why != REASON_rule_off) sb_printf(out, ": %s", reason_text(l->why));
+  sb_printf(out, " (%s)", reason_name(l->why));
+}
+
+str explain_contract_text(arena *a, const explain_contract *c, const diag_list *files) {
   strbuf out = sb_new(a);
   if (!c->there) return STR("");
   sb_printf(&out, "%s%.*s", c->chosen ? "none: chosen by cost as " : "", STR_FMT(c->promise));
   if (c->walks)
     sb_printf(&out, ": %d walk%s over %.*s", c->walks, c->walks == 1 ? "" : "s", STR_FMT(c->axes));
   put_states(c, &out);
-  for (int i = 0; i < c->states.len; i++) {
-    const explain_state *s = &c->states.data[i];
-    if (s->waits.len)
-      sb_printf(&out, "; %.*s is in walk %d because it waits for %.*s", STR_FMT(s->value), s->walk,
-                STR_FMT(s->waits));
-  }
+  for (int i = 0; i < c->later.len; i++) put_later(&c->later.data[i], files, &out);
   for (int i = 0, any = 0; i < RULE_COUNT; i++)
     if (c->rules >> i & 1) sb_printf(&out, "%s%s", any++ ? ", " : "; by ", rule_name(i));
   if (c->skipped > 0) sb_printf(&out, "; %.0f%% of the steps are skipped", 100 * c->skipped);

@@ -145,7 +145,7 @@ static void put_kernel(strbuf *out, const explanation *e, const diag_list *files
   put_buffers(out, "reads", k->inputs.data, k->inputs.len);
   put_buffers(out, "writes", k->outputs.data, k->outputs.len);
   put_costs(out, k);
-  str contract = explain_contract_text(out->arena, &k->contract);
+  str contract = explain_contract_text(out->arena, &k->contract, files);
   if (contract.len) {
     sb_puts(out, "<tr><th>contract</th><td>");
     put_escaped(out, contract);

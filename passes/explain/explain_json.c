@@ -85,21 +85,36 @@ static json_t *schedule(const explain_schedule *s) {
   return o;
 }
 
-static json_t *contract_object(const explain_contract *c) {
-  json_t *states = json_array(), *rules = json_array(), *memory = json_array();
+static json_t *rule_names(unsigned rules) {
+  json_t *names = json_array();
+  for (int i = 0; i < RULE_COUNT; i++)
+    if (rules >> i & 1) json_array_append_new(names, json_string(rule_name(i)));
+  return names;
+}
+
+static json_t *later_walk(const explain_later *l, const diag_list *files) {
+  return json_pack("{s:o, s:i, s:o, s:s, s:s, s:o, s:o, s:o}", "value", text(l->value), "walk",
+                   l->walk, "waits_for", text(l->waits), "reason", reason_name(l->why), "text",
+                   reason_text(l->why), "obstacle", text(l->obstacle), "at", position(files, l->at),
+                   "rules_off", rule_names(l->rules));
+}
+
+static json_t *contract_object(const explain_contract *c, const diag_list *files) {
+  json_t *states = json_array(), *later = json_array(), *memory = json_array();
   for (int i = 0; i < c->states.len; i++) {
     const explain_state *s = &c->states.data[i];
-    json_array_append_new(states, json_pack("{s:o, s:i, s:o, s:o}", "value", text(s->value), "walk", s->walk,
-                                            "frame", s->frame.len ? text(s->frame) : json_null(),
-                                            "waits_for", s->waits.len ? text(s->waits) : json_null()));
+    json_array_append_new(
+        states, json_pack("{s:o, s:i, s:o}", "value", text(s->value), "walk", s->walk, "frame",
+                          s->frame.len ? text(s->frame) : json_null()));
   }
-  for (int i = 0; i < RULE_COUNT; i++)
-    if (c->rules >> i & 1) json_array_append_new(rules, json_string(rule_name(i)));
+  for (int i = 0; i < c->later.len; i++)
+    json_array_append_new(later, later_walk(&c->later.data[i], files));
   for (int i = 0; i < c->memory.len; i++) json_array_append_new(memory, text(c->memory.data[i]));
-  return json_pack("{s:o, s:b, s:i, s:o, s:o, s:f, s:b, s:o, s:o}", "promise", text(c->promise), "chosen", c->chosen,
-                   "walks", c->walks, "states", states, "rules", rules, "skipped_share", c->skipped,
-                   "skips_by_data", c->skips_by_data,
-                   "other_form", c->other_form.len ? text(c->other_form) : json_null(), "in_memory", memory);
+  return json_pack("{s:o, s:b, s:i, s:o, s:o, s:o, s:f, s:b, s:o, s:o}", "promise",
+                   text(c->promise), "chosen", c->chosen, "walks", c->walks, "states", states,
+                   "later_walks", later, "rules", rule_names(c->rules), "skipped_share", c->skipped,
+                   "skips_by_data", c->skips_by_data, "other_form",
+                   c->other_form.len ? text(c->other_form) : json_null(), "in_memory", memory);
 }
 
 static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {
@@ -113,7 +128,7 @@ static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {
   for (int i = 0; i < k->edges.len; i++)
     json_array_append_new(edges, edge(&k->edges.data[i], files));
   for (int i = 0; i < k->limits.len; i++) json_array_append_new(limits, text(k->limits.data[i]));
-  if (k->contract.there) json_object_set_new(o, "contract", contract_object(&k->contract));
+  if (k->contract.there) json_object_set_new(o, "contract", contract_object(&k->contract, files));
   json_object_set_new(o, "spans", spans);
   json_object_set_new(o, "inputs", buffers(k->inputs.data, k->inputs.len));
   json_object_set_new(o, "outputs", buffers(k->outputs.data, k->outputs.len));

@@ -98,7 +98,7 @@ static void put_kernel(strbuf *out, const diag_list *files, const explain_kernel
   put_buffers(out, "reads", k->inputs.data, k->inputs.len);
   put_buffers(out, "writes", k->outputs.data, k->outputs.len);
   put_costs(out, k);
-  str contract = explain_contract_text(out->arena, &k->contract);
+  str contract = explain_contract_text(out->arena, &k->contract, files);
   if (contract.len) {
     put_heading(out, "contract");
     sb_printf(out, "%.*s\n", STR_FMT(contract));

@@ -10,7 +10,6 @@
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
 #include "passes/fusion/outline.h"
-#include "passes/rewrite/factor.h"
 
 static const contract *contract_of(const fusion *f, int number) {
   return &f->g->contracts.data[number];
@@ -38,17 +37,34 @@ static const char *op_title(const node *n) {
   return n->op == OP_call ? "call" : n->op == OP_pad ? "concat` or `pad" : op_get(n->op)->name;
 }
 
-/// The line of the last unit of the longest beginning of the block that is one kernel; 0 none.
+/// Leaves the first `count` of the block's units in its cluster, of `now` that are in it.
+static void keep_first(fusion *f, int cluster, const ints *units, const ints *homes, int now,
+                       int count) {
+  for (int i = now; i > count; i--) {
+    cluster_remove(f, cluster, units->data[i - 1]);
+    cluster_add(f, homes->data[i - 1], units->data[i - 1]);
+  }
+  for (int i = now; i < count; i++) {
+    cluster_remove(f, homes->data[i], units->data[i]);
+    cluster_add(f, cluster, units->data[i]);
+  }
+}
+
+/// The line of the last unit of a beginning of the block that is one kernel, while one unit more is none;
+/// 0 none. Such a place is found by halving, which asks little of long blocks.
 static int line_that_holds(fusion *f, const diag_list *diags, int cluster, const ints *units,
                            const ints *homes) {
-  for (int i = units->len - 1; i > 0; i--) {
-    cluster_remove(f, cluster, units->data[i]);
-    cluster_add(f, homes->data[i], units->data[i]);
-    if (!clusters_legal(f, cluster, -1, NULL).ok) continue;
-    span at = f->nodes[units->data[i - 1]]->at;
-    return at.file ? diag_line_col(diags, at).line : 0;
+  int holds = 0, fails = units->len, now = units->len;
+  for (int step = 1; fails - holds > 1; step *= 2) {
+    // From the end, since most of a block is right.
+    int half = (holds + fails) / 2, count = holds || fails - step < half ? half : fails - step;
+    keep_first(f, cluster, units, homes, now, count);
+    now = count;
+    if (clusters_legal(f, cluster, -1, NULL).ok) holds = count;
+    else fails = count;
   }
-  return 0;
+  span at = holds ? f->nodes[units->data[holds - 1]]->at : (span){0};
+  return at.file ? diag_line_col(diags, at).line : 0;
 }
 
 static void note_calls(diag_list *diags, diag *d, const contract *c) {
@@ -93,14 +109,14 @@ static bool walks_along(const contract *c, const node *n) {
 }
 
 /// Walks over the streamed axes, and the node that needs the last of them.
-static int count_walks(fusion *f, const candidate *set, const contract *c, const node **last) {
-  outline o;
+static int count_walks(fusion *f, const candidate *set, const contract *c, outline *o,
+                       const node **last) {
   reason why;
   int at, total = 0;
-  if (!outline_make(&o, f->a, f->g, set->nodes, set->n, set->member, set->stored, c, &why, &at))
+  if (!outline_make(o, f->a, f->g, set->nodes, set->n, set->member, set->stored, c, &why, &at))
     return 0;
   for (int i = 0; i < set->n; i++) {
-    const outline_value *v = &o.values[set->nodes[i]->id];
+    const outline_value *v = &o->values[set->nodes[i]->id];
     bool works = v->state || (v->streamed && set->stored[set->nodes[i]->id]);
     if (works && v->walk > total) total = v->walk, *last = set->nodes[i];
   }
@@ -111,7 +127,8 @@ static int count_walks(fusion *f, const candidate *set, const contract *c, const
 static bool walks_allowed(fusion *f, int cluster, const contract *c) {
   candidate all = fusion_candidate(f, cluster, -1), set = fuse_through(&all, f->a);
   const node *last;
-  return !c->passes || count_walks(f, &set, c, &last) <= c->passes;
+  outline o;
+  return !c->passes || count_walks(f, &set, c, &o, &last) <= c->passes;
 }
 
 // ---- what is no kernel
@@ -181,40 +198,6 @@ static void report(fusion *f, diag_list *diags, int number, int cluster, verdict
 
 // ---- what walks too often, or nothing
 
-/// Why no rule takes what waits out of the state's elements.
-static obstacle obstacle_of(fusion *f, const candidate *set, const contract *c, const node *state) {
-  uint8_t *waits = arena_array(f->a, uint8_t, 64 * f->g->nodes.len);
-  for (int i = 0; i < set->n; i++) {
-    const node *n = set->nodes[i];
-    waits[n->id] = walks_along(c, n) && op_get(n->op)->class != CLASS_scan;
-    for (int k = 0; k < n->nin; k++) waits[n->id] |= waits[n->in[k]->id];
-  }
-  factoring how = {.g = f->g, .waits = waits, .axes = c->axes, .naxes = c->naxes,
-                   .off = f->off, .obstacle = {.why = REASON_COUNT}};
-  term t[2] = {0}, product;
-  node *tile;
-  bool turned;
-  int count = f->g->nodes.len, waiting = 0;
-  bool formed = true, sum = state->op == OP_sum || state->op == OP_dot;
-  for (int k = 0; k < state->nin && formed; k++) {
-    if (!waits[state->in[k]->id]) continue;
-    waiting++;
-    formed = factor_value(&how, state->in[k], &t[k]);
-  }
-  bool same = state->nin < 2 || node_same_axis_set(state->in[0], state->in[1]);
-  if (formed && waiting == 2 && same) formed = factor_product(&how, &t[0], &t[1], state, &product);
-  f->g->nodes.len = count;  // what was built for the question
-  if (!formed && sum) return how.obstacle;
-  if (!sum && !factor_order(&how, state, &tile, &turned)) return how.obstacle;
-  unsigned needs = 0;
-  for (int k = 0; k < 2; k++)
-    needs |= (t[k].factor || t[k].divisor ? RULE_late_factors : 0) | (t[k].exponent ? RULE_frames : 0);
-  reason why = needs & f->off    ? REASON_rule_off
-               : waiting == 2 && !same ? REASON_both_wait
-                                   : REASON_not_separable;
-  return (obstacle){why, state};
-}
-
 /// The result is the value, perhaps seen through a view.
 static bool lies_in(const node *result, const node *n) {
   return result == n || (result->op == OP_view && result->in[0] == n);
@@ -239,18 +222,18 @@ static void report_stored(fusion *f, diag_list *diags, const contract *c, const 
 }
 
 static void report_walks(fusion *f, diag_list *diags, const candidate *set, const contract *c,
-                         const node *last, int total) {
+                         const outline *outline, const node *last, int total) {
   span at = last->at.file ? last->at : c->at;
   diag *d = diag_error(diags, DIAG_too_many_walks, at,
                        "this needs walk %d over the streamed axes, and `passes = %d` allows %d",
                        total, c->passes, c->passes);
-  obstacle o = obstacle_of(f, set, c, last);
-  diag_add_note(diags, d, o.at && o.at->at.file ? o.at->at : at,
-                "`%s` waits for a reduction over a streamed axis: %s (%s)", op_title(o.at ? o.at : last),
+  obstacle o = outline_obstacle(outline, f->a, set->nodes, set->n, f->off, last);
+  diag_add_note(diags, d, o.at->at.file ? o.at->at : at,
+                "`%s` waits for a reduction over a streamed axis: %s (%s)", op_title(o.at),
                 reason_text(o.why), reason_name(o.why));
-  bool off = o.why == REASON_rule_off || o.why == REASON_rounded_between;
-  for (int i = 0; off && i < RULE_COUNT; i++)
-    if (f->off >> i & 1) diag_add_note(diags, d, (span){0}, "the rule `%s` is switched off", rule_name(i));
+  for (int i = 0; i < RULE_COUNT; i++)
+    if (o.rules >> i & 1)
+      diag_add_note(diags, d, (span){0}, "the rule `%s` is switched off", rule_name(i));
   promise_note(diags, d, c);
   diag_add_note(diags, d, (span){0}, "with `passes = %d` the block is one kernel", total);
 }
@@ -310,9 +293,10 @@ static bool check_passes(fusion *f, diag_list *diags, int number, int cluster) {
   const contract *c = contract_of(f, number);
   candidate all = fusion_candidate(f, cluster, -1), set = fuse_through(&all, f->a);
   const node *last = NULL;
-  int total = count_walks(f, &set, c, &last);
+  outline o;
+  int total = count_walks(f, &set, c, &o, &last);
   if (!c->passes || total <= c->passes) return true;
-  if (walks_along(c, last)) report_walks(f, diags, &set, c, last, total);
+  if (walks_along(c, last)) report_walks(f, diags, &set, c, &o, last, total);
   else report_stored(f, diags, c, last, total);
   return false;
 }

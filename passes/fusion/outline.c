@@ -132,27 +132,25 @@ static void find_rows(const maker *m) {
 
 // ---- states and frames
 
-/// n is a factor that grows with exp(x - frame) alone: what it is multiplied with does not wait for
-/// a state. `waits` says which nodes depend on a state of the stream.
-static bool is_linear(const maker *m, const node *n, const node *frame, const uint8_t *waits) {
-  if (!inside(m, n) || !waits[n->id]) return false;  // of two operands one waits at most
+/// What n is relative to, where n is a factor that grows with exp(x - frame) alone: what it is
+/// multiplied with does not wait for a state. Null: it is no such factor. `waits` says which nodes
+/// depend on a state of the stream.
+static const node *frame_in(const maker *m, const node *n, const uint8_t *waits) {
+  if (!inside(m, n) || !waits[n->id]) return NULL;  // of two operands one waits at most
   const node *x = n->nin ? n->in[0] : NULL, *y = n->nin > 1 ? n->in[1] : NULL;
   switch (n->op) {
-    case OP_exp:
-      return x->op == OP_sub && x->in[1] == frame && !waits[x->in[0]->id];
-    case OP_neg: return is_linear(m, x, frame, waits);
-    case OP_cast: return dtype_is_float(n->type) && is_linear(m, x, frame, waits);
+    case OP_exp: return x->op == OP_sub && !waits[x->in[0]->id] ? x->in[1] : NULL;
+    case OP_neg:
+    case OP_view: return frame_in(m, x, waits);
+    case OP_cast: return dtype_is_float(n->type) ? frame_in(m, x, waits) : NULL;
     case OP_mul:
-      return (!waits[y->id] && is_linear(m, x, frame, waits)) ||
-             (!waits[x->id] && is_linear(m, y, frame, waits));
-    case OP_div: return !waits[y->id] && is_linear(m, x, frame, waits);
+      return !waits[y->id] ? frame_in(m, x, waits) : !waits[x->id] ? frame_in(m, y, waits) : NULL;
+    case OP_div: return !waits[y->id] ? frame_in(m, x, waits) : NULL;
     case OP_where: {
-      double zero = n->in[2]->value.f;
-      return !waits[x->id] && n->in[2]->op == OP_const && dtype_is_float(n->type) && zero == 0 &&
-             is_linear(m, y, frame, waits);
+      bool zero = n->in[2]->op == OP_const && dtype_is_float(n->type) && n->in[2]->value.f == 0;
+      return zero && !waits[x->id] ? frame_in(m, y, waits) : NULL;
     }
-    case OP_view: return is_linear(m, x, frame, waits);
-    default: return false;
+    default: return NULL;
   }
 }
 
@@ -162,19 +160,19 @@ static const node *frame_of(const maker *m, const node *state, const uint8_t *wa
   const outline_value *v = &m->o->values[state->id];
   if ((state->op != OP_sum && state->op != OP_dot) || (m->promise && m->promise->without_frames)) return NULL;
   if (v->ncentres && !v->framed) return NULL;
-  for (int i = 0; i < m->n; i++) {
-    const node *frame = m->nodes[i];
-    if (frame->op != OP_reduce_max || !m->o->values[frame->id].state || frame->id > state->id) continue;
-    bool same = frame->nattr_axes == state->nattr_axes;
-    for (int k = 0; same && k < frame->nattr_axes; k++)
-      same = axes_have(state->attr_axes, state->nattr_axes, frame->attr_axes[k]);
-    if (!same) continue;
-    const node *x = state->in[0], *y = state->nin > 1 ? state->in[1] : NULL;
-    if (v->ncentres) x = v->framed, y = NULL;
-    if (is_linear(m, x, frame, waits) && (!y || !waits[y->id])) return frame;
-    if (y && is_linear(m, y, frame, waits) && !waits[x->id]) return frame;
+  const node *x = state->in[0], *y = state->nin > 1 ? state->in[1] : NULL;
+  if (v->ncentres) x = v->framed, y = NULL;
+  if (y && waits[y->id]) {
+    const node *other = x;
+    x = y;
+    y = other;
   }
-  return NULL;
+  const node *frame = y && waits[y->id] ? NULL : frame_in(m, x, waits);
+  if (!frame || frame->op != OP_reduce_max || !m->o->values[frame->id].state) return NULL;
+  bool same = frame->nattr_axes == state->nattr_axes;
+  for (int k = 0; same && k < frame->nattr_axes; k++)
+    same = axes_have(state->attr_axes, state->nattr_axes, frame->attr_axes[k]);
+  return same ? frame : NULL;
 }
 
 /// The means that the state's elements are differences from move in the first walk, as the state

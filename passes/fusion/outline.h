@@ -19,6 +19,7 @@
 // contractions; all other values are computed where they are read.
 #pragma once
 #include "passes/fusion/group.h"
+#include "passes/rewrite/factor.h"
 
 enum { OUTLINE_MOST_WALKS = 16, OUTLINE_MOST_CENTRES = 2 };
 
@@ -78,3 +79,7 @@ bool outline_place(outline *o, arena *a, node *const *nodes, int n, int64_t byte
 /// The walk needs the streamed value n: something in it depends on it.
 bool outline_needs(const outline *o, node *const *nodes, int n, const uint8_t *member,
                    const uint8_t *stored, int walk, uint8_t *needed);
+/// Why the value, a state or a result along the stream, is in a later walk than the first. off: the
+/// rules that are switched off.
+obstacle outline_obstacle(const outline *o, arena *a, node *const *nodes, int n, unsigned off,
+                          const node *value);

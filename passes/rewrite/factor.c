@@ -13,8 +13,14 @@ bool factor_carries(const factoring *f, const node *n) {
 }
 
 static bool refuse(factoring *f, reason why, const node *at) {
-  f->obstacle = (obstacle){why, at};
+  f->obstacle = (obstacle){why, at, 0};
   return false;
+}
+
+/// False where the rule is switched off, which alone is in the way.
+static bool applies(factoring *f, unsigned rule, reason why, const node *at) {
+  f->obstacle = (obstacle){why, at, rule};
+  return !(f->off & rule);
 }
 
 static node *times(graph *g, node *a, node *b) {
@@ -142,8 +148,7 @@ static node *to_base_e(graph *g, node *n) {
 
 static bool exponential(factoring *f, node *n, term *out) {
   parts p;
-  if (f->off & RULE_exponents) return refuse(f, REASON_rule_off, n);
-  if (!split_sum(f, n->in[0], &p)) return false;
+  if (!split_sum(f, n->in[0], &p) || !applies(f, RULE_exponents, REASON_rule_off, n)) return false;
   if (n->op == OP_exp2) {
     if (p.tile) p.tile = to_base_e(f->g, p.tile);
     if (p.row) p.row = to_base_e(f->g, p.row);
@@ -237,25 +242,23 @@ static bool rounded(factoring *f, node *n, term *out) {
     }
     return true;
   }
-  if (f->off & RULE_roundings) return refuse(f, REASON_rounded_between, n);
   if (out->rounds || out->after || out->nsums) return refuse(f, REASON_rounded_between, n);
   // f16 has no range to spare: the part with T must be known to be small.
   if (n->type == DT_f16 && !(out->exponent && !out->inner)) return refuse(f, REASON_range_unknown, n);
   out->rounds = true;
   out->type = n->type;
-  return true;
+  return applies(f, RULE_roundings, REASON_rounded_between, n);
 }
 
 /// A sum whose parts can be told apart.
 static bool shifted(factoring *f, node *n, term *out) {
   parts p;
   if (!dtype_is_float(n->type)) return refuse(f, REASON_not_separable, n);
-  if (f->off & RULE_moment_shift) return refuse(f, REASON_rule_off, n);
   if (!split_sum(f, n, &p))
     return f->obstacle.why == REASON_not_additive && refuse(f, REASON_too_many_terms, n);
   if (!p.tile || !p.row) return refuse(f, REASON_not_separable, n);
   out->sums[out->nsums++] = (tile_and_row){p.tile, p.row};
-  return true;
+  return applies(f, RULE_moment_shift, REASON_rule_off, n);
 }
 
 /// Running sums, and what is added in recurrences, let factors out that are the same all along.

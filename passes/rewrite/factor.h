@@ -38,6 +38,7 @@ typedef struct term {
 typedef struct obstacle {
   reason why;
   const node *at;
+  unsigned rules;  // switched off, that would take it out of the way; 0: none would
 } obstacle;
 
 typedef struct factoring {

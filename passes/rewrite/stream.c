@@ -307,50 +307,55 @@ static bool is_waiting(const stream *s, const node *n) {
 }
 
 /// What waits for `level` walks and more, for those that follow. False: nothing does.
-static bool run_level(pass_ctx *ctx, int number, int level, bool *changed) {
-  graph *g = ctx->graph;
-  const contract *c = &g->contracts.data[number];
+static bool run_level(stream *s, int level, bool *changed) {
+  graph *g = s->g;
   enum { MOST = 64 };  // nodes that are built per node there was, about
-  stream s = {.g = g, .number = number + 1, .count = g->nodes.len, .scratch = ctx->scratch,
-              .level = level};
-  s.f = (factoring){.g = g, .axes = c->axes, .naxes = c->naxes};
-  make_room(&s);
-  s.f.off = rules_switched_off(ctx->options);
   bool any = false;
-  if (see_program(&s) < level) return false;
-  for (int id = 0; id < s.count && g->nodes.len < MOST * s.count; id++) {
+  s->count = g->nodes.len;
+  s->level = level;
+  s->seen = 0;
+  make_room(s);
+  memset(s->replacement, 0, sizeof(node *) * (size_t)s->room);
+  if (see_program(s) < level) return false;
+  for (int id = 0; id < s->count && g->nodes.len < MOST * s->count; id++) {
     node *n = g->nodes.data[id];
     int first = g->nodes.len;
-    if (!is_waiting(&s, n)) continue;
-    g->contract = s.number;
+    if (!is_waiting(s, n)) continue;
+    g->contract = s->number;
     bool sums = n->op == OP_sum || n->op == OP_dot;
-    node *to = sums ? canonical(&s, n) : stream_extreme(&s, n);
+    node *to = sums ? canonical(s, n) : stream_extreme(s, n);
     g->contract = 0;
     for (int k = first; k < g->nodes.len; k++) g->nodes.data[k]->at = n->at;
-    see_new(&s);
+    see_new(s);
     if (to && to != n) {
-      s.replacement[id] = to;
+      s->replacement[id] = to;
       any = true;
-      g->contracts.data[number].rules |= s.applied;
+      g->contracts.data[s->number - 1].rules |= s->applied;
     }
   }
-  if (any) graph_compact(g, s.replacement);
-  else if (g->nodes.len > s.count) graph_compact(g, NULL);
+  if (any) graph_compact(g, s->replacement);
+  else if (g->nodes.len > s->count) graph_compact(g, NULL);
   *changed |= any;
   return true;
+}
+
+static void run_stream(pass_ctx *ctx, int number, bool *changed) {
+  graph *g = ctx->graph;
+  contract *c = &g->contracts.data[number];
+  stream s = {.g = g, .number = number + 1, .scratch = ctx->scratch};
+  s.f = (factoring){
+      .g = g, .axes = c->axes, .naxes = c->naxes, .off = rules_switched_off(ctx->options)};
+  bool off = s.f.off & RULE_frames;
+  *changed |= c->without_frames != off;
+  c->without_frames = off;
+  for (int level = 1; run_level(&s, level, changed); level++) {}
 }
 
 bool pass_stream(pass_ctx *ctx) {
   if (ctx->graph->fused || !ctx->graph->contracts.len) return false;
   bool changed = stream_local(ctx);
   for (int k = 0; k < ctx->graph->contracts.len; k++)
-    if (ctx->graph->contracts.data[k].streamed) {
-      bool *unframed = &ctx->graph->contracts.data[k].without_frames;
-      bool off = rules_switched_off(ctx->options) & RULE_frames;
-      changed |= *unframed != off;
-      *unframed = off;
-      for (int level = 1; run_level(ctx, k, level, &changed); level++) {}
-    }
+    if (ctx->graph->contracts.data[k].streamed) run_stream(ctx, k, &changed);
   changed |= stream_free_shifts(ctx);
   return changed;
 }

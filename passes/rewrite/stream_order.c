@@ -16,7 +16,7 @@ static bool makes_equal(const node *x) {
 }
 
 static bool refuse(factoring *f, reason why, const node *at) {
-  f->obstacle = (obstacle){why, at};
+  f->obstacle = (obstacle){why, at, 0};
   return false;
 }
 
@@ -52,8 +52,9 @@ static bool follow(factoring *f, bool place, node *x, node **tile, bool *turned)
 bool factor_order(factoring *f, const node *n, node **tile, bool *turned) {
   *turned = false;
   f->visits = 0;
-  if (f->off & RULE_order) return refuse(f, REASON_rule_off, n);
-  return follow(f, op_is_arg(n->op), n->in[0], tile, turned);
+  if (!follow(f, op_is_arg(n->op), n->in[0], tile, turned)) return false;
+  f->obstacle = (obstacle){REASON_rule_off, n, RULE_order};
+  return !(f->off & RULE_order);
 }
 
 /// x, of the extreme in the place of the tile.

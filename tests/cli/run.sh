@@ -299,6 +299,27 @@ expect 0 '' check add.tdsl
 expect 1 'wrong.tdsl:2:14: error[E0' check wrong.tdsl
 expect 1 '"line": 2' check wrong.tdsl --format=json
 expect 1 'wrong.tdsl:2:14' check add.tdsl wrong.tdsl
+cat >told.tdsl <<'TDSL'
+fn f(x: f32[N, T], v: bf16[T, E]) -> f32[N, E] {
+  let unused = x + 1
+  fuse stream(T, passes = 1) { return dot(bf16(softmax(x, T)), v, T) }
+}
+TDSL
+targets='--target cpu --target sm_80 --target sm_90a'
+expect 0 W0801 check told.tdsl
+# shellcheck disable=SC2086
+{
+  holds 'what several targets have in common is said once' \
+    test "$("$tool" check told.tdsl $targets 2>&1 | grep -c W0801)" = 1
+  holds 'errors as well' test "$("$tool" check told.tdsl $targets --no-rule=frames 2>&1 | grep -c E0303)" = 1
+  holds 'in JSON each target has all' \
+    test "$("$tool" check told.tdsl $targets --format=json | grep -c W0801)" = 3
+  expect 1 'E0303' check told.tdsl --format=json --no-rule frames $targets
+}
+expect 1 'the rule `roundings` is switched off' check told.tdsl --exact-casts
+expect 1 'the rule `frames` is switched off' check told.tdsl --no-rule=frames
+expect 2 'there is no rule frame; did you mean frames' check told.tdsl --no-rule=frame
+expect 2 'there is no target zpu' check told.tdsl --target zpu --format=json
 expect 3 'none.tdsl: No such file' check none.tdsl
 { printf 'fn f(x: f32) -> f32 { '; printf 'fuse {%.0s' {1..400}; } >deep.tdsl
 holds 'blocks that are nested too deep are one error' \

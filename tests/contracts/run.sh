@@ -274,7 +274,8 @@ done
 sed 's/fuse stream(T)/fuse stream(T, passes = 1)/' algebra.tdsl >"$plain/algebra.tdsl"
 for name in $(functions algebra.tdsl); do
   why=$(sed -n "/^fn $name(/{x;s/^\/\/ walks [0-9]*: \([a-z_]*\)$/(\1)/p};h" algebra.tdsl)
-  [ -z "$why" ] || expect "$why" "$tool" explain "$plain/algebra.tdsl" -e "$name"
+  [ -z "$why" ] || expect "$why" "$tool" opt "$plain/algebra.tdsl" -e "$name" --to=fused
+  [ -z "$why" ] || expect "$why" "$tool" explain algebra.tdsl -e "$name"
   walks=$(sed -n "/^fn $name(/{x;s/^\/\/ walks \([0-9]*\).*/\1/p};h" algebra.tdsl)
   for target in cpu cuda:sm_90a; do
     expect "fuse stream(T): $walks walk" "$tool" explain algebra.tdsl -e "$name" --target $target
@@ -290,6 +291,8 @@ for rule in 'order max_of_softmax 2' 'order argmax_of_softmax 2' 'terms layernor
             'terms differential 2' 'late_factors cosine 2'; do
   read -r rule name walks <<<"$rule"
   expect "fuse stream(T): $walks walks" "$tool" explain algebra.tdsl -e "$name" --no-rule="$rule"
+  expect ", which $rule, switched off, would take out of \`" "$tool" explain algebra.tdsl -e "$name" --no-rule="$rule"
+  expect "the rule \`$rule\` is switched off" "$tool" opt "$plain/algebra.tdsl" -e "$name" --to=fused --no-rule="$rule"
   expect "$rule" "$tool" opt algebra.tdsl -e "$name" --to=fused
   # shellcheck disable=SC2046
   check cpu algebra.tdsl "$name" $(dims algebra.tdsl "$name" S=7 T=301 D=8 E=5) --no-rule="$rule"
@@ -591,6 +594,21 @@ expect 'none: chosen by cost as fuse stream(T)' "$tool" explain "$plain/attentio
 split=$("$tool" explain gpu.tdsl -e split_keys --target sm_90a --dim S=4096)
 if grep -qF 'kernel 0, stream:' <<<"$split" && grep -qF 'stream(T_R): 1 walk' <<<"$split"; then ok
 else bad "gpu.tdsl: split_keys is not what one axis of keys is:" "$split"; fi
+# Why there is a second walk: what waits for what, the operation that no rule looks through and where it
+# is, in all forms.
+waits='; sum %8 is in walk 2 because it waits for sum %1, which no rule takes out of `where` at '
+for format in text html; do
+  expect "$waits$(grep -n 'where(z > mean' algebra.tdsl | cut -d: -f1):31: the condition waits" \
+    "$tool" explain algebra.tdsl -e count_above_mean --format=$format
+done
+json=$("$tool" explain algebra.tdsl -e count_above_mean --format=json | tr -d ' \n' |
+  sed 's/.*"later_walks":\(.*\),"rules":.*/\1/')
+case $json in
+  '[{"value":"sum%8","walk":2,"waits_for":"sum%1","reason":"condition_waits","text":"theconditionwaits'*'"obstacle":"where","at":{"file":"algebra.tdsl","line":'*'"rules_off":[]}]') ok ;;
+  *) bad "explain --format=json of count_above_mean says $json" ;;
+esac
+expect '"rules_off": [' "$tool" explain algebra.tdsl -e cosine --no-rule=late_factors --format=json
+expect 'is in walk 2 because it waits for reduce_max %1: `mul` at' "$tool" explain algebra.tdsl -e softmax_itself
 # A rule that is switched off costs a walk, and which sum waits for what is told.
 echo 'fn f(q: f32[S, T], v: bf16[T, E]) -> f32[S, E] {
   fuse stream(T) { return dot(bf16(softmax(q, T)), v, T) }
@@ -599,6 +617,7 @@ expect 'f(T): 1 walk' sed 's/stream(/f(/' <("$tool" explain "$plain/rules.tdsl")
 for rule in late_factors frames roundings; do
   expect ': 2 walks over T' "$tool" explain "$plain/rules.tdsl" --no-rule=$rule
   expect 'is in walk 2 because it waits for' "$tool" explain "$plain/rules.tdsl" --no-rule=$rule
+  expect ", which $rule, switched off, would take out of \`" "$tool" explain "$plain/rules.tdsl" --no-rule=$rule
   check cpu "$plain/rules.tdsl" f --dim S=7 --dim T=33 --dim E=5 --no-rule=$rule
 done
 expect 'by scales' "$tool" opt gpu.tdsl -e scale_on_q --to=fused

@@ -27,6 +27,24 @@ static void count_lines(str text, spent *s) {
   }
 }
 
+typedef struct scratch_use {
+  const arena *scratch;  // emptied after every pass
+  size_t bytes;
+} scratch_use;
+
+static void add_use(void *ctx, const pass_info *pass, graph *g) {
+  (void)pass, (void)g;
+  scratch_use *use = ctx;
+  use->bytes += use->scratch->used;
+}
+
+/// Bytes of scratch that all passes take.
+static size_t run_passes(pass_ctx *ctx, bool *ok) {
+  scratch_use use = {.scratch = ctx->scratch};
+  *ok = passes_run(ctx, NULL, 0, add_use, &use);
+  return use.bytes;
+}
+
 /// Lowers and verifies; with `code`, makes LLVM IR for a CPU too.
 static spent spend(str source, const target_info *target, bool code) {
   spent s = {0};
@@ -36,9 +54,9 @@ static spent spend(str source, const target_info *target, bool code) {
   arena room = {0};
   pass_options options = {.target = target};
   pass_ctx ctx = {graph_copy(&l.test.arena, l.original), &room, &options, &l.test.diags};
-  passes_run(&ctx, NULL, 0, NULL, NULL);
-  s.passes = room.used;
-  arena_free(&room);
+  bool ok;
+  s.passes = run_passes(&ctx, &ok);
+  cr_assert(ok);
   str report;
   cr_assert(program_verify(l.p, &room, &report));
   s.verifying = room.used;
@@ -458,6 +476,56 @@ Test(growth, short_functions_are_made_once) {
     if (called)
       cpu_compare_text(l.text.ptr, (cpu_case[]){{.sizes = {37}, .tolerance = 1e-4}}, 1);
     lowered_free(&l);
+  }
+}
+
+// ---- contracts
+
+/// n reductions under a contract, each of which waits for the one before.
+static str contract_of_rows(arena *a, int n, const char *head, const char *before,
+                            const char *after) {
+  strbuf b = sb_new(a);
+  sb_printf(&b, "fn f(x: f32[N, T]) -> f32[N] {\n  %s {\n    let v0 = max(x, T)\n", head);
+  for (int i = 1; i < n; i++) sb_printf(&b, "    let v%d = %sv%d%s\n", i, before, i - 1, after);
+  sb_printf(&b, "    return v%d\n  }\n}\n", n - 1);
+  return sb_str(&b);
+}
+
+/// Bytes that deciding a contract takes, whether it holds or not.
+static size_t spend_on_contract(str source, bool holds) {
+  arena a = {0}, room = {0};
+  diag_list diags = {.arena = &a};
+  module graphs = {0};
+  target_info cpu = cpu_target(2);
+  uint32_t file = diag_add_file(&diags, STR("test.tdsl"), source);
+  cr_assert(frontend_compile(&a, &diags, file, NULL, &graphs));
+  pass_options options = {.target = &cpu};
+  pass_ctx ctx = {graphs.graphs.data[0], &room, &options, &diags};
+  bool ok;
+  size_t used = run_passes(&ctx, &ok);
+  cr_expect_eq(ok, holds, "%s", source.ptr);
+  arena_free(&a);
+  return used;
+}
+
+/// What is asked of a block that does not hold, for the sake of its message, is asked of a logarithm of
+/// its parts.
+Test(growth, contracts_are_decided_in_proportion) {
+  static const struct {
+    const char *head, *before, *after;
+    bool holds;
+  } cases[] = {{"fuse stream(T)", "sum(where(x > ", ", x, 0), T)", false},
+               {"fuse stream(T)", "max(abs(x - ", "), T)", false},
+               {"fuse stream(T)", "sum(exp(x - ", "), T)", true},
+               {"fuse", "sum(exp(x - ", "), T)", true}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    size_t spent[2];
+    for (int k = 0; k < 2; k++)
+      spent[k] = spend_on_contract(
+          contract_of_rows(&A, 100 << k, cases[i].head, cases[i].before, cases[i].after),
+          cases[i].holds);
+    cr_expect_leq((double)spent[1], 2.5 * (double)spent[0], "%zu: %zu bytes, then %zu", i, spent[0],
+                  spent[1]);
   }
 }
 
