@@ -56,7 +56,10 @@ int64_t outline_bytes(const outline *o, node *const *nodes, int count, const nod
       bytes = estimate_times(bytes, size > 0 ? size : 1);
     }
   }
-  if (v->carries) bytes += (bytes + step - 1) / step;  // with its last element
+  if (v->carries) {  // with its last element, which sums keep twice as wide
+    int64_t last = (bytes + step - 1) / step;
+    bytes += dtype_is_float(n->type) ? 2 * last : last;
+  }
   return (bytes + unit - 1) / unit * unit;
 }
 

@@ -29,8 +29,8 @@ tval *affine_after(kbuild *b, const affine_step *s, tval *before) {
   return kb_map(b, OP_add, before->type, product, s->b, NULL);
 }
 
-/// next[0] = a y + b as it is rounded, next[1] what is lost by then.
-static void step_pair(kbuild *b, const affine_step *s, tval *y, tval *lost, tval **next) {
+void affine_pair(kbuild *b, const affine_step *s, tval *const *now, tval **next) {
+  tval *y = now[0], *lost = now[1];
   dtype t = y->type;
   tval *product = kb_map(b, OP_mul, t, s->a, y, NULL), *sums[2];
   tval *off = kb_map(b, OP_fma, t, s->a, y, kb_map(b, OP_neg, t, product, NULL, NULL));
@@ -52,26 +52,21 @@ static void store_step(kbuild *b, const scan_steps *s, tval *y, tval *lost) {
   b->done[scan->id] = NULL;
 }
 
-dtype affine_type(const kbuild *b, const node *scan, int axis) {
-  bool is_long = sum_steps(b, axis, 1) > SUM_BLOCK;
-  return is_long && scan->type == DT_f32 ? DT_f64 : scan->type;
-}
-
 affine_total affine_from(kbuild *b, const scan_steps *s, tval *start) {
   const node *scan = b->group->anchor;
-  dtype t = affine_type(b, scan, s->axis);
+  bool is_long = scan_is_long(b, scan, s->axis);
+  dtype t = is_long ? DT_f64 : scan->type;
   start = kb_as_type(b, start, t);
   tval *from[3] = {start}, *next[3];
   int n = 1, lost = 0, factor = 0;
-  if (scan->type == DT_f64 && sum_steps(b, s->axis, 1) > SUM_BLOCK)
-    from[lost = n++] = kb_like(b, start, (scalar){.f = 0});
+  if (is_long && scan->type == DT_f64) from[lost = n++] = kb_like(b, start, (scalar){.f = 0});
   if (!s->store) from[factor = n++] = kb_like(b, start, scalar_cast((scalar){.i = 1}, DT_i64, t));
   tstmt *loop = kb_loop(b, s->axis, 1, from, n);
   loop->reverse = s->reverse;
   loop->unroll = s->unroll;
   tval **now = loop->body->params;
   affine_step step = affine_next(b, scan, t, s->axis);
-  if (lost) step_pair(b, &step, now[0], now[lost], next);
+  if (lost) affine_pair(b, &step, now, next);
   else next[0] = affine_after(b, &step, now[0]);
   if (factor) next[factor] = kb_map(b, OP_mul, t, now[factor], step.a, NULL);
   tval **shown = scan->flags & NODE_EXCLUSIVE ? now : next;

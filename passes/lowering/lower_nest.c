@@ -17,7 +17,6 @@
 //   }
 #include "base/fault.h"
 #include "passes/lowering/lower_reduce.h"
-#include "passes/lowering/lower_scan.h"
 #include "passes/lowering/nest.h"
 
 void nest_forget(kbuild *b) {
@@ -214,69 +213,11 @@ static void emit_contraction(nest *t, const node *n) {
   nest_close(t, o);
 }
 
-/// Keeps the values of x as those of n.
-static void emit_map_of(nest *t, const node *n, const node *x) {
+static void emit_map(nest *t, const node *n) {
   kbuild *b = t->b;
   nest_loops s = nest_loops_of(t, n);
   int o = nest_open(t, n, &s);
-  nest_keep(t, n, kb_value_here(b, x));
-  nest_close(t, o);
-}
-
-/// n without the scanned axis; axes has room for all.
-static node without_axis(const node *n, int *axes) {
-  node r = *n;
-  r.naxes = 0;
-  r.axes = axes;
-  for (int k = 0; k < n->naxes; k++)
-    if (n->axes[k] != n->attr_axes[0]) axes[r.naxes++] = n->axes[k];
-  return r;
-}
-
-/// The loops over what is scanned.
-static nest_loops scan_loops(const nest *t, const node *n) {
-  nest_loops s = nest_loops_of(t, n);
-  if (s.lanes == t->b->kaxis[n->attr_axes[0]]) s.lanes = -1;
-  return s;
-}
-
-/// Before the walk nothing has been combined.
-static void begin_carry(nest *t, const node *n) {
-  kbuild *b = t->b;
-  int kept[MAX_AXES], axes[MAX_KERNEL_AXES];
-  node without = without_axis(n, kept);
-  nest_loops s = scan_loops(t, n);
-  int count = nest_axes_of(t, &without, s.lanes, axes);
-  t->carry_of[n->id] = kb_local(b, "carry", n->type, axes, count);
-  int o = nest_open(t, &without, &s);
-  kb_store_local(b, t->carry_of[n->id], nest_filled(t, &without, n->type, scan_start(n), -1, 0));
-  nest_close(t, o);
-  nest_forget(b);
-}
-
-/// In order along the scanned axis; along the stream on from the step before.
-static void emit_scan(nest *t, const node *n) {
-  kbuild *b = t->b;
-  nest_loops s = scan_loops(t, n);
-  int axis = b->kaxis[n->attr_axes[0]], kept[MAX_AXES];
-  bool carries = t->o.values[n->id].carries;
-  if (axis < 0 && !(n->flags & NODE_EXCLUSIVE) && n->nin == 1) return emit_map_of(t, n, n->in[0]);
-  node without = without_axis(n, kept);
-  int o = nest_open(t, &without, &s);
-  tval *sum = carries ? kb_load_local(b, t->carry_of[n->id])
-                      : nest_filled(t, &without, n->type, scan_start(n), -1, 0);
-  if (axis < 0) {  // nothing stands before a single element
-    nest_keep(t, n, n->flags & NODE_EXCLUSIVE ? sum : scan_step(b, n, sum, axis));
-    nest_close(t, o);
-    return;
-  }
-  tstmt *loop = kb_loop(b, axis, 1, &sum, 1);
-  loop->reverse = n->flags & NODE_REVERSE;
-  sum = loop->body->params[0];
-  tval *after = scan_step(b, n, sum, axis);
-  nest_keep(t, n, n->flags & NODE_EXCLUSIVE ? sum : after);
-  after = kb_end_loop(b, &after, 1)[0];
-  if (carries) kb_store_local(b, t->carry_of[n->id], after);
+  nest_keep(t, n, kb_value_here(b, n));
   nest_close(t, o);
 }
 
@@ -288,8 +229,8 @@ static void emit_value(nest *t, const node *n) {
   if (class == CLASS_contraction) emit_contraction(t, n);
   else if (op_is_arg(n->op)) nest_emit_arg(t, n);
   else if (class == CLASS_reduce) nest_emit_reduction(t, n);
-  else if (class == CLASS_scan) emit_scan(t, n);
-  else emit_map_of(t, n, n);
+  else if (class == CLASS_scan) nest_emit_scan(t, n);
+  else emit_map(t, n);
   nest_is_there(t, n);
   nest_forget(b);
 }
@@ -406,7 +347,7 @@ static void run_walk(nest *t, int walk) {
   t->needed = needed;
   begin_states(t, walk);
   for (int i = 0; i < g->nodes.len; i++)
-    if (needed[g->nodes.data[i]->id] && t->o.values[g->nodes.data[i]->id].carries) begin_carry(t, g->nodes.data[i]);
+    if (needed[g->nodes.data[i]->id] && t->o.values[g->nodes.data[i]->id].carries) nest_begin_carry(t, g->nodes.data[i]);
   skip_test skips = begin_tests(t, walk);
   pack_before(t);
   for (int i = 0; i < t->nstream; i++) {
@@ -462,7 +403,9 @@ void lower_nest_group(kbuild *b) {
   t.shift_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.in_place_of = arena_array(l->a, const node *, l->g->nodes.len + 1);
   t.packed_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.lost_of = arena_array(l->a, int, l->g->nodes.len);
   t.carry_of = arena_array(l->a, int, l->g->nodes.len + 1);
+  t.lost_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.move_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.before_of = arena_array(l->a, int, l->g->nodes.len + 1);
   t.count_of = arena_array(l->a, int, l->g->nodes.len + 1);

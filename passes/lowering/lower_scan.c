@@ -35,14 +35,24 @@ static int open_parallel(kbuild *b, const int *axes, int n, int64_t inner) {
   return n;
 }
 
-tval *scan_step(kbuild *b, const node *scan, tval *before, int axis) {
+void scan_advance(kbuild *b, const node *scan, int axis, tval *const *now, int n, tval **next) {
+  dtype t = now[0]->type;
   if (scan->op == OP_affine_scan) {
-    affine_step step = affine_next(b, scan, before->type, axis);
-    return affine_after(b, &step, before);
+    affine_step step = affine_next(b, scan, t, axis);
+    if (n > 1) affine_pair(b, &step, now, next);
+    else next[0] = affine_after(b, &step, now[0]);
+    return;
   }
   op combine = op_combiner(scan->op);
-  tval *x = kb_reduce_tile(b, combine, kb_value_here(b, scan->in[0]), &axis, 1);
-  return kb_map(b, combine, scan->type, before, x, NULL);
+  tval *x = kb_value_here(b, scan->in[0]);
+  x = kb_as_type(b, axis < 0 ? x : kb_reduce_tile(b, combine, x, &axis, 1), t);
+  if (n > 1) sum_pair_short(b, now[0], kb_map(b, OP_add, t, x, now[1], NULL), next);
+  else next[0] = kb_map(b, combine, t, now[0], x, NULL);
+}
+
+bool scan_is_long(const kbuild *b, const node *scan, int axis) {
+  bool adds = scan->op == OP_affine_scan || op_combiner(scan->op) == OP_add;
+  return adds && axis >= 0 && dtype_is_float(scan->type) && sum_steps(b, axis, 1) > SUM_BLOCK;
 }
 
 /// The walk itself. With `base`, what is stored is counted from there.
@@ -55,7 +65,7 @@ static tval *walk_steps(kbuild *b, const scan_steps *s, tval *start, tval *base)
   tval *before = loop->body->params[0];
   tval *after;
   if (s->store) {
-    after = scan_step(b, scan, before, s->axis);
+    scan_advance(b, scan, s->axis, &before, 1, &after);
   } else {
     tval *x = kb_reduce_tile(b, combine, kb_value_here(b, scan->in[0]), &s->axis, 1);
     after = kb_accumulate(b, combine, (tval *[]){before, x}, 2);

@@ -17,8 +17,12 @@ static inline scalar scan_start(const node *scan) {
   bool affine = scan->op == OP_affine_scan;
   return affine ? scalar_cast((scalar){.i = 0}, DT_i64, scan->type) : op_identity(scan->op, scan->type);
 }
-/// `before` combined with the element of the step that is open along the kernel axis.
-tval *scan_step(kbuild *b, const node *scan, tval *before, int axis);
+/// What stands after the step that is open along the kernel axis (-1: it has one element): of what
+/// stood before, in the type of that; and, where n is 2, of what additions of doubles have lost by then.
+void scan_advance(kbuild *b, const node *scan, int axis, tval *const *now, int n, tval **next);
+/// A sum or recurrence of floats of so many steps that one variable would lose digits: one of f32 is
+/// taken in f64, and one of f64 with what it loses, or in blocks.
+bool scan_is_long(const kbuild *b, const node *scan, int axis);
 /// Combines the elements along the axis, from `start` on; gives the total where it is wanted.
 tval *scan_from(kbuild *b, const scan_steps *s, tval *start);
 /// Walks kernel axis `axis` step by step with the other kernel axes open, and stores the outputs.
@@ -32,8 +36,8 @@ typedef struct affine_step {
 affine_step affine_next(kbuild *b, const node *scan, dtype t, int axis);
 /// a before + b.
 tval *affine_after(kbuild *b, const affine_step *s, tval *before);
-/// What a walk of so many steps along the kernel axis carries.
-dtype affine_type(const kbuild *b, const node *scan, int axis);
+/// next[0] = a now[0] + b as it is rounded, next[1] what is lost by then.
+void affine_pair(kbuild *b, const affine_step *s, tval *const *now, tval **next);
 /// All steps as one: y after them is a y + b, of the y before. Of that type; no a where outputs are stored.
 typedef struct affine_total {
   tval *a, *b;

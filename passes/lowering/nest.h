@@ -28,6 +28,7 @@ typedef struct nest {
   int *packed_of;                 // node id of a product -> what was packed of an operand before the walk, 0 nothing
   int *best_of;                   // node id of an argmin or argmax -> buffer of the extreme that its state is the place of
   int *carry_of;                  // ... of a running combine along the stream -> of what it came to
+  int *lost_of;                   // ... of what that has lost, where it is a long sum of f64
   int *move_of;                   // ... of a centre -> of what it was before the step, less what it is now
   int *count_of;                  // ... of a centre that counts -> of the elements so far
   int *before_of;                 // ... of the same, or of a sum of weights -> of that before the step
@@ -144,6 +145,12 @@ void nest_declare_arg(nest *t, const node *n);
 /// Nothing was seen: an extreme that every element reaches, and the place 0.
 void nest_begin_arg(const nest *t, const node *n);
 void nest_emit_arg(nest *t, const node *n);
+
+// ---- running combines (lower_nest_scan.c)
+
+/// Before the walk nothing has been combined.
+void nest_begin_carry(nest *t, const node *n);
+void nest_emit_scan(nest *t, const node *n);
 
 // ---- running means (lower_nest_moments.c)
 

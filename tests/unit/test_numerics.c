@@ -161,6 +161,17 @@ Test(numerics, affine_scans_do_not_lose_digits) {
 #undef ONES
 }
 
+Test(numerics, running_combines_of_streams_do_not_lose_digits) {
+  enum { LONG = 100000 };
+#define STREAMED(sum) \
+  "fn f(x: %s[N, T]) -> %s[N, T] {\n  fuse stream(T) { let y = " sum " }\n  return y\n}"
+  check_sums("cumsum", STREAMED("cumsum(x, T)"), 2, DIMS(2, LONG), 0.1, LONG, CPU, up_to);
+  check_sums("reverse", STREAMED("cumsum(x, T, reverse = true)"), 2, DIMS(2, LONG), 0.1, LONG, CPU, from);
+  check_sums("affine_scan", STREAMED("affine_scan(x / x, x, T, exclusive = true)"), 2, DIMS(2, LONG), 0.1,
+             LONG, CPU, before);
+#undef STREAMED
+}
+
 Test(numerics, sums_of_ones_pass_two_to_the_24) {
   int64_t n = (1 << 24) + 1000;
   call c;
