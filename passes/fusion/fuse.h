@@ -84,6 +84,9 @@ double node_count(const graph *g, const node *n);
 /// are those of `member` (by node id; null: all).
 const node *fuse_unaligned_operand(const graph *g, const target_info *t, const node *dot, int k,
                                    const uint8_t *member);
+/// How often the padded operand k of a product on a CPU is packed, when that is more than once and
+/// a copy would not be much larger than what is padded; else 0.
+double fuse_packed_again(const graph *g, const target_info *t, const node *dot, int k);
 /// Puts a copy before each of these: an identity view, which step 3 makes a kernel of its own or
 /// part of the product.
 void fuse_copy_operands(graph *g, const target_info *t, arena *a);

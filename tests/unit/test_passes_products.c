@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Views and sums of products in gradients become products; pads of pads become one. Each fires,
 // does not fire where it must not, and the numbers stay right.
+#include "lower_targets.h"
 #include "passes_support.h"
 
 static graph *parse(arena *a, const char *text) {
@@ -69,15 +70,62 @@ Test(passes_products, products_with_other_readers_stay) {
 }
 
 // With a stride each place is read at half of the windows only: the weights are viewed, too.
+#define STRIDED(n, c, o, p)                                                                        \
+  "graph @f(%gy: f32[N, O, P, Q], %w: f32[O, C, R, S]) {\n  axis N = " n "\n  axis O = " o         \
+  "\n"                                                                                             \
+  "  axis P = " p "\n  axis Q = " p "\n  axis C = " c                                              \
+  "\n  axis R = 3\n  axis S = 3\n"                                                                 \
+  "  axis X = " p "*2 + 1\n  axis Y = " p                                                          \
+  "*2 + 1\n  axis F = 2\n  axis E = 2\n"                                                           \
+  "  %2 = dot %gy, %w over O : f32[N, P, Q, C, R, S] phase 1\n  %3 = const 0.0 : f32 phase 1\n"    \
+  "  %4 = pad %2[N, X/2 - F, Y/2 - E, C, F*2 + X%2, E*2 + Y%2], %3 : f32[N, X, Y, C, F, E] phase " \
+  "1\n"                                                                                            \
+  "  %5 = sum %4 over F, E : f32[N, X, Y, C] phase 1\n  return %5\n}\n"
+
+// With a stride each place is read at half of the windows only, and there are four kinds of places,
+// by whether their coordinates are even: one product of all, not as many as there are places.
 Test(passes_products, the_transpose_of_a_strided_window_is_one_product) {
-  leaves(
-      NULL,
-      "graph @f(%gy: f32[O, P], %w: f32[O, C, R]) {\n  axis O = 4\n  axis P = 4\n  axis C = 5\n"
-      "  axis R = 3\n  axis X = 9\n  axis F = 2\n  %2 = dot %gy, %w over O : f32[P, C, R] phase 1\n"
-      "  %3 = const 0.0 : f32 phase 1\n"
-      "  %4 = pad %2[X/2 - F, C, F*2 + X%2], %3 : f32[X, C, F] phase 1\n"
-      "  %5 = sum %4 over F : f32[X, C] phase 1\n  return %5\n}\n",
-      (counts){1, 0, 0, 2});
+  leaves("contraction", STRIDED("2", "3", "4", "3"), (counts){1, 0, 1, 2});
+  arena a = {0};
+  graph *g = run_pass(&a, parse(&a, STRIDED("2", "3", "4", "3")), "contraction", false);
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (n->op != OP_dot) continue;
+    ix batch = ix_const(&g->ix, 1);
+    for (int k = 0; k < n->naxes; k++)
+      if (node_has_axis(n->in[0], n->axes[k]) && node_has_axis(n->in[1], n->axes[k]))
+        batch = ix_mul(&g->ix, batch, graph_axis_size(g, n->axes[k]));
+    cr_expect(batch == ix_const(&g->ix, 1));
+  }
+  arena_free(&a);
+}
+
+static int kernels_of(const char *text, const target_info *target) {
+  arena a = {0}, scratch = {0};
+  pass_options options = {.target = target};
+  pass_ctx ctx = {.graph = parse(&a, text), .scratch = &scratch, .options = &options};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  int n = ctx.graph->nkernels;
+  arena_free(&scratch);
+  arena_free(&a);
+  return n;
+}
+
+// The weights' pad is packed anew for each row of places: where there are many it is copied first.
+Test(passes_products, small_padded_operands_are_copied) {
+  target_info cpu = cpu_target(1);
+  cpu.launch_seconds = 2e-6;
+  cr_expect_eq(kernels_of(STRIDED("8", "64", "64", "14"), &cpu), 3);
+  cr_expect_eq(kernels_of(STRIDED("2", "3", "4", "3"), &cpu), 2);
+  // Windows are not: a copy would be as large as they overlap.
+  cr_expect_eq(
+      kernels_of("graph @f(%x: f32[N, C, Y, X], %w: f32[O, C, R, S]) {\n  axis N = 8\n"
+                 "  axis C = 64\n  axis Y = 28\n  axis X = 28\n  axis O = 64\n  axis R = 3\n"
+                 "  axis S = 3\n  axis P = 28\n  axis Q = 28\n  %2 = const 0.0 : f32\n"
+                 "  %3 = pad %x[N, C, P + R - 1, Q + S - 1], %2 : f32[N, C, P, R, Q, S]\n"
+                 "  %4 = dot %3, %w over C, R, S : f32[N, P, Q, O]\n  return %4\n}\n",
+                 &cpu),
+      1);
 }
 
 #define PRODUCT                                                     \
