@@ -84,14 +84,19 @@ double node_count(const graph *g, const node *n);
 /// are those of `member` (by node id; null: all).
 const node *fuse_unaligned_operand(const graph *g, const target_info *t, const node *dot, int k,
                                    const uint8_t *member);
-/// How often the padded operand k of a product on a CPU is packed, when that is more than once and
-/// a copy would not be much larger than what is padded; else 0.
-double fuse_packed_again(const graph *g, const target_info *t, const node *dot, int k);
 /// Puts a copy before each of these: an identity view, which step 3 makes a kernel of its own or
 /// part of the product.
 void fuse_copy_operands(graph *g, const target_info *t, arena *a);
 /// A view that changes nothing: somebody wants a copy.
 bool node_is_copy(const graph *g, const node *n);
+node *node_copied(graph *g, node *operand);
+
+// ---- fuse_pads.c
+/// What stands for the padded operand k of a product on a CPU, made of a copy of it (a node_copied() of a
+/// pad, maybe under a view); null: it is no such operand, or better packed as it is.
+node *fuse_copied_pad(graph *g, const target_info *t, const node *dot, int k);
+/// Elements that are packed one by one where the operand is such, and its copy one of `member`.
+double fuse_packed_elements(const graph *g, const node *dot, int k, const uint8_t *member);
 
 // ---- fuse_units.c
 /// Answers about one cluster, kept until something changes them: long programs ask the same of

@@ -208,8 +208,7 @@ static double packing_seconds(const estimate *e) {
   for (int i = 0; i < e->c->n; i++) {
     const node *n = e->c->nodes[i];
     for (int k = 0; n->op == OP_dot && k < 2; k++)
-      if (e->c->member[n->in[k]->id] && node_is_copy(e->c->g, n->in[k]))
-        elements += count_of(e->c, e->scratch, n->in[k]) * fuse_packed_again(e->c->g, e->t, n, k);
+      elements += fuse_packed_elements(e->c->g, n, k, e->c->member);
   }
   return elements / (packed_per_second * e->t->cores);
 }
