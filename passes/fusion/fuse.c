@@ -12,7 +12,8 @@
 // 2. producers   from the outputs up, a unit moves into the clusters that read it
 // 3. recompute   a stored map is cloned into all its readers where that is faster (a prologue of
 //                a contraction is the case of a single reader); likewise the copies that
-//                fuse_align.c puts before operands whose rows are unaligned
+//                fuse_align.c puts before operands whose rows are unaligned, and fuse_pads.c before
+//                those with a border
 // 4. neighbours  kernels that read one another's results or the same data are joined
 // Each step asks legality (fuse_legality.c), cycles (fuse_units.c) and cost (fuse_cost.c).
 #include "base/fault.h"

@@ -89,6 +89,14 @@ const node *fuse_unaligned_operand(const graph *g, const target_info *t, const n
 void fuse_copy_operands(graph *g, const target_info *t, arena *a);
 /// A view that changes nothing: somebody wants a copy.
 bool node_is_copy(const graph *g, const node *n);
+node *node_copied(graph *g, node *operand);
+
+// ---- fuse_pads.c
+/// What stands for the padded operand k of a product on a CPU, made of a copy of it (a node_copied() of a
+/// pad, maybe under a view); null: it is no such operand, or better packed as it is.
+node *fuse_copied_pad(graph *g, const target_info *t, const node *dot, int k);
+/// Elements that are packed one by one where the operand is such, and its copy one of `member`.
+double fuse_packed_elements(const graph *g, const node *dot, int k, const uint8_t *member);
 
 // ---- fuse_units.c
 /// Answers about one cluster, kept until something changes them: long programs ask the same of

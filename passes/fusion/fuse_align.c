@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Operands of products on tensor cores whose rows are unaligned: the copy engine, and
-// asynchronous copies, want them at multiples of 16 bytes.
+// asynchronous copies, want them at multiples of 16 bytes. (Padded ones on CPUs: fuse_pads.c.)
 //
 //   dot %a, %b over K   with %a: bf16[M, K = 4099]   ──▶   %c = view %a[M, K]; dot %c, %b over K
 //
@@ -57,14 +57,18 @@ bool node_is_copy(const graph *g, const node *n) {
   return true;
 }
 
-/// Of what the dot sees, not of the param: axes that a view makes one are one in the copy.
-static node *copy_of(graph *g, node *operand, node **copies) {
-  if (copies[operand->id]) return copies[operand->id];
+node *node_copied(graph *g, node *operand) {
   ix index[MAX_AXES];
   for (int k = 0; k < operand->naxes; k++) index[k] = ix_axis(&g->ix, operand->axes[k]);
   node *copy = graph_view(g, operand, index, operand->axes, operand->naxes);
   copy->at = operand->at;
-  return copies[operand->id] = copy;
+  return copy;
+}
+
+/// Of what the dot sees, not of the param: axes that a view makes one are one in the copy.
+static node *copy_of(graph *g, node *operand, node **copies) {
+  if (!copies[operand->id]) copies[operand->id] = node_copied(g, operand);
+  return copies[operand->id];
 }
 
 /// The dot over copies of its operands; null: none of them needs one.
@@ -75,7 +79,9 @@ static node *dot_of_copies(graph *g, const target_info *t, const node *dot, node
   for (int k = 0; dot->op == OP_dot && !dot->contract && k < 2; k++) {
     const node *param = fuse_unaligned_operand(g, t, dot, k, NULL);
     bool larger = param && node_count(g, dot->in[k]) > node_count(g, param);  // windows
-    in[k] = param && !larger ? copy_of(g, dot->in[k], copies) : dot->in[k];
+    node *padded = fuse_copied_pad(g, t, dot, k);
+    if (padded) in[k] = padded;
+    else in[k] = param && !larger ? copy_of(g, dot->in[k], copies) : dot->in[k];
     any |= in[k] != dot->in[k];
   }
   return any ? graph_clone_node(g, dot, in) : NULL;

@@ -201,6 +201,18 @@ static double unaligned_seconds(const estimate *e) {
   return elements > 0 ? elements / (e->t->shifted_per_second * e->t->cores) : 0;
 }
 
+/// Padded operands that are packed, by element, in every tile, where a copy is not made.
+static double packing_seconds(const estimate *e) {
+  static const double packed_per_second = 1e9;
+  double elements = 0;
+  for (int i = 0; i < e->c->n; i++) {
+    const node *n = e->c->nodes[i];
+    for (int k = 0; n->op == OP_dot && k < 2; k++)
+      elements += fuse_packed_elements(e->c->g, n, k, e->c->member);
+  }
+  return elements / (packed_per_second * e->t->cores);
+}
+
 /// The part of a GPU that is busy: outputs with axes that are neither rows nor reduced wait for long
 /// reductions in the blocks of their rows, of which there may be few.
 static double busy_share(const candidate *c, const target_info *t, const fuse_scratch *s,
@@ -243,7 +255,7 @@ cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
   bool cached = bytes <= (double)t->l2_bytes * (t->sm ? 1 : t->cores);  // a GPU shares its cache
   double bandwidth = cached ? t->l2_bytes_per_second * t->cores : t->bytes_per_second;
   r.memory_seconds = bytes / bandwidth;
-  r.compute_seconds = work / (t->flops_per_second * t->cores) + unaligned_seconds(&e);
+  r.compute_seconds = work / (t->flops_per_second * t->cores) + unaligned_seconds(&e) + packing_seconds(&e);
   r.launch_seconds = t->launch_seconds;
   double share = busy_share(c, t, s, e.reduction);
   r.seconds = fmax(r.memory_seconds, r.compute_seconds) / share + r.launch_seconds;

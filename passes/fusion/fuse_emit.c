@@ -73,10 +73,15 @@ static bool through_view(const fusion *f, const node *consumer, int producer) {
   return false;
 }
 
+/// A copy of what is in memory, for the sake of where its rows begin.
+static bool is_aligning(const fusion *f, int p) {
+  return node_is_copy(f->g, f->nodes[p]) && f->nodes[p]->in[0]->op != OP_pad;
+}
+
 /// `after`: the units that the anchor or a reduction of the kernel leads to.
 static reason fused_reason(const fusion *f, const uint8_t *after, group_kind kind, int p, int c) {
   op_class consumer = op_get(f->nodes[c]->op)->class;
-  if (node_is_copy(f->g, f->nodes[p])) return REASON_read_unaligned;
+  if (is_aligning(f, p)) return REASON_read_unaligned;
   if (f->homes[p].len > 1) return REASON_recomputed;
   if (kind == GROUP_NEST || kind == GROUP_STREAM) return REASON_streamed;
   if (kind == GROUP_CONTRACTION && after[p])
@@ -95,7 +100,7 @@ static reason cut_reason(fusion *f, int from, int cluster, int p, int c) {
   if (!v.ok) return v.why;
   if (clusters_cyclic(f, from, cluster)) return REASON_cycle;
   if (f->returned[p]) return REASON_is_returned;
-  if (node_is_copy(f->g, f->nodes[p])) return REASON_aligned_copy;
+  if (is_aligning(f, p)) return REASON_aligned_copy;
   if (op_get(f->nodes[c]->op)->class == CLASS_contraction) return REASON_operand_reused;
   return REASON_several_consumers;
 }

@@ -435,6 +435,15 @@ static void choose_unit(const kbuild *b, contraction_plan *p) {
                     contraction_product(b, p->km, p->nkm) <= INTERLEAVE_ROWS;
 }
 
+/// Whether to pack operand 0 and read operand 1 in place, where lanes fit both alike: one that is to
+/// be computed is packed anyway, else it is the smaller one.
+static bool is_better_packed(const kbuild *b, const node *dot) {
+  const node *x = dot->in[0], *y = dot->in[1];
+  bool plain_x = contraction_plain(b, x, dot->type), plain_y = contraction_plain(b, y, dot->type);
+  if (plain_x != plain_y) return plain_y;
+  return plain_x && total(b, x->axes, x->naxes) < total(b, y->axes, y->naxes);
+}
+
 contraction_form contraction_choose(kbuild *b, contraction_plan *p) {
   const node *dot = b->group->anchor;
   *p = (contraction_plan){
@@ -444,7 +453,8 @@ contraction_form contraction_choose(kbuild *b, contraction_plan *p) {
   if (reduction_is_better(b, p)) return CONTRACTION_REDUCTION;
   int lane_b = lanes_among(b, dot->in[1], p->n, p->nn);
   int lane_a = lanes_among(b, dot->in[0], p->m, p->nm);
-  if (lanes_score(b, dot->in[0], lane_a) > lanes_score(b, dot->in[1], lane_b)) {
+  double score_a = lanes_score(b, dot->in[0], lane_a), score_b = lanes_score(b, dot->in[1], lane_b);
+  if (score_a > score_b || (score_a == score_b && lane_a >= 0 && is_better_packed(b, dot))) {
     p->a = 1;
     p->b = 0;
     contraction_classify(p, dot);

@@ -32,43 +32,162 @@ static void add_axis(void *ctx, int axis) {
   if (s->n < 2 * MAX_AXES && !axes_have(s->axes, s->n, axis)) s->axes[s->n++] = axis;
 }
 
-/// The operand of the product at the coordinates of the view, zero outside. Null: it does not fit.
-static node *operand_at(graph *g, node *operand, const node *dot, const node *view) {
-  ix index[MAX_AXES];
+static int position(const node *n, int axis) {
+  int i = 0;
+  while (i < n->naxes && n->axes[i] != axis) i++;
+  return i;
+}
+
+/// The coordinates of an operand of the product where the view reads it.
+static void coordinates(graph *g, const node *operand, const node *view, ix *index) {
+  const node *dot = view->in[0];
+  for (int k = 0; k < operand->naxes; k++) {
+    int i = position(dot, operand->axes[k]);
+    index[k] = i < dot->naxes ? view->index[i] : ix_axis(&g->ix, operand->axes[k]);
+  }
+}
+
+/// The operand at these coordinates, zero outside. Null: it does not fit.
+static node *operand_at(graph *g, node *operand, const ix *index) {
+  ix_pool *p = &g->ix;
   axis_set to = {.n = 0};
   bool inside = true, same = true;
   for (int k = 0; k < operand->naxes; k++) {
-    int axis = operand->axes[k], i = 0;
-    ix size = graph_axis_size(g, axis), one = ix_const(&g->ix, 1);
-    while (i < dot->naxes && dot->axes[i] != axis) i++;
-    index[k] = i < dot->naxes ? view->index[i] : ix_axis(&g->ix, axis);
-    same = same && index[k] == ix_axis(&g->ix, axis);
-    inside = inside && ix_known_le(&g->ix, ix_const(&g->ix, 0), index[k]) &&
-             ix_known_le(&g->ix, ix_add(&g->ix, index[k], one), size);
-    ix_axes(&g->ix, index[k], add_axis, &to);
+    ix size = graph_axis_size(g, operand->axes[k]), end = ix_add(p, index[k], ix_const(p, 1));
+    same = same && index[k] == ix_axis(p, operand->axes[k]);
+    inside = inside && ix_known_le(p, ix_const(p, 0), index[k]) && ix_known_le(p, end, size);
+    ix_axes(p, index[k], add_axis, &to);
   }
   if (same) return operand;
   if (to.n > MAX_AXES) return NULL;
-  return inside
-             ? graph_view(g, operand, index, to.axes, to.n)
-             : graph_pad(g, operand, graph_const_float(g, operand->type, 0), index, to.axes, to.n);
+  if (inside) return graph_view(g, operand, index, to.axes, to.n);
+  node *zero = graph_const_float(g, operand->type, 0);
+  return graph_pad(g, operand, zero, index, to.axes, to.n);
 }
 
-/// view(dot(a, b)) over more axes, which both have then. Null: it does not fit.
+// ---- strides
+//
+// Of a window with a stride, one operand is read at X / 2 - R and the other at R*2 + X % 2: the
+// axis X of both would be one of a batch of small products. Of its quotient and rest, each operand
+// has one.
+
+/// An axis X as X + offset = quotient * by + rest.
+typedef struct split {
+  int axis, quotient, rest;
+  ix whole, by;  // X + offset
+} split;
+
+typedef struct occurrence {
+  ix whole, by;
+  bool quotient, rest;
+} occurrence;
+
+/// Whether X is read in (X + offset) / by and (X + offset) % by only.
+static bool find_parts(ix_pool *p, ix e, int axis, occurrence *o) {
+  ix_node n = *ix_get(p, e);
+  if (!ix_uses_axis(p, e, axis)) return true;
+  if (n.kind == IX_DIV || n.kind == IX_MOD) {
+    if (!ix_is_size(p, ix_sub(p, n.a, ix_axis(p, axis))) || !ix_is_const(p, n.b, NULL))
+      return false;
+    if (o->whole && (o->whole != n.a || o->by != n.b)) return false;
+    o->whole = n.a, o->by = n.b;
+    o->quotient |= n.kind == IX_DIV;
+    o->rest |= n.kind == IX_MOD;
+    return ix_bounds(p, n.a).min >= 0;
+  }
+  if (n.kind != IX_SUM) return false;
+  for (int k = 0; k < n.nterms; k++)
+    for (int i = 0; i < n.terms[k].natoms; i++)
+      if (!find_parts(p, n.terms[k].atoms[i], axis, o)) return false;
+  return true;
+}
+
+static bool find_split(graph *g, int axis, const ix *a, int na, const ix *b, int nb, split *s) {
+  occurrence in_a = {0}, in_b = {0};
+  for (int k = 0; k < na; k++)
+    if (!find_parts(&g->ix, a[k], axis, &in_a)) return false;
+  for (int k = 0; k < nb; k++)
+    if (!find_parts(&g->ix, b[k], axis, &in_b)) return false;
+  if (!in_a.whole || in_a.whole != in_b.whole || in_a.by != in_b.by) return false;
+  if (in_a.quotient == in_a.rest || in_b.quotient == in_b.rest || in_a.rest == in_b.rest)
+    return false;
+  *s = (split){.axis = axis, .whole = in_a.whole, .by = in_a.by};
+  return true;
+}
+
+/// Writes the coordinates by the two axes.
+static void apply_split(graph *g, split *s, ix *a, int na, ix *b, int nb) {
+  ix_pool *p = &g->ix;
+  str name = g->axes.data[s->axis].name;
+  ix last = ix_add(p, ix_sub(p, s->whole, ix_axis(p, s->axis)), graph_axis_size(g, s->axis));
+  ix up = ix_sub(p, ix_add(p, last, s->by), ix_const(p, 1));
+  s->quotient = graph_add_axis(g, name, ix_div(p, up, s->by));
+  s->rest = graph_add_axis(g, name, s->by);
+  ix offset = ix_sub(p, s->whole, ix_axis(p, s->axis));
+  ix at = ix_add(p, ix_mul(p, ix_axis(p, s->quotient), s->by), ix_axis(p, s->rest));
+  ix *by = arena_array(g->arena, ix, g->axes.len);
+  by[s->axis] = ix_sub(p, at, offset);
+  for (int k = 0; k < na; k++) a[k] = ix_substitute(p, p, a[k], by, g->axes.len);
+  for (int k = 0; k < nb; k++) b[k] = ix_substitute(p, p, b[k], by, g->axes.len);
+}
+
+/// The product by the axes that the view has but for those summed; rests are outermost, so that
+/// what was one line of memory is one by the quotients.
+static node *joined(graph *g, node *product, const node *view, const int *more, int nmore,
+                    const split *splits, int nsplits) {
+  ix index[MAX_AXES];
+  int axes[MAX_AXES], inner[2 * MAX_AXES], naxes = 0, ninner = 0;
+  for (int k = 0; k < nsplits; k++) inner[ninner++] = splits[k].rest;
+  for (int k = 0; k < view->naxes; k++) {
+    int axis = view->axes[k];
+    if (axes_have(more, nmore, axis)) continue;
+    axes[naxes++] = axis;
+    for (int i = 0; i < nsplits; i++)
+      if (splits[i].axis == axis) axis = splits[i].quotient;
+    inner[ninner++] = axis;
+  }
+  if (product->naxes != ninner) return NULL;
+  for (int k = 0; k < ninner; k++)
+    if (!node_has_axis(product, inner[k])) return NULL;
+  if (!nsplits) return product;
+  memcpy(product->axes, inner, sizeof(int) * (size_t)ninner);
+  for (int k = 0; k < ninner; k++) {
+    index[k] = ix_axis(&g->ix, inner[k]);
+    for (int i = 0; i < nsplits; i++) {
+      if (inner[k] == splits[i].rest) index[k] = ix_mod(&g->ix, splits[i].whole, splits[i].by);
+      if (inner[k] == splits[i].quotient) index[k] = ix_div(&g->ix, splits[i].whole, splits[i].by);
+    }
+  }
+  return graph_view(g, product, index, axes, naxes);
+}
+
+/// view(dot(a, b)) summed over more axes, which both have then. Null: it does not fit.
 static node *product_at(graph *g, const node *view, const int *more, int nmore) {
   const node *dot = view->in[0];
-  int over[2 * MAX_AXES], nover = dot->nattr_axes;
+  node *a = dot->in[0], *b = dot->in[1];
+  ix at_a[MAX_AXES], at_b[MAX_AXES];
+  split splits[MAX_AXES];
+  int over[2 * MAX_AXES], nover = dot->nattr_axes, nsplits = 0;
   memcpy(over, dot->attr_axes, sizeof(int) * (size_t)nover);
   for (int k = 0; k < nover; k++)
     if (node_has_axis(view, over[k])) return NULL;
-  node *a = operand_at(g, dot->in[0], dot, view), *b = operand_at(g, dot->in[1], dot, view);
+  coordinates(g, a, view, at_a);
+  coordinates(g, b, view, at_b);
+  for (int k = 0; k < view->naxes; k++) {
+    split *s = &splits[nsplits];
+    if (axes_have(more, nmore, view->axes[k])) continue;
+    if (!find_split(g, view->axes[k], at_a, a->naxes, at_b, b->naxes, s)) continue;
+    apply_split(g, s, at_a, a->naxes, at_b, b->naxes);
+    nsplits++;
+  }
+  a = operand_at(g, a, at_a), b = operand_at(g, b, at_b);
   if (!a || !b || nover + nmore > MAX_AXES) return NULL;
   for (int k = 0; k < nmore; k++) {
     if (!node_has_axis(a, more[k]) || !node_has_axis(b, more[k])) return NULL;
     over[nover++] = more[k];
   }
-  node *product = graph_dot(g, a, b, over, nover);
-  return product->naxes + nmore == view->naxes ? product : NULL;
+  if (a->naxes + b->naxes - nover > MAX_AXES) return NULL;
+  return joined(g, graph_dot(g, a, b, over, nover), view, more, nmore, splits, nsplits);
 }
 
 /// Each axis of the product at its own coordinate, or a part of it.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Views and sums of products in gradients become products; pads of pads become one. Each fires,
 // does not fire where it must not, and the numbers stay right.
+#include "lower_targets.h"
 #include "passes_support.h"
 
 static graph *parse(arena *a, const char *text) {
@@ -35,15 +36,15 @@ static void leaves(const char *pass, const char *text, counts want) {
 
 // ---- products
 
-#define WINDOW(fill, phase)                                                              \
-  "graph @f(%gy: f32[O, P], %w: f32[O, C, R]) {\n"                                       \
-  "  axis O = 4\n  axis P = 7\n  axis C = 5\n  axis R = 3\n  axis X = 9\n  axis Y = 7\n" \
-  "  %2 = dot %gy, %w over O : f32[P, C, R]" phase                                       \
-  "\n"                                                                                   \
-  "  %3 = const " fill " : f32" phase                                                    \
-  "\n"                                                                                   \
-  "  %4 = pad %2[X - R, C, R], %3 : f32[X, C, R]" phase                                  \
-  "\n"                                                                                   \
+#define WINDOW(fill, phase)                                                                 \
+  "graph @f(%gy: f32[O, P], %w: f32[O, C, R]) {\n"                                          \
+  "  axis O = 4\n  axis P = 10\n  axis C = 5\n  axis R = 3\n  axis X = 12\n  axis Y = 10\n" \
+  "  %2 = dot %gy, %w over O : f32[P, C, R]" phase                                          \
+  "\n"                                                                                      \
+  "  %3 = const " fill " : f32" phase                                                       \
+  "\n"                                                                                      \
+  "  %4 = pad %2[X - R, C, R], %3 : f32[X, C, R]" phase                                     \
+  "\n"                                                                                      \
   "  %5 = sum %4 over R : f32[X, C]" phase "\n"
 
 Test(passes_products, the_transpose_of_a_window_is_one_product) {
@@ -69,52 +70,105 @@ Test(passes_products, products_with_other_readers_stay) {
 }
 
 // With a stride each place is read at half of the windows only: the weights are viewed, too.
+#define STRIDED(n, c, o, p)                                                                        \
+  "graph @f(%gy: f32[N, O, P, Q], %w: f32[O, C, R, S]) {\n  axis N = " n "\n  axis O = " o         \
+  "\n"                                                                                             \
+  "  axis P = " p "\n  axis Q = " p "\n  axis C = " c                                              \
+  "\n  axis R = 3\n  axis S = 3\n"                                                                 \
+  "  axis X = " p "*2 + 1\n  axis Y = " p                                                          \
+  "*2 + 1\n  axis F = 2\n  axis E = 2\n"                                                           \
+  "  %2 = dot %gy, %w over O : f32[N, P, Q, C, R, S] phase 1\n  %3 = const 0.0 : f32 phase 1\n"    \
+  "  %4 = pad %2[N, X/2 - F, Y/2 - E, C, F*2 + X%2, E*2 + Y%2], %3 : f32[N, X, Y, C, F, E] phase " \
+  "1\n"                                                                                            \
+  "  %5 = sum %4 over F, E : f32[N, X, Y, C] phase 1\n  return %5\n}\n"
+
+// With a stride each place is read at half of the windows only, and there are four kinds of places,
+// by whether their coordinates are even: one product of all, not as many as there are places.
 Test(passes_products, the_transpose_of_a_strided_window_is_one_product) {
-  leaves(
-      NULL,
-      "graph @f(%gy: f32[O, P], %w: f32[O, C, R]) {\n  axis O = 4\n  axis P = 4\n  axis C = 5\n"
-      "  axis R = 3\n  axis X = 9\n  axis F = 2\n  %2 = dot %gy, %w over O : f32[P, C, R] phase 1\n"
-      "  %3 = const 0.0 : f32 phase 1\n"
-      "  %4 = pad %2[X/2 - F, C, F*2 + X%2], %3 : f32[X, C, F] phase 1\n"
-      "  %5 = sum %4 over F : f32[X, C] phase 1\n  return %5\n}\n",
-      (counts){1, 0, 0, 2});
+  leaves("contraction", STRIDED("2", "3", "4", "3"), (counts){1, 0, 1, 2});
+  arena a = {0};
+  graph *g = run_pass(&a, parse(&a, STRIDED("2", "3", "4", "3")), "contraction", false);
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (n->op != OP_dot) continue;
+    ix batch = ix_const(&g->ix, 1);
+    for (int k = 0; k < n->naxes; k++)
+      if (node_has_axis(n->in[0], n->axes[k]) && node_has_axis(n->in[1], n->axes[k]))
+        batch = ix_mul(&g->ix, batch, graph_axis_size(g, n->axes[k]));
+    cr_expect(batch == ix_const(&g->ix, 1));
+  }
+  arena_free(&a);
 }
 
-#define PRODUCT                                                     \
-  "graph @f(%a: f32[N, S, K], %b: f32[M, S, K], %c: f32[M, K]) {\n" \
-  "  axis N = 4\n  axis S = 3\n  axis K = 5\n  axis M = 6\n  axis T = 4\n  axis E = 24\n"
-
-Test(passes_products, sums_of_products_are_products) {
-  leaves("contraction",
-         PRODUCT
-         "  %3 = dot %a, %b over K : f32[N, S, M] phase 1\n"
-         "  %4 = sum %3 over S : f32[N, M] phase 1\n  return %4\n}\n",
-         (counts){1, 0, 0, 0});
-  // It would be summed as often as the axis is long.
-  leaves("contraction",
-         PRODUCT
-         "  %3 = dot %a, %c over K : f32[N, S, M] phase 1\n"
-         "  %4 = sum %3 over S : f32[N, M] phase 1\n  return %4\n}\n",
-         (counts){1, 1, 0, 0});
-  leaves("contraction",
-         PRODUCT
-         "  %3 = dot %a, %b over K : f32[N, S, M]\n"
-         "  %4 = sum %3 over S : f32[N, M]\n  return %4\n}\n",
-         (counts){1, 1, 0, 0});
+static int kernels_of(const char *text, const target_info *target) {
+  arena a = {0}, scratch = {0};
+  pass_options options = {.target = target};
+  pass_ctx ctx = {.graph = parse(&a, text), .scratch = &scratch, .options = &options};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  int n = ctx.graph->nkernels;
+  arena_free(&scratch);
+  arena_free(&a);
+  return n;
 }
 
-Test(passes_products, slices_of_products_are_products_of_slices) {
-  leaves("contraction",
-         PRODUCT
-         "  %3 = dot %a, %b over S, K : f32[N, M] phase 1\n"
-         "  %4 = view %3[N, T + 1] : f32[N, T] phase 1\n  return %4\n}\n",
-         (counts){1, 0, 1, 0});
-  // Merged axes would be divided for each element of the operands.
-  leaves("contraction",
-         PRODUCT
-         "  %3 = dot %a, %b over S, K : f32[N, M] phase 1\n"
-         "  %4 = view %3[E / 6, E % 6] : f32[E] phase 1\n  return %4\n}\n",
-         (counts){1, 0, 1, 0});
+#define CONVOLUTION(step, places)                                                             \
+  "graph @f(%x: f32[N, C, Y, X], %w: f32[O, C, R, S], %g: f32[N, O, P, Q]) {\n  axis N = 8\n" \
+  "  axis C = 64\n  axis Y = 28\n  axis X = 28\n  axis O = 64\n  axis R = 3\n  axis S = 3\n"  \
+  "  axis P = " places "\n  axis Q = " places                                                 \
+  "\n  %3 = const 0.0 : f32\n"                                                                \
+  "  %4 = pad %x[N, C, P" step " + R - 1, Q" step " + S - 1], %3 : f32[N, C, P, R, Q, S]\n"
+
+// Padded operands that would be packed element by element, and small beside it, are copied with
+// their borders: the weights under a stride, what the gradient of the weights sums over, and images
+// of which every second place is read. Windows whose places lie side by side are packed as they
+// are.
+Test(passes_products, padded_operands_are_copied_where_packing_is_slow) {
+  target_info cpu = cpu_target(1);
+  cpu.launch_seconds = 2e-6;
+  cr_expect_eq(kernels_of(STRIDED("8", "64", "64", "14"), &cpu), 3);
+  cr_expect_eq(kernels_of(STRIDED("2", "3", "4", "3"), &cpu), 2);
+  static const char of_images[] =
+      "  %5 = dot %4, %w over C, R, S : f32[N, P, Q, O]\n  return %5\n}\n";
+  static const char of_weights[] =
+      "  %5 = dot %g, %4 over N, P, Q : f32[O, C, R, S]\n  return %5\n}\n";
+  const struct {
+    const char *text, *of;
+    int kernels;
+  } cases[] = {{CONVOLUTION("", "28"), of_images, 1},
+               {CONVOLUTION("*2", "14"), of_images, 2},
+               {CONVOLUTION("", "28"), of_weights, 2},
+               {CONVOLUTION("*2", "14"), of_weights, 2}};
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    arena a = {0};
+    str text = str_printf(&a, "%s%s", cases[k].text, cases[k].of);
+    cr_expect_eq(kernels_of(str_z(&a, text), &cpu), cases[k].kernels, "case %d", (int)k);
+    cr_expect_eq(kernels_of(str_z(&a, text), gpu_default()), 1, "case %d", (int)k);
+    arena_free(&a);
+  }
+}
+
+Test(passes_products, copies_with_borders_give_the_same) {
+  const char *const of[] = {"  %5 = dot %4, %w over C, R : f32[N, P, O]\n  return %5\n}\n",
+                            "  %5 = dot %g, %4 over N, P : f32[O, C, R]\n  return %5\n}\n"};
+  target_info cpu = cpu_target(1);
+  for (int k = 0; k < 2; k++) {
+    arena a = {0}, scratch = {0};
+    str text = str_printf(&a,
+                          "graph @f(%%x: f32[N, C, Y], %%w: f32[O, C, R], %%g: f32[N, O, P]) {\n"
+                          "  axis N = 5\n  axis C = 6\n  axis Y = 31\n  axis O = 3\n  axis R = 4\n"
+                          "  axis P = 17\n  %%3 = const 0.5 : f32\n"
+                          "  %%4 = pad %%x[N, C, P*2 + R - 3], %%3 : f32[N, C, P, R]\n%s",
+                          of[k]);
+    graph *before = parse(&a, str_z(&a, text));
+    pass_options options = {.target = &cpu};
+    pass_ctx ctx = {.graph = graph_copy(&a, before), .scratch = &scratch, .options = &options};
+    passes_run(&ctx, NULL, 0, NULL, NULL);
+    cr_expect_eq(ctx.graph->nkernels, 2, "%d", k);
+    results x = evaluate_wide(&a, before, 3), y = evaluate_wide(&a, ctx.graph, 3);
+    cr_expect_float_eq(difference(&x, &y), 0, 1e-12);
+    arena_free(&scratch);
+    arena_free(&a);
+  }
 }
 
 // ---- pads
