@@ -104,3 +104,6 @@ typedef struct temporaries {
   int64_t live;   // the most that lives in one step: no arena could be smaller
 } temporaries;
 temporaries program_temporaries(const program *p);
+/// Of the program that a fused graph becomes, without its kernels; what scatters and loop nests keep
+/// for themselves is not in it. Panics as lower_to_tiles does.
+temporaries graph_temporaries(const graph *g, const pass_options *options);

@@ -343,23 +343,27 @@ static void copy_returned_params(graph *g) {
   }
 }
 
-bool pass_fuse(pass_ctx *ctx) {
-  if (ctx->graph->fused) return false;
+bool fusion_partition(fusion *f, pass_ctx *ctx) {
   copy_returned_params(ctx->graph);
   fuse_copy_operands(ctx->graph, target_or_default(ctx->options), ctx->scratch);
+  fusion_init(f, ctx);
+  if (!fuse_contracts(f, ctx->diags)) return false;
+  for (int id = 0; id < f->n; id++)
+    if (is_unit(f, id) && (class_of(f, id) == CLASS_contraction || class_of(f, id) == CLASS_scan))
+      take_epilogue(f, id);
+  for (int id = f->n - 1; id >= 0; id--)
+    if (is_unit(f, id)) join_readers(f, id);
+  for (int id = 0; id < f->n; id++)
+    if (is_unit(f, id)) recompute(f, id);
+  absorb_readers(f);
+  const ints *readers = find_readers(f);
+  for (int id = 0; id < f->n; id++) join_siblings(f, id, &readers[id]);
+  return true;
+}
+
+bool pass_fuse(pass_ctx *ctx) {
+  if (ctx->graph->fused) return false;
   fusion f;
-  fusion_init(&f, ctx);
-  if (!fuse_contracts(&f, ctx->diags)) return true;
-  for (int id = 0; id < f.n; id++)
-    if (is_unit(&f, id) && (class_of(&f, id) == CLASS_contraction || class_of(&f, id) == CLASS_scan))
-      take_epilogue(&f, id);
-  for (int id = f.n - 1; id >= 0; id--)
-    if (is_unit(&f, id)) join_readers(&f, id);
-  for (int id = 0; id < f.n; id++)
-    if (is_unit(&f, id)) recompute(&f, id);
-  absorb_readers(&f);
-  const ints *readers = find_readers(&f);
-  for (int id = 0; id < f.n; id++) join_siblings(&f, id, &readers[id]);
-  fusion_emit(&f);
+  if (fusion_partition(&f, ctx)) fusion_emit(&f, true);
   return true;
 }

@@ -168,6 +168,12 @@ int cluster_contract(const fusion *f, int cluster);
 /// Makes the nodes under each contract a cluster. False, with diagnostics, when one is no kernel.
 bool fuse_contracts(fusion *f, diag_list *diags);
 
+// ---- fuse.c
+/// Divides ctx->graph, which is not fused, into clusters; it gets the copies that the pass makes of
+/// params and operands. False, with diagnostics: a contract is no kernel.
+bool fusion_partition(fusion *f, pass_ctx *ctx);
+
 // ---- fuse_emit.c
-/// Rebuilds the graph in kernel order with clones, kernel numbers and the decisions.
-void fusion_emit(fusion *f);
+/// Rebuilds the graph in kernel order with clones, kernel numbers and, where they are asked for, the
+/// decisions, which take most of the time.
+void fusion_emit(fusion *f, bool decisions);

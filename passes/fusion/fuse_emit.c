@@ -403,7 +403,7 @@ static void emit_cluster(emitter *e, int cluster, int kernel) {
   }
 }
 
-void fusion_emit(fusion *f) {
+void fusion_emit(fusion *f, bool decisions) {
   graph *g = f->g;
   emitter e = {.f = f};
   e.stored_at = arena_array(f->a, node *, f->n);
@@ -427,6 +427,7 @@ void fusion_emit(fusion *f) {
     g->outputs.data[i].value = e.stored_at[g->outputs.data[i].value->id];
   g->fused = true;
   g->nkernels = order.len;
+  if (!decisions) return;
   for (int i = 0; i < order.len; i++) decide_cluster(&e, order.data[i]);
   decide_readers(&e, &order);
 }

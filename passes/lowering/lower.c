@@ -260,10 +260,12 @@ static void add_kernel_step(lower *l, const group *grp) {
   vec_push(l->a, &l->p->steps, s);
 }
 
-program *lower_to_tiles(arena *a, const graph *g, const pass_options *options) {
+/// Buffers and tables, no steps yet. Gives the groups.
+static group *lower_open(lower *l, arena *a, const graph *g, const pass_options *options,
+                         int *ngroups) {
   check(g->fused);
-  lower l = {.a = a, .g = g, .options = options, .target = options->target};
-  program *p = l.p = arena_new(a, program);
+  *l = (lower){.a = a, .g = g, .options = options, .target = options->target};
+  program *p = l->p = arena_new(a, program);
   p->arena = a;
   p->name = g->name;
   ix_init(&p->ix, a);
@@ -271,17 +273,48 @@ program *lower_to_tiles(arena *a, const graph *g, const pass_options *options) {
   for (int i = 0; i < g->symbols.len; i++) vec_push(a, &p->symbols, g->symbols.data[i]);
   p->nparams = g->nparams;
   p->noutputs = g->outputs.len;
-  l.buffer_of = arena_array(a, int, g->nodes.len + 1);
-  for (int i = 0; i <= g->nodes.len; i++) l.buffer_of[i] = -1;
-  l.tables = node_tables_new(a, g->nodes.len);
-  l.outputs_of = arena_alloc(a, sizeof *l.outputs_of * (size_t)(g->nodes.len + 1));
+  l->buffer_of = arena_array(a, int, g->nodes.len + 1);
+  for (int i = 0; i <= g->nodes.len; i++) l->buffer_of[i] = -1;
+  l->tables = node_tables_new(a, g->nodes.len);
+  l->outputs_of = arena_alloc(a, sizeof *l->outputs_of * (size_t)(g->nodes.len + 1));
+  group *groups = graph_groups(g, l->target, a, ngroups);
+  add_buffers(l, groups, *ngroups);
+  return groups;
+}
+
+program *lower_to_tiles(arena *a, const graph *g, const pass_options *options) {
+  lower l;
   int ngroups;
-  group *groups = graph_groups(g, l.target, a, &ngroups);
-  add_buffers(&l, groups, ngroups);
+  const group *groups = lower_open(&l, a, g, options, &ngroups);
   for (int i = 0; i < ngroups; i++) {
     if (groups[i].kind == GROUP_OPAQUE) add_host_step(&l, &groups[i]);
     else add_kernel_step(&l, &groups[i]);
   }
   lower_place_temporaries(&l);
-  return p;
+  return l.p;
+}
+
+/// A step with the buffers of a kernel, and nothing else of it.
+static void add_bare_step(lower *l, const group *grp) {
+  if (grp->kind != GROUP_OPAQUE && group_is_empty(l->g, grp)) return;
+  step s = {.kind = STEP_KERNEL};
+  s.bufs = arena_array(l->a, int, grp->inputs.len + grp->written.len);
+  for (int i = 0; i < grp->inputs.len; i++)
+    s.bufs[s.nbufs++] = l->buffer_of[grp->inputs.data[i]->id];
+  for (int i = 0; i < grp->written.len; i++)
+    s.bufs[s.nbufs++] = l->buffer_of[grp->written.data[i]->id];
+  vec_push(l->a, &l->p->steps, s);
+}
+
+temporaries graph_temporaries(const graph *g, const pass_options *options) {
+  scratch s;
+  scratch_open(&s);
+  lower l;
+  int ngroups;
+  const group *groups = lower_open(&l, &s.arena, g, options, &ngroups);
+  for (int i = 0; i < ngroups; i++) add_bare_step(&l, &groups[i]);
+  lower_place_temporaries(&l);
+  temporaries t = program_temporaries(l.p);
+  scratch_close(&s);
+  return t;
 }

@@ -2,7 +2,7 @@
 // Recomputation: which values of the forward pass a backward pass finds in memory, and which it
 // computes again.
 #pragma once
-#include "base/vec.h"
+#include "passes/passes.h"
 
 /// Paid once if any of its members is computed again: a pass over data that they share, a launch.
 typedef struct remat_group {
@@ -46,3 +46,14 @@ bool remat_cut(arena *a, const remat_problem *p, remat_plan *plan);
 /// Fills the plan from what may be saved: what of it is needed, and what must be computed again, with
 /// the price of that, which may be INFINITY.
 void remat_follow(arena *a, const remat_problem *p, const bool *may_save, remat_plan *plan);
+
+// ---- remat_judge.c
+typedef struct remat_judgement {
+  bool possible;  // false: a contract of the program is no kernel any more
+  int kernels;
+  double seconds;      // of all kernels, by the cost model of the fuse pass
+  temporaries memory;  // of graph_temporaries()
+} remat_judgement;
+
+/// What the fuse pass would make of a graph that is not fused. The graph stays as it is.
+remat_judgement remat_judge(const graph *g, const pass_options *options);
