@@ -242,14 +242,15 @@ static node *copy_into(deriving *d, part *p, node *n) {
   return p->copy[n->id] = copy;
 }
 
-/// A cast of a result that nothing else reads belongs to it: the wide value need not be in memory.
+/// A cast of a result that nothing else reads, or its storage order, belongs to it: the wide value need not be in
+/// memory.
 static void take_casts(deriving *d) {
   const graph *g = d->g;
   const int *uses = graph_use_counts(g, d->a);
   for (int id = 0; id < d->count; id++) {
     node *n = g->nodes.data[id];
-    if (n->op == OP_cast && !n->contract && in_soup(d, n->in[0]) && uses[n->in[0]->id] == 1)
-      n->contract = d->soup;
+    bool stores = n->op == OP_cast || (n->op == OP_view && view_is_reorder(g, n) && node_same_axis_set(n, n->in[0]));
+    if (stores && !n->contract && in_soup(d, n->in[0]) && uses[n->in[0]->id] == 1) n->contract = d->soup;
   }
 }
 
