@@ -213,9 +213,28 @@ static double packing_seconds(const estimate *e) {
   return elements / (packed_per_second * e->t->cores);
 }
 
+/// An output that keeps few long rows in a block each: one along what is reduced, which waits for a reduction
+/// or lacks one of the axes. Blocks share rows otherwise (passes/lowering/gpu_chunks.c).
+static bool keeps_rows_together(const candidate *c, uint8_t *late, const node *reduction,
+                                double reduced) {
+  enum { SHARED = 1 << 16 };
+  bool any = false;
+  if (reduced < SHARED) return false;
+  for (int i = 0; i < c->n; i++) {
+    const node *n = c->nodes[i];
+    late[n->id] = op_is_reduce(n->op);
+    for (int k = 0; k < n->nin; k++) late[n->id] |= c->member[n->in[k]->id] && late[n->in[k]->id];
+    int along = 0;
+    for (int k = 0; k < reduction->nattr_axes; k++)
+      along += node_has_axis(n, reduction->attr_axes[k]);
+    any |= c->stored[n->id] && along && (late[n->id] || along < reduction->nattr_axes);
+  }
+  return any;
+}
+
 /// The part of a GPU that is busy: outputs with axes that are neither rows nor reduced wait for long
 /// reductions in the blocks of their rows, of which there may be few.
-static double busy_share(const candidate *c, const target_info *t, const fuse_scratch *s,
+static double busy_share(const candidate *c, const target_info *t, fuse_scratch *s,
                          const node *reduction) {
   if (!t->sm || !reduction) return 1;
   for (int i = 0; i < c->n; i++)
@@ -225,6 +244,7 @@ static double busy_share(const candidate *c, const target_info *t, const fuse_sc
   double reduced = 1;
   for (int i = 0; i < reduction->nattr_axes; i++)
     reduced *= (double)ix_estimate(&c->g->ix, graph_axis_size(c->g, reduction->attr_axes[i]));
+  if (keeps_rows_together(c, s->seen, reduction, reduced)) return fmax(rows, 1) / t->cores;
   for (int i = 0; i < c->n && reduced > GROUP_REDUCED_AGAIN; i++) {
     const node *n = c->nodes[i];
     for (int k = 0; k < n->naxes && c->stored[n->id]; k++)

@@ -42,13 +42,24 @@ static bool rows_are_few(const kbuild *b, const gpu_rows *g) {
   return true;
 }
 
+/// Results along what is reduced are stored as it is walked: they wait for no reduction.
+static bool stores_go_along(const kbuild *b, const gpu_rows *g) {
+  for (int i = 0; i < b->group->outputs.len; i++) {
+    const node *out = b->group->outputs.data[i];
+    if (!reduce_carries_more(out, g->row)) continue;
+    if (g->online_ok || g->p.level[out->id]) return false;
+    for (int k = 0; k < g->p.nr; k++)
+      if (!node_has_axis(out, g->p.r_axes[k])) return false;
+  }
+  return true;
+}
+
 bool gpu_chunks_apply(const kbuild *b, const gpu_rows *g) {
   enum { STRIP = 16 };  // columns that a block has together
   bool one_walk = g->p.passes == 1 || (g->online_ok && g->p.passes == 2);
   if (!g->p.nkr || !one_walk || g->nfurther || g->row->naxes == MAX_AXES || !rows_are_few(b, g))
     return false;
-  for (int i = 0; i < g->p.nkr; i++)
-    if (reduce_outputs_use(b, g->p.kr[i])) return false;
+  if (!stores_go_along(b, g)) return false;
   int64_t rows = gpu_row_count(b, g), work = reduced_size(b, g);
   int64_t strip = g->along ? 1 : rows < STRIP ? rows : STRIP;
   bool worth = estimate_times(work, strip) >= WORTH_ELEMENTS || schedule_given(b->l, "chunks", 0);
@@ -176,6 +187,7 @@ void gpu_run_chunks(kbuild *b, gpu_rows *g) {
     r.n = g->online.nothers;
     memcpy(r.reductions, g->online.others, sizeof *r.reductions * (size_t)r.n);
   } else {
+    g->p.stores = true;
     reduce_walk(b, &g->p, 0, &r);
     memcpy(values, r.values, sizeof *values * (size_t)r.nvalues);
   }
@@ -191,7 +203,7 @@ void gpu_run_chunks(kbuild *b, gpu_rows *g) {
     reduce_finish(b, &over, r.reductions[i], &values[at]);
     at += op_is_arg(r.reductions[i]->op) ? 2 : 1;
   }
-  reduce_store_outputs(b, &g->p, g->row, NULL, 0);
+  reduce_store_rows(b, g->row);
   kb_end_loop(b, NULL, 0);
   kb_end_finish(b);
 }

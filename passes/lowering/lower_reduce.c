@@ -320,6 +320,27 @@ static void close_blocks(kbuild *b, const row_plan *p, running *r, const blocks 
   reduce_close_loops(b, outside, r->values, r->nvalues);
 }
 
+bool reduce_store_rows(kbuild *b, const node *row) {
+  const group *g = b->group;
+  bool others = false;
+  for (int i = 0; i < g->outputs.len; i++) {
+    const node *out = g->outputs.data[i];
+    if (reduce_carries_more(out, row)) others = true;
+    else kb_store_node(b, out, kb_value_here(b, out), false);
+  }
+  return others;
+}
+
+/// Outputs along more than rows.
+static void store_others(kbuild *b, const node *row) {
+  const group *g = b->group;
+  for (int i = 0; i < g->outputs.len; i++) {
+    const node *out = g->outputs.data[i];
+    if (!reduce_carries_more(out, row)) continue;
+    kb_store_node(b, out, kb_value_here(b, out), kb_nontemporal(b, b->l->buffer_of[out->id]));
+  }
+}
+
 void reduce_walk(kbuild *b, const row_plan *p, int pass, running *out) {
   running r = {0};
   const group *g = b->group;
@@ -339,6 +360,7 @@ void reduce_walk(kbuild *b, const row_plan *p, int pass, running *out) {
   for (int i = 0; i < g->nodes.len; i++)
     if (caches_in(b, p, g->nodes.data[i], pass))
       kb_store_local(b, b->local_of[g->nodes.data[i]->id], kb_value_here(b, g->nodes.data[i]));
+  if (p->stores) store_others(b, g->reductions.data[0]);
   // The last pass over the row is the busiest with arithmetic: it fetches the next row.
   if (pass + 1 == p->passes && p->next_row >= 0)
     kb_prefetch_next(b, b->scope->region, p->next_row, 1, 1, 4 * b->l->target->l2_bytes);
@@ -358,20 +380,9 @@ void reduce_run_pass(kbuild *b, const row_plan *p, int pass) {
 }
 
 void reduce_store_outputs(kbuild *b, row_plan *p, const node *row, const int *more, int nmore) {
-  const group *g = b->group;
-  bool any = false;
-  for (int i = 0; i < g->outputs.len; i++) {
-    const node *out = g->outputs.data[i];
-    if (reduce_carries_more(out, row)) any = true;
-    else kb_store_node(b, out, kb_value_here(b, out), false);
-  }
-  if (!any) return;
+  if (!reduce_store_rows(b, row)) return;
   reduce_open_loops(b, more, p->step, nmore, NULL, 0, 2);
-  for (int i = 0; i < g->outputs.len; i++) {
-    const node *out = g->outputs.data[i];
-    if (!reduce_carries_more(out, row)) continue;
-    kb_store_node(b, out, kb_value_here(b, out), kb_nontemporal(b, b->l->buffer_of[out->id]));
-  }
+  store_others(b, row);
   reduce_close_loops(b, nmore, NULL, 0);
 }
 

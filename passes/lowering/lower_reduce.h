@@ -15,6 +15,7 @@ typedef struct row_plan {
   int r_axes[MAX_AXES], nr;   // graph axes
   int kr[MAX_AXES], nkr;      // kernel axes of R
   int step[MAX_KERNEL_AXES];  // loop extents by kernel axis
+  bool stores;                // the first pass stores outputs along R
   int next_row;               // the innermost row axis when lanes run along the rows, else -1
   bool beside[MAX_KERNEL_AXES];  // axes of outputs alone that are open all the while: the reductions
                                  // are the same along them
@@ -52,6 +53,8 @@ void reduce_finish(kbuild *b, const row_plan *p, const node *red, tval **values)
 void reduce_walk(kbuild *b, const row_plan *p, int pass, running *r);
 /// The same, and they are finished.
 void reduce_run_pass(kbuild *b, const row_plan *p, int pass);
+/// Outputs over rows; gives whether there are others.
+bool reduce_store_rows(kbuild *b, const node *row);
 /// Outputs over rows here, the others in loops over the kernel axes `more`.
 void reduce_store_outputs(kbuild *b, row_plan *p, const node *row, const int *more, int nmore);
 /// Opens loops over kernel axes, the lanes innermost; the carried values pass through all.

@@ -8,7 +8,8 @@
 // The number of chunks depends on sizes and the kind of target, never on threads: results do not
 // change with the thread count. A GPU wants blocks for all its multiprocessors, and products with
 // few tiles of results are split too. Sizes without a fitting divisor are padded with the identity.
-// Reductions that see their rows as a whole (argmin, argmax) stay as they are.
+// Reductions that see their rows as a whole (argmin, argmax) stay as they are, and so do those on a GPU of
+// which nothing larger is made: there blocks share them in one kernel (passes/lowering/gpu_chunks.c).
 #include "ir/graph.h"
 #include "passes/passes.h"
 
@@ -17,7 +18,8 @@ enum {
   LONG = 1 << 16,    // elements of a reduction worth a second kernel
   CHUNK = 1 << 14,   // elements per chunk aimed at
   MOST_CHUNKS = 128,
-  STRIP = 64,  // columns that share a grid tile when lanes run along rows
+  STRIP = 64,            // columns that share a grid tile when lanes run along rows
+  MOST_FINISHED = 1024,  // GPUs: rows that blocks may share
 };
 
 static bool is_splittable(const node *n) {
@@ -214,27 +216,115 @@ static int64_t chunks_of(const graph *g, const node *n, const grain *by, int *al
   return chunks < *size ? chunks : *size;
 }
 
+/// A split that would do.
+typedef struct candidate {
+  int along;
+  int64_t size, chunks;  // fewer than 2: none
+  bool whole;            // nothing larger is made of the few rows
+} candidate;
+
+/// The maximum, or that with a constant in its place where it is infinite.
+static bool stands_for(const node *n, const node *max) {
+  if (n == max) return true;
+  if (n->op != OP_where) return false;
+  return (n->in[1] == max && n->in[2]->op == OP_const) ||
+         (n->in[2] == max && n->in[1]->op == OP_const);
+}
+
+/// exp(x - max x), which is only summed: the sums take the walk of the maximum.
+static bool goes_into_sum(const node *max, const node *user, const uint8_t *made) {
+  if (max->op != OP_reduce_max) return false;
+  if (user->op == OP_sub) return user->in[0] == max->in[0] && stands_for(user->in[1], max);
+  const node *x = user->in[0];
+  return user->op == OP_exp && made[x->id] && x->op == OP_sub;
+}
+
+/// Of what is larger than rows, and goes into a sum: only that is made.
+static bool is_summed(const node *max, const node *user, const node *x) {
+  if (x->op == OP_sub) return user->op == OP_exp;
+  bool same = user->op == OP_sum && user->nattr_axes == max->nattr_axes;
+  for (int k = 0; same && k < max->nattr_axes; k++) {
+    same = false;
+    for (int j = 0; j < user->nattr_axes; j++) same |= user->attr_axes[j] == max->attr_axes[k];
+  }
+  return same;
+}
+
+static bool has_more_axes(const node *user, const node *n) {
+  for (int k = 0; k < user->naxes; k++)
+    if (!node_has_axis(n, user->axes[k])) return true;
+  return false;
+}
+
+/// Nothing that is made of n has an axis which n lacks, so that all of it may wait for the last block.
+static bool stays_small(const graph *g, const node *n, arena *a) {
+  uint8_t *made = arena_array(a, uint8_t, g->nodes.len);
+  int64_t rows = 1;
+  for (int i = 0; i < n->naxes; i++) {
+    rows *= constant_size(g, n->axes[i]);
+    if (rows < 1 || rows > MOST_FINISHED) return false;
+  }
+  for (int i = 0; i < n->nattr_axes; i++)
+    if (constant_size(g, n->attr_axes[i]) < 1) return false;
+  made[n->id] = 1;
+  for (int i = n->id + 1; i < g->nodes.len; i++) {
+    const node *user = g->nodes.data[i];
+    for (int k = 0; k < user->nin; k++) {
+      const node *x = user->in[k];
+      if (!made[x->id]) continue;
+      made[i] = 1;
+      if (has_more_axes(x, n) && !is_summed(n, user, x)) return false;
+    }
+    if (made[i] && has_more_axes(user, n) && !goes_into_sum(n, user, made)) return false;
+  }
+  for (int i = 0; i < g->outputs.len; i++) {
+    const node *out = g->outputs.data[i].value;
+    if (made[out->id] && has_more_axes(out, n)) return false;
+  }
+  return true;
+}
+
+static candidate *find_candidates(const graph *g, const grain *by, arena *a) {
+  candidate *all = arena_array(a, candidate, g->nodes.len + 1);
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    candidate *c = &all[i];
+    if (n->contract || !is_splittable(n)) continue;  // under a contract it stays one kernel
+    c->chunks = chunks_of(g, n, by, &c->along, &c->size);
+    bool product = n->op == OP_dot && product_tiles(g, n);
+    c->whole = c->chunks >= 2 && by->gpu && !product && stays_small(g, n, a);
+  }
+  return all;
+}
+
+/// Those that walk the same axis are split together, or not at all, so that one kernel walks it.
+static bool is_split(const graph *g, const candidate *all, int i) {
+  bool whole = all[i].whole;
+  for (int k = 0; k < g->nodes.len && whole; k++)
+    whole = all[k].chunks < 2 || all[k].whole || all[k].along != all[i].along;
+  return all[i].chunks >= 2 && !whole;
+}
+
 bool pass_split_reductions(pass_ctx *ctx) {
   graph *g = ctx->graph;
   int count = g->nodes.len;
   node **replacement = NULL;
   grain by = grain_of(ctx->options);
   axis_splits made = {0};
+  const candidate *all = find_candidates(g, &by, ctx->scratch);
+  bool *splits = arena_array(ctx->scratch, bool, count + 1);
+  for (int i = 0; i < count; i++) splits[i] = is_split(g, all, i);
   for (int i = 0; i < count; i++) {
-    node *n = g->nodes.data[i];
-    int64_t size;
-    int along;
-    if (n->contract || !is_splittable(n)) continue;  // under a contract it stays one kernel
-    int64_t chunks = chunks_of(g, n, &by, &along, &size);
-    if (chunks < 2) continue;
+    if (!splits[i]) continue;
     if (!replacement) replacement = arena_array(ctx->scratch, node *, count + 1);
-    chunks = chunk_count(size, chunks);
-    replacement[i] = split(g, n, split_axis(g, ctx->scratch, &made, along, size, chunks));
+    int64_t chunks = chunk_count(all[i].size, all[i].chunks);
+    axis_split s = split_axis(g, ctx->scratch, &made, all[i].along, all[i].size, chunks);
+    replacement[i] = split(g, g->nodes.data[i], s);
   }
   if (!replacement) return false;
   // New nodes have no entry in the table.
-  node **all = arena_array(ctx->scratch, node *, g->nodes.len);
-  memcpy(all, replacement, sizeof(node *) * (size_t)count);
-  graph_compact(g, all);
+  node **by_number = arena_array(ctx->scratch, node *, g->nodes.len);
+  memcpy(by_number, replacement, sizeof(node *) * (size_t)count);
+  graph_compact(g, by_number);
   return true;
 }

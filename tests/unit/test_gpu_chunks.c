@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "gpu_fixture.h"
+#include "passes/explain/explain_format.h"
 #include "random_graph.h"
 
 static void expect_chunks(const char *source, bool chunks) {
@@ -120,6 +121,22 @@ Test(gpu_chunks, infinities_and_nan_come_out) {
                           "let m = max(x, T)\n let s = where(m == -inf, 0, m)\n"
                           " return log(sum(exp(x - s), T)) + s"));
   compare_infinities(FUSE(SEVEN, "(f32[N], i32[N])", "return (max(x, T), argmax(x, T))"));
+}
+
+Test(gpu_chunks, explain_says_what_goes_through_memory) {
+  lowered l;
+  lowered_make(&l, FUSE("x: f32[N = 2, T = 1000003]", "(f32[N], i32[N])",
+                        "return (sum(x, T), argmax(x, T))"));
+  const kernel *k = l.p->kernels.data[0];
+  explain_schedule s = explain_kernel_schedule(&l.test.arena, k, &gpu_target, NULL);
+  cr_expect_eq(s.tiles, 2 * s.chunks);
+  cr_expect_eq(s.part_bytes, s.chunks * 2 * 12);  // a sum, an extreme and its place
+  strbuf out = sb_new(&l.test.arena);
+  explain_put_schedule(&out, &s);
+  str wanted = str_printf(&l.test.arena, "; the last of %d combines what all leave in memory (",
+                          (int)s.chunks);
+  cr_expect(strstr(out.data, wanted.ptr), "no \"%s\" in %s", wanted.ptr, out.data);
+  lowered_free(&l);
 }
 
 // ---- loop nests
@@ -255,4 +272,54 @@ Test(gpu_chunks, infinite_states_of_nests) {
     lowered_free(&l);
     arena_free(&text);
   }
+}
+
+// ---- plain code
+
+static void expect_kernels(const char *source, int kernels, int chunks) {
+  lowered l;
+  lowered_make(&l, source);
+  cr_expect_eq(lowered_count(&l, "  call @"), kernels, "%s\n%s", source, l.text.ptr);
+  cr_expect_eq(lowered_count(&l, "if finished"), chunks, "%s\n%s", source, l.text.ptr);
+  lowered_free(&l);
+}
+
+Test(gpu_chunks, plain_reductions_are_not_split_in_two) {
+  expect_kernels("fn f(x: f32[N = 1000003]) -> f32 { return sum(x, N) }", 1, 1);
+  expect_kernels("fn f(x: f32[N = 30000, D = 64]) -> f32[D] { return sqrt(sum(x * x, N)) }", 1, 1);
+  expect_kernels("fn f(a: f32[N = 100, K = 200000], x: f32[K]) -> f32[N] { return dot(a, x, K) }",
+                 1, 1);
+  expect_kernels("fn f(x: f32[B = 8, T = 100000]) -> f32[B] { return logsumexp(x, T) }", 1, 1);
+  // stored as it is walked
+  expect_kernels(
+      "fn f(x: f32[N = 1000003], y: f32[N]) -> (f32[N], f32) {"
+      " let z = x * y\n return (z, sum(z, N)) }",
+      1, 1);
+  expect_kernels(
+      "fn f(x: f32[N = 30000, D = 64], y: f32[N, D]) -> (f32[N, D], f32[D]) {"
+      " let z = x * y\n return (z, sum(z, N)) }",
+      1, 1);
+}
+
+Test(gpu_chunks, plain_reductions_that_more_is_made_of) {
+  // every block adds up the few parts again, for what is as long as the row
+  expect_kernels("fn f(x: f32[N = 1000003]) -> f32[N] { return x / sum(x, N) }", 2, 0);
+  expect_kernels("fn f(x: f32[B = 8, T = 128256]) -> f32[B, T] { return softmax(x, T) }", 4, 0);
+  // a row of results along a part of what is reduced would keep the rest in one block
+  expect_kernels(
+      "fn f(x: f32[N = 3000], y: f32[N, M = 2000]) -> (f32[N], f32) {"
+      " let z = x * 2.0\n return (z, sum(z * y, N, M)) }",
+      2, 1);
+}
+
+Test(gpu_chunks, plain_results_are_right) {
+  compare(
+      "fn f(x: f32[N = 2, T = 70001], y: f32[T]) -> (f32[N], f32[N, T]) {"
+      " let z = x * y\n return (sum(z, T), z) }",
+      2, 70001);
+  compare("fn f(x: f32[N = 2, T = 70001]) -> f32[N] { return logsumexp(x, T) }", 2, 70001);
+  compare(
+      "fn f(x: f32[N = 70001, D = 13]) -> (f32[D], f32[N, D]) {"
+      " let z = x * 3.0\n return (sum(z, N), z) }",
+      70001, 13);
 }
