@@ -171,6 +171,36 @@ Test(passes_products, copies_with_borders_give_the_same) {
   }
 }
 
+/// The last axes of the product of a convolution that others read, as it is stored.
+static void stores_product(const char *operands, const target_info *target, const char *want) {
+  arena a = {0}, scratch = {0};
+  str text =
+      str_printf(&a,
+                 "%s  %%5 = dot %s over C, R, S : f32[N, P, Q, O]\n"
+                 "  %%6 = sum %%5 over N, P, Q : f32[O]\n  %%7 = sub %%5, %%6 : f32[N, P, Q, O]\n"
+                 "  return %%7\n}\n",
+                 CONVOLUTION("", "28"), operands);
+  pass_options options = {.target = target};
+  pass_ctx ctx = {.graph = parse(&a, str_z(&a, text)), .scratch = &scratch, .options = &options};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  strbuf axes = sb_new(&a);
+  for (int i = 0; i < ctx.graph->nodes.len; i++) {
+    const node *n = ctx.graph->nodes.data[i];
+    for (int k = 0; n->op == OP_dot && k < n->naxes; k++)
+      sb_printf(&axes, "%.*s", STR_FMT(ctx.graph->axes.data[n->axes[k]].name));
+  }
+  cr_expect_str_eq(axes.data, want, "%s", operands);
+  arena_free(&scratch);
+  arena_free(&a);
+}
+
+// Where lanes run along the places of windows, the results lie as the images do.
+Test(passes_products, products_of_windows_are_stored_as_images) {
+  target_info cpu = cpu_target(1);
+  stores_product("%4, %w", &cpu, "NOPQ");
+  stores_product("%w, %4", &cpu, "NOPQ");
+}
+
 // ---- pads
 
 #define PADS(fill, inner, outer)                                                                   \
