@@ -231,3 +231,36 @@ Test(passes_products, pads_of_renamed_values_are_pads) {
       "  %5 = pad %2[Q - 2], %1 : f32[Q]\n  return %4, %5\n}\n",
       (counts){0, 0, 1, 2});
 }
+
+// ---- choices by coordinates
+
+#define CHOICE(condition, coordinate)                                                      \
+  "graph @f(%x: f32[D], %y: f32) {\n  axis D = 8\n  axis P = 3\n  %i = index D : i64[D]\n" \
+  "  %k = const 3 : i64\n  %c = " condition                                                \
+  " : bool[D]\n  %w = where %c, %x, %y : f32[D]\n"                                         \
+  "  %v = view %w[" coordinate "] : f32[P]\n  return %v\n}\n"
+
+static int choices_left(const char *text) {
+  arena a = {0};
+  graph *before = parse(&a, text), *after = run_pass(&a, before, "views", false);
+  results x = evaluate_wide(&a, before, 1), y = evaluate_wide(&a, after, 1);
+  cr_expect_float_eq(difference(&x, &y), 0, 1e-12);
+  int n = count_op(after, OP_where);
+  arena_free(&a);
+  return n;
+}
+
+Test(passes_products, choices_are_known_where_a_slice_has_one_side) {
+  cr_expect_eq(choices_left(CHOICE("lt %i, %k", "P")), 0);
+  cr_expect_eq(choices_left(CHOICE("lt %i, %k", "P + 3")), 0);
+  cr_expect_eq(choices_left(CHOICE("lt %i, %k", "P + 1")), 1);
+  cr_expect_eq(choices_left(CHOICE("ge %i, %k", "P + 2")), 1);
+  cr_expect_eq(choices_left(CHOICE("ge %i, %k", "P + 5")), 0);
+  cr_expect_eq(choices_left(CHOICE("le %i, %k", "P + 1")), 0);
+  cr_expect_eq(choices_left(CHOICE("gt %i, %k", "P + 1")), 0);
+  cr_expect_eq(choices_left(CHOICE("gt %k, %i", "P")), 0);
+  cr_expect_eq(choices_left(CHOICE("eq %i, %k", "P")), 0);
+  cr_expect_eq(choices_left(CHOICE("eq %i, %k", "P + 3")), 1);
+  cr_expect_eq(choices_left(CHOICE("ne %i, %k", "P + 4")), 0);
+  cr_expect_eq(choices_left(CHOICE("ne %i, %k", "7 - P")), 0);
+}
