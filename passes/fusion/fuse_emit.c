@@ -356,6 +356,53 @@ static bool merged_order(const fusion *f, const node *model, const node *old, in
   return false;
 }
 
+/// What a view or pad shows lies side by side along the axis.
+static bool lies_along(graph *g, const node *view, int axis) {
+  const node *x = view->in[0];
+  ix step, rest;
+  return x->naxes && ix_affine(&g->ix, view->index[x->naxes - 1], axis, &step, &rest) &&
+         step == ix_const(&g->ix, 1);
+}
+
+/// Axes of the dot that the window's operand has at k, and whether it has another one there.
+static bool axes_at(const graph *g, const node *window, int k, const node *dot, int *order, int *n) {
+  bool contracted = false;
+  for (int i = 0; i < window->naxes; i++) {
+    int axis = window->axes[i];
+    if (!ix_uses_axis(&g->ix, window->index[k], axis)) continue;
+    if (!node_has_axis(dot, axis)) contracted = true;
+    else if (!axes_have(order, *n, axis)) order[(*n)++] = axis;
+  }
+  return contracted;
+}
+
+/// On CPUs products of windows, such as convolutions, have lanes along the windows' places where
+/// these lie side by side and the other operand's axes do not. The result is stored as the operand
+/// is, with the axes of the other one in the place of what was summed: [N, C, Y, X] gives
+/// [N, O, P, Q].
+static bool window_order(const fusion *f, const node *dot, int *order) {
+  enum { SHORTEST = 8 };
+  graph *g = f->g;
+  if (dot->op != OP_dot || f->target->sm || !dot->naxes) return false;
+  int n = 0, last = dot->axes[dot->naxes - 1], side = node_has_axis(dot->in[1], last);
+  const node *window = dot->in[1 - side], *other = dot->in[side];
+  if (op_get(window->op)->class != CLASS_view || node_has_axis(window, last)) return false;
+  bool viewed = op_get(other->op)->class == CLASS_view;
+  if (viewed ? lies_along(g, other, last) : other->axes[other->naxes - 1] == last) return false;
+  bool along = false, placed = false;
+  for (int i = 0; i < dot->naxes; i++)
+    along |= ix_estimate(&g->ix, graph_axis_size(g, dot->axes[i])) >= SHORTEST &&
+             node_has_axis(window, dot->axes[i]) && lies_along(g, window, dot->axes[i]);
+  for (int k = 0; k < window->in[0]->naxes && along; k++) {
+    int before = n;
+    bool contracted = axes_at(g, window, k, dot, order, &n);
+    for (int i = 0; contracted && n == before && !placed && i < dot->naxes; i++)
+      if (!node_has_axis(window, dot->axes[i])) order[n++] = dot->axes[i];
+    placed |= contracted && n > before && !node_has_axis(window, order[n - 1]);
+  }
+  return n == dot->naxes;
+}
+
 /// An intermediate result may be stored in any order; the program's is that of its operands as
 /// written, which says nothing about memory.
 static void choose_order(const emitter *e, const candidate *c, const node *old, node *clone) {
@@ -369,7 +416,7 @@ static void choose_order(const emitter *e, const candidate *c, const node *old, 
   }
   const node *model = order_model(c, old);
   if (!model || !node_same_axis_set(model, clone)) return;
-  if (merged_order(f, model, old, clone->axes)) return;
+  if (merged_order(f, model, old, clone->axes) || window_order(f, model, clone->axes)) return;
   if (!c->member[model->id] && model->op != OP_param) model = e->stored_at[model->id];
   memcpy(clone->axes, model->axes, sizeof(int) * (size_t)clone->naxes);
 }

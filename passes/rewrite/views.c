@@ -7,6 +7,7 @@
 //   x + dot(p, v)[(H, E) -> M]           ──▶  (x[M -> (H, E)] + dot(p, v))[(H, E) -> M]
 //   f32(table)[V = tokens]               ──▶  f32(table[V = tokens])         table is a buffer
 //   x + b[.. -> N] (x has N)             ──▶  x + b                          maps broadcast anyway
+//   concat(x, y, (P, Q) -> D)[D -> P]    ──▶  x                              its choice is known
 //
 // A view is an index map, so composing two is substituting coordinates; the normal form of index
 // expressions does the rest.
@@ -84,6 +85,66 @@ static node *pad_inside(graph *g, const node *n) {
   for (int k = 0; k < a->naxes; k++)
     if (!is_inside(g, n->index[k], graph_axis_size(g, a->axes[k]))) return NULL;
   return graph_view(g, n->in[0], n->index, n->axes, n->naxes);
+}
+
+// ---- choices by coordinates
+
+/// A number made of coordinates and sizes, seen through the view (null: as it is); 0: something else.
+static ix number_of(graph *g, const node *n, const node *view) {
+  double v;
+  if (n->op == OP_size) return n->index[0];
+  if (dtype_is_int(n->type) && node_is_const(n, &v)) return ix_const(&g->ix, n->value.i);
+  if (n->op != OP_index) return 0;
+  for (int k = 0; view && k < view->in[0]->naxes; k++)
+    if (view->in[0]->axes[k] == n->attr_axes[0]) return view->index[k];
+  return view ? 0 : ix_axis(&g->ix, n->attr_axes[0]);
+}
+
+static bool is_below(graph *g, ix a, ix b) {
+  return ix_known_le(&g->ix, ix_add(&g->ix, a, ix_const(&g->ix, 1)), b);
+}
+
+typedef enum truth { UNKNOWN, HOLDS, FAILS } truth;
+
+/// What is known of a condition on coordinates wherever the view reads it.
+static truth truth_of(graph *g, const node *c, const node *view) {
+  if (c->op == OP_and || c->op == OP_or) {
+    truth decides = c->op == OP_and ? FAILS : HOLDS;
+    truth a = truth_of(g, c->in[0], view), b = truth_of(g, c->in[1], view);
+    return a == decides || b == decides ? decides : a == b ? a : UNKNOWN;
+  }
+  if (c->nin != 2 || !dtype_is_int(c->in[0]->type)) return UNKNOWN;
+  ix a = number_of(g, c->in[0], view), b = number_of(g, c->in[1], view);
+  if (!a || !b) return UNKNOWN;
+  switch (c->op) {
+    case OP_lt: return is_below(g, a, b) ? HOLDS : ix_known_le(&g->ix, b, a) ? FAILS : UNKNOWN;
+    case OP_ge: return is_below(g, a, b) ? FAILS : ix_known_le(&g->ix, b, a) ? HOLDS : UNKNOWN;
+    case OP_gt: return is_below(g, b, a) ? HOLDS : ix_known_le(&g->ix, a, b) ? FAILS : UNKNOWN;
+    case OP_le: return is_below(g, b, a) ? FAILS : ix_known_le(&g->ix, a, b) ? HOLDS : UNKNOWN;
+    case OP_eq: return is_below(g, a, b) || is_below(g, b, a) ? FAILS : UNKNOWN;
+    case OP_ne: return is_below(g, a, b) || is_below(g, b, a) ? HOLDS : UNKNOWN;
+    default: return UNKNOWN;
+  }
+}
+
+/// The value at the coordinates at which the view reads a choice of it.
+static node *seen_through(graph *g, node *value, const node *view) {
+  ix index[MAX_AXES];
+  const node *from = view->in[0];
+  for (int k = 0; k < value->naxes; k++)
+    for (int i = 0; i < from->naxes; i++)
+      if (from->axes[i] == value->axes[k]) index[k] = view->index[i];
+  return graph_view(g, value, index, view->axes, view->naxes);
+}
+
+/// A slice of a concatenation is a slice of its part, and the like: n is a choice, or a view of one.
+static node *known_choice(graph *g, const node *n) {
+  const node *view = n->op == OP_view ? n : NULL, *choice = view ? view->in[0] : n;
+  if (choice->op != OP_where) return NULL;
+  truth known = truth_of(g, choice->in[0], view);
+  if (known == UNKNOWN) return NULL;
+  node *value = choice->in[known == HOLDS ? 1 : 2];
+  return view ? seen_through(g, value, view) : spread(g, value, n);
 }
 
 // ---- maps and views
@@ -234,9 +295,11 @@ static node *views(const rewrite *r, node *n) {
       to = view_of_view(g, n);
       if (!to && n->op == OP_view) to = drop_identity(g, n);
       if (!to && n->op == OP_pad) to = pad_inside(g, n);
+      if (!to && n->op == OP_view) to = known_choice(g, n);
       break;
     case CLASS_map:
-      to = drop_broadcast(g, n);
+      to = known_choice(g, n);
+      if (!to) to = drop_broadcast(g, n);
       if (!to) to = map_before_view(r, n);
       if (!to) to = map_before_end(r, n);
       break;

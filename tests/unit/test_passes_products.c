@@ -171,6 +171,36 @@ Test(passes_products, copies_with_borders_give_the_same) {
   }
 }
 
+/// The last axes of the product of a convolution that others read, as it is stored.
+static void stores_product(const char *operands, const target_info *target, const char *want) {
+  arena a = {0}, scratch = {0};
+  str text =
+      str_printf(&a,
+                 "%s  %%5 = dot %s over C, R, S : f32[N, P, Q, O]\n"
+                 "  %%6 = sum %%5 over N, P, Q : f32[O]\n  %%7 = sub %%5, %%6 : f32[N, P, Q, O]\n"
+                 "  return %%7\n}\n",
+                 CONVOLUTION("", "28"), operands);
+  pass_options options = {.target = target};
+  pass_ctx ctx = {.graph = parse(&a, str_z(&a, text)), .scratch = &scratch, .options = &options};
+  passes_run(&ctx, NULL, 0, NULL, NULL);
+  strbuf axes = sb_new(&a);
+  for (int i = 0; i < ctx.graph->nodes.len; i++) {
+    const node *n = ctx.graph->nodes.data[i];
+    for (int k = 0; n->op == OP_dot && k < n->naxes; k++)
+      sb_printf(&axes, "%.*s", STR_FMT(ctx.graph->axes.data[n->axes[k]].name));
+  }
+  cr_expect_str_eq(axes.data, want, "%s", operands);
+  arena_free(&scratch);
+  arena_free(&a);
+}
+
+// Where lanes run along the places of windows, the results lie as the images do.
+Test(passes_products, products_of_windows_are_stored_as_images) {
+  target_info cpu = cpu_target(1);
+  stores_product("%4, %w", &cpu, "NOPQ");
+  stores_product("%w, %4", &cpu, "NOPQ");
+}
+
 // ---- pads
 
 #define PADS(fill, inner, outer)                                                                   \
@@ -200,4 +230,37 @@ Test(passes_products, pads_of_renamed_values_are_pads) {
       "f32[Q]\n"
       "  %5 = pad %2[Q - 2], %1 : f32[Q]\n  return %4, %5\n}\n",
       (counts){0, 0, 1, 2});
+}
+
+// ---- choices by coordinates
+
+#define CHOICE(condition, coordinate)                                                      \
+  "graph @f(%x: f32[D], %y: f32) {\n  axis D = 8\n  axis P = 3\n  %i = index D : i64[D]\n" \
+  "  %k = const 3 : i64\n  %c = " condition                                                \
+  " : bool[D]\n  %w = where %c, %x, %y : f32[D]\n"                                         \
+  "  %v = view %w[" coordinate "] : f32[P]\n  return %v\n}\n"
+
+static int choices_left(const char *text) {
+  arena a = {0};
+  graph *before = parse(&a, text), *after = run_pass(&a, before, "views", false);
+  results x = evaluate_wide(&a, before, 1), y = evaluate_wide(&a, after, 1);
+  cr_expect_float_eq(difference(&x, &y), 0, 1e-12);
+  int n = count_op(after, OP_where);
+  arena_free(&a);
+  return n;
+}
+
+Test(passes_products, choices_are_known_where_a_slice_has_one_side) {
+  cr_expect_eq(choices_left(CHOICE("lt %i, %k", "P")), 0);
+  cr_expect_eq(choices_left(CHOICE("lt %i, %k", "P + 3")), 0);
+  cr_expect_eq(choices_left(CHOICE("lt %i, %k", "P + 1")), 1);
+  cr_expect_eq(choices_left(CHOICE("ge %i, %k", "P + 2")), 1);
+  cr_expect_eq(choices_left(CHOICE("ge %i, %k", "P + 5")), 0);
+  cr_expect_eq(choices_left(CHOICE("le %i, %k", "P + 1")), 0);
+  cr_expect_eq(choices_left(CHOICE("gt %i, %k", "P + 1")), 0);
+  cr_expect_eq(choices_left(CHOICE("gt %k, %i", "P")), 0);
+  cr_expect_eq(choices_left(CHOICE("eq %i, %k", "P")), 0);
+  cr_expect_eq(choices_left(CHOICE("eq %i, %k", "P + 3")), 1);
+  cr_expect_eq(choices_left(CHOICE("ne %i, %k", "P + 4")), 0);
+  cr_expect_eq(choices_left(CHOICE("ne %i, %k", "7 - P")), 0);
 }
