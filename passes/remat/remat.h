@@ -11,9 +11,11 @@ typedef struct remat_group {
   double price;
 } remat_group;
 
-/// Paid if the unit is computed again and finds the operand in memory: what it takes to load it.
+/// Paid once if any of its readers is computed again and the operand is not: what it takes to load it.
 typedef struct remat_read {
-  int unit, operand;
+  int operand;
+  const int *readers;
+  int n;
   double price;
 } remat_read;
 
