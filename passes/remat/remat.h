@@ -59,3 +59,8 @@ typedef struct remat_judgement {
 
 /// What the fuse pass would make of a graph that is not fused. The graph stays as it is.
 remat_judgement remat_judge(const graph *g, const pass_options *options);
+
+// ---- remat_clone.c
+/// Later phases read copies of these nodes (by id; of phase 0, no params), flagged NODE_RECOMPUTED. Nodes
+/// that nothing needs any more are gone.
+void remat_clone(graph *g, const bool *recomputed);
