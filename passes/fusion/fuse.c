@@ -64,6 +64,7 @@ static int find_epilogue(fusion *f, int anchor, ints *region, uint8_t *in) {
     if (!is_unit(f, id) || !reads_any(f, id, in)) continue;
     bool fits = class_of(f, id) == CLASS_map && !f->nodes[id]->contract && node_same_axis_set(f->nodes[id], root) &&
                 f->clusters[f->homes[id].data[0]].len == 1;
+    fits &= !(f->nodes[id]->flags & NODE_RECOMPUTED) || f->nodes[id]->phase <= root->phase;
     if (!fits) break;
     vec_push(f->a, region, id);
     in[id] = 1;
@@ -106,6 +107,7 @@ static bool pays(fusion *f, int a, int b) {
 }
 
 static bool may_join(fusion *f, int a, int b) {
+  if (b >= 0 && clusters_apart(f, a, b)) return false;
   return clusters_legal(f, a, b, NULL).ok && !clusters_cyclic(f, a, b);
 }
 

@@ -128,6 +128,7 @@ typedef struct fusion {
   double union_seconds;  // of the last two clusters asked about, while `asked` names them
   unsigned off;          // rules that the options switch off
   bool shared;           // a unit has been in several clusters
+  bool recomputes;       // there are nodes with NODE_RECOMPUTED
   int *over;             // by unit: clusters with units below it and units not below it
   uint8_t *member, *stored;  // of the last candidate
   ints marked;               // ids set in member
@@ -151,6 +152,9 @@ verdict clusters_legal(fusion *f, int a, int b, group_kind *kind);
 double clusters_seconds(fusion *f, int a, int b);
 /// Whether the union would be in a cycle through other clusters.
 bool clusters_cyclic(fusion *f, int a, int b);
+/// One computes values again for a later phase, to which the other does not belong: together both
+/// would run early, and the values be kept after all.
+bool clusters_apart(const fusion *f, int a, int b);
 /// What a cluster is built around: contraction, scan, scatter, opaque, reduce, or map for none.
 op_class cluster_anchor(fusion *f, int cluster);
 /// Moves the units of b into a.

@@ -98,6 +98,7 @@ static reason fused_reason(const fusion *f, const uint8_t *after, group_kind kin
 static reason cut_reason(fusion *f, int from, int cluster, int p, int c) {
   verdict v = clusters_legal(f, from, cluster, NULL);
   if (!v.ok) return v.why;
+  if (clusters_apart(f, from, cluster)) return REASON_recomputed_late;
   if (clusters_cyclic(f, from, cluster)) return REASON_cycle;
   if (f->returned[p]) return REASON_is_returned;
   if (is_aligning(f, p)) return REASON_aligned_copy;
@@ -245,6 +246,7 @@ static void decide_shared(emitter *e, int buffer, int first, int second) {
                 .producer_at = f->nodes[p]->at, .consumer_at = f->nodes[q]->at,
                 .shared = 1 + stored_id(e, buffer)};
   if (!v.ok) d.why = v.why;
+  else if (clusters_apart(f, first, second)) d.why = REASON_recomputed_late;
   else if (clusters_cyclic(f, first, second)) d.why = REASON_cycle;
   vec_push(f->g->arena, &f->g->decisions, d);
 }

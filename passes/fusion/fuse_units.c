@@ -149,6 +149,7 @@ void fusion_init(fusion *f, pass_ctx *ctx) {
     find_deps(f, f->nodes[id], &f->deps[id]);
     if (f->free[id]) continue;
     f->rows[id] = row_source(f, id);
+    f->recomputes |= (f->nodes[id]->flags & NODE_RECOMPUTED) != 0;
     for (int i = 0; i < f->deps[id].len; i++)
       vec_push(f->a, &f->users[f->deps[id].data[i]], id);
     int cluster = f->nclusters++;
@@ -232,6 +233,32 @@ candidate fusion_candidate(fusion *f, int a, int b) {
   return (candidate){.g = f->g, .promise = number ? &f->g->contracts.data[number - 1] : NULL,
                      .n = f->marked.len, .nodes = f->candidate, .member = f->member,
                      .stored = f->stored, .target = f->target};
+}
+
+/// The first phase that the cluster computes values again for; MAX_PHASE + 1: it does not.
+static int recomputed_phase(const fusion *f, int cluster) {
+  int first = MAX_PHASE + 1;
+  for (int i = 0; i < f->clusters[cluster].len; i++) {
+    const node *n = f->nodes[f->clusters[cluster].data[i]];
+    if (n->flags & NODE_RECOMPUTED && n->phase < first) first = n->phase;
+  }
+  return first;
+}
+
+/// The cluster has units of its own of a phase before this one.
+static bool has_earlier(const fusion *f, int cluster, int phase) {
+  for (int i = 0; i < f->clusters[cluster].len; i++) {
+    int unit = f->clusters[cluster].data[i];
+    if (f->homes[unit].data[0] == cluster && f->nodes[unit]->phase < phase) return true;
+  }
+  return false;
+}
+
+bool clusters_apart(const fusion *f, int a, int b) {
+  if (!f->recomputes) return false;
+  int phase_a = recomputed_phase(f, a), phase_b = recomputed_phase(f, b);
+  return (phase_a <= MAX_PHASE && has_earlier(f, b, phase_a)) ||
+         (phase_b <= MAX_PHASE && has_earlier(f, a, phase_b));
 }
 
 op_class cluster_anchor(fusion *f, int cluster) {

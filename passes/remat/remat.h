@@ -11,9 +11,11 @@ typedef struct remat_group {
   double price;
 } remat_group;
 
-/// Paid if the unit is computed again and finds the operand in memory: what it takes to load it.
+/// Paid once if any of its readers is computed again and the operand is not: what it takes to load it.
 typedef struct remat_read {
-  int unit, operand;
+  int operand;
+  const int *readers;
+  int n;
   double price;
 } remat_read;
 
@@ -57,3 +59,30 @@ typedef struct remat_judgement {
 
 /// What the fuse pass would make of a graph that is not fused. The graph stays as it is.
 remat_judgement remat_judge(const graph *g, const pass_options *options);
+
+// ---- remat_clone.c
+/// Later phases read copies of these nodes (by id; of phase 0, no params), flagged NODE_RECOMPUTED. Nodes
+/// that nothing needs any more are gone.
+void remat_clone(graph *g, const bool *recomputed);
+
+// ---- remat_price.c
+/// The forward values of a graph and their prices, by node id.
+typedef struct remat_units {
+  int n;
+  int *first;  // as in remat_problem
+  ints operands;
+  bool *need;
+  bool *free;     // computed wherever it is read: views, constants
+  double *bytes;
+  double *keep;   // seconds; INFINITY: never kept (free, or inside of a checkpoint)
+  double *work;   // seconds of arithmetic that may hide behind the traffic of the kernel it is in
+  double *fixed;  // further seconds of computing it again; INFINITY: never (kept by the program, ...)
+  vec(remat_read) reads;
+  double bandwidth;  // bytes per second
+} remat_units;
+
+/// False: a contract of the program is no kernel. options->target is there.
+bool remat_price(arena *a, const graph *g, const pass_options *options, remat_units *u);
+/// slack: the share of `work` that is paid. memory: what bytes that are kept cost besides, in loads of
+/// them.
+remat_problem remat_weigh(arena *a, const remat_units *u, double slack, double memory);

@@ -11,7 +11,7 @@
 // cut pays `rec` for the first, and `save` where the second holds without the first; the infinite
 // edges say that what is needed is there, and so are the operands of what is computed again.
 // Conversely each plan is a cut of its price. A group is a node in front of its members, with the
-// group's price; a read is an edge u_in -> v_in, cut where v is computed again and u is not.
+// group's price; a read is a node behind u_in, with its price, and in front of its readers.
 #include "passes/remat/remat.h"
 
 #include <math.h>
@@ -19,7 +19,7 @@
 #include "base/fault.h"
 #include "base/maxflow.h"
 
-enum { SOURCE, SINK, UNITS };  // then v_in and v_out of each unit, then groups
+enum { SOURCE, SINK, UNITS };  // then v_in and v_out of each unit, then groups, then reads
 
 static int node_in(int unit) { return UNITS + 2 * unit; }
 static int node_out(int unit) { return UNITS + 2 * unit + 1; }
@@ -40,9 +40,19 @@ static flow_network build_network(arena *a, const remat_problem *p) {
     for (int k = 0; k < p->groups[i].n; k++)
       flow_add_edge(&net, group, node_in(p->groups[i].members[k]), INFINITY);
   }
-  for (int i = 0; i < p->nreads; i++)
-    flow_add_edge(&net, node_in(p->reads[i].operand), node_in(p->reads[i].unit), p->reads[i].price);
+  for (int i = 0; i < p->nreads; i++) {
+    int read = flow_add_node(&net);
+    flow_add_edge(&net, node_in(p->reads[i].operand), read, p->reads[i].price);
+    for (int k = 0; k < p->reads[i].n; k++)
+      flow_add_edge(&net, read, node_in(p->reads[i].readers[k]), INFINITY);
+  }
   return net;
+}
+
+static bool any_of(const bool *set, const int *units, int n) {
+  for (int i = 0; i < n; i++)
+    if (set[units[i]]) return true;
+  return false;
 }
 
 static double price_of(const remat_problem *p, const remat_plan *plan) {
@@ -51,14 +61,13 @@ static double price_of(const remat_problem *p, const remat_plan *plan) {
     if (plan->saved[v]) sum += p->save[v];
     if (plan->recomputed[v]) sum += p->rec[v];
   }
-  for (int i = 0; i < p->ngroups; i++) {
-    bool any = false;
-    for (int k = 0; k < p->groups[i].n; k++) any |= plan->recomputed[p->groups[i].members[k]];
-    if (any) sum += p->groups[i].price;
+  for (int i = 0; i < p->ngroups; i++)
+    if (any_of(plan->recomputed, p->groups[i].members, p->groups[i].n)) sum += p->groups[i].price;
+  for (int i = 0; i < p->nreads; i++) {
+    const remat_read *r = &p->reads[i];
+    if (!plan->recomputed[r->operand] && any_of(plan->recomputed, r->readers, r->n))
+      sum += r->price;
   }
-  for (int i = 0; i < p->nreads; i++)
-    if (plan->recomputed[p->reads[i].unit] && !plan->recomputed[p->reads[i].operand])
-      sum += p->reads[i].price;
   return sum;
 }
 

@@ -21,7 +21,7 @@ typedef struct drawn {
   int first[MOST + 1], operands[MOST * 3];
   bool need[MOST];
   double save[MOST], rec[MOST];
-  int members[3 * MOST];
+  int members[3 * MOST], readers[4 * MOST];
   remat_group groups[3];
   remat_read reads[4];
   remat_problem p;
@@ -46,11 +46,16 @@ static void draw_problem(drawn *d, int units) {
       if (draw(3) == 0) d->members[at++] = v, group->n++;
   }
   d->p = (remat_problem){units,  d->first,  d->operands, d->need,  d->save,
-                         d->rec, d->groups, ngroups,     d->reads, 0};
-  for (int i = 0; i < nreads; i++) {
-    int v = (int)draw((uint32_t)units);
-    if (d->first[v] == d->first[v + 1]) continue;
-    d->reads[d->p.nreads++] = (remat_read){v, d->operands[d->first[v]], draw(40) / 8.0};
+                         d->rec, d->groups, ngroups,     d->reads, nreads};
+  for (int i = 0, at = 0; i < nreads; i++) {
+    remat_read *read = &d->reads[i];
+    *read = (remat_read){(int)draw((uint32_t)units), d->readers + at, 0, draw(40) / 8.0};
+    for (int k = 0; k < d->first[units]; k++) {
+      if (d->operands[k] != read->operand || draw(4) == 0) continue;
+      int v = 0;
+      while (d->first[v + 1] <= k) v++;
+      if (!read->n || d->readers[at - 1] != v) d->readers[at++] = v, read->n++;
+    }
   }
 }
 
@@ -72,9 +77,11 @@ static double price_of(const remat_problem *p, uint32_t saved, uint32_t *again) 
     for (int k = 0; k < p->groups[i].n; k++) members |= 1u << p->groups[i].members[k];
     if (members & *again) sum += p->groups[i].price;
   }
-  for (int i = 0; i < p->nreads; i++)
-    if (*again >> p->reads[i].unit & 1 && !(*again >> p->reads[i].operand & 1))
-      sum += p->reads[i].price;
+  for (int i = 0; i < p->nreads; i++) {
+    uint32_t readers = 0;
+    for (int k = 0; k < p->reads[i].n; k++) readers |= 1u << p->reads[i].readers[k];
+    if (readers & *again && !(*again >> p->reads[i].operand & 1)) sum += p->reads[i].price;
+  }
   return sum;
 }
 
@@ -209,7 +216,8 @@ Test(remat_cut, reads_of_saved_operands) {
   static const int first[] = {0, 0, 1}, operands[] = {0};
   static const bool need[] = {true, true};
   double save[] = {3, 10}, rec[] = {4, 1};
-  remat_read load = {1, 0, 1.5};
+  static const int reader = 1;
+  remat_read load = {0, &reader, 1, 1.5};
   remat_problem p = {2, first, operands, need, save, rec, .reads = &load, .nreads = 1};
   cr_assert(remat_cut(&a, &p, &plan));
   cr_assert(plan.price == 5 && plan.recomputed[0] && plan.recomputed[1]);

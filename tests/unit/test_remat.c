@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The pass that decides what gradients compute again: it fires, it does not, results stay, and of the
+// plans that there are none is predicted to be much better.
+#include <time.h>
+
+#include "ir/grad.h"
+#include "lower_targets.h"
+#include "passes/fusion/fuse.h"
+#include "passes/remat/remat.h"
+#include "passes_support.h"
+
+typedef struct net {
+  arena a, scratch;
+  graph *g;
+  int N, D, H;
+} net;
+
+static void open_net(net *t, int n, int d, int h) {
+  *t = (net){0};
+  t->g = graph_new(&t->a, STR("net"));
+  t->N = graph_add_axis(t->g, STR("N"), ix_const(&t->g->ix, n));
+  t->D = graph_add_axis(t->g, STR("D"), ix_const(&t->g->ix, d));
+  t->H = graph_add_axis(t->g, STR("H"), ix_const(&t->g->ix, h));
+}
+
+static void close_net(net *t) {
+  arena_free(&t->a);
+  arena_free(&t->scratch);
+}
+
+static node *rmsnorm(graph *g, node *x, int axis) {
+  node *mean =
+      graph_binary(g, OP_div, graph_reduce(g, OP_sum, graph_binary(g, OP_mul, x, x), &axis, 1),
+                   graph_size(g, DT_f32, graph_axis_size(g, axis)));
+  node *eps = graph_const_float(g, DT_f32, 1e-5);
+  return graph_binary(g, OP_mul, x, graph_unary(g, OP_rsqrt, graph_binary(g, OP_add, mean, eps)));
+}
+
+static node *silu(graph *g, node *x) {
+  return graph_binary(g, OP_mul, x, graph_unary(g, OP_sigmoid, x));
+}
+
+/// Layers of x + silu(norm(x) w) v, all in `type`; returns the loss and its gradients for weights.
+static void build_layers(net *t, int layers, dtype type) {
+  graph *g = t->g;
+  enum { MOST = 50 };
+  node *w[2 * MOST];
+  node *x = graph_param(g, STR("x"), type, (int[]){t->N, t->D}, 2);
+  for (int i = 0; i < 2 * layers; i++)
+    w[i] = graph_param(g, str_printf(&t->a, "w%d", i), type,
+                       i % 2 ? (int[]){t->H, t->D} : (int[]){t->D, t->H}, 2);
+  for (int i = 0; i < layers; i++) {
+    node *wide = type == DT_f32 ? x : graph_cast(g, x, DT_f32);
+    node *norm = rmsnorm(g, wide, t->D);
+    if (type != DT_f32) norm = graph_cast(g, norm, type);
+    node *h = graph_dot(g, norm, w[2 * i], &t->D, 1);
+    if (type != DT_f32) h = graph_cast(g, graph_cast(g, h, type), DT_f32);
+    node *act = silu(g, h);
+    if (type != DT_f32) act = graph_cast(g, act, type);
+    node *y = graph_dot(g, act, w[2 * i + 1], &t->H, 1);
+    x = graph_binary(g, OP_add, wide, type == DT_f32 ? y : graph_cast(g, y, DT_f32));
+    if (type != DT_f32) x = graph_cast(g, x, type);
+  }
+  node *wide = type == DT_f32 ? x : graph_cast(g, x, DT_f32);
+  node *loss = graph_reduce(g, OP_sum, graph_binary(g, OP_mul, wide, wide), (int[]){t->N, t->D}, 2);
+  grad_result r;
+  cr_assert(graph_grad(g, loss, w, 2 * layers, NULL, NULL, &r));
+  graph_output(g, loss, STR("loss"));
+  for (int i = 0; i < 2 * layers; i++) graph_output(g, r.dx[i], str_printf(&t->a, "d%d", i));
+}
+
+/// All passes before `remat`.
+static void prepare(net *t, const pass_options *options) {
+  diag_list diags = {.arena = &t->a};
+  pass_ctx ctx = {t->g, &t->scratch, options, &diags};
+  int n, before = 0;
+  const pass_info *all = passes_all(&n), *list[64];
+  while (all[before].run != pass_remat) list[before] = &all[before], before++;
+  cr_assert(passes_run(&ctx, list, before, NULL, NULL));
+  t->g = ctx.graph;
+}
+
+static bool remat(net *t, const pass_options *options) {
+  diag_list diags = {.arena = &t->a};
+  pass_ctx ctx = {t->g, &t->scratch, options, &diags};
+  clock_t before = clock();
+  bool changed = pass_remat(&ctx);
+  cr_log_info("%d nodes: %.0f ms", ctx.graph->nodes.len,
+              1e3 * (double)(clock() - before) / CLOCKS_PER_SEC);
+  t->g = ctx.graph;
+  str report;
+  cr_assert(graph_verify(t->g, &t->a, &report), "%.*s", STR_FMT(report));
+  return changed;
+}
+
+static int count_recomputed(const graph *g) {
+  int n = 0;
+  for (int i = 0; i < g->nodes.len; i++) n += (g->nodes.data[i]->flags & NODE_RECOMPUTED) != 0;
+  return n;
+}
+
+// ---- what it gains
+
+Test(remat, layers_take_less_memory_in_the_same_time) {
+  for (int layers = 1; layers <= 8; layers *= 2)
+    for (int gpu = 0; gpu < 2; gpu++) {
+      net t;
+      target_info cpu = cpu_target(2);
+      pass_options options = {.target = gpu ? gpu_default() : &cpu};
+      open_net(&t, 4096, 1024, 4096);
+      build_layers(&t, layers, DT_bf16);
+      prepare(&t, &options);
+      remat_judgement before = remat_judge(t.g, &options);
+      cr_assert(remat(&t, &options));
+      remat_judgement after = remat_judge(t.g, &options);
+      cr_log_info("%d layers on %.*s: %.4g ms and %.0f MB instead of %.4g ms and %.0f MB", layers,
+                  STR_FMT(options.target->name), 1e3 * after.seconds,
+                  (double)after.memory.bytes / 1e6, 1e3 * before.seconds,
+                  (double)before.memory.bytes / 1e6);
+      cr_assert_lt(after.memory.bytes, before.memory.bytes);
+      cr_assert_leq(after.seconds, 1.01 * before.seconds);
+      // The norm, the activation and its rounding: half of what each layer keeps.
+      if (layers == 8 && !gpu)
+        cr_assert_lt((double)after.memory.bytes, 0.7 * (double)before.memory.bytes);
+      close_net(&t);
+    }
+}
+
+/// Small enough for the interpreter.
+static void build_small(net *t, pass_options *options, target_info *cpu) {
+  *cpu = cpu_target(2);
+  options->target = cpu;
+  open_net(t, 48, 24, 96);
+  build_layers(t, 3, DT_f32);
+  prepare(t, options);
+}
+
+Test(remat, results_stay) {
+  net t;
+  target_info slow;
+  pass_options options = {0};
+  build_small(&t, &options, &slow);
+  results want = evaluate(&t.a, t.g, 3);
+  cr_assert(remat(&t, &options));
+  results got = evaluate(&t.a, t.g, 3);
+  // The interpreter adds up in one order, so that every bit is the same.
+  cr_assert_eq(difference(&want, &got), 0);
+  pass_ctx ctx = {.graph = t.g, .scratch = &t.scratch, .options = &options};
+  pass_fuse(&ctx);
+  got = evaluate(&t.a, ctx.graph, 3);
+  cr_assert_lt(difference(&want, &got), 1e-5);
+  close_net(&t);
+}
+
+Test(remat, decides_once) {
+  net t;
+  target_info slow;
+  pass_options options = {0};
+  build_small(&t, &options, &slow);
+  cr_assert(remat(&t, &options));
+  int before = count_recomputed(t.g);
+  cr_assert_gt(before, 0);
+  cr_assert_not(remat(&t, &options));
+  cr_assert_eq(count_recomputed(t.g), before);
+  close_net(&t);
+}
+
+Test(remat, deterministic_sums_are_not_computed_twice) {
+  net t;
+  target_info slow;
+  pass_options options = {.deterministic = true};
+  build_small(&t, &options, &slow);
+  cr_assert(remat(&t, &options));
+  for (int i = 0; i < t.g->nodes.len; i++) {
+    const node *n = t.g->nodes.data[i];
+    op_class c = op_get(n->op)->class;
+    if (n->flags & NODE_RECOMPUTED)
+      cr_assert(c != CLASS_reduce && c != CLASS_contraction && c != CLASS_scan, "%%%d", i);
+  }
+  close_net(&t);
+}
+
+/// Nodes of the forward pass that later phases read, with the operation.
+static int count_read_later(const graph *g, op o) {
+  int n = 0;
+  for (int i = 0; i < g->nodes.len; i++) {
+    bool read = false;
+    for (int k = i; k < g->nodes.len && g->nodes.data[i]->op == o && !g->nodes.data[i]->phase; k++)
+      for (int j = 0; j < g->nodes.data[k]->nin; j++)
+        read |= g->nodes.data[k]->phase && g->nodes.data[k]->in[j] == g->nodes.data[i];
+    n += read;
+  }
+  return n;
+}
+
+Test(remat, checkpoint_and_keep_hold) {
+  for (int mark = 0; mark < 3; mark++) {
+    net t;
+    target_info cpu;
+    pass_options options = {0};
+    build_small(&t, &options, &cpu);
+    results want = evaluate(&t.a, t.g, 3);
+    int sigmoids = count_read_later(t.g, OP_sigmoid);
+    cr_assert_gt(sigmoids, 0);
+    for (int i = 0; i < t.g->nodes.len; i++) {
+      node *n = t.g->nodes.data[i];
+      if (mark == 1 && n->op == OP_sigmoid && !n->phase) n->region = 1;
+      if (mark == 2 && n->op == OP_sigmoid && !n->phase) n->flags |= NODE_KEEP;
+    }
+    // Inside of the block: what reads it is there too, but the dot.
+    for (int i = 0; mark == 1 && i < t.g->nodes.len; i++)
+      for (int k = 0; k < t.g->nodes.data[i]->nin; k++)
+        if (!t.g->nodes.data[i]->phase && t.g->nodes.data[i]->in[k]->op == OP_sigmoid)
+          t.g->nodes.data[i]->region = 1;
+    remat(&t, &options);
+    if (mark == 1) cr_assert_eq(count_read_later(t.g, OP_sigmoid), 0);
+    if (mark == 2) cr_assert_eq(count_read_later(t.g, OP_sigmoid), sigmoids);
+    results got = evaluate(&t.a, t.g, 3);
+    cr_assert_eq(difference(&want, &got), 0);
+    close_net(&t);
+  }
+}
+
+Test(remat, nothing_under_contract_is_computed_twice) {
+  net t;
+  target_info slow;
+  pass_options options = {0};
+  build_small(&t, &options, &slow);
+  graph_add_contract(t.g, (contract){0});
+  int marked = 0;
+  for (int i = 0; i < t.g->nodes.len; i++) {
+    node *n = t.g->nodes.data[i];
+    if (!n->phase && n->op == OP_sigmoid) n->contract = 1, marked++;
+    if (marked) break;
+  }
+  cr_assert(marked);
+  remat(&t, &options);
+  int sigmoids = 0, again = 0;
+  for (int i = 0; i < t.g->nodes.len; i++) {
+    const node *n = t.g->nodes.data[i];
+    if (n->op == OP_sigmoid && n->contract) sigmoids++;
+    again += n->op == OP_sigmoid && n->flags & NODE_RECOMPUTED;
+  }
+  cr_assert_eq(sigmoids, 1);
+  cr_assert_lt(again, 3);
+  close_net(&t);
+}
+
+// ---- against all plans
+
+static node *draw_value(net *t, rng *r, node *const *values, int n, int number) {
+  graph *g = t->g;
+  node *x = values[rng_below(r, 2) ? n - 1 : rng_below(r, n)];
+  switch (rng_below(r, 6)) {
+    case 0: return graph_unary(g, OP_tanh, x);
+    case 1: return graph_unary(g, OP_sin, x);
+    case 2: return graph_binary(g, OP_mul, x, values[rng_below(r, n)]);
+    case 3: return rmsnorm(g, x, t->D);
+    case 4: return graph_binary(g, OP_add, x, graph_reduce(g, OP_sum, x, &t->D, 1));
+    default: break;
+  }
+  node *w = t->g->nodes.data[1 + number % 2];
+  node *y = graph_dot(g, x, w, &t->D, 1);
+  ix index[] = {ix_axis(&g->ix, t->N), ix_axis(&g->ix, t->D)};
+  return graph_view(g, y, index, (int[]){t->N, t->D}, 2);
+}
+
+static void draw_net(net *t, uint64_t seed) {
+  enum { VALUES = 6 };
+  rng r = {seed};
+  static const int sizes[] = {256, 1024, 4096};
+  int d = sizes[rng_below(&r, 3)];
+  open_net(t, 4096, d, d);
+  graph *g = t->g;
+  node *values[VALUES + 1], *in[3];
+  in[0] = values[0] = graph_param(g, STR("x"), DT_f32, (int[]){t->N, t->D}, 2);
+  in[1] = graph_param(g, STR("w"), DT_f32, (int[]){t->D, t->H}, 2);
+  in[2] = graph_param(g, STR("v"), DT_f32, (int[]){t->D, t->H}, 2);
+  int n = 1;
+  while (n <= 3 + rng_below(&r, VALUES - 2)) values[n] = draw_value(t, &r, values, n, n), n++;
+  node *last = values[n - 1];
+  node *loss = graph_reduce(g, OP_sum, graph_binary(g, OP_mul, last, last), (int[]){t->N, t->D}, 2);
+  grad_result res;
+  cr_assert(graph_grad(g, loss, in, 3, NULL, NULL, &res));
+  graph_output(g, loss, STR("loss"));
+  for (int i = 0; i < 3; i++) graph_output(g, res.dx[i], str_printf(&t->a, "d%d", i));
+}
+
+/// Units that may be kept and may be computed again; more than `most`: too many.
+static int candidates(const remat_units *u, int *list, int most) {
+  int n = 0;
+  for (int id = 0; id < u->n && n <= most; id++) {
+    if (!(u->bytes[id] > 0) || isinf(u->keep[id]) || isinf(u->fixed[id])) continue;
+    if (n < most) list[n] = id;
+    n++;
+  }
+  return n;
+}
+
+/// The least memory of all plans that are as fast as any.
+static remat_judgement best_of_all(net *t, const pass_options *options, const remat_units *u,
+                                   const int *list, int n) {
+  remat_judgement *all = arena_array(&t->a, remat_judgement, 1 << n), best = {0};
+  double least = INFINITY;
+  remat_problem p = remat_weigh(&t->a, u, 1, 0);
+  for (int set = 0; set < 1 << n; set++) {
+    bool *may_save = arena_array(&t->a, bool, u->n);
+    for (int id = 0; id < u->n; id++) may_save[id] = !u->free[id];
+    for (int k = 0; k < n; k++) may_save[list[k]] = !(set >> k & 1);
+    remat_plan plan;
+    remat_follow(&t->a, &p, may_save, &plan);
+    arena room = {0};
+    graph *copy = graph_copy(&room, t->g);
+    // As the pass has it: constants and views of what is there are shared.
+    for (int id = 0; id < u->n; id++) {
+      bool copied = !u->free[id];
+      for (int k = u->first[id]; k < u->first[id + 1]; k++)
+        copied |= plan.recomputed[u->operands.data[k]];
+      plan.recomputed[id] &= copied;
+    }
+    remat_clone(copy, plan.recomputed);
+    all[set] = remat_judge(copy, options);
+    least = fmin(least, all[set].seconds);
+    arena_free(&room);
+  }
+  for (int set = 0; set < 1 << n; set++)
+    if (all[set].seconds <= 1.01 * least && (!best.possible || all[set].memory.bytes < best.memory.bytes))
+      best = all[set];
+  best.seconds = least;
+  return best;
+}
+
+Test(remat, close_to_the_best_of_all_plans) {
+  enum { MOST = 7, CASES = 60 };
+  double slower = 0, more = 0, worst = 1, most = 1;
+  int cases = 0, changed = 0, equal = 0;
+  target_info cpu = cpu_target(2);
+  for (uint64_t seed = 0; cases < CASES; seed++) {
+    cr_assert_lt(seed, 2000);
+    net t;
+    pass_options options = {.target = seed % 2 ? gpu_default() : &cpu};
+    draw_net(&t, seed);
+    prepare(&t, &options);
+    remat_units u;
+    int list[MOST];
+    cr_assert(remat_price(&t.a, t.g, &options, &u));
+    int n = candidates(&u, list, MOST);
+    if (n >= 2 && n <= MOST) {
+      remat_judgement best = best_of_all(&t, &options, &u, list, n);
+      pass_ctx ctx = {t.g, &t.scratch, &options, NULL};
+      changed += pass_remat(&ctx);
+      remat_judgement j = remat_judge(ctx.graph, &options);
+      double seconds = j.seconds / best.seconds;
+      double bytes = ((double)j.memory.bytes + 1) / ((double)best.memory.bytes + 1);
+      slower += seconds, more += bytes, cases++;
+      equal += j.memory.bytes == best.memory.bytes;
+      worst = fmax(worst, seconds), most = fmax(most, bytes);
+    }
+    close_net(&t);
+  }
+  cr_log_info("%d nets, %d changed: %.4f times the least seconds, at worst %.3f; %.3f times the least "
+              "memory at that speed, at worst %.3f, equal in %d",
+              cases, changed, slower / cases, worst, more / cases, most, equal);
+  cr_assert_geq(changed, 5);
+  cr_assert(slower / cases < 1.012 && worst < 1.06, "slower");
+  cr_assert(more / cases < 1.05, "more memory");
+}
+
+Test(remat, long_programs) {
+  net t;
+  target_info cpu = cpu_target(2);
+  pass_options options = {.target = &cpu};
+  open_net(&t, 4096, 1024, 4096);
+  build_layers(&t, 50, DT_f32);
+  prepare(&t, &options);
+  clock_t before = clock();
+  remat(&t, &options);
+  double seconds = (double)(clock() - before) / CLOCKS_PER_SEC;
+  cr_assert_lt(seconds, 5);
+  close_net(&t);
+}
