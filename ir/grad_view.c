@@ -94,7 +94,8 @@ static bool is_known_inside(ix_pool *p, ix e, ix size) {
 }
 
 /// gy may lack axes along which it is constant; those whose coordinates may be outside are tested.
-static void add_tested_axes(transposing *t) {
+/// False: too many.
+static bool add_tested_axes(transposing *t) {
   ix_system *s = &t->s;
   int axes[2 * MAX_AXES], naxes = 0;
   ix index[MAX_AXES];
@@ -107,8 +108,9 @@ static void add_tested_axes(transposing *t) {
     if (s->guarded || !is_known_inside(&s->pool, s->value[j], s->size[j]))
       axes[naxes++] = t->view->axes[j];
   }
-  check(naxes <= MAX_AXES);
+  if (naxes > MAX_AXES) return false;
   if (naxes > t->gy->naxes) t->gy = graph_view(t->g, t->gy, index, axes, naxes);
+  return true;
 }
 
 /// Marks the free unknowns that e has.
@@ -243,7 +245,7 @@ static node *emit(transposing *t, arena *a) {
   int summed[MAX_AXES], nsummed;
   if (s->never) return zero_of(g, t->gy->type);
   sum_repeated(t);
-  add_tested_axes(t);
+  if (!add_tested_axes(t)) return NULL;
   for (int k = 0; k < t->gy->naxes; k++)
     if (!is_further(t, t->gy->axes[k]))
       count_unknowns(t, coordinate(t, wanted_of(t, t->gy->axes[k])));
