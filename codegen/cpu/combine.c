@@ -112,6 +112,8 @@ static lval reduce_reg(kgen *g, const tstmt *s, const shape *inner, int v, bool 
     }
   }
   lval result = n ? combine_tree(g, s->op, t, x, n) : identity;
+  if (inner->vecs && inner->vec_extent == 1)  // of one lane nothing is combined
+    return LLVMBuildExtractElement(g->e->builder, result, emit_int(g->e->i32, 0), "");
   return inner->vecs ? combine_lanes(g, s->op, t, result) : result;
 }
 

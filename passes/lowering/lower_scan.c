@@ -126,9 +126,11 @@ void lower_scan_group(kbuild *b) {
   int axes[MAX_AXES];
   n = kb_collapse(b, others, n, axes);
   int axis = kb_own_axis(b, along);
-  use_lanes(b, lanes);
+  bool rows = scan_is_along_rows(b, scan, lanes), maps = scan_has_maps(b);
+  use_lanes(b, !rows ? lanes : maps ? along : -1);
   int opened = open_parallel(b, axes, n, kb_estimate(b, along));
-  scan_walk(b, axes, n, axis);
+  if (rows && maps) scan_rows_walk(b, axes, n, axis, store_outputs);
+  else scan_walk(b, axes, n, axis);
   while (opened--) kb_end_loop(b, NULL, 0);
 }
 

@@ -28,6 +28,14 @@ tval *scan_from(kbuild *b, const scan_steps *s, tval *start);
 /// Walks kernel axis `axis` step by step with the other kernel axes open, and stores the outputs.
 void scan_walk(kbuild *b, const int *axes, int n, int axis);
 
+// lower_scan_rows.c: rows of neighbours on CPUs
+/// Elements along the scan are neighbours in memory, more of them than along `lanes`.
+bool scan_is_along_rows(const kbuild *b, const node *scan, int lanes);
+/// Something is computed for each element besides the scan.
+bool scan_has_maps(const kbuild *b);
+/// As scan_walk; lanes run along the scanned axis.
+void scan_rows_walk(kbuild *b, const int *axes, int n, int axis, void (*store)(kbuild *b));
+
 // lower_affine.c: affine_scan
 typedef struct affine_step {
   tval *a, *b;
