@@ -2,6 +2,8 @@
 // Helpers of every emitter: element types, splats, constants, intrinsics.
 #include "codegen/emit.h"
 
+#include <llvm-c/Analysis.h>
+
 #include "base/fault.h"
 
 void emit_types(emit *e) {
@@ -78,4 +80,12 @@ LLVMValueRef emit_intrinsic(emit *e, const char *name, LLVMTypeRef *types, int n
   LLVMValueRef f = LLVMGetIntrinsicDeclaration(e->module, id, types, (size_t)ntypes);
   LLVMTypeRef type = LLVMIntrinsicGetType(e->context, id, types, (size_t)ntypes);
   return LLVMBuildCall2(e->builder, type, f, args, (unsigned)nargs, "");
+}
+
+void emit_verify(emit *e, str name) {
+  char *text = NULL;
+  bool broken = LLVMVerifyModule(e->module, LLVMReturnStatusAction, &text);
+  str copy = str_dup(e->arena, str_from(text ? text : ""));
+  LLVMDisposeMessage(text);
+  if (broken) panic("LLVM IR of %.*s: %.*s", STR_FMT(name), STR_FMT(copy));
 }

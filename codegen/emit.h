@@ -36,6 +36,8 @@ typedef struct emit {
 
 /// Sets the types from e->context: f16 is half, bf16 its bits in an i16.
 void emit_types(emit *e);
+/// The module is well formed, or that is our fault.
+void emit_verify(emit *e, str name);
 /// In-register element type: bool is i1, u8 is i8, u16 i16, ...; lanes 0 is the scalar type.
 LLVMTypeRef emit_type(emit *e, dtype t, int lanes);
 LLVMTypeRef emit_vec(LLVMTypeRef element, int lanes);

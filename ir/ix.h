@@ -100,11 +100,13 @@ typedef struct ix_range {
   int64_t min, max;  // INT64_MIN / INT64_MAX when unbounded
 } ix_range;
 ix_range ix_bounds(const ix_pool *p, ix e);
+bool ix_bounds_fit(const ix_pool *p, ix e);  // into 32 bits
 /// Known to be equal / known that a <= b for every binding.
 bool ix_known_le(ix_pool *p, ix a, ix b);
 /// Bounds of e as sizes, free of coordinates; 0: none is known.
 ix ix_lower_bound(ix_pool *p, ix e);
 ix ix_upper_bound(ix_pool *p, ix e);
+int64_t ix_gcd(int64_t a, int64_t b);  // of 0 and b: |b|
 /// The largest known divisor of the value (0 for the constant 0).
 int64_t ix_divisor(const ix_pool *p, ix e);
 /// For cost models: evaluates with estimates for symbols (default 1024) and 0 for coordinates;

@@ -454,6 +454,11 @@ static int64_t estimate_axis(void *ctx, int axis) {
   return 0;
 }
 
+bool ix_bounds_fit(const ix_pool *p, ix e) {
+  ix_range r = ix_bounds(p, e);
+  return r.min >= INT32_MIN && r.max <= INT32_MAX;
+}
+
 int64_t ix_estimate(const ix_pool *p, ix e) {
   int64_t v = ix_eval(p, e, estimate_symbol, estimate_axis, (void *)p);
   return v > ESTIMATE_MOST ? ESTIMATE_MOST : v < -ESTIMATE_MOST ? -ESTIMATE_MOST : v;

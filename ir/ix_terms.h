@@ -21,7 +21,6 @@ bool ix_term_divide(ix_pool *p, const ix_term *t, const ix_term *by, ix_term *qu
 bool ix_term_same_atoms(const ix_term *a, const ix_term *b);
 int64_t ix_mul_checked(ix_pool *p, int64_t a, int64_t b);
 
-int64_t ix_gcd(int64_t a, int64_t b);  // of 0 and b: |b|
 int64_t ix_floor_div(int64_t a, int64_t b);
 int64_t ix_floor_mod(int64_t a, int64_t b);
 

@@ -45,6 +45,11 @@ bool op_parse(str name, op *out) {
 
 bool op_is_map(op o) { return infos[o].class == CLASS_map; }
 bool op_is_reduce(op o) { return infos[o].class == CLASS_reduce; }
+bool op_combines(op o) {
+  op_class c = op_get(o)->class;
+  return c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan;
+}
+
 bool op_is_arg(op o) { return infos[o].types == TYPES_ARG; }
 bool op_jumps(op o) {
   op_types t = infos[o].types;

@@ -74,6 +74,7 @@ bool op_is_map(op o);
 bool op_is_reduce(op o);
 /// argmin, argmax: their results are places, not values.
 bool op_is_arg(op o);
+bool op_combines(op o);  // reductions, contractions, running combines
 /// A small change of an operand may change the result by much.
 bool op_jumps(op o);
 /// A map op that has an identity: what accumulators and reductions of tiles may combine with.

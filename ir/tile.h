@@ -349,6 +349,8 @@ tval *tile_value(kernel *k, dtype t, const int *axes, const int *extents, int na
 tstmt *tile_stmt(tile_builder *b, tile_op kind, tval *const *in, int nin);
 tval *tile_map(tile_builder *b, op o, tval *const *in, int nin, dtype result);
 tval *tile_const(tile_builder *b, dtype t, scalar v, const int *axes, const int *extents, int naxes);
+bool tstmt_is_indirect(const tstmt *s);  // some coordinate is data
+bool tstmt_on_tensor_cores(const tstmt *s);
 int tval_extent(const tval *v, int axis);  // 0: lacks it
 bool tval_same_shape(const tval *a, const tval *b);  // axes in the same order, extents equal
 

@@ -3,6 +3,7 @@
 // results and appends it to the region.
 #include "base/fault.h"
 #include "ir/tile.h"
+#include "ir/units.h"
 
 kernel *kernel_new(arena *a, str name) {
   kernel *k = arena_new(a, kernel);
@@ -47,6 +48,16 @@ void kernel_set_grid(kernel *k, int axis, int extent) {
 tile_builder kernel_builder(kernel *k) { return (tile_builder){.k = k, .region = &k->body}; }
 
 // ---- values
+
+bool tstmt_is_indirect(const tstmt *s) {
+  for (int d = 0; s->indirect && d < s->nix; d++)
+    if (s->indirect[d] >= 0) return true;
+  return false;
+}
+
+bool tstmt_on_tensor_cores(const tstmt *s) {
+  return s->kind == TILE_DOT && unit_is_tensor(s->unit);
+}
 
 int tval_extent(const tval *v, int axis) {
   for (int i = 0; i < v->naxes; i++)

@@ -235,10 +235,6 @@ static void verify_store(walker *w, const tstmt *s) {
   verify_apart(w, s, axes, extents, n);
 }
 
-static bool on_tensor_cores(const tstmt *s) {
-  return s->kind == TILE_DOT && unit_is_tensor(s->unit);
-}
-
 static bool is_in_warp(layout_digit d) {
   enum { WARP = 32 };
   return d.size == 1 || (int64_t)d.stride * d.size <= WARP;
@@ -331,7 +327,8 @@ static bool mark_elsewhere(walker *w, const tregion *r) {
     const tstmt *s = r->stmts.data[i];
     bool cast = s->kind == TILE_MAP && s->op == OP_cast && !w->elsewhere[s->out[0]->id];
     for (int k = 0; k < s->nin; k++) {
-      bool *marked = &w->elsewhere[s->in[k]->id], by_unit = cast || (on_tensor_cores(s) && k < 2);
+      bool *marked = &w->elsewhere[s->in[k]->id],
+           by_unit = cast || (tstmt_on_tensor_cores(s) && k < 2);
       more |= !by_unit && !*marked;
       *marked |= !by_unit;
     }

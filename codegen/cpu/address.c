@@ -241,18 +241,13 @@ lval ix_value(kgen *g, ix e) {
 
 // ---- values per lane
 
-static bool bounds_fit(kgen *g, ix e) {
-  ix_range r = ix_bounds(&g->ix, e);
-  return r.min >= INT32_MIN && r.max <= INT32_MAX;
-}
-
 /// The value and everything computed on the way to it.
 bool ix_fits_i32(kgen *g, ix e) {
-  if (!bounds_fit(g, e)) return false;
+  if (!ix_bounds_fit(&g->ix, e)) return false;
   ix_node n = *ix_get(&g->ix, e);
   if (n.kind == IX_DIV || n.kind == IX_MOD) return ix_fits_i32(g, n.a) && ix_fits_i32(g, n.b);
   for (int t = 0; n.kind == IX_SUM && t < n.nterms; t++) {
-    if (!bounds_fit(g, ix_of_term(g, n.terms[t]))) return false;
+    if (!ix_bounds_fit(&g->ix, ix_of_term(g, n.terms[t]))) return false;
     for (int i = 0; i < n.terms[t].natoms; i++)
       if (!ix_fits_i32(g, n.terms[t].atoms[i])) return false;
   }

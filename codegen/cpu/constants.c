@@ -7,36 +7,35 @@
 #include "codegen/cpu/cpu.h"
 
 static bool is_read(const tstmt *s) {
-  dtype t = s->kind == TILE_CONST ? s->out[0]->type : DT_bool;
+  dtype t = s->out[0]->type;
   // Zeros begin sums, and are cheap.
   return (t == DT_f32 || t == DT_f64) && s->value.f != 0;
 }
 
-static void collect(const tregion *r, constants *out, arena *a) {
+/// Constants in the order of statements: all, or those that are read.
+static void collect(const tregion *r, bool all, constants *out, arena *a) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    if (is_read(s)) vec_push(a, out, s);
-    collect(s->body, out, a);
-    collect(s->other, out, a);
+    if (s->kind == TILE_CONST && (all || is_read(s))) vec_push(a, out, s);
+    collect(s->body, all, out, a);
+    collect(s->other, all, out, a);
   }
 }
 
-/// The text of the kernel without its name and the constants.
+/// The text of the kernel without its name and the constants that are read.
 static str text_without(arena *a, const kernel *k) {
-  static const char mark[] = " = const ";
   strbuf all = sb_new(a), rest = sb_new(a);
+  constants written = {0};
+  int next = 0;
   kernel_print(k, &all);
-  const char *at = all.data + (strchr(all.data, '(') - all.data);
-  for (const char *line = at; *line;) {
-    const char *end = strchr(line, '\n'), *found = strstr(line, mark);
+  collect(&k->body, true, &written, a);
+  for (const char *line = strchr(all.data, '('); *line;) {
+    const char *end = strchr(line, '\n'), *found = strstr(line, " = const ");
     if (!end) end = line + strlen(line);
-    const char *type = found && found < end ? strstr(found, " : f") : NULL;
-    bool blank = type && type < end && (type[4] == '3' || type[4] == '6') &&
-                 strncmp(found + sizeof mark - 1, "0.0 ", 4) != 0 &&
-                 strncmp(found + sizeof mark - 1, "-0.0 ", 5) != 0;
+    bool blank = found && found < end && is_read(written.data[next++]);
+    const char *type = blank ? strstr(found, " : ") : end;
     sb_printf(&rest, "%.*s", (int)((blank ? found : end) - line), line);
-    if (blank) sb_printf(&rest, "%.*s", (int)(end - type), type);
-    sb_puts(&rest, "\n");
+    sb_printf(&rest, "%.*s\n", (int)(end - type), type);
     line = *end ? end + 1 : end;
   }
   return sb_str(&rest);
@@ -68,7 +67,7 @@ int constants_word(const program *p) {
 
 lval constants_table(emit *e, arena *a, const kernel *k) {
   constants all = {0};
-  collect(&k->body, &all, a);
+  collect(&k->body, false, &all, a);
   if (!all.len) return LLVMConstNull(e->ptr);
   lval *words = arena_array(a, lval, all.len);
   for (int i = 0; i < all.len; i++) {
@@ -81,7 +80,7 @@ lval constants_table(emit *e, arena *a, const kernel *k) {
 }
 
 void constants_open(kgen *g) {
-  collect(&g->k->body, &g->constants, g->arena);
+  collect(&g->k->body, false, &g->constants, g->arena);
   LLVMBuilderRef b = level_builder(g, 0);
   lval at = int64(g, 8 * (int64_t)constants_word(g->program));
   lval word = LLVMBuildGEP2(b, g->e->i8, LLVMGetParam(g->function, 0), &at, 1, "");

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A program to an object: one LLVM context and target machine per call, all released on every
 // path, also when a fault unwinds through the generator.
+#include <llvm-c/TargetMachine.h>
+
 #include "base/fault.h"
 #include "codegen/codegen.h"
 #include "codegen/cpu/cpu.h"
 #include "codegen/cpu/machine.h"
-
-#include <llvm-c/Analysis.h>
-#include <llvm-c/TargetMachine.h>
 
 typedef struct module_gen {
   emit e;
@@ -131,14 +130,6 @@ static bool is_long(LLVMModuleRef module) {
   return n > LONG_MODULE;
 }
 
-static void verify(module_gen *m, str name) {
-  char *text = NULL;
-  bool broken = LLVMVerifyModule(m->e.module, LLVMReturnStatusAction, &text);
-  str copy = str_dup(m->e.arena, str_from(text ? text : ""));
-  LLVMDisposeMessage(text);
-  if (broken) panic("LLVM IR of %.*s: %.*s", STR_FMT(name), STR_FMT(copy));
-}
-
 static bool write_code(module_gen *m, code_kind kind, arena *a, code *out, str *error) {
   if (kind == CODE_LLVM_IR) {
     m->text = LLVMPrintModuleToString(m->e.module);
@@ -172,7 +163,7 @@ bool module_compile(arena *a, const program *p, const codegen_options *options, 
       open_module(&m, p->name, options->kind == CODE_LLVM_IR);
       fill(&m.e, p, ctx);
       add_target_attributes(&m);
-      verify(&m, p->name);
+      emit_verify(&m.e, p->name);
       if (is_long(m.e.module)) machine_hurry(&m.machine);
       done = write_code(&m, options->kind, a, out, error);
     } else {

@@ -54,12 +54,6 @@ static int other_axis(kgen *g, const tval *t, const access *a) {
   return -1;
 }
 
-static bool is_indirect(const tstmt *s) {
-  for (int d = 0; d < s->nix; d++)
-    if (s->indirect && s->indirect[d] >= 0) return true;
-  return false;
-}
-
 /// The one of t's registers for row i of `axis` (other rows as in g->coord).
 static lval *square_reg(kgen *g, const tval *t, lval *regs, int axis, int i, int v) {
   shape sh = tile_shape(g, t);
@@ -182,7 +176,7 @@ static void for_squares(kgen *g, const tval *t, const access *a, int axis, int s
 }
 
 bool gen_load_transposed(kgen *g, const tstmt *s, const access *a) {
-  if (s->guard || is_indirect(s)) return false;
+  if (s->guard || tstmt_is_indirect(s)) return false;
   int axis = other_axis(g, s->out[0], a);
   if (axis < 0) return false;
   for_squares(g, s->out[0], a, axis, g->lanes, false, load_square);
@@ -191,7 +185,7 @@ bool gen_load_transposed(kgen *g, const tstmt *s, const access *a) {
 
 bool gen_load_pairs_transposed(kgen *g, const tstmt *s, const access *a, int axis) {
   const tval *t = s->out[0];
-  if (s->guard || is_indirect(s) || other_axis(g, t, a) != axis) return false;
+  if (s->guard || tstmt_is_indirect(s) || other_axis(g, t, a) != axis) return false;
   if (tval_extent(t, axis) % (2 * g->lanes)) return false;
   shape sh = tile_shape(g, t);
   g->pairs[t->id] = arena_array(g->arena, lval, shape_regs(&sh));
@@ -200,7 +194,7 @@ bool gen_load_pairs_transposed(kgen *g, const tstmt *s, const access *a, int axi
 }
 
 bool gen_store_transposed(kgen *g, const tstmt *s, const access *a) {
-  if (is_indirect(s)) return false;
+  if (tstmt_is_indirect(s)) return false;
   // a broadcast store lacks axes of the index: left to the general form
   for (int axis = 0; axis < g->k->axes.len; axis++)
     for (int d = 0; d < a->rank; d++)

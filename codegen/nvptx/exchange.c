@@ -39,12 +39,6 @@ static bool uses(const finder *f, const tstmt *s, int axis) {
   return used;
 }
 
-static bool is_indirect(const tstmt *s) {
-  for (int d = 0; s->indirect && d < s->nix; d++)
-    if (s->indirect[d] >= 0) return true;
-  return false;
-}
-
 /// All threads have elements of their own.
 static bool covers(const finder *f, const tstmt *s) {
   int threads = 1;
@@ -75,7 +69,7 @@ static void see(finder *f, const tstmt *s) {
   if (s->kind == TILE_LOAD) f->loaded[s->buf] = true;
   else f->stored[s->buf] = true;
   // Elements that data chooses are added to in place, by threads that hold the index.
-  if (is_indirect(s)) return;
+  if (tstmt_is_indirect(s)) return;
   f->differs[s->buf] |= !covers(f, s) || may_be_early(f, s);
   if (!first) {
     f->first[s->buf] = s;

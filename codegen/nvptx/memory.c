@@ -14,8 +14,6 @@ lval nv_zero(ngen *g, dtype t) { return LLVMConstNull(emit_type(g->e, t, 0)); }
 
 // ---- accesses
 
-static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
-
 static ix placed(ngen *g, ix e) {
   int n = g->k->axes.len;
   ix *by = arena_array(g->arena, ix, n + 1);
@@ -72,21 +70,15 @@ static int vector_width(ngen *g, const access *a, int axis) {
   for (int reg = 0; reg < a->shape.nregs; reg += 1) {
     nv_enter(g, &a->shape, reg);
     if (g->at[axis] % width) continue;
-    d = common_divisor(d, ix_divisor(&g->ix, placed(g, a->offset)));
+    d = ix_gcd(d, ix_divisor(&g->ix, placed(g, a->offset)));
   }
   for (int i = 0; i < t->rank; i++)
     if (!t->local && a->s->indirect && a->s->indirect[i] >= 0)
-      d = common_divisor(d, ix_divisor(&g->ix, t->strides[i]));
+      d = ix_gcd(d, ix_divisor(&g->ix, t->strides[i]));
   while (width > 1 && d % width) width /= 2;
   if (t->swizzle)
     while (width * bytes > 16) width /= 2;
   return width;
-}
-
-static bool moves_at_all(const tstmt *s) {
-  for (int i = 0; s->indirect && i < s->nix; i++)
-    if (s->indirect[i] >= 0) return true;
-  return false;
 }
 
 void access_vectors(ngen *g, access *a) {
@@ -423,7 +415,7 @@ access access_of_load(ngen *g, const tstmt *s) {
   a.offset = access_offset(g, s, s->buf);
   a.empty = !a.local && may_be_empty(g, s->buf);
   access_vectors(g, &a);
-  if ((a.partial || a.unaligned) && (a.empty || moves_at_all(s)))
+  if ((a.partial || a.unaligned) && (a.empty || tstmt_is_indirect(s)))
     a.width = 1, a.along = -1, a.partial = a.unaligned = false;
   return a;
 }

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A program to PTX: module, passes, text.
-#include "base/fault.h"
-#include "codegen/codegen.h"
-#include "codegen/nvptx/host.h"
-#include "codegen/nvptx/nvptx.h"
-#include "codegen/nvptx/ptx.h"
-
-#include <llvm-c/Analysis.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <pthread.h>
 #include <stdlib.h>
+
+#include "base/fault.h"
+#include "codegen/codegen.h"
+#include "codegen/nvptx/host.h"
+#include "codegen/nvptx/nvptx.h"
+#include "codegen/nvptx/ptx.h"
 
 // The pass that splits vector loads (vector-combine) is left out on purpose: what it splits loses
 // its mark of being invariant.
@@ -103,14 +102,6 @@ static void close_module(device_gen *d) {
   if (d->tm) LLVMDisposeTargetMachine(d->tm);
 }
 
-static void verify(device_gen *d, str name) {
-  char *text = NULL;
-  bool broken = LLVMVerifyModule(d->e.module, LLVMReturnStatusAction, &text);
-  str copy = str_dup(d->e.arena, str_from(text ? text : ""));
-  LLVMDisposeMessage(text);
-  if (broken) panic("LLVM IR of %.*s: %.*s", STR_FMT(name), STR_FMT(copy));
-}
-
 static bool optimise(device_gen *d, str *error) {
   LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
   LLVMErrorRef failed = LLVMRunPasses(d->e.module, passes, d->tm, options);
@@ -178,7 +169,7 @@ static bool generate(device_gen *d, arena *a, const program *p, const codegen_op
     nv_kernel(&d->e, d->e.arena, p, p->kernels.data[i], &infos[i], &maps[i]);
   for (int i = 0; i < n; i++)
     if (!shared_fits(d, p->kernels.data[i], &infos[i], error)) return false;
-  verify(d, p->name);
+  emit_verify(&d->e, p->name);
   if (!optimise(d, error)) return false;
   if (options->kind == CODE_LLVM_IR) {
     d->text = LLVMPrintModuleToString(d->e.module);

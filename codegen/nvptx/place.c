@@ -55,11 +55,6 @@ ix nv_root(ngen *g, lval value, int64_t scale, ix size) {
   return ix_scale(&g->ix, ix_axis(&g->ix, axis), scale);
 }
 
-static bool fits_i32(ngen *g, ix e) {
-  ix_range r = ix_bounds(&g->ix, e);
-  return r.min >= INT32_MIN && r.max <= INT32_MAX;
-}
-
 static lval as_type(ngen *g, lval v, LLVMTypeRef type) {
   LLVMTypeRef from = LLVMTypeOf(v);
   if (from == type) return v;
@@ -146,7 +141,7 @@ static lval build_value(ngen *g, ix e, LLVMTypeRef type) {
     }
     case IX_DIV:
     case IX_MOD: {
-      bool narrow = fits_i32(g, n.a) && fits_i32(g, n.b);
+      bool narrow = ix_bounds_fit(&g->ix, n.a) && ix_bounds_fit(&g->ix, n.b);
       return as_type(g, floor_div(g, &n, narrow ? g->e->i32 : g->e->i64), type);
     }
     case IX_NONE: break;
@@ -156,12 +151,12 @@ static lval build_value(ngen *g, ix e, LLVMTypeRef type) {
 
 /// Whether the expression and all its terms can be computed in 32 bits.
 static bool narrow(ngen *g, ix e) {
-  if (!fits_i32(g, e)) return false;
+  if (!ix_bounds_fit(&g->ix, e)) return false;
   ix_node n = *ix_get(&g->ix, e);
   for (int t = 0; n.kind == IX_SUM && t < n.nterms; t++) {
     ix term = ix_const(&g->ix, n.terms[t].coef);
     for (int i = 0; i < n.terms[t].natoms; i++) term = ix_mul(&g->ix, term, n.terms[t].atoms[i]);
-    if (!fits_i32(g, term)) return false;
+    if (!ix_bounds_fit(&g->ix, term)) return false;
   }
   return true;
 }
@@ -189,8 +184,6 @@ static lval thread_digit(ngen *g, layout_digit d) {
   if (d.stride * d.size < kernel_tile_threads(g->k)) v = LLVMBuildURem(b, v, i32_of(g, d.size), "");
   return v;
 }
-
-static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
 
 static bool is_of_cluster(const ngen *g, layout_digit d) { return d.stride >= g->k->threads; }
 
@@ -222,7 +215,7 @@ static ix spread_digits(ngen *g, spread *s, int **pos, bool local) {
       lval part = thread_digit(g, digit);
       if (weight > 1) part = LLVMBuildNSWMul(g->e->builder, part, i32_of(g, weight), "");
       sum = sum ? LLVMBuildNSWAdd(g->e->builder, sum, part, "") : part;
-      scale = common_divisor(scale, weight);
+      scale = ix_gcd(scale, weight);
       most += weight * (digit.size - 1);
       s->threads |= bits_of(digit);
     } else {

@@ -61,11 +61,6 @@ void ptx_barrier_arrive_of(emit *e, lval id, int count) {
   call2(e, "llvm.nvvm.barrier.cta.arrive.aligned.count", id, number(e, count));
 }
 
-void ptx_barrier_arrive(emit *e, int id, int count) {
-  check(id >= 0 && id < 16 && count && count % 32 == 0);
-  call2(e, "llvm.nvvm.barrier.cta.arrive.aligned.count", number(e, id), number(e, count));
-}
-
 static lval whole_warp(emit *e) { return number(e, -1); }
 
 void ptx_barrier_warp(emit *e) { call1(e, "llvm.nvvm.bar.warp.sync", whole_warp(e)); }
@@ -84,19 +79,12 @@ lval ptx_take_ticket(emit *e, lval ticket, lval most) {
   return LLVMBuildCall2(e->builder, type, code, (lval[]){ticket, most}, 2, "");
 }
 
-static lval shuffle(emit *e, const char *mode, lval v, lval by) {
-  char name[48];
+lval ptx_shuffle_from(emit *e, lval v, lval from) {
   LLVMTypeRef type = LLVMTypeOf(v);
   check(type == e->i32 || type == e->f32);
-  snprintf(name, sizeof name, "llvm.nvvm.shfl.sync.%s.%s", mode, type == e->f32 ? "f32" : "i32");
-  return emit_intrinsic(e, name, NULL, 0, (lval[]){whole_warp(e), v, by, number(e, 31)}, 4);
+  const char *name = type == e->f32 ? "llvm.nvvm.shfl.sync.idx.f32" : "llvm.nvvm.shfl.sync.idx.i32";
+  return emit_intrinsic(e, name, NULL, 0, (lval[]){whole_warp(e), v, from, number(e, 31)}, 4);
 }
-
-lval ptx_shuffle_xor(emit *e, lval v, int mask) { return shuffle(e, "bfly", v, number(e, mask)); }
-lval ptx_shuffle_from(emit *e, lval v, lval from) { return shuffle(e, "idx", v, from); }
-
-lval ptx_any(emit *e, lval c) { return call2(e, "llvm.nvvm.vote.any.sync", whole_warp(e), c); }
-lval ptx_all(emit *e, lval c) { return call2(e, "llvm.nvvm.vote.all.sync", whole_warp(e), c); }
 
 lval ptx_elect(emit *e) {
   check(ptx_has(e, PTX_TMA));
@@ -243,11 +231,6 @@ void ptx_tma_store(emit *e, lval shared, lval map, const lval *at, int rank) {
   args[n++] = flag(e, false);
   snprintf(name, sizeof name, "llvm.nvvm.cp.async.bulk.tensor.s2g.tile.%dd", rank);
   emit_intrinsic(e, name, NULL, 0, args, n);
-}
-
-void ptx_tma_prefetch_map(emit *e, lval map) {
-  check(ptx_has(e, PTX_TMA));
-  emit_intrinsic(e, "llvm.nvvm.prefetch.tensormap", &e->ptr, 1, &map, 1);
 }
 
 void ptx_bulk_commit(emit *e) {

@@ -28,7 +28,6 @@ lval ptx_read(emit *e, ptx_sreg r);
 /// Barrier `id` (0..15) of all threads of the block, or of `count` of them (a multiple of 32).
 void ptx_barrier(emit *e, int id, int count);      // count 0: all
 void ptx_barrier_of(emit *e, lval id, int count);  // id known at run time: reserves all
-void ptx_barrier_arrive(emit *e, int id, int count);
 void ptx_barrier_arrive_of(emit *e, lval id, int count);
 void ptx_barrier_warp(emit *e);
 /// Barrier 0; i1: the condition (i1) of some thread of the block.
@@ -36,11 +35,8 @@ lval ptx_barrier_or(emit *e, lval condition);
 /// Adds 1 to the i32 in global memory, or makes it 0 where it is `most`; gives what it was. What
 /// the thread knows to be stored is there for who takes a later ticket (at the scope of the device).
 lval ptx_take_ticket(emit *e, lval ticket, lval most);
-/// The i32 or f32 of lane ^ mask; of lane `from`.
-lval ptx_shuffle_xor(emit *e, lval v, int mask);
+/// The i32 or f32 of lane `from`.
 lval ptx_shuffle_from(emit *e, lval v, lval from);
-lval ptx_any(emit *e, lval condition);  // in the warp
-lval ptx_all(emit *e, lval condition);
 /// i1: true in one lane of the warp, which all enter.
 lval ptx_elect(emit *e);
 /// Gives up (dec) or takes registers, in whole warpgroups; per thread, a multiple of 8.
@@ -82,7 +78,6 @@ extern const uint64_t PTX_EVICT_FIRST;
 void ptx_tma_load(emit *e, lval shared, lval mbarrier, lval map, const lval *at, int rank,
                   uint64_t hint);
 void ptx_tma_store(emit *e, lval shared, lval map, const lval *at, int rank);
-void ptx_tma_prefetch_map(emit *e, lval map);
 void ptx_bulk_commit(emit *e);
 /// Until at most `pending` of the thread's stores are under way; read: only until they have read
 /// shared memory.

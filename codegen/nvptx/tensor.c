@@ -19,17 +19,13 @@ typedef struct uses {
   int *count, *by_dots;      // by value
 } uses;
 
-static bool on_tensor_cores(const tstmt *s) {
-  return s->kind == TILE_DOT && unit_is_tensor(s->unit);
-}
-
 static void see_region(uses *u, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     for (int k = 0; k < s->nout; k++) u->definition[s->out[k]->id] = s;
     for (int k = 0; k < s->nin; k++) {
       u->count[s->in[k]->id]++;
-      if (on_tensor_cores(s) && k < 2) u->by_dots[s->in[k]->id]++;
+      if (tstmt_on_tensor_cores(s) && k < 2) u->by_dots[s->in[k]->id]++;
     }
     see_region(u, s->body);
     see_region(u, s->other);
@@ -143,8 +139,6 @@ static mma_operand operand_of(ngen *g, const tval *v, int axis_i, int axis_k) {
 
 // ---- sides
 
-static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
-
 /// The blocks along a side; `own` digits belong to the instruction.
 static mma_side side_of(ngen *g, const spread *s, int own) {
   LLVMBuilderRef b = g->e->builder;
@@ -160,7 +154,7 @@ static mma_side side_of(ngen *g, const spread *s, int own) {
       v = LLVMBuildURem(b, v, i32_of(g, digit.size), "");
       v = LLVMBuildMul(b, v, i32_of(g, weight), "");
       side.first = side.first ? LLVMBuildAdd(b, side.first, v, "") : v;
-      side.align = (int)common_divisor(side.align, weight);
+      side.align = (int)ix_gcd(side.align, weight);
     }
     weight *= digit.size;
   }

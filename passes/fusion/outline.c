@@ -28,11 +28,6 @@ static bool refuse(const maker *m, reason why, const node *at) {
 
 static bool inside(const maker *m, const node *n) { return m->member[n->id]; }
 
-static bool combines(const node *n) {
-  op_class c = class_of(n);
-  return c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan;
-}
-
 // ---- what is kept
 
 /// The operand lies in memory, seen through views and exact casts.
@@ -48,7 +43,7 @@ static bool find_kept(const maker *m) {
     for (int k = 0; k < n->naxes; k++) v->streamed |= axes_have(m->o->stream, m->o->nstream, n->axes[k]);
     if (class_of(n) == CLASS_scatter || class_of(n) == CLASS_opaque)
       return refuse(m, class_of(n) == CLASS_opaque ? REASON_opaque : REASON_scatter_order, n);
-    if (combines(n)) v->kept = true;
+    if (op_combines(n->op)) v->kept = true;
     for (int k = 0; class_of(n) == CLASS_contraction && k < n->nin; k++)
       if (inside(m, n->in[k]) && !in_memory(m, n->in[k]) && class_of(n->in[k]) != CLASS_leaf)
         m->o->values[n->in[k]->id].kept = true;
@@ -86,7 +81,7 @@ static bool check_views(const maker *m) {
 /// All streamed axes are among those that n combines along, or none is.
 static int streams_of(const maker *m, const node *n) {
   int along = 0;
-  for (int k = 0; combines(n) && k < n->nattr_axes; k++)
+  for (int k = 0; op_combines(n->op) && k < n->nattr_axes; k++)
     along += axes_have(m->o->stream, m->o->nstream, n->attr_axes[k]);
   return along;
 }
@@ -116,7 +111,7 @@ static bool is_row(const maker *m, const uint8_t *again, int axis) {
     const node *n = m->nodes[i];
     bool matters = m->stored[n->id] || m->o->values[n->id].kept;
     if (matters && !node_has_axis(n, axis) && !again[n->id]) return false;
-    if (combines(n) && axes_have(n->attr_axes, n->nattr_axes, axis)) return false;
+    if (op_combines(n->op) && axes_have(n->attr_axes, n->nattr_axes, axis)) return false;
   }
   return !axes_have(m->o->stream, m->o->nstream, axis);
 }

@@ -13,11 +13,6 @@
 enum { FEW_ROWS = 16, SHORT_STEP = 32 };
 enum { UNIT = 128, PANELS_UNIT = 1024 };  // bytes that buffers begin at multiples of
 
-static bool is_result(const node *n) {
-  op_class c = op_get(n->op)->class;
-  return c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan;
-}
-
 /// Besides what is kept there are partial results of reductions over several warps.
 int64_t outline_room(const target_info *t) {
   enum { SCRATCH = 8 << 10 };
@@ -96,7 +91,7 @@ static void take_off(const placer *p, const node *n) {
 }
 
 static bool must_stay(const placer *p, const node *n) {
-  return is_result(n) && (p->o->values[n->id].streamed || !has_all_rows(p, n));
+  return op_combines(n->op) && (p->o->values[n->id].streamed || !has_all_rows(p, n));
 }
 
 typedef struct room {

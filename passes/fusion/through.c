@@ -24,17 +24,12 @@ bool view_keeps(const graph *g, const node *view, const int *fixed, int nfixed) 
   return true;
 }
 
-static bool combines(const node *n) {
-  op_class c = op_get(n->op)->class;
-  return c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan;
-}
-
 /// By node id: made of what a combining op gave.
 static uint8_t *find_after(const candidate *c, arena *a) {
   uint8_t *after = arena_array(a, uint8_t, c->g->nodes.len);
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
-    after[n->id] = combines(n);
+    after[n->id] = op_combines(n->op);
     for (int k = 0; k < n->nin; k++) after[n->id] |= c->member[n->in[k]->id] && after[n->in[k]->id];
   }
   return after;
@@ -64,7 +59,9 @@ static bool is_end(const candidate *c, const node *view, const uint8_t *after) {
 static bool is_in_the_way(const candidate *c, const node *view) {
   if (c->promise) return !view_is_reorder(c->g, view);
   for (int i = 0; i < c->n; i++)
-    if (combines(c->nodes[i]) && !view_keeps(c->g, view, c->nodes[i]->axes, c->nodes[i]->naxes)) return true;
+    if (op_combines(c->nodes[i]->op) &&
+        !view_keeps(c->g, view, c->nodes[i]->axes, c->nodes[i]->naxes))
+      return true;
   return false;
 }
 

@@ -7,26 +7,20 @@
 #include "ir/units.h"
 #include "passes/lowering/lower_contraction.h"
 
-bool contraction_has(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
 void contraction_classify(contraction_plan *p, const node *dot) {
   p->dot = dot;
   const node *a = dot->in[p->a], *b = dot->in[p->b];
   p->nbatch = p->nm = p->nn = p->nk = 0;
   for (int i = 0; i < a->naxes; i++) {
     int axis = a->axes[i];
-    if (contraction_has(dot->attr_axes, dot->nattr_axes, axis)) p->k[p->nk++] = axis;
+    if (axes_have(dot->attr_axes, dot->nattr_axes, axis)) p->k[p->nk++] = axis;
     else if (node_has_axis(b, axis)) p->batch[p->nbatch++] = axis;
     else p->m[p->nm++] = axis;
   }
   for (int i = 0; i < b->naxes; i++) {
     int axis = b->axes[i];
-    if (contraction_has(dot->attr_axes, dot->nattr_axes, axis)) {
-      if (!contraction_has(p->k, p->nk, axis)) p->k[p->nk++] = axis;
+    if (axes_have(dot->attr_axes, dot->nattr_axes, axis)) {
+      if (!axes_have(p->k, p->nk, axis)) p->k[p->nk++] = axis;
     } else if (!node_has_axis(a, axis)) {
       p->n[p->nn++] = axis;
     }

@@ -18,10 +18,6 @@
 
 enum { WORTH_ELEMENTS = 1 << 16 };  // of a block's rows
 
-static int64_t reduced_size(const kbuild *b, const gpu_rows *g) {
-  return contraction_product(b, g->p.kr, g->p.nkr);
-}
-
 /// Tiles of rows, one at least, where each has so many.
 static int64_t row_tiles(const kbuild *b, const gpu_rows *g, bool planned) {
   int64_t tiles = 1;
@@ -60,7 +56,7 @@ bool gpu_chunks_apply(const kbuild *b, const gpu_rows *g) {
   if (!g->p.nkr || !one_walk || g->nfurther || g->row->naxes == MAX_AXES || !rows_are_few(b, g))
     return false;
   if (!stores_go_along(b, g)) return false;
-  int64_t rows = gpu_row_count(b, g), work = reduced_size(b, g);
+  int64_t rows = gpu_row_count(b, g), work = gpu_reduced_size(b, g);
   int64_t strip = g->along ? 1 : rows < STRIP ? rows : STRIP;
   bool worth = estimate_times(work, strip) >= WORTH_ELEMENTS || schedule_given(b->l, "chunks", 0);
   return worth && gpu_pieces(rows, strip) < b->l->target->cores;

@@ -368,7 +368,7 @@ static void choose_row_axis(kbuild *b, gpu_dot *d) {
   d->row_axis = second ? second->attr_axes[0] : b->group->reductions.data[0]->attr_axes[0];
   b->pinned[d->row_axis] = true;
   if (second) b->pinned[gpu_second_axis(b->group)] = true;
-  if (contraction_has(p->m, p->nm, d->row_axis)) swap_sides(p);
+  if (axes_have(p->m, p->nm, d->row_axis)) swap_sides(p);
 }
 
 bool gpu_dot_choose(kbuild *b, gpu_dot *d) {

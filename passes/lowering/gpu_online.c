@@ -93,10 +93,6 @@ bool online_applies(const kbuild *b, const row_plan *p, online *o) {
 
 static tval *number(kbuild *b, dtype t, double v) { return kb_const(b, t, (scalar){.f = v}); }
 
-static tval *as_type(kbuild *b, tval *v, dtype t) {
-  return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
-}
-
 /// v for every row that is open.
 static tval *row_fill(kbuild *b, const row_plan *p, dtype t, double v) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
@@ -137,7 +133,7 @@ static void online_step(kbuild *b, const row_plan *p, const online *o, tval **ca
   for (int i = 0; i < o->nsums; i++) {
     dtype type = o->sums[i]->type;
     tval *part = kb_reduce_tile(b, OP_add, kb_value_here(b, o->sums[i]->in[0]), p->kr, p->nkr);
-    carried[2 + i] = kb_map(b, OP_fma, type, carried[2 + i], as_type(b, factor, type), part);
+    carried[2 + i] = kb_map(b, OP_fma, type, carried[2 + i], kb_as_type(b, factor, type), part);
   }
   b->done[o->max->id] = NULL;
   for (int i = 0, at = 2 + o->nsums; i < o->nothers; i++) {
@@ -154,7 +150,8 @@ static void finish_sums(kbuild *b, const online *o, tval **carried) {
   tval *zero = kb_map(b, OP_sub, t, shift, shift, NULL);  // NaN where the exponents are
   for (int i = 0; i < o->nsums; i++) {
     dtype type = o->sums[i]->type;
-    b->done[o->sums[i]->id] = kb_map(b, OP_add, type, carried[2 + i], as_type(b, zero, type), NULL);
+    b->done[o->sums[i]->id] =
+        kb_map(b, OP_add, type, carried[2 + i], kb_as_type(b, zero, type), NULL);
   }
 }
 
@@ -202,7 +199,7 @@ void online_merge(kbuild *b, const row_plan *over, const online *o, tval **value
   values[1] = shift;
   for (int i = 0; i < o->nsums; i++) {
     dtype type = o->sums[i]->type;
-    tval *scaled = kb_map(b, OP_mul, type, values[2 + i], as_type(b, factor, type), NULL);
+    tval *scaled = kb_map(b, OP_mul, type, values[2 + i], kb_as_type(b, factor, type), NULL);
     values[2 + i] = kb_reduce_tile(b, OP_add, scaled, over->kr, over->nkr);
   }
   b->scope->memo = (map){0};  // from here on the maximum is itself where it is infinite

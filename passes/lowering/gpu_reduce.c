@@ -32,7 +32,7 @@ static bool is_constant(const kbuild *b, int kernel_axis) {
   return ix_is_const(&b->k->ix, b->k->axes.data[kernel_axis].size, &size) && size > 0;
 }
 
-static int64_t reduced_size(const kbuild *b, const gpu_rows *g) {
+int64_t gpu_reduced_size(const kbuild *b, const gpu_rows *g) {
   return contraction_product(b, g->p.kr, g->p.nkr);
 }
 
@@ -53,8 +53,7 @@ static void add_kept(const kbuild *b, const gpu_rows *g, const node *n, bool *se
   seen[n->id] = true;
   bool view = kb_in_group(b, n) && op_get(n->op)->class == CLASS_view;
   bool in_row = false, loaded = !kb_in_group(b, n) || (view && !kb_in_group(b, n->in[0]));
-  for (int i = 0; i < n->naxes; i++)
-    in_row |= reduce_contains(g->row->axes, g->row->naxes, n->axes[i]);
+  for (int i = 0; i < n->naxes; i++) in_row |= axes_have(g->row->axes, g->row->naxes, n->axes[i]);
   if (loaded) {
     if (in_row || !g->row->naxes) *bytes += dtype_bytes(n->type);
     return;
@@ -168,7 +167,7 @@ static int64_t walked_at_a_time(const kbuild *b, const gpu_rows *g) {
 }
 
 static void plan_along(const kbuild *b, gpu_rows *g, bool constant) {
-  int64_t size = reduced_size(b, g);
+  int64_t size = gpu_reduced_size(b, g);
   int usual = g->chunked ? threads_of_chunk(b, g, size) : threads_along_row(b, g, size);
   int t = schedule_power(b->l, "threads", usual);
   int64_t elements = deal_reduced(b, g, t);
@@ -231,7 +230,7 @@ static void plan_across(const kbuild *b, gpu_rows *g, bool constant) {
     g->vector = vector;
   } else {
     int lanes = columns / g->vector, along_r = threads / lanes;
-    int64_t reduced = reduced_size(b, g);
+    int64_t reduced = gpu_reduced_size(b, g);
     while (along_r > 1 && along_r >= 2 * reduced) along_r /= 2;
     deal_reduced(b, g, along_r);
     int64_t step = walked_at_a_time(b, g) / g->vector, usual = g->vector < 4 ? 8 : 4;
@@ -295,7 +294,8 @@ static bool outputs_dominate(const kbuild *b, const gpu_rows *g) {
         carried |= ix_uses_axis(&b->k->ix, b->sigma[grp->outputs.data[i]->axes[j]], g->further[k]);
       if (!carried) return false;
     }
-  int64_t further = contraction_product(b, g->further, g->nfurther), reduced = reduced_size(b, g);
+  int64_t further = contraction_product(b, g->further, g->nfurther),
+          reduced = gpu_reduced_size(b, g);
   return g->nfurther && !outputs_along(b, g) && further >= reduced && reduced <= GROUP_REDUCED_AGAIN;
 }
 
@@ -388,7 +388,7 @@ void gpu_reduce_group(kbuild *b) {
   int nfurther = reduce_further_axes(b, &g.p, g.row, further);
   g.nfurther = kb_collapse(b, further, nfurther, g.further);
   g.vec = lanes < 0 ? -1 : b->kaxis[lanes];
-  g.along = !reduce_contains(g.rows, g.nrows, g.vec);
+  g.along = !axes_have(g.rows, g.nrows, g.vec);
   g.p.next_row = -1;
   g.vector = gpu_vector(b);
   g.held = registers_held(b, &g);

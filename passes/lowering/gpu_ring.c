@@ -74,8 +74,6 @@ static bool survey_group(const kbuild *b, gpu_rows *g, double *staged, double *s
 
 // ---- rows that begin alike
 
-static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
-
 /// The innermost graph axis of the rows.
 static int row_axis(const kbuild *b, const gpu_rows *g) {
   for (int i = g->row->naxes - 1; i >= 0; i--)
@@ -92,7 +90,7 @@ static int phase_of(const kbuild *b, int axis) {
     if (m->irregular[axis]) return 0;
     if (!m->coef[axis]) continue;
     if (!ix_is_const(&b->k->ix, m->coef[axis], &pitch)) return 0;
-    int64_t own = line / common_divisor(line, pitch);
+    int64_t own = line / ix_gcd(line, pitch);
     if (own > phase) phase = own;
   }
   return (int)phase;

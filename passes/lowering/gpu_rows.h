@@ -35,6 +35,7 @@ typedef struct gpu_rows {
   gpu_share chunk_share;  // ... how the last block has them
 } gpu_rows;
 
+int64_t gpu_reduced_size(const kbuild *b, const gpu_rows *g);
 int64_t gpu_row_count(const kbuild *b, const gpu_rows *g);
 /// The reductions and stores of a row whose ranges are open and which is held in registers.
 void gpu_resident_row(kbuild *b, gpu_rows *g);

@@ -62,7 +62,7 @@ static int stage_side(kbuild *b, const gpu_dot *d, const gpu_second *s) {
   int axes[MAX_KERNEL_AXES], n = 0;
   for (int i = 0; i < s->side->naxes; i++) {
     int axis = b->kaxis[s->side->axes[i]];
-    if (axis >= 0 && axis != s->axis && axis != d->p.lanes && !contraction_has(axes, n, axis))
+    if (axis >= 0 && axis != s->axis && axis != d->p.lanes && !axes_have(axes, n, axis))
       axes[n++] = axis;
   }
   axes[n++] = d->p.lanes;

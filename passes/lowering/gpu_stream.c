@@ -45,7 +45,7 @@ static int operand_buffer(gpu_stream *s, const node *x, const char *name, int ou
   int axes[MAX_KERNEL_AXES], n = 0;
   for (int i = 0; i < x->naxes; i++) {
     int axis = b->kaxis[x->axes[i]];
-    if (axis >= 0 && axis != outer && axis != inner && !contraction_has(axes, n, axis)) axes[n++] = axis;
+    if (axis >= 0 && axis != outer && axis != inner && !axes_have(axes, n, axis)) axes[n++] = axis;
   }
   axes[n++] = outer;
   axes[n++] = inner;

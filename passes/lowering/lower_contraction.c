@@ -21,10 +21,6 @@
 #include "passes/lowering/lower_reduce.h"
 #include "passes/lowering/sums.h"
 
-static tval *as_type(kbuild *b, tval *v, dtype t) {
-  return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
-}
-
 /// The axis along which packing moves vectors: where b is contiguous along K, or a along its rows,
 /// square tiles let the backend transpose them in registers. -1: b along its lanes, a by element.
 static int vector_run(const kbuild *b, const contraction_plan *p, int which) {
@@ -75,7 +71,7 @@ static int pack(kbuild *b, const contraction_plan *p, int which, const char *nam
     if (by <= 2 && i + 1 == naxes) loop->unroll = 4;
     opened++;
   }
-  kb_store_local(b, buf, as_type(b, kb_value_here(b, x), p->type));
+  kb_store_local(b, buf, kb_as_type(b, kb_value_here(b, x), p->type));
   while (opened--) kb_end_loop(b, NULL, 0);
   return buf;
 }
@@ -83,13 +79,13 @@ static int pack(kbuild *b, const contraction_plan *p, int which, const char *nam
 static tval *operand(kbuild *b, const contraction_plan *p, int which) {
   int buf = which == p->b ? p->b_buf : p->a_buf;
   tval *v = buf >= 0 ? kb_load_local(b, buf) : kb_value_here(b, p->dot->in[which]);
-  return as_type(b, v, p->dot->type);
+  return kb_as_type(b, v, p->dot->type);
 }
 
 tval *contraction_zero(kbuild *b, const contraction_plan *p) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
   for (int axis = 0; axis < b->k->axes.len; axis++) {
-    if (contraction_has(p->kk, p->nkk, axis) || !b->extent[axis]) continue;
+    if (axes_have(p->kk, p->nkk, axis) || !b->extent[axis]) continue;
     axes[n] = axis;
     extents[n++] = b->extent[axis];
   }
@@ -343,9 +339,9 @@ static void make_grid(kbuild *b, const contraction_plan *p) {
 static void sum_block(kbuild *b, const contraction_plan *p, int buf) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0, inner = p->kk[p->nkk - 1];
   for (int axis_number = 0; axis_number < b->k->axes.len; axis_number++) {
-    int extent = axis_number == inner                       ? b->lanes
-                 : contraction_has(p->kk, p->nkk, axis_number) ? 1
-                                                            : b->extent[axis_number];
+    int extent = axis_number == inner                    ? b->lanes
+                 : axes_have(p->kk, p->nkk, axis_number) ? 1
+                                                         : b->extent[axis_number];
     if (!extent) continue;
     axes[n] = axis_number;
     extents[n++] = extent;

@@ -55,7 +55,6 @@ void contraction_finish(kbuild *b, const contraction_plan *p, tval *sum);
 /// Stores the outputs, which are made of the dot's value.
 void contraction_epilogue(kbuild *b, const contraction_plan *p, tval *sum);
 
-bool contraction_has(const int *axes, int n, int axis);
 /// Estimate of a kernel axis for planning: an empty or absent one counts as 1.
 int64_t contraction_size(const kbuild *b, int kernel_axis);
 /// v up to a multiple of step, at least step, at most 2^24.

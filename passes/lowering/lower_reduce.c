@@ -21,12 +21,6 @@ enum { EXPENSIVE = 8, GRID_ELEMENTS = 16384 };
 
 static bool is_reduction(const node *n) { return op_is_reduce(n->op) || n->op == OP_dot; }
 
-bool reduce_contains(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
 void reduce_levels(kbuild *b, row_plan *p) {
   p->level = b->l->tables.level;
   p->first_pass = b->l->tables.first_pass;
@@ -41,7 +35,7 @@ void reduce_levels(kbuild *b, row_plan *p) {
       if (kb_in_group(b, n->in[k]) && p->level[n->in[k]->id] > p->level[n->id])
         p->level[n->id] = p->level[n->in[k]->id];
     if (is_reduction(n) && ++p->level[n->id] > p->passes) p->passes = p->level[n->id];
-    for (int k = 0; k < n->naxes; k++) p->along[n->id] |= reduce_contains(p->r_axes, p->nr, n->axes[k]);
+    for (int k = 0; k < n->naxes; k++) p->along[n->id] |= axes_have(p->r_axes, p->nr, n->axes[k]);
   }
 }
 
@@ -58,7 +52,7 @@ static bool is_streamed(const kbuild *b, const row_plan *p, const node *n) {
   if (!n->contract) return false;
   const contract *c = &b->l->g->contracts.data[n->contract - 1];
   for (int k = 0; k < c->naxes; k++)
-    if (reduce_contains(p->r_axes, p->nr, c->axes[k])) return true;
+    if (axes_have(p->r_axes, p->nr, c->axes[k])) return true;
   return false;
 }
 
@@ -89,7 +83,7 @@ static void plan_cache(kbuild *b, row_plan *p, const node *n, int pass, bool *se
 
 bool reduce_carries_more(const node *out, const node *row) {
   for (int i = 0; i < out->naxes; i++)
-    if (!reduce_contains(row->axes, row->naxes, out->axes[i])) return true;
+    if (!axes_have(row->axes, row->naxes, out->axes[i])) return true;
   return false;
 }
 
@@ -109,7 +103,7 @@ void reduce_start(kbuild *b, const row_plan *p, running *r) {
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
   for (int axis = 0; axis < b->k->axes.len; axis++) {
     int extent = b->extent[axis];
-    if (reduce_contains(p->kr, p->nkr, axis)) extent = p->step[axis];
+    if (axes_have(p->kr, p->nkr, axis)) extent = p->step[axis];
     if (!extent || p->beside[axis]) continue;
     axes[n] = axis;
     extents[n++] = extent;
@@ -121,10 +115,6 @@ void reduce_start(kbuild *b, const row_plan *p, running *r) {
     if (op_is_arg(red->op))
       r->values[r->nvalues++] = kb_fill(b, DT_i32, (scalar){.i = INT32_MAX}, axes, extents, n);
   }
-}
-
-static tval *cast_to(kbuild *b, tval *v, dtype t) {
-  return v->type == t ? v : kb_map(b, OP_cast, t, v, NULL, NULL);
 }
 
 tstmt *reduce_statement(kbuild *b, tile_op kind, op o, tval *const *in, int nin, int nout) {
@@ -157,10 +147,10 @@ void reduce_accumulate(kbuild *b, const node *red, tval **from, tval **to) {
     to[0] = st->out[0];
     to[1] = st->out[1];
   } else if (red->op == OP_dot && dtype_is_float(red->type)) {
-    tval *in[] = {from[0], cast_to(b, x[0], red->type), cast_to(b, x[1], red->type)};
+    tval *in[] = {from[0], kb_as_type(b, x[0], red->type), kb_as_type(b, x[1], red->type)};
     to[0] = kb_accumulate(b, OP_fma, in, 3);
   } else if (red->op == OP_dot) {
-    tval *p = cast_to(b, x[0], red->type), *q = cast_to(b, x[1], red->type);
+    tval *p = kb_as_type(b, x[0], red->type), *q = kb_as_type(b, x[1], red->type);
     tval *in[] = {from[0], kb_map(b, OP_mul, red->type, p, q, NULL)};
     to[0] = kb_accumulate(b, OP_add, in, 2);
   } else {
@@ -180,7 +170,7 @@ void reduce_combine(kbuild *b, const row_plan *p, const node *red, tval **values
   st->naxes = p->nkr;
   int axes[MAX_AXES], extents[MAX_AXES], n = 0;
   for (int i = 0; i < values[0]->naxes; i++)
-    if (!reduce_contains(p->kr, p->nkr, values[0]->axes[i])) {
+    if (!axes_have(p->kr, p->nkr, values[0]->axes[i])) {
       axes[n] = values[0]->axes[i];
       extents[n++] = values[0]->extents[i];
     }
@@ -392,11 +382,11 @@ void reduce_axes(const group *g, row_plan *p) {
   for (int side = 0; side < red->nin; side++)
     for (int i = 0; i < red->in[side]->naxes; i++) {
       int axis = red->in[side]->axes[i];
-      if (reduce_contains(red->attr_axes, red->nattr_axes, axis) && !reduce_contains(p->r_axes, p->nr, axis))
+      if (axes_have(red->attr_axes, red->nattr_axes, axis) && !axes_have(p->r_axes, p->nr, axis))
         p->r_axes[p->nr++] = axis;
     }
   for (int i = 0; i < red->nattr_axes; i++)
-    if (!reduce_contains(p->r_axes, p->nr, red->attr_axes[i])) p->r_axes[p->nr++] = red->attr_axes[i];
+    if (!axes_have(p->r_axes, p->nr, red->attr_axes[i])) p->r_axes[p->nr++] = red->attr_axes[i];
 }
 
 /// Axes of the outputs that are neither rows nor reduced.
@@ -405,8 +395,8 @@ int reduce_further_axes(const kbuild *b, const row_plan *p, const node *row, int
   for (int i = 0; i < b->group->outputs.len; i++) {
     const node *out = b->group->outputs.data[i];
     for (int k = 0; k < out->naxes; k++)
-      if (!reduce_contains(row->axes, row->naxes, out->axes[k]) &&
-          !reduce_contains(p->r_axes, p->nr, out->axes[k]) && !reduce_contains(axes, n, out->axes[k]))
+      if (!axes_have(row->axes, row->naxes, out->axes[k]) &&
+          !axes_have(p->r_axes, p->nr, out->axes[k]) && !axes_have(axes, n, out->axes[k]))
         axes[n++] = out->axes[k];
   }
   return n;
@@ -472,7 +462,7 @@ void lower_reduce_group(kbuild *b) {
     b->k->vec_axis = vec;
     b->k->vec_lanes = b->lanes;
   }
-  bool along_rows = reduce_contains(p.kr, p.nkr, vec);
+  bool along_rows = axes_have(p.kr, p.nkr, vec);
   p.next_row = along_rows && nrows ? rows[nrows - 1] : -1;
   for (int axis = 0; axis < b->k->axes.len; axis++)
     p.step[axis] = axis == vec ? b->lanes * vectors_for(b, &p, vec, along_rows) : 1;

@@ -29,7 +29,6 @@ typedef struct running {
   int nvalues;
 } running;
 
-bool reduce_contains(const int *axes, int n, int axis);
 /// R in the storage order of what is reduced.
 void reduce_axes(const group *g, row_plan *p);
 /// Which reductions wait for which: levels and passes.

@@ -12,7 +12,7 @@ bool factor_carries(const factoring *f, const node *n) {
   return false;
 }
 
-static bool refuse(factoring *f, reason why, const node *at) {
+bool factor_refuse(factoring *f, reason why, const node *at) {
   f->obstacle = (obstacle){why, at, 0};
   return false;
 }
@@ -40,9 +40,9 @@ static node *both(graph *g, node *a, node *b) {
 bool factor_product(factoring *f, const term *a, const term *b, const node *at, term *out) {
   graph *g = f->g;
   int nsums = a->nsums + b->nsums;
-  if (nsums > FACTOR_MOST_SUMS) return refuse(f, REASON_degree, at);
+  if (nsums > FACTOR_MOST_SUMS) return factor_refuse(f, REASON_degree, at);
   if ((a->rounds && b->rounds) || ((a->rounds || b->rounds) && nsums))
-    return refuse(f, REASON_rounded_between, at);
+    return factor_refuse(f, REASON_rounded_between, at);
   const term *round = b->rounds ? b : a, *other = b->rounds ? a : b;
   *out = (term){.rounds = round->rounds, .type = round->type, .nsums = nsums};
   for (int i = 0; i < nsums; i++) out->sums[i] = i < a->nsums ? a->sums[i] : b->sums[i - a->nsums];
@@ -53,7 +53,7 @@ bool factor_product(factoring *f, const term *a, const term *b, const node *at, 
   out->row_exponent = plus(g, a->row_exponent, b->row_exponent);
   if (round->rounds) {
     // What multiplies a rounded value is not rounded with it.
-    if (other->exponent) return refuse(f, REASON_rounded_between, at);
+    if (other->exponent) return factor_refuse(f, REASON_rounded_between, at);
     out->inner = round->inner;
     out->exponent = round->exponent;
     out->after = times(g, round->after, times(g, other->inner, other->after));
@@ -89,7 +89,7 @@ static bool split_sum(factoring *f, node *n, parts *out) {
   *out = (parts){0};
   if (!factor_carries(f, n)) return out->row = n, true;
   if (!f->waits[n->id]) return out->tile = n, true;
-  if (is_too_long(f)) return refuse(f, REASON_too_large, n);
+  if (is_too_long(f)) return factor_refuse(f, REASON_too_large, n);
   parts a, b;
   switch (op_get(n->op)->algebra) {
     case ALGEBRA_sum:
@@ -122,14 +122,14 @@ static bool split_sum(factoring *f, node *n, parts *out) {
       return true;
     case ALGEBRA_select:
       // exp(where(c, s, -inf)) is exp(s) where c, else nothing.
-      if (f->waits[n->in[0]->id]) return refuse(f, REASON_condition_waits, n);
+      if (f->waits[n->in[0]->id]) return factor_refuse(f, REASON_condition_waits, n);
       if (!is_infinite(n->in[2], -1) || !split_sum(f, n->in[1], &a) || !a.tile) break;
       out->tile = graph_where(g, n->in[0], a.tile, n->in[2]);
       out->row = a.row;
       return true;
     default: break;
   }
-  return refuse(f, REASON_not_additive, n);
+  return factor_refuse(f, REASON_not_additive, n);
 }
 
 /// n * ln 2. A factor of log2(e) cancels: what both were rounded by is no more than their product
@@ -159,18 +159,15 @@ static bool exponential(factoring *f, node *n, term *out) {
 
 // ---- values
 
-static bool is_zero(const node *n) {
-  return n->op == OP_const && dtype_is_float(n->type) && n->value.f == 0;
-}
-
 /// Only where the arm that drops out is zero does one term remain.
 static bool selected(factoring *f, node *n, term *out) {
   graph *g = f->g;
   node *c = n->in[0];
   bool of_rows = !factor_carries(f, c);
-  if (f->waits[c->id] && !of_rows) return refuse(f, REASON_condition_waits, n);
-  int arm = of_rows && is_zero(n->in[1]) ? 2 : 1;
-  if (!is_zero(n->in[3 - arm])) return refuse(f, REASON_not_separable, n);
+  if (f->waits[c->id] && !of_rows) return factor_refuse(f, REASON_condition_waits, n);
+  int arm = of_rows && node_is_zero(n->in[1]) ? 2 : 1;
+  if (!dtype_is_float(n->type) || !node_is_zero(n->in[3 - arm]))
+    return factor_refuse(f, REASON_not_separable, n);
   if (!factor_value(f, n->in[arm], out)) return false;
   if (of_rows) {
     out->row_mask = both(g, out->row_mask, arm == 1 ? c : graph_unary(g, OP_not, c));
@@ -196,8 +193,8 @@ static bool selected(factoring *f, node *n, term *out) {
 /// 1 / term: parts change sides.
 static bool inverted(factoring *f, const term *a, const node *at, term *out) {
   graph *g = f->g;
-  if (a->rounds) return refuse(f, REASON_rounded_between, at);
-  if (a->nsums || a->row_mask) return refuse(f, REASON_not_separable, at);
+  if (a->rounds) return factor_refuse(f, REASON_rounded_between, at);
+  if (a->nsums || a->row_mask) return factor_refuse(f, REASON_not_separable, at);
   node *tile = times(g, a->inner, a->after), *one = graph_const_float(g, at->type, 1);
   *out = (term){.factor = a->divisor, .divisor = a->factor, .exponent = minus(g, a->exponent),
                 .row_exponent = minus(g, a->row_exponent)};
@@ -207,7 +204,8 @@ static bool inverted(factoring *f, const term *a, const node *at, term *out) {
 
 static bool quotient(factoring *f, node *n, term *out) {
   term a, b, inverse;
-  if (!dtype_is_float(n->type)) return refuse(f, REASON_not_separable, n);  // each quotient is cut off
+  if (!dtype_is_float(n->type))
+    return factor_refuse(f, REASON_not_separable, n);  // each quotient is cut off
   if (!factor_value(f, n->in[0], &a)) return false;
   node *by = n->in[1];
   if (!factor_carries(f, by)) {
@@ -228,7 +226,8 @@ static bool quotient(factoring *f, node *n, term *out) {
 
 static bool rounded(factoring *f, node *n, term *out) {
   dtype from = n->in[0]->type;
-  if (!dtype_is_float(from) || !dtype_is_float(n->type)) return refuse(f, REASON_not_separable, n);
+  if (!dtype_is_float(from) || !dtype_is_float(n->type))
+    return factor_refuse(f, REASON_not_separable, n);
   if (!factor_value(f, n->in[0], out)) return false;
   if (dtype_cast_is_exact(from, n->type)) {
     node **all[] = {&out->inner, &out->after, &out->exponent,
@@ -242,9 +241,10 @@ static bool rounded(factoring *f, node *n, term *out) {
     }
     return true;
   }
-  if (out->rounds || out->after || out->nsums) return refuse(f, REASON_rounded_between, n);
+  if (out->rounds || out->after || out->nsums) return factor_refuse(f, REASON_rounded_between, n);
   // f16 has no range to spare: the part with T must be known to be small.
-  if (n->type == DT_f16 && !(out->exponent && !out->inner)) return refuse(f, REASON_range_unknown, n);
+  if (n->type == DT_f16 && !(out->exponent && !out->inner))
+    return factor_refuse(f, REASON_range_unknown, n);
   out->rounds = true;
   out->type = n->type;
   return applies(f, RULE_roundings, REASON_rounded_between, n);
@@ -253,10 +253,10 @@ static bool rounded(factoring *f, node *n, term *out) {
 /// A sum whose parts can be told apart.
 static bool shifted(factoring *f, node *n, term *out) {
   parts p;
-  if (!dtype_is_float(n->type)) return refuse(f, REASON_not_separable, n);
+  if (!dtype_is_float(n->type)) return factor_refuse(f, REASON_not_separable, n);
   if (!split_sum(f, n, &p))
-    return f->obstacle.why == REASON_not_additive && refuse(f, REASON_too_many_terms, n);
-  if (!p.tile || !p.row) return refuse(f, REASON_not_separable, n);
+    return f->obstacle.why == REASON_not_additive && factor_refuse(f, REASON_too_many_terms, n);
+  if (!p.tile || !p.row) return factor_refuse(f, REASON_not_separable, n);
   out->sums[out->nsums++] = (tile_and_row){p.tile, p.row};
   return applies(f, RULE_moment_shift, REASON_rule_off, n);
 }
@@ -266,9 +266,10 @@ static bool running(factoring *f, node *n, term *out) {
   graph *g = f->g;
   bool affine = n->op == OP_affine_scan && !f->waits[n->in[0]->id];
   if ((n->op != OP_cumsum && !affine) || !factor_value(f, n->in[affine], out))
-    return refuse(f, REASON_scan_waits, n);
+    return factor_refuse(f, REASON_scan_waits, n);
   node *tile = times(g, out->inner, out->after);
-  if (out->exponent || out->rounds || out->nsums || !tile) return refuse(f, REASON_scan_waits, n);
+  if (out->exponent || out->rounds || out->nsums || !tile)
+    return factor_refuse(f, REASON_scan_waits, n);
   out->inner = affine ? graph_affine_scan(g, n->in[0], tile, n->attr_axes[0], n->flags)
                       : graph_scan(g, n->op, tile, n->attr_axes[0], n->flags);
   out->after = NULL;
@@ -279,7 +280,7 @@ bool factor_value(factoring *f, node *n, term *out) {
   *out = (term){0};
   if (!factor_carries(f, n)) return out->factor = n, true;
   if (!f->waits[n->id]) return out->inner = n, true;
-  if (is_too_long(f)) return refuse(f, REASON_too_large, n);
+  if (is_too_long(f)) return factor_refuse(f, REASON_too_large, n);
   term a, b;
   switch (op_get(n->op)->algebra) {
     case ALGEBRA_exponential: return exponential(f, n, out);
@@ -295,13 +296,13 @@ bool factor_value(factoring *f, node *n, term *out) {
       return true;
     case ALGEBRA_linear:
       // Axes of the same names: the parts have them, too, and align by name.
-      if (!view_is_reorder(f->g, n)) return refuse(f, REASON_not_separable, n);
+      if (!view_is_reorder(f->g, n)) return factor_refuse(f, REASON_not_separable, n);
       return factor_value(f, n->in[0], out);
     case ALGEBRA_sum:
     case ALGEBRA_difference: return shifted(f, n, out);
     default:
       if (op_get(n->op)->class == CLASS_scan) return running(f, n, out);
-      return refuse(f, REASON_not_separable, n);
+      return factor_refuse(f, REASON_not_separable, n);
   }
 }
 

@@ -59,5 +59,7 @@ bool factor_value(factoring *f, node *n, term *out);
 bool factor_product(factoring *f, const term *a, const term *b, const node *at, term *out);
 /// The element of an extreme n keeps the order of *tile, which waits for nothing, or turns it around.
 bool factor_order(factoring *f, const node *n, node **tile, bool *turned);
+/// Sets the obstacle; false.
+bool factor_refuse(factoring *f, reason why, const node *at);
 /// n is the mean, over one axis, of the elements that sum n->in[0] adds up.
 bool factor_is_mean(const graph *g, const node *n);

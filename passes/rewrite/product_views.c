@@ -18,11 +18,6 @@ static bool is_gradient_product(const node *n) {
   return n->op == OP_dot && n->phase > 0 && dtype_is_float(n->type);
 }
 
-static bool is_zero(const node *n) {
-  double v;
-  return node_is_const(n, &v) && v == 0;
-}
-
 typedef struct axis_set {
   int axes[2 * MAX_AXES], n;
 } axis_set;
@@ -219,7 +214,7 @@ static node *sum_of_product(const rewrite *r, const node *sum) {
     }
     return n <= MAX_AXES ? graph_dot(r->g, e->in[0], e->in[1], over, n) : NULL;
   }
-  if (e->op != OP_view && !(e->op == OP_pad && is_zero(e->in[1]))) return NULL;
+  if (e->op != OP_view && !(e->op == OP_pad && node_is_zero(e->in[1]))) return NULL;
   if (!is_gradient_product(e->in[0]) || !rewrite_used_once(r, e->in[0])) return NULL;
   return product_at(r->g, e, sum->attr_axes, sum->nattr_axes);
 }

@@ -130,6 +130,11 @@ bool node_is_value(const node *n, double value) {
   return node_is_const(n, &v) && v == value && !signbit(v) == !signbit(value);
 }
 
+bool node_is_zero(const node *n) {
+  double v;
+  return node_is_const(n, &v) && v == 0;
+}
+
 bool node_is_negative_zero(const node *n) {
   double v;
   return node_is_const(n, &v) && v == 0 && signbit(v);

@@ -28,6 +28,7 @@ bool rewrite_used_once(const rewrite *r, const node *n);
 // What rules ask.
 bool node_is_const(const node *n, double *value);  // any type, as a double
 bool node_is_value(const node *n, double value);   // a constant equal to it; 0 is +0 only
+bool node_is_zero(const node *n);                  // of either sign
 bool node_is_negative_zero(const node *n);
 /// The value spread over the axes of `like`: a view of it when it lacks some.
 node *spread(graph *g, node *value, const node *like);

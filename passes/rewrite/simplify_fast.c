@@ -14,15 +14,10 @@ static node *zero_like(graph *g, const node *n) {
   return spread(g, graph_const_float(g, n->type, 0), n);
 }
 
-static bool is_zero(const node *n) {
-  double v;
-  return node_is_const(n, &v) && v == 0;
-}
-
 static node *fast_add(const rewrite *r, const node *n) {
   node *a = n->in[0], *b = n->in[1];
-  if (is_zero(b) && node_same_axis_set(a, n)) return a;
-  if (is_zero(a) && node_same_axis_set(b, n)) return b;
+  if (node_is_zero(b) && node_same_axis_set(a, n)) return a;
+  if (node_is_zero(a) && node_same_axis_set(b, n)) return b;
   for (int k = 0; k < 2; k++) {
     const node *product = n->in[k];
     if (product->op == OP_mul && rewrite_used_once(r, product))
@@ -39,7 +34,7 @@ static bool is_shift(const rewrite *r, const node *n) {
 
 static node *fast_sub(const rewrite *r, const node *n) {
   if (n->in[0] == n->in[1]) return is_shift(r, n) ? NULL : zero_like(r->g, n);
-  if (is_zero(n->in[0]) && node_same_axis_set(n->in[1], n))
+  if (node_is_zero(n->in[0]) && node_same_axis_set(n->in[1], n))
     return graph_unary(r->g, OP_neg, n->in[1]);
   return NULL;
 }
@@ -68,7 +63,7 @@ static node *fast_constants(const rewrite *r, const node *n) {
 }
 
 static node *fast_mul(const rewrite *r, const node *n) {
-  return is_zero(n->in[1]) ? zero_like(r->g, n) : fast_constants(r, n);
+  return node_is_zero(n->in[1]) ? zero_like(r->g, n) : fast_constants(r, n);
 }
 
 static node *fast_inverse(const node *n, op inverse) {

@@ -15,20 +15,15 @@ static bool makes_equal(const node *x) {
   return x->nin == 1 && x->op != OP_neg && x->op != OP_exp && x->op != OP_exp2;
 }
 
-static bool refuse(factoring *f, reason why, const node *at) {
-  f->obstacle = (obstacle){why, at, 0};
-  return false;
-}
-
 static bool follow(factoring *f, bool place, node *x, node **tile, bool *turned) {
   enum { LONG = 100 };
   if (!f->waits[x->id]) return *tile = x, true;
-  if (f->visits++ > LONG) return refuse(f, REASON_too_large, x);
+  if (f->visits++ > LONG) return factor_refuse(f, REASON_too_large, x);
   int k = x->nin > 1 && !factor_carries(f, x->in[0]) ? 1 : 0;
   const node *by = x->nin > 1 ? x->in[1 - k] : NULL;
   bool is_float = x->nin && dtype_is_float(x->type) && dtype_is_float(x->in[k]->type);
   if (!is_float || x->nin > 2 || (by && factor_carries(f, by)) || (place && makes_equal(x)))
-    return refuse(f, REASON_not_monotone, x);
+    return factor_refuse(f, REASON_not_monotone, x);
   switch (op_get(x->op)->algebra) {
     case ALGEBRA_sum:
     case ALGEBRA_exponential:
@@ -36,15 +31,15 @@ static bool follow(factoring *f, bool place, node *x, node **tile, bool *turned)
     case ALGEBRA_difference: *turned ^= k == 1; break;
     case ALGEBRA_negate: *turned ^= true; break;
     case ALGEBRA_rising:
-      if (by && place) return refuse(f, REASON_not_monotone, x);
+      if (by && place) return factor_refuse(f, REASON_not_monotone, x);
       break;
     case ALGEBRA_quotient:
-      if (k == 1) return refuse(f, REASON_not_monotone, x);
+      if (k == 1) return factor_refuse(f, REASON_not_monotone, x);
       // fall through
     case ALGEBRA_product:
-      if (!stream_is_positive(by)) return refuse(f, REASON_sign_unknown, x);
+      if (!stream_is_positive(by)) return factor_refuse(f, REASON_sign_unknown, x);
       break;
-    default: return refuse(f, REASON_not_monotone, x);
+    default: return factor_refuse(f, REASON_not_monotone, x);
   }
   return follow(f, place, x->in[k], tile, turned);
 }

@@ -36,13 +36,11 @@ static bool is_same(const node *a, const node *b, int depth) {
   return true;
 }
 
-static bool is_zero(const node *n) { return node_is_value(n, 0); }
-
 /// The arm of a selection that is a factor where the whole is; -1: there is none.
 static int chosen(const node *n) {
   const node *c = n->in[0];
-  if (is_zero(n->in[2])) return 1;
-  bool guard = (c->op == OP_eq || c->op == OP_ne || c->op == OP_gt) && is_zero(c->in[1]);
+  if (node_is_value(n->in[2], 0)) return 1;
+  bool guard = (c->op == OP_eq || c->op == OP_ne || c->op == OP_gt) && node_is_value(c->in[1], 0);
   for (int k = 1; guard && k < 3; k++)
     if (n->in[k] == c->in[0] && n->in[3 - k]->op == OP_const) return k;
   return -1;
@@ -71,7 +69,8 @@ static void collect(exponentials *e, const node *n, bool below, int depth) {
 /// The sum of nothing is 0: no selection needs to say it.
 static bool is_of_nothing(const graph *g, const node *n, const node *some) {
   if (n->op != OP_sum && n->op != OP_dot) return false;
-  if (some->op != OP_gt || some->in[0]->op != OP_size || !is_zero(some->in[1])) return false;
+  if (some->op != OP_gt || some->in[0]->op != OP_size || !node_is_value(some->in[1], 0))
+    return false;
   return n->nattr_axes == 1 && some->in[0]->index[0] == graph_axis_size(g, n->attr_axes[0]);
 }
 
@@ -114,7 +113,8 @@ static node *without(removal *r, node *n, bool below, int depth) {
   if (k < 0) return n;
   node *x = without(r, n->in[k], below, depth - 1), *c = n->in[0];
   if (!r->done) return n;
-  if (is_zero(n->in[2])) return is_of_nothing(g, x, c) ? x : graph_where(g, c, x, n->in[2]);
+  if (node_is_value(n->in[2], 0))
+    return is_of_nothing(g, x, c) ? x : graph_where(g, c, x, n->in[2]);
   r->guarded = true;
   c = graph_binary(g, c->op, x, c->in[1]);
   return graph_where(g, c, k == 1 ? x : n->in[1], k == 1 ? n->in[2] : x);

@@ -62,14 +62,10 @@ static void thread_instructions(ptx_kernel *k) {
   emit *e = &k->e;
   ptx_barrier(e, 0, 0);
   ptx_barrier(e, 1, 256);
-  ptx_barrier_arrive(e, 2, 256);
+  ptx_barrier_arrive_of(e, n32(k, 2), 256);
   ptx_barrier_warp(e);
-  keep(k, ptx_shuffle_xor(e, k->tid, 4));
-  keep(k, ptx_shuffle_xor(e, LLVMBuildUIToFP(e->builder, k->tid, e->f32, ""), 8));
+  keep(k, ptx_shuffle_from(e, LLVMBuildUIToFP(e->builder, k->tid, e->f32, ""), n32(k, 8)));
   keep(k, ptx_shuffle_from(e, k->tid, n32(k, 3)));
-  lval odd = LLVMBuildTrunc(e->builder, k->tid, e->i1, "");
-  keep(k, ptx_any(e, odd));
-  keep(k, ptx_all(e, odd));
   keep(k, ptx_read(e, SREG_CTAID));
   keep(k, ptx_read(e, SREG_NCTAID));
 }
@@ -101,7 +97,6 @@ static void bulk_copies(ptx_kernel *k) {
   ptx_mbarrier_init(e, bar, 1);
   ptx_mbarrier_init_fence(e);
   keep(k, ptx_elect(e));
-  ptx_tma_prefetch_map(e, k->map);
   ptx_mbarrier_expect(e, bar, n32(k, 4096));
   ptx_mbarrier_arrive(e, bar);
   for (int rank = 2; rank <= 5; rank++) ptx_tma_load(e, k->smem, bar, k->map, at, rank, 0);
@@ -150,7 +145,7 @@ static void all_that_it_has(const char *arch) {
   if (ptx_has(&k.e, PTX_SETMAXNREG)) ptx_setmaxnreg(&k.e, false, 160);
   str ptx = kernel_close(&k, arch);
   cr_has(ptx, "bar.sync \t1, 256");
-  cr_has(ptx, "shfl.sync.bfly.b32");
+  cr_has(ptx, "shfl.sync.idx.b32");
   cr_has(ptx, "cp.async.cg.shared.global");
   cr_has(ptx, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32");
   cr_has(ptx, "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32");
