@@ -106,9 +106,9 @@ static bool pays(fusion *f, int a, int b) {
   return clusters_seconds(f, a, b) <= apart;
 }
 
+/// Whether the union is a kernel, whatever the other clusters are.
 static bool may_join(fusion *f, int a, int b) {
-  if (b >= 0 && clusters_apart(f, a, b)) return false;
-  return clusters_legal(f, a, b, NULL).ok && !clusters_cyclic(f, a, b);
+  return !(b >= 0 && clusters_apart(f, a, b)) && clusters_legal(f, a, b, NULL).ok;
 }
 
 /// Readers that would be joined only because they share this value: worth it when the value is
@@ -150,7 +150,9 @@ static void join_readers(fusion *f, int unit) {
     // Asked first, so that the union stays the last candidate up to the merge.
     clusters_seconds(f, home, -1);
     clusters_seconds(f, reader, -1);
+    // Cycles last: in long programs the search is what takes longest.
     if (!may_join(f, home, reader) || !pays(f, home, reader)) continue;
+    if (clusters_cyclic(f, home, reader)) continue;
     clusters_merge(f, home, reader);
     joined = true;
   }
@@ -246,7 +248,10 @@ static void recompute(fusion *f, int unit) {
   bool ok = true;
   for (int i = 0; i < touched.len && ok; i++)
     if (f->clusters[touched.data[i]].len) ok = may_join(f, touched.data[i], -1);
-  if (!ok || total_seconds(f, &touched) >= before - least_gain) trial_undo(f, &t);
+  ok = ok && total_seconds(f, &touched) < before - least_gain;
+  for (int i = 0; i < touched.len && ok; i++)
+    if (f->clusters[touched.data[i]].len) ok = !clusters_cyclic(f, touched.data[i], -1);
+  if (!ok) trial_undo(f, &t);
 }
 
 // ---- 4. neighbours
@@ -256,6 +261,7 @@ static bool join_pair(fusion *f, int a, int b) {
   if (!may_join(f, a, b)) return false;
   if (clusters_seconds(f, a, b) >= clusters_seconds(f, a, -1) + clusters_seconds(f, b, -1))
     return false;
+  if (clusters_cyclic(f, a, b)) return false;
   clusters_merge(f, a, b);
   return true;
 }

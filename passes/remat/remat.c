@@ -17,6 +17,8 @@
 
 // Predictions that differ by less count as equal.
 static const double SLACK = 0.01;
+// The share of the memory that is worth trusting predictions that close.
+static const double WORTH = 0.1;
 /// Judgements together: of so many nodes, and so many plans at most.
 enum { MAX_NODES_JUDGED = 40000, MAX_JUDGED = 48, MIN_JUDGED = 4 };
 
@@ -69,11 +71,16 @@ static void judge(search *s, const bool *all) {
   if (plan.j.possible) vec_push(s->a, &s->plans, plan);
 }
 
+static double least_seconds(const search *s) {
+  double least = INFINITY;
+  for (int i = 0; i < s->plans.len; i++) least = fmin(least, s->plans.data[i].j.seconds);
+  return least;
+}
+
 /// The one with the least memory of those that are as fast as any.
 static const judged *best_plan(const search *s) {
   const judged *best = NULL;
-  double least = INFINITY;
-  for (int i = 0; i < s->plans.len; i++) least = fmin(least, s->plans.data[i].j.seconds);
+  double least = least_seconds(s);
   for (int i = 0; i < s->plans.len; i++) {
     const judged *p = &s->plans.data[i];
     if (p->j.seconds > (1 + SLACK) * least) continue;
@@ -83,6 +90,14 @@ static const judged *best_plan(const search *s) {
     if (!best || less) best = p;
   }
   return best;
+}
+
+/// The best one, or the first, which keeps all, if that saves too little.
+static const judged *final_plan(const search *s) {
+  const judged *best = best_plan(s), *all = &s->plans.data[0];
+  bool fast = all->j.seconds <= (1 + SLACK) * least_seconds(s);
+  double saved = (double)all->j.memory.bytes - (double)best->j.memory.bytes;
+  return fast && saved < WORTH * (double)all->j.memory.bytes ? all : best;
 }
 
 // ---- plans
@@ -190,7 +205,7 @@ bool pass_remat(pass_ctx *ctx) {
   if (!s.plans.len) return false;
   judge_cuts(&s);
   judge_flips(&s);
-  const judged *best = best_plan(&s);
+  const judged *best = final_plan(&s);
   if (!any(best->recomputed, s.units.n)) return false;
   remat_clone(g, best->recomputed);
   return true;

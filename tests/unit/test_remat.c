@@ -111,13 +111,16 @@ Test(remat, layers_take_less_memory_in_the_same_time) {
       build_layers(&t, layers, DT_bf16);
       prepare(&t, &options);
       remat_judgement before = remat_judge(t.g, &options);
-      cr_assert(remat(&t, &options));
+      bool changed = remat(&t, &options);
       remat_judgement after = remat_judge(t.g, &options);
       cr_log_info("%d layers on %.*s: %.4g ms and %.0f MB instead of %.4g ms and %.0f MB", layers,
                   STR_FMT(options.target->name), 1e3 * after.seconds,
                   (double)after.memory.bytes / 1e6, 1e3 * before.seconds,
                   (double)before.memory.bytes / 1e6);
-      cr_assert_lt(after.memory.bytes, before.memory.bytes);
+      // A tenth less, or nothing is touched.
+      cr_assert_eq(changed, (double)after.memory.bytes <= 0.9 * (double)before.memory.bytes);
+      cr_assert(changed || after.memory.bytes == before.memory.bytes);
+      cr_assert(changed || gpu || layers == 1);
       cr_assert_leq(after.seconds, 1.01 * before.seconds);
       // The norm, the activation and its rounding: half of what each layer keeps.
       if (layers == 8 && !gpu)
@@ -130,8 +133,8 @@ Test(remat, layers_take_less_memory_in_the_same_time) {
 static void build_small(net *t, pass_options *options, target_info *cpu) {
   *cpu = cpu_target(2);
   options->target = cpu;
-  open_net(t, 48, 24, 96);
-  build_layers(t, 3, DT_f32);
+  open_net(t, 64, 32, 128);
+  build_layers(t, 6, DT_f32);
   prepare(t, options);
 }
 
@@ -363,7 +366,7 @@ Test(remat, close_to_the_best_of_all_plans) {
               cases, changed, slower / cases, worst, more / cases, most, equal);
   cr_assert_geq(changed, 5);
   cr_assert(slower / cases < 1.012 && worst < 1.06, "slower");
-  cr_assert(more / cases < 1.05, "more memory");
+  cr_assert(more / cases < 1.05 && most < 1.12, "more memory");
 }
 
 Test(remat, long_programs) {
