@@ -210,7 +210,9 @@ static int read_checkpoint(run *r, model *m, const char *path) {
   if (!why) why = wrong_own(r, m, members + m->nstate);
   if (!why) why = load_members(m, archive, 0, m->nstate, members);
   if (!why) why = wrong_state(m, members);
-  if (why) fprintf(stderr, "train: skipped %s: %s\n", path, why);
+  // Messages about files begin with the path.
+  if (why && !strncmp(why, path, strlen(path))) fprintf(stderr, "train: skipped %s\n", why);
+  else if (why) fprintf(stderr, "train: skipped %s: %s\n", path, why);
   else {
     r->step = tcf_tensor_get_integer(members[m->nstate], 0);
     memcpy(r->losses, tcf_tensor_data(members[m->nstate + 1]), (size_t)r->step * sizeof *r->losses);

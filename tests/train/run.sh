@@ -132,7 +132,7 @@ damaged() { # damaged DESCRIPTION REMARK COMMAND...: what it writes, of the newe
   "$@" <"good/$newest" >"bad/$newest"
   "${short[@]}" --out bad >out.txt 2>err.txt
   holds "$what: it goes on" [ $? = 0 ]
-  says "train: skipped bad/$newest: "
+  says "train: skipped bad/$newest"
   says "$remark"
   says 'resumed at step 30'
   holds "$what: the same bits" same good bad
