@@ -208,14 +208,19 @@ static int64_t fits_scratch(int64_t size, int unit, double bytes) {
   return most < unit ? unit : (int64_t)most / unit * unit;
 }
 
-/// Grid tiles: enough to balance the cores, large enough to repay packing.
-static void choose_tiles(const kbuild *b, contraction_plan *p) {
-  int64_t m = contraction_size(b, p->rows), n = contraction_size(b, p->lanes);
+int64_t contraction_outer(const kbuild *b, const contraction_plan *p) {
   int64_t outer = contraction_product(b, p->kbatch, p->nkbatch);
   for (int i = 0; i < p->nkn; i++)
     if (p->kn[i] != p->lanes) outer = estimate_times(outer, contraction_size(b, p->kn[i]));
   for (int i = 0; i < p->nkm; i++)
     if (p->km[i] != p->rows) outer = estimate_times(outer, contraction_size(b, p->km[i]));
+  return outer;
+}
+
+/// Grid tiles: enough to balance the cores, large enough to repay packing.
+static void choose_tiles(const kbuild *b, contraction_plan *p) {
+  int64_t m = contraction_size(b, p->rows), n = contraction_size(b, p->lanes);
+  int64_t outer = contraction_outer(b, p);
   enum { PARTS = 32 };
   double best = 0;
   int64_t best_mt = m, best_nt = n;

@@ -274,15 +274,6 @@ static void choose_tile(const kbuild *b, gpu_dot *d, int64_t outer) {
   schedule_settle(b->l, "n", d->bn);
 }
 
-static int64_t outer_tiles(const kbuild *b, const contraction_plan *p) {
-  int64_t outer = contraction_product(b, p->kbatch, p->nkbatch);
-  for (int i = 0; i < p->nkn; i++)
-    if (p->kn[i] != p->lanes) outer = estimate_times(outer, contraction_size(b, p->kn[i]));
-  for (int i = 0; i < p->nkm; i++)
-    if (p->km[i] != p->rows) outer = estimate_times(outer, contraction_size(b, p->km[i]));
-  return outer;
-}
-
 static void choose_step(const kbuild *b, gpu_dot *d) {
   enum { FMA_STEP = 16 };
   int64_t k = contraction_size(b, d->depth);
@@ -396,7 +387,7 @@ bool gpu_dot_choose(kbuild *b, gpu_dot *d) {
   // A warpgroup multiplies at least 64 rows, but few columns.
   bool few_rows = d->unit == DOT_WGMMA && contraction_size(b, p->rows) < 64;
   if (d->row_axis < 0 && (few_rows || wants_other_columns(b, d))) swap_sides(p);
-  int64_t outer = outer_tiles(b, p);
+  int64_t outer = contraction_outer(b, p);
   choose_step(b, d);
   choose_tile(b, d, outer);
   choose_stages(b, d, outer);

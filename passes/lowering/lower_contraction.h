@@ -48,6 +48,8 @@ const access *contraction_access(const kbuild *b, const node *x);
 bool contraction_plain(const kbuild *b, const node *x, dtype t);
 /// Estimated size of several kernel axes.
 int64_t contraction_product(const kbuild *b, const int *axes, int n);
+/// Products of one pair of axes that there are.
+int64_t contraction_outer(const kbuild *b, const contraction_plan *p);
 /// Zeros over all open axes but the contracted ones.
 tval *contraction_zero(kbuild *b, const contraction_plan *p);
 /// Takes the dot's value, and the reductions of its rows.
