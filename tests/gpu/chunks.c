@@ -115,7 +115,7 @@ static void run_often(bound *b, int runs) {
 // ---- two streams
 
 typedef struct driver {
-  int (*push)(void *), (*retain)(void **, int), (*create)(void **, unsigned), (*wait)(void *);
+  int (*init)(unsigned), (*push)(void *), (*retain)(void **, int), (*create)(void **, unsigned), (*wait)(void *);
   int (*begin)(void *, int), (*end)(void *, void **), (*make)(void **, void *, unsigned long long);
   int (*launch)(void *, void *), (*device)(int *, int), (*free)(void *), (*drop)(void *), (*destroy)(void *);
 } driver;
@@ -125,7 +125,8 @@ static int find_driver(driver *d) {
   const struct {
     void *to;
     const char *name;
-  } all[] = {{&d->push, "cuCtxPushCurrent_v2"},    {&d->retain, "cuDevicePrimaryCtxRetain"},
+  } all[] = {{&d->init, "cuInit"},
+             {&d->push, "cuCtxPushCurrent_v2"},    {&d->retain, "cuDevicePrimaryCtxRetain"},
              {&d->create, "cuStreamCreate"},       {&d->wait, "cuStreamSynchronize"},
              {&d->begin, "cuStreamBeginCapture_v2"}, {&d->end, "cuStreamEndCapture"},
              {&d->make, "cuGraphInstantiateWithFlags"}, {&d->launch, "cuGraphLaunch"},
@@ -180,7 +181,7 @@ int main(int argc, char **argv) {
     printf("chunks: %s\n", session ? tcf_session_message(session) : "no session");
     return 3;
   }
-  int streams = find_driver(&d) && !d.device(&device, 0) && !d.retain(&context, device) && !d.push(context);
+  int streams = find_driver(&d) && !d.init(0) && !d.device(&device, 0) && !d.retain(&context, device) && !d.push(context);
   expect(streams, "two streams", "the driver does not open");
   for (size_t i = 0; i < sizeof examples / sizeof *examples; i++)
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
