@@ -15,6 +15,7 @@ static node *later_steps(gradient *d, const node *n, node *a, node *gy) {
   graph *g = d->g;
   unsigned other = (n->flags ^ NODE_REVERSE) | NODE_EXCLUSIVE;
   int along = n->attr_axes[0];
+  gy = grad_spread(g, gy, &along, 1);
   if (n->flags & NODE_EXCLUSIVE) return graph_affine_scan(g, a, gy, along, other);
   return graph_binary(g, OP_add, gy, graph_affine_scan(g, a, graph_binary(g, OP_mul, a, gy), along, other));
 }

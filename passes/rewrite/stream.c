@@ -85,6 +85,7 @@ static node *element_of(stream *s, const term *t, node *frame) {
   node *e = NULL;
   if (t->exponent) e = graph_unary(g, OP_exp, graph_binary(g, OP_sub, t->exponent, frame));
   if (t->inner) e = e ? graph_binary(g, OP_mul, t->inner, e) : t->inner;
+  if (!e) return t->after;  // what was rounded is 1: all else of it waits
   if (t->rounds) e = graph_cast(g, e, t->type);
   if (t->after) {
     node *after = t->after;
