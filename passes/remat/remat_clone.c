@@ -38,7 +38,7 @@ void remat_clone(graph *g, const bool *recomputed) {
     node **in = arena_array(&s.arena, node *, n->nin);
     for (int k = 0; k < n->nin; k++) in[k] = again[n->in[k]->id] ? again[n->in[k]->id] : n->in[k];
     if (n->phase) {
-      memcpy(n->in, in, sizeof *in * (size_t)n->nin);
+      for (int k = 0; k < n->nin; k++) n->in[k] = in[k];
       continue;
     }
     check(n->op != OP_param);
