@@ -23,7 +23,8 @@ value as_variable(scope *s, value v) {
 value lower_stop(scope *s, const expr *e) {
   value v = lower_expr(s, e->args[0]);
   if (v.kind == VALUE_TUPLE) return need_node(s, v), poison_at(e->at);
-  if (v.kind == VALUE_NODE && dtype_is_float(v.n->type)) v.n = another_node(s->l->g, v.n, NODE_STOP);
+  if (v.kind == VALUE_NODE && dtype_is_float(v.n->type))
+    v.n = another_node(s->l->g, v.n, NODE_STOP);
   v.at = e->at;
   return v;
 }
@@ -35,8 +36,9 @@ value lower_keep(scope *s, const expr *e) {
   value v = lower_expr(s, e->args[0]);
   if (v.kind == VALUE_TUPLE) return need_node(s, v), poison_at(e->at);
   if (l->checkpoint && l->checkpoint_scope != s) {
-    diag *d = scope_error(s, DIAG_keep_forbidden, e->at,
-                          "`keep` in a function that a `checkpoint` block calls: the block saves none of its values");
+    diag *d = scope_error(
+        s, DIAG_keep_forbidden, e->at,
+        "`keep` in a function that a `checkpoint` block calls: the block saves none of its values");
     scope_note(s, d, l->checkpoint->at, "this block");
     return poison_at(e->at);
   }
@@ -106,8 +108,8 @@ static bool read_option(grad_call *c, const expr *option) {
     return false;
   }
   c->seed_at = given->at;
-  c->seed = coerce(c->s, lower_expr(c->s, given), grad_type(c->y->type), "the seed of `grad`",
-                   c->y_at);
+  c->seed =
+      coerce(c->s, lower_expr(c->s, given), grad_type(c->y->type), "the seed of `grad`", c->y_at);
   return c->seed;
 }
 
@@ -120,10 +122,12 @@ static bool read_call(grad_call *c) {
   if (!c->y) return false;
   bool fine = true;
   for (int i = 1; i < e->nargs; i++)
-    fine = (e->args[i]->kind == EXPR_NAMED ? read_option(c, e->args[i]) : read_variable(c, i)) && fine;
+    fine =
+        (e->args[i]->kind == EXPR_NAMED ? read_option(c, e->args[i]) : read_variable(c, i)) && fine;
   if (fine && !c->x.len) {
-    scope_error(c->s, DIAG_argument_count, e->at, "`grad` takes the values to differentiate for: "
-                                                  "grad(y, x...)");
+    scope_error(c->s, DIAG_argument_count, e->at,
+                "`grad` takes the values to differentiate for: "
+                "grad(y, x...)");
     return false;
   }
   return fine;
@@ -132,9 +136,9 @@ static bool read_call(grad_call *c) {
 static bool seed_fits(grad_call *c) {
   if (!c->seed) {
     if (!c->y->naxes) return true;
-    diag *d = scope_error(c->s, DIAG_grad_seed, c->y_at,
-                          "`grad` differentiates one number; this is %.*s",
-                          STR_FMT(node_text(c->s, c->y)));
+    diag *d =
+        scope_error(c->s, DIAG_grad_seed, c->y_at, "`grad` differentiates one number; this is %.*s",
+                    STR_FMT(node_text(c->s, c->y)));
     scope_note(c->s, d, c->y_at, "sum it, or weigh its elements: grad(y, x, seed = dy)");
     return false;
   }
@@ -146,23 +150,25 @@ static bool seed_fits(grad_call *c) {
       further++;
       if (!node_has_axis(c->x.data[i], axis)) continue;
       str name = axis_text(c->s, axis);
-      diag *d = scope_error(c->s, DIAG_grad_axis, c->seed_at,
-                            "the derivative would have the axis %.*s twice: of the seed, and of %.*s",
-                            STR_FMT(name),
-                            STR_FMT(source_text(c->s, c->e->args[c->x_arg.data[i]]->at)));
+      diag *d =
+          scope_error(c->s, DIAG_grad_axis, c->seed_at,
+                      "the derivative would have the axis %.*s twice: of the seed, and of %.*s",
+                      STR_FMT(name), STR_FMT(source_text(c->s, c->e->args[c->x_arg.data[i]]->at)));
       scope_note(c->s, d, c->seed_at, "rename it in the seed: dy[%.*s -> K]", STR_FMT(name));
       return false;
     }
     if (c->x.data[i]->naxes + further <= MAX_AXES) continue;
-    scope_error(c->s, DIAG_too_many_axes, c->e->at, "the derivative would have %d axes; the limit is %d",
-                c->x.data[i]->naxes + further, MAX_AXES);
+    scope_error(c->s, DIAG_too_many_axes, c->e->at,
+                "the derivative would have %d axes; the limit is %d", c->x.data[i]->naxes + further,
+                MAX_AXES);
     return false;
   }
   return true;
 }
 
 static void warn(scope *s, span at, str text) {
-  vec_push(s->l->arena, &s->l->warnings, (late_warning){DIAG_grad_independent, stamp_span(s, at), text});
+  vec_push(s->l->arena, &s->l->warnings,
+           (late_warning){DIAG_grad_independent, stamp_span(s, at), text});
 }
 
 static void warn_of_independent(grad_call *c, const grad_result *r) {
@@ -172,11 +178,15 @@ static void warn_of_independent(grad_call *c, const grad_result *r) {
     str name = source_text(c->s, at);
     if (r->reached[i]) continue;
     if (r->flat[i])
-      warn(c->s, at, str_printf(a, "the derivative for %.*s is 0: only ops that are flat (floor, round, sign) "
-                                   "lead from it to the value", STR_FMT(name)));
+      warn(c->s, at,
+           str_printf(a,
+                      "the derivative for %.*s is 0: only ops that are flat (floor, round, sign) "
+                      "lead from it to the value",
+                      STR_FMT(name)));
     else
-      warn(c->s, at, str_printf(a, "the derivative for %.*s is 0: the value does not depend on it",
-                                STR_FMT(name)));
+      warn(c->s, at,
+           str_printf(a, "the derivative for %.*s is 0: the value does not depend on it",
+                      STR_FMT(name)));
   }
 }
 
@@ -187,11 +197,12 @@ static void no_derivative(grad_call *c, const grad_result *r) {
                         n->op == OP_call ? "`%.*s` is an extern function without a derivative"
                                          : "`%.*s` has no derivative",
                         STR_FMT(n->op == OP_call ? n->name : str_from(op_get(n->op)->name)));
-  scope_note(c->s, d, n->at, "used here, on the way from the value to what it is differentiated for");
+  scope_note(c->s, d, n->at,
+             "used here, on the way from the value to what it is differentiated for");
   if (n->op == OP_call)
-    scope_note(c->s, d, c->e->at, "give it one: extern fn %.*s(...) -> ... vjp NAME", STR_FMT(n->name));
-  else
-    scope_note(c->s, d, c->e->at, "stop(...) makes a value a constant for `grad`");
+    scope_note(c->s, d, c->e->at, "give it one: extern fn %.*s(...) -> ... vjp NAME",
+               STR_FMT(n->name));
+  else scope_note(c->s, d, c->e->at, "stop(...) makes a value a constant for `grad`");
 }
 
 value lower_grad(scope *s, const expr *e) {

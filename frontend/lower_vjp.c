@@ -22,13 +22,15 @@ bool derivative_fits(lowerer *l, const func *f) {
   for (int i = 0; i < f->params.len; i++) values += f->params.data[i].kind == PARAM_VALUE;
   diag *e = NULL;
   if (f->nresults != 1 || f->tuple_result)
-    e = diag_error(l->diags, DIAG_vjp_form, f->vjp_at, "only functions with one result have a derivative");
-  else if (d->params.len != f->params.len + 2)
     e = diag_error(l->diags, DIAG_vjp_form, f->vjp_at,
-                   "`%.*s` takes %d parameters; as a derivative of `%.*s` it would take %d: its values, the "
-                   "result and its cotangent%s",
-                   STR_FMT(d->name), d->params.len, STR_FMT(f->name), f->params.len + 2,
-                   values < f->params.len ? ", then its axes" : "");
+                   "only functions with one result have a derivative");
+  else if (d->params.len != f->params.len + 2)
+    e = diag_error(
+        l->diags, DIAG_vjp_form, f->vjp_at,
+        "`%.*s` takes %d parameters; as a derivative of `%.*s` it would take %d: its values, the "
+        "result and its cotangent%s",
+        STR_FMT(d->name), d->params.len, STR_FMT(f->name), f->params.len + 2,
+        values < f->params.len ? ", then its axes" : "");
   if (e && d->name_at.file) diag_add_note(l->diags, e, d->name_at, "defined here");
   return !e;
 }
@@ -97,10 +99,12 @@ static bool axes_fit(scope *s, const func *f, span at, const node *got, const no
                      const node *result, const node *g) {
   for (int k = 0; k < got->naxes; k++) {
     int axis = got->axes[k];
-    if (node_has_axis(operand, axis) || (node_has_axis(g, axis) && !node_has_axis(result, axis))) continue;
-    diag *d = scope_error(s, DIAG_vjp_form, at, "`%.*s` gives %.*s for an operand of `%.*s` that is %.*s",
-                          STR_FMT(f->derivative->name), STR_FMT(node_text(s, got)), STR_FMT(f->name),
-                          STR_FMT(node_text(s, operand)));
+    if (node_has_axis(operand, axis) || (node_has_axis(g, axis) && !node_has_axis(result, axis)))
+      continue;
+    diag *d =
+        scope_error(s, DIAG_vjp_form, at, "`%.*s` gives %.*s for an operand of `%.*s` that is %.*s",
+                    STR_FMT(f->derivative->name), STR_FMT(node_text(s, got)), STR_FMT(f->name),
+                    STR_FMT(node_text(s, operand)));
     scope_note(s, d, f->vjp_at, "the derivative is given here");
     return false;
   }
@@ -112,7 +116,8 @@ static bool take_results(scope *s, const custom_result *c, span at, value v, nod
   const func *f = s->f;
   int n = v.kind == VALUE_TUPLE ? v.nitems : 1;
   if (n != c->operands.n) {
-    diag *d = scope_error(s, DIAG_vjp_form, at, "`%.*s` gives %d value%s for the %d float operand%s of `%.*s`",
+    diag *d = scope_error(s, DIAG_vjp_form, at,
+                          "`%.*s` gives %d value%s for the %d float operand%s of `%.*s`",
                           STR_FMT(f->derivative->name), n, n == 1 ? "" : "s", c->operands.n,
                           c->operands.n == 1 ? "" : "s", STR_FMT(f->name));
     scope_note(s, d, f->vjp_at, "the derivative is given here");

@@ -71,8 +71,7 @@ static node *times_size(gradient *d, node *v, const int *axes, int naxes) {
   for (int k = 0; k < naxes; k++) size = ix_mul(&g->ix, size, graph_axis_size(g, axes[k]));
   int64_t known;
   if (ix_is_const(&g->ix, size, &known))
-    return known == 1 ? v
-                      : graph_binary(g, OP_mul, v, grad_number(d, (double)known, v->type));
+    return known == 1 ? v : graph_binary(g, OP_mul, v, grad_number(d, (double)known, v->type));
   return graph_binary(g, OP_mul, v, graph_size(g, v->type, size));
 }
 
@@ -199,7 +198,8 @@ static void visit_row(gradient *d, node *n, cotangent c) {
     case GRAD_PARTIALS: grad_map(d, n, c); return;
     case GRAD_RULE: visit_rule(d, n, c); return;
     case GRAD_NONE: grad_fail(d, n); return;
-    case GRAD_FLAT: case GRAD_CONSTANT: return;
+    case GRAD_FLAT:
+    case GRAD_CONSTANT: return;
   }
 }
 
@@ -212,7 +212,11 @@ static int contract_for(gradient *d, const node *n) {
   for (int k = d->ncontracts; k < g->contracts.len; k++)
     if (g->contracts.data[k].of == n->contract) return k + 1;
   const contract *block = &g->contracts.data[n->contract - 1];
-  contract made = {.gradient = true, .of = n->contract, .at = block->at, .ncalls = block->ncalls, .calls = block->calls};
+  contract made = {.gradient = true,
+                   .of = n->contract,
+                   .at = block->at,
+                   .ncalls = block->ncalls,
+                   .calls = block->calls};
   return 1 + graph_add_contract(g, made);
 }
 
@@ -241,8 +245,8 @@ static renaming rename_further(graph *g, const node *y, const node *seed) {
   for (int k = 0; k < seed->naxes; k++) {
     if (node_has_axis(y, seed->axes[k])) continue;
     r.from[r.n] = seed->axes[k];
-    r.to[r.n++] = graph_add_axis(g, g->axes.data[seed->axes[k]].name,
-                                 graph_axis_size(g, seed->axes[k]));
+    r.to[r.n++] =
+        graph_add_axis(g, g->axes.data[seed->axes[k]].name, graph_axis_size(g, seed->axes[k]));
   }
   return r;
 }
@@ -291,8 +295,12 @@ static int phase_above(const node *y, node *const *x, int nx) {
 bool graph_grad(graph *g, node *y, node *const *x, int nx, node *seed, const grad_options *options,
                 grad_result *out) {
   static const grad_options plain = {0};
-  gradient d = {.g = g, .options = options ? options : &plain, .out = out, .count = g->nodes.len,
-                .contract = g->contract, .ncontracts = g->contracts.len};
+  gradient d = {.g = g,
+                .options = options ? options : &plain,
+                .out = out,
+                .count = g->nodes.len,
+                .contract = g->contract,
+                .ncontracts = g->contracts.len};
   int phase = g->phase;
   *out = (grad_result){.dx = arena_array(g->arena, node *, nx),
                        .reached = arena_array(g->arena, bool, nx),
@@ -309,7 +317,8 @@ bool graph_grad(graph *g, node *y, node *const *x, int nx, node *seed, const gra
   for (int id = y->id; id >= 0 && !out->failed; id--) visit(&d, g->nodes.data[id]);
   for (int i = 0; i < nx && !out->failed; i++) {
     out->reached[i] = d.of[x[i]->id].value;
-    out->flat[i] = !out->reached[i] && x[i]->id <= y->id && reached_flatly(&d, x[i], g->arena)[y->id];
+    out->flat[i] =
+        !out->reached[i] && x[i]->id <= y->id && reached_flatly(&d, x[i], g->arena)[y->id];
     out->dx[i] = finished(&d, x[i], d.of[x[i]->id], &r);
   }
   g->phase = phase;

@@ -36,12 +36,12 @@ typedef struct grad_options {
 } grad_options;
 
 typedef struct grad_result {
-  node **dx;          // by x: with its axes in its order, then those of the seed; f32 or f64
-  bool *reached;      // by x: y depends on it
-  bool *flat;         // by x: it would, but for ops that are flat (floor, sign)
-  const node *failed; // a node on the way without a derivative; null none
-  bool reported;      // it failed, and options.apply gave the error
-  bool scattered;     // a view on the way could not be solved: see ir/grad_view.h
+  node **dx;           // by x: with its axes in its order, then those of the seed; f32 or f64
+  bool *reached;       // by x: y depends on it
+  bool *flat;          // by x: it would, but for ops that are flat (floor, sign)
+  const node *failed;  // a node on the way without a derivative; null none
+  bool reported;       // it failed, and options.apply gave the error
+  bool scattered;      // a view on the way could not be solved: see ir/grad_view.h
 } grad_result;
 
 /// The type of cotangents of values of type t: f64 of f64, else f32.

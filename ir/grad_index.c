@@ -68,6 +68,7 @@ void grad_scatter(gradient *d, node *n, cotangent c) {
   if (node_has_axis(gy, along)) gy = graph_gather(g, gy, along, indices);
   for (int k = 0; k < indices->naxes; k++) over[nover++] = indices->axes[k];
   for (int k = 0; k < base->naxes; k++)
-    if (base->axes[k] != along && !axes_have(over, nover, base->axes[k])) over[nover++] = base->axes[k];
+    if (base->axes[k] != along && !axes_have(over, nover, base->axes[k]))
+      over[nover++] = base->axes[k];
   grad_give(d, updates, (cotangent){gy, NULL}, over, nover);
 }

@@ -76,7 +76,8 @@ static node *give_factor(gradient *d, const node *n, node *gy, const node *a, no
 }
 
 /// in: the factors; over: the summed axes, which one of them may lack.
-static void give_factors(gradient *d, const node *n, cotangent c, node *const *in, const int *over, int nover) {
+static void give_factors(gradient *d, const node *n, cotangent c, node *const *in, const int *over,
+                         int nover) {
   node *gy = grad_value(d, c);
   for (int k = 0; k < 2; k++) {
     if (!d->open[in[k]->id]) continue;
@@ -97,7 +98,8 @@ static bool has_own_axis(const node *n, const node *a, const node *b) {
 
 /// The 16-bit value that is only widened to be a factor here.
 static node *narrow_factor(const gradient *d, node *a) {
-  bool widened = a->op == OP_cast && dtype_is_storage(a->in[0]->type) && !(a->flags & NODE_FRONTEND) && !d->is_x[a->id];
+  bool widened = a->op == OP_cast && dtype_is_storage(a->in[0]->type) &&
+                 !(a->flags & NODE_FRONTEND) && !d->is_x[a->id];
   return widened ? a->in[0] : NULL;
 }
 

@@ -23,11 +23,11 @@ typedef struct gradient {
   graph *g;
   const grad_options *options;
   grad_result *out;
-  int count;      // nodes there were before
+  int count;                 // nodes there were before
   int contract, ncontracts;  // as they were before
-  cotangent *of;  // by node id below count: what has been given so far
-  bool *open;     // by node id below count: some x is reached through floats
-  bool *is_x;     // by node id below count
+  cotangent *of;             // by node id below count: what has been given so far
+  bool *open;                // by node id below count: some x is reached through floats
+  bool *is_x;                // by node id below count
 } gradient;
 
 /// Adds what a use gives to the cotangent of n. over: the axes along which the use is repeated; the

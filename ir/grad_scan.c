@@ -17,14 +17,16 @@ static node *later_steps(gradient *d, const node *n, node *a, node *gy) {
   int along = n->attr_axes[0];
   gy = grad_spread(g, gy, &along, 1);
   if (n->flags & NODE_EXCLUSIVE) return graph_affine_scan(g, a, gy, along, other);
-  return graph_binary(g, OP_add, gy, graph_affine_scan(g, a, graph_binary(g, OP_mul, a, gy), along, other));
+  return graph_binary(g, OP_add, gy,
+                      graph_affine_scan(g, a, graph_binary(g, OP_mul, a, gy), along, other));
 }
 
 /// The scan n of the same operands, before each step.
 static node *before_steps(gradient *d, node *n) {
   if (n->flags & NODE_EXCLUSIVE) return n;
   unsigned flags = n->flags | NODE_EXCLUSIVE;
-  if (n->op == OP_affine_scan) return graph_affine_scan(d->g, n->in[0], n->in[1], n->attr_axes[0], flags);
+  if (n->op == OP_affine_scan)
+    return graph_affine_scan(d->g, n->in[0], n->in[1], n->attr_axes[0], flags);
   return graph_scan(d->g, n->op, n->in[0], n->attr_axes[0], flags);
 }
 
@@ -39,7 +41,8 @@ static void give_affine(gradient *d, node *n, cotangent c) {
 /// No quotient of products: zeros are fine.
 static void give_cumprod(gradient *d, node *n, cotangent c) {
   node *later = later_steps(d, n, n->in[0], grad_value(d, c));
-  grad_give(d, n->in[0], (cotangent){graph_binary(d->g, OP_mul, later, before_steps(d, n)), NULL}, NULL, 0);
+  grad_give(d, n->in[0], (cotangent){graph_binary(d->g, OP_mul, later, before_steps(d, n)), NULL},
+            NULL, 0);
 }
 
 /// An element that beats all before it has what comes until it is beaten: the first of equals.
@@ -55,7 +58,8 @@ void grad_scan(gradient *d, node *n, cotangent c) {
   switch (n->op) {
     case OP_cumsum: give_cumsum(d, n, c); return;
     case OP_cumprod: give_cumprod(d, n, c); return;
-    case OP_cummax: case OP_cummin: give_running_extremum(d, n, c); return;
+    case OP_cummax:
+    case OP_cummin: give_running_extremum(d, n, c); return;
     case OP_affine_scan: give_affine(d, n, c); return;
     default: grad_fail(d, n);
   }

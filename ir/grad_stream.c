@@ -23,28 +23,30 @@
 typedef struct part {
   int *axes, naxes;  // that it walks
   vec(node *) results;
-  int contract;      // 1 + its number
-  node **copy;       // by old node id
+  int contract;  // 1 + its number
+  node **copy;   // by old node id
 } part;
 
 typedef struct deriving {
   graph *g;
   arena *a;
-  int count;            // of nodes before
-  int phase;            // of the derivative
-  int block, soup;      // 1 + contract: of the block, and of what was derived from it
-  const contract *c;    // the block
-  bool *walkable;       // by axis: a sum over it may be walked
-  bool *interior;       // by node: of the block, and along a streamed axis: not to be in memory
-  bool *queued;         // by node: it is a result of a part
+  int count;           // of nodes before
+  int phase;           // of the derivative
+  int block, derived;  // 1 + contract: of the block, and of what was derived from it
+  const contract *c;   // the block
+  bool *walkable;      // by axis: a sum over it may be walked
+  bool *interior;      // by node: of the block, and along a streamed axis: not to be in memory
+  bool *queued;        // by node: it is a result of a part
   vec(part *) parts;
 } deriving;
 
-static bool in_soup(const deriving *d, const node *n) { return n->id < d->count && n->contract == d->soup; }
+static bool is_derived(const deriving *d, const node *n) {
+  return n->id < d->count && n->contract == d->derived;
+}
 
 /// Computed again by each part that needs it.
 static bool is_inner(const deriving *d, const node *n) {
-  return n->id < d->count && (n->contract == d->soup || d->interior[n->id]);
+  return n->id < d->count && (n->contract == d->derived || d->interior[n->id]);
 }
 
 static bool is_sum(const node *n) {
@@ -70,13 +72,15 @@ static void find_interior(deriving *d) {
   d->interior = arena_array(d->a, bool, d->count);
   for (int id = 0; id < d->count; id++) {
     const node *n = g->nodes.data[id];
-    d->interior[id] = n->contract == d->block && (carries_stream(d, n) || op_get(n->op)->class == CLASS_leaf);
+    d->interior[id] =
+        n->contract == d->block && (carries_stream(d, n) || op_get(n->op)->class == CLASS_leaf);
   }
   for (int id = 0; id < d->count; id++) {
     const node *user = g->nodes.data[id];
     for (int k = 0; k < user->nin; k++) {
       const node *n = user->in[k];
-      bool reads_result = n->contract == d->block && user->contract != d->block && user->phase == n->phase;
+      bool reads_result =
+          n->contract == d->block && user->contract != d->block && user->phase == n->phase;
       if (reads_result) d->interior[n->id] = false;
     }
   }
@@ -153,8 +157,8 @@ static bool sums_walkable(const deriving *d, const node *n) {
 }
 
 /// The nearest sums over walkable axes on all ways from n; seen is by node.
-static void find_walk(const deriving *d, const common_axes *above, const node *n, bool *seen, bool viewed,
-                      walk_axes *w) {
+static void find_walk(const deriving *d, const common_axes *above, const node *n, bool *seen,
+                      bool viewed, walk_axes *w) {
   if (seen[n->id]) return;
   seen[n->id] = true;
   int axes[MAX_AXES], count = summed_axes(d, n, above, axes);
@@ -166,7 +170,8 @@ static void find_walk(const deriving *d, const common_axes *above, const node *n
   }
   w->viewed |= count && viewed;
   if (sums_walkable(d, n)) return;
-  viewed |= op_get(n->op)->class == CLASS_view && !(view_is_reorder(d->g, n) && node_same_axis_set(n, n->in[0]));
+  viewed |= op_get(n->op)->class == CLASS_view &&
+            !(view_is_reorder(d->g, n) && node_same_axis_set(n, n->in[0]));
   common_axes common = common_with(d, n, above);
   for (int k = 0; k < n->nin; k++)
     if (is_inner(d, n->in[k])) find_walk(d, &common, n->in[k], seen, viewed, w);
@@ -185,7 +190,8 @@ static walk_axes walk_of(const deriving *d, const node *result) {
 
 static part *part_of(deriving *d, const walk_axes *w) {
   for (int i = 0; i < d->parts.len; i++)
-    if (same_axes(d->parts.data[i]->axes, d->parts.data[i]->naxes, w->axes, w->n)) return d->parts.data[i];
+    if (same_axes(d->parts.data[i]->axes, d->parts.data[i]->naxes, w->axes, w->n))
+      return d->parts.data[i];
   part *p = arena_new(d->a, part);
   p->axes = arena_copy(d->a, w->axes, sizeof(int) * (size_t)w->n);
   p->naxes = w->n;
@@ -207,7 +213,7 @@ static void add_result(deriving *d, node *n) {
   if (d->queued[n->id]) return;
   d->queued[n->id] = true;
   walk_axes w = walk_of(d, n);
-  if ((w.mixed || w.viewed) && !is_sum(n) && in_soup(d, n)) {
+  if ((w.mixed || w.viewed) && !is_sum(n) && is_derived(d, n)) {
     n->contract = 0;
     for (int k = 0; k < n->nin; k++)
       if (is_inner(d, n->in[k])) add_result(d, n->in[k]);
@@ -249,8 +255,10 @@ static void take_casts(deriving *d) {
   const int *uses = graph_use_counts(g, d->a);
   for (int id = 0; id < d->count; id++) {
     node *n = g->nodes.data[id];
-    bool stores = n->op == OP_cast || (n->op == OP_view && view_is_reorder(g, n) && node_same_axis_set(n, n->in[0]));
-    if (stores && !n->contract && in_soup(d, n->in[0]) && uses[n->in[0]->id] == 1) n->contract = d->soup;
+    bool stores = n->op == OP_cast ||
+                  (n->op == OP_view && view_is_reorder(g, n) && node_same_axis_set(n, n->in[0]));
+    if (stores && !n->contract && is_derived(d, n->in[0]) && uses[n->in[0]->id] == 1)
+      n->contract = d->derived;
   }
 }
 
@@ -259,7 +267,7 @@ static void derive(deriving *d) {
   d->count = g->nodes.len;
   d->queued = arena_array(d->a, bool, d->count);
   for (int id = 0; id < d->count; id++)
-    if (in_soup(d, g->nodes.data[id]) && (!d->phase || g->nodes.data[id]->phase < d->phase))
+    if (is_derived(d, g->nodes.data[id]) && (!d->phase || g->nodes.data[id]->phase < d->phase))
       d->phase = g->nodes.data[id]->phase;
   if (!d->phase) return;
   take_casts(d);
@@ -268,10 +276,10 @@ static void derive(deriving *d) {
   bool *read = arena_array(d->a, bool, d->count);
   for (int id = 0; id < d->count; id++)
     for (int k = 0; k < g->nodes.data[id]->nin; k++)
-      if (g->nodes.data[id]->contract != d->soup) read[g->nodes.data[id]->in[k]->id] = true;
+      if (g->nodes.data[id]->contract != d->derived) read[g->nodes.data[id]->in[k]->id] = true;
   for (int k = 0; k < g->outputs.len; k++) read[g->outputs.data[k].value->id] = true;
   for (int id = 0; id < d->count; id++)
-    if (read[id] && in_soup(d, g->nodes.data[id])) add_result(d, g->nodes.data[id]);
+    if (read[id] && is_derived(d, g->nodes.data[id])) add_result(d, g->nodes.data[id]);
   node **results = arena_array(d->a, node *, d->count);
   // Results and parts are found while others are copied.
   for (bool more = true; more;) {
@@ -292,7 +300,7 @@ static void derive(deriving *d) {
 }
 
 /// The contracts that were no streams yet go, and the others are numbered again.
-static void drop_soups(graph *g) {
+static void drop_derived(graph *g) {
   arena scratch = {0};
   int *number = arena_array(&scratch, int, g->contracts.len + 1), kept = 0;
   for (int k = 0; k < g->contracts.len; k++) {
@@ -301,7 +309,8 @@ static void drop_soups(graph *g) {
     number[k + 1] = kept;
   }
   g->contracts.len = kept;
-  for (int id = 0; id < g->nodes.len; id++) g->nodes.data[id]->contract = number[g->nodes.data[id]->contract];
+  for (int id = 0; id < g->nodes.len; id++)
+    g->nodes.data[id]->contract = number[g->nodes.data[id]->contract];
   arena_free(&scratch);
 }
 
@@ -310,11 +319,11 @@ void graph_derive_streams(graph *g) {
   for (int k = 0; k < g->contracts.len; k++) {
     if (!g->contracts.data[k].of) continue;
     arena scratch = {0};
-    deriving d = {.g = g, .a = &scratch, .soup = k + 1, .block = g->contracts.data[k].of};
+    deriving d = {.g = g, .a = &scratch, .derived = k + 1, .block = g->contracts.data[k].of};
     d.c = &g->contracts.data[d.block - 1];
     derive(&d);
     arena_free(&scratch);
     any = true;
   }
-  if (any) drop_soups(g);
+  if (any) drop_derived(g);
 }
