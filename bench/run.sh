@@ -3,7 +3,7 @@
 # Runs the benchmarks and writes bench/results/NAME.md (TCF_BENCH_RESULTS: another folder).
 # `./dev bench` calls it.
 #
-# usage: bench/run.sh [elementwise|products|attention|minilm|startup]... [--case=PATTERN]
+# usage: bench/run.sh [elementwise|products|attention|gradients|minilm|startup]... [--case=PATTERN]
 #
 # The peers come from PyPI into build/bench-venv (torch for the CPU, JAX, ONNX Runtime, about
 # 1.5 GB) and from Debian (OpenBLAS, oneDNN). Nothing else should run on the machine meanwhile.
@@ -16,12 +16,12 @@ tests=()
 pattern=''
 for argument in "$@"; do
   case "$argument" in
-    elementwise|products|attention|minilm|startup) tests+=("$argument") ;;
+    elementwise|products|attention|gradients|minilm|startup) tests+=("$argument") ;;
     --case=*) pattern=${argument#--case=} ;;
     *) sed -n 's/^# \(usage.*\)/\1/p' "$0" >&2; exit 2 ;;
   esac
 done
-[ ${#tests[@]} -gt 0 ] || tests=(elementwise products attention minilm startup)
+[ ${#tests[@]} -gt 0 ] || tests=(elementwise products attention gradients minilm startup)
 mkdir -p $results
 
 make_venv() {
@@ -96,6 +96,17 @@ bench_attention() {
     taskset -c "$(list "$t")" "$python" bench/attention.py "$t" "$pattern" 2>build/bench.log |
       tee -a $results/attention.md
   done
+}
+
+bench_gradients() {
+  make_venv
+  {
+    header "Forward and backward on a CPU"
+    echo "Peers: torch $("$python" -c 'import torch; print(torch.__version__)'), compiled and eager." \
+      "One thread, medians alone; the ratio is to torch.compile. The difference is over the largest element of the result. On a GPU: [gradients-h200.md](gradients-h200.md)."
+    echo
+    taskset -c 0 "$python" bench/gradients.py --only "$pattern" 2>build/bench.log
+  } | tee $results/gradients.md
 }
 
 bench_minilm() {
