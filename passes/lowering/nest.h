@@ -118,6 +118,9 @@ void nest_emit_reduction(nest *t, const node *n);
 /// The kept map n can be stored in the loop of the reduction when what both are made of is there.
 bool nest_goes_beside(const nest *t, const node *n, const node *red);
 
+/// What empties steps of the walk over the last stream, with the rows of a tile open (nest_plan.c).
+skip nest_skip(const nest *t, int step, bool points);
+
 // ---- operands copied with the lanes innermost (nest_pack.c)
 
 /// Copies x, as that type, over the current ranges.

@@ -47,13 +47,7 @@ static bool leaves_states(const nest *t) {
 
 /// All steps of the stream are taken.
 static bool takes_all_steps(const nest *t) {
-  skip s = {.b = t->b, .o = &t->o, .stored = t->stored, .step = t->step, .points = true};
-  s.stream = t->stream[t->nstream - 1];
-  for (int i = 0; i < t->nrows; i++)
-    s.open[s.nopen++] = (grid_axis){.axis = t->rows[i], .extent = t->tile[i]};
-  for (int i = 0; i + 1 < t->nstream; i++)
-    s.open[s.nopen++] = (grid_axis){.axis = t->stream[i], .extent = 1};
-  skip_find(&s, 1);
+  skip s = nest_skip(t, t->step, true);
   return !s.from && !s.below && !s.conditions.len;
 }
 

@@ -113,15 +113,20 @@ static bool rows_are_apart(const nest *t) {
   return true;
 }
 
-/// Long steps where all are taken; where some may be left out, shorter ones leave out more.
-static int longest_step(const nest *t) {
-  skip s = {.b = t->b, .o = &t->o, .stored = t->stored, .step = 1};
+skip nest_skip(const nest *t, int step, bool points) {
+  skip s = {.b = t->b, .o = &t->o, .stored = t->stored, .step = step, .points = points};
   s.stream = t->stream[t->nstream - 1];
   for (int i = 0; i < t->nrows; i++)
     s.open[s.nopen++] = (grid_axis){.axis = t->rows[i], .extent = t->tile[i]};
   for (int i = 0; i + 1 < t->nstream; i++)
     s.open[s.nopen++] = (grid_axis){.axis = t->stream[i], .extent = 1};
   skip_find(&s, 1);
+  return s;
+}
+
+/// Long steps where all are taken; where some may be left out, shorter ones leave out more.
+static int longest_step(const nest *t) {
+  skip s = nest_skip(t, 1, false);
   return s.from || s.below ? BOUNDED_STEP : s.conditions.len ? TESTED_STEP : MOST_STEP;
 }
 
