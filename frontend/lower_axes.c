@@ -124,28 +124,6 @@ static value lower_affine_scan(scope *s, const expr *e, const builtin *b) {
   return node_value(graph_affine_scan(s->l->g, in[0], in[1], axis, flags), e->at);
 }
 
-/// n with the axes of the set as one, *flat, of their row-major positions; it stands where the first
-/// of them stood in n.
-static node *flatten(scope *s, node *n, const axis_set *set, int *flat) {
-  graph *g = s->l->g;
-  ix size = ix_const(&g->ix, 1), index[MAX_AXES];
-  for (int i = 0; i < set->n; i++) size = ix_mul(&g->ix, size, graph_axis_size(g, set->axes[i]));
-  *flat = graph_add_axis(g, g->axes.data[set->axes[0]].name, size);
-  axis_set axes = {.n = 0};
-  for (int k = 0; k < n->naxes; k++) {
-    index[k] = ix_axis(&g->ix, n->axes[k]);
-    set_add(&axes, set_has(set, n->axes[k]) ? *flat : n->axes[k]);
-  }
-  ix rest = ix_axis(&g->ix, *flat);
-  for (int i = set->n - 1; i >= 0; i--) {
-    ix one = graph_axis_size(g, set->axes[i]);
-    for (int k = 0; k < n->naxes; k++)
-      if (n->axes[k] == set->axes[i]) index[k] = i ? ix_mod(&g->ix, rest, one) : rest;
-    rest = ix_div(&g->ix, rest, one);
-  }
-  return graph_view(g, n, index, axes.axes, axes.n);
-}
-
 /// Of bools the first true (or false) one: they are ordered as numbers.
 static value lower_arg(scope *s, const expr *e, const builtin *b) {
   value v = lower_expr(s, e->args[0]);
@@ -158,7 +136,7 @@ static value lower_arg(scope *s, const expr *e, const builtin *b) {
   }
   n = n->type == DT_bool ? graph_cast(s->l->g, n, DT_u8) : widen(s, n);
   int axis = axes.axes[0];
-  if (axes.n > 1) n = flatten(s, n, &axes, &axis);
+  if (axes.n > 1) n = graph_flatten(s->l->g, n, axes.axes, axes.n, &axis);
   return node_value(graph_reduce(s->l->g, b->op, n, &axis, 1), e->at);
 }
 

@@ -145,7 +145,7 @@ bool custom_apply(void *ctx, node *n, node *g, node **gives) {
   scope *s = c->callee;
   l->stamped = l->g->nodes.len;
   set_local(s, RESULT, n, at->at);
-  set_local(s, COTANGENT, grad_spread(l->g, g, n->axes, n->naxes), at->at);
+  set_local(s, COTANGENT, graph_spread(l->g, g, n->axes, n->naxes), at->at);
   value v = lower_call(s, backward_call(s, s->f, at->at));
   l->stamped = l->g->nodes.len;
   return !is_poison(v) && take_results(s, c, at->at, v, n, g, gives);

@@ -29,21 +29,6 @@ dtype grad_type(dtype t) { return t == DT_f64 ? DT_f64 : DT_f32; }
 
 node *grad_number(gradient *d, double v, dtype t) { return graph_const_float(d->g, t, v); }
 
-node *grad_spread(graph *g, node *n, const int *axes, int naxes) {
-  int all[MAX_AXES], count = n->naxes;
-  ix index[MAX_AXES];
-  for (int k = 0; k < n->naxes; k++) {
-    all[k] = n->axes[k];
-    index[k] = ix_axis(&g->ix, n->axes[k]);
-  }
-  for (int k = 0; k < naxes; k++)
-    if (!axes_have(all, count, axes[k])) {
-      check(count < MAX_AXES);
-      all[count++] = axes[k];
-    }
-  return count == n->naxes ? n : graph_view(g, n, index, all, count);
-}
-
 node *grad_sum_present(graph *g, node *n, const int *axes, int naxes) {
   int present[MAX_AXES], count = 0;
   for (int k = 0; k < naxes; k++)
@@ -64,27 +49,18 @@ void grad_fail(gradient *d, const node *n) {
   if (!d->out->failed) d->out->failed = n;
 }
 
-/// How often a value that lacks these axes is repeated along them.
-static node *times_size(gradient *d, node *v, const int *axes, int naxes) {
-  graph *g = d->g;
-  ix size = ix_const(&g->ix, 1);
-  for (int k = 0; k < naxes; k++) size = ix_mul(&g->ix, size, graph_axis_size(g, axes[k]));
-  int64_t known;
-  if (ix_is_const(&g->ix, size, &known))
-    return known == 1 ? v : graph_binary(g, OP_mul, v, grad_number(d, (double)known, v->type));
-  return graph_binary(g, OP_mul, v, graph_size(g, v->type, size));
-}
-
 static cotangent sum_repeated(gradient *d, const node *n, cotangent c, const int *over, int nover) {
-  int summed[2 * MAX_AXES], counted[2 * MAX_AXES], nsummed = 0, ncounted = 0;
+  graph *g = d->g;
+  int summed[2 * MAX_AXES], nsummed = 0;
+  ix equal = ix_const(&g->ix, 1);  // elements along axes that it does not vary along
   for (int k = 0; k < nover; k++) {
     if (node_has_axis(n, over[k]) || axes_have(over, k, over[k])) continue;
     bool varies = node_has_axis(c.value, over[k]) || (c.mask && node_has_axis(c.mask, over[k]));
     if (varies) summed[nsummed++] = over[k];
-    else counted[ncounted++] = over[k];
+    else equal = ix_mul(&g->ix, equal, graph_axis_size(g, over[k]));
   }
-  if (nsummed) c = (cotangent){graph_reduce(d->g, OP_sum, grad_value(d, c), summed, nsummed), NULL};
-  if (ncounted) c.value = times_size(d, c.value, counted, ncounted);
+  if (nsummed) c = (cotangent){graph_reduce(g, OP_sum, grad_value(d, c), summed, nsummed), NULL};
+  c.value = sum_of_equal(g, c.value, equal);
   return c;
 }
 
@@ -147,17 +123,15 @@ static void visit_cast(gradient *d, node *n, cotangent c) {
 }
 
 static void visit_view(gradient *d, node *n, cotangent c) {
-  bool scattered = false;
   node *gy = grad_value(d, c);
   if (grad_wants(d, n, 0)) {
     // Views keep the axes that their operand has, so nothing is repeated here.
-    cotangent gives = {view_transpose(d->g, n, gy, &scattered), NULL};
+    cotangent gives = {view_transpose(d->g, n, gy, NULL), NULL};
     if (!gives.value) grad_fail(d, n);
     grad_give(d, n->in[0], gives, NULL, 0);
   }
   if (n->op == OP_pad && grad_wants(d, n, 1))
     grad_give(d, n->in[1], (cotangent){pad_transpose_fill(d->g, n, gy), NULL}, NULL, 0);
-  d->out->scattered |= scattered;
 }
 
 static void visit_custom(gradient *d, node *n, const grad_custom *custom, cotangent c) {
@@ -251,20 +225,6 @@ static renaming rename_further(graph *g, const node *y, const node *seed) {
   return r;
 }
 
-/// n with the axes `from` called `to`.
-static node *renamed(graph *g, node *n, const int *from, const int *to, int count) {
-  int axes[MAX_AXES];
-  ix index[MAX_AXES];
-  bool any = false;
-  for (int k = 0; k < n->naxes; k++) {
-    axes[k] = n->axes[k];
-    for (int i = 0; i < count; i++)
-      if (n->axes[k] == from[i]) axes[k] = to[i], any = true;
-    index[k] = ix_axis(&g->ix, axes[k]);
-  }
-  return any ? graph_view(g, n, index, axes, n->naxes) : n;
-}
-
 /// The cotangent as a result: all axes of x in its order, then the further ones.
 static node *finished(gradient *d, const node *x, cotangent c, const renaming *r) {
   graph *g = d->g;
@@ -275,8 +235,8 @@ static node *finished(gradient *d, const node *x, cotangent c, const renaming *r
     check(naxes < MAX_AXES);
     axes[naxes++] = r->to[k];
   }
-  v = graph_reorder(g, grad_spread(g, v, axes, naxes), axes);
-  return renamed(g, v, r->to, r->from, r->n);
+  v = graph_reorder(g, graph_spread(g, v, axes, naxes), axes);
+  return graph_rename(g, v, r->to, r->from, r->n);
 }
 
 static void find_open(gradient *d, node *const *x, int nx) {
@@ -312,7 +272,7 @@ bool graph_grad(graph *g, node *y, node *const *x, int nx, node *seed, const gra
   g->phase = phase_above(y, x, nx);
   if (!seed) seed = graph_const_float(g, grad_type(y->type), 1);
   renaming r = rename_further(g, y, seed);
-  seed = renamed(g, seed, r.from, r.to, r.n);
+  seed = graph_rename(g, seed, r.from, r.to, r.n);
   if (d.open[y->id]) grad_give(&d, y, (cotangent){seed, NULL}, NULL, 0);
   for (int id = y->id; id >= 0 && !out->failed; id--) visit(&d, g->nodes.data[id]);
   for (int i = 0; i < nx && !out->failed; i++) {

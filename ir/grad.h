@@ -41,14 +41,10 @@ typedef struct grad_result {
   bool *flat;          // by x: it would, but for ops that are flat (floor, sign)
   const node *failed;  // a node on the way without a derivative; null none
   bool reported;       // it failed, and options.apply gave the error
-  bool scattered;      // a view on the way could not be solved: see ir/grad_view.h
 } grad_result;
 
 /// The type of cotangents of values of type t: f64 of f64, else f32.
 dtype grad_type(dtype t);
-
-/// n along these axes too.
-node *grad_spread(graph *g, node *n, const int *axes, int naxes);
 
 /// Makes streamed blocks of the derivatives of streamed blocks, when all of g is there.
 void graph_derive_streams(graph *g);

@@ -10,17 +10,6 @@ static bool is_pick(const node *a, const node *indices, int along) {
   return true;
 }
 
-static node *axis_renamed(graph *g, node *n, int from, int to) {
-  int axes[MAX_AXES];
-  ix index[MAX_AXES];
-  if (!node_has_axis(n, from)) return n;
-  for (int k = 0; k < n->naxes; k++) {
-    axes[k] = n->axes[k] == from ? to : n->axes[k];
-    index[k] = ix_axis(&g->ix, axes[k]);
-  }
-  return graph_view(g, n, index, axes, n->naxes);
-}
-
 /// Zeros along the axes of a and those that only gy has.
 static node *zeros_for(gradient *d, const node *a, const node *n, const node *gy) {
   int axes[MAX_AXES], naxes = a->naxes;
@@ -30,7 +19,7 @@ static node *zeros_for(gradient *d, const node *a, const node *n, const node *gy
     check(naxes < MAX_AXES);
     axes[naxes++] = gy->axes[k];
   }
-  return grad_spread(d->g, grad_number(d, 0, gy->type), axes, naxes);
+  return graph_spread(d->g, grad_number(d, 0, gy->type), axes, naxes);
 }
 
 void grad_gather(gradient *d, node *n, cotangent c) {
@@ -46,12 +35,12 @@ void grad_gather(gradient *d, node *n, cotangent c) {
     grad_give(d, a, (cotangent){c.value, picked}, NULL, 0);
     return;
   }
-  node *gy = grad_spread(g, grad_value(d, c), indices->axes, indices->naxes);
+  node *gy = graph_spread(g, grad_value(d, c), indices->axes, indices->naxes);
   node *zeros = zeros_for(d, a, n, gy);
   if (node_has_axis(indices, along)) {  // x[V = i] with i[V]: two axes to the scatter
     int other = graph_add_axis(g, g->axes.data[along].name, graph_axis_size(g, along));
-    indices = axis_renamed(g, indices, along, other);
-    gy = axis_renamed(g, gy, along, other);
+    indices = graph_rename(g, indices, &along, &other, 1);
+    gy = graph_rename(g, gy, &along, &other, 1);
   }
   node *v = graph_scatter_add(g, zeros, along, indices, gy);
   grad_give(d, a, (cotangent){v, NULL}, NULL, 0);

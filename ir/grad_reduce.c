@@ -12,35 +12,13 @@ static void give_extremum(gradient *d, node *n, cotangent c) {
   grad_give(d, a, (cotangent){graph_binary(g, OP_div, c.value, count), mask}, NULL, 0);
 }
 
-/// The axes as one, of their row-major positions.
-static node *merged(graph *g, node *a, const int *axes, int naxes, int *flat) {
-  ix size = ix_const(&g->ix, 1), index[MAX_AXES];
-  int all[MAX_AXES], count = 0;
-  for (int k = 0; k < naxes; k++) size = ix_mul(&g->ix, size, graph_axis_size(g, axes[k]));
-  *flat = graph_add_axis(g, g->axes.data[axes[0]].name, size);
-  ix rest = ix_axis(&g->ix, *flat);
-  for (int i = naxes - 1; i >= 0; i--) {
-    ix one = graph_axis_size(g, axes[i]);
-    for (int k = 0; k < a->naxes; k++)
-      if (a->axes[k] == axes[i]) index[k] = i ? ix_mod(&g->ix, rest, one) : rest;
-    rest = ix_div(&g->ix, rest, one);
-  }
-  for (int k = 0; k < a->naxes; k++) {
-    if (axes_have(axes, naxes, a->axes[k])) continue;
-    index[k] = ix_axis(&g->ix, a->axes[k]);
-    all[count++] = a->axes[k];
-  }
-  all[count++] = *flat;
-  return graph_view(g, a, index, all, count);
-}
-
 /// The product of all others, as that of those before and those after: right with any number of
 /// zeros, and differentiable again.
 static void give_product(gradient *d, node *n, cotangent c) {
   graph *g = d->g;
   node *a = n->in[0], *line = a;
   int flat = n->attr_axes[0];
-  if (n->nattr_axes > 1) line = merged(g, a, n->attr_axes, n->nattr_axes, &flat);
+  if (n->nattr_axes > 1) line = graph_flatten(g, a, n->attr_axes, n->nattr_axes, &flat);
   node *before = graph_scan(g, OP_cumprod, line, flat, NODE_EXCLUSIVE);
   node *after = graph_scan(g, OP_cumprod, line, flat, NODE_EXCLUSIVE | NODE_REVERSE);
   node *others = graph_binary(g, OP_mul, before, after);

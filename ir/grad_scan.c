@@ -4,7 +4,7 @@
 
 /// The transpose of a running sum is one from the other end.
 static void give_cumsum(gradient *d, node *n, cotangent c) {
-  node *gy = grad_spread(d->g, grad_value(d, c), n->attr_axes, 1);
+  node *gy = graph_spread(d->g, grad_value(d, c), n->attr_axes, 1);
   node *v = graph_scan(d->g, OP_cumsum, gy, n->attr_axes[0], n->flags ^ NODE_REVERSE);
   grad_give(d, n->in[0], (cotangent){v, NULL}, NULL, 0);
 }
@@ -15,7 +15,7 @@ static node *later_steps(gradient *d, const node *n, node *a, node *gy) {
   graph *g = d->g;
   unsigned other = (n->flags ^ NODE_REVERSE) | NODE_EXCLUSIVE;
   int along = n->attr_axes[0];
-  gy = grad_spread(g, gy, &along, 1);
+  gy = graph_spread(g, gy, &along, 1);
   if (n->flags & NODE_EXCLUSIVE) return graph_affine_scan(g, a, gy, along, other);
   return graph_binary(g, OP_add, gy,
                       graph_affine_scan(g, a, graph_binary(g, OP_mul, a, gy), along, other));

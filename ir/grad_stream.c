@@ -112,13 +112,6 @@ typedef struct walk_axes {
   bool viewed;  // a sum is seen through a view that changes its axes
 } walk_axes;
 
-static bool same_axes(const int *a, int na, const int *b, int nb) {
-  if (na != nb) return false;
-  for (int k = 0; k < na; k++)
-    if (!axes_have(b, nb, a[k])) return false;
-  return true;
-}
-
 /// Axes that a value has in common with the result that it is on the way to: under the same name, a view
 /// may have given another axis that name.
 typedef struct common_axes {
@@ -165,7 +158,7 @@ static void find_walk(const deriving *d, const common_axes *above, const node *n
   if (count && !w->n) {
     w->n = count;
     memcpy(w->axes, axes, sizeof(int) * (size_t)count);
-  } else if (count && !same_axes(axes, count, w->axes, w->n)) {
+  } else if (count && !axes_equal(axes, count, w->axes, w->n)) {
     w->mixed = true;
   }
   w->viewed |= count && viewed;
@@ -190,7 +183,7 @@ static walk_axes walk_of(const deriving *d, const node *result) {
 
 static part *part_of(deriving *d, const walk_axes *w) {
   for (int i = 0; i < d->parts.len; i++)
-    if (same_axes(d->parts.data[i]->axes, d->parts.data[i]->naxes, w->axes, w->n))
+    if (axes_equal(d->parts.data[i]->axes, d->parts.data[i]->naxes, w->axes, w->n))
       return d->parts.data[i];
   part *p = arena_new(d->a, part);
   p->axes = arena_copy(d->a, w->axes, sizeof(int) * (size_t)w->n);

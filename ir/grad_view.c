@@ -32,8 +32,7 @@ static bool is_empty(const graph *g, const node *n) {
 
 static bool is_further(const transposing *t, int axis) { return !node_has_axis(t->view, axis); }
 
-/// v, summed over axes that it does not have.
-static node *times_size(graph *g, node *v, ix size) {
+node *sum_of_equal(graph *g, node *v, ix size) {
   if (ix_get(&g->ix, size)->kind == IX_CONST && ix_get(&g->ix, size)->value == 1) return v;
   return graph_binary(g, OP_mul, v, graph_size(g, v->type, size));
 }
@@ -84,7 +83,7 @@ static void sum_repeated(transposing *t) {
     int axis = t->view->axes[j];
     if (!is_alone(t, j)) continue;
     if (node_has_axis(t->gy, axis)) axes[naxes++] = axis;
-    else t->gy = times_size(g, t->gy, graph_axis_size(g, axis));
+    else t->gy = sum_of_equal(g, t->gy, graph_axis_size(g, axis));
   }
   if (naxes) t->gy = graph_reduce(g, OP_sum, t->gy, axes, naxes);
 }
@@ -234,7 +233,7 @@ static node *sum_over(graph *g, node *v, const int *axes, int n) {
     if (node_has_axis(v, axes[k])) has[nhas++] = axes[k];
   if (nhas) v = graph_reduce(g, OP_sum, v, has, nhas);
   for (int k = 0; k < n; k++)
-    if (!axes_have(has, nhas, axes[k])) v = times_size(g, v, graph_axis_size(g, axes[k]));
+    if (!axes_have(has, nhas, axes[k])) v = sum_of_equal(g, v, graph_axis_size(g, axes[k]));
   return v;
 }
 
@@ -262,7 +261,7 @@ static node *emit(transposing *t, arena *a) {
   v = sum_over(g, under_conditions(t, v, true), summed, nsummed);
   for (int i = 0; i < s->nunknown; i++)  // summed, and nothing depends on it
     if (is_free(t, i) && !t->counted[i] && !(i < s->nwanted && is_alone(t, i)))
-      v = times_size(g, v, to_graph(t, s->size[i]));
+      v = sum_of_equal(g, v, to_graph(t, s->size[i]));
   return under_conditions(t, v, false);
 }
 

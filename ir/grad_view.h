@@ -14,3 +14,5 @@ node *view_transpose(graph *g, const node *view, node *gy, bool *scattered);
 /// What gy, a cotangent of the pad, gives to its fill value: the sum of gy where the coordinates
 /// are outside of in[0]. The result has the further axes of gy only.
 node *pad_transpose_fill(graph *g, const node *pad, node *gy);
+/// v, summed over so many elements along which it does not vary.
+node *sum_of_equal(graph *g, node *v, ix size);

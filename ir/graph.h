@@ -197,10 +197,24 @@ int graph_add_contract(graph *g, contract c);
 /// Same value with this storage order of its axes (a permutation): an identity view if needed.
 node *graph_reorder(graph *g, node *a, const int *axes);
 
+/// n along these axes too, which it is repeated along; n itself when it has all of them.
+node *graph_spread(graph *g, node *n, const int *axes, int naxes);
+/// n with the axes `from` called `to`; n itself when it has none of them.
+node *graph_rename(graph *g, node *n, const int *from, const int *to, int count);
+/// n with these axes, which it has, as one, *flat, of their row-major positions; it stands where the first
+/// of them stood in n.
+node *graph_flatten(graph *g, node *n, const int *axes, int naxes, int *flat);
+
 static inline bool axes_have(const int *axes, int n, int axis) {
   for (int i = 0; i < n; i++)
     if (axes[i] == axis) return true;
   return false;
+}
+/// The same axes, in any order.
+static inline bool axes_equal(const int *a, int na, const int *b, int nb) {
+  for (int i = 0; i < na; i++)
+    if (!axes_have(b, nb, a[i])) return false;
+  return na == nb;
 }
 bool node_has_axis(const node *n, int axis);
 bool node_same_axis_set(const node *a, const node *b);

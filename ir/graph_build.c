@@ -381,3 +381,44 @@ node *graph_reorder(graph *g, node *a, const int *axes) {
   }
   return same ? a : graph_view(g, a, index, axes, a->naxes);
 }
+
+node *graph_spread(graph *g, node *n, const int *axes, int naxes) {
+  axis_list all = {.n = 0};
+  ix index[MAX_AXES];
+  list_add(&all, n->axes, n->naxes);
+  list_add(&all, axes, naxes);
+  for (int k = 0; k < n->naxes; k++) index[k] = ix_axis(&g->ix, n->axes[k]);
+  return all.n == n->naxes ? n : graph_view(g, n, index, all.axes, all.n);
+}
+
+node *graph_rename(graph *g, node *n, const int *from, const int *to, int count) {
+  int axes[MAX_AXES];
+  ix index[MAX_AXES];
+  bool any = false;
+  for (int k = 0; k < n->naxes; k++) {
+    axes[k] = n->axes[k];
+    for (int i = 0; i < count; i++)
+      if (n->axes[k] == from[i]) axes[k] = to[i], any = true;
+    index[k] = ix_axis(&g->ix, axes[k]);
+  }
+  return any ? graph_view(g, n, index, axes, n->naxes) : n;
+}
+
+node *graph_flatten(graph *g, node *n, const int *axes, int naxes, int *flat) {
+  ix size = ix_const(&g->ix, 1), index[MAX_AXES];
+  for (int i = 0; i < naxes; i++) size = ix_mul(&g->ix, size, graph_axis_size(g, axes[i]));
+  *flat = graph_add_axis(g, axis_name(g, axes[0]), size);
+  axis_list all = {.n = 0};
+  for (int k = 0; k < n->naxes; k++) {
+    index[k] = ix_axis(&g->ix, n->axes[k]);
+    list_add(&all, list_has(axes, naxes, n->axes[k]) ? flat : &n->axes[k], 1);
+  }
+  ix rest = ix_axis(&g->ix, *flat);
+  for (int i = naxes - 1; i >= 0; i--) {
+    ix one = graph_axis_size(g, axes[i]);
+    for (int k = 0; k < n->naxes; k++)
+      if (n->axes[k] == axes[i]) index[k] = i ? ix_mod(&g->ix, rest, one) : rest;
+    rest = ix_div(&g->ix, rest, one);
+  }
+  return graph_view(g, n, index, all.axes, all.n);
+}

@@ -27,19 +27,6 @@ static verdict bad(reason why, const node *n) {
 
 static op_class class_of(const node *n) { return op_get(n->op)->class; }
 
-static bool axis_in(const int *axes, int n, int axis) {
-  for (int i = 0; i < n; i++)
-    if (axes[i] == axis) return true;
-  return false;
-}
-
-static bool same_set(const int *a, int na, const int *b, int nb) {
-  if (na != nb) return false;
-  for (int i = 0; i < na; i++)
-    if (!axis_in(b, nb, a[i])) return false;
-  return true;
-}
-
 // ---- the anchor
 
 /// Why a reduction and this anchor are not one kernel.
@@ -96,8 +83,8 @@ static verdict check_rows(const legality *l) {
   for (int i = 0; i < l->c->n; i++) {
     const node *n = l->c->nodes[i];
     if (class_of(n) != CLASS_reduce) continue;
-    if (!same_set(n->axes, n->naxes, first->axes, first->naxes) ||
-        !same_set(n->attr_axes, n->nattr_axes, first->attr_axes, first->nattr_axes))
+    if (!axes_equal(n->axes, n->naxes, first->axes, first->naxes) ||
+        !axes_equal(n->attr_axes, n->nattr_axes, first->attr_axes, first->nattr_axes))
       return bad(REASON_different_rows, n);
   }
   return good();
@@ -159,7 +146,7 @@ static verdict check_finished_rows(const legality *l) {
     const node *of = n->in[0];
     if (!same) return bad(REASON_different_rows, n);
     if (!is_plain_reduction(n->op) || !l->c->member[of->id] || !l->after[of->id] ||
-        !same_set(of->axes, of->naxes, dot->axes, dot->naxes))
+        !axes_equal(of->axes, of->naxes, dot->axes, dot->naxes))
       return bad(REASON_reduction_and_contraction, n);
   }
   return good();
@@ -197,7 +184,7 @@ static verdict check_second(const legality *l) {
   const node *row = n->in[rows], *side = n->in[1 - rows];
   if (n->nattr_axes != 1 || !is_row_axis(g, first, over) || !op_is_map(row->op)) return no;
   if (l->finish && l->finish->attr_axes[0] != over) return no;
-  if (!same_set(row->axes, row->naxes, first->axes, first->naxes)) return no;
+  if (!axes_equal(row->axes, row->naxes, first->axes, first->naxes)) return no;
   if (!is_half(row) || side->type != row->type || !is_half(first->in[0]) ||
       first->in[0]->type != first->in[1]->type)
     return no;
@@ -213,12 +200,12 @@ static verdict check_after(const legality *l, const node *n) {
     case CLASS_reduce: return good();
     case CLASS_contraction: return n == l->second ? good() : bad(REASON_second_contraction, n);
     case CLASS_map:
-      if (l->second && same_set(n->axes, n->naxes, l->second->axes, l->second->naxes))
+      if (l->second && axes_equal(n->axes, n->naxes, l->second->axes, l->second->naxes))
         return good();
-      if (l->finish && same_set(n->axes, n->naxes, l->finish->axes, l->finish->naxes))
+      if (l->finish && axes_equal(n->axes, n->naxes, l->finish->axes, l->finish->naxes))
         return good();
       if (l->kind == GROUP_CONTRACTION || l->kind == GROUP_SCAN)
-        if (!same_set(n->axes, n->naxes, l->anchor->axes, l->anchor->naxes))
+        if (!axes_equal(n->axes, n->naxes, l->anchor->axes, l->anchor->naxes))
           return bad(REASON_no_common_space, n);
       return l->kind == GROUP_SCATTER ? bad(REASON_scatter_order, n) : good();
     case CLASS_view: {
@@ -294,7 +281,7 @@ static verdict check_output(const legality *l, const node *n, const node **space
     case GROUP_STREAM:
       return n == l->anchor ? good() : bad(REASON_scatter_order, n);
   }
-  return same_set(n->axes, n->naxes, want->axes, want->naxes) ? good()
+  return axes_equal(n->axes, n->naxes, want->axes, want->naxes) ? good()
                                                               : bad(REASON_no_common_space, n);
 }
 

@@ -44,16 +44,10 @@ static node *uncast(node *a, dtype result) {
 
 /// The factor with all summed axes.
 static node *with_summed_axes(graph *g, node *a, const node *sum) {
-  int axes[2 * MAX_AXES], naxes = 0;
-  ix index[MAX_AXES];
-  for (int k = 0; k < a->naxes; k++) {
-    axes[naxes++] = a->axes[k];
-    index[k] = ix_axis(&g->ix, a->axes[k]);
-  }
-  for (int i = 0; i < sum->nattr_axes; i++)
-    if (!node_has_axis(a, sum->attr_axes[i])) axes[naxes++] = sum->attr_axes[i];
-  if (naxes == a->naxes || naxes > MAX_AXES) return a;
-  return graph_view(g, a, index, axes, naxes);
+  int missing = 0;
+  for (int i = 0; i < sum->nattr_axes; i++) missing += !node_has_axis(a, sum->attr_axes[i]);
+  bool fits = a->naxes + missing <= MAX_AXES;
+  return fits ? graph_spread(g, a, sum->attr_axes, sum->nattr_axes) : a;
 }
 
 static node *make_dot(graph *g, node *a, node *b, const node *sum) {
