@@ -19,6 +19,7 @@
 // is no stream yet (ir/grad.c); this pass, when a function is complete, makes blocks of these.
 #include "base/fault.h"
 #include "ir/grad.h"
+#include "ir/grad_stream.h"
 
 typedef struct part {
   int *axes, naxes;  // that it walks
@@ -257,6 +258,9 @@ static void take_casts(deriving *d) {
 
 static void derive(deriving *d) {
   graph *g = d->g;
+  const streamed_derivative parts = {d->block, d->derived};
+  grad_sum_by_rows(g, d->a, &parts);
+  grad_rows_before_walks(g, d->a, &parts);
   d->count = g->nodes.len;
   d->queued = arena_array(d->a, bool, d->count);
   for (int id = 0; id < d->count; id++)
@@ -290,6 +294,7 @@ static void derive(deriving *d) {
   node **replacement = arena_array(d->a, node *, g->nodes.len);
   memcpy(replacement, results, sizeof(node *) * (size_t)d->count);
   graph_compact(g, replacement);
+  for (int i = 0; i < d->parts.len; i++) grad_factors_into_exponents(g, d->a, d->parts.data[i]->contract);
 }
 
 /// The contracts that were no streams yet go, and the others are numbered again.

@@ -82,75 +82,102 @@ static int64_t estimate(const finder *s, int axis) {
 }
 
 /// Of the axes that the rows alone have, the longest, of equal ones the last.
-static int find_row(const finder *s) {
+static int find_row(const finder *s, const stream_lead *lead) {
   int best = -1;  // one of a single element, if there is no other
-  for (int k = 0; k < s->f->score->naxes; k++) {
-    int axis = s->f->score->axes[k];
-    bool own = node_has_axis(s->f->rows, axis) && !node_has_axis(s->f->keys, axis);
+  for (int k = 0; k < lead->dot->naxes; k++) {
+    int axis = lead->dot->axes[k];
+    bool own = node_has_axis(lead->rows, axis) && !node_has_axis(lead->keys, axis);
     if (own && (best < 0 || estimate(s, axis) >= estimate(s, best))) best = axis;
   }
   return best;
 }
 
-static bool find_score(const finder *s, const node *dot) {
+/// All leads make scores of the same rows.
+static bool check_same_scores(const finder *s, const stream_lead *lead) {
+  const stream_form *f = s->f;
+  if (lead == &f->lead[0]) return true;
+  for (int i = 0; i < lead->dot->naxes; i++) {
+    int axis = lead->dot->axes[i];
+    if (!node_has_axis(f->lead[0].dot, axis) && !graph_axis_is_single(s->o->g, axis))
+      return refuse(s, REASON_stream_lead, lead->dot,
+                    str_printf(s->a, "a product before it lacks %.*s", STR_FMT(axis_name(s, axis))));
+  }
+  for (int i = 0; i < f->lead[0].dot->naxes; i++) {
+    int axis = f->lead[0].dot->axes[i];
+    if (!node_has_axis(lead->dot, axis) && !graph_axis_is_single(s->o->g, axis))
+      return refuse(s, REASON_stream_lead, lead->dot,
+                    str_printf(s->a, "it lacks %.*s, which a product before it has", STR_FMT(axis_name(s, axis))));
+  }
+  if (!node_has_axis(lead->rows, f->row) || node_has_axis(lead->keys, f->row))
+    return refuse(s, REASON_stream_lead, lead->dot,
+                  str_printf(s->a, "%.*s is no axis of its rows alone", STR_FMT(axis_name(s, f->row))));
+  return lead->rows->type == f->lead[0].rows->type ||
+         refuse(s, REASON_stream_lead, lead->dot, STR("its operands are of another type than those of a product before it"));
+}
+
+static bool find_lead(const finder *s, const node *dot) {
   stream_form *f = s->f;
-  if (f->score) return refuse(s, REASON_stream_lead, dot, STR("there is another product before it"));
-  f->score = dot;
+  if (f->nleads == STREAM_LEADS)
+    return refuse(s, REASON_stream_lead, dot,
+                  str_printf(s->a, "there are %d other products before it", STREAM_LEADS));
   if (dot->nattr_axes != 1 || dot->type != DT_f32)
     return refuse(s, REASON_stream_lead, dot, STR("it is not f32, over one axis"));
+  stream_lead *lead = &f->lead[f->nleads];
   int keys = node_has_axis(dot->in[1], f->stream);
-  f->rows = stream_narrow(dot->in[!keys]);
-  f->keys = stream_narrow(dot->in[keys]);
-  f->depth = dot->attr_axes[0];
-  if (node_has_axis(f->rows, f->stream) || !node_has_axis(f->keys, f->stream) ||
-      f->rows->type != f->keys->type)
+  *lead = (stream_lead){dot, stream_narrow(dot->in[!keys]), stream_narrow(dot->in[keys]), dot->attr_axes[0]};
+  if (node_has_axis(lead->rows, f->stream) || !node_has_axis(lead->keys, f->stream) ||
+      lead->rows->type != lead->keys->type)
     return refuse(s, REASON_stream_lead, dot, STR("its operands are not rows and keys of one type"));
   uint8_t *seen = arena_array(s->a, uint8_t, s->o->g->nodes.len);
-  bool computed = is_half(f->rows->type) && is_made_of_memory(s, f->rows, seen);
-  if ((!computed && !check_operand(s, REASON_stream_lead, dot, f->rows)) ||
-      !check_operand(s, REASON_stream_lead, dot, f->keys) || !check_head(s, dot, f->depth))
+  bool computed = is_half(lead->rows->type) && is_made_of_memory(s, lead->rows, seen);
+  if ((!computed && !check_operand(s, REASON_stream_lead, dot, lead->rows)) ||
+      !check_operand(s, REASON_stream_lead, dot, lead->keys) || !check_head(s, dot, lead->depth))
     return false;
-  for (int k = 0; k < f->keys->naxes; k++) {
-    int axis = f->keys->axes[k];
-    if (axis != f->stream && !node_has_axis(f->rows, axis) && !graph_axis_is_single(s->o->g, axis))
+  for (int k = 0; k < lead->keys->naxes; k++) {
+    int axis = lead->keys->axes[k];
+    if (axis != f->stream && !node_has_axis(lead->rows, axis) && !graph_axis_is_single(s->o->g, axis))
       return refuse(s, REASON_stream_lead, dot,
                     str_printf(s->a, "the keys alone have %.*s", STR_FMT(axis_name(s, axis))));
   }
-  f->row = find_row(s);
-  return f->row >= 0 || refuse(s, REASON_stream_lead, dot, STR("it has no rows"));
+  if (!f->nleads) f->row = find_row(s, lead);
+  if (f->row < 0) return refuse(s, REASON_stream_lead, dot, STR("it has no rows"));
+  if (!check_same_scores(s, lead)) return false;
+  f->nleads++;
+  return true;
 }
 
 static bool find_product(const finder *s, const node *dot) {
   stream_form *f = s->f;
-  if (f->product)
-    return refuse(s, REASON_stream_product, dot, STR("there is another product over the stream"));
-  if (!f->score) return refuse(s, REASON_stream_lead, dot, STR("there is no product before it"));
-  f->product = dot;
+  if (f->nproducts == STREAM_PRODUCTS)
+    return refuse(s, REASON_stream_product, dot,
+                  str_printf(s->a, "there are %d other products over the stream", STREAM_PRODUCTS));
+  if (!f->nleads) return refuse(s, REASON_stream_lead, dot, STR("there is no product before it"));
   if (dot->nattr_axes != 1 || dot->type != DT_f32)
     return refuse(s, REASON_stream_product, dot, STR("it is not f32, over one axis"));
+  stream_product *p = &f->product[f->nproducts];
   int weights = node_has_axis(dot->in[0], f->row) ? 0 : 1;
-  f->weights = stream_narrow(dot->in[weights]);
-  f->values = stream_narrow(dot->in[!weights]);
-  if (!is_half(f->weights->type))
+  *p = (stream_product){dot, stream_narrow(dot->in[weights]), stream_narrow(dot->in[!weights]), -1, 0};
+  if (!is_half(p->weights->type))
     return refuse(s, REASON_stream_product, dot,
                   str_printf(s->a, "the weights are %s: a cast to %s rounds them for tensor cores",
-                             dtype_name(f->weights->type), dtype_name(f->keys->type)));
-  if (f->weights->type != f->values->type || node_has_axis(f->values, f->row) ||
-      !node_has_axis(f->weights, f->row) || !node_has_axis(f->weights, f->stream))
+                             dtype_name(p->weights->type), dtype_name(f->lead[0].keys->type)));
+  if (p->weights->type != p->values->type || node_has_axis(p->values, f->row) ||
+      !node_has_axis(p->weights, f->row) || !node_has_axis(p->weights, f->stream))
     return refuse(s, REASON_stream_product, dot, STR("its operands are not weights and values of one type"));
-  if (!check_operand(s, REASON_stream_product, dot, f->values)) return false;
+  if (!check_operand(s, REASON_stream_product, dot, p->values)) return false;
   for (int k = 0; k < dot->naxes; k++) {
     int axis = dot->axes[k];
-    if (node_has_axis(f->score, axis)) continue;
-    bool own = f->columns < 0 && node_has_axis(f->values, axis) && !node_has_axis(f->weights, axis);
+    if (node_has_axis(f->lead[0].dot, axis)) continue;
+    bool own = p->columns < 0 && node_has_axis(p->values, axis) && !node_has_axis(p->weights, axis);
     if (!own)
       return refuse(s, REASON_stream_product, dot,
                     str_printf(s->a, "%.*s is a second axis of its columns",
                                STR_FMT(axis_name(s, axis))));
-    f->columns = axis;
+    p->columns = axis;
   }
-  if (f->columns < 0) return refuse(s, REASON_stream_product, dot, STR("it has no columns"));
-  return check_head(s, dot, f->columns);
+  if (p->columns < 0) return refuse(s, REASON_stream_product, dot, STR("it has no columns"));
+  f->nproducts++;
+  return check_head(s, dot, p->columns);
 }
 
 // ---- everything else
@@ -158,15 +185,17 @@ static bool find_product(const finder *s, const node *dot) {
 /// States and results have the rows of the lead product: each block finishes its own.
 static bool check_rows(const finder *s, const node *n, bool columns) {
   const stream_form *f = s->f;
-  for (int k = 0; k < f->score->naxes; k++) {
-    int axis = f->score->axes[k];
+  const node *scores = f->lead[0].dot;
+  for (int k = 0; k < scores->naxes; k++) {
+    int axis = scores->axes[k];
     if (axis != f->stream && !graph_axis_is_single(s->o->g, axis) && !node_has_axis(n, axis))
       return refuse(s, REASON_different_rows, n,
                     str_printf(s->a, "it lacks %.*s", STR_FMT(axis_name(s, axis))));
   }
   for (int k = 0; k < n->naxes; k++) {
     int axis = n->axes[k];
-    bool known = node_has_axis(f->score, axis) || (columns && axis == f->columns) || graph_axis_is_single(s->o->g, axis);
+    bool known = node_has_axis(scores, axis) || graph_axis_is_single(s->o->g, axis);
+    for (int i = 0; i < f->nproducts && columns; i++) known |= axis == f->product[i].columns;
     if (!known)
       return refuse(s, REASON_different_rows, n,
                     str_printf(s->a, "%.*s is no axis of the rows", STR_FMT(axis_name(s, axis))));
@@ -180,7 +209,7 @@ static bool check_state(const finder *s, const node *n) {
     return find_product(s, n) && check_rows(s, n, true);
   if (v->ncentres) return refuse(s, REASON_stream_between, n, STR("it is about a running mean"));
   if (op_is_arg(n->op)) return refuse(s, REASON_stream_between, n, STR("its state would be a pair"));
-  if (!s->f->score) return refuse(s, REASON_stream_lead, n, STR("there is no product before it"));
+  if (!s->f->nleads) return refuse(s, REASON_stream_lead, n, STR("there is no product before it"));
   if (v->is_frame && n->type != DT_f32)
     return refuse(s, REASON_stream_between, n,
                   str_printf(s->a, "exponents are %s", dtype_name(n->type)));
@@ -192,11 +221,11 @@ static bool check_value(const finder *s, const node *n) {
   if (v->state) return check_state(s, n);
   if (s->stored[n->id] && v->streamed)
     return refuse(s, REASON_stream_between, n, STR("it is written along the stream"));
-  if (class_of(n) == CLASS_contraction) return find_score(s, n);
+  if (class_of(n) == CLASS_contraction) return find_lead(s, n);
   if (class_of(n) == CLASS_reduce || class_of(n) == CLASS_scan)
     return refuse(s, REASON_stream_between, n, (str){0});
-  return !s->stored[n->id] || (s->f->score && check_rows(s, n, true)) ||
-         (!s->f->score && refuse(s, REASON_stream_lead, n, STR("there is no product before it")));
+  return !s->stored[n->id] || (s->f->nleads && check_rows(s, n, true)) ||
+         (!s->f->nleads && refuse(s, REASON_stream_lead, n, STR("there is no product before it")));
 }
 
 /// Exponentials are taken relative to the frame to the base e.
@@ -207,11 +236,64 @@ static bool check_exponent(const finder *s, const node *n) {
   return refuse(s, REASON_stream_between, n, STR("exp2 below a running maximum"));
 }
 
+static bool is_of_product(const stream_form *f, const node *n) {
+  for (int i = 0; i < f->nleads; i++)
+    if (n == f->lead[i].dot || n == f->lead[i].dot->in[0] || n == f->lead[i].dot->in[1]) return true;
+  for (int i = 0; i < f->nproducts; i++)
+    if (n == f->product[i].weights || n == f->product[i].dot->in[0] || n == f->product[i].dot->in[1])
+      return true;
+  return false;
+}
+
+// ---- the order of a step
+
+/// By node id: maps between n and the product furthest from it, at least 1; 0 unknown.
+static int steps_after(const finder *s, const node *n, int *known) {
+  if (known[n->id]) return known[n->id];
+  int most = 0;
+  for (int i = 0; i < s->n; i++)
+    for (int k = 0; k < s->nodes[i]->nin; k++)
+      if (s->nodes[i]->in[k] == n && s->o->values[s->nodes[i]->id].streamed) {
+        int after = steps_after(s, s->nodes[i], known);
+        if (after > most) most = after;
+      }
+  return known[n->id] = 1 + most;
+}
+
+static unsigned leads_below(const finder *s, const node *n, unsigned *known) {
+  enum { KNOWN = 1u << 31 };
+  if (!s->member[n->id]) return 0;
+  if (known[n->id]) return known[n->id] & ~KNOWN;
+  unsigned leads = 0;
+  for (int i = 0; i < s->f->nleads; i++) leads |= (unsigned)(s->f->lead[i].dot == n) << i;
+  for (int k = 0; k < n->nin; k++) leads |= leads_below(s, n->in[k], known);
+  known[n->id] = leads | KNOWN;
+  return leads;
+}
+
+/// While a product is under way, what the one before it made is worked on.
+static void put_in_order(const finder *s) {
+  stream_form *f = s->f;
+  int *after = arena_array(s->a, int, s->o->g->nodes.len);
+  unsigned *below = arena_array(s->a, unsigned, s->o->g->nodes.len);
+  if (f->nleads == 2 && steps_after(s, f->lead[1].dot, after) > steps_after(s, f->lead[0].dot, after)) {
+    stream_lead first = f->lead[0];
+    f->lead[0] = f->lead[1];
+    f->lead[1] = first;
+  }
+  for (int i = 0; i < f->nproducts; i++) f->product[i].needs = leads_below(s, f->product[i].weights, below);
+  if (f->nproducts == 2 && f->product[1].needs < f->product[0].needs) {
+    stream_product first = f->product[0];
+    f->product[0] = f->product[1];
+    f->product[1] = first;
+  }
+}
+
 bool stream_form_of(stream_form *f, const outline *o, arena *a, node *const *nodes, int n,
                     const uint8_t *member, const uint8_t *stored, reason *why, int *at,
                     str *detail) {
   finder s = {f, o, a, nodes, n, member, stored, why, at, detail};
-  *f = (stream_form){.stream = -1, .depth = -1, .row = -1, .columns = -1};
+  *f = (stream_form){.stream = -1, .row = -1};
   *detail = (str){0};
   if (o->nstream != 1)
     return refuse(&s, REASON_stream_walks, NULL,
@@ -222,15 +304,17 @@ bool stream_form_of(stream_form *f, const outline *o, arena *a, node *const *nod
     return refuse(&s, REASON_stream_walks, NULL, str_printf(a, "it would take %d walks", o->walks));
   for (int i = 0; i < n; i++)
     if (!check_value(&s, nodes[i]) || !check_exponent(&s, nodes[i])) return false;
-  if (!f->score) return refuse(&s, REASON_stream_lead, NULL, STR("it has no product"));
+  if (!f->nleads) return refuse(&s, REASON_stream_lead, NULL, STR("it has no product"));
   // The weights are in registers, and what a product is over is in memory: nothing else is kept.
   for (int i = 0; i < n; i++) {
     const outline_value *v = &o->values[nodes[i]->id];
-    bool known = nodes[i] == f->score || nodes[i] == f->weights || nodes[i] == f->score->in[0] ||
-                 nodes[i] == f->score->in[1] ||
-                 (f->product && (nodes[i] == f->product->in[0] || nodes[i] == f->product->in[1]));
-    if (v->kept && !v->state && !known)
+    if (v->kept && !v->state && !is_of_product(f, nodes[i]))
       return refuse(&s, REASON_stream_between, nodes[i], (str){0});
   }
+  put_in_order(&s);
   return true;
+}
+
+bool stream_has_axis(const stream_form *f, int graph_axis) {
+  return graph_axis != f->stream && node_has_axis(f->lead[0].dot, graph_axis);
 }

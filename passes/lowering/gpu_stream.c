@@ -40,58 +40,59 @@ static tval *number(kbuild *b, dtype t, double v) {
 // ---- operands on chip
 
 /// The operand's own kernel axes, those of the panels last.
-static int operand_buffer(gpu_stream *s, const node *x, const char *name, int outer, int inner) {
+static int operand_buffer(gpu_stream *s, const stream_operand *o, int outer, int inner) {
   kbuild *b = s->b;
   int axes[MAX_KERNEL_AXES], n = 0;
-  for (int i = 0; i < x->naxes; i++) {
-    int axis = b->kaxis[x->axes[i]];
+  for (int i = 0; i < o->x->naxes; i++) {
+    int axis = b->kaxis[o->x->axes[i]];
     if (axis >= 0 && axis != outer && axis != inner && !axes_have(axes, n, axis)) axes[n++] = axis;
   }
   axes[n++] = outer;
   axes[n++] = inner;
-  int buf = kb_local(b, name, x->type, axes, n);
+  int buf = kb_local(b, o->rows ? "rows" : "keys", o->x->type, axes, n);
   tile_buf *local = &b->k->bufs.data[buf];
   local->panel_dim = n - 1;
-  local->panel = UNIT_ROW / dtype_bytes(x->type);
+  local->panel = UNIT_ROW / dtype_bytes(o->x->type);
   local->swizzle = true;
   return buf;
 }
 
-/// Copies the operand, whose elements are neighbours along `head` or along `other` in memory.
-static int stage(gpu_stream *s, const node *x, const char *name, int other, int head, int extent,
-                 bool along_head, int layout) {
+/// Copies those of the rows, or of a step.
+static void stage(gpu_stream *s, bool rows) {
   kbuild *b = s->b;
-  int buf = along_head ? operand_buffer(s, x, name, other, head)
-                       : operand_buffer(s, x, name, head, other);
-  tstmt *loop = kb_loop(b, head, extent, NULL, 0);
-  loop->stage = true;
-  loop->layout = layout;
-  kb_store_local(b, buf, kb_value_here(b, x));
-  kb_end_loop(b, NULL, 0);
-  return buf;
+  int other = rows ? s->row : s->stream;
+  for (int i = 0; i < s->noperands; i++) {
+    stream_operand *o = &s->operands[i];
+    if (o->rows != rows) continue;
+    o->buf = o->along_head ? operand_buffer(s, o, other, o->head) : operand_buffer(s, o, o->head, other);
+  }
+  for (int i = 0; i < s->noperands; i++) {
+    const stream_operand *o = &s->operands[i];
+    if (o->rows != rows) continue;
+    tstmt *loop = kb_loop(b, o->head, o->extent, NULL, 0);
+    loop->stage = true;
+    loop->layout = o->layout;
+    kb_store_local(b, o->buf, kb_value_here(b, o->x));
+    kb_end_loop(b, NULL, 0);
+  }
 }
 
-static void lay_copy(gpu_stream *s, const node *x, int other, int other_extent, int head, int extent,
-                     bool along_head) {
-  if (along_head) gpu_dot_lay_copy(s->b, &s->d, x->type, head, extent, other, other_extent);
-  else gpu_dot_lay_copy(s->b, &s->d, x->type, other, other_extent, head, extent);
-}
-
-enum { SUMS, ROWS, KEYS, VALUES };  // layouts
+enum { SUMS };  // the layout of the block
 
 static void lay(gpu_stream *s) {
   kbuild *b = s->b;
-  const stream_form *f = &s->f;
   static const layout_digit row_lanes[] = {{ROW_LANES, 1}};
   kernel_add_layout(b->k);
   gpu_dot_lay_sums(b, &s->d, SUMS, s->stream, s->keys);
-  if (f->product) gpu_dot_lay_sums(b, &s->d, SUMS, s->columns, s->own);
+  for (int i = 0; i < s->f.nproducts; i++)
+    if (!i || s->columns[i] != s->columns[0]) gpu_dot_lay_sums(b, &s->d, SUMS, s->columns[i], s->own[i]);
   kernel_set_layout(b->k, SUMS, s->stream, row_lanes, 1);
-  lay_copy(s, f->rows, s->row, s->d.bm, s->depth, s->head, gpu_stream_along(s, f->rows, f->depth));
-  lay_copy(s, f->keys, s->stream, s->keys, s->depth, s->head, gpu_stream_along(s, f->keys, f->depth));
-  if (!f->product) return;
-  lay_copy(s, f->values, s->stream, s->keys, s->columns, s->own,
-           gpu_stream_along(s, f->values, f->columns));
+  for (int i = 0; i < s->noperands; i++) {
+    stream_operand *o = &s->operands[i];
+    int other = o->rows ? s->row : s->stream, extent = o->rows ? s->d.bm : s->keys;
+    o->layout = o->along_head ? gpu_dot_lay_copy(b, &s->d, o->x->type, o->head, o->extent, other, extent)
+                              : gpu_dot_lay_copy(b, &s->d, o->x->type, other, extent, o->head, o->extent);
+  }
 }
 
 // ---- products
@@ -134,21 +135,29 @@ static tval *rows_of(gpu_stream *s, dtype t, scalar v, int more, int extent) {
   return kb_fill(b, t, v, axes, extents, n);
 }
 
-static tval *scores(gpu_stream *s) {
+static tval *scores(gpu_stream *s, int lead) {
   kbuild *b = s->b;
+  const stream_operand *rows = &s->operands[s->rows_of[lead]], *keys = &s->operands[s->keys_of[lead]];
   tval *sum = rows_of(s, DT_f32, (scalar){.f = 0}, s->stream, s->keys);
-  sum = kb_loop(b, s->depth, s->head, &sum, 1)->body->params[0];
-  tval *x = cast_here(b, kb_load_local(b, s->rows_buf), DT_f32);
-  tval *y = cast_here(b, kb_load_local(b, s->keys_buf), DT_f32);
-  sum = multiply(s, s->f.score, x, y, sum, s->depth);
+  sum = kb_loop(b, s->depth[lead], rows->extent, &sum, 1)->body->params[0];
+  tval *x = cast_here(b, kb_load_local(b, rows->buf), DT_f32);
+  tval *y = cast_here(b, kb_load_local(b, keys->buf), DT_f32);
+  sum = multiply(s, s->f.lead[lead].dot, x, y, sum, s->depth[lead]);
   return kb_end_loop(b, &sum, 1)[0];
 }
 
-static tval *product(gpu_stream *s, tval *weights, tval *sum) {
+static int product_number(const gpu_stream *s, const node *dot) {
+  int i = 0;
+  while (s->f.product[i].dot != dot) i++;
+  return i;
+}
+
+static tval *product(gpu_stream *s, int number, tval *weights, tval *sum) {
   kbuild *b = s->b;
-  sum = kb_loop(b, s->columns, s->own, &sum, 1)->body->params[0];
-  tval *x = cast_here(b, weights, DT_f32), *y = cast_here(b, kb_load_local(b, s->values_buf), DT_f32);
-  sum = multiply(s, s->f.product, x, y, sum, s->stream);
+  const stream_operand *values = &s->operands[s->values_of[number]];
+  sum = kb_loop(b, s->columns[number], s->own[number], &sum, 1)->body->params[0];
+  tval *x = cast_here(b, weights, DT_f32), *y = cast_here(b, kb_load_local(b, values->buf), DT_f32);
+  sum = multiply(s, s->f.product[number].dot, x, y, sum, s->stream);
   return kb_end_loop(b, &sum, 1)[0];
 }
 
@@ -184,7 +193,8 @@ static tval *scaled_value(kbuild *b, const node *n, tval *v) {
 /// what rounding the multiple of the frame leaves over is no more than what rounding the exponent did.
 static bool is_moderate(const gpu_stream *s, const node *n, bool *seen) {
   enum { MODERATE = 1 << 20 };
-  if (n == s->f.score) return true;
+  for (int i = 0; i < s->f.nleads; i++)
+    if (n == s->f.lead[i].dot) return true;
   if (!node_has_axis(n, s->f.stream) && n->op != OP_const) return true;
   if (!kb_in_group(s->b, n)) return false;
   if (seen[n->id]) return true;  // else the search has ended
@@ -199,7 +209,7 @@ static bool is_moderate(const gpu_stream *s, const node *n, bool *seen) {
   return true;
 }
 
-/// exp(x - frame) as exp2(x * c - frame * c), one fused multiply-add, or as exp2((x - frame) * c).
+/// exp(x - shift) as exp2(x * c - shift * c), one fused multiply-add, or as exp2((x - shift) * c).
 static void set_exponential(gpu_stream *s, const node *e, tval *x, tval *shift, double c) {
   kbuild *b = s->b;
   tval *factor = number(b, DT_f32, c), *power;
@@ -221,6 +231,24 @@ static void set_exponentials(gpu_stream *s, const node *frame, tval *raw, tval *
     if (e->in[0]->in[1] != frame || !s->o.values[e->id].streamed) continue;
     if (x == frame->in[0]) set_exponential(s, e, raw, shift, c);
     else set_exponential(s, e, kb_value_here(b, x), scaled_value(b, frame->in[0], shift), log2e);
+  }
+}
+
+/// Those below what is no frame, but in memory: a maximum that another kernel found.
+static void set_exponentials_below_rows(gpu_stream *s) {
+  kbuild *b = s->b;
+  for (int i = 0; i < b->group->nodes.len; i++) {
+    const node *e = b->group->nodes.data[i], *x = e->nin ? e->in[0] : NULL;
+    if (e->op != OP_exp || e->type != DT_f32 || !s->o.values[e->id].streamed || !kb_in_group(b, x) || x->op != OP_sub ||
+        !node_has_axis(e, s->f.row))
+      continue;
+    const node *shift = x->in[1];
+    bool whole = node_has_axis(shift, s->f.row) && node_has_axis(shift, s->f.stream);
+    if (whole || s->o.values[shift->id].state || !is_moderate(s, x->in[0], kb_unseen(b))) continue;
+    double c = log2e;
+    tval *raw = unscaled_value(b, x->in[0], &c);
+    tval *offset = map1(b, OP_neg, map2(b, OP_mul, kb_value_here(b, shift), number(b, DT_f32, log2e)));
+    b->done[e->id] = map1(b, OP_exp2, kb_map(b, OP_fma, DT_f32, raw, number(b, DT_f32, c), offset));
   }
 }
 
@@ -249,7 +277,10 @@ static bool by_lane(const gpu_stream *s, const node *state) {
 static tval *first_value(gpu_stream *s, const node *state) {
   op combine = state->op == OP_dot ? OP_sum : state->op;
   scalar v = op_identity(combine, state->type);
-  if (state->op == OP_dot) return rows_of(s, state->type, v, s->columns, s->own);
+  if (state->op == OP_dot) {
+    int i = product_number(s, state);
+    return rows_of(s, state->type, v, s->columns[i], s->own[i]);
+  }
   return by_lane(s, state) ? rows_of(s, state->type, v, s->stream, ROW_LANES)
                            : rows_of(s, state->type, v, -1, 0);
 }
@@ -266,7 +297,8 @@ static tval *state_step(gpu_stream *s, const node *state) {
   if (s->o.values[state->id].is_frame) return frame_step(s, state);
   if (state->op == OP_dot) {
     if (scale) before = map2(b, OP_mul, before, scale);
-    return product(s, kb_value_here(b, s->f.weights), before);
+    int i = product_number(s, state);
+    return product(s, i, kb_value_here(b, s->f.product[i].weights), before);
   }
   op combine = op_combiner(state->op);
   tval *x = kb_value_here(b, state->in[0]);
@@ -280,16 +312,17 @@ static tval *state_step(gpu_stream *s, const node *state) {
 static int states_of(const gpu_stream *s, const node **states) {
   int n = 0;
   // What is made of scores first, then what is made of exponentials, so that not both are held; the
-  // product last: what follows it in a step waits for it.
-  for (int pass = 0; pass < 3; pass++)
+  // products last: what follows them in a step waits for them.
+  for (int pass = 0; pass < 2; pass++)
     for (int i = 0; i < s->b->group->nodes.len; i++) {
       const node *x = s->b->group->nodes.data[i];
       const outline_value *v = &s->o.values[x->id];
-      int when = x->op == OP_dot ? 2 : v->is_frame || v->frame;
-      if (!v->state || when != pass) continue;
+      if (!v->state || x->op == OP_dot || (v->is_frame || v->frame) != pass) continue;
       check(n < MAX_GROUP_REDUCTIONS);
       states[n++] = x;
     }
+  for (int i = 0; i < s->f.nproducts; i++) states[n++] = s->f.product[i].dot;
+  check(n <= MAX_GROUP_REDUCTIONS);
   return n;
 }
 
@@ -310,9 +343,8 @@ static bool is_asked_for(const gpu_stream *s, const node *frame) {
 
 static void walk(gpu_stream *s) {
   kbuild *b = s->b;
-  const stream_form *f = &s->f;
-  const node *states[MAX_GROUP_REDUCTIONS];
-  tval *values[MAX_GROUP_REDUCTIONS];
+  const node *states[MAX_GROUP_REDUCTIONS + STREAM_PRODUCTS];
+  tval *values[MAX_GROUP_REDUCTIONS + STREAM_PRODUCTS];
   int n = states_of(s, states);
   tval *within[2];
   bool some = skip_within(&s->tests, within, true);
@@ -326,13 +358,10 @@ static void walk(gpu_stream *s) {
   loop->below = s->tests.s.below;
   if (some) kb_loop_within(b, loop, within);
   for (int i = 0; i < n; i++) s->running[states[i]->id] = loop->body->params[i];
-  s->keys_buf = stage(s, f->keys, "keys", s->stream, s->depth, s->head,
-                      gpu_stream_along(s, f->keys, f->depth), KEYS);
-  if (f->product)
-    s->values_buf = stage(s, f->values, "values", s->stream, s->columns, s->own,
-                          gpu_stream_along(s, f->values, f->columns), VALUES);
+  stage(s, false);
   skip_in_step(&s->tests);
-  b->done[f->score->id] = scores(s);
+  for (int i = 0; i < s->f.nleads; i++) b->done[s->f.lead[i].dot->id] = scores(s, i);
+  set_exponentials_below_rows(s);
   for (int i = 0; i < n; i++) values[i] = state_step(s, states[i]);
   tval **results = kb_end_loop(b, values, n);
   forget_step(s);
@@ -350,15 +379,16 @@ static void walk(gpu_stream *s) {
 static void store_results(gpu_stream *s) {
   kbuild *b = s->b;
   const group *g = b->group;
-  for (int pass = 0; pass < 2; pass++) {
-    if (pass && !s->f.product) break;
-    if (pass) kb_loop(b, s->columns, s->own, NULL, 0);
+  // Those of whole rows first, then those along the columns of each product.
+  for (int pass = -1; pass < s->f.nproducts; pass++) {
+    bool again = pass > 0 && s->columns[pass] == s->columns[0];
+    if (again) continue;
+    if (pass >= 0) kb_loop(b, s->columns[pass], s->own[pass], NULL, 0);
     for (int i = 0; i < g->outputs.len; i++) {
       const node *out = g->outputs.data[i];
-      if ((s->f.product && node_has_axis(out, s->f.columns)) != pass) continue;
-      kb_store_node(b, out, kb_value_here(b, out), false);
+      if (gpu_stream_columns(s, out) == pass) kb_store_node(b, out, kb_value_here(b, out), false);
     }
-    if (pass) kb_end_loop(b, NULL, 0);
+    if (pass >= 0) kb_end_loop(b, NULL, 0);
   }
 }
 
@@ -385,8 +415,7 @@ void gpu_stream_group(kbuild *b) {
   gpu_set_threads(b, s.d.threads);
   b->k->producer_warps = 128 / GPU_WARP;
   kb_begin(b);
-  s.rows_buf = stage(&s, s.f.rows, "rows", s.row, s.depth, s.head,
-                     gpu_stream_along(&s, s.f.rows, s.f.depth), ROWS);
+  stage(&s, true);
   walk(&s);
   store_results(&s);
 }

@@ -6,27 +6,41 @@
 #include "passes/lowering/gpu_contraction.h"
 #include "passes/lowering/skip.h"
 
+/// An operand on chip: of the rows once, along the stream for each step.
+typedef struct stream_operand {
+  const node *x;
+  int head, extent;   // kernel axis that is not the rows' or the stream's, and its size
+  bool rows;          // else along the stream
+  bool along_head;    // neighbours along it are neighbours in memory
+  int layout, buf;
+} stream_operand;
+
+enum { STREAM_OPERANDS = 2 * STREAM_LEADS + STREAM_PRODUCTS };
+
 typedef struct gpu_stream {
   kbuild *b;
   outline o;
   stream_form f;
   uint8_t *member, *stored;  // by node id
   gpu_dot d;                 // rows of a block, warps, unit: for the layouts
-  int row, stream, depth, columns;  // kernel axes; columns -1 none
+  int row, stream;           // kernel axes
+  int depth[STREAM_LEADS], columns[STREAM_PRODUCTS];  // likewise
+  int own[STREAM_PRODUCTS];  // elements of columns
+  stream_operand operands[STREAM_OPERANDS];           // each once
+  int noperands;
+  int rows_of[STREAM_LEADS], keys_of[STREAM_LEADS], values_of[STREAM_PRODUCTS];  // their numbers
   int keys;                  // elements of a step along the stream
-  int head, own;             // of depth and columns; 0 none
   int stages, heads;
   bool skew, turns;
   skip_test tests;           // of the walk: its bounds
-  int rows_buf, keys_buf, values_buf;
   tval **running;            // by node id: states in the walk
   tval **scale;              // by node id of a frame: what was added up before shrinks by it in this step
 } gpu_stream;
 
 /// Makes the kernel axes and decides.
 void gpu_stream_plan(gpu_stream *s);
-/// Elements along this axis are next to one another in memory, else those along the stream (the row).
-bool gpu_stream_along(const gpu_stream *s, const node *operand, int graph_axis);
 /// What the frame's elements, and so the frame itself, are a positive multiple of: the scale goes into
 /// exponents. The node below the multiples, and their product.
 const node *gpu_stream_unscaled(const node *n, double *scale);
+/// n along the columns of a product; -1: it has none.
+int gpu_stream_columns(const gpu_stream *s, const node *n);

@@ -2,12 +2,12 @@
 // Sizes of a streamed kernel: rows and keys by the registers of a thread and the on-chip memory of a
 // block, and how its steps overlap.
 //
-// A warpgroup has 64 rows. Beside one another a thread has the sums of the second product, the scores
-// of a step and its weights of the step before, in 16 bits:
+// A warpgroup has 64 rows. Beside one another a thread has the sums of the products over the stream, the
+// scores of a step and the weights of each product, in 16 bits:
 //
-//   columns / 2 + keys / 2 + keys / 4 <= registers - what everything else takes
+//   columns / 2 + leads * keys / 2 + products * keys / 4 <= registers - what everything else takes
 //
-// and a block has its rows, `stages` steps of keys and values, and what its results leave through.
+// and a block has its rows, `stages` steps of what lies along the stream, and what its results leave through.
 #include "base/fault.h"
 #include "ir/units.h"
 #include "passes/lowering/gpu_stream.h"
@@ -30,22 +30,23 @@ static void make_axes(gpu_stream *s) {
   kbuild *b = s->b;
   const stream_form *f = &s->f;
   int rows[2 * MAX_AXES], axes[MAX_AXES], kernel_axes[MAX_AXES], nrows = 0, n = 0;
+  const node *scores = f->lead[0].dot, *keys = f->lead[0].keys;
   for (int i = 0; i < s->o.nrows; i++) rows[nrows++] = s->o.rows[i];
   // Those that a view of computed rows makes are none of the outline's.
-  for (int k = 0; k < f->score->naxes; k++) {
-    int axis = f->score->axes[k];
+  for (int k = 0; k < scores->naxes; k++) {
+    int axis = scores->axes[k];
     bool single = graph_axis_is_single(b->l->g, axis);
     if (axis != f->stream && !single && !axes_have(rows, nrows, axis)) rows[nrows++] = axis;
   }
   for (int pass = 0; pass < 2; pass++)
     for (int i = 0; i < nrows; i++)
-      if (rows[i] != f->row && node_has_axis(f->keys, rows[i]) == !pass) axes[n++] = rows[i];
+      if (rows[i] != f->row && node_has_axis(keys, rows[i]) == !pass) axes[n++] = rows[i];
   n = kb_collapse(b, axes, n, kernel_axes);
   for (int i = 0; i < n; i++) kernel_set_grid(b->k, kernel_axes[i], 1);
   s->row = own_axis(b, f->row);
   s->stream = own_axis(b, f->stream);
-  s->depth = own_axis(b, f->depth);
-  s->columns = f->product ? own_axis(b, f->columns) : -1;
+  for (int i = 0; i < f->nleads; i++) s->depth[i] = own_axis(b, f->lead[i].depth);
+  for (int i = 0; i < f->nproducts; i++) s->columns[i] = own_axis(b, f->product[i].columns);
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *x = b->group->nodes.data[i];
     if (op_get(x->op)->class == CLASS_leaf || op_get(x->op)->class == CLASS_view) continue;
@@ -56,11 +57,42 @@ static void make_axes(gpu_stream *s) {
   }
 }
 
-bool gpu_stream_along(const gpu_stream *s, const node *operand, int graph_axis) {
+// ---- operands
+
+static int size_of_axis(const gpu_stream *s, int kernel_axis) {
+  int64_t size = 0;
+  check(ix_is_const(&s->b->k->ix, s->b->k->axes.data[kernel_axis].size, &size));
+  return (int)size;
+}
+
+/// Neighbours along the graph axis are neighbours in memory, else those along the stream (the row).
+static bool is_along(const gpu_stream *s, const node *operand, int graph_axis, bool rows) {
   const kbuild *b = s->b;
   const access *m = contraction_access(b, operand);
-  int other = operand == s->f.rows ? s->f.row : s->f.stream;
-  return !m || kb_unit_stride(m, b, graph_axis) || !kb_unit_stride(m, b, other);
+  return !m || kb_unit_stride(m, b, graph_axis) || !kb_unit_stride(m, b, rows ? s->f.row : s->f.stream);
+}
+
+static int add_operand(gpu_stream *s, const node *x, int graph_axis, int kernel_axis, bool rows) {
+  for (int i = 0; i < s->noperands; i++)
+    if (s->operands[i].x == x && s->operands[i].head == kernel_axis) return i;
+  s->operands[s->noperands] = (stream_operand){
+      .x = x, .head = kernel_axis, .extent = size_of_axis(s, kernel_axis), .rows = rows,
+      .along_head = is_along(s, x, graph_axis, rows)};
+  return s->noperands++;
+}
+
+/// In the order in which a step needs them.
+static void add_operands(gpu_stream *s) {
+  const stream_form *f = &s->f;
+  for (int i = 0; i < f->nleads; i++)
+    s->rows_of[i] = add_operand(s, f->lead[i].rows, f->lead[i].depth, s->depth[i], true);
+  for (int i = 0; i < f->nleads; i++)
+    s->keys_of[i] = add_operand(s, f->lead[i].keys, f->lead[i].depth, s->depth[i], false);
+  for (int i = 0; i < f->nproducts; i++) {
+    const stream_product *p = &f->product[i];
+    s->values_of[i] = add_operand(s, p->values, p->columns, s->columns[i], false);
+    s->own[i] = size_of_axis(s, s->columns[i]);
+  }
 }
 
 // ---- what the steps do
@@ -103,16 +135,22 @@ static int further_registers(const gpu_stream *s, int keys) {
     }
   }
   int maps = work > FEW ? MUCH : work ? LITTLE : 0;
+  // Of two leads, that which was used makes room for what is made of the other.
+  if (s->f.nleads > 1) return LITTLE + loaded * keys / 2;
   return maps + loaded * keys / 2 + lines * keys / 4 + (states > USUAL ? (states - USUAL) * STATE : 0);
 }
 
 // ---- sizes
 
 static int64_t shared_bytes(const gpu_stream *s, int rows, int keys) {
-  int64_t bytes = dtype_bytes(s->f.rows->type), panel = UNIT_ROW / bytes;
-  int64_t head = gpu_pieces(s->head, panel) * panel, own = gpu_pieces(s->own, panel) * panel;
-  if (!s->own) own = 0;
-  return bytes * (rows * head + s->stages * keys * (head + own));
+  int64_t bytes = 0;
+  for (int i = 0; i < s->noperands; i++) {
+    const stream_operand *o = &s->operands[i];
+    int64_t each = dtype_bytes(o->x->type), panel = UNIT_ROW / each;
+    int64_t row = each * gpu_pieces(o->extent, panel) * panel;
+    bytes += o->rows ? row * rows : row * s->stages * keys;
+  }
+  return bytes;
 }
 
 static int whole(int64_t keys, int unit) {
@@ -120,10 +158,21 @@ static int whole(int64_t keys, int unit) {
   return (int)(keys / unit * unit);
 }
 
+/// Registers of a thread for sums, and four times those for a key.
+static int sum_registers(const gpu_stream *s) {
+  int n = 0;
+  for (int i = 0; i < s->f.nproducts; i++) n += s->own[i] / 2;
+  return n;
+}
+static int key_registers_4(const gpu_stream *s) {
+  return 2 * s->f.nleads + (s->f.nproducts ? s->f.nproducts : 1);
+}
+
 /// The most keys of a step; 0: not even the least fit.
 static int keys_of(const gpu_stream *s, int groups, int room, int unit) {
   enum { ENOUGH = 80 };
-  int64_t by_registers = (room - s->own / 2) * 4 / 3, most = s->b->l->target->shared_per_block;
+  int64_t by_registers = (room - sum_registers(s)) * 4 / key_registers_4(s);
+  int64_t most = s->b->l->target->shared_per_block;
   int rows = groups * GROUP_ROWS;
   int64_t fixed = shared_bytes(s, rows, 0), each = shared_bytes(s, rows, 1) - fixed;
   int64_t by_memory = (most - STAGING - fixed) / each;
@@ -138,20 +187,21 @@ static int keys_of(const gpu_stream *s, int groups, int room, int unit) {
 
 /// Three warpgroups where their registers hold a step of some length; fewer where there are few rows.
 static void choose_tile(gpu_stream *s) {
-  enum { LONG = 96 };
+  enum { LONG = 96, LONG_OF_TWO = 64 };
   const kbuild *b = s->b;
   int64_t rows = contraction_size(b, s->row);
   // Keys that lie along the stream in memory are read in whole panels.
-  bool panels = !gpu_stream_along(s, s->f.keys, s->f.depth) ||
-                (s->f.product && !gpu_stream_along(s, s->f.values, s->f.columns));
-  int unit = panels ? UNIT_ROW / dtype_bytes(s->f.keys->type) : KEYS_UNIT;
+  bool panels = false;
+  for (int i = 0; i < s->noperands; i++) panels |= !s->operands[i].rows && !s->operands[i].along_head;
+  int unit = panels ? UNIT_ROW / dtype_bytes(s->f.lead[0].keys->type) : KEYS_UNIT;
+  int enough = s->f.nleads > 1 ? LONG_OF_TWO : LONG;
   int want_rows = (int)schedule_given(b->l, "m", 0), want_keys = (int)schedule_given(b->l, "n", 0);
   int count = sizeof warpgroups / sizeof *warpgroups;
   for (int i = 0; i < count; i++) {
-    int groups = warpgroups[i].groups, room = warpgroups[i].room - further_registers(s, LONG);
+    int groups = warpgroups[i].groups, room = warpgroups[i].room - further_registers(s, enough);
     int keys = keys_of(s, groups, room, unit);
     bool last = i + 1 == count, wide = (groups - 1) * GROUP_ROWS >= rows;
-    bool wanted = want_rows ? groups * GROUP_ROWS == want_rows : keys >= (groups > 2 ? LONG : unit);
+    bool wanted = want_rows ? groups * GROUP_ROWS == want_rows : keys >= (groups > 2 ? enough : unit);
     // Keys that the copy engine cannot turn pass the registers of all threads.
     bool crowded = panels && groups > 2 && !want_rows;
     if (!last && (!wanted || crowded || (wide && !want_rows))) continue;
@@ -164,13 +214,6 @@ static void choose_tile(gpu_stream *s) {
   check(s->keys > 0);
   schedule_settle(b->l, "m", s->d.bm);
   schedule_settle(b->l, "n", s->keys);
-  schedule_settle(b->l, "stages", s->stages);
-}
-
-static int head_of(const gpu_stream *s, int kernel_axis) {
-  int64_t size = 0;
-  if (kernel_axis >= 0) check(ix_is_const(&s->b->k->ix, s->b->k->axes.data[kernel_axis].size, &size));
-  return (int)size;
 }
 
 /// The bounds of the walk that conditions give.
@@ -190,7 +233,7 @@ static void choose_bounds(gpu_stream *s) {
 /// a few registers.
 static void choose_residents(const gpu_stream *s) {
   enum { SHORT = 1024, TILE = 6 };
-  int room = 0, used = s->own / 2 + s->keys * 3 / 4 + further_registers(s, s->keys) + TILE;
+  int room = 0, used = sum_registers(s) + s->keys * key_registers_4(s) / 4 + further_registers(s, s->keys) + TILE;
   for (size_t i = 0; i < sizeof warpgroups / sizeof *warpgroups; i++)
     if (warpgroups[i].groups == s->d.warps_m * GPU_WARP / WARPGROUP) room = warpgroups[i].room;
   kernel *k = s->b->k;
@@ -198,7 +241,7 @@ static void choose_residents(const gpu_stream *s) {
   int64_t n = INT64_MAX;
   bool known = ix_is_const(&k->ix, size, &n), symbol = ix_get(&k->ix, size)->kind == IX_SYM;
   bool square = size == k->axes.data[s->row].size;  // else both ends are tested in each step
-  bool pays = s->tests.s.below && !s->tests.s.from && square && used <= room && (known ? n <= SHORT : symbol);
+  bool pays = s->f.nleads == 1 && s->tests.s.below && !s->tests.s.from && square && used <= room && (known ? n <= SHORT : symbol);
   for (int i = 0; i < s->tests.s.conditions.len; i++) pays &= s->tests.s.conditions.data[i].bounded;
   int given = (int)schedule_given(s->b->l, "blocks_per_sm", -1);
   k->blocks_per_sm = given >= 0 ? given : pays;
@@ -208,21 +251,43 @@ static void choose_residents(const gpu_stream *s) {
   k->resident_most = SHORT;
 }
 
+/// Steps in flight. With two leads what a skewed step reads lives for two steps: fewer than three make it wait.
+static void choose_stages(gpu_stream *s) {
+  enum { MOST = 4 };
+  int usual = s->f.nleads > 1 ? 3 : 2;
+  s->stages = (int)schedule_option(s->b->l, "stages", usual);
+  if (s->stages < 2) s->stages = 2;
+  while (s->stages > 2 && keys_of(s, 1, warpgroups[2].room, KEYS_UNIT) < KEYS_UNIT) s->stages--;
+  choose_tile(s);
+  bool free = s->f.nleads > 1 && !schedule_given(s->b->l, "stages", 0);
+  for (; free && s->stages < MOST; s->stages++) {
+    s->stages++;
+    bool fits = shared_bytes(s, s->d.bm, s->keys) + STAGING <= s->b->l->target->shared_per_block - 1024;
+    s->stages--;
+    if (!fits) break;
+  }
+  schedule_settle(s->b->l, "stages", s->stages);
+}
+
+int gpu_stream_columns(const gpu_stream *s, const node *n) {
+  for (int i = 0; i < s->f.nproducts; i++)
+    if (node_has_axis(n, s->f.product[i].columns)) return i;
+  return -1;
+}
+
 void gpu_stream_plan(gpu_stream *s) {
   enum { TURNS_MOST = 192, HEADS = 8 };
   kbuild *b = s->b;
   make_axes(s);
-  s->head = head_of(s, s->depth);
-  s->own = head_of(s, s->columns);
+  add_operands(s);
   s->d = (gpu_dot){.unit = DOT_WGMMA, .warps_n = 1};
   s->d.p.rows = s->row;
-  s->stages = (int)schedule_option(b->l, "stages", 2);
-  if (s->stages < 2) s->stages = 2;
-  while (s->stages > 2 && keys_of(s, 1, warpgroups[2].room, KEYS_UNIT) < KEYS_UNIT) s->stages--;
-  choose_tile(s);
+  choose_stages(s);
   s->d.threads = s->d.warps_m * GPU_WARP;
-  s->skew = s->f.product && schedule_option(b->l, "skew", 1);
-  int longest = s->head > s->own ? s->head : s->own;
+  s->skew = s->f.nproducts && schedule_option(b->l, "skew", s->f.nleads == 1 || s->stages > 2);
+  int longest = 0;
+  for (int i = 0; i < s->noperands; i++)
+    if (s->operands[i].extent > longest) longest = s->operands[i].extent;
   s->turns = s->skew && s->d.warps_m > WARPGROUP / GPU_WARP &&
              schedule_option(b->l, "turns", longest <= TURNS_MOST);
   choose_bounds(s);

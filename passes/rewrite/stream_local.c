@@ -61,12 +61,34 @@ static bool is_widening(const node *n) {
 
 // ---- scales
 
+/// The float x without its scale, which *by becomes, where a condition may select it from 0; null: it has none.
+static node *take_computed_scale(const rewrite *r, node *x, node **by, op *how) {
+  double zero;
+  if (!rewrite_used_once(r, x) || !dtype_is_float(x->type)) return NULL;
+  if (x->op == OP_where && node_is_const(x->in[2], &zero) && zero == 0) {
+    node *of = take_computed_scale(r, x->in[1], by, how);
+    return of ? graph_where(r->g, x->in[0], of, x->in[2]) : NULL;
+  }
+  if (x->op != OP_mul && x->op != OP_div) return NULL;
+  int k = x->op == OP_mul && is_number(x->in[0]) ? 0 : 1;
+  if (!is_number(x->in[k]) || is_number(x->in[1 - k])) return NULL;
+  *by = x->in[k];
+  *how = x->op;
+  return x->in[1 - k];
+}
+
 /// x without its scale, which *by becomes; x: it has none.
-static node *take_scale(const local *l, node *x, node **by, op *how) {
+static node *take_scale(const rewrite *r, node *x, node **by, op *how) {
+  const local *l = r->state;
   node *of = x;
   bool rounds = is_rounding(x);
   if (rounds) of = x->in[0];
   if (rounds && l->off & RULE_roundings) return x;
+  // The range of bf16 is that of f32: what is computed is rounded as well without its scale.
+  if (rounds && x->type == DT_bf16 && of->type == DT_f32 && rewrite_used_once(r, x)) {
+    node *rest = take_computed_scale(r, of, by, how);
+    if (rest) return graph_cast(r->g, rest, x->type);
+  }
   if ((of->op != OP_mul && of->op != OP_div) || !dtype_is_float(of->type)) return x;
   int k = of->op == OP_mul && is_number(of->in[0]) ? 0 : 1;
   node *rest = of->in[1 - k];
@@ -80,11 +102,10 @@ static node *take_scale(const local *l, node *x, node **by, op *how) {
 /// Numbers that scale an operand of a product scale the product.
 static node *scaled_product(const rewrite *r, node *n) {
   graph *g = r->g;
-  const local *l = r->state;
   node *in[2], *by[2] = {NULL, NULL};
   op how[2];
   if (n->op != OP_dot || !dtype_is_float(n->type) || !contract_of(g, n)) return n;
-  for (int k = 0; k < 2; k++) in[k] = take_scale(l, n->in[k], &by[k], &how[k]);
+  for (int k = 0; k < 2; k++) in[k] = take_scale(r, n->in[k], &by[k], &how[k]);
   if (!by[0] && !by[1]) return n;
   node *to = graph_dot(g, in[0], in[1], n->attr_axes, n->nattr_axes);
   if (to->type != n->type || !node_same_axis_set(to, n)) return n;

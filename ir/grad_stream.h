@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Steps of ir/grad_stream.c.
+#pragma once
+#include "ir/graph.h"
+
+/// Numbers of contracts, each and 1.
+typedef struct streamed_derivative {
+  int block;    // the streamed block
+  int derived;  // what is not yet streamed of its derivative
+} streamed_derivative;
+
+/// Sums over the stream of products with what the block adds up itself become sums over other axes
+/// (ir/grad_rows.c). Node numbers change.
+void grad_sum_by_rows(graph *g, arena *a, const streamed_derivative *d);
+/// Maps of whole rows that wait for nothing of the derivative's walks leave its contract.
+void grad_rows_before_walks(graph *g, arena *a, const streamed_derivative *d);
+/// Row factors of exponentials of a block of a derivative go into the exponents (ir/grad_exponents.c).
+/// block: 1 and the number of its contract. Node numbers change.
+void grad_factors_into_exponents(graph *g, arena *a, int block);
