@@ -2,12 +2,14 @@
 // Row factors of exponentials, in the streamed blocks of a derivative, go into the exponent: there they are
 // known before the walk, so that one row value does for two, and an element takes one step less.
 //
-//   exp(x - m) * r                    =  exp(x - (m - log(r)))                       p
+//   exp(x - m) * r                    =  exp2(x * c - (m - log(r)) * c)              p;  c = log2(e)
 //   exp(x - m) * (d * r + z)          =  p * (d + z / r)
 //
 // r is known to be positive: a softmax's 1 / sum(exp(..)), of which m - log(r) is the log-sum-exp.
 // Source: Dao, "FlashAttention-2" (2023), section 3.1.
 #include "ir/grad_stream.h"
+
+static const double log2e = 1.4426950408889634074;
 
 typedef struct rewriting {
   graph *g;
@@ -49,29 +51,17 @@ static bool is_factor(const rewriting *r, const node *n) {
   return is_row(r, n) && is_positive(n, DEEPEST);
 }
 
-/// n, made of whole rows before the block; neighbours in memory are neighbours along the longest axis, since
-/// blocks walk it or have a tile of it.
-static node *row(const rewriting *r, node *n) {
-  int axes[MAX_AXES], longest = 0, count = 0;
-  int64_t most = 0;
-  for (int k = 0; k < n->naxes; k++) {
-    int64_t size = ix_estimate(&r->g->ix, graph_axis_size(r->g, n->axes[k]));
-    if (size > most) most = size, longest = k;
-  }
-  for (int k = 0; k < n->naxes; k++)
-    if (k != longest) axes[count++] = n->axes[k];
-  axes[count] = n->axes[longest];
-  return graph_reorder(r->g, n, axes);
-}
-
-/// exp(x - (m - log(factor))).
+/// exp2(x * c - (m - log(factor)) * c): the row part is made once.
 static node *with_factor(const rewriting *r, const node *e, node *factor) {
   graph *g = r->g;
   g->contract = 0;
-  node *shift = row(r, graph_binary(g, OP_sub, e->in[0]->in[1], graph_unary(g, OP_log, factor)));
+  node *c = graph_const_float(g, DT_f32, log2e);
+  node *shift = graph_binary(g, OP_sub, e->in[0]->in[1], graph_unary(g, OP_log, factor));
+  shift = graph_binary(g, OP_mul, shift, c);
   g->contract = r->block;
-  node *x = graph_binary(g, OP_sub, e->in[0]->in[0], shift), *made = graph_unary(g, OP_exp, x);
-  x->flags = made->flags |= e->flags & NODE_RECOMPUTED;
+  node *x = graph_binary(g, OP_mul, e->in[0]->in[0], graph_const_float(g, DT_f32, log2e));
+  node *power = graph_binary(g, OP_sub, x, shift), *made = graph_unary(g, OP_exp2, power);
+  x->flags = power->flags = made->flags |= e->flags & NODE_RECOMPUTED;
   return made;
 }
 
@@ -85,7 +75,7 @@ static node *product(const rewriting *r, const node *e, node *other) {
   int k = is_factor(r, y->in[0]) ? 0 : 1;
   if (!is_factor(r, y->in[k]) || !is_inside(r, y->in[1 - k])) return NULL;
   g->contract = 0;
-  node *z = row(r, graph_binary(g, OP_div, other->in[1], y->in[k]));
+  node *z = graph_binary(g, OP_div, other->in[1], y->in[k]);
   g->contract = r->block;
   return graph_binary(g, OP_mul, graph_binary(g, other->op, y->in[1 - k], z), with_factor(r, e, y->in[k]));
 }

@@ -114,7 +114,8 @@ static int64_t scratch_needed(ngen *g, const tregion *r) {
 static bool results_are_narrow(const kernel *k, const tregion *r) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
-    if (s->kind == TILE_STORE && !dtype_is_storage(k->bufs.data[s->buf].type)) return false;
+    const tile_buf *to = s->kind == TILE_STORE ? &k->bufs.data[s->buf] : NULL;
+    if (to && !to->local && !dtype_is_storage(to->type)) return false;
     if (!results_are_narrow(k, s->body) || !results_are_narrow(k, s->other)) return false;
   }
   return true;

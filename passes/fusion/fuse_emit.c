@@ -405,6 +405,19 @@ static bool window_order(const fusion *f, const node *dot, int *order) {
   return n == dot->naxes;
 }
 
+/// Rows of a streamed block in the order in which its first product has them, which is that of an operand in
+/// memory; a mask by coordinates before them says nothing about it.
+static bool rows_order(const fusion *f, const candidate *c, const node *n, int *order) {
+  const node *lead = NULL;
+  if (!n->contract || !f->g->contracts.data[n->contract - 1].streamed) return false;
+  for (int i = 0; i < c->n && !lead; i++)
+    if (op_get(c->nodes[i]->op)->class == CLASS_contraction) lead = c->nodes[i];
+  int count = 0;
+  for (int k = 0; lead && k < lead->naxes; k++)
+    if (node_has_axis(n, lead->axes[k])) order[count++] = lead->axes[k];
+  return lead && count == n->naxes;
+}
+
 /// An intermediate result may be stored in any order; the program's is that of its operands as
 /// written, which says nothing about memory.
 static void choose_order(const emitter *e, const candidate *c, const node *old, node *clone) {
@@ -415,6 +428,11 @@ static void choose_order(const emitter *e, const candidate *c, const node *old, 
     // A host function sees the order of its operands; a scatter's result has that of its base.
     const node *user = f->nodes[f->users[old->id].data[i]];
     if (user->op == OP_call || (user->op == OP_scatter_add && user->in[0] == old)) return;
+  }
+  int rows[MAX_AXES];
+  if (rows_order(f, c, old, rows)) {
+    memcpy(clone->axes, rows, sizeof(int) * (size_t)clone->naxes);
+    return;
   }
   const node *model = order_model(c, old);
   if (!model || !node_same_axis_set(model, clone)) return;

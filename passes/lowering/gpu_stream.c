@@ -28,7 +28,7 @@
 #include "ir/units.h"
 #include "passes/lowering/lower_stmt.h"
 
-enum { ROW_LANES = 4 };
+enum { ROW_LANES = 4, KEY_THREADS = 16 };
 static const double log2e = 1.4426950408889634074;
 
 static tval *map1(kbuild *b, op o, tval *x) { return kb_map(b, o, x->type, x, NULL, NULL); }
@@ -77,6 +77,34 @@ static void stage(gpu_stream *s, bool rows) {
   }
 }
 
+/// Those of a step: what follows in it finds them on chip.
+static void stage_vectors(gpu_stream *s) {
+  kbuild *b = s->b;
+  for (int i = 0; i < s->nvectors; i++) {
+    stream_vector *v = &s->vectors[i];
+    int axes[MAX_KERNEL_AXES], n = 0;
+    for (int k = 0; k < v->x->naxes; k++) {
+      int axis = b->kaxis[v->x->axes[k]];
+      if (axis >= 0 && axis != s->stream && !axes_have(axes, n, axis)) axes[n++] = axis;
+    }
+    axes[n++] = s->stream;
+    v->buf = kb_local(b, "vector", v->x->type, axes, n);
+    tstmt *loop = kb_loop(b, s->stream, s->keys, NULL, 0);
+    loop->stage = true;
+    loop->layout = v->layout;
+    kb_store_local(b, v->buf, kb_value_here(b, v->x));
+    kb_end_loop(b, NULL, 0);
+  }
+  for (int i = 0; i < s->nvectors; i++) {
+    b->local_of[s->vectors[i].x->id] = s->vectors[i].buf;
+    b->local_ready[s->vectors[i].x->id] = true;
+  }
+}
+
+static void forget_vectors(gpu_stream *s) {
+  for (int i = 0; i < s->nvectors; i++) s->b->local_ready[s->vectors[i].x->id] = false;
+}
+
 enum { SUMS };  // the layout of the block
 
 static void lay(gpu_stream *s) {
@@ -92,6 +120,11 @@ static void lay(gpu_stream *s) {
     int other = o->rows ? s->row : s->stream, extent = o->rows ? s->d.bm : s->keys;
     o->layout = o->along_head ? gpu_dot_lay_copy(b, &s->d, o->x->type, o->head, o->extent, other, extent)
                               : gpu_dot_lay_copy(b, &s->d, o->x->type, other, extent, o->head, o->extent);
+  }
+  for (int i = 0; i < s->nvectors; i++) {
+    layout_digit digits[] = {{s->keys / KEY_THREADS, 0}, {KEY_THREADS, 1}};
+    s->vectors[i].layout = kernel_add_layout(b->k);
+    kernel_set_layout(b->k, s->vectors[i].layout, s->stream, digits, 2);
   }
 }
 
@@ -239,15 +272,17 @@ static void set_exponentials_below_rows(gpu_stream *s) {
   kbuild *b = s->b;
   for (int i = 0; i < b->group->nodes.len; i++) {
     const node *e = b->group->nodes.data[i], *x = e->nin ? e->in[0] : NULL;
-    if (e->op != OP_exp || e->type != DT_f32 || !s->o.values[e->id].streamed || !kb_in_group(b, x) || x->op != OP_sub ||
+    if ((e->op != OP_exp && e->op != OP_exp2) || e->type != DT_f32 || !s->o.values[e->id].streamed || !kb_in_group(b, x) || x->op != OP_sub ||
         !node_has_axis(e, s->f.row))
       continue;
     const node *shift = x->in[1];
     bool whole = node_has_axis(shift, s->f.row) && node_has_axis(shift, s->f.stream);
     if (whole || s->o.values[shift->id].state || !is_moderate(s, x->in[0], kb_unseen(b))) continue;
-    double c = log2e;
+    double c = e->op == OP_exp ? log2e : 1;
+    tval *offset = kb_value_here(b, shift);
+    if (e->op == OP_exp) offset = map2(b, OP_mul, offset, number(b, DT_f32, log2e));
+    offset = map1(b, OP_neg, offset);
     tval *raw = unscaled_value(b, x->in[0], &c);
-    tval *offset = map1(b, OP_neg, map2(b, OP_mul, kb_value_here(b, shift), number(b, DT_f32, log2e)));
     b->done[e->id] = map1(b, OP_exp2, kb_map(b, OP_fma, DT_f32, raw, number(b, DT_f32, c), offset));
   }
 }
@@ -359,12 +394,14 @@ static void walk(gpu_stream *s) {
   if (some) kb_loop_within(b, loop, within);
   for (int i = 0; i < n; i++) s->running[states[i]->id] = loop->body->params[i];
   stage(s, false);
+  stage_vectors(s);
   skip_in_step(&s->tests);
   for (int i = 0; i < s->f.nleads; i++) b->done[s->f.lead[i].dot->id] = scores(s, i);
   set_exponentials_below_rows(s);
   for (int i = 0; i < n; i++) values[i] = state_step(s, states[i]);
   tval **results = kb_end_loop(b, values, n);
   forget_step(s);
+  forget_vectors(s);
   for (int i = 0; i < n; i++) {
     const node *x = states[i];
     tval *v = results[i];

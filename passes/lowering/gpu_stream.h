@@ -15,7 +15,13 @@ typedef struct stream_operand {
   int layout, buf;
 } stream_operand;
 
-enum { STREAM_OPERANDS = 2 * STREAM_LEADS + STREAM_PRODUCTS };
+/// A value along the stream without rows, on chip for each step.
+typedef struct stream_vector {
+  const node *x;
+  int layout, buf;
+} stream_vector;
+
+enum { STREAM_OPERANDS = 2 * STREAM_LEADS + STREAM_PRODUCTS, STREAM_VECTORS = 4 };
 
 typedef struct gpu_stream {
   kbuild *b;
@@ -29,6 +35,8 @@ typedef struct gpu_stream {
   stream_operand operands[STREAM_OPERANDS];           // each once
   int noperands;
   int rows_of[STREAM_LEADS], keys_of[STREAM_LEADS], values_of[STREAM_PRODUCTS];  // their numbers
+  stream_vector vectors[STREAM_VECTORS];
+  int nvectors;
   int keys;                  // elements of a step along the stream
   int stages, heads;
   bool skew, turns;

@@ -12,7 +12,7 @@
 #include "ir/units.h"
 #include "passes/lowering/gpu_stream.h"
 
-enum { WARPGROUP = 128, GROUP_ROWS = 64, MOST_KEYS = 128, KEYS_UNIT = 16, STAGING = 32 << 10 };
+enum { WARPGROUP = 128, GROUP_ROWS = 64, MOST_KEYS = 128, KEYS_UNIT = 16, STAGING = 32 << 10, UNIT_ALIGNMENT = 16 };
 
 /// Warpgroups of a block with what a thread of them may have beside the producers, and what is left
 /// of it for tiles.
@@ -95,6 +95,39 @@ static void add_operands(gpu_stream *s) {
   }
 }
 
+// ---- vectors
+
+/// The copy engine takes a step of it: steps and rows begin at multiples of 16 bytes.
+static bool is_copied_whole(const gpu_stream *s, const node *x) {
+  const graph *g = s->b->l->g;
+  int64_t stride = dtype_bytes(x->type);
+  bool plain = x->naxes && !x->strides && s->b->l->buffer_of[x->id] >= 0 && x->axes[x->naxes - 1] == s->f.stream;
+  for (int k = x->naxes - 1; k > 0 && plain; k--) {
+    stride *= ix_divisor(&g->ix, graph_axis_size(g, x->axes[k]));
+    plain = stride % UNIT_ALIGNMENT == 0;
+  }
+  return plain;
+}
+
+static void add_vector(gpu_stream *s, const node *x) {
+  for (int i = 0; i < s->nvectors; i++)
+    if (s->vectors[i].x == x) return;
+  if (s->nvectors < STREAM_VECTORS) s->vectors[s->nvectors++] = (stream_vector){.x = x};
+}
+
+/// Beside two leads and their sums no registers are left to load them ahead into.
+static void add_vectors(gpu_stream *s) {
+  const group *g = s->b->group;
+  for (int i = 0; i < g->nodes.len && s->f.nleads > 1; i++) {
+    const node *n = g->nodes.data[i];
+    for (int k = 0; k < n->nin && op_is_map(n->op); k++) {
+      const node *x = n->in[k];
+      bool along = !kb_in_group(s->b, x) && node_has_axis(x, s->f.stream) && !node_has_axis(x, s->f.row);
+      if (along && dtype_bytes(x->type) == 4 && is_copied_whole(s, x)) add_vector(s, x);
+    }
+  }
+}
+
 // ---- what the steps do
 
 const node *gpu_stream_unscaled(const node *n, double *scale) {
@@ -150,6 +183,8 @@ static int64_t shared_bytes(const gpu_stream *s, int rows, int keys) {
     int64_t row = each * gpu_pieces(o->extent, panel) * panel;
     bytes += o->rows ? row * rows : row * s->stages * keys;
   }
+  for (int i = 0; i < s->nvectors; i++)
+    bytes += (int64_t)s->stages * keys * dtype_bytes(s->vectors[i].x->type);
   return bytes;
 }
 
@@ -280,6 +315,7 @@ void gpu_stream_plan(gpu_stream *s) {
   kbuild *b = s->b;
   make_axes(s);
   add_operands(s);
+  add_vectors(s);
   s->d = (gpu_dot){.unit = DOT_WGMMA, .warps_n = 1};
   s->d.p.rows = s->row;
   choose_stages(s);
