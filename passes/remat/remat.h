@@ -55,10 +55,14 @@ typedef struct remat_judgement {
   int kernels;
   double seconds;      // of all kernels, by the cost model of the fuse pass
   temporaries memory;  // of graph_temporaries()
+  int64_t saved;       // bytes that the first phase leaves in memory for later ones, results aside
 } remat_judgement;
 
 /// What the fuse pass would make of a graph that is not fused. The graph stays as it is.
 remat_judgement remat_judge(const graph *g, const pass_options *options);
+/// The same of the graph after remat_clone().
+remat_judgement remat_judge_plan(const graph *g, const bool *recomputed,
+                                 const pass_options *options);
 
 // ---- remat_clone.c
 /// Later phases read copies of these nodes (by id; of phase 0, no params), flagged NODE_RECOMPUTED. Nodes
@@ -73,10 +77,17 @@ typedef struct remat_units {
   ints operands;
   bool *need;
   bool *free;     // computed wherever it is read: views, constants
-  double *bytes;
-  double *keep;   // seconds; INFINITY: never kept (free, or inside of a checkpoint)
+  bool *held;     // in memory whatever is decided: params, results
+  bool *anyway;   // the forward pass stores it for itself
+  bool *kernel;   // computed again, it is a kernel of its own
+  bool *delicate; // a sum of floats that is to be the same: only the same kernel gives its bits
+  double *bytes, *flops;
+  double *keep;         // seconds of storing and loading it; INFINITY: never kept (free, or inside of a checkpoint)
+  double *kept_hidden;  // what of it is left where arithmetic hides it
   double *work;   // seconds of arithmetic that may hide behind the traffic of the kernel it is in
+  double *over;   // the part of it that does not, if it is all that the kernel computes again
   double *fixed;  // further seconds of computing it again; INFINITY: never (kept by the program, ...)
+  vec(remat_group) groups;
   vec(remat_read) reads;
   double bandwidth;  // bytes per second
 } remat_units;
@@ -86,3 +97,52 @@ bool remat_price(arena *a, const graph *g, const pass_options *options, remat_un
 /// slack: the share of `work` that is paid. memory: what bytes that are kept cost besides, in loads of
 /// them.
 remat_problem remat_weigh(arena *a, const remat_units *u, double slack, double memory);
+
+// ---- remat_search.c
+typedef struct remat_goal {
+  double slack;    // plans within this share of the least seconds count as equal; the least memory decides
+  int64_t budget;  // bytes of the arena, within which the least seconds decide; -1: there is none
+} remat_goal;
+
+typedef struct remat_judged {
+  const bool *recomputed;  // by node id
+  remat_judgement j;
+} remat_judged;
+
+/// Plans of a graph that were judged.
+typedef struct remat_search {
+  arena *a;
+  const graph *g;
+  const pass_options *options;
+  remat_units units;
+  vec(remat_judged) plans;  // each once; the first keeps all that may be kept
+  int left;                 // judgements
+} remat_search;
+
+/// Prices, and the plan that keeps all. False: a contract is no kernel. most: judgements.
+bool remat_open(remat_search *s, arena *a, const graph *g, const pass_options *options, int most);
+/// Judges the plan that keeps all. False: it is not the first, or impossible.
+bool remat_keep_all(remat_search *s);
+/// By id: what no rule forbids to keep.
+bool *remat_may_save(arena *a, const remat_units *u);
+/// Judges a plan. Its number; -1: it is impossible, or no judgement is left.
+int remat_try(remat_search *s, const bool *recomputed);
+/// The plan in which what is needed is kept where it may be, and computed again elsewhere.
+int remat_try_saved(remat_search *s, const bool *may_save);
+/// Cuts with each of these prices of memory, in loads.
+void remat_try_cuts(remat_search *s, const double *memory, int n);
+/// From the best plan on, values change sides, alone and in pairs, while that is better.
+void remat_try_flips(remat_search *s, const remat_goal *goal);
+/// Every plan there is. False: too many.
+bool remat_try_all(remat_search *s);
+/// The number of the best plan judged.
+int remat_best(const remat_search *s, const remat_goal *goal);
+/// The same; without a budget the first one, if the best gains little.
+int remat_choose(const remat_search *s, const remat_goal *goal);
+
+typedef struct remat_candidate {
+  int id;
+  double bytes;
+} remat_candidate;
+/// Values that may be kept and may be computed again, large ones first.
+int remat_candidates(arena *a, const remat_units *u, remat_candidate **list);
