@@ -268,7 +268,6 @@ static bool is_own_kernel(const node *n) {
 static void open_unit(pricer *p, remat_units *u, int id) {
   const node *n = p->g->nodes.data[id];
   u->bytes[id] = node_bytes(p->g, n);
-  u->free[id] = p->alone.free[id];
   u->held[id] = n->op == OP_param || p->alone.returned[id];
   u->keep[id] = INFINITY;
   if (u->free[id]) return;
@@ -390,7 +389,7 @@ static void allocate(pricer *p, remat_units *u) {
   p->nodes = arena_array(a, node *, p->base.n);
   u->first = arena_array(a, int, n + 1);
   u->need = arena_array(a, bool, n);
-  u->free = arena_array(a, bool, n);
+  u->free = arena_copy(a, p->alone.free, sizeof(bool) * (size_t)n);
   u->held = arena_array(a, bool, n);
   u->anyway = arena_array(a, bool, n);
   u->kernel = arena_array(a, bool, n);
@@ -453,4 +452,9 @@ remat_problem remat_weigh(arena *a, const remat_units *u, double slack, double m
                          .ngroups = u->groups.len,
                          .reads = u->reads.data,
                          .nreads = u->reads.len};
+}
+
+void remat_forbid(remat_units *u, int id) {
+  u->fixed[id] = INFINITY;
+  if (isinf(u->keep[id])) u->keep[id] = u->kept_hidden[id] = 2 * u->bytes[id] / u->bandwidth;
 }
