@@ -52,7 +52,8 @@ pass_options session_pass_options(tcf_session *s, str schedule) {
   return (pass_options){
 #define PASS_OPTION(flag, name) .name = s->flags & TCF_##flag,
 #include "ir/options.def"
-      .target = s->figures, .schedule = schedule};
+      .target = s->figures, .schedule = schedule,
+      .budget = s->budget, .recompute_slack = s->recompute_slack};
 }
 
 static codegen_options code_options(const tcf_session *s, codegen_options wanted) {
@@ -89,7 +90,8 @@ str session_code_facts(const tcf_session *s, arena *a) {
 #define PASS_OPTION(flag, name) sb_printf(&out, " " #name "=%d", (s->flags & TCF_##flag) != 0);
 #define TARGET_OPTION(flag, name) PASS_OPTION(flag, name)
 #include "ir/options.def"
-  sb_printf(&out, " schedule %.*s", STR_FMT(s->schedule));
+  sb_printf(&out, " schedule %.*s budget %.*s slack %.17g", STR_FMT(s->schedule),
+            STR_FMT(s->budget_text), s->recompute_slack);
   return sb_str(&out);
 }
 
@@ -295,6 +297,16 @@ tcf_status session_kernels_fit(tcf_session *s, const graph *g, arena *a) {
                       STR_FMT(why));
 }
 
+/// Graphs that were planned or fused before they came here are taken as they are.
+static tcf_status within_budget(tcf_session *s, const graph *g, const struct program *p,
+                                const pass_options *options) {
+  int64_t bytes = program_temporaries(p).bytes;
+  if (options->budget.kind != BUDGET_BYTES || bytes <= options->budget.bytes) return TCF_OK;
+  return session_fail(s, TCF_WRONG_USE,
+                      "@%.*s takes %lld bytes for intermediate results, more than the budget of %lld",
+                      STR_FMT(g->name), (long long)bytes, (long long)options->budget.bytes);
+}
+
 tcf_status session_tiles(tcf_session *s, arena *a, const graph *g, const pass_options *options,
                          struct program **out) {
   pass_options with = *options;
@@ -304,6 +316,8 @@ tcf_status session_tiles(tcf_session *s, arena *a, const graph *g, const pass_op
   str report, why;
   if (!program_verify(*out, a, &report))
     panic("the tile IR of @%.*s breaks rules:\n%.*s", STR_FMT(g->name), STR_FMT(report));
+  tcf_status status = within_budget(s, g, *out, options);
+  if (status) return status;
   // The schedule of the options comes before what the graph says.
   if (options->schedule.len || schedule_is_kept(a, g, with.choices, &why)) return TCF_OK;
   return session_fail(s, TCF_WRONG_USE, "@%.*s: %.*s", STR_FMT(g->name), STR_FMT(why));

@@ -226,6 +226,16 @@ static tcf_status set_options(void *args_) {
   s->diagnostic_user = o.diagnostic_user;
   s->trial = o.trial;
   s->trial_user = o.trial_user;
+  if (o.memory_budget) s->budget_text = str_dup(&s->arena, str_from(o.memory_budget));
+  if (o.memory_budget && !memory_budget_parse(s->budget_text, &s->budget))
+    return wrong_options(s, &o,
+                         str_printf(&s->arena,
+                                    "a budget of memory is bytes (536870912, 512MiB) or a share from 0 to 1 (0.5), "
+                                    "not '%s'",
+                                    o.memory_budget));
+  if (!(o.recompute_slack <= 1))
+    return wrong_options(s, &o, STR("the slack of recomputation is a share up to 1"));
+  s->recompute_slack = o.recompute_slack;
   if (o.schedule) s->schedule = str_dup(&s->arena, str_from(o.schedule));
   s->cache_default_dir = !o.cache_dir;
   s->cache_wanted = !o.cache_dir || *o.cache_dir;

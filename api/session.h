@@ -54,6 +54,9 @@ struct tcf_session {
   tcf_diagnostic_callback diagnostic;
   void *diagnostic_user;
   str schedule;
+  memory_budget budget;
+  str budget_text;         // as it was given
+  double recompute_slack;
   str cache_dir;
   bool cache_wanted, cache_default_dir;
   uint64_t cache_bytes;

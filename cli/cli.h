@@ -81,7 +81,7 @@ const char *argument_words(const command *c);
 /// Options of every command that compiles; the environment's TCF_TARGET, TCF_THREADS and
 /// TCF_CACHE_DIR are the defaults.
 typedef struct common {
-  const char *target, *threads, *cache_dir, *schedule, *function;
+  const char *target, *threads, *cache_dir, *schedule, *function, *memory_budget, *recompute_slack;
   bool no_cache;
 #define PASS_OPTION(flag, name) bool name;
 #define TARGET_OPTION(flag, name) PASS_OPTION(flag, name)
@@ -113,6 +113,10 @@ typedef struct common {
   {"--unchecked", 0, OPTION_FLAG, NULL, "indices are not tested", &(c).unchecked},               \
   RULE_OPTIONS(c),                                                                               \
   {"--schedule", 0, OPTION_VALUE, "KEY=VALUE,...", "overrides the schedule", &(c).schedule},     \
+  {"--memory-budget", 0, OPTION_VALUE, "BYTES",                                                  \
+   "for intermediate results: 512MiB, or 0.5 of the way from the least", &(c).memory_budget},    \
+  {"--recompute-slack", 0, OPTION_VALUE, "SHARE",                                                \
+   "of the time, for less memory (default 0.01)", &(c).recompute_slack},                         \
   {"--threads", 0, OPTION_VALUE, "N", "threads to use (default: all CPUs)", &(c).threads}
 // clang-format on
 

@@ -10,7 +10,8 @@
 
 #include "cli/cli.h"
 
-static int errors_shown;  // by the diagnostics callback
+static int errors_shown;       // by the diagnostics callback
+static char wrong_option[256];  // what is wrong with the options of a session
 
 void complain(const char *format, ...) {
   va_list args;
@@ -51,7 +52,10 @@ int report(tcf_session *s, tcf_status status) {
 
 static void show_diagnostic(void *user, const tcf_diagnostic *d) {
   strings *said = user;
-  if (!d->code) return;  // of a target: unknown_target() knows more
+  if (!d->code) {
+    snprintf(wrong_option, sizeof wrong_option, "%s", d->message);
+    return;
+  }
   if (d->severity == TCF_ERROR) errors_shown++;
   for (int i = 0; said && i < said->count; i++)
     if (!strcmp(said->items[i], d->text)) return;
@@ -143,6 +147,17 @@ static bool rule_flags(const common *c, unsigned *flags) {
   return true;
 }
 
+static bool parse_recomputation(const common *c, tcf_options *o) {
+  char *end;
+  o->memory_budget = c->memory_budget;
+  if (!c->recompute_slack) return true;
+  o->recompute_slack = strtod(c->recompute_slack, &end);
+  if (*end || end == c->recompute_slack || !(o->recompute_slack >= 0 && o->recompute_slack <= 1))
+    return complain("--recompute-slack is a share from 0 to 1, not '%s'", c->recompute_slack), false;
+  if (o->recompute_slack == 0) o->recompute_slack = -1;  // none
+  return true;
+}
+
 int open_session(const common *c, const char *target, tcf_session **s) {
   tcf_options o = {.size = sizeof o};
   target_name chosen = target_of(c);
@@ -154,6 +169,7 @@ int open_session(const common *c, const char *target, tcf_session **s) {
   o.target = target ? target : chosen.text;
   o.cache_dir = c->no_cache ? "" : c->cache_dir ? c->cache_dir : getenv("TCF_CACHE_DIR");
   o.schedule = c->schedule;
+  if (!parse_recomputation(c, &o)) return EXIT_USAGE;
   o.flags = stderr_color() ? TCF_COLOR : 0;
 #define PASS_OPTION(flag, name) o.flags |= c->name ? TCF_##flag : 0;
 #define TARGET_OPTION(flag, name) PASS_OPTION(flag, name)
@@ -167,7 +183,10 @@ int open_session(const common *c, const char *target, tcf_session **s) {
   o.diagnostic_user = c->said;
   tcf_status status = tcf_session_new(&o, s);
   if (!status) return EXIT_DONE;
-  if (status == TCF_WRONG_USE)
+  // Of targets unknown_target() knows more.
+  if (status == TCF_WRONG_USE && *wrong_option && !strstr(wrong_option, "no target"))
+    complain("%s", wrong_option);
+  else if (status == TCF_WRONG_USE)
     unknown_target(o.target);
   else
     complain("%s", tcf_status_name(status));

@@ -189,6 +189,14 @@ typedef struct tcf_options {
   /** With TCF_AUTOTUNE: told of each trial. It calls nothing here. */
   tcf_trial_callback trial;
   void *trial_user;
+  /** What the intermediate results of a call may take: bytes ("536870912", "512MiB", "1.5GB"), or the share of the way
+   *  from the least that a plan needs to what it is without a budget ("0.5"). Gradients then compute values again
+   *  (docs/recomputation.md); all sizes must be known. Where that is not enough, compiling is
+   *  TCF_WRONG_PROGRAM (E0276). NULL: none. */
+  const char *memory_budget;
+  /** Plans for gradients count as equally fast within this share of the time, and the one that takes the least
+   *  memory is taken; with a budget, the fastest is. 0: 0.01; below 0: none. */
+  double recompute_slack;
 } tcf_options;
 
 /** options NULL: all defaults. On failure (no memory, a bad target name, unknown flags, a bad size field)

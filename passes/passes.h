@@ -26,12 +26,23 @@ typedef struct schedule_choices {
   vec(int) shared;                         // by kernel: which of the program's it is
 } schedule_choices;
 
+/// What the intermediate results of a call may take.
+typedef struct memory_budget {
+  enum { BUDGET_NONE, BUDGET_BYTES, BUDGET_SHARE } kind;
+  int64_t bytes;
+  double share;  // of the way from the least to what it is without a budget
+} memory_budget;
+/// "536870912", "512MiB", "1.5GB", or a share: "0.5". False: it is neither.
+bool memory_budget_parse(str text, memory_budget *out);
+
 typedef struct pass_options {
   // fast_math: reassociation and friends; else only exact rewrites. deterministic, unchecked
 #define PASS_OPTION(flag, name) bool name;
 #include "ir/options.def"
   const target_info *target;
   str schedule;        // overrides "key=value,..." for the lowering
+  memory_budget budget;
+  double recompute_slack;  // share of the time within which less memory is preferred; 0: 0.01; below 0: none
   schedule_choices *choices;  // filled by lower_to_tiles; null: not wanted
 } pass_options;
 
@@ -107,3 +118,17 @@ temporaries program_temporaries(const program *p);
 /// Of the program that a fused graph becomes, without its kernels; what scatters and loop nests keep
 /// for themselves is not in it. Panics as lower_to_tiles does.
 temporaries graph_temporaries(const graph *g, const pass_options *options);
+
+/// A value that lives in the step in which most does.
+typedef struct peak_value {
+  int node;         // of the fused graph
+  int first, last;  // steps in which it lives, from 0
+  int64_t bytes;
+} peak_value;
+
+typedef struct memory_peak {
+  int step, steps;
+  vec(peak_value) values;  // the largest first
+} memory_peak;
+/// Of a fused graph, as graph_temporaries() counts.
+memory_peak graph_peak(arena *a, const graph *g, const pass_options *options);

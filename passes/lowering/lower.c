@@ -318,3 +318,18 @@ temporaries graph_temporaries(const graph *g, const pass_options *options) {
   scratch_close(&s);
   return t;
 }
+
+memory_peak graph_peak(arena *a, const graph *g, const pass_options *options) {
+  scratch s;
+  scratch_open(&s);
+  lower l;
+  int ngroups;
+  const group *groups = lower_open(&l, &s.arena, g, options, &ngroups);
+  for (int i = 0; i < ngroups; i++) add_bare_step(&l, &groups[i]);
+  int *node_of = arena_array(&s.arena, int, l.p->buffers.len);
+  for (int id = 0; id < g->nodes.len; id++)
+    if (l.buffer_of[id] >= 0) node_of[l.buffer_of[id]] = id;
+  memory_peak peak = program_peak(a, l.p, node_of);
+  scratch_close(&s);
+  return peak;
+}

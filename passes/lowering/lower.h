@@ -118,6 +118,8 @@ int lower_add_parts(lower *l, const node *n, ix count, dtype t);
 // place_temps.c
 /// Offsets of temps and the size of the arena, after all steps are there.
 void lower_place_temporaries(lower *l);
+/// node_of: by buffer.
+memory_peak program_peak(arena *a, const program *p, const int *node_of);
 
 // lower_build.c, lower_value.c: building blocks
 void kb_init(kbuild *b, lower *l, const group *grp, const char *label);

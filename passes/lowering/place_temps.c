@@ -125,3 +125,39 @@ temporaries program_temporaries(const program *p) {
   scratch_close(&s);
   return t;
 }
+
+// ---- the peak
+
+/// The first step in which most lives.
+static int peak_step(const program *p, const arena_item *items) {
+  int best = 0;
+  int64_t most = -1;
+  for (int step = 0; step < p->steps.len; step++) {
+    int64_t live = 0;
+    for (int i = 0; i < p->buffers.len; i++)
+      if (items[i].bytes && items[i].first <= step && step <= items[i].last) live += items[i].bytes;
+    if (live > most) most = live, best = step;
+  }
+  return best;
+}
+
+memory_peak program_peak(arena *a, const program *p, const int *node_of) {
+  scratch s;
+  scratch_open(&s);
+  arena_item *items = find_lives(&s.arena, p);
+  for (int i = 0; i < p->buffers.len; i++)
+    if (p->buffers.data[i].kind == BUFFER_TEMP) items[i].bytes = estimated_bytes(p, &p->buffers.data[i]);
+  memory_peak peak = {.step = peak_step(p, items), .steps = p->steps.len};
+  for (int i = 0; i < p->buffers.len; i++) {
+    const arena_item *item = &items[i];
+    if (!item->bytes || item->first > peak.step || item->last < peak.step) continue;
+    vec_push(a, &peak.values, (peak_value){node_of[i], item->first, item->last, item->bytes});
+    for (int k = peak.values.len - 1; k > 0 && peak.values.data[k - 1].bytes < item->bytes; k--) {
+      peak_value moved = peak.values.data[k];
+      peak.values.data[k] = peak.values.data[k - 1];
+      peak.values.data[k - 1] = moved;
+    }
+  }
+  scratch_close(&s);
+  return peak;
+}

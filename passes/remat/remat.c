@@ -1,187 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Which values of the forward pass are computed again for gradients.
-//
-//   prices ──▶ cuts at several weights ──▶ each written into a copy, fused and placed ──▶ the best
-//
-// Prices tell structure, the fuse pass tells the truth: kernels that overlap memory with arithmetic, what
-// joins what, and the peak of memory are no sums over values. Keeping all is among what is judged, so the
-// result is never predicted to be slower than that by more than SLACK; within it, the least memory wins.
-// Then single values change sides, as long as that is better and there is time.
+// Which values of the forward pass are computed again for gradients: the pass.
 #include "passes/remat/remat.h"
-
-#include <math.h>
-#include <stdlib.h>
 
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
 
-// Predictions that differ by less count as equal.
-static const double SLACK = 0.01;
-// The share of the memory that is worth trusting predictions that close.
-static const double WORTH = 0.1;
-/// Judgements together: of so many nodes, and so many plans at most.
-enum { MAX_NODES_JUDGED = 40000, MAX_JUDGED = 48, MIN_JUDGED = 4 };
-
-typedef struct judged {
-  bool *recomputed;  // by node id
-  remat_judgement j;
-} judged;
-
-typedef struct search {
-  arena *a;
-  const graph *g;
-  const pass_options *options;
-  remat_units units;
-  vec(judged) plans;
-  int left;  // judgements
-} search;
-
-// ---- judging
-
-static judged *find_plan(search *s, const bool *recomputed) {
-  for (int i = 0; i < s->plans.len; i++)
-    if (!memcmp(s->plans.data[i].recomputed, recomputed, sizeof(bool) * (size_t)s->units.n))
-      return &s->plans.data[i];
-  return NULL;
-}
-
-/// Without free nodes that read nothing that is computed again: all phases may read these.
-static bool *needed_copies(search *s, const bool *recomputed) {
-  bool *needed = arena_array(s->a, bool, s->units.n);
-  for (int id = 0; id < s->units.n; id++) {
-    if (!recomputed[id]) continue;
-    needed[id] = !s->units.free[id];
-    for (int i = s->units.first[id]; i < s->units.first[id + 1]; i++)
-      needed[id] |= needed[s->units.operands.data[i]];
-  }
-  return needed;
-}
-
-static void judge(search *s, const bool *all) {
-  const bool *recomputed = needed_copies(s, all);
-  if (s->left <= 0 || find_plan(s, recomputed)) return;
-  s->left--;
-  scratch room;
-  scratch_open(&room);
-  graph *copy = graph_copy(&room.arena, s->g);
-  remat_clone(copy, recomputed);
-  judged plan = {.j = remat_judge(copy, s->options)};
-  scratch_close(&room);
-  plan.recomputed = arena_copy(s->a, recomputed, sizeof(bool) * (size_t)s->units.n);
-  if (plan.j.possible) vec_push(s->a, &s->plans, plan);
-}
-
-static double least_seconds(const search *s) {
-  double least = INFINITY;
-  for (int i = 0; i < s->plans.len; i++) least = fmin(least, s->plans.data[i].j.seconds);
-  return least;
-}
-
-/// The one with the least memory of those that are as fast as any.
-static const judged *best_plan(const search *s) {
-  const judged *best = NULL;
-  double least = least_seconds(s);
-  for (int i = 0; i < s->plans.len; i++) {
-    const judged *p = &s->plans.data[i];
-    if (p->j.seconds > (1 + SLACK) * least) continue;
-    bool less =
-        best && (p->j.memory.bytes < best->j.memory.bytes ||
-                 (p->j.memory.bytes == best->j.memory.bytes && p->j.seconds < best->j.seconds));
-    if (!best || less) best = p;
-  }
-  return best;
-}
-
-/// The best one, or the first, which keeps all, if that saves too little.
-static const judged *final_plan(const search *s) {
-  const judged *best = best_plan(s), *all = &s->plans.data[0];
-  bool fast = all->j.seconds <= (1 + SLACK) * least_seconds(s);
-  double saved = (double)all->j.memory.bytes - (double)best->j.memory.bytes;
-  return fast && saved < WORTH * (double)all->j.memory.bytes ? all : best;
-}
-
-// ---- plans
-
-/// All that may be kept is.
-static void judge_kept(search *s) {
-  remat_problem p = remat_weigh(s->a, &s->units, 1, 0);
-  bool *may_save = arena_array(s->a, bool, s->units.n);
-  for (int i = 0; i < s->units.n; i++) may_save[i] = !isinf(s->units.keep[i]);
-  remat_plan plan;
-  remat_follow(s->a, &p, may_save, &plan);
-  judge(s, plan.recomputed);
-}
-
-static void judge_cuts(search *s) {
-  static const double slacks[] = {0.5, 0, 1, 0.1}, memory[] = {0, 4, 1, 16};
-  enum { NSLACKS = sizeof slacks / sizeof *slacks, NMEMORY = sizeof memory / sizeof *memory };
-  for (int m = 0; m < NMEMORY; m++)
-    for (int k = 0; k < NSLACKS; k++) {
-      remat_problem p = remat_weigh(s->a, &s->units, slacks[k], memory[m]);
-      remat_plan plan;
-      if (remat_cut(s->a, &p, &plan)) judge(s, plan.recomputed);
-    }
-}
-
-/// The plan but for unit v, which changes sides; false: it cannot.
-static bool flip(search *s, const bool *recomputed, int v, remat_plan *plan) {
-  remat_problem p = remat_weigh(s->a, &s->units, 1, 0);
-  bool *may_save = arena_array(s->a, bool, s->units.n);
-  for (int i = 0; i < s->units.n; i++) may_save[i] = !recomputed[i] && !isinf(s->units.keep[i]);
-  may_save[v] = recomputed[v];
-  remat_follow(s->a, &p, may_save, plan);
-  return !isinf(plan->price);
-}
-
-typedef struct candidate_unit {
-  int id;
-  double bytes;
-} candidate_unit;
-
-static int by_bytes(const void *a, const void *b) {
-  const candidate_unit *x = a, *y = b;
-  if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
-  return (x->id > y->id) - (x->id < y->id);
-}
-
-/// Values that may be kept and may be computed again, large ones first.
-static int find_candidates(const search *s, candidate_unit *list) {
-  const remat_units *u = &s->units;
-  int n = 0;
-  for (int id = 0; id < u->n; id++)
-    if (u->bytes[id] > 0 && !isinf(u->keep[id]) && !isinf(u->fixed[id]))
-      list[n++] = (candidate_unit){id, u->bytes[id]};
-  qsort(list, (size_t)n, sizeof *list, by_bytes);
-  return n;
-}
-
-static void judge_flips(search *s) {
-  candidate_unit *list = arena_array(s->a, candidate_unit, s->units.n);
-  int n = find_candidates(s, list);
-  bool changed = true;
-  while (changed && s->left > 0) {
-    changed = false;
-    for (int i = 0; i < n && s->left > 0; i++) {
-      const bool *now = best_plan(s)->recomputed;
-      remat_plan plan;
-      if (!flip(s, now, list[i].id, &plan)) continue;
-      judge(s, plan.recomputed);
-      changed |= best_plan(s)->recomputed != now;
-    }
-  }
-}
-
-// ---- the pass
-
-static bool is_joint(const graph *g) {
-  bool joint = false;
+bool remat_is_open(const graph *g) {
+  if (g->fused) return false;
   for (int i = 0; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
     // Decided before; streamed blocks have copies of their own.
     if (n->flags & NODE_RECOMPUTED && !n->contract) return false;
-    joint |= g->nodes.data[i]->phase > 0;
   }
-  return joint;
+  return true;
+}
+
+static bool is_joint(const graph *g) {
+  for (int i = 0; i < g->nodes.len; i++)
+    if (g->nodes.data[i]->phase) return true;
+  return false;
 }
 
 static bool any(const bool *set, int n) {
@@ -190,23 +27,85 @@ static bool any(const bool *set, int n) {
   return false;
 }
 
+// ---- errors
+
+/// The axis of a value whose size is not known; -1: all are.
+static int unknown_axis(const graph *g) {
+  for (int i = 0; i < g->nodes.len; i++)
+    for (int k = 0; k < g->nodes.data[i]->naxes; k++) {
+      int64_t size;
+      int axis = g->nodes.data[i]->axes[k];
+      if (!ix_is_const(&g->ix, graph_axis_size(g, axis), &size)) return axis;
+    }
+  return -1;
+}
+
+static bool sizes_are_known(const pass_ctx *ctx) {
+  const graph *g = ctx->graph;
+  int axis = unknown_axis(g);
+  if (axis < 0) return true;
+  str name = g->axes.data[axis].name;
+  diag_error(ctx->diags, DIAG_budget_sizes, g->outputs.data[0].value->at,
+             "a budget of memory needs sizes, and that of the axis %.*s of %.*s is not known: "
+             "--dim gives it",
+             STR_FMT(name), STR_FMT(g->name));
+  return false;
+}
+
+static str bytes_text(arena *a, int64_t bytes) {
+  static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  double value = (double)bytes;
+  int unit = 0;
+  while (value >= 1024 && unit < 4) value /= 1024, unit++;
+  return unit ? str_printf(a, "%.1f %s", value, units[unit])
+              : str_printf(a, "%lld bytes", (long long)bytes);
+}
+
+/// What lives where the least peak is, by position: the largest first.
+static void note_values(const pass_ctx *ctx, diag *d, const graph *fused, const memory_peak *peak) {
+  enum { MOST = 5 };
+  for (int i = 0; i < peak->values.len && i < MOST; i++) {
+    const peak_value *v = &peak->values.data[i];
+    const node *n = fused->nodes.data[v->node];
+    diag_add_note(ctx->diags, d, n->at, "this `%s` takes %.*s from step %d to step %d",
+                  op_get(n->op)->name, STR_FMT(bytes_text(ctx->scratch, v->bytes)), v->first + 1,
+                  v->last + 1);
+  }
+}
+
+static void report_budget(const pass_ctx *ctx, const remat_solution *s) {
+  const remat_search *r = &s->search;
+  const graph *fused, *g = ctx->graph;
+  memory_peak peak =
+      remat_peak(ctx->scratch, g, r->plans.data[s->chosen].recomputed, r->options, &fused);
+  str needed = bytes_text(ctx->scratch, s->least), given = bytes_text(ctx->scratch, s->budget);
+  diag *d = diag_error(
+      ctx->diags, DIAG_budget, g->outputs.data[0].value->at,
+      "%.*s needs at least %.*s (%lld bytes) for intermediate results, more than the budget of %.*s: "
+      "%d values live at step %d of %d",
+      STR_FMT(g->name), STR_FMT(needed), (long long)s->least, STR_FMT(given), peak.values.len,
+      peak.step + 1, peak.steps);
+  note_values(ctx, d, fused, &peak);
+}
+
+// ---- the pass
+
 bool pass_remat(pass_ctx *ctx) {
   graph *g = ctx->graph;
-  if (g->fused || !is_joint(g)) return false;
   pass_options options = ctx->options ? *ctx->options : (pass_options){0};
+  bool budgeted = options.budget.kind != BUDGET_NONE;
+  if (!remat_is_open(g) || !(is_joint(g) || budgeted)) return false;
   options.target = target_or_default(ctx->options);
-  search s = {.a = ctx->scratch, .g = g, .options = &options};
-  s.left = MAX_NODES_JUDGED / g->nodes.len;
-  if (s.left > MAX_JUDGED) s.left = MAX_JUDGED;
-  if (s.left < MIN_JUDGED) s.left = MIN_JUDGED;
+  if (budgeted && !sizes_are_known(ctx)) return false;
+  remat_solution s;
   // A contract that is no kernel: the fuse pass says why.
-  if (!remat_price(s.a, g, &options, &s.units)) return false;
-  judge_kept(&s);
-  if (!s.plans.len) return false;
-  judge_cuts(&s);
-  judge_flips(&s);
-  const judged *best = final_plan(&s);
-  if (!any(best->recomputed, s.units.n)) return false;
-  remat_clone(g, best->recomputed);
+  if (!remat_solve(ctx->scratch, g, &options, &s)) return false;
+  if (!s.fits) {
+    report_budget(ctx, &s);
+    return false;
+  }
+  const bool *recomputed = s.search.plans.data[s.chosen].recomputed;
+  if (!any(recomputed, s.search.units.n)) return false;
+  remat_clone(g, recomputed);
   return true;
 }

@@ -55,10 +55,19 @@ typedef struct remat_judgement {
   int kernels;
   double seconds;      // of all kernels, by the cost model of the fuse pass
   temporaries memory;  // of graph_temporaries()
+  int64_t saved;       // bytes that the first phase leaves in memory for later ones, results aside
 } remat_judgement;
 
 /// What the fuse pass would make of a graph that is not fused. The graph stays as it is.
 remat_judgement remat_judge(const graph *g, const pass_options *options);
+/// The same of the graph after remat_clone().
+remat_judgement remat_judge_plan(const graph *g, const bool *recomputed,
+                                 const pass_options *options);
+/// What the arena of the compiled program really takes with the plan, with what kernels keep for themselves.
+temporaries remat_allocated(const graph *g, const bool *recomputed, const pass_options *options);
+/// Where the most is live; node ids are those of *fused.
+memory_peak remat_peak(arena *a, const graph *g, const bool *recomputed, const pass_options *options,
+                       const graph **fused);
 
 // ---- remat_clone.c
 /// Later phases read copies of these nodes (by id; of phase 0, no params), flagged NODE_RECOMPUTED. Nodes
@@ -73,16 +82,148 @@ typedef struct remat_units {
   ints operands;
   bool *need;
   bool *free;     // computed wherever it is read: views, constants
-  double *bytes;
-  double *keep;   // seconds; INFINITY: never kept (free, or inside of a checkpoint)
+  bool *held;     // in memory whatever is decided: params, results
+  bool *anyway;   // the forward pass stores it for itself
+  bool *kernel;   // computed again, it is a kernel of its own
+  bool *delicate; // a sum of floats that is to be the same: only the same kernel gives its bits
+  double *bytes, *flops;
+  double *keep;         // seconds of storing and loading it; INFINITY: never kept (free, or inside of a checkpoint)
+  double *kept_hidden;  // what of it is left where arithmetic hides it
   double *work;   // seconds of arithmetic that may hide behind the traffic of the kernel it is in
+  double *over;   // the part of it that does not, if it is all that the kernel computes again
   double *fixed;  // further seconds of computing it again; INFINITY: never (kept by the program, ...)
+  vec(remat_group) groups;
   vec(remat_read) reads;
   double bandwidth;  // bytes per second
 } remat_units;
 
 /// False: a contract of the program is no kernel. options->target is there.
 bool remat_price(arena *a, const graph *g, const pass_options *options, remat_units *u);
+/// It is kept from now on, and never computed again.
+void remat_forbid(remat_units *u, int id);
+/// Forbids what of the plan would be computed by a kernel other than that of the forward pass, so that its
+/// bits might differ. How many.
+int remat_forbid_changed(const graph *g, const bool *recomputed, const pass_options *options,
+                         remat_units *u);
 /// slack: the share of `work` that is paid. memory: what bytes that are kept cost besides, in loads of
 /// them.
 remat_problem remat_weigh(arena *a, const remat_units *u, double slack, double memory);
+
+// ---- remat_search.c
+typedef struct remat_goal {
+  double slack;    // plans within this share of the least seconds count as equal; the least memory decides
+  int64_t budget;  // bytes of the arena, within which the least seconds decide; -1: there is none
+} remat_goal;
+
+typedef struct remat_judged {
+  const bool *recomputed;  // by node id
+  remat_judgement j;
+} remat_judged;
+
+/// Plans of a graph that were judged.
+typedef struct remat_search {
+  arena *a;
+  const graph *g;
+  const pass_options *options;
+  remat_units units;
+  vec(remat_judged) plans;  // each once; the first keeps all that may be kept
+  int left;                 // judgements
+  bool cut, least_known;    // cuts were tried; plans of the least peak were
+} remat_search;
+
+/// Prices, and the plan that keeps all. False: a contract is no kernel. most: judgements.
+bool remat_open(remat_search *s, arena *a, const graph *g, const pass_options *options, int most);
+/// Judges the plan that keeps all. False: it is not the first, or impossible.
+bool remat_keep_all(remat_search *s);
+/// By id: what no rule forbids to keep.
+bool *remat_may_save(arena *a, const remat_units *u);
+/// Judges a plan. Its number; -1: it is impossible, or no judgement is left.
+int remat_try(remat_search *s, const bool *recomputed);
+/// The plan in which what is needed is kept where it may be, and computed again elsewhere.
+int remat_try_saved(remat_search *s, const bool *may_save);
+/// Cuts with each of these prices of memory, in loads.
+void remat_try_cuts(remat_search *s, const double *memory, int n);
+/// From the best plan on, values change sides, alone and in pairs, while that is better.
+void remat_try_flips(remat_search *s, const remat_goal *goal);
+/// Every plan there is. False: too many.
+bool remat_try_all(remat_search *s);
+/// The number of the best plan judged.
+int remat_best(const remat_search *s, const remat_goal *goal);
+/// The same; without a budget the first one, if the best gains little.
+int remat_choose(const remat_search *s, const remat_goal *goal);
+
+typedef struct remat_candidate {
+  int id;
+  double bytes;
+} remat_candidate;
+/// Values that may be kept and may be computed again, large ones first.
+int remat_candidates(arena *a, const remat_units *u, remat_candidate **list);
+
+// ---- remat_segment.c
+/// Stretches of the forward pass between narrow places, each with what later phases do for it.
+typedef struct remat_segments {
+  int n;                            // 1: there is no narrow place
+  int *of;                          // by id: its segment; -1 params, free nodes, what is read all over
+  int *first_reader, *last_reader;  // by id: segments
+  bool *returned;                   // by id
+  int *heads;                       // by segment but the last: the value that leads out of it
+  double *carried;    // by segment: bytes of later phases that are made before it and read after it
+  double aside_bytes; // of values that are read all over
+} remat_segments;
+
+/// A run of segments as a graph of its own.
+typedef struct remat_run {
+  int first, last;
+  ints ids;     // by node of its graph: that of the whole graph; the params, from elsewhere, first
+  int nparams;
+  double outer_bytes;  // of what comes from other runs or goes there, the value at its beginning aside
+  double head_bytes;   // of the value that leads out of it; 0: it is the last
+} remat_run;
+
+remat_segments remat_divide(arena *a, const graph *g, const remat_units *u);
+remat_run remat_run_of(arena *a, const graph *g, const remat_units *u, const remat_segments *s,
+                       int first, int last);
+/// The value of the run is returned, or read elsewhere.
+bool remat_leaves_run(const remat_segments *s, const remat_run *r, int id);
+graph *remat_run_graph(arena *a, const graph *g, const remat_segments *s, const remat_run *r);
+/// Equal for runs whose graphs differ in names only.
+str remat_run_text(arena *a, const graph *g, const remat_segments *s, const remat_run *r);
+
+// ---- remat_compose.c
+/// Plans of a graph's segments, to be put together.
+typedef struct remat_composer remat_composer;
+/// Null: the graph is one segment. nodes: how many are judged, about.
+remat_composer *remat_composer_new(arena *a, const remat_search *whole, int nodes);
+int remat_segment_count(const remat_composer *c);  // null: 1
+/// Clears in may_save what the fastest choice within the budget (bytes, of the segments' own measure)
+/// computes again. False: there is none.
+bool remat_compose(remat_composer *c, double budget, bool *may_save);
+/// ... what the leanest of the fast plans of each segment does.
+void remat_compose_fast(remat_composer *c, double slack, bool *may_save);
+/// The least budget for which there is a choice, about; INFINITY: none up to `most`.
+double remat_compose_least(remat_composer *c, double most);
+
+// ---- remat_budget.c
+/// The least peak of all plans found; looks for them once.
+int64_t remat_least(remat_search *s, remat_composer *c);
+/// Judges plans that are as fast as they can be within the budget. c may be null.
+void remat_try_budget(remat_search *s, remat_composer *c, int64_t budget);
+
+// ---- remat_solve.c
+typedef struct remat_solution {
+  remat_search search;
+  remat_composer *composer;  // null: the graph is one segment, or was not divided
+  remat_goal goal;
+  int chosen;                // of search.plans
+  bool fits;                 // within the budget, if there is one
+  int64_t budget;            // bytes; -1 none. With one:
+  int64_t least, full;       // what the arena takes with the least peak found, and with all kept
+  int64_t allocated;         // and with what was chosen
+} remat_solution;
+
+/// Finds the plan that the options ask for. False: a contract is no kernel.
+bool remat_solve(arena *a, const graph *g, const pass_options *options, remat_solution *s);
+
+// ---- remat.c
+/// Nothing has been decided yet.
+bool remat_is_open(const graph *g);
