@@ -6,6 +6,7 @@
 //   program.c    loading sources, imports, IR text; introspection
 //   signature.c  params, results and the binding of size symbols
 //   tensor.c     tensors and array files
+//   split.c      forward and backward part of a function apart
 //   call.c       arguments, results
 //   invoke.c     running compiled code, and errors it reports
 //   recall.c     the short way for a call like the one before
@@ -87,6 +88,8 @@ struct tcf_function {
   const char *symbol;    // in output ahead of time
   signature sig;
   bool *symbolic;          // by symbol: kept out of specialisation
+  int saved, nsaved;       // of a forward part: results for its backward part
+  const tcf_function *part;  // of two parts of a function: the other one; null: it is no part
   map variants;            // variant_key -> variant
   struct last_call *last;  // of recall.c; null: none yet
 };
@@ -94,8 +97,11 @@ struct tcf_function {
 struct tcf_program {
   tcf_session *session;
   tcf_program *next;
+  tcf_program
+      *owner;  // freed with it: the program of which this has the parts of a function; null: none
   arena arena;
   diag_list diags;
+  struct frontend *source;  // null: IR text
   module graphs;
   tile_module tiles;
   bool is_tile;
@@ -371,6 +377,9 @@ tcf_status session_tiles(tcf_session *s, arena *a, const graph *g, const pass_op
 /// The sizes given (entries < 0 are unknown) suit the function: its facts, and no axis inside of it
 /// gets a negative size.
 tcf_status function_check_sizes(const tcf_function *f, const int64_t *sizes);
+/// The same of another graph with the function's symbols.
+graph *function_specialise_other(const tcf_function *f, arena *a, const graph *g,
+                                 const int64_t *sizes);
 /// Specialised on the sizes that are not kept symbolic.
 graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes);
 /// Specialised on sizes, and on strides that are not row-major (args null: on none).
@@ -410,6 +419,10 @@ tcf_status function_tolerance(tcf_function *f, const tensor *const *args, size_t
 
 /// tcf_program_free, from inside of the session.
 void program_free(tcf_program *p);
+/// An empty one, in the list of the session; null: no memory.
+tcf_program *program_new(tcf_session *s);
+/// The functions of p->graphs, or of p->tiles.
+void program_make_functions(tcf_program *p);
 
 /// Sizes by symbol number from a list of names (others are ignored); missing ones are -1.
 tcf_status function_sizes(tcf_function *f, const tcf_size *sizes, size_t n, int64_t *out);

@@ -31,6 +31,7 @@ typedef struct pass_options {
 #define PASS_OPTION(flag, name) bool name;
 #include "ir/options.def"
   const target_info *target;
+  bool phases_apart;   // no kernel has nodes of the forward pass and of a later phase
   str schedule;        // overrides "key=value,..." for the lowering
   schedule_choices *choices;  // filled by lower_to_tiles; null: not wanted
 } pass_options;

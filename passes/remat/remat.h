@@ -86,3 +86,19 @@ bool remat_price(arena *a, const graph *g, const pass_options *options, remat_un
 /// slack: the share of `work` that is paid. memory: what bytes that are kept cost besides, in loads of
 /// them.
 remat_problem remat_weigh(arena *a, const remat_units *u, double slack, double memory);
+
+// ---- split_phases.c
+typedef struct phase_split {
+  graph *forward;  // the results of the function, then what is saved
+  graph *
+      backward;  // params of the function that it needs, results and saved values that it reads, seeds
+  int first_saved;  // of forward's outputs
+} phase_split;
+
+/// Before the passes: two phases, whatever derivatives the function has itself.
+void settle_phases(graph *joint, int results);
+/// Divides what graph_add_backward() made of a function with so many params and results, after the passes
+/// up to `remat`. Parameters of the backward part have the names of parameters and outputs of the forward
+/// part. Both graphs are in arena a.
+phase_split split_phases(arena *a, const graph *joint, int params, int results,
+                         const pass_options *options);
