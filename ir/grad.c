@@ -64,8 +64,17 @@ static cotangent sum_repeated(gradient *d, const node *n, cotangent c, const int
   return c;
 }
 
+/// The derivative that is being computed belongs to a streamed block, and n does not.
+static bool leaves_block(const gradient *d, const node *n) {
+  int derived = d->g->contract;
+  int block = derived ? d->g->contracts.data[derived - 1].of : 0;
+  return block && n->contract != block;
+}
+
 void grad_give(gradient *d, node *n, cotangent c, const int *over, int nover) {
   if (!d->open[n->id] || !c.value) return;
+  // The mask may be of the inside of the block, and is applied there.
+  if (c.mask && leaves_block(d, n)) c = (cotangent){grad_value(d, c), NULL};
   if (c.value->type != grad_type(n->type)) c.value = graph_cast(d->g, c.value, grad_type(n->type));
   c = sum_repeated(d, n, c, over, nover);
   cotangent *sum = &d->of[n->id];
