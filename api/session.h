@@ -90,6 +90,7 @@ struct tcf_function {
   bool *symbolic;          // by symbol: kept out of specialisation
   int saved, nsaved;       // of a forward part: results for its backward part
   const tcf_function *part;  // of two parts of a function: the other one; null: it is no part
+  bool backward;             // which of the two
   map variants;            // variant_key -> variant
   struct last_call *last;  // of recall.c; null: none yet
 };
@@ -388,6 +389,14 @@ graph *variant_graph(const tcf_function *f, arena *a, const tensor *const *args,
 /// The same for the sizes of arguments.
 tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, size_t nargs,
                                    arena *a, graph **out);
+
+// ---- library.c, header.c
+
+/// In one library, or declared in one header.
+enum { MOST_LIBRARY_FUNCTIONS = 7 };
+/// TCF_WRONG_USE unless there are 1 to MOST_LIBRARY_FUNCTIONS, of this session and exported under names of
+/// their own.
+tcf_status functions_belong_together(tcf_session *s, tcf_function *const *functions, size_t count);
 
 // ---- usage.c
 

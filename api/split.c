@@ -150,16 +150,33 @@ static tcf_status plan(split_args *s, graph **joint) {
   return status;
 }
 
+/// What contracts do not hold is said here, of the function as it was written.
+static tcf_status check_contracts(split_args *s, const graph *joint) {
+  tcf_session *session = s->function->program->session;
+  const pass_info *fuse = passes_find(STR("fuse"));
+  if (!joint->contracts.len) return TCF_OK;
+  scratch work;
+  scratch_open(&work);
+  pass_options options = session_pass_options(session, session->schedule);
+  options.phases_apart = true;
+  pass_ctx ctx = {graph_copy(&s->arena, joint), &work.arena, &options, &s->made->diags};
+  tcf_status status = session_run_passes(session, &ctx, &fuse, 1, NULL, NULL);
+  scratch_close(&work);
+  return status;
+}
+
 // ---- the two functions
 
 static void name_parts(split_args *s) {
   tcf_function *forward = &s->made->functions[0], *backward = &s->made->functions[1];
   const char *symbol = s->function->symbol;
   arena *a = &s->made->arena;
+  bool given = !str_eqz(c_symbol(a, str_from(s->function->name)), symbol);
   forward->part = backward;
   backward->part = forward;
-  forward->symbol = str_printf(a, "%s_forward", symbol).ptr;
-  backward->symbol = str_printf(a, "%s_backward", symbol).ptr;
+  backward->backward = true;
+  if (given) forward->symbol = str_printf(a, "%s_forward", symbol).ptr;
+  if (given) backward->symbol = str_printf(a, "%s_backward", symbol).ptr;
   for (int i = 0; i < s->function->sig.nsymbols; i++)
     for (int k = 0; k < 2; k++) {
       int there =
@@ -191,6 +208,7 @@ static tcf_status split(void *args) {
   for (int k = 0; k < f->sig.nsymbols; k++) known |= sizes[k] >= 0;
   if (known) joint = function_specialise_other(f, &s->arena, joint, sizes);
   status = plan(s, &joint);
+  if (!status) status = check_contracts(s, joint);
   if (status) return status;
   pass_options options = session_pass_options(session, session->schedule);
   phase_split parts = split_phases(&s->arena, joint, f->sig.nparams, f->sig.nresults, &options);

@@ -628,6 +628,15 @@ TCF_API tcf_status tcf_function_library(tcf_function *function, const tcf_size *
                                         size_t nsizes, const char *path, char **summary);
 TCF_API tcf_status tcf_function_library_header(tcf_function *function, const tcf_size *sizes,
                                                size_t nsizes, char **text);
+/** The same of up to 7 functions of one session in one library, each with a context of its own, and
+ *  their declarations in one header; the header of several objects. */
+TCF_API tcf_status tcf_functions_library(tcf_function *const *functions, size_t count,
+                                         const tcf_size *sizes, size_t nsizes, const char *path,
+                                         char **summary);
+TCF_API tcf_status tcf_functions_library_header(tcf_function *const *functions, size_t count,
+                                                const tcf_size *sizes, size_t nsizes, char **text);
+TCF_API tcf_status tcf_functions_header(tcf_function *const *functions, size_t count,
+                                        const tcf_size *sizes, size_t nsizes, char **text);
 /** What ptxas makes of the PTX. TCF_UNAVAILABLE without one. */
 TCF_API tcf_status tcf_function_cubin(tcf_function *function, const tcf_size *sizes, size_t nsizes,
                                       char **data, size_t *size);
