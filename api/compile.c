@@ -227,9 +227,14 @@ tcf_status function_check_sizes(const tcf_function *f, const int64_t *sizes) {
   return status;
 }
 
-graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes) {
+graph *function_specialise_other(const tcf_function *f, arena *a, const graph *g,
+                                 const int64_t *sizes) {
   known_sizes known = {f, sizes};
-  return graph_specialise(a, f->graph, known_size, &known);
+  return graph_specialise(a, g, known_size, &known);
+}
+
+graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes) {
+  return function_specialise_other(f, a, f->graph, sizes);
 }
 
 tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, size_t nargs,

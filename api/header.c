@@ -30,17 +30,37 @@ typedef struct header {
   size_t nsizes;
   int64_t *known;  // by symbol; -1: a parameter
   arena arena;
-  char *text;
 } header;
 
+static bool has_value(const sig_value *values, int n, const char *name) {
+  for (int i = 0; i < n; i++)
+    if (!strcmp(values[i].name, name)) return true;
+  return false;
+}
+
+/// Of the parts of a function: ", saved for f_backward".
+static void put_role(const header *h, strbuf *out, const sig_value *v, bool result) {
+  const tcf_function *f = h->function, *part = f->part;
+  if (!part) return;
+  bool saved = result && v - f->sig.results >= f->saved;
+  if (!f->backward && saved) sb_printf(out, ", saved for %s", part->name);
+  if (!f->backward) return;
+  bool there = !result && has_value(part->sig.results, part->sig.nresults, v->name);
+  bool taken = !result && has_value(part->sig.params, part->sig.nparams, v->name);
+  if (there) sb_printf(out, ", of %s", part->name);
+  else if (!taken) sb_printf(out, ", the derivative for %s", v->name + strlen("d_"));
+}
+
 /// "// x: f32[N, T], row-major"
-static void put_value(strbuf *out, const sig_value *v) {
+static void put_value(const header *h, strbuf *out, const sig_value *v, bool result) {
   sb_printf(out, "//   %s: %s[", v->name, dtype_name(v->type));
   for (int k = 0; k < v->rank; k++) {
     bool same = !strcmp(v->axes[k], v->sizes[k]);
     sb_printf(out, same ? "%s%s" : "%s%s = %s", k ? ", " : "", v->axes[k], v->sizes[k]);
   }
-  sb_puts(out, "], row-major\n");
+  sb_puts(out, "], row-major");
+  put_role(h, out, v, result);
+  sb_puts(out, "\n");
 }
 
 static void put_fact(strbuf *out, int *facts, const char *symbol, const char *relation,
@@ -129,8 +149,8 @@ static void put_parameters(header *h, strbuf *out) {
       sb_printf(out, "%s %s = %lld", constants++ ? "," : ", for", sig->symbols[k],
                 (long long)known[k]);
   sb_puts(out, "\n");
-  for (int i = 0; i < sig->nparams; i++) put_value(out, &sig->params[i]);
-  for (int i = 0; i < sig->nresults; i++) put_value(out, &sig->results[i]);
+  for (int i = 0; i < sig->nparams; i++) put_value(h, out, &sig->params[i], false);
+  for (int i = 0; i < sig->nresults; i++) put_value(h, out, &sig->results[i], true);
   put_facts(h, out);
   put_indices(h, out);
   sb_printf(out, "int32_t %s(", f->symbol);
@@ -209,7 +229,8 @@ static void put_statuses(bool cuda, strbuf *out) {
 static void put_contraction(bool cuda, strbuf *out) {
   sb_printf(out,
             "\n/* Pointers are %s; null only where the array\n"
-            "   has no elements. The memory of a result is shared with no parameter and no other result.\n"
+            "   has no elements. The memory of a result is shared with no parameter and no other "
+            "result.\n"
             "   Else, and when sizes are not as demanded below: TCF_CALL_ARGUMENTS. */",
             cuda ? "addresses of the device, at multiples of 16 bytes"
                  : "at multiples of the size of their elements");
@@ -223,11 +244,13 @@ static void put_library(header *h, strbuf *out) {
   sb_printf(out, "typedef struct %s_context %s_context;\n\n", name, name);
   sb_puts(out,
           cuda ? "/* Of the device with that number. " : "/* threads 0: all CPUs of the process. ");
-  sb_puts(out,
-          "Functions return 0, or a status of those above, which\n"
-          "   the message then explains: it is that of the last call with the context, and empty after\n"
-          "   one that returned 0. When opening fails *context is set all the same, or null without\n"
-          "   memory: ask it for the message, and close it. */\n");
+  sb_puts(
+      out,
+      "Functions return 0, or a status of those above, which\n"
+      "   the message then explains: it is that of the last call with the context, and empty "
+      "after\n"
+      "   one that returned 0. When opening fails *context is set all the same, or null without\n"
+      "   memory: ask it for the message, and close it. */\n");
   sb_printf(out, "int32_t %s_open(int32_t %s, %s_context **context);\n", name,
             cuda ? "device" : "threads", name);
   sb_printf(out, "const char *%s_message(const %s_context *context);\n", name, name);
@@ -240,62 +263,105 @@ static void put_library(header *h, strbuf *out) {
   sb_puts(
       out,
       "/* stream: a CUstream or cudaStream_t; null: the legacy default stream. A call is started\n"
-      "   in its order and not waited for. This waits for the calls of the context; TCF_CALL_INDEX\n"
+      "   in its order and not waited for. This waits for the calls of the context; "
+      "TCF_CALL_INDEX\n"
       "   when a check failed in one. */\n");
   sb_printf(out, "int32_t %s_wait(%s_context *context);\n", name, name);
 }
 
-static tcf_status make_library_header(header *h, strbuf *out) {
-  sb_puts(out, "#pragma once\n#include <stdint.h>\n\n");
-  put_statuses(h->function->program->session->target == TARGET_CUDA, out);
+/// Of one or several functions.
+typedef struct declarations {
+  header functions[MOST_LIBRARY_FUNCTIONS];
+  int n;
+  bool library;
+  char *text;
+} declarations;
+
+static tcf_status fill(declarations *d, strbuf *out) {
+  bool cuda = d->functions[0].function->program->session->target == TARGET_CUDA;
+  tcf_status status = TCF_OK;
+  if (d->library) {
+    sb_puts(out, "#pragma once\n#include <stdint.h>\n\n");
+    put_statuses(cuda, out);
+  } else {
+    sb_put(out, (str){(const char *)tcf_abi_header, tcf_abi_header_len});
+  }
   sb_puts(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
-  put_library(h, out);
-  return TCF_OK;
+  for (int i = 0; i < d->n && !status; i++) {
+    header *h = &d->functions[i];
+    (d->library ? put_library : put_object)(h, out);
+    if (!d->library && cuda) status = put_kernels(h, out);
+  }
+  return status;
 }
 
-static tcf_status make_object_header(header *h, strbuf *out) {
-  sb_put(out, (str){(const char *)tcf_abi_header, tcf_abi_header_len});
-  sb_puts(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
-  put_object(h, out);
-  return h->function->program->session->target == TARGET_CUDA ? put_kernels(h, out) : TCF_OK;
+static tcf_status declare(void *args) {
+  declarations *d = args;
+  tcf_status status = TCF_OK;
+  for (int i = 0; i < d->n && !status; i++) {
+    header *h = &d->functions[i];
+    h->known = arena_array(&h->arena, int64_t, h->function->sig.nsymbols);
+    status = function_sizes(h->function, h->sizes, h->nsizes, h->known);
+  }
+  if (status) return status;
+  strbuf out = sb_new(&d->functions[0].arena);
+  status = fill(d, &out);
+  sb_puts(&out, "\n#ifdef __cplusplus\n}\n#endif\n");
+  if (!status) d->text = text_for_caller(sb_str(&out));
+  return status;
 }
 
 // ----
 
-static tcf_status finish(header *h, tcf_status (*fill)(header *, strbuf *)) {
-  tcf_function *f = h->function;
-  h->known = arena_array(&h->arena, int64_t, f->sig.nsymbols);
-  tcf_status status = function_sizes(f, h->sizes, h->nsizes, h->known);
-  if (status) return status;
-  strbuf out = sb_new(&h->arena);
-  status = fill(h, &out);
-  sb_puts(&out, "\n#ifdef __cplusplus\n}\n#endif\n");
-  if (!status) h->text = text_for_caller(sb_str(&out));
+tcf_status functions_belong_together(tcf_session *s, tcf_function *const *functions, size_t count) {
+  tcf_status status = need(s, functions, "the list of functions");
+  if (!status && (!count || count > MOST_LIBRARY_FUNCTIONS))
+    status = session_fail(s, TCF_WRONG_USE, "%zu functions; there may be 1 to %d in one output",
+                          count, MOST_LIBRARY_FUNCTIONS);
+  for (size_t i = 0; !status && i < count; i++) {
+    status = need(s, functions[i], "a function");
+    if (!status && functions[i]->program->session != s)
+      status = session_fail(s, TCF_WRONG_USE, "the functions are of different sessions");
+    for (size_t k = 0; !status && k < i; k++)
+      if (!strcmp(functions[i]->symbol, functions[k]->symbol))
+        status = session_fail(s, TCF_WRONG_USE, "two of the functions are exported as %s",
+                              functions[i]->symbol);
+  }
   return status;
 }
 
-static tcf_status object_header(void *h) { return finish(h, make_object_header); }
-static tcf_status library_header(void *h) { return finish(h, make_library_header); }
-
-static tcf_status write_header(header *h, tcf_status (*work)(void *), char **text) {
+static tcf_status write_header(tcf_function *const *functions, size_t count, const tcf_size *sizes,
+                               size_t nsizes, bool library, char **text) {
   entry in;
-  tcf_status status = entry_open_function(&in, h->function);
+  tcf_status status = entry_open_function(&in, functions && count ? functions[0] : NULL);
   if (status) return status;
-  status = need(in.session, text, "the text");
-  if (!status) status = need_sizes(in.session, h->sizes, h->nsizes);
-  if (!status) status = session_compile_guard(in.session, work, h);
-  arena_free(&h->arena);
-  if (!status) *text = h->text;
+  declarations d = {.n = (int)count, .library = library};
+  status = functions_belong_together(in.session, functions, count);
+  if (!status) status = need(in.session, text, "the text");
+  if (!status) status = need_sizes(in.session, sizes, nsizes);
+  for (size_t i = 0; !status && i < count; i++)
+    d.functions[i] = (header){.function = functions[i], .sizes = sizes, .nsizes = nsizes};
+  if (!status) status = session_compile_guard(in.session, declare, &d);
+  for (int i = 0; i < MOST_LIBRARY_FUNCTIONS; i++) arena_free(&d.functions[i].arena);
+  if (!status) *text = d.text;
   return entry_close(&in, status);
 }
 
+tcf_status tcf_functions_header(tcf_function *const *functions, size_t count, const tcf_size *sizes,
+                                size_t nsizes, char **text) {
+  return write_header(functions, count, sizes, nsizes, false, text);
+}
+
+tcf_status tcf_functions_library_header(tcf_function *const *functions, size_t count,
+                                        const tcf_size *sizes, size_t nsizes, char **text) {
+  return write_header(functions, count, sizes, nsizes, true, text);
+}
+
 tcf_status tcf_function_header(tcf_function *f, const tcf_size *sizes, size_t nsizes, char **text) {
-  header h = {.function = f, .sizes = sizes, .nsizes = nsizes};
-  return write_header(&h, object_header, text);
+  return write_header(&f, 1, sizes, nsizes, false, text);
 }
 
 tcf_status tcf_function_library_header(tcf_function *f, const tcf_size *sizes, size_t nsizes,
                                        char **text) {
-  header h = {.function = f, .sizes = sizes, .nsizes = nsizes};
-  return write_header(&h, library_header, text);
+  return write_header(&f, 1, sizes, nsizes, true, text);
 }

@@ -11,17 +11,24 @@
 extern const unsigned char tcf_library_runtime_cpu[], tcf_library_runtime_cuda[];
 extern const int tcf_library_runtime_cpu_len, tcf_library_runtime_cuda_len;
 
+/// A function on its way to become an object.
 typedef struct library_args {
   tcf_function *function;
   const tcf_size *sizes;
   size_t nsizes;
-  const char *path;
-  char **summary;
   char **data;  // of a cubin
   size_t *size;
   arena arena;
   ptxas_output assembled;
 } library_args;
+
+typedef struct linking {
+  tcf_session *session;
+  library_args functions[MOST_LIBRARY_FUNCTIONS];
+  int n;
+  const char *path;
+  char **summary;
+} linking;
 
 // ---- the program
 
@@ -158,47 +165,46 @@ static const char **names_of(arena *a, const char *prefix, bool cuda) {
   return names;
 }
 
-static bool link_library(library_args *l, code object, error *e) {
+/// In an archive members have the names of functions; a number keeps those apart that begin alike.
+static link_object member(library_args *l, int number, code object) {
   arena *a = &l->arena;
   const char *name = l->function->symbol;
   bool cuda = l->function->program->session->target == TARGET_CUDA;
   const char **exported = names_of(a, str_printf(a, "%s_", name).ptr, cuda);
   exported[1] = name;  // instead of "f_call"
-  link_object objects[] = {
-      {str_printf(a, "%.48s.o", name).ptr, object.data, object.size, exported},
-      {cuda ? "tcf_library2_cuda.o" : "tcf_library2_cpu.o",
-       cuda ? tcf_library_runtime_cuda : tcf_library_runtime_cpu,
-       (size_t)(cuda ? tcf_library_runtime_cuda_len : tcf_library_runtime_cpu_len),
-       names_of(a, cuda ? LIBRARY_CUDA : LIBRARY_CPU, cuda)}};
-  bool archive = str_ends(str_from(l->path), STR(".a"));
-  return (archive ? link_archive : link_shared)(l->path, objects, 2, e);
+  const char *file =
+      number ? str_printf(a, "%.48s.%d.o", name, number).ptr : str_printf(a, "%.48s.o", name).ptr;
+  return (link_object){file, object.data, object.size, exported};
+}
+
+static link_object runtime_member(arena *a, bool cuda) {
+  return (link_object){cuda ? "tcf_library2_cuda.o" : "tcf_library2_cpu.o",
+                       cuda ? tcf_library_runtime_cuda : tcf_library_runtime_cpu,
+                       (size_t)(cuda ? tcf_library_runtime_cuda_len : tcf_library_runtime_cpu_len),
+                       names_of(a, cuda ? LIBRARY_CUDA : LIBRARY_CPU, cuda)};
 }
 
 /// "a cubin for sm_90a, and PTX"
-static void summarise(library_args *l, code cubin) {
-  tcf_session *s = l->function->program->session;
-  if (!l->summary) return;
+static void summarise(const linking *all, arena *a, bool cubin) {
+  tcf_session *s = all->session;
+  if (!all->summary) return;
   str text = STR("code for this machine's processor");
   if (s->target == TARGET_CUDA)
-    text = str_printf(&l->arena,
-                      cubin.size ? "a cubin for %.*s, and PTX for devices that do not take it"
-                                 : "PTX for %.*s (no cubin: ptxas was not found)",
+    text = str_printf(a,
+                      cubin ? "a cubin for %.*s, and PTX for devices that do not take it"
+                            : "PTX for %.*s (no cubin: ptxas was not found)",
                       STR_FMT(s->cpu));
-  else if (s->cpu.len) text = str_printf(&l->arena, "code for %.*s", STR_FMT(s->cpu));
-  *l->summary = text_for_caller(text);
+  else if (s->cpu.len) text = str_printf(a, "code for %.*s", STR_FMT(s->cpu));
+  *all->summary = text_for_caller(text);
 }
 
-static tcf_status make_library(void *args) {
-  library_args *l = args;
+static tcf_status make_object(library_args *l, code *object, bool *cubin) {
   tcf_function *f = l->function;
   tcf_session *s = f->program->session;
   graph *g;
   struct program *p;
   library_spec spec = {0};
-  codegen_options options = {
-      .kind = CODE_OBJECT, .symbol = str_from(f->symbol), .library = &spec};
-  code object;
-  error e;
+  codegen_options options = {.kind = CODE_OBJECT, .symbol = str_from(f->symbol), .library = &spec};
   tcf_status status = lower(l, &g, &p);
   if (status) return status;
   if (calls_host(p))
@@ -211,10 +217,28 @@ static tcf_status make_library(void *args) {
   describe_lengths(l, g, &spec);
   describe_steps(l, p, g, &spec);
   if (s->target == TARGET_CUDA) status = assemble(l, p, false, &options.cubin);
-  if (!status) status = session_codegen(s, &l->arena, p, options, &object);
-  if (status) return status;
-  if (!link_library(l, object, &e)) return session_fail_error(s, &e);
-  summarise(l, options.cubin);
+  *cubin = options.cubin.size;
+  return status ? status : session_codegen(s, &l->arena, p, options, object);
+}
+
+static tcf_status make_library(void *args) {
+  linking *all = args;
+  tcf_session *s = all->session;
+  link_object objects[MOST_LIBRARY_FUNCTIONS + 1];
+  bool cubin = false;
+  error e;
+  for (int i = 0; i < all->n; i++) {
+    code object;
+    tcf_status status = make_object(&all->functions[i], &object, &cubin);
+    if (status) return status;
+    objects[i] = member(&all->functions[i], i, object);
+  }
+  arena *a = &all->functions[0].arena;
+  objects[all->n] = runtime_member(a, s->target == TARGET_CUDA);
+  bool archive = str_ends(str_from(all->path), STR(".a"));
+  if (!(archive ? link_archive : link_shared)(all->path, objects, all->n + 1, &e))
+    return session_fail_error(s, &e);
+  summarise(all, a, cubin);
   return TCF_OK;
 }
 
@@ -224,28 +248,39 @@ static bool is_library(const char *path) {
   return str_ends(str_from(path), STR(".so")) || str_ends(str_from(path), STR(".a"));
 }
 
-static tcf_status run_guarded(library_args *l, tcf_status (*work)(void *)) {
-  tcf_session *s = l->function->program->session;
+static tcf_status run_guarded(tcf_session *s, tcf_status (*work)(void *), void *args,
+                              library_args *functions, int n) {
   tcf_status status = s->target <= TARGET_CUDA
-                          ? session_compile_guard(s, work, l)
+                          ? session_compile_guard(s, work, args)
                           : session_fail(s, TCF_WRONG_USE, "interpreters have no code to write");
-  arena_free(&l->arena);
-  ptxas_free(&l->assembled);
+  for (int i = 0; i < n; i++) {
+    arena_free(&functions[i].arena);
+    ptxas_free(&functions[i].assembled);
+  }
   return status;
+}
+
+tcf_status tcf_functions_library(tcf_function *const *functions, size_t count,
+                                 const tcf_size *sizes, size_t nsizes, const char *path,
+                                 char **summary) {
+  entry in;
+  tcf_status status = entry_open_function(&in, functions && count ? functions[0] : NULL);
+  if (status) return status;
+  linking all = {.session = in.session, .n = (int)count, .path = path, .summary = summary};
+  status = functions_belong_together(in.session, functions, count);
+  if (!status) status = need(in.session, path, "the path");
+  if (!status) status = need_sizes(in.session, sizes, nsizes);
+  if (!status && !is_library(path))
+    status = session_fail(in.session, TCF_WRONG_USE, "%s: a library ends in .so or .a", path);
+  for (size_t i = 0; !status && i < count; i++)
+    all.functions[i] = (library_args){.function = functions[i], .sizes = sizes, .nsizes = nsizes};
+  if (!status) status = run_guarded(in.session, make_library, &all, all.functions, all.n);
+  return entry_close(&in, status);
 }
 
 tcf_status tcf_function_library(tcf_function *f, const tcf_size *sizes, size_t nsizes,
                                 const char *path, char **summary) {
-  entry in;
-  tcf_status status = entry_open_function(&in, f);
-  if (status) return status;
-  library_args l = {
-      .function = f, .sizes = sizes, .nsizes = nsizes, .path = path, .summary = summary};
-  status = need(in.session, path, "the path");
-  if (!status) status = need_sizes(in.session, sizes, nsizes);
-  if (!status && !is_library(path))
-    status = session_fail(in.session, TCF_WRONG_USE, "%s: a library ends in .so or .a", path);
-  return entry_close(&in, status ? status : run_guarded(&l, make_library));
+  return tcf_functions_library(&f, 1, sizes, nsizes, path, summary);
 }
 
 static tcf_status make_cubin(void *args) {
@@ -276,5 +311,6 @@ tcf_status tcf_function_cubin(tcf_function *f, const tcf_size *sizes, size_t nsi
   status = need(in.session, data, "the data");
   if (!status) status = need(in.session, size, "the size");
   if (!status) status = need_sizes(in.session, sizes, nsizes);
-  return entry_close(&in, status ? status : run_guarded(&l, make_cubin));
+  if (!status) status = run_guarded(in.session, make_cubin, &l, &l, 1);
+  return entry_close(&in, status);
 }

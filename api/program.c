@@ -135,10 +135,10 @@ static bool parse(tcf_program *p, uint32_t file, str text) {
     return parse_graphs(p, file);
   frontend_options options = {
       .load = load_import, .ctx = &p->arena, .unchecked = p->session->flags & TCF_UNCHECKED};
-  return frontend_compile(&p->arena, &p->diags, file, &options, &p->graphs);
+  return frontend_compile(&p->arena, &p->diags, file, &options, &p->graphs, &p->source);
 }
 
-static void make_functions(tcf_program *p) {
+void program_make_functions(tcf_program *p) {
   p->nfunctions = p->is_tile ? p->tiles.programs.len : p->graphs.graphs.len;
   p->functions = arena_array(&p->arena, tcf_function, p->nfunctions);
   for (int i = 0; i < p->nfunctions; i++) {
@@ -169,8 +169,17 @@ static tcf_status load(void *args_) {
   bool ok = parse(p, diag_add_file(&p->diags, name, text), text);
   tcf_status status = session_diagnose(args->session, &p->diags, 0);
   if (status || !ok) return status ? status : TCF_WRONG_PROGRAM;
-  make_functions(p);
+  program_make_functions(p);
   return TCF_OK;
+}
+
+tcf_program *program_new(tcf_session *s) {
+  tcf_program *p = calloc(1, sizeof *p);
+  if (!p) return NULL;
+  p->session = s;
+  p->next = s->programs;
+  s->programs = p;
+  return p;
 }
 
 static tcf_status load_text(tcf_session *s, const char *name, const char *text, size_t size,
@@ -178,11 +187,8 @@ static tcf_status load_text(tcf_session *s, const char *name, const char *text, 
   if (size > SOURCE_LIMIT)
     return session_fail(s, TCF_WRONG_USE, "%s: larger than the limit of %d bytes", name,
                         SOURCE_LIMIT);
-  tcf_program *p = calloc(1, sizeof *p);
+  tcf_program *p = program_new(s);
   if (!p) return session_fail(s, TCF_NO_MEMORY, "out of memory");
-  p->session = s;
-  p->next = s->programs;
-  s->programs = p;
   load_args args = {s, name, text, size, p};
   tcf_status status = session_compile_guard(s, load, &args);
   if (status) program_free(p);
@@ -221,7 +227,14 @@ tcf_status tcf_program_load_file(tcf_session *s, const char *path, tcf_program *
   return entry_close(&e, status ? status : load_file(s, path, out));
 }
 
+static tcf_program *owned_by(const tcf_program *owner) {
+  tcf_program *p = owner->session->programs;
+  while (p && p->owner != owner) p = p->next;
+  return p;
+}
+
 void program_free(tcf_program *p) {
+  for (tcf_program *part; (part = owned_by(p));) program_free(part);
   for (tcf_program **at = &p->session->programs; *at; at = &(*at)->next)
     if (*at == p) {
       *at = p->next;
@@ -356,34 +369,46 @@ tcf_status function_sizes(tcf_function *f, const tcf_size *sizes, size_t n, int6
 
 typedef struct dims_args {
   tcf_function *function;
-  size_t i;
+  const sig_value *value;
   const tcf_size *sizes;
   size_t nsizes;
   int64_t *dims;
 } dims_args;
 
-static tcf_status param_dims(void *args_) {
+static tcf_status value_dims(void *args_) {
   dims_args *args = args_;
   tcf_function *f = args->function;
   int64_t values[f->sig.nsymbols + 1];
   tcf_status status = function_sizes(f, args->sizes, args->nsizes, values);
   if (status) return status;
   str missing;
-  if (signature_dims(&f->sig, &f->sig.params[args->i], values, args->dims, &missing)) return TCF_OK;
+  if (signature_dims(&f->sig, args->value, values, args->dims, &missing)) return TCF_OK;
   return session_fail(f->program->session, TCF_WRONG_USE, "the size %.*s is not given",
                       STR_FMT(missing));
 }
 
-tcf_status tcf_function_param_dims(const tcf_function *f, size_t i, const tcf_size *sizes,
-                                   size_t nsizes, int64_t *dims) {
+static tcf_status dims_of(const tcf_function *f, const char *what, const sig_value *list, int n,
+                          size_t i, dims_args *args) {
   entry e;
   tcf_status status = entry_open_function(&e, f);
   if (status) return status;
-  dims_args args = {(tcf_function *)f, i, sizes, nsizes, dims};
-  if (i >= (size_t)f->sig.nparams) status = no_such(f, "parameters", i, f->sig.nparams);
-  if (!status) status = need(e.session, dims, "the list of dims");
-  if (!status) status = need_sizes(e.session, sizes, nsizes);
-  return entry_close(&e, status ? status : session_guard(e.session, param_dims, &args));
+  if (i >= (size_t)n) status = no_such(f, what, i, n);
+  if (!status) status = need(e.session, args->dims, "the list of dims");
+  if (!status) status = need_sizes(e.session, args->sizes, args->nsizes);
+  args->value = &list[i];
+  return entry_close(&e, status ? status : session_guard(e.session, value_dims, args));
+}
+
+tcf_status tcf_function_param_dims(const tcf_function *f, size_t i, const tcf_size *sizes,
+                                   size_t nsizes, int64_t *dims) {
+  dims_args args = {(tcf_function *)f, NULL, sizes, nsizes, dims};
+  return f ? dims_of(f, "parameters", f->sig.params, f->sig.nparams, i, &args) : TCF_WRONG_USE;
+}
+
+tcf_status tcf_function_result_dims(const tcf_function *f, size_t i, const tcf_size *sizes,
+                                    size_t nsizes, int64_t *dims) {
+  dims_args args = {(tcf_function *)f, NULL, sizes, nsizes, dims};
+  return f ? dims_of(f, "results", f->sig.results, f->sig.nresults, i, &args) : TCF_WRONG_USE;
 }
 
 tcf_status tcf_function_keep_symbolic(tcf_function *f, const char *symbol, int keep) {

@@ -6,6 +6,7 @@
 //   program.c    loading sources, imports, IR text; introspection
 //   signature.c  params, results and the binding of size symbols
 //   tensor.c     tensors and array files
+//   split.c      forward and backward part of a function apart
 //   call.c       arguments, results
 //   invoke.c     running compiled code, and errors it reports
 //   recall.c     the short way for a call like the one before
@@ -90,6 +91,9 @@ struct tcf_function {
   const char *symbol;    // in output ahead of time
   signature sig;
   bool *symbolic;          // by symbol: kept out of specialisation
+  int saved, nsaved;       // of a forward part: results for its backward part
+  const tcf_function *part;  // of two parts of a function: the other one; null: it is no part
+  bool backward;             // which of the two
   map variants;            // variant_key -> variant
   struct last_call *last;  // of recall.c; null: none yet
 };
@@ -97,8 +101,11 @@ struct tcf_function {
 struct tcf_program {
   tcf_session *session;
   tcf_program *next;
+  tcf_program
+      *owner;  // freed with it: the program of which this has the parts of a function; null: none
   arena arena;
   diag_list diags;
+  struct frontend *source;  // null: IR text
   module graphs;
   tile_module tiles;
   bool is_tile;
@@ -374,6 +381,9 @@ tcf_status session_tiles(tcf_session *s, arena *a, const graph *g, const pass_op
 /// The sizes given (entries < 0 are unknown) suit the function: its facts, and no axis inside of it
 /// gets a negative size.
 tcf_status function_check_sizes(const tcf_function *f, const int64_t *sizes);
+/// The same of another graph with the function's symbols.
+graph *function_specialise_other(const tcf_function *f, arena *a, const graph *g,
+                                 const int64_t *sizes);
 /// Specialised on the sizes that are not kept symbolic.
 graph *function_specialise(const tcf_function *f, arena *a, const int64_t *sizes);
 /// Specialised on sizes, and on strides that are not row-major (args null: on none).
@@ -382,6 +392,14 @@ graph *variant_graph(const tcf_function *f, arena *a, const tensor *const *args,
 /// The same for the sizes of arguments.
 tcf_status function_specialise_for(tcf_function *f, const tensor *const *args, size_t nargs,
                                    arena *a, graph **out);
+
+// ---- library.c, header.c
+
+/// In one library, or declared in one header.
+enum { MOST_LIBRARY_FUNCTIONS = 7 };
+/// TCF_WRONG_USE unless there are 1 to MOST_LIBRARY_FUNCTIONS, of this session and exported under names of
+/// their own.
+tcf_status functions_belong_together(tcf_session *s, tcf_function *const *functions, size_t count);
 
 // ---- usage.c
 
@@ -413,6 +431,10 @@ tcf_status function_tolerance(tcf_function *f, const tensor *const *args, size_t
 
 /// tcf_program_free, from inside of the session.
 void program_free(tcf_program *p);
+/// An empty one, in the list of the session; null: no memory.
+tcf_program *program_new(tcf_session *s);
+/// The functions of p->graphs, or of p->tiles.
+void program_make_functions(tcf_program *p);
 
 /// Sizes by symbol number from a list of names (others are ignored); missing ones are -1.
 tcf_status function_sizes(tcf_function *f, const tcf_size *sizes, size_t n, int64_t *out);

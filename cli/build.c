@@ -18,7 +18,7 @@ typedef enum output_kind {
 
 typedef struct build_options {
   common common;
-  const char *out, *header, *symbol;
+  const char *out, *header, *symbol, *split;
   output_kind kind;
   target_name target;
 } build_options;
@@ -49,59 +49,107 @@ static bool is_library(const build_options *o) {
   return o->kind == OUT_ARCHIVE || o->kind == OUT_SHARED;
 }
 
-static int write_library(const build_options *o, tcf_session *s, tcf_function *f,
-                         const tcf_size *dims, size_t ndims) {
+/// What is built: the function, or its forward and its backward part.
+typedef struct built {
+  tcf_session *s;
+  tcf_function *functions[2];
+  size_t count;
+  const tcf_size *dims;
+  size_t ndims;
+} built;
+
+static int write_library(const build_options *o, const built *b) {
   char *summary;
-  tcf_status status = tcf_function_library(f, dims, ndims, o->out, &summary);
-  if (status) return report(s, status);
+  tcf_status status =
+      tcf_functions_library(b->functions, b->count, b->dims, b->ndims, o->out, &summary);
+  if (status) return report(b->s, status);
   printf("%s: %s\n", o->out, summary);
   tcf_text_free(summary);
   return EXIT_DONE;
 }
 
-static tcf_status emit_text(const build_options *o, tcf_program *p, tcf_function *f,
-                            const tcf_size *dims, size_t ndims, char **data, size_t *size) {
+static tcf_status emit_text(const build_options *o, const built *b, tcf_function *f, char **data,
+                            size_t *size) {
   tcf_emit_options e = {.size = sizeof e,
                         .function = tcf_function_name(f),
                         .stage = o->kind == OUT_LLVM ? TCF_STAGE_LLVM : TCF_STAGE_ASM,
-                        .sizes = dims,
-                        .nsizes = ndims};
-  tcf_status status = tcf_program_emit(p, &e, data);
+                        .sizes = b->dims,
+                        .nsizes = b->ndims};
+  tcf_status status = tcf_program_emit(tcf_function_program(f), &e, data);
   if (!status) *size = strlen(*data);
   return status;
 }
 
-static tcf_status make_code(const build_options *o, tcf_program *p, tcf_function *f,
-                            const tcf_size *dims, size_t ndims, char **data, size_t *size) {
-  return o->kind == OUT_OBJECT  ? tcf_function_object(f, dims, ndims, data, size)
-         : o->kind == OUT_CUBIN ? tcf_function_cubin(f, dims, ndims, data, size)
-                                : emit_text(o, p, f, dims, ndims, data, size);
+static tcf_status make_code(const build_options *o, const built *b, tcf_function *f, char **data,
+                            size_t *size) {
+  return o->kind == OUT_OBJECT  ? tcf_function_object(f, b->dims, b->ndims, data, size)
+         : o->kind == OUT_CUBIN ? tcf_function_cubin(f, b->dims, b->ndims, data, size)
+                                : emit_text(o, b, f, data, size);
+}
+
+/// "dir/f.o" -> "dir/f_backward.o", malloc'd.
+static char *part_path(const char *out, const char *part) {
+  const char *dot = strrchr(out, '.');
+  size_t size = strlen(out) + strlen(part) + 1;
+  char *path = malloc(size);
+  if (path) snprintf(path, size, "%.*s%s%s", (int)(dot - out), out, part, dot);
+  return path;
+}
+
+/// The code of each function: of the only one in OUT, of two in files beside it.
+static tcf_status make_files(const build_options *o, const built *b, tcf_output *files,
+                             size_t *count) {
+  static const char *const parts[] = {"_forward", "_backward"};
+  for (size_t i = 0; i < b->count; i++) {
+    char *path = part_path(o->out, b->count > 1 ? parts[i] : ""), *code;
+    size_t size;
+    tcf_status status = path ? make_code(o, b, b->functions[i], &code, &size) : TCF_NO_MEMORY;
+    if (status) return free(path), status;
+    files[(*count)++] = (tcf_output){.path = path, .data = code, .size = size};
+  }
+  return TCF_OK;
 }
 
 /// The code and the header appear together or not at all; a library is linked in its place before
 /// its header is written.
-static int write_files(const build_options *o, tcf_session *s, tcf_program *p, tcf_function *f,
-                       const tcf_size *dims, size_t ndims) {
-  tcf_output files[2];
-  size_t count = 0, size;
-  char *code = NULL, *header = NULL;
+static int write_files(const build_options *o, const built *b) {
+  tcf_output files[3];
+  size_t count = 0;
+  char *header = NULL;
   tcf_status status = TCF_OK;
   if (o->header)
-    status = (is_library(o) ? tcf_function_library_header : tcf_function_header)(f, dims, ndims,
-                                                                                &header);
+    status = (is_library(o) ? tcf_functions_library_header : tcf_functions_header)(
+        b->functions, b->count, b->dims, b->ndims, &header);
+  int result = !status && is_library(o) ? write_library(o, b) : EXIT_DONE;
+  if (!status && !is_library(o)) status = make_files(o, b, files, &count);
+  size_t made = count;
   if (header)
     files[count++] = (tcf_output){.path = o->header, .data = header, .size = strlen(header)};
-  int result = EXIT_DONE;
-  if (!status && is_library(o)) {
-    result = write_library(o, s, f, dims, ndims);
-  } else if (!status) {
-    status = make_code(o, p, f, dims, ndims, &code, &size);
-    if (!status) files[count++] = (tcf_output){.path = o->out, .data = code, .size = size};
+  if (!status && !result) status = tcf_save(b->s, files, count);
+  for (size_t i = 0; i < made; i++) {
+    free((char *)files[i].path);
+    tcf_text_free((char *)files[i].data);
   }
-  if (!status && !result) status = tcf_save(s, files, count);
-  tcf_text_free(code);
   tcf_text_free(header);
-  return status ? report(s, status) : result;
+  return status ? report(b->s, status) : result;
+}
+
+static void say_symbol(const build_options *o, const tcf_function *f) {
+  if (!strcmp(tcf_function_export_name(f), o->symbol ? o->symbol : tcf_function_name(f))) return;
+  fprintf(stderr, "note: %s is exported as %s, for C or a library of C has that name; --symbol "
+          "gives it another\n", tcf_function_name(f), tcf_function_export_name(f));
+}
+
+static int choose_parts(const build_options *o, tcf_function *f, built *b) {
+  tcf_program *parts;
+  b->functions[0] = f;
+  b->count = 1;
+  if (!o->split) return EXIT_DONE;
+  int result = split_program(b->s, f, o->split, b->dims, b->ndims, &parts);
+  if (result) return result;
+  for (b->count = 0; b->count < 2; b->count++)
+    b->functions[b->count] = tcf_program_at(parts, b->count);
+  return EXIT_DONE;
 }
 
 static int build(build_options *o, const char *file, tcf_session **s, const tcf_size *dims,
@@ -115,10 +163,10 @@ static int build(build_options *o, const char *file, tcf_session **s, const tcf_
   if (!f || !dims_are_known(p, f, dims, ndims)) return EXIT_USAGE;
   if (o->symbol) status = tcf_function_export_as(f, o->symbol);
   if (status) return report(*s, status);
-  if (strcmp(tcf_function_export_name(f), o->symbol ? o->symbol : tcf_function_name(f)))
-    fprintf(stderr, "note: %s is exported as %s, for C or a library of C has that name; --symbol "
-            "gives it another\n", tcf_function_name(f), tcf_function_export_name(f));
-  return write_files(o, *s, p, f, dims, ndims);
+  if (!o->split) say_symbol(o, f);
+  built b = {.s = *s, .dims = dims, .ndims = ndims};
+  result = choose_parts(o, f, &b);
+  return result ? result : write_files(o, &b);
 }
 
 /// "cuda" is this machine's device; without one the architecture must be said.
@@ -138,6 +186,7 @@ int build_command(int argc, char **argv) {
       {"--header", 0, OPTION_VALUE, "OUT.h", "the C declarations", &o.header},
       {"--symbol", 0, OPTION_VALUE, "NAME", "what the function is called there (default: its name)",
        &o.symbol},
+      SPLIT_OPTION(o.split),
       {"--target", 0, OPTION_VALUE, "TARGET", "cpu[:NAME], [cuda:]sm_NN, cuda[:N]",
        &o.common.target},
       COMMON_OPTIONS_BUT_TARGET(o.common),

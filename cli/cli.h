@@ -102,6 +102,9 @@ typedef struct common {
    &(c).exact_casts},                                                                            \
   {"--no-rule", 0, OPTION_LIST, "NAME", "fuse stream: without a rule (see docs/contracts.md)",   \
    &(c).without_rules}
+#define SPLIT_OPTION(target)                                                                     \
+  {"--split-backward", 0, OPTION_OPTIONAL, "X,W,...",                                            \
+   "its forward and backward part instead, for gradients of X, W (default: all floats)", &(target)}
 #define COMMON_OPTIONS_BUT_TARGET(c)                                                             \
   {"--dim", 0, OPTION_LIST, "N=4096", "gives a size symbol its value", &(c).dims},               \
   {"--deterministic", 0, OPTION_FLAG, NULL, "results do not depend on the number of threads",    \
@@ -147,6 +150,10 @@ void free_dims(tcf_size *sizes, size_t count);
 bool dims_are_known(tcf_program *p, const tcf_function *only, const tcf_size *sizes, size_t count);
 /// The function -e names, else the only one, else `main`. Null: said on stderr.
 tcf_function *choose_function(tcf_program *p, const char *name);
+/// The parts of a function for gradients of the parameters "x,w" (empty: all floats), as a program that
+/// belongs to that of the function (cli/split.c). EXIT_DONE or an exit status.
+int split_program(tcf_session *s, tcf_function *f, const char *wrt, const tcf_size *dims,
+                  size_t ndims, tcf_program **parts);
 /// All of a file or standard input, malloc'd. Null: said.
 char *read_text(const char *path, size_t *size);
 bool stderr_color(void);

@@ -18,11 +18,19 @@ static int flushed(int status) {
   return status;
 }
 
+/// The program becomes that of the parts of the function that is named, or of the only one.
+static int split_chosen(tcf_session *s, tcf_program **p, const char *name, const char *wrt,
+                        const tcf_size *dims, size_t ndims) {
+  tcf_function *f = choose_function(*p, name);
+  if (!f || !dims_are_known(*p, f, dims, ndims)) return EXIT_USAGE;
+  return split_program(s, f, wrt, dims, ndims, p);
+}
+
 // ---- opt
 
 typedef struct opt_options {
   common common;
-  const char *passes, *to, *print_after;
+  const char *passes, *to, *print_after, *split;
 } opt_options;
 
 static bool parse_stage(const char *name, tcf_stage *out) {
@@ -63,6 +71,9 @@ static int emit(const opt_options *o, const char *file, tcf_session *s, const tc
   bool tile = tcf_program_is_tile(p);
   if (tile && o->passes)
     return complain("--passes: passes work on graphs, %s is tile IR", file), EXIT_USAGE;
+  int split = o->split ? split_chosen(s, &p, o->common.function, o->split, dims, ndims) : EXIT_DONE;
+  if (split) return split;
+  if (o->split) e.function = NULL;
   e.stage = tile ? TCF_STAGE_TILE : o->passes ? TCF_STAGE_GRAPH : TCF_STAGE_FUSED;
   if (o->to && !parse_stage(o->to, &e.stage)) return EXIT_USAGE;
   if (o->print_after) {
@@ -87,6 +98,7 @@ int opt_command(int argc, char **argv) {
        "print the graph after each pass, or after PASS", &o.print_after},
       {"--to", 0, OPTION_VALUE, "STAGE", "graph, fused, plan, tile, llvm or asm", &o.to,
        "graph fused plan tile llvm asm ptx"},
+      SPLIT_OPTION(o.split),
       COMMON_OPTIONS(o.common),
       {0}};
   const command *c = find_command("opt");
@@ -112,7 +124,7 @@ int opt_command(int argc, char **argv) {
 // ---- explain
 
 static int explain(const common *c, const char *file, const char *format, const char *out,
-                   tcf_session *s, const tcf_size *dims, size_t ndims) {
+                   const char *wrt, tcf_session *s, const tcf_size *dims, size_t ndims) {
   static const char *const formats[] = {"text", "json", "html"};
   int f = 0;
   while (f < 3 && strcmp(format, formats[f])) f++;
@@ -122,8 +134,10 @@ static int explain(const common *c, const char *file, const char *format, const 
   if (status) return report(s, status);
   if ((c->function || !tcf_program_count(p)) && !choose_function(p, c->function)) return EXIT_USAGE;
   if (!dims_are_known(p, NULL, dims, ndims)) return EXIT_USAGE;
+  int split = wrt ? split_chosen(s, &p, c->function, wrt, dims, ndims) : EXIT_DONE;
+  if (split) return split;
   char *text;
-  status = tcf_program_explain(p, c->function, dims, ndims, (tcf_format)f, &text);
+  status = tcf_program_explain(p, wrt ? NULL : c->function, dims, ndims, (tcf_format)f, &text);
   if (status) return report(s, status);
   status = tcf_save(s, &(tcf_output){.path = out, .data = text, .size = strlen(text)}, 1);
   tcf_text_free(text);
@@ -132,9 +146,10 @@ static int explain(const common *c, const char *file, const char *format, const 
 
 int explain_command(int argc, char **argv) {
   common o = {0};
-  const char *format = "text", *out = "-";
+  const char *format = "text", *out = "-", *split = NULL;
   const option options[] = {
       {"--function", 'e', OPTION_VALUE, "FN", "only this function", &o.function},
+      SPLIT_OPTION(split),
       {"--format", 0, OPTION_VALUE, "FORMAT", "text, json or html", &format, "text json html"},
       {"--output", 'o', OPTION_VALUE, "OUT", "a file instead of standard output", &out},
       COMMON_OPTIONS(o),
@@ -150,7 +165,7 @@ int explain_command(int argc, char **argv) {
     status = one_file(c, &files);
     if (!status) status = parse_dims(&o, &dims, &ndims);
     if (!status) status = open_session(&o, NULL, &s);
-    if (!status) status = explain(&o, files.items[0], format, out, s, dims, ndims);
+    if (!status) status = explain(&o, files.items[0], format, out, split, s, dims, ndims);
   }
   tcf_session_free(s);
   if (dims) free_dims(dims, ndims);

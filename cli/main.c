@@ -25,7 +25,11 @@ static const command build_info = {
     "PTX or a cubin of an NVIDIA architecture (--target sm_90a; a cubin is made by ptxas, from\n"
     "$PATH or $CUDA_HOME/bin). With an architecture, libraries carry PTX and, if there is a\n"
     "ptxas, a cubin; OUT.o is the host's side with the PTX in it. --header writes the\n"
-    "C declarations. Sizes without --dim are parameters. No device is needed.\n",
+    "C declarations. Sizes without --dim are parameters. No device is needed.\n"
+    "--split-backward makes f_forward, which returns what f returns and what it saves, and f_backward,\n"
+    "which takes that and a derivative for each result: a library and a header have both, other kinds are\n"
+    "two files, OUT_forward and OUT_backward with the ending of OUT. What is saved is decided for the\n"
+    "sizes of --dim.\n",
     build_command};
 static const command opt_info = {
     "opt", "opt FILE [OPTIONS]", "run passes and print the program at a stage",

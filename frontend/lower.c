@@ -171,7 +171,7 @@ static bool lower_once(lowerer *l, func *f) {
   for (; l->stamped < l->g->nodes.len; l->stamped++)
     l->g->nodes.data[l->stamped]->at = f->name_at;
   add_outputs(s);
-  return true;
+  return !l->backward || add_backward(s);
 }
 
 /// Blocks that nothing reads are no kernels. Of a function that is called this is said where it is compiled
@@ -194,7 +194,7 @@ bool lower_function(lowerer *l, func *f) {
     if (!lower_once(l, f)) return false;
     if (!l->assumed) break;
   }
-  warn_of_dead_blocks(l);
+  if (!l->backward) warn_of_dead_blocks(l);
   for (int i = 0; i < l->warnings.len; i++)
     diag_warning(l->diags, l->warnings.data[i].code, l->warnings.data[i].at, "%.*s", STR_FMT(l->warnings.data[i].text));
   forget_variables(l->g);
@@ -236,33 +236,53 @@ static void check_extern(lowerer *l, func *f) {
   f->state = FUNC_FAILED;
 }
 
+struct frontend {
+  program program;
+  frontend_options options;
+};
+
 bool frontend_compile(arena *a, diag_list *diags, uint32_t file, const frontend_options *options,
-                      module *out) {
-  static const frontend_options none = {0};
-  program p = {.arena = a, .diags = diags, .options = options ? options : &none};
+                      module *out, frontend **kept) {
+  frontend *f = arena_new(a, frontend);
+  program *p = &f->program;
+  if (options) f->options = *options;
+  *p = (program){.arena = a, .diags = diags, .options = &f->options};
   int errors = diags->errors;
   *out = (module){.arena = a};
-  program_load(&p, file);
-  lowerer l = {.arena = a, .diags = diags, .p = &p};
-  const unit *root = p.units.data[1];
-  for (int u = 1; u < p.units.len; u++)
-    for (int i = 0; i < p.units.data[u]->funcs.len; i++) {
-      func *f = p.units.data[u]->funcs.data[i];
-      check_extern(&l, f);
-      if (!derivative_fits(&l, f)) f->state = FUNC_FAILED;
+  program_load(p, file);
+  lowerer l = {.arena = a, .diags = diags, .p = p};
+  const unit *root = p->units.data[1];
+  for (int u = 1; u < p->units.len; u++)
+    for (int i = 0; i < p->units.data[u]->funcs.len; i++) {
+      func *fn = p->units.data[u]->funcs.data[i];
+      check_extern(&l, fn);
+      if (!derivative_fits(&l, fn)) fn->state = FUNC_FAILED;
     }
   for (int i = 0; i < root->funcs.len; i++) {
-    func *f = root->funcs.data[i];
-    if (f->generic || f->is_extern || f->bad_signature || !f->name.len) continue;
-    if (f->state == FUNC_FAILED) continue;
-    if (lower_function(&l, f)) {
+    func *fn = root->funcs.data[i];
+    if (fn->generic || fn->is_extern || fn->bad_signature || !fn->name.len) continue;
+    if (fn->state == FUNC_FAILED) continue;
+    if (lower_function(&l, fn)) {
       vec_push(a, &out->graphs, l.g);
       continue;
     }
-    if (diags->errors == errors) panic("@%.*s failed without an error", STR_FMT(f->name));
-    f->state = FUNC_FAILED;
+    if (diags->errors == errors) panic("@%.*s failed without an error", STR_FMT(fn->name));
+    fn->state = FUNC_FAILED;
   }
-  if (diags->errors == errors) return program_warn_unused(&p), true;
+  if (kept) *kept = f;
+  if (diags->errors == errors) return program_warn_unused(p), true;
   out->graphs.len = 0;
   return false;
+}
+
+graph *frontend_add_backward(frontend *f, arena *a, diag_list *diags, str function,
+                             const int *params, int nparams) {
+  const unit *root = f->program.units.data[1];
+  backward_request request = {params, nparams};
+  lowerer l = {.arena = a, .diags = diags, .p = &f->program, .backward = &request};
+  for (int i = 0; i < root->funcs.len; i++) {
+    func *fn = root->funcs.data[i];
+    if (str_eq(fn->name, function)) return lower_function(&l, fn) ? l.g : NULL;
+  }
+  panic("there is no function %.*s", STR_FMT(function));
 }

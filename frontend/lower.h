@@ -10,6 +10,7 @@
 //   lower_join.c   concat, pad, scatter_add
 //   lower_grad.c   grad, stop
 //   lower_vjp.c    derivatives that the program gives
+//   lower_backward.c  the backward part of a whole function
 //   lower_view.c   what stands in brackets
 //   scope.c        axes and names of one function; errors with the calls that led there
 //   size.c         sizes: equality, bounds, divisibility, facts
@@ -107,6 +108,12 @@ typedef struct late_warning {
   str text;
 } late_warning;
 
+/// Parameters that all float results are differentiated for.
+typedef struct backward_request {
+  const int *params;
+  int nparams;
+} backward_request;
+
 struct lowerer {
   arena *arena;
   diag_list *diags;
@@ -126,6 +133,7 @@ struct lowerer {
   vec(late_warning) warnings;
   vec(custom_result *) custom;  // results of functions with a derivative of their own
   map facts;          // symbol -> ix_fact*, over all attempts
+  const backward_request *backward;  // null: none
 };
 
 static inline bool is_poison(value v) { return v.kind == VALUE_POISON; }
@@ -255,6 +263,10 @@ value as_variable(scope *s, value v);
 node *another_node(graph *g, node *n, unsigned flags);
 /// What only grad() asks for is not in the graph that is handed on.
 void forget_variables(graph *g);
+
+// lower_backward.c
+/// What l->backward asks for, when the outputs are there. False: an error was reported.
+bool add_backward(scope *s);
 
 // lower_vjp.c
 typedef struct grad_call_site {

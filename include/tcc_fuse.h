@@ -456,6 +456,10 @@ typedef struct tcf_size {
 TCF_API tcf_status tcf_function_param_dims(const tcf_function *function, size_t i,
                                            const tcf_size *sizes, size_t nsizes, int64_t *dims);
 
+/** The same of result i. */
+TCF_API tcf_status tcf_function_result_dims(const tcf_function *function, size_t i,
+                                            const tcf_size *sizes, size_t nsizes, int64_t *dims);
+
 /** Compiled code is made for the sizes it is called with; a symbol kept symbolic is a run-time
  *  argument instead, so that calls which differ in it share one variant. Default: not kept. */
 TCF_API tcf_status tcf_function_keep_symbolic(tcf_function *function, const char *symbol, int keep);
@@ -508,6 +512,47 @@ typedef struct tcf_cost {
 } tcf_cost;
 TCF_API tcf_status tcf_function_cost(tcf_function *function, const tcf_tensor *const *args,
                                      size_t nargs, tcf_cost *cost);
+
+/* ---- Gradients: forward and backward apart ---------------------------------------------------- */
+
+/** Zero-initialise and set size. */
+typedef struct tcf_split_options {
+  size_t size;
+  const char *const
+      *wrt; /* parameters that gradients are wanted for, in the order of the results of
+                             *backward; NULL: all floats, in their order */
+  size_t nwrt;
+  const tcf_size
+      *sizes; /* symbols that are constants in both functions: what is saved is decided for
+                            these; of others by estimates (docs/language.md, `where N ~ 4096`) */
+  size_t nsizes;
+} tcf_split_options;
+
+/** The two halves of a training step whose loop is the host's. From a function f, which takes x, w ... and
+ *  returns y ...:
+ *
+ *    *forward   takes what f takes; returns what f returns, then what it saves for *backward
+ *    *backward  takes some of the parameters, results and saved values of *forward, which have their names
+ *               there, then the derivative for each float result of f as `d_RESULT` (f32; f64 of f64);
+ *               returns `d_x` for each x of wrt, with the axes of x (f32; f64 of f64)
+ *
+ *  What *backward does not find saved it computes again, as in a function with `grad` (docs/gradients.md);
+ *  `keep`, `checkpoint`, `stop` and `vjp` mean what they mean there, and random values are the same bits.
+ *  Of parameters *backward takes those that it reads, or needs the sizes of; of results those that it
+ *  reads, which are not saved once more. Which values these are depends on the session's target and flags.
+ *
+ *  options NULL: the default. The functions are called f_forward and f_backward and belong to a program of
+ *  their own (tcf_function_program), which is freed with that of f, or before by tcf_program_free.
+ *  TCF_WRONG_USE: f is of tile IR or fused, has no float result, or a parameter or result that is called
+ *  as a derivative is; a name of wrt is no parameter, not of a float, or given twice. TCF_WRONG_PROGRAM,
+ *  with diagnostics: something on the way has no derivative (E0270), or a contract does not hold. A
+ *  gradient that is zero, for no result depends on its parameter, is a warning (W0803). */
+TCF_API tcf_status tcf_function_split(tcf_function *function, const tcf_split_options *options,
+                                      tcf_function **forward, tcf_function **backward);
+/** Results *first to *first + *count - 1 of a *forward are what it saves. Of other functions none are. */
+TCF_API tcf_status tcf_function_saved(const tcf_function *forward, size_t *first, size_t *count);
+/** What the function belongs to. */
+TCF_API tcf_program *tcf_function_program(const tcf_function *function);
 
 /* ---- Host functions -------------------------------------------------------------------------- */
 
@@ -591,6 +636,15 @@ TCF_API tcf_status tcf_function_library(tcf_function *function, const tcf_size *
                                         size_t nsizes, const char *path, char **summary);
 TCF_API tcf_status tcf_function_library_header(tcf_function *function, const tcf_size *sizes,
                                                size_t nsizes, char **text);
+/** The same of up to 7 functions of one session in one library, each with a context of its own, and
+ *  their declarations in one header; the header of several objects. */
+TCF_API tcf_status tcf_functions_library(tcf_function *const *functions, size_t count,
+                                         const tcf_size *sizes, size_t nsizes, const char *path,
+                                         char **summary);
+TCF_API tcf_status tcf_functions_library_header(tcf_function *const *functions, size_t count,
+                                                const tcf_size *sizes, size_t nsizes, char **text);
+TCF_API tcf_status tcf_functions_header(tcf_function *const *functions, size_t count,
+                                        const tcf_size *sizes, size_t nsizes, char **text);
 /** What ptxas makes of the PTX. TCF_UNAVAILABLE without one. */
 TCF_API tcf_status tcf_function_cubin(tcf_function *function, const tcf_size *sizes, size_t nsizes,
                                       char **data, size_t *size);

@@ -64,8 +64,17 @@ static cotangent sum_repeated(gradient *d, const node *n, cotangent c, const int
   return c;
 }
 
+/// The derivative that is being computed belongs to a streamed block, and n does not.
+static bool leaves_block(const gradient *d, const node *n) {
+  int derived = d->g->contract;
+  int block = derived ? d->g->contracts.data[derived - 1].of : 0;
+  return block && n->contract != block;
+}
+
 void grad_give(gradient *d, node *n, cotangent c, const int *over, int nover) {
   if (!d->open[n->id] || !c.value) return;
+  // The mask may be of the inside of the block, and is applied there.
+  if (c.mask && leaves_block(d, n)) c = (cotangent){grad_value(d, c), NULL};
   if (c.value->type != grad_type(n->type)) c.value = graph_cast(d->g, c.value, grad_type(n->type));
   c = sum_repeated(d, n, c, over, nover);
   cotangent *sum = &d->of[n->id];
@@ -245,15 +254,16 @@ static void find_open(gradient *d, node *const *x, int nx) {
     if (!d->open[id]) d->open[id] = passes_on(d, d->g->nodes.data[id]);
 }
 
-static int phase_above(const node *y, node *const *x, int nx) {
-  int phase = y->phase;
-  for (int i = 0; i < nx; i++)
-    if (phase < x[i]->phase) phase = x[i]->phase;
-  return phase < MAX_PHASE ? phase + 1 : MAX_PHASE;
+static int phase_above(node *const *n, int count, int phase) {
+  for (int i = 0; i < count; i++)
+    if (phase < n[i]->phase) phase = n[i]->phase;
+  return phase;
 }
 
-bool graph_grad(graph *g, node *y, node *const *x, int nx, node *seed, const grad_options *options,
-                grad_result *out) {
+/// seeds: by y; their axes beside those of y are renamed.
+static bool differentiate(graph *g, node *const *y, node *const *seeds, int ny, node *const *x,
+                          int nx, const renaming *r, const grad_options *options,
+                          grad_result *out) {
   static const grad_options plain = {0};
   gradient d = {.g = g,
                 .options = options ? options : &plain,
@@ -261,7 +271,7 @@ bool graph_grad(graph *g, node *y, node *const *x, int nx, node *seed, const gra
                 .count = g->nodes.len,
                 .contract = g->contract,
                 .ncontracts = g->contracts.len};
-  int phase = g->phase;
+  int last = -1;
   *out = (grad_result){.dx = arena_array(g->arena, node *, nx),
                        .reached = arena_array(g->arena, bool, nx),
                        .flat = arena_array(g->arena, bool, nx)};
@@ -269,18 +279,38 @@ bool graph_grad(graph *g, node *y, node *const *x, int nx, node *seed, const gra
   d.open = arena_array(g->arena, bool, d.count);
   d.is_x = arena_array(g->arena, bool, d.count);
   find_open(&d, x, nx);
-  g->phase = phase_above(y, x, nx);
+  for (int k = 0; k < ny; k++) {
+    grad_give(&d, y[k], (cotangent){seeds[k], NULL}, NULL, 0);
+    if (y[k]->id > last) last = y[k]->id;
+  }
+  for (int id = last; id >= 0 && !out->failed; id--) visit(&d, g->nodes.data[id]);
+  for (int i = 0; i < nx && !out->failed; i++) {
+    out->reached[i] = d.of[x[i]->id].value;
+    const bool *flatly = out->reached[i] ? NULL : reached_flatly(&d, x[i], g->arena);
+    for (int k = 0; flatly && k < ny; k++) out->flat[i] |= x[i]->id <= y[k]->id && flatly[y[k]->id];
+    out->dx[i] = finished(&d, x[i], d.of[x[i]->id], r);
+  }
+  return !out->failed;
+}
+
+bool graph_grad(graph *g, node *y, node *const *x, int nx, node *seed, const grad_options *options,
+                grad_result *out) {
+  int phase = g->phase, above = phase_above(x, nx, y->phase);
+  g->phase = above < MAX_PHASE ? above + 1 : MAX_PHASE;
   if (!seed) seed = graph_const_float(g, grad_type(y->type), 1);
   renaming r = rename_further(g, y, seed);
   seed = graph_rename(g, seed, r.from, r.to, r.n);
-  if (d.open[y->id]) grad_give(&d, y, (cotangent){seed, NULL}, NULL, 0);
-  for (int id = y->id; id >= 0 && !out->failed; id--) visit(&d, g->nodes.data[id]);
-  for (int i = 0; i < nx && !out->failed; i++) {
-    out->reached[i] = d.of[x[i]->id].value;
-    out->flat[i] =
-        !out->reached[i] && x[i]->id <= y->id && reached_flatly(&d, x[i], g->arena)[y->id];
-    out->dx[i] = finished(&d, x[i], d.of[x[i]->id], &r);
-  }
+  bool done = differentiate(g, &y, &seed, 1, x, nx, &r, options, out);
   g->phase = phase;
-  return !out->failed;
+  return done;
+}
+
+bool graph_grad_of_all(graph *g, node *const *y, node *const *seeds, int ny, node *const *x, int nx,
+                       const grad_options *options, grad_result *out) {
+  static const renaming none = {.n = 0};
+  int phase = g->phase, above = phase_above(x, nx, phase_above(y, ny, 0));
+  g->phase = above < MAX_PHASE ? above + 1 : MAX_PHASE;
+  bool done = differentiate(g, y, seeds, ny, x, nx, &none, options, out);
+  g->phase = phase;
+  return done;
 }

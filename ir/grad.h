@@ -57,3 +57,17 @@ void graph_derive_streams(graph *g);
 /// that nothing uses.
 bool graph_grad(graph *g, node *y, node *const *x, int nx, node *seed, const grad_options *options,
                 grad_result *out);
+
+/// The same for the derivative of the sum of all y, each times its seed, which has axes of its y only.
+bool graph_grad_of_all(graph *g, node *const *y, node *const *seeds, int ny, node *const *x, int nx,
+                       const grad_options *options, grad_result *out);
+
+// ---- grad_joint.c
+
+/// "d_out": what the seed of a result, or the gradient for a parameter, is called.
+str graph_derivative_name(arena *a, str of);
+/// Makes of a function, whose outputs are there, one that has its backward part too: behind its params
+/// a seed for each float output, behind its outputs the gradients for x, which are params. No param or
+/// output has one of these names. False as graph_grad().
+bool graph_add_backward(graph *g, node *const *x, int nx, const grad_options *options,
+                        grad_result *out);

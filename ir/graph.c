@@ -255,6 +255,20 @@ void graph_compact(graph *g, node **replacement) {
   }
 }
 
+void graph_drop_params(graph *g, const bool *drop) {
+  int kept = 0, params = g->nparams;
+  for (int id = 0; id < g->nodes.len; id++) {
+    node *n = g->nodes.data[id];
+    if (id < params && drop[id]) {
+      g->nparams--;
+      continue;
+    }
+    n->id = kept;
+    g->nodes.data[kept++] = n;
+  }
+  g->nodes.len = kept;
+}
+
 // ---- copies
 
 /// Everything but the pool, the axis sizes and the index expressions, which stay handles of g.

@@ -168,6 +168,8 @@ bool node_infer(const graph *g, const node *n, arena *a, dtype *type, int *axes,
 // without repeats. gather puts the axes of the indices where the gathered axis was; axes that both
 // have are aligned. scatter_add walks the axes of indices and updates and a's other axes.
 node *graph_param(graph *g, str name, dtype t, const int *axes, int naxes);
+/// As param number `at`, when there are other nodes already: nodes from there on are numbered again.
+node *graph_insert_param(graph *g, int at, str name, dtype t, const int *axes, int naxes);
 node *graph_const(graph *g, dtype t, scalar v);
 node *graph_const_float(graph *g, dtype t, double v);  // any type; ints are converted
 node *graph_size(graph *g, dtype t, ix size);
@@ -240,6 +242,8 @@ int *graph_use_counts(const graph *g, arena *a);
 /// each node there is now; null = keep; a replacement may be replaced in turn. Then drops what is
 /// unreachable (never params), puts inputs before their users and renumbers.
 void graph_compact(graph *g, node **replacement);
+/// Params that nothing reads go, by their number; the other nodes are numbered again.
+void graph_drop_params(graph *g, const bool *drop);
 /// By node id: an output needs it.
 bool *graph_live(const graph *g, arena *a);
 /// A deep copy of the graph in arena a; axis numbers and index expressions stay the same.

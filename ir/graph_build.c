@@ -245,6 +245,24 @@ node *graph_param(graph *g, str name, dtype t, const int *axes, int naxes) {
   return finish(g, n);
 }
 
+node *graph_insert_param(graph *g, int at, str name, dtype t, const int *axes, int naxes) {
+  check(at <= g->nparams);
+  int nodes = g->nodes.len;
+  node *n = start(g, OP_param, NULL, 0);
+  n->type = t;
+  n->name = str_dup(g->arena, name);
+  set_axes(g, n, axes, naxes);
+  finish(g, n);
+  for (int id = nodes; id > at; id--) {
+    g->nodes.data[id] = g->nodes.data[id - 1];
+    g->nodes.data[id]->id = id;
+  }
+  g->nodes.data[at] = n;
+  n->id = at;
+  g->nparams++;
+  return n;
+}
+
 node *graph_const(graph *g, dtype t, scalar v) {
   node *n = start(g, OP_const, NULL, 0);
   n->type = t;

@@ -40,6 +40,7 @@ typedef struct pass_options {
 #define PASS_OPTION(flag, name) bool name;
 #include "ir/options.def"
   const target_info *target;
+  bool phases_apart;   // no kernel has nodes of the forward pass and of a later phase
   str schedule;        // overrides "key=value,..." for the lowering
   memory_budget budget;
   double recompute_slack;  // share of the time within which less memory is preferred; 0: 0.01; below 0: none

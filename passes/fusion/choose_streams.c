@@ -236,8 +236,10 @@ static bool find_set(chooser *c, const node *seed, bool keys, bool others) {
   if (others) close_paths(c);
   take_operands(c, keys);
   if (count_combining(c) < 2) return false;
+  bool apart = c->options && c->options->phases_apart;
   for (int i = 0; i < c->members.len; i++) {
     const node *n = c->g->nodes.data[c->members.data[i]];
+    if (apart && is_computed(n) && (n->phase > 0) != (seed->phase > 0)) return false;
     op_class class = class_of(n);
     bool known = combines(n) || is_map_like(n) || class == CLASS_leaf || is_pick(c, n);
     if (n->contract || n->op == OP_param || !known || op_is_arg(n->op)) return false;

@@ -65,6 +65,7 @@ static int find_epilogue(fusion *f, int anchor, ints *region, uint8_t *in) {
     bool fits = class_of(f, id) == CLASS_map && !f->nodes[id]->contract && node_same_axis_set(f->nodes[id], root) &&
                 f->clusters[f->homes[id].data[0]].len == 1;
     fits &= !(f->nodes[id]->flags & NODE_RECOMPUTED) || f->nodes[id]->phase <= root->phase;
+    fits &= !units_apart(f, id, anchor);
     if (!fits) break;
     vec_push(f->a, region, id);
     in[id] = 1;
@@ -238,7 +239,9 @@ static void recompute(fusion *f, int unit) {
   int home = f->homes[unit].data[0], readers = touched.len;
   if (!readers || !find_cone(f, unit, home, &cone)) return;
   for (int i = 0; i < readers; i++)
-    if (cluster_contract(f, touched.data[i])) return;
+    if (cluster_contract(f, touched.data[i]) ||
+        units_apart(f, unit, f->clusters[touched.data[i]].data[0]))
+      return;
   vec_push(f->a, &touched, home);
   double before = total_seconds(f, &touched);
   trial t = trial_begin(f, &touched);

@@ -129,6 +129,7 @@ typedef struct fusion {
   unsigned off;          // rules that the options switch off
   bool shared;           // a unit has been in several clusters
   bool recomputes;       // there are nodes with NODE_RECOMPUTED
+  bool apart;            // pass_options.phases_apart
   int *over;             // by unit: clusters with units below it and units not below it
   uint8_t *member, *stored;  // of the last candidate
   ints marked;               // ids set in member
@@ -153,8 +154,10 @@ double clusters_seconds(fusion *f, int a, int b);
 /// Whether the union would be in a cycle through other clusters.
 bool clusters_cyclic(fusion *f, int a, int b);
 /// One computes values again for a later phase, to which the other does not belong: together both
-/// would run early, and the values be kept after all.
+/// would run early, and the values be kept after all. Or the phases are to be apart.
 bool clusters_apart(const fusion *f, int a, int b);
+/// The phases are to be apart, and one unit is of the forward pass, the other is not.
+bool units_apart(const fusion *f, int a, int b);
 /// What a cluster is built around: contraction, scan, scatter, opaque, reduce, or map for none.
 op_class cluster_anchor(fusion *f, int cluster);
 /// Moves the units of b into a.

@@ -265,7 +265,7 @@ static void note_where(fusion *f, diag_list *diags, diag *d, const candidate *se
                   count > 1 ? "have" : "has", STR_FMT(f->g->axes.data[axis].name));
 }
 
-/// Every streamed axis is reduced by something in the block. Else there is an error.
+/// Every streamed axis is reduced by something in the block. Else there is an error, unless diags is null.
 static bool check_axes(fusion *f, diag_list *diags, int number, int cluster) {
   const contract *c = contract_of(f, number);
   candidate set = fusion_candidate(f, cluster, -1);
@@ -277,6 +277,7 @@ static bool check_axes(fusion *f, diag_list *diags, int number, int cluster) {
     if (ix_is_const(&f->g->ix, graph_axis_size(f->g, c->axes[k]), &size) && size < 2) continue;
     for (int i = 0; i < set.n && !reduced; i++) reduced = walks_along(&one, set.nodes[i]);
     if (reduced) continue;
+    if (!diags) return false;
     str name = f->g->axes.data[c->axes[k]].name;
     diag *d = diag_error(diags, DIAG_nothing_to_stream, c->at,
                          "nothing in the block is reduced over %.*s: streamed axes are those that `sum`, "
@@ -334,6 +335,11 @@ bool fuse_contracts(fusion *f, diag_list *diags) {
     bool chosen = contract_of(f, k)->chosen;
     if (chosen && (!v.ok || clusters_cyclic(f, cluster, -1))) dissolve(f, cluster, &units, &homes);
     if (chosen) continue;
+    // Of a derivative that is nothing but maps along the axis, nothing has to be on chip.
+    if (contract_of(f, k)->gradient && !check_axes(f, NULL, k, cluster)) {
+      dissolve(f, cluster, &units, &homes);
+      continue;
+    }
     if (!check_axes(f, diags, k, cluster)) {
       ok = false;
       continue;

@@ -120,6 +120,7 @@ void fusion_init(fusion *f, pass_ctx *ctx) {
   graph *g = ctx->graph;
   *f = (fusion){.g = g, .a = ctx->scratch, .target = target_or_default(ctx->options)};
   f->off = rules_switched_off(ctx->options);
+  f->apart = ctx->options && ctx->options->phases_apart;
   f->n = g->nodes.len;
   f->nodes = arena_copy(f->a, g->nodes.data, sizeof(node *) * (size_t)f->n);
   f->live = arena_array(f->a, bool, f->n);
@@ -254,7 +255,14 @@ static bool has_earlier(const fusion *f, int cluster, int phase) {
   return false;
 }
 
+bool units_apart(const fusion *f, int a, int b) {
+  return f->apart && (f->nodes[a]->phase > 0) != (f->nodes[b]->phase > 0);
+}
+
 bool clusters_apart(const fusion *f, int a, int b) {
+  // Those of one cluster are of one side.
+  bool units = f->clusters[a].len && f->clusters[b].len;
+  if (units && units_apart(f, f->clusters[a].data[0], f->clusters[b].data[0])) return true;
   if (!f->recomputes) return false;
   int phase_a = recomputed_phase(f, a), phase_b = recomputed_phase(f, b);
   return (phase_a <= MAX_PHASE && has_earlier(f, b, phase_a)) ||

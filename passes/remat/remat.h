@@ -227,3 +227,19 @@ bool remat_solve(arena *a, const graph *g, const pass_options *options, remat_so
 // ---- remat.c
 /// Nothing has been decided yet.
 bool remat_is_open(const graph *g);
+
+// ---- split_phases.c
+typedef struct phase_split {
+  graph *forward;  // the results of the function, then what is saved
+  graph *
+      backward;  // params of the function that it needs, results and saved values that it reads, seeds
+  int first_saved;  // of forward's outputs
+} phase_split;
+
+/// Before the passes: two phases, whatever derivatives the function has itself.
+void settle_phases(graph *joint, int results);
+/// Divides what graph_add_backward() made of a function with so many params and results, after the passes
+/// up to `remat`. Parameters of the backward part have the names of parameters and outputs of the forward
+/// part. Both graphs are in arena a.
+phase_split split_phases(arena *a, const graph *joint, int params, int results,
+                         const pass_options *options);

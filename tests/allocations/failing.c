@@ -342,6 +342,21 @@ end:
   close_world(&w);
 }
 
+static void divide(void) {
+  world w = {0};
+  tcf_function *forward, *backward;
+  size_t first, count;
+  open_world(&w, "interp", NULL);
+  if (wrong) goto end;
+  tcf_function *f = tcf_program_function(w.p, "softmax_rows");
+  TRY(w.s, tcf_function_split(f, NULL, &forward, &backward));
+  TRY(w.s, tcf_function_saved(forward, &first, &count));
+  TRY(w.s, tcf_call(forward, (const tcf_tensor *[]){w.x}, 1, w.y, first + count));
+  tcf_program_free(tcf_function_program(forward));
+end:
+  close_world(&w);
+}
+
 static void save(void) {
   world w = {0};
   char paths[4][96];
@@ -371,9 +386,13 @@ static const struct scenario {
   const char *name;
   void (*run)(void);
   bool compiles;
-} scenarios[] = {{"interpret", interpret, false}, {"interpret_tiles", interpret_tiles, false},
-                 {"look", look, false},           {"save", save, false},
-                 {"compile", compile, true},      {"compile_again", compile_again, false},
+} scenarios[] = {{"interpret", interpret, false},
+                 {"interpret_tiles", interpret_tiles, false},
+                 {"look", look, false},
+                 {"save", save, false},
+                 {"divide", divide, false},
+                 {"compile", compile, true},
+                 {"compile_again", compile_again, false},
                  {"build", build, true}};
 enum { SCENARIOS = sizeof scenarios / sizeof *scenarios };
 

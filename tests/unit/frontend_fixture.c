@@ -39,7 +39,7 @@ void program_test_run(program_test *t, const char *path, str text) {
   *t = (program_test){0};
   t->diags.arena = &t->arena;
   uint32_t file = diag_add_file(&t->diags, str_from(path), text);
-  t->ok = frontend_compile(&t->arena, &t->diags, file, NULL, &t->graphs);
+  t->ok = frontend_compile(&t->arena, &t->diags, file, NULL, &t->graphs, NULL);
   for (int i = 0; i < t->graphs.graphs.len; i++) {
     str report = {0};
     bool good = graph_verify(t->graphs.graphs.data[i], &t->arena, &report);

@@ -39,7 +39,7 @@ static graph *compile(tile_fixture *f, const char *text) {
   f->diags.arena = &f->arena;
   f->random = 0x9E3779B97F4A7C15u;
   uint32_t file = diag_add_file(&f->diags, STR("test.tdsl"), str_from(text));
-  if (!frontend_compile(&f->arena, &f->diags, file, &(frontend_options){0}, &m)) {
+  if (!frontend_compile(&f->arena, &f->diags, file, &(frontend_options){0}, &m, NULL)) {
     strbuf message = sb_new(&f->arena);
     diag_render_text(&f->diags, f->diags.items.data[0], false, &message);
     cr_assert(false, "%s", message.data);

@@ -187,7 +187,7 @@ Test(frontend_fuzz, memory_runs_out_everywhere) {
       diag_list diags = {.arena = &a};
       module out;
       uint32_t file = diag_add_file(&diags, STR("small"), str_from(program));
-      frontend_compile(&a, &diags, file, NULL, &out);
+      frontend_compile(&a, &diags, file, NULL, &out, NULL);
     }
     fault_pop(&frame);
     cr_expect(frame.kind == FAULT_NONE || frame.kind == FAULT_NOMEM, "%s", frame.text);

@@ -244,7 +244,7 @@ Test(frontend_lower, unchecked_marks_the_nodes) {
   frontend_options options = {.unchecked = true};
   uint32_t file = diag_add_file(&diags, STR("u.tdsl"),
                                 STR("fn f(x: f32[N], i: i32[M]) -> f32[M] { return x[N = i] }"));
-  cr_assert(frontend_compile(&a, &diags, file, &options, &out));
+  cr_assert(frontend_compile(&a, &diags, file, &options, &out, NULL));
   cr_expect(find_op(out.graphs.data[0], OP_gather)->flags & NODE_UNCHECKED);
   arena_free(&a);
 }
@@ -274,7 +274,7 @@ static bool compile_files(arena *a, diag_list *diags, library *l, module *out) {
   frontend_options options = {.load = load, .ctx = l};
   diags->arena = a;
   uint32_t file = diag_add_file(diags, str_from(l->files[0][0]), str_from(l->files[0][1]));
-  return frontend_compile(a, diags, file, &options, out);
+  return frontend_compile(a, diags, file, &options, out, NULL);
 }
 
 Test(frontend_lower, imports_in_circles_and_hidden_library_functions) {

@@ -498,7 +498,7 @@ static size_t spend_on_contract(str source, bool holds) {
   module graphs = {0};
   target_info cpu = cpu_target(2);
   uint32_t file = diag_add_file(&diags, STR("test.tdsl"), source);
-  cr_assert(frontend_compile(&a, &diags, file, NULL, &graphs));
+  cr_assert(frontend_compile(&a, &diags, file, NULL, &graphs, NULL));
   pass_options options = {.target = &cpu};
   pass_ctx ctx = {graphs.graphs.data[0], &room, &options, &diags};
   bool ok;
