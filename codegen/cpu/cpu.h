@@ -226,6 +226,18 @@ void store_vector(kgen *g, dtype t, lval x, lval pointer, lval mask);
 void gen_load(kgen *g, const tstmt *s);
 void gen_store(kgen *g, const tstmt *s);
 void gen_prefetch(kgen *g, const tstmt *s);
+/// The CPU has masked moves of such elements.
+bool moves_masked(const kgen *g, int bytes);
+/// pattern.c: lane i is at base + offset[i], in so many vectors from base on.
+typedef struct lane_pattern {
+  ix base;
+  int offset[MOST_VEC_LANES], chunks;
+} lane_pattern;
+/// Null where the distances of lanes are not known, or large.
+lane_pattern *pattern_of(kgen *g, ix e);
+/// Null, false: which lanes are valid is not known here, or two are at one place.
+lval pattern_load(kgen *g, dtype t, int buf, const lane_pattern *p, lval mask);
+bool pattern_store(kgen *g, dtype t, lval x, int buf, const lane_pattern *p, lval mask);
 /// True when the access was done by loading (storing) vectors along another axis and transposing
 /// them in registers.
 bool gen_load_transposed(kgen *g, const tstmt *s, const access *a);

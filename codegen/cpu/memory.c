@@ -5,7 +5,8 @@
 //   coef 1       one vector, masked where lanes are invalid
 //   coef 0       one element, splat
 //   other        vectors along another axis transposed in registers (transpose.c), else a gather
-// Offsets that are not affine (views that divide) are computed per lane and gathered.
+// Offsets that are not affine (views that divide) are computed per lane and gathered. Where lanes are
+// few vectors apart, these are loaded and permuted (pattern.c).
 #include "base/fault.h"
 #include "codegen/cpu/cpu.h"
 
@@ -74,10 +75,7 @@ static lval masked_move(kgen *g, const char *name, LLVMTypeRef type, lval *args,
   return LLVMBuildCall2(e->builder, LLVMGlobalGetValueType(f), f, args, 3, "");
 }
 
-/// The CPU has masked moves of such elements.
-static bool moves_masked(const kgen *g, int bytes) {
-  return g->e->avx512 || (g->e->avx2 && bytes >= 4);
-}
+bool moves_masked(const kgen *g, int bytes) { return g->e->avx512 || (g->e->avx2 && bytes >= 4); }
 
 lval load_masked(kgen *g, LLVMTypeRef type, lval pointer, lval mask, int alignment, lval rest) {
   lval args[] = {pointer, mask, rest ? rest : LLVMConstNull(type)};
@@ -228,6 +226,7 @@ static bool is_constant(kgen *g, ix e, int64_t value) {
 typedef struct target {
   lval pointer;   // of lane 0, or of all when lanes is set
   lval lanes;     // offsets in elements per lane, or null
+  lane_pattern *pattern;  // the same, where known; null: not
   bool unit;      // one vector at pointer
   lval ok, mask;  // where it may be touched: i1 and vector of i1, or null
   bool prefix;    // the lanes of the mask are the first ones
@@ -297,6 +296,8 @@ static bool locate(kgen *g, const tstmt *s, const access *a, int v, bool vector,
     t->pointer = buffer_base(g, a->buf);
     t->lanes = ix_lanes(g, e, ix_fits_i32(g, e));
   }
+  if (t->lanes && !tstmt_is_indirect(s) && moves_masked(g, dtype_bytes(a->type)))
+    t->pattern = pattern_of(g, e);
   return add_indirect(g, s, v, t);
 }
 
@@ -396,6 +397,8 @@ static lval load_target(kgen *g, dtype type, const access *a, const target *t, b
     lval x = load_scalar(g, type, safe_pointer(g, t->ok, t->pointer));
     return vector ? splat(g, x) : x;
   }
+  lval near = t->pattern && !t->ok ? pattern_load(g, type, a->buf, t->pattern, mask) : NULL;
+  if (near) return near;
   if (t->ok) mask = and_of(g, mask, splat(g, t->ok));
   if (t->lanes && !has_gather(g, type) && t->prefix) return gather_by_lane(g, type, a, t, mask);
   if (t->lanes) return gather(g, type, offset_pointer(g, a->buf, t->pointer, t->lanes), mask);
@@ -485,6 +488,8 @@ static void store_reg(kgen *g, const tstmt *s, const access *a, lval x, int v, b
     if (vector) x = LLVMBuildExtractElement(g->e->builder, x, emit_int(g->e->i32, 0), "");
     lval store = LLVMBuildStore(g->e->builder, to_memory(g, a->type, x), t.pointer);
     LLVMSetAlignment(store, (unsigned)dtype_bytes(a->type));
+  } else if (t.pattern && pattern_store(g, a->type, x, a->buf, t.pattern, mask)) {
+    return;
   } else if (t.lanes) {
     scatter(g, a->type, x, offset_pointer(g, a->buf, t.pointer, t.lanes), mask);
   } else if (!mask && stream) {

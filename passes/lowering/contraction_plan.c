@@ -50,11 +50,12 @@ const access *contraction_access(const kbuild *b, const node *x) {
 
 /// How well lanes along the axis fit: unit stride in the result, then in the operand; long enough.
 /// Where lanes would be idle in every step of a long sum, how its result is stored matters little.
-static double lanes_score(const kbuild *b, const node *operand, int axis) {
+/// size: how many, with the axes that it collapses with.
+static double lanes_score(const kbuild *b, const node *operand, int axis, int64_t size) {
   if (axis < 0) return -1;
   const node *dot = b->group->anchor;
   const access *in = contraction_access(b, operand);
-  int64_t size = kb_estimate(b, axis), steps = total(b, dot->attr_axes, dot->nattr_axes);
+  int64_t steps = total(b, dot->attr_axes, dot->nattr_axes);
   bool is_short = size < b->lanes;
   double score = 1, stored = is_short ? 4.0 * b->lanes / (double)(b->lanes + steps) : 4;
   for (int k = 0; k < b->accesses.len; k++)
@@ -63,12 +64,15 @@ static double lanes_score(const kbuild *b, const node *operand, int axis) {
   return score * (is_short ? (double)size / b->lanes : 1);
 }
 
-static int lanes_among(const kbuild *b, const node *operand, const int *axes, int n) {
+static int lanes_among(const kbuild *b, const node *operand, const int *axes, int n, double *most) {
   int best = -1;
+  *most = -1;
   for (int i = 0; i < n; i++) {
-    double score = lanes_score(b, operand, axes[i]), top = lanes_score(b, operand, best);
+    double score = lanes_score(b, operand, axes[i], kb_run(b, axes, n, i));
     bool longer = best < 0 || kb_estimate(b, axes[i]) > kb_estimate(b, best);
-    if (score > top || (score == top && longer)) best = axes[i];
+    if (score < *most || (score == *most && !longer)) continue;
+    best = axes[i];
+    *most = score;
   }
   return best;
 }
@@ -443,6 +447,16 @@ static bool is_better_packed(const kbuild *b, const node *dot) {
   return plain_x && total(b, x->axes, x->naxes) < total(b, y->axes, y->naxes);
 }
 
+/// Vectors no wider than a short axis of the lanes: narrow ones of which all lanes work are at
+/// least as fast as wide ones of which a half is idle.
+static void narrow_lanes(kbuild *b, const contraction_plan *p) {
+  enum { NARROWEST = 4 };
+  int64_t n;
+  if (p->lanes < 0 || p->pairs || !ix_is_const(&b->k->ix, b->k->axes.data[p->lanes].size, &n))
+    return;
+  while (b->lanes > NARROWEST && n <= b->lanes / 2) b->lanes /= 2;
+}
+
 contraction_form contraction_choose(kbuild *b, contraction_plan *p) {
   const node *dot = b->group->anchor;
   *p = (contraction_plan){
@@ -450,9 +464,9 @@ contraction_form contraction_choose(kbuild *b, contraction_plan *p) {
   kb_survey(b);
   contraction_classify(p, dot);
   if (reduction_is_better(b, p)) return CONTRACTION_REDUCTION;
-  int lane_b = lanes_among(b, dot->in[1], p->n, p->nn);
-  int lane_a = lanes_among(b, dot->in[0], p->m, p->nm);
-  double score_a = lanes_score(b, dot->in[0], lane_a), score_b = lanes_score(b, dot->in[1], lane_b);
+  double score_a, score_b;
+  int lane_b = lanes_among(b, dot->in[1], p->n, p->nn, &score_b);
+  int lane_a = lanes_among(b, dot->in[0], p->m, p->nm, &score_a);
   if (score_a > score_b || (score_a == score_b && lane_a >= 0 && is_better_packed(b, dot))) {
     p->a = 1;
     p->b = 0;
@@ -479,6 +493,7 @@ contraction_form contraction_choose(kbuild *b, contraction_plan *p) {
     return CONTRACTION_INNER;
   }
   choose_unit(b, p);
+  narrow_lanes(b, p);
   choose_block(b, p);
   choose_blocking(b, p);
   choose_tiles(b, p);

@@ -65,6 +65,7 @@ typedef struct access {
   double elements;   // estimate of the accesses one walk of the kernel makes
   ix *coef;          // graph axis -> step per coordinate; 0 does not move
   bool *irregular;   // graph axis -> moves, but not by a fixed step
+  bool *near;        // graph axis -> neighbours along it are within a few vectors
 } access;
 
 /// Walks of a kernel axis go through a part of it.
@@ -204,6 +205,8 @@ void kb_survey(kbuild *b);
 /// Makes kernel axes for the given axes (outermost first): adjacent ones collapse where every
 /// access walks them as one, 1-sized ones vanish. Returns the number of kernel axes in out.
 int kb_collapse(kbuild *b, const int *axes, int n, int *out);
+/// How many elements axes[i] has with those around it that collapse with it.
+int64_t kb_run(const kbuild *b, const int *axes, int n, int i);
 /// The axis of `axes` whose lanes make the cheapest memory accesses; -1 when n is 0.
 int kb_best_lanes(const kbuild *b, const int *axes, int n);
 /// An axis other than `lanes` along which some big access has unit stride; -1 none.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What a kernel touches: a survey of its memory accesses over graph axes, from which follow the
 // collapsing of axes, the axis the vector lanes run along, and streaming stores.
+#include <math.h>
+
 #include "base/fault.h"
 #include "passes/lowering/lower.h"
 
@@ -31,6 +33,23 @@ static void pin(survey *s, ix e, bool bare_too) {
   ix_axes(&s->pool, e, mark_axis, &m);
 }
 
+/// The first elements along the axis, as many as there are lanes, are at fixed distances of few
+/// vectors: what codegen/cpu/pattern.c loads and permutes.
+static bool lanes_are_near(const survey *s, ix offset, int axis) {
+  enum { VECTORS = 4 };
+  int64_t size = kb_estimate(s->b, axis), low = 0, high = 0, at;
+  ix *place = arena_array(s->b->l->a, ix, s->b->l->g->axes.len);
+  for (int i = 0; i < s->b->l->g->axes.len; i++) place[i] = ix_const(&s->b->k->ix, 0);
+  for (int lane = 0; lane < s->b->lanes && lane < size; lane++) {
+    place[axis] = ix_const(&s->b->k->ix, lane);
+    ix e = ix_substitute(&s->b->k->ix, (ix_pool *)&s->pool, offset, place, s->b->l->g->axes.len);
+    if (!ix_is_const(&s->b->k->ix, e, &at)) return false;
+    low = at < low ? at : low;
+    high = at > high ? at : high;
+  }
+  return high - low < VECTORS * s->b->lanes;
+}
+
 static void record(survey *s, const ix *sigma, int buffer, bool store) {
   lower *l = s->b->l;
   int naxes = l->g->axes.len;
@@ -38,6 +57,7 @@ static void record(survey *s, const ix *sigma, int buffer, bool store) {
   access m = {.buffer = buffer, .store = store, .elements = 1};
   m.coef = arena_array(l->a, ix, naxes);
   m.irregular = arena_array(l->a, bool, naxes);
+  m.near = arena_array(l->a, bool, naxes);
   ix offset = ix_const(&s->pool, 0);
   for (int i = 0; i < buf->rank; i++) {
     ix stride = ix_substitute(&s->pool, &l->p->ix, buf->strides[i], NULL, 0);
@@ -53,6 +73,7 @@ static void record(survey *s, const ix *sigma, int buffer, bool store) {
       m.coef[axis] = ix_substitute(&s->b->k->ix, &s->pool, coef, NULL, 0);
     else if (used[axis])
       m.irregular[axis] = true;
+    if (used[axis] && !s->indirect) m.near[axis] = lanes_are_near(s, offset, axis);
     if (used[axis] || m.irregular[axis]) m.elements *= (double)kb_estimate(s->b, axis);
   }
   vec_push(l->a, &s->b->accesses, m);
@@ -155,7 +176,7 @@ bool kb_unit_stride(const access *m, const kbuild *b, int axis) {
 }
 
 /// Whether every access walks b right after a: step(a) = step(b) * size(b).
-static bool walked_as_one(kbuild *b, int outer, int inner) {
+static bool walked_as_one(const kbuild *b, int outer, int inner) {
   if (b->pinned[outer] || b->pinned[inner]) return false;
   ix size = ix_substitute(&b->k->ix, &b->l->g->ix, graph_axis_size(b->l->g, inner), NULL, 0);
   for (int i = 0; i < b->accesses.len; i++) {
@@ -166,6 +187,15 @@ static bool walked_as_one(kbuild *b, int outer, int inner) {
     if (m->coef[outer] && m->coef[outer] != ix_mul(&b->k->ix, m->coef[inner], size)) return false;
   }
   return true;
+}
+
+int64_t kb_run(const kbuild *b, const int *axes, int n, int i) {
+  int64_t size = kb_estimate(b, axes[i]);
+  for (int k = i; k > 0 && walked_as_one(b, axes[k - 1], axes[k]); k--)
+    size = estimate_times(size, kb_estimate(b, axes[k - 1]));
+  for (int k = i; k + 1 < n && walked_as_one(b, axes[k], axes[k + 1]); k++)
+    size = estimate_times(size, kb_estimate(b, axes[k + 1]));
+  return size;
 }
 
 int kb_collapse(kbuild *b, const int *axes, int n, int *out) {
@@ -210,21 +240,51 @@ int kb_collapse(kbuild *b, const int *axes, int n, int *out) {
   return count;
 }
 
-/// Element accesses per element when lanes run along the axis; gathers cost several.
-static double lane_cost(const kbuild *b, int axis) {
-  enum { STRIDED = 5, IRREGULAR = 8 };
+/// Lanes along what is reduced are combined for every row.
+static double combining_cost(const kbuild *b, int axis) {
+  enum { COMBINE = 10 };
   double cost = 0;
+  for (int i = 0; i < b->group->reductions.len; i++) {
+    const node *red = b->group->reductions.data[i];
+    double rows = COMBINE;
+    for (int k = 0; k < red->naxes; k++) rows *= (double)kb_estimate(b, red->axes[k]);
+    if (axes_have(red->attr_axes, red->nattr_axes, axis)) cost += rows;
+  }
+  return cost;
+}
+
+/// Element accesses per element when lanes run along the axis; gathers cost several.
+/// run: how many there are, with the axes that it collapses with.
+static double lane_cost(const kbuild *b, int axis, int64_t run) {
+  enum { NEAR = 2, STRIDED = 5, IRREGULAR = 8 };
+  double cost = combining_cost(b, axis), size = (double)run;
+  // Lanes beyond a short axis are wasted where a vector is moved at once.
+  double idle = size < b->lanes && size > 0 ? b->lanes / size : 1;
   for (int i = 0; i < b->accesses.len; i++) {
     const access *m = &b->accesses.data[i];
-    double each = m->irregular[axis] ? IRREGULAR : kb_unit_stride(m, b, axis) ? 1
-                  : m->coef[axis]    ? STRIDED
-                                     : 0;
+    bool unit = kb_unit_stride(m, b, axis), moves = m->coef[axis] || m->irregular[axis];
+    double by_element = m->irregular[axis] ? IRREGULAR : STRIDED;
+    double each = unit            ? idle
+                  : !moves        ? 0
+                  : m->near[axis] ? fmin(NEAR * idle, by_element)
+                                  : by_element;
     cost += each * m->elements * (m->store ? 1.5 : 1);
   }
-  // Lanes beyond a short axis are wasted.
-  double size = (double)kb_estimate(b, axis);
-  if (size < b->lanes && size > 0) cost *= b->lanes / size;
   return cost;
+}
+
+/// Rows and what is reduced do not collapse with each other.
+static int64_t run_of_kind(const kbuild *b, const int *axes, int n, int i) {
+  const node *red = b->group->reductions.len ? b->group->reductions.data[0] : NULL;
+  int first = i, last = i;
+  bool reduced = red && axes_have(red->attr_axes, red->nattr_axes, axes[i]);
+  while (first > 0 &&
+         (red && axes_have(red->attr_axes, red->nattr_axes, axes[first - 1])) == reduced)
+    first--;
+  while (last + 1 < n &&
+         (red && axes_have(red->attr_axes, red->nattr_axes, axes[last + 1])) == reduced)
+    last++;
+  return kb_run(b, axes + first, last + 1 - first, i - first);
 }
 
 int kb_best_lanes(const kbuild *b, const int *axes, int n) {
@@ -232,7 +292,7 @@ int kb_best_lanes(const kbuild *b, const int *axes, int n) {
   double best_cost = 0;
   for (int i = n - 1; i >= 0; i--) {
     if (kb_estimate(b, axes[i]) <= 1 && n > 1) continue;
-    double cost = lane_cost(b, axes[i]);
+    double cost = lane_cost(b, axes[i], run_of_kind(b, axes, n, i));
     if (best >= 0 && (cost > best_cost ||
                       (cost == best_cost && kb_estimate(b, axes[i]) <= kb_estimate(b, best))))
       continue;

@@ -244,8 +244,7 @@ static bool caches_in(const kbuild *b, const row_plan *p, const node *n, int pas
 //     accum s, c
 
 typedef struct blocks {
-  int axes[MAX_AXES], split;  // R, outermost loop first; axes[split] is walked in blocks, -1 none
-  int step[MAX_KERNEL_AXES];  // outside of the blocks
+  reduce_blocks of;
   tval *before[2 * MAX_REDUCTIONS];  // null: carried on
 } blocks;
 
@@ -254,8 +253,9 @@ static bool sums_floats(const node *red) {
 }
 
 /// Blocks end where the loops inside come to as many steps as a block may have.
-static void find_blocks(const kbuild *b, const row_plan *p, const running *r, blocks *s) {
-  *s = (blocks){.split = -1};
+void reduce_find_blocks(const kbuild *b, const row_plan *p, const node *const *reductions,
+                        int nreductions, reduce_blocks *s) {
+  *s = (reduce_blocks){.split = -1};
   int n = 0, steps = 1;
   int64_t lanes = 1, all = 1;
   for (int pass = 0; pass < 2; pass++)
@@ -267,7 +267,7 @@ static void find_blocks(const kbuild *b, const row_plan *p, const running *r, bl
       all = INT64_MAX;
   }
   bool any = false;
-  for (int i = 0; i < r->n; i++) any |= sums_floats(r->reductions[i]);
+  for (int i = 0; i < nreductions; i++) any |= sums_floats(reductions[i]);
   memcpy(s->step, p->step, sizeof s->step);
   if (all <= sum_room(lanes)) return;
   for (int i = n - 1; i >= 0 && any && s->split < 0; i--) {
@@ -284,12 +284,14 @@ static void find_blocks(const kbuild *b, const row_plan *p, const running *r, bl
 
 /// Loops over R with the running values.
 static void open_blocks(kbuild *b, const row_plan *p, running *r, blocks *s) {
-  find_blocks(b, p, r, s);
-  if (s->split < 0) {
+  *s = (blocks){0};
+  const reduce_blocks *of = &s->of;
+  reduce_find_blocks(b, p, r->reductions, r->n, &s->of);
+  if (of->split < 0) {
     reduce_open_loops(b, p->kr, p->step, p->nkr, r->values, r->nvalues, 4);
     return;
   }
-  reduce_open_loops(b, s->axes, s->step, s->split + 1, r->values, r->nvalues, 1);
+  reduce_open_loops(b, of->axes, of->step, of->split + 1, r->values, r->nvalues, 1);
   for (int i = 0, at = 0; i < r->n; i++) {
     if (sums_floats(r->reductions[i])) {
       s->before[at] = r->values[at];
@@ -297,12 +299,12 @@ static void open_blocks(kbuild *b, const row_plan *p, running *r, blocks *s) {
     }
     at += op_is_arg(r->reductions[i]->op) ? 2 : 1;
   }
-  reduce_open_loops(b, s->axes + s->split, p->step, p->nkr - s->split, r->values, r->nvalues, 4);
+  reduce_open_loops(b, of->axes + of->split, p->step, p->nkr - of->split, r->values, r->nvalues, 4);
 }
 
 static void close_blocks(kbuild *b, const row_plan *p, running *r, const blocks *s) {
-  int outside = s->split + 1;
-  reduce_close_loops(b, outside ? p->nkr - s->split : p->nkr, r->values, r->nvalues);
+  int outside = s->of.split + 1;
+  reduce_close_loops(b, outside ? p->nkr - s->of.split : p->nkr, r->values, r->nvalues);
   if (!outside) return;
   for (int i = 0; i < r->nvalues; i++)
     if (s->before[i])
@@ -321,8 +323,7 @@ bool reduce_store_rows(kbuild *b, const node *row) {
   return others;
 }
 
-/// Outputs along more than rows.
-static void store_others(kbuild *b, const node *row) {
+void reduce_store_others(kbuild *b, const node *row) {
   const group *g = b->group;
   for (int i = 0; i < g->outputs.len; i++) {
     const node *out = g->outputs.data[i];
@@ -350,7 +351,7 @@ void reduce_walk(kbuild *b, const row_plan *p, int pass, running *out) {
   for (int i = 0; i < g->nodes.len; i++)
     if (caches_in(b, p, g->nodes.data[i], pass))
       kb_store_local(b, b->local_of[g->nodes.data[i]->id], kb_value_here(b, g->nodes.data[i]));
-  if (p->stores) store_others(b, g->reductions.data[0]);
+  if (p->stores) reduce_store_others(b, g->reductions.data[0]);
   // The last pass over the row is the busiest with arithmetic: it fetches the next row.
   if (pass + 1 == p->passes && p->next_row >= 0)
     kb_prefetch_next(b, b->scope->region, p->next_row, 1, 1, 4 * b->l->target->l2_bytes);
@@ -372,7 +373,7 @@ void reduce_run_pass(kbuild *b, const row_plan *p, int pass) {
 void reduce_store_outputs(kbuild *b, row_plan *p, const node *row, const int *more, int nmore) {
   if (!reduce_store_rows(b, row)) return;
   reduce_open_loops(b, more, p->step, nmore, NULL, 0, 2);
-  store_others(b, row);
+  reduce_store_others(b, row);
   reduce_close_loops(b, nmore, NULL, 0);
 }
 
@@ -466,6 +467,7 @@ void lower_reduce_group(kbuild *b) {
   p.next_row = along_rows && nrows ? rows[nrows - 1] : -1;
   for (int axis = 0; axis < b->k->axes.len; axis++)
     p.step[axis] = axis == vec ? b->lanes * vectors_for(b, &p, vec, along_rows) : 1;
+  if (vec >= 0 && !along_rows && !nfurther && reduce_columns(b, &p, rows, nrows, vec)) return;
   int step[MAX_AXES];
   for (int i = 0; i < nrows; i++) step[i] = p.step[rows[i]];
   int64_t grain = schedule_option(b->l, "grid", GRID_ELEMENTS) / row_elements(b, &p);

@@ -48,12 +48,24 @@ void reduce_accumulate(kbuild *b, const node *red, tval **from, tval **to);
 void reduce_combine(kbuild *b, const row_plan *p, const node *red, tval **values);
 /// The same, and gives the row value of a finished reduction.
 void reduce_finish(kbuild *b, const row_plan *p, const node *red, tval **values);
+/// Long sums of floats by blocks.
+typedef struct reduce_blocks {
+  int axes[MAX_AXES], split;  // R, outermost loop first; axes[split] is walked in blocks, -1 none
+  int step[MAX_KERNEL_AXES];  // outside of the blocks
+} reduce_blocks;
+void reduce_find_blocks(const kbuild *b, const row_plan *p, const node *const *reductions,
+                        int nreductions, reduce_blocks *s);
+/// lower_reduce_columns.c: all of a kernel whose lanes run along the columns `vec` of `rows`, by rows as they
+/// lie in memory; false where it is not one of those.
+bool reduce_columns(kbuild *b, row_plan *p, const int *rows, int nrows, int vec);
 /// Loops over R with the reductions of the pass; their running values, by lane, are in r.
 void reduce_walk(kbuild *b, const row_plan *p, int pass, running *r);
 /// The same, and they are finished.
 void reduce_run_pass(kbuild *b, const row_plan *p, int pass);
 /// Outputs over rows; gives whether there are others.
 bool reduce_store_rows(kbuild *b, const node *row);
+/// Outputs along more than rows, here.
+void reduce_store_others(kbuild *b, const node *row);
 /// Outputs over rows here, the others in loops over the kernel axes `more`.
 void reduce_store_outputs(kbuild *b, row_plan *p, const node *row, const int *more, int nmore);
 /// Opens loops over kernel axes, the lanes innermost; the carried values pass through all.

@@ -7,35 +7,36 @@
 
 // Every key that the lowering asks for: name, least and most value, words for 0, 1, ... (or null),
 // meaning.
-#define SCHEDULE_KEYS(KEY)                                                                   \
-  KEY(threads, 1, 1024, NULL, "GPU: threads of a block in maps; along a row in reductions") \
-  KEY(vector, 1, 16, NULL, "GPU: neighbouring elements of a thread")                         \
-  KEY(rows, 1, 64, NULL, "GPU: rows per thread in reductions")                               \
-  KEY(elements, 1, 64, NULL, "GPU: elements of a thread in maps and steps along rows")       \
-  KEY(ring, 0, 1, NULL, "GPU: rows are copied ahead into on-chip memory")                    \
-  KEY(cluster, 1, 8, NULL, "GPU: blocks that share a long row")                              \
-  KEY(m, 1, 1024, NULL, "GPU: rows of a block tile of a product, or of loop nests")          \
-  KEY(n, 1, 1024, NULL, "GPU: columns of a block tile of a product")                         \
-  KEY(k, 1, 1024, NULL, "GPU: steps of a product staged at a time")                          \
-  KEY(chunks, 1, 1 << 16, NULL, "GPU: blocks that share a few long rows; 1: none do")        \
-  KEY(stages, 1, 16, NULL, "GPU: copies of the staged operands")                             \
-  KEY(skew, 0, 1, NULL, "GPU: products of two steps of a stream at once")                    \
-  KEY(turns, 0, 1, NULL, "GPU: warpgroups multiply one after the other")                     \
-  KEY(heads, 1, 64, NULL, "GPU: heads of streamed rows whose tiles are started together")    \
-  KEY(unit, 0, 2, "fma mma wgmma", "GPU: what multiplies where tensor cores can")            \
+#define SCHEDULE_KEYS(KEY)                                                                      \
+  KEY(threads, 1, 1024, NULL, "GPU: threads of a block in maps; along a row in reductions")     \
+  KEY(vector, 1, 16, NULL, "GPU: neighbouring elements of a thread")                            \
+  KEY(rows, 1, 64, NULL, "GPU: rows per thread in reductions")                                  \
+  KEY(elements, 1, 64, NULL, "GPU: elements of a thread in maps and steps along rows")          \
+  KEY(ring, 0, 1, NULL, "GPU: rows are copied ahead into on-chip memory")                       \
+  KEY(cluster, 1, 8, NULL, "GPU: blocks that share a long row")                                 \
+  KEY(m, 1, 1024, NULL, "GPU: rows of a block tile of a product, or of loop nests")             \
+  KEY(n, 1, 1024, NULL, "GPU: columns of a block tile of a product")                            \
+  KEY(k, 1, 1024, NULL, "GPU: steps of a product staged at a time")                             \
+  KEY(chunks, 1, 1 << 16, NULL, "GPU: blocks that share a few long rows; 1: none do")           \
+  KEY(stages, 1, 16, NULL, "GPU: copies of the staged operands")                                \
+  KEY(skew, 0, 1, NULL, "GPU: products of two steps of a stream at once")                       \
+  KEY(turns, 0, 1, NULL, "GPU: warpgroups multiply one after the other")                        \
+  KEY(heads, 1, 64, NULL, "GPU: heads of streamed rows whose tiles are started together")       \
+  KEY(unit, 0, 2, "fma mma wgmma", "GPU: what multiplies where tensor cores can")               \
   KEY(blocks_per_sm, 0, 32, NULL, "GPU: resident blocks of products, streams; 0: one per tile") \
-  KEY(vectors, 1, 64, NULL, "CPU: vectors per step of maps and reductions")                  \
-  KEY(grid, 1, 1 << 24, NULL, "CPU: elements of a grid tile")                                \
-  KEY(mr, 1, 64, NULL, "CPU: rows of the register block of a product")                       \
-  KEY(nr, 1, 1024, NULL, "CPU: columns of the register block of a product")                  \
-  KEY(kc, 0, 1 << 24, NULL, "CPU: block of the contracted axis; 0: whole")                   \
-  KEY(mc, 1, 1 << 24, NULL, "CPU: rows packed at a time")                                    \
-  KEY(mt, 1, 1 << 24, NULL, "CPU: rows of a grid tile of a product")                         \
-  KEY(nt, 1, 1 << 24, NULL, "CPU: columns of a grid tile of a product")                      \
-  KEY(step, 1, 4096, NULL, "elements of a streamed axis at a time")                          \
-  KEY(lanes, 0, 1, "stream rows", "CPU: where the lanes of a streamed kernel run")            \
-  KEY(pack_b, 0, 1, NULL, "CPU: copy the operand of the columns into panels")                \
-  KEY(inner, 0, 1, NULL, "CPU: sum products along the contracted axis in lanes")             \
+  KEY(vectors, 1, 64, NULL, "CPU: vectors per step of maps and reductions")                     \
+  KEY(grid, 1, 1 << 24, NULL, "CPU: elements of a grid tile")                                   \
+  KEY(columns, 0, 1, NULL, "CPU: sums of many columns are kept while the rows go by")           \
+  KEY(mr, 1, 64, NULL, "CPU: rows of the register block of a product")                          \
+  KEY(nr, 1, 1024, NULL, "CPU: columns of the register block of a product")                     \
+  KEY(kc, 0, 1 << 24, NULL, "CPU: block of the contracted axis; 0: whole")                      \
+  KEY(mc, 1, 1 << 24, NULL, "CPU: rows packed at a time")                                       \
+  KEY(mt, 1, 1 << 24, NULL, "CPU: rows of a grid tile of a product")                            \
+  KEY(nt, 1, 1 << 24, NULL, "CPU: columns of a grid tile of a product")                         \
+  KEY(step, 1, 4096, NULL, "elements of a streamed axis at a time")                             \
+  KEY(lanes, 0, 1, "stream rows", "CPU: where the lanes of a streamed kernel run")              \
+  KEY(pack_b, 0, 1, NULL, "CPU: copy the operand of the columns into panels")                   \
+  KEY(inner, 0, 1, NULL, "CPU: sum products along the contracted axis in lanes")                \
   KEY(pairs, 0, 1, NULL, "CPU: multiply bf16 elements two by two")
 
 static const struct schedule_key {

@@ -452,6 +452,14 @@ expect 0 ': ok' run add.tdsl --dim N=30 --dim M=17 --check
 expect 2 'D = 13, but the function demands D >= 14' run several.tdsl -e backwards --dim D=13
 expect 0 ': ok' run several.tdsl -e backwards --dim D=14 --check
 expect 0 ': ok' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --deterministic
+for threads in 1 3; do
+  for sizes in 'B=3 --dim N=1000 --dim D=130' 'B=1 --dim N=2500 --dim D=333' 'B=2 --dim N=49 --dim D=1024' 'B=2 --dim N=0 --dim D=200'; do
+    # shellcheck disable=SC2086
+    expect 0 ': ok' run columns.tdsl -e sums --dim $sizes --check --threads $threads
+  done
+  expect 0 ': ok' run columns.tdsl -e small --dim N=7 --dim M=81 --dim D=517 --check --threads $threads
+  expect 0 ': ok' run columns.tdsl -e centred --dim N=300 --dim D=517 --check --threads $threads
+done
 expect 4 'FAILED' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --tolerance 0
 expect 4 'FAILED' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --tolerance 0 --out unchecked.npy
 holds 'nothing is written when a check fails' test ! -e unchecked.npy

@@ -195,3 +195,27 @@ Test(cpu_code, a_line_is_prefetched_once) {
     tile_fixture_free(&f);
   }
 }
+
+/// Lanes that are a few vectors apart come by loads of these and permutations; those further apart by
+/// a gather.
+Test(cpu_code, near_lanes_are_permuted) {
+  static const struct {
+    const char *at;
+    bool near;
+  } cases[] = {{"D*2", true}, {"(D / 2) % 8", true}, {"D*4", true}, {"D*5", false}, {"D*D", false}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    tile_fixture f = {0};
+    char source[1000];
+    snprintf(source, sizeof source,
+             "program @p {\n buffer %%x : f32[X = 16384] param 0\n buffer %%out : f32[D = 128] "
+             "output 0\n"
+             " call @k(%%x, %%out)\n}\n"
+             "kernel @k(x: f32[16384], out: f32[128]) vec D:16 {\n axes D = 128\n grid D:128 {\n"
+             "  loop D:16 {\n   %%0 = load x[%s] : f32[D:16]\n   store out[D], %%0\n  }\n }\n}\n",
+             cases[i].at);
+    parse(&f, source);
+    const char *text = cpu_assembly(&f, "skylake-avx512").ptr;
+    cr_expect_eq(strstr(text, "gather") == NULL, cases[i].near, "%s:\n%s", cases[i].at, text);
+    tile_fixture_free(&f);
+  }
+}

@@ -178,6 +178,44 @@ Test(cpu_statements, divided_coordinates) {
           {.sizes = {1}}, {.sizes = {2}}, {.sizes = {5}}, {.sizes = {0}});
 }
 
+// ? is the type, $ the size, ~ the same in an index.
+static const char near_text[] =
+    "program @p&  buffer %x : ?[X = $*8 + 8] param 0\n  buffer %out : ?[A = $*2] output 0\n"
+    "  buffer %out2 : ?[B = $*4] output 1\n  buffer %out3 : ?[C = $] output 2\n"
+    "  call @k(%x, %out, %out2, %out3)\n}\n"
+    "kernel @k(x: ?[$*8 + 8], out: ?[$*2], out2: ?[$*4], out3: ?[$]) vec D:16 {\n  axes D = $\n"
+    "  grid D:64 {\n    loop D:16 {\n"
+    "      %0 = load x[D*2 + 1] : ?[D:16]\n      %1 = load x[~*2 - D] : ?[D:16]\n"
+    "      %2 = load x[(D / 2) % 4] : ?[D:16]\n      %3 = load x[D / 16*8 + (D / 8) % 2*3] : "
+    "?[D:16]\n"
+    "      %4 = load x[D / 4*16 + D % 4] : ?[D:16]\n      %5 = load x[D*5] : ?[D:16]\n"
+    "      store out[D*2], %0\n      store out[D*2 + 1], %1\n      store out2[D*4], %2\n"
+    "      store out2[D*4 + 1], %3\n      store out2[D*4 + 2], %4\n      store out2[D*4 + 3], %2\n"
+    "      store out3[~ - 1 - D], %5\n    }\n  }\n}\n";
+
+// Lanes a few vectors apart, read and written: every second, from behind, a part of a vector again and
+// again, rows of four that lie apart.
+Test(cpu_statements, near_lanes) {
+  static const char *const types[] = {"f32", "f64", "bf16", "u8", "bool"}, *const sizes[] = {
+                                                                               "N", "48", "21"};
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+      char text[LONGEST];
+      int n = 0;
+      for (const char *c = near_text; *c; c++) {
+        char one[] = {*c, 0};
+        const char *put = *c == '?'   ? types[i]
+                          : *c == '$' ? sizes[k]
+                          : *c == '~' ? k ? sizes[k] : "#N"
+                          : *c == '&' ? k ? " {\n" : "(N) {\n"
+                                      : one;
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s", put);
+      }
+      if (k) COMPARE(text, {.sizes = {0}});
+      else COMPARE(text, AROUND_VECTORS);
+    }
+}
+
 Test(cpu_statements, windows_with_padding) {
   COMPARE("program @p(Y, X) {\n buffer %x : f32[Y, X] param 0\n"
           " buffer %out : f32[Y, X] output 0\n call @k(%x, %out)\n}\n"

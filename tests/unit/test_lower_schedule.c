@@ -151,6 +151,74 @@ Test(lower_schedule, lanes_of_long_sums_are_not_idle) {
   arena_free(&a);
 }
 
+static int lanes(const program *p) { return p->kernels.data[0]->vec_lanes; }
+
+// A convolution of small images: vectors no wider than their rows. Others keep theirs.
+Test(lower_schedule, short_rows_have_narrow_vectors) {
+  arena a = {0};
+  static const int cases[][2] = {{8, 8}, {7, 8}, {5, 8}, {9, 16}, {28, 16}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    str text =
+        str_printf(&a,
+                   "graph @f(%%x: f32[N, C, Y, X], %%w: f32[O, C, R, S]) {\n"
+                   "  axis N = 8\n  axis C = 16\n  axis Y = 30\n  axis X = %d\n  axis O = 32\n"
+                   "  axis P = 28\n  axis Q = %d\n  axis R = 3\n  axis S = 3\n"
+                   "  %%2 = view %%x[N, C, P + R, Q + S] : f32[N, C, P, R, Q, S]\n"
+                   "  %%3 = dot %%2, %%w over C, R, S : f32[N, O, P, Q]\n  return %%3\n}\n",
+                   cases[i][0] + 2, cases[i][0]);
+    program *p = lowered(&a, str_z(&a, text), 1);
+    cr_expect(str_eqz(lanes_of(p), "Q"), "%d: %.*s", cases[i][0], STR_FMT(lanes_of(p)));
+    cr_expect_eq(lanes(p), cases[i][1], "%d: %d", cases[i][0], lanes(p));
+  }
+  arena_free(&a);
+}
+
+// Axes that are short, but one run together, have lanes along the run: the gradient of weights that
+// a linear layer has for channels, rows and columns of an image.
+Test(lower_schedule, short_axes_of_a_run_have_its_lanes) {
+  arena a = {0};
+  program *p =
+      lowered(&a,
+              "graph @f(%g: f32[B, H], %x: f32[B, C, V, U]) {\n  axis B = 64\n  axis H = 64\n"
+              "  axis C = 32\n  axis V = 4\n  axis U = 4\n"
+              "  %2 = dot %g, %x over B : f32[H, C, V, U]\n  return %2\n}\n",
+              1);
+  cr_expect(str_eqz(lanes_of(p), "C_V_U"), "%.*s", STR_FMT(lanes_of(p)));
+  arena_free(&a);
+}
+
+// The gradient of a maximum over windows of 2 x 2: lanes along the image, whose windows lie near each
+// other, and not along the batch, whose images lie far apart. Of a sum over the windows: along the
+// rows of windows, since two lanes at a time would be combined along each.
+Test(lower_schedule, lanes_run_along_windows) {
+  arena a = {0};
+  program *p =
+      lowered(&a,
+              "graph @f(%g: f32[B, C, V, U], %h: bool[B, C, V, R, U, S]) {\n  axis B = 64\n"
+              "  axis C = 32\n  axis V = 4\n  axis R = 2\n  axis U = 4\n  axis S = 2\n"
+              "  axis P = 8\n  axis Q = 8\n"
+              "  %2 = view %g[B, C, P / 2, Q / 2] : f32[B, C, P, Q]\n"
+              "  %3 = view %h[B, C, P / 2, P % 2, Q / 2, Q % 2] : bool[B, C, P, Q]\n"
+              "  %4 = const 0.0 : f32\n  %5 = where %3, %2, %4 : f32[B, C, P, Q]\n  return %5\n}\n",
+              1);
+  cr_expect(!str_eqz(lanes_of(p), "B"), "%.*s", STR_FMT(lanes_of(p)));
+  p = lowered(
+      &a,
+      "graph @f(%x: f32[B, C, P, Q]) {\n  axis B = 64\n  axis C = 32\n  axis P = 8\n  axis Q = 8\n"
+      "  axis V = 4\n  axis R = 2\n  axis U = 4\n  axis S = 2\n"
+      "  %1 = view %x[B, C, V*2 + R, U*2 + S] : f32[B, C, V, R, U, S]\n"
+      "  %2 = sum %1 over R, S : f32[B, C, V, U]\n  return %2\n}\n",
+      1);
+  cr_expect(!str_eqz(lanes_of(p), "S") && !str_eqz(lanes_of(p), "R"), "%.*s", STR_FMT(lanes_of(p)));
+  // Long rows keep their lanes.
+  p = lowered(&a,
+              "graph @f(%x: f32[N, D]) {\n  axis N = 64\n  axis D = 512\n"
+              "  %1 = sum %x over D : f32[N]\n  return %1\n}\n",
+              1);
+  cr_expect(str_eqz(lanes_of(p), "D"), "%.*s", STR_FMT(lanes_of(p)));
+  arena_free(&a);
+}
+
 Test(lower_schedule, weights_of_few_rows_are_fetched_ahead) {
   arena a = {0};
   program *p = lowered(&a,
