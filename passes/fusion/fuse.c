@@ -318,23 +318,34 @@ static bool is_full(fusion *f, int cluster) {
   return stored >= MAX_GROUP_OUTPUTS;
 }
 
-/// Two kernels over the same data, neither reading the other, where the data is a good part of
-/// what one of them moves.
+/// The data is a good part of what both move, or most of what one does.
+static bool is_shared_enough(double shared, double bytes, double other) {
+  return (4 * shared >= bytes && 4 * shared >= other) || 2 * shared >= bytes || 2 * shared >= other;
+}
+
+static bool is_map_or_rows(fusion *f, int cluster) {
+  op_class kind = cluster_anchor(f, cluster);
+  return f->clusters[cluster].len && (kind == CLASS_map || kind == CLASS_reduce);
+}
+
+/// Two kernels over the same data, neither reading the other.
 static void join_siblings(fusion *f, int id, const ints *readers) {
   if (f->nodes[id]->op != OP_param && !is_unit(f, id)) return;
   double shared = node_bytes(f->g, f->nodes[id]);
   ints clusters = clusters_of(f, readers);
+  double *bytes = arena_array(f->a, double, clusters.len + 1);
+  for (int i = 0; i < clusters.len; i++)
+    if (is_map_or_rows(f, clusters.data[i])) bytes[i] = cluster_bytes(f, clusters.data[i]);
   for (int i = 0; i + 1 < clusters.len; i++) {
     int a = clusters.data[i];
-    op_class kind = cluster_anchor(f, a);
-    if (!f->clusters[a].len || (kind != CLASS_map && kind != CLASS_reduce)) continue;
-    if (4 * shared < cluster_bytes(f, a)) continue;
+    if (!is_map_or_rows(f, a)) continue;
     bool full = is_full(f, a);
     for (int k = i + 1; k < clusters.len && !full; k++) {
       int b = clusters.data[k];
-      op_class other = cluster_anchor(f, b);
-      if (!f->clusters[b].len || (other != CLASS_map && other != CLASS_reduce)) continue;
-      if (4 * shared >= cluster_bytes(f, b) && join_pair(f, a, b)) full = is_full(f, a);
+      if (!is_map_or_rows(f, b) || !is_shared_enough(shared, bytes[i], bytes[k])) continue;
+      if (!join_pair(f, a, b)) continue;
+      bytes[i] = cluster_bytes(f, a);
+      full = is_full(f, a);
     }
   }
 }

@@ -202,6 +202,8 @@ void kb_survey(kbuild *b);
 /// Makes kernel axes for the given axes (outermost first): adjacent ones collapse where every
 /// access walks them as one, 1-sized ones vanish. Returns the number of kernel axes in out.
 int kb_collapse(kbuild *b, const int *axes, int n, int *out);
+/// One kernel axis through all positions of the given axes, however accesses walk them.
+int kb_merge_axes(kbuild *b, const int *axes, int n);
 /// The axis of `axes` whose lanes make the cheapest memory accesses; -1 when n is 0.
 int kb_best_lanes(const kbuild *b, const int *axes, int n);
 /// An axis other than `lanes` along which some big access has unit stride; -1 none.
