@@ -320,7 +320,7 @@ static bool is_full(fusion *f, int cluster) {
 
 /// The data is a good part of what both move, or most of what one does.
 static bool is_shared_enough(double shared, double bytes, double other) {
-  return (4 * shared >= bytes && 4 * shared >= other) || 2 * shared >= bytes || 2 * shared >= other;
+  return (8 * shared >= bytes && 8 * shared >= other) || 2 * shared >= bytes || 2 * shared >= other;
 }
 
 static bool is_map_or_rows(fusion *f, int cluster) {
