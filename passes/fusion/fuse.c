@@ -350,6 +350,23 @@ static void join_siblings(fusion *f, int id, const ints *readers) {
   }
 }
 
+/// Reductions of what one kernel gave, parts of several sums for instance, each of which takes no longer than its
+/// launch.
+static void join_small_readers(fusion *f, int cluster) {
+  ints small = {0};
+  for (int i = 0; i < f->clusters[cluster].len; i++) {
+    ints readers = unit_reading_clusters(f, f->clusters[cluster].data[i]);
+    for (int k = 0; k < readers.len; k++) {
+      int c = readers.data[k];
+      bool brief = clusters_seconds(f, c, -1) < 2 * f->target->launch_seconds;
+      if (cluster_anchor(f, c) == CLASS_reduce && brief) vec_push(f->a, &small, c);
+    }
+  }
+  ints_sort_unique(&small);
+  for (int i = 0; i < small.len; i++)
+    for (int k = i + 1; k < small.len; k++) join_pair(f, small.data[i], small.data[k]);
+}
+
 // ---- the pass
 
 static void copy_returned_params(graph *g) {
@@ -377,6 +394,7 @@ bool fusion_partition(fusion *f, pass_ctx *ctx) {
   absorb_readers(f);
   const ints *readers = find_readers(f);
   for (int id = 0; id < f->n; id++) join_siblings(f, id, &readers[id]);
+  for (int c = 0; c < f->nclusters; c++) join_small_readers(f, c);
   return true;
 }
 

@@ -86,6 +86,7 @@ bool fuse_columns(const candidate *c, fuse_scratch *s, column_form *f) {
     const node *n = c->nodes[i];
     op_class class = op_get(n->op)->class;
     if (column_form_has(f, n)) continue;
+    if (n->nin && column_form_has(f, n->in[0])) continue;  // no kernel may hold both, see fuse_legality.c
     if (op_combines(n->op) && (class != CLASS_reduce || !is_row_reduction(f, n))) return false;
     if (class == CLASS_opaque || class == CLASS_scatter) return false;
     if (class == CLASS_reduce && !f->row) f->row = n;

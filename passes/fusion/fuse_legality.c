@@ -83,6 +83,15 @@ static verdict find_anchor(legality *l) {
   return good();
 }
 
+/// Sums of columns are finished when all blocks are.
+static verdict check_parts(const legality *l) {
+  const candidate *c = l->c;
+  for (int i = 0; i < c->n; i++)
+    for (int k = 0; k < c->nodes[i]->nin; k++)
+      if (column_form_has(l->columns, c->nodes[i]->in[k])) return bad(REASON_columns_wait, c->nodes[i]);
+  return good();
+}
+
 static verdict check_rows(const legality *l) {
   const node *first = l->reduction;
   for (int i = 0; i < l->c->n; i++) {
@@ -232,7 +241,6 @@ static verdict check_flow(const legality *l) {
     for (int k = 0; k < n->nin; k++) {
       const node *in = n->in[k];
       if (!c->member[in->id] || !l->after[in->id]) continue;
-      if (column_form_has(l->columns, in)) return bad(REASON_columns_wait, n);
       verdict v = column_form_shows(l->columns, n) ? good() : check_after(l, n);
       if (!v.ok) return v;
     }
@@ -394,6 +402,7 @@ static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind
   if (fuse_columns(c, s, &f)) l.columns = &f;
   verdict v = find_anchor(&l);
   if (kind) *kind = l.kind;
+  if (v.ok && l.columns) v = check_parts(&l);
   if (v.ok && l.reduction) v = check_rows(&l);
   if (!v.ok) return v;
   node rows = l.columns ? (node){.axes = f.rows, .naxes = f.nrows} : (node){0};
