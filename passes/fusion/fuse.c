@@ -321,25 +321,53 @@ static bool is_full(fusion *f, int cluster) {
   return stored >= MAX_GROUP_OUTPUTS;
 }
 
-/// Two kernels over the same data, neither reading the other, where the data is a good part of
-/// what one of them moves.
+/// The data is a good part of what both move, or most of what one does.
+static bool is_shared_enough(double shared, double bytes, double other) {
+  return (8 * shared >= bytes && 8 * shared >= other) || 2 * shared >= bytes || 2 * shared >= other;
+}
+
+static bool is_map_or_rows(fusion *f, int cluster) {
+  op_class kind = cluster_anchor(f, cluster);
+  return f->clusters[cluster].len && (kind == CLASS_map || kind == CLASS_reduce);
+}
+
+/// Two kernels over the same data, neither reading the other.
 static void join_siblings(fusion *f, int id, const ints *readers) {
   if (f->nodes[id]->op != OP_param && !is_unit(f, id)) return;
   double shared = node_bytes(f->g, f->nodes[id]);
   ints clusters = clusters_of(f, readers);
+  double *bytes = arena_array(f->a, double, clusters.len + 1);
+  for (int i = 0; i < clusters.len; i++)
+    if (is_map_or_rows(f, clusters.data[i])) bytes[i] = cluster_bytes(f, clusters.data[i]);
   for (int i = 0; i + 1 < clusters.len; i++) {
     int a = clusters.data[i];
-    op_class kind = cluster_anchor(f, a);
-    if (!f->clusters[a].len || (kind != CLASS_map && kind != CLASS_reduce)) continue;
-    if (4 * shared < cluster_bytes(f, a)) continue;
+    if (!is_map_or_rows(f, a)) continue;
     bool full = is_full(f, a);
     for (int k = i + 1; k < clusters.len && !full; k++) {
       int b = clusters.data[k];
-      op_class other = cluster_anchor(f, b);
-      if (!f->clusters[b].len || (other != CLASS_map && other != CLASS_reduce)) continue;
-      if (4 * shared >= cluster_bytes(f, b) && join_pair(f, a, b)) full = is_full(f, a);
+      if (!is_map_or_rows(f, b) || !is_shared_enough(shared, bytes[i], bytes[k])) continue;
+      if (!join_pair(f, a, b)) continue;
+      bytes[i] = cluster_bytes(f, a);
+      full = is_full(f, a);
     }
   }
+}
+
+/// Reductions of what one kernel gave, parts of several sums for instance, each of which takes no longer than its
+/// launch.
+static void join_small_readers(fusion *f, int cluster) {
+  ints small = {0};
+  for (int i = 0; i < f->clusters[cluster].len; i++) {
+    ints readers = unit_reading_clusters(f, f->clusters[cluster].data[i]);
+    for (int k = 0; k < readers.len; k++) {
+      int c = readers.data[k];
+      bool brief = clusters_seconds(f, c, -1) < 2 * f->target->launch_seconds;
+      if (cluster_anchor(f, c) == CLASS_reduce && brief) vec_push(f->a, &small, c);
+    }
+  }
+  ints_sort_unique(&small);
+  for (int i = 0; i < small.len; i++)
+    for (int k = i + 1; k < small.len; k++) join_pair(f, small.data[i], small.data[k]);
 }
 
 // ---- the pass
@@ -369,6 +397,7 @@ bool fusion_partition(fusion *f, pass_ctx *ctx) {
   absorb_readers(f);
   const ints *readers = find_readers(f);
   for (int id = 0; id < f->n; id++) join_siblings(f, id, &readers[id]);
+  for (int c = 0; c < f->nclusters; c++) join_small_readers(f, c);
   return true;
 }
 

@@ -29,6 +29,8 @@ typedef struct fuse_scratch {
   double *direct, *viewed, *touched;
   double *flops, *work;  // of the last cost: operations, and fused multiply-adds in their time
   double *count;         // 1 + elements, 0 unknown: kept over questions
+  uint8_t *asked;        // kept over questions, as is
+  const column_sum **sums;  // ... what is known, then, to be a sum of columns; null: it is none
   ints inputs;    // ids with bytes in touched
 } fuse_scratch;
 fuse_scratch fuse_scratch_new(arena *a, int n);
@@ -49,6 +51,17 @@ enum { FUSE_SIDE_COLUMNS = 128, FUSE_BOTH_COLUMNS = 256 };
 /// May these nodes be one kernel by the rules of passes/fusion/group.h? Says nothing about cycles
 /// between kernels, which depend on the rest of the graph. `kind` may be null.
 verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind);
+
+// ---- fuse_columns.c
+/// Whether a candidate with sums of columns is meant to be a kernel of rows that keeps them: all reductions are
+/// of these rows, or sums of their columns, and there is more than the sums.
+bool fuse_columns(const candidate *c, fuse_scratch *s, column_form *f);
+/// Whether the registers of a block suffice; gives its threads.
+bool fuse_columns_fit(const candidate *c, column_form *f);
+/// n is one of the sums. f may be null.
+bool column_form_has(const column_form *f, const node *n);
+/// The view is one by which they see chunks.
+bool column_form_shows(const column_form *f, const node *view);
 
 // ---- through.c
 /// The candidate without the views at its end that its results are stored through: these are stored.

@@ -27,6 +27,8 @@ fuse_scratch fuse_scratch_new(arena *a, int n) {
   s.flops = arena_array(a, double, n);
   s.work = arena_array(a, double, n);
   s.count = arena_array(a, double, n);
+  s.asked = arena_array(a, uint8_t, n);
+  s.sums = arena_array(a, const column_sum *, n);
   return s;
 }
 
@@ -121,8 +123,11 @@ static estimate count_evals(const candidate *c, const target_info *t, fuse_scrat
     int id = c->nodes[i]->id;
     e.direct[id] = e.viewed[id] = e.panel[id] = 0;
   }
-  for (int i = 0; i < c->n && !e.reduction; i++)
-    if (op_is_reduce(c->nodes[i]->op)) e.reduction = c->nodes[i];
+  column_form f;
+  if (fuse_columns(c, s, &f)) e.reduction = f.row;
+  else
+    for (int i = 0; i < c->n && !e.reduction; i++)
+      if (op_is_reduce(c->nodes[i]->op)) e.reduction = c->nodes[i];
   for (int i = c->n - 1; i >= 0; i--) {
     const node *n = c->nodes[i];
     op_class class = op_get(n->op)->class;

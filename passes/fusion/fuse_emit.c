@@ -79,7 +79,8 @@ static bool is_aligning(const fusion *f, int p) {
 }
 
 /// `after`: the units that the anchor or a reduction of the kernel leads to.
-static reason fused_reason(const fusion *f, const uint8_t *after, group_kind kind, int p, int c) {
+static reason fused_reason(const fusion *f, const uint8_t *after, group_kind kind, const column_form *columns,
+                           int p, int c) {
   op_class consumer = op_get(f->nodes[c]->op)->class;
   if (is_aligning(f, p)) return REASON_read_unaligned;
   if (f->homes[p].len > 1) return REASON_recomputed;
@@ -89,6 +90,7 @@ static reason fused_reason(const fusion *f, const uint8_t *after, group_kind kin
            : consumer == CLASS_contraction ? REASON_rows_multiplied
                                         : REASON_epilogue;
   if (consumer == CLASS_contraction) return REASON_prologue;
+  if (columns && column_form_has(columns, f->nodes[c])) return REASON_column_sums;
   if (kind == GROUP_REDUCE && after[p]) return consumer == CLASS_reduce ? REASON_same_rows
                                                                       : REASON_row_epilogue;
   if (consumer == CLASS_reduce) return REASON_reduce_input;
@@ -106,8 +108,8 @@ static reason cut_reason(fusion *f, int from, int cluster, int p, int c) {
   return REASON_several_consumers;
 }
 
-static void decide_edge(emitter *e, int cluster, const uint8_t *after, group_kind kind, int p,
-                        int c) {
+static void decide_edge(emitter *e, int cluster, const uint8_t *after, group_kind kind,
+                        const column_form *columns, int p, int c) {
   fusion *f = e->f;
   graph *g = f->g;
   const node *producer = f->nodes[p], *consumer = f->nodes[c];
@@ -117,7 +119,7 @@ static void decide_edge(emitter *e, int cluster, const uint8_t *after, group_kin
   decision d = {.fused = fused, .producer_at = producer->at, .consumer_at = consumer->at};
   d.consumer = new_id(e, cluster, c);
   if (fused) {
-    d.why = fused_reason(f, after, kind, p, c);
+    d.why = fused_reason(f, after, kind, columns, p, c);
     d.producer = new_id(e, cluster, p);
     d.bytes = (int64_t)(stored ? bytes : 2 * bytes);
     if (owner != cluster)
@@ -206,13 +208,16 @@ static void decide_cluster(emitter *e, int cluster) {
   if (!v.ok)
     panic("fuse: illegal group in @%.*s: %s at node %d", STR_FMT(f->g->name), reason_name(v.why),
           v.node);
+  column_form form;
+  candidate all = fusion_candidate(f, cluster, -1);
+  const column_form *columns = fuse_columns(&all, &f->scratch, &form) ? &form : NULL;
   // Questions about other clusters follow.
   const uint8_t *after = memcpy(e->after, f->scratch.after, (size_t)f->n);
   const ints *units = &f->clusters[cluster];
   for (int i = 0; i < units->len; i++) {
     const ints *deps = &f->deps[units->data[i]];
     for (int k = 0; k < deps->len; k++)
-      decide_edge(e, cluster, after, kind, deps->data[k], units->data[i]);
+      decide_edge(e, cluster, after, kind, columns, deps->data[k], units->data[i]);
   }
   decide_siblings(e, cluster);
 }

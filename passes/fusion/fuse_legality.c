@@ -13,7 +13,8 @@ typedef struct legality {
   const candidate *c;
   group_kind kind;
   node *anchor;     // the dot, scan, scatter or call
-  node *reduction;  // the first one
+  const node *reduction;  // the first one, but for sums of columns
+  const column_form *columns;  // with these; null: none
   node *finish;     // the first reduction of what a contraction gave
   node *second;     // a contraction over rows of the first
   uint8_t *after;   // by node id: depends on the anchor or on a reduction
@@ -49,6 +50,10 @@ static verdict find_anchor(legality *l) {
       case CLASS_scatter: kind = GROUP_SCATTER, clash = REASON_scatter_order; break;
       case CLASS_opaque: kind = GROUP_OPAQUE, clash = REASON_opaque; break;
       case CLASS_reduce:
+        if (column_form_has(l->columns, n)) {
+          l->kind = GROUP_REDUCE;
+          continue;
+        }
         if (l->anchor && l->kind == GROUP_CONTRACTION) {
           if (!l->finish) l->finish = n;
           continue;
@@ -78,11 +83,20 @@ static verdict find_anchor(legality *l) {
   return good();
 }
 
+/// Sums of columns are finished when all blocks are.
+static verdict check_parts(const legality *l) {
+  const candidate *c = l->c;
+  for (int i = 0; i < c->n; i++)
+    for (int k = 0; k < c->nodes[i]->nin; k++)
+      if (column_form_has(l->columns, c->nodes[i]->in[k])) return bad(REASON_columns_wait, c->nodes[i]);
+  return good();
+}
+
 static verdict check_rows(const legality *l) {
   const node *first = l->reduction;
   for (int i = 0; i < l->c->n; i++) {
     const node *n = l->c->nodes[i];
-    if (class_of(n) != CLASS_reduce) continue;
+    if (class_of(n) != CLASS_reduce || column_form_has(l->columns, n)) continue;
     if (!axes_equal(n->axes, n->naxes, first->axes, first->naxes) ||
         !axes_equal(n->attr_axes, n->nattr_axes, first->attr_axes, first->nattr_axes))
       return bad(REASON_different_rows, n);
@@ -227,7 +241,7 @@ static verdict check_flow(const legality *l) {
     for (int k = 0; k < n->nin; k++) {
       const node *in = n->in[k];
       if (!c->member[in->id] || !l->after[in->id]) continue;
-      verdict v = check_after(l, n);
+      verdict v = column_form_shows(l->columns, n) ? good() : check_after(l, n);
       if (!v.ok) return v;
     }
   }
@@ -261,13 +275,22 @@ static bool contains_rows(const node *n, const node *reduction) {
   return true;
 }
 
+/// Besides rows.
+static bool has_columns_only(const column_form *f, const node *n) {
+  for (int i = 0; i < f->ncolumns; i++)
+    if (!node_has_axis(n, f->columns[i])) return false;
+  return n->naxes == f->nrows + f->ncolumns;
+}
+
 static verdict check_output(const legality *l, const node *n, const node **space) {
   const node *want = NULL;
   switch (l->kind) {
     case GROUP_MAP: want = *space ? *space : (*space = n); break;
     case GROUP_REDUCE:
+      if (column_form_has(l->columns, n)) return good();
       if (!contains_rows(n, l->reduction)) return bad(REASON_no_common_space, n);
       if (n->naxes == l->reduction->naxes) return good();
+      if (l->columns && !has_columns_only(l->columns, n)) return bad(REASON_no_common_space, n);
       want = *space ? *space : (*space = n);
       break;
     case GROUP_CONTRACTION:
@@ -375,10 +398,15 @@ static verdict rows_fit(const legality *l) {
 
 static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind) {
   legality l = {.c = c, .kind = GROUP_MAP, .after = s->after, .before = s->before};
+  column_form f;
+  if (fuse_columns(c, s, &f)) l.columns = &f;
   verdict v = find_anchor(&l);
   if (kind) *kind = l.kind;
+  if (v.ok && l.columns) v = check_parts(&l);
   if (v.ok && l.reduction) v = check_rows(&l);
   if (!v.ok) return v;
+  node rows = l.columns ? (node){.axes = f.rows, .naxes = f.nrows} : (node){0};
+  if (l.columns && !l.reduction) l.reduction = &rows;
   memset(s->after, 0, (size_t)s->n);
   memset(s->before, 0, (size_t)s->n);
   memset(s->seen, 0, (size_t)s->n);
@@ -389,6 +417,7 @@ static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind
   if (v.ok) v = check_flow(&l);
   if (v.ok) v = check_outputs(&l);
   if (v.ok) v = check_size(c, s->seen);
+  if (v.ok && l.columns && !fuse_columns_fit(c, &f)) v = bad(REASON_columns_too_long, f.sums[0]);
   return v.ok ? rows_fit(&l) : v;
 }
 

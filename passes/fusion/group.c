@@ -41,6 +41,20 @@ static void add_node(arena *a, group *grp, node *n, bool stored) {
   }
 }
 
+/// Without the sums of columns among the reductions and outputs.
+static void set_columns(const candidate *c, arena *a, group *grp, column_form *f) {
+  fuse_columns_fit(c, f);
+  grp->columns = arena_copy(a, f, sizeof *f);
+  grp->nodes.len = grp->outputs.len = grp->reductions.len = 0;
+  for (int i = 0; i < c->n; i++) {
+    node *n = c->nodes[i];
+    vec_push(a, &grp->nodes, n);
+    if (column_form_has(f, n)) continue;
+    if (c->stored[n->id]) vec_push(a, &grp->outputs, n);
+    if (op_get(n->op)->class == CLASS_reduce) vec_push(a, &grp->reductions, n);
+  }
+}
+
 static verdict judge_group(const graph *g, group *grp, const uint8_t *stored, uint8_t *member,
                            const target_info *target, fuse_scratch *s) {
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 1;
@@ -49,8 +63,10 @@ static verdict judge_group(const graph *g, group *grp, const uint8_t *stored, ui
                  .target = target};
   verdict v = fuse_legal(&c, s, &grp->kind);
   candidate seen = fuse_through(&c, s->arena);
+  column_form f;
+  if (v.ok && grp->kind == GROUP_REDUCE && fuse_columns(&seen, s, &f)) set_columns(&seen, s->arena, grp, &f);
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 0;
-  if (seen.n == c.n) return v;
+  if (seen.n == c.n || grp->columns) return v;
   grp->nodes.len = grp->outputs.len = 0;
   for (int i = 0; i < seen.n; i++) {
     vec_push(s->arena, &grp->nodes, seen.nodes[i]);
@@ -73,8 +89,8 @@ const contract *group_contract(const graph *g, const node *member) {
 
 bool group_is_empty(const graph *g, const group *grp) {
   if (grp->kind == GROUP_OPAQUE) return false;
-  for (int i = 0; i < grp->outputs.len; i++)
-    if (!is_empty(g, grp->outputs.data[i])) return false;
+  for (int i = 0; i < grp->written.len; i++)
+    if (!is_empty(g, grp->written.data[i])) return false;
   return true;
 }
 

@@ -12,6 +12,10 @@
 //                  Reductions may depend on each other (levels), on maps, views, and gathers of
 //                  buffers. argmin/argmax included.
 //                  Values that reductions depend on may be outputs too (a residual sum).
+//                  GPUs: also sums of columns (passes/columns.h), over chunks of the rows P, of values
+//                  over P and R; all have one chunk axis C, results have C and R, and nothing in the
+//                  kernel depends on them. Outputs then have axes P, or P and R; there need be no other
+//                  reduction where one has all of these. R has a size that a block's registers hold.
 //   GROUP_CONTRACTION exactly one dot. Producers of its operands inside the group (prologue) are
 //                  maps, views, pads, gathers of buffers, leaves. Consumers (epilogue) are maps
 //                  that take the dot's value at identical coordinates, with the other
@@ -40,6 +44,7 @@
 // Params belong to none (kernel = -1). Views, consts, sizes and index nodes are cloned into each
 // kernel that uses them; a view of a param that is returned is a GROUP_MAP kernel (a copy).
 #pragma once
+#include "passes/columns.h"
 #include "passes/passes.h"
 
 /// Elements of a reduction up to which every block of a GPU computes it again, so that outputs with
@@ -57,16 +62,30 @@ typedef enum group_kind {
   GROUP_NEST, GROUP_STREAM
 } group_kind;
 
+/// The sums of columns that a kernel of rows keeps.
+typedef struct column_form {
+  const node *sums[MAX_PLAIN_REDUCTIONS];
+  int n;
+  const node *row;                    // a reduction of rows; null: none
+  int rows[MAX_AXES], nrows;          // P, numbered through in this order
+  int columns[MAX_AXES], ncolumns;    // R
+  int chunk;                          // C
+  int64_t length;                     // rows of a chunk
+  double registers;                   // for each element of R
+  columns_threads threads;
+} column_form;
+
 typedef struct group {
   group_kind kind;
   int kernel;
   vec(node *) nodes;      // in order, without views that outputs are stored through
   vec(node *) inputs;     // buffers read: params and other kernels' outputs, each once
-  vec(node *) outputs;    // nodes stored
+  vec(node *) outputs;    // nodes stored, but for sums of columns
   vec(node *) written;    // what is in memory then: outputs, and views that they are stored through
   node *anchor;           // the (first) dot, scan, scatter or call
   node *second;           // the dot over rows of the first; null
-  vec(node *) reductions;
+  vec(node *) reductions; // but for sums of columns
+  const column_form *columns;  // with these; null: it has none
 } group;
 
 /// Nothing it makes has elements: no kernel is needed. Never so of calls.

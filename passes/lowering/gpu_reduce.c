@@ -84,9 +84,7 @@ static double registers_held(const kbuild *b, const gpu_rows *g) {
 
 // ---- how the axes of R are distributed
 
-/// Threads first along the lanes, then from the innermost axis outwards; the rest in registers.
-/// Gives the elements per thread.
-static int64_t deal_reduced(const kbuild *b, gpu_rows *g, int threads) {
+int64_t gpu_deal_reduced(const kbuild *b, gpu_rows *g, int threads) {
   int64_t elements = 1;
   for (int pass = 0; pass < 2; pass++)
     for (int i = g->p.nkr - 1; i >= 0; i--) {
@@ -170,13 +168,13 @@ static void plan_along(const kbuild *b, gpu_rows *g, bool constant) {
   int64_t size = gpu_reduced_size(b, g);
   int usual = g->chunked ? threads_of_chunk(b, g, size) : threads_along_row(b, g, size);
   int t = schedule_power(b->l, "threads", usual);
-  int64_t elements = deal_reduced(b, g, t);
+  int64_t elements = gpu_deal_reduced(b, g, t);
   g->resident = constant && !g->chunked && (double)elements * g->held <= MOST_REGISTERS * 1.01;
   if (!g->resident) {
     // A walk: blocks small enough to have several on a multiprocessor.
     int most = g->online_ok ? GPU_BLOCK / 2 : GPU_BLOCK;
     if (!g->chunked && gpu_row_count(b, g) >= 4 * b->l->target->cores && t > most) t = most;
-    deal_reduced(b, g, t);
+    gpu_deal_reduced(b, g, t);
     // Every step of an online walk reduces over the block: few steps, as words are held, not floats.
     int64_t step = g->online_ok ? (int64_t)(AIM_REGISTERS / g->held) : walked_at_a_time(b, g);
     cut_repeats(g, (int)schedule_option(b->l, "elements", step));
@@ -201,7 +199,7 @@ static int fit_columns(const kbuild *b, gpu_rows *g, int columns, int threads) {
   for (int v = g->vector < columns ? g->vector : columns; v >= 1; v /= 2) {
     int lanes = columns / v;
     if (threads < lanes) return 0;
-    if ((double)deal_reduced(b, g, threads / lanes) * v * g->held <= MOST_REGISTERS) return v;
+    if ((double)gpu_deal_reduced(b, g, threads / lanes) * v * g->held <= MOST_REGISTERS) return v;
   }
   return 0;
 }
@@ -232,7 +230,7 @@ static void plan_across(const kbuild *b, gpu_rows *g, bool constant) {
     int lanes = columns / g->vector, along_r = threads / lanes;
     int64_t reduced = gpu_reduced_size(b, g);
     while (along_r > 1 && along_r >= 2 * reduced) along_r /= 2;
-    deal_reduced(b, g, along_r);
+    gpu_deal_reduced(b, g, along_r);
     int64_t step = walked_at_a_time(b, g) / g->vector, usual = g->vector < 4 ? 8 : 4;
     cut_repeats(g, (int)(step < usual ? step : usual));
   }
@@ -313,7 +311,7 @@ static void run_beside_outputs(kbuild *b, gpu_rows *g) {
       if ((axes[i] == vec) != pass) gpu_lay(b, 0, axes[i], shares[i], &stride);
   gpu_set_threads(b, stride);
   for (int i = 0; i < n; i++) kernel_set_grid(b->k, axes[i], gpu_extent(shares[i]));
-  deal_reduced(b, g, 1);
+  gpu_deal_reduced(b, g, 1);
   cut_repeats(g, REDUCED);
   for (int i = 0; i < g->p.nkr; i++) {
     gpu_lay(b, 0, g->p.kr[i], g->r_share[i], &stride);
@@ -375,6 +373,10 @@ static void run_walks(kbuild *b, gpu_rows *g) {
 }
 
 void gpu_reduce_group(kbuild *b) {
+  if (b->group->columns) {
+    gpu_column_rows(b);
+    return;
+  }
   gpu_rows g = {.row = b->group->reductions.data[0]};
   reduce_axes(b->group, &g.p);
   kb_survey(b);

@@ -62,9 +62,11 @@ static bool survey(const kbuild *b, gpu_rows *g, const node *n, bool *seen, doub
   return true;
 }
 
-static bool survey_group(const kbuild *b, gpu_rows *g, double *staged, double *shared) {
+bool gpu_survey_rows(const kbuild *b, gpu_rows *g, double *staged, double *shared) {
   const group *grp = b->group;
   bool *seen = kb_unseen(b);
+  for (int i = 0; grp->columns && i < grp->columns->n; i++)
+    if (!survey(b, g, grp->columns->sums[i]->in[0]->in[0], seen, staged, shared)) return false;
   for (int i = 0; i < grp->reductions.len; i++)
     if (!survey(b, g, grp->reductions.data[i], seen, staged, shared)) return false;
   for (int i = 0; i < grp->outputs.len; i++)
@@ -133,7 +135,7 @@ static bool plan_cluster(const kbuild *b, gpu_rows *g, int64_t size, double stag
 static bool ring_fits(const kbuild *b, gpu_rows *g, int axis) {
   double staged = 0, shared = 0;
   int64_t size = contraction_size(b, g->p.kr[0]), rows = gpu_row_count(b, g);
-  if (axis < 0 || !survey_group(b, g, &staged, &shared)) return false;
+  if (axis < 0 || !gpu_survey_rows(b, g, &staged, &shared)) return false;
   g->ring.threads = schedule_power(b->l, "threads", THREADS);
   g->ring.rows = (int)schedule_option(b->l, "rows", 1);
   g->ring.phase = phase_of(b, axis);
@@ -214,15 +216,10 @@ static void lay_out(kbuild *b, gpu_rows *g) {
   else kernel_set_grid(b->k, g->rows[0], (int)steps * r->rows);
 }
 
-/// Stage loops that bring what comes with a row.
-static void stage_row(kbuild *b, gpu_rows *g) {
-  int axes[4], n = 0, bufs[MAX_AXES];
-  if (g->ring.uneven) axes[n++] = g->ring.walk;
-  if (g->ring.inner >= 0) axes[n++] = g->ring.inner;
-  axes[n++] = g->rows[0];
-  axes[n++] = g->p.kr[0];
+void gpu_stage_rows(kbuild *b, gpu_rows *g, const int *axes, int naxes) {
+  int bufs[MAX_AXES];
   for (int i = 0; i < g->ring.nstaged; i++)
-    bufs[i] = kb_local(b, "row", g->ring.staged[i]->type, axes, n);
+    bufs[i] = kb_local(b, "row", g->ring.staged[i]->type, axes, naxes);
   for (int i = 0; i < g->ring.nstaged; i++) {
     tstmt *loop = kb_loop(b, g->p.kr[0], g->p.step[g->p.kr[0]], NULL, 0);
     loop->stage = true;
@@ -233,6 +230,15 @@ static void stage_row(kbuild *b, gpu_rows *g) {
     b->local_of[g->ring.staged[i]->id] = bufs[i];
     b->local_ready[g->ring.staged[i]->id] = true;
   }
+}
+
+static void stage_row(kbuild *b, gpu_rows *g) {
+  int axes[4], n = 0;
+  if (g->ring.uneven) axes[n++] = g->ring.walk;
+  if (g->ring.inner >= 0) axes[n++] = g->ring.inner;
+  axes[n++] = g->rows[0];
+  axes[n++] = g->p.kr[0];
+  gpu_stage_rows(b, g, axes, n);
 }
 
 void gpu_ring_rows(kbuild *b, gpu_rows *g) {

@@ -37,6 +37,9 @@ typedef struct gpu_rows {
 
 int64_t gpu_reduced_size(const kbuild *b, const gpu_rows *g);
 int64_t gpu_row_count(const kbuild *b, const gpu_rows *g);
+/// R to threads, first along the lanes, then from the innermost axis outwards, and the rest to registers. Gives
+/// the elements per thread.
+int64_t gpu_deal_reduced(const kbuild *b, gpu_rows *g, int threads);
 /// The reductions and stores of a row whose ranges are open and which is held in registers.
 void gpu_resident_row(kbuild *b, gpu_rows *g);
 /// Whether rows are few and long, and take one walk.
@@ -45,6 +48,12 @@ bool gpu_chunks_apply(const kbuild *b, const gpu_rows *g);
 bool gpu_chunks_plan(kbuild *b, gpu_rows *g);
 void gpu_chunks_lay_out(kbuild *b, gpu_rows *g);
 void gpu_run_chunks(kbuild *b, gpu_rows *g);
+/// Rows whose kernel also keeps sums of columns, see gpu_columns.c.
+void gpu_column_rows(kbuild *b);
 /// Whether rows are long and many, and alike enough; plans the ring.
 bool gpu_ring_applies(const kbuild *b, gpu_rows *g);
+/// What comes with each row of the loop that is open, through buffers with these axes.
+void gpu_stage_rows(kbuild *b, gpu_rows *g, const int *axes, int naxes);
+/// Finds what does, and gives its bytes, and those of what all rows share, per element of R; adds to both.
+bool gpu_survey_rows(const kbuild *b, gpu_rows *g, double *staged, double *shared);
 void gpu_ring_rows(kbuild *b, gpu_rows *g);

@@ -99,6 +99,7 @@ static void see_through(lower *l, const group *grp) {
     const node *view = grp->written.data[k];
     bool own = false;
     for (int i = 0; i < grp->outputs.len; i++) own |= grp->outputs.data[i] == view;
+    for (int i = 0; grp->columns && i < grp->columns->n; i++) own |= grp->columns->sums[i] == view;
     if (own) continue;
     seen_through *t = arena_new(l->a, seen_through);
     t->view = view;

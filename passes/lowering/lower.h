@@ -207,6 +207,8 @@ void kb_survey(kbuild *b);
 int kb_collapse(kbuild *b, const int *axes, int n, int *out);
 /// How many elements axes[i] has with those around it that collapse with it.
 int64_t kb_run(const kbuild *b, const int *axes, int n, int i);
+/// One kernel axis through all positions of the given axes, however accesses walk them.
+int kb_merge_axes(kbuild *b, const int *axes, int n);
 /// The axis of `axes` whose lanes make the cheapest memory accesses; -1 when n is 0.
 int kb_best_lanes(const kbuild *b, const int *axes, int n);
 /// An axis other than `lanes` along which some big access has unit stride; -1 none.

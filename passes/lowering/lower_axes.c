@@ -158,6 +158,14 @@ void kb_survey(kbuild *b) {
       record(&s, sigma, buffer, true);
     }
   }
+  for (int i = 0; b->group->columns && i < b->group->columns->n; i++) {
+    const node *sum = b->group->columns->sums[i], *summed = sum->in[0]->in[0];
+    ix sigma[MAX_AXES];
+    kb_identity(b, summed, sigma);
+    walk(&s, summed, sigma);
+    kb_identity(b, sum, sigma);
+    record(&s, sigma, l->buffer_of[sum->id], true);
+  }
   memset(b->sigma, 0, sizeof(ix) * (size_t)g->axes.len);
   b->pool = &b->k->ix;
 }
@@ -198,6 +206,30 @@ int64_t kb_run(const kbuild *b, const int *axes, int n, int i) {
   return size;
 }
 
+int kb_merge_axes(kbuild *b, const int *axes, int n) {
+  kernel *k = b->k;
+  strbuf name = sb_new(b->l->a);
+  ix total = ix_const(&k->ix, 1);
+  for (int i = 0; i < n; i++) {
+    str part = b->l->g->axes.data[axes[i]].name;
+    int len = 0;
+    while (len < part.len && part.ptr[len] != '.') len++;
+    if (i > 0) sb_putc(&name, '_');
+    sb_put(&name, (str){part.ptr, len});
+    total = ix_mul(&k->ix, total,
+                   ix_substitute(&k->ix, &b->l->g->ix, graph_axis_size(b->l->g, axes[i]), NULL, 0));
+  }
+  int axis = kb_axis(b, sb_str(&name), total);
+  ix rest = ix_axis(&k->ix, axis);
+  for (int i = n - 1; i >= 0; i--) {
+    ix part = ix_substitute(&k->ix, &b->l->g->ix, graph_axis_size(b->l->g, axes[i]), NULL, 0);
+    b->sigma[axes[i]] = i == 0 ? rest : ix_mod(&k->ix, rest, part);
+    rest = ix_div(&k->ix, rest, part);
+    b->kaxis[axes[i]] = axis;
+  }
+  return axis;
+}
+
 int kb_collapse(kbuild *b, const int *axes, int n, int *out) {
   kernel *k = b->k;
   int count = 0;
@@ -215,26 +247,7 @@ int kb_collapse(kbuild *b, const int *axes, int n, int *out) {
       first = last;
       continue;
     }
-    strbuf name = sb_new(b->l->a);
-    ix total = ix_const(&k->ix, 1);
-    for (int i = first; i < last; i++) {
-      str part = b->l->g->axes.data[axes[i]].name;
-      int len = 0;
-      while (len < part.len && part.ptr[len] != '.') len++;
-      if (i > first) sb_putc(&name, '_');
-      sb_put(&name, (str){part.ptr, len});
-      total = ix_mul(&k->ix, total,
-                     ix_substitute(&k->ix, &b->l->g->ix, graph_axis_size(b->l->g, axes[i]), NULL, 0));
-    }
-    int axis = kb_axis(b, sb_str(&name), total);
-    ix rest = ix_axis(&k->ix, axis);
-    for (int i = last - 1; i >= first; i--) {
-      ix part = ix_substitute(&k->ix, &b->l->g->ix, graph_axis_size(b->l->g, axes[i]), NULL, 0);
-      b->sigma[axes[i]] = i == first ? rest : ix_mod(&k->ix, rest, part);
-      rest = ix_div(&k->ix, rest, part);
-      b->kaxis[axes[i]] = axis;
-    }
-    out[count++] = axis;
+    out[count++] = kb_merge_axes(b, axes + first, last - first);
     first = last;
   }
   return count;

@@ -10,8 +10,9 @@
 // few tiles of results are split too. Sizes without a fitting divisor are padded with the identity.
 // Reductions that see their rows as a whole (argmin, argmax) stay as they are, and so do those on a GPU of
 // which nothing larger is made: there blocks share them in one kernel (passes/lowering/gpu_chunks.c).
-#include "ir/graph.h"
+// Sums of columns on a GPU that a kernel of rows may keep have the chunks of that kernel (passes/columns.h).
 #include "passes/passes.h"
+#include "passes/rewrite/column_sums.h"
 
 enum {
   ENOUGH_ROWS = 16,  // grid tiles that keep a desktop's cores busy
@@ -129,57 +130,57 @@ static int64_t chunk_count(int64_t size, int64_t want) {
   return want;
 }
 
-/// x with `along` replaced by (chunk, within).
-static node *chunked(graph *g, node *x, int along, int chunk, int within, op reduction) {
-  ix index[MAX_AXES];
-  int axes[MAX_AXES + 1], naxes = 0;
-  ix len = graph_axis_size(g, within);
-  for (int i = 0; i < x->naxes; i++) {
-    index[i] = ix_axis(&g->ix, x->axes[i]);
-    if (x->axes[i] != along) {
-      axes[naxes++] = x->axes[i];
-      continue;
-    }
-    axes[naxes++] = chunk;
-    axes[naxes++] = within;
-    index[i] = ix_add(&g->ix, ix_mul(&g->ix, ix_axis(&g->ix, chunk), len), ix_axis(&g->ix, within));
-  }
-  int64_t size = constant_size(g, along);
-  bool exact = constant_size(g, chunk) * constant_size(g, within) == size;
-  if (exact) return graph_view(g, x, index, axes, naxes);
-  scalar fill = op_identity(reduction, x->type);
-  return graph_pad(g, x, graph_const(g, x->type, fill), index, axes, naxes);
-}
+/// A split that would do.
+typedef struct candidate {
+  int along;
+  int64_t size, chunks;  // fewer than 2: none
+  int64_t length;        // of a chunk
+  bool whole;            // nothing larger is made of the few rows
+  bool columns;          // all rows are numbered through, for a kernel that walks them
+} candidate;
 
-/// The axes of one split of an axis: equal splits have the same, so that reductions that walk the same
-/// rows can be one kernel.
+/// The axes of one split of an axis, or of rows that are numbered through: equal splits have the same, so that
+/// reductions that walk the same rows can be one kernel.
 typedef struct axis_split {
-  int along, chunk, within;
-  int64_t chunks;
+  int rows[MAX_AXES], nrows, chunk, within;
+  int64_t chunks, length;
 } axis_split;
 typedef vec(axis_split) axis_splits;
 
-static axis_split split_axis(graph *g, arena *a, axis_splits *made, int along, int64_t size, int64_t chunks) {
-  for (int i = 0; i < made->len; i++)
-    if (made->data[i].along == along && made->data[i].chunks == chunks) return made->data[i];
-  ix len = ix_const(&g->ix, (size + chunks - 1) / chunks);
-  axis_split s = {.along = along, .chunks = chunks};
-  s.chunk = graph_add_axis(g, STR("C"), ix_const(&g->ix, chunks));
-  s.within = graph_add_axis(g, g->axes.data[along].name, len);
+/// In the storage order of what is reduced.
+static void split_rows(const node *n, const candidate *c, axis_split *s) {
+  if (!c->columns) s->rows[s->nrows++] = c->along;
+  for (int i = 0; c->columns && i < n->in[0]->naxes; i++)
+    if (!node_has_axis(n, n->in[0]->axes[i])) s->rows[s->nrows++] = n->in[0]->axes[i];
+}
+
+static axis_split split_axis(graph *g, arena *a, axis_splits *made, const node *n, const candidate *c) {
+  axis_split s = {.chunks = c->chunks, .length = c->length};
+  split_rows(n, c, &s);
+  for (int i = 0; i < made->len; i++) {
+    const axis_split *m = &made->data[i];
+    bool same = m->chunks == s.chunks && m->length == s.length && m->nrows == s.nrows;
+    if (same && !memcmp(m->rows, s.rows, sizeof s.rows)) return *m;
+  }
+  s.chunk = graph_add_axis(g, STR("C"), ix_const(&g->ix, c->chunks));
+  s.within = graph_add_axis(g, g->axes.data[s.rows[0]].name, ix_const(&g->ix, c->length));
   vec_push(a, made, s);
   return s;
 }
 
-static node *split(graph *g, node *n, axis_split s) {
-  int along = s.along, chunk = s.chunk, within = s.within, inner[MAX_AXES];
-  for (int i = 0; i < n->nattr_axes; i++)
-    inner[i] = n->attr_axes[i] == along ? within : n->attr_axes[i];
-  node *x = chunked(g, n->in[0], along, chunk, within, n->op), *partial;
-  if (n->op == OP_dot)
-    partial =
-        graph_dot(g, x, chunked(g, n->in[1], along, chunk, within, n->op), inner, n->nattr_axes);
-  else partial = graph_reduce(g, n->op, x, inner, n->nattr_axes);
-  node *whole = graph_reduce(g, n->op == OP_dot ? OP_sum : n->op, partial, &chunk, 1);
+static node *split(graph *g, node *n, const axis_split *s, bool columns) {
+  int inner[MAX_AXES], ninner = 0;
+  for (int i = 0; i < n->nattr_axes && !columns; i++)
+    inner[ninner++] = n->attr_axes[i] == s->rows[0] ? s->within : n->attr_axes[i];
+  if (columns) inner[ninner++] = s->within;
+  node *x = columns_chunked(g, n->in[0], s->rows, s->nrows, s->chunk, s->within, n->op), *partial;
+  if (n->op == OP_dot) {
+    node *y = columns_chunked(g, n->in[1], s->rows, s->nrows, s->chunk, s->within, n->op);
+    partial = graph_dot(g, x, y, inner, ninner);
+  } else {
+    partial = graph_reduce(g, n->op, x, inner, ninner);
+  }
+  node *whole = graph_reduce(g, n->op == OP_dot ? OP_sum : n->op, partial, &s->chunk, 1);
   partial->at = whole->at = n->at;
   return node_same_axis_set(whole, n) ? graph_reorder(g, whole, n->axes) : whole;
 }
@@ -215,13 +216,6 @@ static int64_t chunks_of(const graph *g, const node *n, const grain *by, int *al
   if (outer >= 0) *along = outer;
   return chunks < *size ? chunks : *size;
 }
-
-/// A split that would do.
-typedef struct candidate {
-  int along;
-  int64_t size, chunks;  // fewer than 2: none
-  bool whole;            // nothing larger is made of the few rows
-} candidate;
 
 /// The maximum, or that with a constant in its place where it is infinite.
 static bool stands_for(const node *n, const node *max) {
@@ -284,7 +278,17 @@ static bool stays_small(const graph *g, const node *n, arena *a) {
   return true;
 }
 
-static candidate *find_candidates(const graph *g, const grain *by, arena *a) {
+/// A kernel of rows may keep it. What is only stored as it is walked is one kernel without a split as well, where
+/// blocks are enough or few results wait for the last block.
+static void split_as_columns(const graph *g, const node *n, const target_info *t, arena *a, candidate *c) {
+  columns_plan p = column_sum_plan(g, n, t);
+  if (p.chunks < 2) return;
+  column_rows rows = column_sum_rows(g, n, a);
+  if (rows == COLUMNS_ALONE || (rows == COLUMNS_OF_STORED && (c->chunks < 2 || c->whole))) return;
+  *c = (candidate){.along = c->along, .size = c->size, .chunks = p.chunks, .length = p.length, .columns = true};
+}
+
+static candidate *find_candidates(const graph *g, const grain *by, const target_info *t, arena *a) {
   candidate *all = arena_array(a, candidate, g->nodes.len + 1);
   for (int i = 0; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
@@ -293,6 +297,9 @@ static candidate *find_candidates(const graph *g, const grain *by, arena *a) {
     c->chunks = chunks_of(g, n, by, &c->along, &c->size);
     bool product = n->op == OP_dot && product_tiles(g, n);
     c->whole = c->chunks >= 2 && by->gpu && !product && stays_small(g, n, a);
+    if (c->chunks >= 2) c->chunks = chunk_count(c->size, c->chunks);
+    if (c->chunks >= 2) c->length = (c->size + c->chunks - 1) / c->chunks;
+    if (by->gpu) split_as_columns(g, n, t, a, c);
   }
   return all;
 }
@@ -301,7 +308,7 @@ static candidate *find_candidates(const graph *g, const grain *by, arena *a) {
 static bool is_split(const graph *g, const candidate *all, int i) {
   bool whole = all[i].whole;
   for (int k = 0; k < g->nodes.len && whole; k++)
-    whole = all[k].chunks < 2 || all[k].whole || all[k].along != all[i].along;
+    whole = all[k].chunks < 2 || all[k].whole || all[k].columns || all[k].along != all[i].along;
   return all[i].chunks >= 2 && !whole;
 }
 
@@ -311,15 +318,15 @@ bool pass_split_reductions(pass_ctx *ctx) {
   node **replacement = NULL;
   grain by = grain_of(ctx->options);
   axis_splits made = {0};
-  const candidate *all = find_candidates(g, &by, ctx->scratch);
+  const target_info *t = ctx->options ? ctx->options->target : NULL;
+  const candidate *all = find_candidates(g, &by, t, ctx->scratch);
   bool *splits = arena_array(ctx->scratch, bool, count + 1);
   for (int i = 0; i < count; i++) splits[i] = is_split(g, all, i);
   for (int i = 0; i < count; i++) {
     if (!splits[i]) continue;
     if (!replacement) replacement = arena_array(ctx->scratch, node *, count + 1);
-    int64_t chunks = chunk_count(all[i].size, all[i].chunks);
-    axis_split s = split_axis(g, ctx->scratch, &made, all[i].along, all[i].size, chunks);
-    replacement[i] = split(g, g->nodes.data[i], s);
+    axis_split s = split_axis(g, ctx->scratch, &made, g->nodes.data[i], &all[i]);
+    replacement[i] = split(g, g->nodes.data[i], &s, all[i].columns);
   }
   if (!replacement) return false;
   // New nodes have no entry in the table.
