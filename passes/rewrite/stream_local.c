@@ -80,23 +80,25 @@ static node *take_computed_scale(const rewrite *r, node *x, node **by, op *how) 
 /// x without its scale, which *by becomes; x: it has none.
 static node *take_scale(const rewrite *r, node *x, node **by, op *how) {
   const local *l = r->state;
-  node *of = x;
   bool rounds = is_rounding(x);
-  if (rounds) of = x->in[0];
+  node *of = rounds ? x->in[0] : x;
   if (rounds && l->off & RULE_roundings) return x;
-  // The range of bf16 is that of f32: what is computed is rounded as well without its scale.
-  if (rounds && x->type == DT_bf16 && of->type == DT_f32 && rewrite_used_once(r, x)) {
-    node *rest = take_computed_scale(r, of, by, how);
-    if (rest) return graph_cast(r->g, rest, x->type);
+  if ((of->op == OP_mul || of->op == OP_div) && dtype_is_float(of->type)) {
+    int k = of->op == OP_mul && is_number(of->in[0]) ? 0 : 1;
+    node *rest = of->in[1 - k];
+    bool number = is_number(of->in[k]) && !is_number(rest);
+    if (number && (!rounds || (rest->op == OP_cast && rest->in[0]->type == x->type))) {
+      *by = of->in[k];
+      *how = of->op;
+      return rounds ? rest->in[0] : rest;
+    }
   }
-  if ((of->op != OP_mul && of->op != OP_div) || !dtype_is_float(of->type)) return x;
-  int k = of->op == OP_mul && is_number(of->in[0]) ? 0 : 1;
-  node *rest = of->in[1 - k];
-  if (!is_number(of->in[k]) || is_number(rest)) return x;
-  if (rounds && (rest->op != OP_cast || rest->in[0]->type != x->type)) return x;
-  *by = of->in[k];
-  *how = of->op;
-  return rounds ? rest->in[0] : rest;
+  // The range of bf16 is that of f32: what is computed is rounded as well without its scale.
+  bool wide = rounds && x->type == DT_bf16 && of->type == DT_f32 && rewrite_used_once(r, x);
+  node *rest = wide ? take_computed_scale(r, of, by, how) : NULL;
+  if (!rest) return x;
+  bool narrow = rest->op == OP_cast && rest->in[0]->type == x->type;
+  return narrow ? rest->in[0] : graph_cast(r->g, rest, x->type);
 }
 
 /// Numbers that scale an operand of a product scale the product.
