@@ -133,12 +133,6 @@ static bool find_lead(const finder *s, const node *dot) {
   if ((!computed && !check_operand(s, REASON_stream_lead, dot, lead->rows)) ||
       !check_operand(s, REASON_stream_lead, dot, lead->keys) || !check_head(s, dot, lead->depth))
     return false;
-  for (int k = 0; k < lead->keys->naxes; k++) {
-    int axis = lead->keys->axes[k];
-    if (axis != f->stream && !node_has_axis(lead->rows, axis) && !graph_axis_is_single(s->o->g, axis))
-      return refuse(s, REASON_stream_lead, dot,
-                    str_printf(s->a, "the keys alone have %.*s", STR_FMT(axis_name(s, axis))));
-  }
   if (!f->nleads) f->row = find_row(s, lead);
   if (f->row < 0) return refuse(s, REASON_stream_lead, dot, STR("it has no rows"));
   if (!check_same_scores(s, lead)) return false;

@@ -354,7 +354,8 @@ static void run_stream(pass_ctx *ctx, int number, bool *changed) {
 
 bool pass_stream(pass_ctx *ctx) {
   if (ctx->graph->fused || !ctx->graph->contracts.len) return false;
-  bool changed = stream_local(ctx);
+  bool changed = stream_one_axis(ctx);
+  changed |= stream_local(ctx);
   for (int k = 0; k < ctx->graph->contracts.len; k++)
     if (ctx->graph->contracts.data[k].streamed) run_stream(ctx, k, &changed);
   changed |= stream_free_shifts(ctx);

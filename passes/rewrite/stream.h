@@ -44,3 +44,5 @@ node *stream_unless_empty(stream *s, const node *n, node *r);
 /// What a sum of the term's elements is multiplied with: exp(frame + row exponent) * factor /
 /// divisor.
 node *stream_finished(stream *s, const term *t, node *frame, node *sum);
+/// Derivatives over several streamed axes walk one on targets with products of warpgroups (stream_axes.c).
+bool stream_one_axis(pass_ctx *ctx);
