@@ -118,6 +118,7 @@ typedef struct remat_goal {
 typedef struct remat_judged {
   const bool *recomputed;  // by node id
   remat_judgement j;
+  int64_t tried_for;       // the budget for which its neighbours were tried; -2: they were not
 } remat_judged;
 
 /// Plans of a graph that were judged.
@@ -128,7 +129,7 @@ typedef struct remat_search {
   remat_units units;
   vec(remat_judged) plans;  // each once; the first keeps all that may be kept
   int left;                 // judgements
-  bool cut, least_known;    // cuts were tried; plans of the least peak were
+  bool all, cut, least_known;  // all plans were tried, cuts were, those with the least peak were
 } remat_search;
 
 /// Prices, and the plan that keeps all. False: a contract is no kernel. most: judgements.
@@ -204,7 +205,9 @@ void remat_compose_fast(remat_composer *c, double slack, bool *may_save);
 double remat_compose_least(remat_composer *c, double most);
 
 // ---- remat_budget.c
-/// The least peak of all plans found; looks for them once.
+/// Judges plans with as small a peak as can be found.
+void remat_search_least(remat_search *s, remat_composer *c);
+/// The least peak of all plans found, of all that there are in small programs; looks for them once.
 int64_t remat_least(remat_search *s, remat_composer *c);
 /// Judges plans that are as fast as they can be within the budget. c may be null.
 void remat_try_budget(remat_search *s, remat_composer *c, int64_t budget);
@@ -217,8 +220,8 @@ typedef struct remat_solution {
   int chosen;                // of search.plans
   bool fits;                 // within the budget, if there is one
   int64_t budget;            // bytes; -1 none. With one:
-  int64_t least, full;       // what the arena takes with the least peak found, and with all kept
-  int64_t allocated;         // and with what was chosen
+  int64_t least, full;       // the least peak found, and that of keeping all
+  int64_t allocated;         // what the arena takes with what was chosen
 } remat_solution;
 
 /// Finds the plan that the options ask for. False: a contract is no kernel.

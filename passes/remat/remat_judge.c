@@ -11,14 +11,28 @@ static double all_seconds(fusion *f) {
   return sum;
 }
 
+/// By kernel: it works for later phases alone. Views and casts that were cloned into it say nothing of that.
+static bool *later_kernels(const graph *g, arena *a) {
+  bool *later = arena_array(a, bool, g->nkernels + 1);
+  uint8_t *stored = arena_array(a, uint8_t, g->nodes.len);
+  graph_stored(g, stored);
+  memset(later, 1, sizeof *later * (size_t)g->nkernels);
+  for (int i = g->nparams; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (stored[i] && !n->phase) later[n->kernel] = false;
+  }
+  return later;
+}
+
 /// Bytes in memory that the first phase makes for later ones, beside params and results.
 static int64_t bytes_across(const graph *g, arena *a) {
+  const bool *later = later_kernels(g, a);
   uint8_t *seen = arena_array(a, uint8_t, g->nodes.len);
   for (int i = 0; i < g->outputs.len; i++) seen[g->outputs.data[i].value->id] = 1;
   double sum = 0;
   for (int i = g->nparams; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
-    for (int k = 0; n->phase && k < n->nin; k++) {
+    for (int k = 0; later[n->kernel] && k < n->nin; k++) {
       const node *in = n->in[k];
       if (in->phase || in->op == OP_param || in->kernel == n->kernel || seen[in->id]) continue;
       seen[in->id] = 1;

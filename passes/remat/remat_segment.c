@@ -92,7 +92,7 @@ static int longest(const divider *d, const bool *aside) {
   return best;
 }
 
-/// With as few values aside as give the most segments.
+/// With values aside only where without them there are few segments: one that is aside is kept.
 static int choose_places(divider *d, int *ends, int *heads) {
   int units = 0, best = 0, count = d->g->nodes.len;
   for (int id = 0; id < count; id++) units += d->unit[id] && !d->g->nodes.data[id]->phase;
@@ -101,7 +101,7 @@ static int choose_places(divider *d, int *ends, int *heads) {
   int *some_ends = arena_array(d->a, int, count), *some_heads = arena_array(d->a, int, count);
   for (int tries = 0; tries <= MAX_ASIDE; tries++) {
     int n = find_narrow(d, aside, least, some_ends, some_heads);
-    if (n > best) {
+    if (n > 2 * best + (tries ? 2 : 0)) {
       best = n;
       memcpy(ends, some_ends, sizeof(int) * (size_t)n);
       memcpy(heads, some_heads, sizeof(int) * (size_t)n);
