@@ -18,9 +18,15 @@ static double unit_bytes(str unit) {
   static const struct {
     const char *name;
     double bytes;
-  } units[] = {{"", 1},       {"B", 1},           {"kB", 1e3},
-               {"MB", 1e6},   {"GB", 1e9},        {"TB", 1e12},
-               {"KiB", 1024}, {"MiB", 1048576.0}, {"GiB", 1073741824.0},
+  } units[] = {{"", 1},
+               {"B", 1},
+               {"kB", 1e3},
+               {"MB", 1e6},
+               {"GB", 1e9},
+               {"TB", 1e12},
+               {"KiB", 1024},
+               {"MiB", 1048576.0},
+               {"GiB", 1073741824.0},
                {"TiB", 1099511627776.0}};
   for (size_t i = 0; i < sizeof units / sizeof *units; i++)
     if (str_eqz(unit, units[i].name)) return units[i].bytes;
@@ -121,14 +127,16 @@ void remat_search_least(remat_search *s, remat_composer *c) {
 }
 
 int64_t remat_least(remat_search *s, remat_composer *c) {
+  enum { NEEDED = 6 };
   if (!s->least_known) {
     s->least_known = true;
     int rest = s->left - s->left / 4;
-    s->left /= 4;
+    s->left -= rest;
     s->all = remat_try_all(s);
     s->left += rest;
-    rest = s->left - s->left / 2;
-    s->left /= 2;
+    int most = s->left / 4 > NEEDED ? s->left / 4 : NEEDED;
+    rest = s->left > most ? s->left - most : 0;
+    s->left -= rest;
     if (!s->all) remat_search_least(s, c);
     s->left += rest;
   }

@@ -126,7 +126,8 @@ static run_kind *explore(remat_composer *c, const remat_run *r) {
   plan_option *list = arena_array(c->a, plan_option, s.plans.len);
   for (int i = 0; i < s.plans.len; i++) {
     const remat_judged *p = &s.plans.data[i];
-    list[i] = (plan_option){p->j.seconds, (double)p->j.saved, (double)p->j.memory.bytes, p->recomputed};
+    list[i] =
+        (plan_option){p->j.seconds, (double)p->j.saved, (double)p->j.memory.bytes, p->recomputed};
   }
   run_kind *kind = arena_new(c->a, run_kind);
   kind->g = s.g;
@@ -199,7 +200,7 @@ int remat_segment_count(const remat_composer *c) { return c ? c->segments.n : 1;
 
 typedef struct state {
   double bytes, seconds;
-  int from;         // of the state before it, among those of its segment
+  int from;  // of the state before it, among those of its segment
   uint8_t length, option;
 } state;
 
@@ -211,7 +212,8 @@ typedef struct states {
 static void push_state(arena *a, states *s, state x) {
   if (s->n == s->cap) {
     int cap = s->cap ? 2 * s->cap : 64;
-    s->data = arena_grow(a, s->data, sizeof *s->data * (size_t)s->cap, sizeof *s->data * (size_t)cap);
+    s->data =
+        arena_grow(a, s->data, sizeof *s->data * (size_t)s->cap, sizeof *s->data * (size_t)cap);
     s->cap = cap;
   }
   s->data[s->n++] = x;
@@ -251,7 +253,8 @@ static void extend(remat_composer *c, arena *a, states *all, int first, int leng
   const placed_run *at = run_at(c, first, length);
   const states *from = &all[first];
   states *to = &all[first + lengths[length]];
-  double waiting = c->segments.aside_bytes + c->segments.carried[at->run.last] + at->run.outer_bytes;
+  double waiting =
+      c->segments.aside_bytes + c->segments.carried[at->run.last] + at->run.outer_bytes;
   for (int k = 0; at->kind && k < at->kind->n; k++) {
     const plan_option *o = &at->kind->options[k];
     for (int i = 0; i < from->n; i++) {
@@ -263,7 +266,8 @@ static void extend(remat_composer *c, arena *a, states *all, int first, int leng
   }
 }
 
-static void choose_saved(remat_composer *c, const placed_run *at, const plan_option *o, bool *may_save) {
+static void choose_saved(remat_composer *c, const placed_run *at, const plan_option *o,
+                         bool *may_save) {
   int last = at->run.last;
   for (int i = at->run.nparams; i < at->run.ids.len; i++) {
     int id = at->run.ids.data[i];
@@ -308,7 +312,8 @@ void remat_compose_fast(remat_composer *c, double slack, bool *may_save) {
     for (int k = 0; k < at->kind->n; k++) {
       const plan_option *o = &at->kind->options[k];
       if (o->seconds > (1 + slack) * at->kind->options[0].seconds) continue;
-      if (!best || o->saved < best->saved || (o->saved == best->saved && o->peak < best->peak)) best = o;
+      if (!best || o->saved < best->saved || (o->saved == best->saved && o->peak < best->peak))
+        best = o;
     }
     choose_saved(c, at, best, may_save);
   }

@@ -11,15 +11,14 @@ static double all_seconds(fusion *f) {
   return sum;
 }
 
-/// By kernel: it works for later phases alone. Views and casts that were cloned into it say nothing of that.
+/// By kernel: it works for later phases. Views and casts that were cloned into it say nothing of that.
 static bool *later_kernels(const graph *g, arena *a) {
   bool *later = arena_array(a, bool, g->nkernels + 1);
   uint8_t *stored = arena_array(a, uint8_t, g->nodes.len);
   graph_stored(g, stored);
-  memset(later, 1, sizeof *later * (size_t)g->nkernels);
   for (int i = g->nparams; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
-    if (stored[i] && !n->phase) later[n->kernel] = false;
+    if (stored[i] && n->phase) later[n->kernel] = true;
   }
   return later;
 }
@@ -103,17 +102,42 @@ temporaries remat_allocated(const graph *g, const bool *recomputed, const pass_o
   return t;
 }
 
-memory_peak remat_peak(arena *a, const graph *g, const bool *recomputed, const pass_options *options,
-                       const graph **fused) {
+memory_peak remat_peak(arena *a, const graph *g, const bool *recomputed,
+                       const pass_options *options, const graph **fused) {
   *fused = fused_plan(a, g, recomputed, options);
   return graph_peak(a, *fused, options);
+}
+
+bool *remat_read_later(arena *a, const graph *g, const bool *recomputed,
+                       const pass_options *options) {
+  scratch s;
+  scratch_open(&s);
+  bool *read = arena_array(a, bool, g->nodes.len);
+  graph *copy = graph_copy(&s.arena, g);
+  node **of = arena_copy(&s.arena, copy->nodes.data, sizeof(node *) * (size_t)g->nodes.len);
+  remat_clone(copy, recomputed);
+  diag_list diags = {.arena = &s.arena};
+  pass_ctx ctx = {copy, &s.arena, options, &diags};
+  fusion f;
+  check(fusion_partition(&f, &ctx));
+  for (int id = g->nparams; id < g->nodes.len; id++) {
+    int unit = of[id]->id;
+    if (unit >= f.n || f.nodes[unit] != of[id] || !is_unit(&f, unit)) continue;
+    ints readers = unit_reading_clusters(&f, unit);
+    for (int i = 0; i < readers.len; i++)
+      for (int k = 0; k < f.clusters[readers.data[i]].len; k++)
+        read[id] |= f.nodes[f.clusters[readers.data[i]].data[k]]->phase > 0;
+  }
+  scratch_close(&s);
+  return read;
 }
 
 // ---- the same bits
 
 static bool is_sum_of_floats(const node *n) {
   op_class c = op_get(n->op)->class;
-  return (c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan) && dtype_is_float(n->type);
+  return (c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan) &&
+         dtype_is_float(n->type);
 }
 
 static bool same_place(const node *a, const node *b) {
@@ -141,8 +165,8 @@ static bool has_bits_of(const graph *g, const int *kernels, const node *copy) {
   return any;
 }
 
-int remat_forbid_changed(const graph *g, const bool *recomputed,
-                         const pass_options *options, remat_units *u) {
+int remat_forbid_changed(const graph *g, const bool *recomputed, const pass_options *options,
+                         remat_units *u) {
   scratch s;
   scratch_open(&s);
   schedule_choices made = {0};

@@ -21,7 +21,8 @@ static const double WORTH = 0.1;
 
 static int find_plan(const remat_search *s, const bool *recomputed) {
   for (int i = 0; i < s->plans.len; i++)
-    if (!memcmp(s->plans.data[i].recomputed, recomputed, sizeof(bool) * (size_t)s->units.n)) return i;
+    if (!memcmp(s->plans.data[i].recomputed, recomputed, sizeof(bool) * (size_t)s->units.n))
+      return i;
   return -1;
 }
 
@@ -182,11 +183,13 @@ static void try_flip(remat_search *s, int plan, int v, int w, bool deep) {
 /// Whether something is better then.
 static bool flips_better(remat_search *s, const remat_goal *goal, int plan, int v, int w) {
   int now = remat_best(s, goal);
-  for (int deep = 0; deep < 2; deep++) try_flip(s, plan, v, w, deep);
+  bool again = s->plans.data[plan].recomputed[v] && (w < 0 || s->plans.data[plan].recomputed[w]);
+  for (int deep = 0; deep < (again ? 1 : 2); deep++) try_flip(s, plan, v, w, deep);
   return remat_best(s, goal) != now;
 }
 
-static void flip_pairs(remat_search *s, const remat_goal *goal, const remat_candidate *list, int n) {
+static void flip_pairs(remat_search *s, const remat_goal *goal, const remat_candidate *list,
+                       int n) {
   for (int i = 0; i < n && s->left > 0; i++)
     for (int k = i + 1; k < n && s->left > 0; k++)
       if (flips_better(s, goal, remat_best(s, goal), list[i].id, list[k].id)) return;

@@ -7,7 +7,12 @@
 // Predictions that differ by less count as equal.
 static const double SLACK = 0.01;
 /// Judgements together, without a budget and with one: of so many nodes, and so many plans at most.
-enum { NODES_JUDGED = 40000, PLANS_JUDGED = 64, NODES_FOR_BUDGET = 100000, PLANS_FOR_BUDGET = 1000 };
+enum {
+  NODES_JUDGED = 40000,
+  PLANS_JUDGED = 64,
+  NODES_FOR_BUDGET = 150000,
+  PLANS_FOR_BUDGET = 1000
+};
 enum { LEAST_JUDGED = 4, LEAST_FOR_BUDGET = 12 };
 /// Programs from here on are planned by segments without a budget too.
 enum { LONG_PROGRAM = 1200, SEGMENT_NODES = 40000 };
@@ -51,7 +56,8 @@ static bool take(remat_solution *s, int plan) {
 
 static void search_share(remat_solution *s, double share) {
   remat_search *r = &s->search;
-  int64_t budget = s->full <= s->least ? s->full : s->least + (int64_t)(share * (double)(s->full - s->least));
+  int64_t budget =
+      s->full <= s->least ? s->full : s->least + (int64_t)(share * (double)(s->full - s->least));
   s->goal.budget = budget;
   remat_try_budget(r, s->composer, budget);
   take(s, remat_best(r, &s->goal));

@@ -119,4 +119,3 @@ static inline void draw_net(net *t, uint64_t seed, int most) {
   graph_output(g, loss, STR("loss"));
   for (int i = 0; i < 3; i++) graph_output(g, res.dx[i], str_printf(&t->a, "d%d", i));
 }
-

@@ -86,8 +86,9 @@ Test(remat_budget, close_to_the_best_of_all_plans_within_it) {
     }
     close_net(&t);
   }
-  cr_log_info("%d budgets, %d need a plan: %.4f times the least seconds, at worst %.3f, equal in %d",
-              count.cases, count.changed, count.slower / count.cases, count.worst, count.equal);
+  cr_log_info(
+      "%d budgets, %d need a plan: %.4f times the least seconds, at worst %.3f, equal in %d",
+      count.cases, count.changed, count.slower / count.cases, count.worst, count.equal);
   cr_assert_geq(nets, NETS / 2);
   cr_assert_gt(count.changed, count.cases / 2);
   cr_assert_leq(count.slower / count.cases, 1.002);
@@ -104,7 +105,8 @@ static temporaries compile(net *t, const pass_options *options, const bool *reco
   pass_ctx ctx = {.graph = g, .scratch = &t->scratch, .options = options};
   pass_fuse(&ctx);
   const program *p = lower_to_tiles(&t->a, ctx.graph, options);
-  int *first = arena_array(&t->a, int, p->buffers.len), *last = arena_array(&t->a, int, p->buffers.len);
+  int *first = arena_array(&t->a, int, p->buffers.len),
+      *last = arena_array(&t->a, int, p->buffers.len);
   for (int i = 0; i < p->steps.len; i++)
     for (int k = 0; k < p->steps.data[i].nbufs; k++) {
       int b = p->steps.data[i].bufs[k];
@@ -118,7 +120,8 @@ static temporaries compile(net *t, const pass_options *options, const bool *reco
       const struct buffer *buf = &p->buffers.data[b];
       if (buf->kind != BUFFER_TEMP || !last[b]) continue;
       int64_t size = dtype_bytes(buf->type);
-      if (buf->rank) size *= ix_estimate(&p->ix, buf->dims[0]) * ix_estimate(&p->ix, buf->strides[0]);
+      if (buf->rank)
+        size *= ix_estimate(&p->ix, buf->dims[0]) * ix_estimate(&p->ix, buf->strides[0]);
       size = (size + 63) / 64 * 64;
       if (first[b] == step) live += size;
       if (last[b] == step - 1) live -= size;
@@ -129,40 +132,39 @@ static temporaries compile(net *t, const pass_options *options, const bool *reco
 }
 
 Test(remat_budget, layers_of_equal_segments) {
-  for (int gpu = 0; gpu < 2; gpu++)
-    for (int layers = 4; layers <= 8; layers += 4) {
-      net t;
-      target_info cpu = cpu_target(2);
-      pass_options options = {.target = gpu ? gpu_default() : &cpu};
-      open_net(&t, 4096, 1024, 4096);
-      build_layers(&t, layers, DT_bf16);
-      prepare(&t, &options);
-      double before = INFINITY;
-      for (int k = 0; k <= 4; k++) {
-        remat_solution s = solve(&t, &options, share(k / 4.0));
-        cr_assert(s.fits && s.composer);
-        cr_assert_geq(remat_segment_count(s.composer), layers - 1);
-        int64_t counted;
-        temporaries real =
-            compile(&t, &options, s.search.plans.data[s.chosen].recomputed, &counted);
-        cr_log_info("%d layers on %.*s, share %.2f: %.4g ms, %.1f MB of %.1f, least %.1f, full %.1f",
-                    layers, STR_FMT(options.target->name), k / 4.0, 1e3 * chosen(&s)->seconds,
-                    (double)s.allocated / 1e6, (double)s.budget / 1e6, (double)s.least / 1e6,
-                    (double)s.full / 1e6);
-        // What is reported is what is allocated, and no more than lives.
-        cr_assert(real.bytes == s.allocated && real.live == counted);
-        cr_assert_leq((double)real.bytes, 1.02 * (double)counted);
-        cr_assert_leq(s.allocated, s.budget);
-        // More memory is never slower.
-        cr_assert_leq(chosen(&s)->seconds, before * (1 + 1e-9));
-        before = chosen(&s)->seconds;
-        const remat_judgement *all = &s.search.plans.data[0].j;
-        cr_assert_leq(chosen(&s)->seconds, (k < 4 ? 1.4 : 1) * all->seconds);
-        // A layer's activations are several times what leads from one to the next.
-        cr_assert_lt((double)s.least, (layers == 8 ? 0.45 : 0.6) * (double)s.full);
-      }
-      close_net(&t);
+  for (int gpu = 0; gpu < 2; gpu++) {
+    int layers = gpu ? 4 : 8;
+    net t;
+    target_info cpu = cpu_target(2);
+    pass_options options = {.target = gpu ? gpu_default() : &cpu};
+    open_net(&t, 4096, 1024, 4096);
+    build_layers(&t, layers, DT_bf16);
+    prepare(&t, &options);
+    double before = INFINITY;
+    for (int k = 0; k <= 4; k++) {
+      remat_solution s = solve(&t, &options, share(k / 4.0));
+      cr_assert(s.fits && s.composer);
+      cr_assert_geq(remat_segment_count(s.composer), layers - 1);
+      int64_t counted;
+      temporaries real = compile(&t, &options, s.search.plans.data[s.chosen].recomputed, &counted);
+      cr_log_info("%d layers on %.*s, share %.2f: %.4g ms, %.1f MB of %.1f, least %.1f, full %.1f",
+                  layers, STR_FMT(options.target->name), k / 4.0, 1e3 * chosen(&s)->seconds,
+                  (double)s.allocated / 1e6, (double)s.budget / 1e6, (double)s.least / 1e6,
+                  (double)s.full / 1e6);
+      // What is reported is what is allocated, and no more than lives.
+      cr_assert(real.bytes == s.allocated && real.live == counted);
+      cr_assert_leq((double)real.bytes, 1.02 * (double)counted);
+      cr_assert_leq(s.allocated, s.budget);
+      // More memory is never slower.
+      cr_assert_leq(chosen(&s)->seconds, before * (1 + 1e-9));
+      before = chosen(&s)->seconds;
+      const remat_judgement *all = &s.search.plans.data[0].j;
+      cr_assert_leq(chosen(&s)->seconds, (k < 4 ? 1.4 : 1) * all->seconds);
+      // A layer's activations are several times what leads from one to the next.
+      cr_assert_lt((double)s.least, (layers == 8 ? 0.45 : 0.6) * (double)s.full);
     }
+    close_net(&t);
+  }
 }
 
 Test(remat_budget, ten_thousand_operators) {
@@ -173,13 +175,13 @@ Test(remat_budget, ten_thousand_operators) {
   build_layers(&t, 200, DT_bf16);
   prepare(&t, &options);
   clock_t before = clock();
-    remat_solution s = solve(&t, &options, share(0.5));
-    double seconds = (double)(clock() - before) / CLOCKS_PER_SEC;
-    cr_assert(s.fits);
-    cr_assert_leq(s.allocated, s.budget);
-    cr_log_info("%d nodes, %d segments: %.0f ms; %.4g of %.4g s, %.1f of %.1f MB", t.g->nodes.len,
-                remat_segment_count(s.composer), 1e3 * seconds, chosen(&s)->seconds,
-                s.search.plans.data[0].j.seconds, (double)s.allocated / 1e6, (double)s.full / 1e6);
+  remat_solution s = solve(&t, &options, share(0.5));
+  double seconds = (double)(clock() - before) / CLOCKS_PER_SEC;
+  cr_assert(s.fits);
+  cr_assert_leq(s.allocated, s.budget);
+  cr_log_info("%d nodes, %d segments: %.0f ms; %.4g of %.4g s, %.1f of %.1f MB", t.g->nodes.len,
+              remat_segment_count(s.composer), 1e3 * seconds, chosen(&s)->seconds,
+              s.search.plans.data[0].j.seconds, (double)s.allocated / 1e6, (double)s.full / 1e6);
   cr_assert_lt(seconds, 6);
   close_net(&t);
 }
