@@ -4,6 +4,7 @@
 #include "passes/explain/explain.h"
 
 #include "api/session.h"
+#include "passes/explain/explain_remat.h"
 
 typedef struct explain_args {
   tcf_program *program;
@@ -72,6 +73,83 @@ tcf_status tcf_program_explain(tcf_program *p, const char *function, const tcf_s
   if (!status) status = need(in.session, text, "the text");
   if (!status) status = need_sizes(in.session, sizes, nsizes);
   if (!status) status = session_compile_guard(in.session, explain, &x);
+  arena_free(&x.arena);
+  arena_free(&x.scratch);
+  if (!status) *text = x.text;
+  return entry_close(&in, status);
+}
+
+// ---- recomputation
+
+/// The passes before it.
+static int passes_before_remat(const pass_info **list, int most) {
+  int n, before = 0;
+  const pass_info *all = passes_all(&n);
+  for (; before < n && all[before].run != pass_remat; before++) {
+    check(before < most);
+    list[before] = &all[before];
+  }
+  return before;
+}
+
+static tcf_status explain_recomputation_of(explain_args *x, tcf_function *f, strbuf *out) {
+  enum { MOST = 64 };
+  const pass_info *list[MOST];
+  tcf_session *s = x->program->session;
+  if (!f->graph)
+    return session_fail(s, TCF_WRONG_USE, "%s is tile IR: its graph is unknown", f->name);
+  int64_t sizes[f->sig.nsymbols + 1];
+  tcf_status status = function_sizes(f, x->sizes, x->nsizes, sizes);
+  if (status) return status;
+  pass_options options = session_pass_options(s, s->schedule);
+  pass_ctx ctx = {function_specialise(f, &x->arena, sizes), &x->scratch, &options,
+                  &x->program->diags};
+  int n = passes_before_remat(list, MOST);
+  if (!ctx.graph->fused) status = session_run_passes(s, &ctx, list, n, NULL, NULL);
+  if (status) return status;
+  const remat_study *study = remat_study_of(&x->arena, ctx.graph, &options);
+  if (x->format == TCF_JSON) explain_remat_json(study, &x->program->diags, out);
+  else if (x->format == TCF_SVG) explain_remat_svg(study, out);
+  else explain_remat_text(study, &x->program->diags, out);
+  return TCF_OK;
+}
+
+static tcf_status explain_recomputation(void *args) {
+  explain_args *x = args;
+  tcf_session *s = x->program->session;
+  const target_info *info;
+  tcf_status status = session_target(s, &info);
+  strbuf out = sb_new(&x->arena);
+  int found = 0;
+  if (x->format == TCF_JSON) sb_puts(&out, "[\n");
+  for (int i = 0; i < x->program->nfunctions && !status; i++) {
+    tcf_function *f = &x->program->functions[i];
+    if (x->function && strcmp(x->function, f->name)) continue;
+    if (found++ && x->format != TCF_SVG) sb_puts(&out, x->format == TCF_JSON ? ",\n" : "\n");
+    status = explain_recomputation_of(x, f, &out);
+  }
+  if (x->format == TCF_JSON) sb_puts(&out, "]\n");
+  if (!status && !found && x->function)
+    return session_fail(s, TCF_WRONG_USE, "there is no function %s", x->function);
+  if (!status && x->format == TCF_SVG && (found != 1 || !out.len))
+    return session_fail(s, TCF_WRONG_USE, "a picture is of one function, which has gradients");
+  if (!status) x->text = text_for_caller(sb_str(&out));
+  return status;
+}
+
+tcf_status tcf_program_explain_recomputation(tcf_program *p, const char *function,
+                                             const tcf_size *sizes, size_t nsizes,
+                                             tcf_format format, char **text) {
+  entry in;
+  tcf_status status = entry_open(&in, p ? p->session : NULL);
+  if (status) return status;
+  explain_args x = {
+      .program = p, .function = function, .sizes = sizes, .nsizes = nsizes, .format = format};
+  if (format != TCF_TEXT && format != TCF_JSON && format != TCF_SVG)
+    status = session_fail(in.session, TCF_WRONG_USE, "there is no format %d of this", (int)format);
+  if (!status) status = need(in.session, text, "the text");
+  if (!status) status = need_sizes(in.session, sizes, nsizes);
+  if (!status) status = session_compile_guard(in.session, explain_recomputation, &x);
   arena_free(&x.arena);
   arena_free(&x.scratch);
   if (!status) *text = x.text;

@@ -123,12 +123,22 @@ int opt_command(int argc, char **argv) {
 
 // ---- explain
 
-static int explain(const common *c, const char *file, const char *format, const char *out,
-                   const char *wrt, tcf_session *s, const tcf_size *dims, size_t ndims) {
-  static const char *const formats[] = {"text", "json", "html"};
-  int f = 0;
-  while (f < 3 && strcmp(format, formats[f])) f++;
-  if (f == 3) return complain("--format is text, json or html, not '%s'", format), EXIT_USAGE;
+/// The format's number; -1: there is none, said.
+static int explain_format(const char *format, bool remat) {
+  static const char *const formats[] = {"text", "json", "html", "svg"};
+  for (int f = 0; f < 4; f++)
+    if (!strcmp(format, formats[f]) && f != (remat ? TCF_HTML : TCF_SVG)) return f;
+  complain("--format is text, json or %s, not '%s'", remat ? "svg" : "html", format);
+  return -1;
+}
+
+static int explain(const common *c, const char *file, const char *format, bool remat,
+                   const char *out, const char *wrt, tcf_session *s, const tcf_size *dims,
+                   size_t ndims) {
+  int f = explain_format(format, remat);
+  if (f < 0) return EXIT_USAGE;
+  if (remat && wrt)
+    return complain("--remat is of a whole function, not of the parts of --split-backward"), EXIT_USAGE;
   tcf_program *p;
   tcf_status status = tcf_program_load_file(s, file, &p);
   if (status) return report(s, status);
@@ -137,7 +147,8 @@ static int explain(const common *c, const char *file, const char *format, const 
   int split = wrt ? split_chosen(s, &p, c->function, wrt, dims, ndims) : EXIT_DONE;
   if (split) return split;
   char *text;
-  status = tcf_program_explain(p, wrt ? NULL : c->function, dims, ndims, (tcf_format)f, &text);
+  status = (remat ? tcf_program_explain_recomputation : tcf_program_explain)(
+      p, wrt ? NULL : c->function, dims, ndims, (tcf_format)f, &text);
   if (status) return report(s, status);
   status = tcf_save(s, &(tcf_output){.path = out, .data = text, .size = strlen(text)}, 1);
   tcf_text_free(text);
@@ -147,10 +158,14 @@ static int explain(const common *c, const char *file, const char *format, const 
 int explain_command(int argc, char **argv) {
   common o = {0};
   const char *format = "text", *out = "-", *split = NULL;
+  bool remat = false;
   const option options[] = {
       {"--function", 'e', OPTION_VALUE, "FN", "only this function", &o.function},
       SPLIT_OPTION(split),
-      {"--format", 0, OPTION_VALUE, "FORMAT", "text, json or html", &format, "text json html"},
+      {"--format", 0, OPTION_VALUE, "FORMAT", "text, json or html; with --remat svg for html", &format,
+       "text json html svg"},
+      {"--remat", 0, OPTION_FLAG, NULL, "what gradients keep and compute again, and at what memory",
+       &remat},
       {"--output", 'o', OPTION_VALUE, "OUT", "a file instead of standard output", &out},
       COMMON_OPTIONS(o),
       {0}};
@@ -165,7 +180,7 @@ int explain_command(int argc, char **argv) {
     status = one_file(c, &files);
     if (!status) status = parse_dims(&o, &dims, &ndims);
     if (!status) status = open_session(&o, NULL, &s);
-    if (!status) status = explain(&o, files.items[0], format, out, split, s, dims, ndims);
+    if (!status) status = explain(&o, files.items[0], format, remat, out, split, s, dims, ndims);
   }
   tcf_session_free(s);
   if (dims) free_dims(dims, ndims);

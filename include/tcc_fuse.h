@@ -654,12 +654,20 @@ TCF_API tcf_status tcf_function_cubin(tcf_function *function, const tcf_size *si
  *  that are then known. */
 TCF_API tcf_status tcf_program_check(tcf_program *program);
 
-typedef enum tcf_format { TCF_TEXT, TCF_JSON, TCF_HTML } tcf_format;
+typedef enum tcf_format { TCF_TEXT, TCF_JSON, TCF_HTML, TCF_SVG } tcf_format;
 
-/** What was fused, what was not, why, and what it costs, kernel by kernel. function NULL: all. */
+/** What was fused, what was not, why, and what it costs, kernel by kernel. function NULL: all. Formats:
+ *  all but TCF_SVG. */
 TCF_API tcf_status tcf_program_explain(tcf_program *program, const char *function,
                                        const tcf_size *sizes, size_t nsizes, tcf_format format,
                                        char **text);
+
+/** What gradients find in memory and what they compute again, why, and predicted time over memory for other
+ *  plans (docs/recomputation.md), with the budget of the session. TCF_TEXT, TCF_JSON, or TCF_SVG: the
+ *  curve of one function. */
+TCF_API tcf_status tcf_program_explain_recomputation(tcf_program *program, const char *function,
+                                                     const tcf_size *sizes, size_t nsizes,
+                                                     tcf_format format, char **text);
 
 /** The canonical layout of a source text; comments are kept. */
 TCF_API tcf_status tcf_format_source(tcf_session *session, const char *name, const char *text,

@@ -29,8 +29,7 @@ static bool any(const bool *set, int n) {
 
 // ---- errors
 
-/// The axis of a value whose size is not known; -1: all are.
-static int unknown_axis(const graph *g) {
+int remat_unknown_axis(const graph *g) {
   for (int i = 0; i < g->nodes.len; i++)
     for (int k = 0; k < g->nodes.data[i]->naxes; k++) {
       int64_t size;
@@ -42,7 +41,7 @@ static int unknown_axis(const graph *g) {
 
 static bool sizes_are_known(const pass_ctx *ctx) {
   const graph *g = ctx->graph;
-  int axis = unknown_axis(g);
+  int axis = remat_unknown_axis(g);
   if (axis < 0) return true;
   str name = g->axes.data[axis].name;
   diag_error(ctx->diags, DIAG_budget_sizes, g->outputs.data[0].value->at,
@@ -79,12 +78,12 @@ static void report_budget(const pass_ctx *ctx, const remat_solution *s) {
   memory_peak peak =
       remat_peak(ctx->scratch, g, r->plans.data[s->chosen].recomputed, r->options, &fused);
   str needed = bytes_text(ctx->scratch, s->least), given = bytes_text(ctx->scratch, s->budget);
-  diag *d = diag_error(
-      ctx->diags, DIAG_budget, g->outputs.data[0].value->at,
-      "%.*s needs at least %.*s (%lld bytes) for intermediate results, more than the budget of %.*s: "
-      "%d values live at step %d of %d",
-      STR_FMT(g->name), STR_FMT(needed), (long long)s->least, STR_FMT(given), peak.values.len,
-      peak.step + 1, peak.steps);
+  diag *d = diag_error(ctx->diags, DIAG_budget, g->outputs.data[0].value->at,
+                       "%.*s needs at least %.*s (%lld bytes) for intermediate results, more than "
+                       "the budget of %.*s: "
+                       "%d values live at step %d of %d",
+                       STR_FMT(g->name), STR_FMT(needed), (long long)s->least, STR_FMT(given),
+                       peak.values.len, peak.step + 1, peak.steps);
   note_values(ctx, d, fused, &peak);
 }
 

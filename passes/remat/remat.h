@@ -65,9 +65,12 @@ remat_judgement remat_judge_plan(const graph *g, const bool *recomputed,
                                  const pass_options *options);
 /// What the arena of the compiled program really takes with the plan, with what kernels keep for themselves.
 temporaries remat_allocated(const graph *g, const bool *recomputed, const pass_options *options);
+/// By id: a kernel of a later phase reads it from memory.
+bool *remat_read_later(arena *a, const graph *g, const bool *recomputed,
+                       const pass_options *options);
 /// Where the most is live; node ids are those of *fused.
-memory_peak remat_peak(arena *a, const graph *g, const bool *recomputed, const pass_options *options,
-                       const graph **fused);
+memory_peak remat_peak(arena *a, const graph *g, const bool *recomputed,
+                       const pass_options *options, const graph **fused);
 
 // ---- remat_clone.c
 /// Later phases read copies of these nodes (by id; of phase 0, no params), flagged NODE_RECOMPUTED. Nodes
@@ -81,17 +84,19 @@ typedef struct remat_units {
   int *first;  // as in remat_problem
   ints operands;
   bool *need;
-  bool *free;     // computed wherever it is read: views, constants
-  bool *held;     // in memory whatever is decided: params, results
-  bool *anyway;   // the forward pass stores it for itself
-  bool *kernel;   // computed again, it is a kernel of its own
-  bool *delicate; // a sum of floats that is to be the same: only the same kernel gives its bits
+  bool *free;      // computed wherever it is read: views, constants
+  bool *held;      // in memory whatever is decided: params, results
+  bool *anyway;    // the forward pass stores it for itself
+  bool *kernel;    // computed again, it is a kernel of its own
+  bool *delicate;  // a sum of floats that is to be the same: only the same kernel gives its bits
   double *bytes, *flops;
-  double *keep;         // seconds of storing and loading it; INFINITY: never kept (free, or inside of a checkpoint)
+  double *
+      keep;  // seconds of storing and loading it; INFINITY: never kept (free, or inside of a checkpoint)
   double *kept_hidden;  // what of it is left where arithmetic hides it
-  double *work;   // seconds of arithmetic that may hide behind the traffic of the kernel it is in
-  double *over;   // the part of it that does not, if it is all that the kernel computes again
-  double *fixed;  // further seconds of computing it again; INFINITY: never (kept by the program, ...)
+  double *work;  // seconds of arithmetic that may hide behind the traffic of the kernel it is in
+  double *over;  // the part of it that does not, if it is all that the kernel computes again
+  double
+      *fixed;  // further seconds of computing it again; INFINITY: never (kept by the program, ...)
   vec(remat_group) groups;
   vec(remat_read) reads;
   double bandwidth;  // bytes per second
@@ -111,13 +116,15 @@ remat_problem remat_weigh(arena *a, const remat_units *u, double slack, double m
 
 // ---- remat_search.c
 typedef struct remat_goal {
-  double slack;    // plans within this share of the least seconds count as equal; the least memory decides
+  double
+      slack;  // plans within this share of the least seconds count as equal; the least memory decides
   int64_t budget;  // bytes of the arena, within which the least seconds decide; -1: there is none
 } remat_goal;
 
 typedef struct remat_judged {
   const bool *recomputed;  // by node id
   remat_judgement j;
+  int64_t tried_for;  // the budget for which its neighbours were tried; -2: they were not
 } remat_judged;
 
 /// Plans of a graph that were judged.
@@ -126,9 +133,9 @@ typedef struct remat_search {
   const graph *g;
   const pass_options *options;
   remat_units units;
-  vec(remat_judged) plans;  // each once; the first keeps all that may be kept
-  int left;                 // judgements
-  bool cut, least_known;    // cuts were tried; plans of the least peak were
+  vec(remat_judged) plans;     // each once; the first keeps all that may be kept
+  int left;                    // judgements
+  bool all, cut, least_known;  // all plans were tried, cuts were, those with the least peak were
 } remat_search;
 
 /// Prices, and the plan that keeps all. False: a contract is no kernel. most: judgements.
@@ -162,22 +169,23 @@ int remat_candidates(arena *a, const remat_units *u, remat_candidate **list);
 // ---- remat_segment.c
 /// Stretches of the forward pass between narrow places, each with what later phases do for it.
 typedef struct remat_segments {
-  int n;                            // 1: there is no narrow place
-  int *of;                          // by id: its segment; -1 params, free nodes, what is read all over
+  int n;    // 1: there is no narrow place
+  int *of;  // by id: its segment; -1 params, free nodes, what is read all over
   int *first_reader, *last_reader;  // by id: segments
   bool *returned;                   // by id
   int *heads;                       // by segment but the last: the value that leads out of it
-  double *carried;    // by segment: bytes of later phases that are made before it and read after it
-  double aside_bytes; // of values that are read all over
+  double *carried;  // by segment: bytes of later phases that are made before it and read after it
+  double aside_bytes;  // of values that are read all over
 } remat_segments;
 
 /// A run of segments as a graph of its own.
 typedef struct remat_run {
   int first, last;
-  ints ids;     // by node of its graph: that of the whole graph; the params, from elsewhere, first
+  ints ids;  // by node of its graph: that of the whole graph; the params, from elsewhere, first
   int nparams;
-  double outer_bytes;  // of what comes from other runs or goes there, the value at its beginning aside
-  double head_bytes;   // of the value that leads out of it; 0: it is the last
+  double
+      outer_bytes;  // of what comes from other runs or goes there, the value at its beginning aside
+  double head_bytes;  // of the value that leads out of it; 0: it is the last
 } remat_run;
 
 remat_segments remat_divide(arena *a, const graph *g, const remat_units *u);
@@ -204,7 +212,9 @@ void remat_compose_fast(remat_composer *c, double slack, bool *may_save);
 double remat_compose_least(remat_composer *c, double most);
 
 // ---- remat_budget.c
-/// The least peak of all plans found; looks for them once.
+/// Judges plans with as small a peak as can be found.
+void remat_search_least(remat_search *s, remat_composer *c);
+/// The least peak of all plans found, of all that there are in small programs; looks for them once.
 int64_t remat_least(remat_search *s, remat_composer *c);
 /// Judges plans that are as fast as they can be within the budget. c may be null.
 void remat_try_budget(remat_search *s, remat_composer *c, int64_t budget);
@@ -214,11 +224,11 @@ typedef struct remat_solution {
   remat_search search;
   remat_composer *composer;  // null: the graph is one segment, or was not divided
   remat_goal goal;
-  int chosen;                // of search.plans
-  bool fits;                 // within the budget, if there is one
-  int64_t budget;            // bytes; -1 none. With one:
-  int64_t least, full;       // what the arena takes with the least peak found, and with all kept
-  int64_t allocated;         // and with what was chosen
+  int chosen;           // of search.plans
+  bool fits;            // within the budget, if there is one
+  int64_t budget;       // bytes; -1 none. With one:
+  int64_t least, full;  // the least peak found, and that of keeping all
+  int64_t allocated;    // what the arena takes with what was chosen
 } remat_solution;
 
 /// Finds the plan that the options ask for. False: a contract is no kernel.
@@ -227,6 +237,8 @@ bool remat_solve(arena *a, const graph *g, const pass_options *options, remat_so
 // ---- remat.c
 /// Nothing has been decided yet.
 bool remat_is_open(const graph *g);
+/// An axis of a value whose size is not known; -1: all are.
+int remat_unknown_axis(const graph *g);
 
 // ---- split_phases.c
 typedef struct phase_split {

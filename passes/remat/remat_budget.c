@@ -18,9 +18,15 @@ static double unit_bytes(str unit) {
   static const struct {
     const char *name;
     double bytes;
-  } units[] = {{"", 1},       {"B", 1},           {"kB", 1e3},
-               {"MB", 1e6},   {"GB", 1e9},        {"TB", 1e12},
-               {"KiB", 1024}, {"MiB", 1048576.0}, {"GiB", 1073741824.0},
+  } units[] = {{"", 1},
+               {"B", 1},
+               {"kB", 1e3},
+               {"MB", 1e6},
+               {"GB", 1e9},
+               {"TB", 1e12},
+               {"KiB", 1024},
+               {"MiB", 1048576.0},
+               {"GiB", 1073741824.0},
                {"TiB", 1099511627776.0}};
   for (size_t i = 0; i < sizeof units / sizeof *units; i++)
     if (str_eqz(unit, units[i].name)) return units[i].bytes;
@@ -51,6 +57,8 @@ bool memory_budget_parse(str text, memory_budget *out) {
 
 static const double prices[] = {0, 1, 4, 0.25, 16, 64, 256, 1024, 1e4, 1e5, 1e6};
 enum { PRICES = sizeof prices / sizeof *prices };
+/// Of programs from here on a judgement takes so long that only choices of segments' plans are judged.
+enum { LONG_PROGRAM = 4000 };
 
 /// The peak of a choice of segments' plans for that much; -1: there is none.
 static int64_t try_choice(remat_search *s, remat_composer *c, double bytes) {
@@ -76,6 +84,9 @@ static void try_least(remat_search *s, remat_composer *c) {
   try_choice(s, c, 1.05 * least);
 }
 
+/// What is left of a budget that is met.
+static const double CLOSE = 0.01;
+
 /// Towards the most that the budget lets segments take, and no further.
 static void approach(remat_search *s, remat_composer *c, int64_t budget) {
   enum { STEPS = 8 };
@@ -83,6 +94,7 @@ static void approach(remat_search *s, remat_composer *c, int64_t budget) {
   for (int i = 0; i < STEPS && s->left > 0; i++) {
     int64_t peak = try_choice(s, c, at);
     if (peak >= 0 && peak <= budget) {
+      if ((double)(budget - peak) < CLOSE * (double)budget) return;
       low = at;
       at += (double)(budget - peak) + 0.01 * at;
     } else {
@@ -98,30 +110,35 @@ static void approach(remat_search *s, remat_composer *c, int64_t budget) {
 
 void remat_try_budget(remat_search *s, remat_composer *c, int64_t budget) {
   remat_goal goal = {.budget = budget};
-  if (s->plans.data[remat_best(s, &goal)].j.memory.bytes > budget || c) {
-    if (c) approach(s, c, budget);
-  }
+  if (s->all) return;
+  if (c) approach(s, c, budget);
+  if (c && s->g->nodes.len >= LONG_PROGRAM) return;
   if (!s->cut) remat_try_cuts(s, prices, PRICES);
   s->cut = true;
   remat_try_flips(s, &goal);
 }
 
-/// A part of the judgements for what follows.
-static void with_share(remat_search *s, int parts, int *kept) {
-  *kept = s->left - s->left / parts;
-  s->left /= parts;
+void remat_search_least(remat_search *s, remat_composer *c) {
+  try_least(s, c);
+  if (c && s->g->nodes.len >= LONG_PROGRAM) return;
+  if (!s->cut) remat_try_cuts(s, prices, PRICES);
+  s->cut = true;
+  remat_try_flips(s, &(remat_goal){.budget = 0});
 }
 
 int64_t remat_least(remat_search *s, remat_composer *c) {
+  enum { NEEDED = 6 };
   if (!s->least_known) {
-    int kept;
     s->least_known = true;
-    with_share(s, 2, &kept);
-    try_least(s, c);
-    if (!s->cut) remat_try_cuts(s, prices, PRICES);
-    s->cut = true;
-    remat_try_flips(s, &(remat_goal){.budget = 0});
-    s->left += kept;
+    int rest = s->left - s->left / 4;
+    s->left -= rest;
+    s->all = remat_try_all(s);
+    s->left += rest;
+    int most = s->left / 4 > NEEDED ? s->left / 4 : NEEDED;
+    rest = s->left > most ? s->left - most : 0;
+    s->left -= rest;
+    if (!s->all) remat_search_least(s, c);
+    s->left += rest;
   }
   return s->plans.data[remat_best(s, &(remat_goal){.budget = 0})].j.memory.bytes;
 }

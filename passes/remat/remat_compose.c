@@ -15,7 +15,9 @@
 #include "base/map.h"
 #include "passes/remat/remat.h"
 
-enum { MAX_OPTIONS = 16, MAX_STATES = 4096, JUDGED_PER_RUN = 48, JUDGED_PER_LONG_RUN = 16 };
+enum { MAX_OPTIONS = 16, JUDGED_PER_RUN = 48, JUDGED_PER_LONG_RUN = 16 };
+/// States after a segment, fewer where there are many segments.
+enum { MAX_STATES = 4096, LEAST_STATES = 256, ALL_STATES = 1 << 16 };
 
 /// Numbers of segments in a run; those that are too long for the program are left out.
 static const int lengths[] = {1, 2, 3, 4, 6, 8};
@@ -28,7 +30,7 @@ typedef struct plan_option {
 
 /// Runs with equal graphs.
 typedef struct run_kind {
-  int nodes;
+  const graph *g;
   plan_option options[MAX_OPTIONS];
   int n;
 } run_kind;
@@ -124,10 +126,11 @@ static run_kind *explore(remat_composer *c, const remat_run *r) {
   plan_option *list = arena_array(c->a, plan_option, s.plans.len);
   for (int i = 0; i < s.plans.len; i++) {
     const remat_judged *p = &s.plans.data[i];
-    list[i] = (plan_option){p->j.seconds, (double)p->j.saved, (double)p->j.memory.bytes, p->recomputed};
+    list[i] =
+        (plan_option){p->j.seconds, (double)p->j.saved, (double)p->j.memory.bytes, p->recomputed};
   }
   run_kind *kind = arena_new(c->a, run_kind);
-  kind->nodes = r->ids.len;
+  kind->g = s.g;
   take_options(kind, list, drop_dominated(list, s.plans.len));
   return kind;
 }
@@ -152,6 +155,14 @@ static void number_segments(remat_composer *c) {
   }
 }
 
+/// Node for node: equal segments may be put together otherwise.
+static bool is_of_kind(const remat_composer *c, const remat_run *r, const run_kind *kind) {
+  if (kind->g->nodes.len != r->ids.len) return false;
+  for (int i = r->nparams; i < r->ids.len; i++)
+    if (kind->g->nodes.data[i]->op != c->whole->g->nodes.data[r->ids.data[i]]->op) return false;
+  return true;
+}
+
 static void explore_runs(remat_composer *c) {
   map known = {0};
   const remat_search *w = c->whole;
@@ -167,8 +178,7 @@ static void explore_runs(remat_composer *c) {
         at->kind = explore(c, &at->run);
         if (at->kind) map_put(c->a, &known, key, at->kind);
       }
-      // Equal segments that are put together otherwise.
-      if (at->kind && at->kind->nodes != at->run.ids.len) at->kind = NULL;
+      if (at->kind && !is_of_kind(c, &at->run, at->kind)) at->kind = NULL;
     }
 }
 
@@ -190,7 +200,7 @@ int remat_segment_count(const remat_composer *c) { return c ? c->segments.n : 1;
 
 typedef struct state {
   double bytes, seconds;
-  int from;         // of the state before it, among those of its segment
+  int from;  // of the state before it, among those of its segment
   uint8_t length, option;
 } state;
 
@@ -202,7 +212,8 @@ typedef struct states {
 static void push_state(arena *a, states *s, state x) {
   if (s->n == s->cap) {
     int cap = s->cap ? 2 * s->cap : 64;
-    s->data = arena_grow(a, s->data, sizeof *s->data * (size_t)s->cap, sizeof *s->data * (size_t)cap);
+    s->data =
+        arena_grow(a, s->data, sizeof *s->data * (size_t)s->cap, sizeof *s->data * (size_t)cap);
     s->cap = cap;
   }
   s->data[s->n++] = x;
@@ -219,7 +230,7 @@ static int by_bytes(const void *a, const void *b) {
 
 /// Those that no other is better than. Of too many, the fastest of each part of the budget, whose bytes
 /// are rounded up, so that what fits still does.
-static void drop_states(states *s, double budget) {
+static void drop_states(states *s, double budget, int most) {
   double least = INFINITY, unit = 0;
   int kept = 0;
   for (int round = 0; round < 2; round++) {
@@ -231,8 +242,8 @@ static void drop_states(states *s, double budget) {
       s->data[kept++] = s->data[i];
     }
     s->n = kept;
-    if (kept <= MAX_STATES) return;
-    unit = budget / MAX_STATES;
+    if (kept <= most) return;
+    unit = budget / most;
     for (int i = 0; i < kept; i++) s->data[i].bytes = ceil(s->data[i].bytes / unit) * unit;
   }
 }
@@ -242,7 +253,8 @@ static void extend(remat_composer *c, arena *a, states *all, int first, int leng
   const placed_run *at = run_at(c, first, length);
   const states *from = &all[first];
   states *to = &all[first + lengths[length]];
-  double waiting = c->segments.aside_bytes + c->segments.carried[at->run.last] + at->run.outer_bytes;
+  double waiting =
+      c->segments.aside_bytes + c->segments.carried[at->run.last] + at->run.outer_bytes;
   for (int k = 0; at->kind && k < at->kind->n; k++) {
     const plan_option *o = &at->kind->options[k];
     for (int i = 0; i < from->n; i++) {
@@ -254,7 +266,8 @@ static void extend(remat_composer *c, arena *a, states *all, int first, int leng
   }
 }
 
-static void choose_saved(remat_composer *c, const placed_run *at, const plan_option *o, bool *may_save) {
+static void choose_saved(remat_composer *c, const placed_run *at, const plan_option *o,
+                         bool *may_save) {
   int last = at->run.last;
   for (int i = at->run.nparams; i < at->run.ids.len; i++) {
     int id = at->run.ids.data[i];
@@ -266,11 +279,13 @@ static void choose_saved(remat_composer *c, const placed_run *at, const plan_opt
 bool remat_compose(remat_composer *c, double budget, bool *may_save) {
   scratch room;
   scratch_open(&room);
-  int n = c->segments.n;
+  int n = c->segments.n, most = ALL_STATES / n;
+  if (most > MAX_STATES) most = MAX_STATES;
+  if (most < LEAST_STATES) most = LEAST_STATES;
   states *all = arena_array(&room.arena, states, n + 1);
   push_state(&room.arena, &all[0], (state){0});
   for (int first = 0; first < n; first++) {
-    drop_states(&all[first], budget);
+    drop_states(&all[first], budget, most);
     for (int k = 0; k < LENGTHS; k++)
       if (first + lengths[k] <= n) extend(c, &room.arena, all, first, k, budget);
   }
@@ -297,7 +312,8 @@ void remat_compose_fast(remat_composer *c, double slack, bool *may_save) {
     for (int k = 0; k < at->kind->n; k++) {
       const plan_option *o = &at->kind->options[k];
       if (o->seconds > (1 + slack) * at->kind->options[0].seconds) continue;
-      if (!best || o->saved < best->saved || (o->saved == best->saved && o->peak < best->peak)) best = o;
+      if (!best || o->saved < best->saved || (o->saved == best->saved && o->peak < best->peak))
+        best = o;
     }
     choose_saved(c, at, best, may_save);
   }
@@ -307,7 +323,7 @@ double remat_compose_least(remat_composer *c, double most) {
   double low = 0, high = most;
   bool *unused = arena_array(c->a, bool, c->whole->units.n);
   if (!remat_compose(c, high, unused)) return INFINITY;
-  for (int i = 0; i < 24 && high - low > 1e-3 * high; i++) {
+  for (int i = 0; i < 24 && high - low > 3e-3 * high; i++) {
     double middle = (low + high) / 2;
     if (remat_compose(c, middle, unused)) high = middle;
     else low = middle;

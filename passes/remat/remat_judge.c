@@ -11,14 +11,27 @@ static double all_seconds(fusion *f) {
   return sum;
 }
 
+/// By kernel: it works for later phases. Views and casts that were cloned into it say nothing of that.
+static bool *later_kernels(const graph *g, arena *a) {
+  bool *later = arena_array(a, bool, g->nkernels + 1);
+  uint8_t *stored = arena_array(a, uint8_t, g->nodes.len);
+  graph_stored(g, stored);
+  for (int i = g->nparams; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (stored[i] && n->phase) later[n->kernel] = true;
+  }
+  return later;
+}
+
 /// Bytes in memory that the first phase makes for later ones, beside params and results.
 static int64_t bytes_across(const graph *g, arena *a) {
+  const bool *later = later_kernels(g, a);
   uint8_t *seen = arena_array(a, uint8_t, g->nodes.len);
   for (int i = 0; i < g->outputs.len; i++) seen[g->outputs.data[i].value->id] = 1;
   double sum = 0;
   for (int i = g->nparams; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
-    for (int k = 0; n->phase && k < n->nin; k++) {
+    for (int k = 0; later[n->kernel] && k < n->nin; k++) {
       const node *in = n->in[k];
       if (in->phase || in->op == OP_param || in->kernel == n->kernel || seen[in->id]) continue;
       seen[in->id] = 1;
@@ -89,17 +102,42 @@ temporaries remat_allocated(const graph *g, const bool *recomputed, const pass_o
   return t;
 }
 
-memory_peak remat_peak(arena *a, const graph *g, const bool *recomputed, const pass_options *options,
-                       const graph **fused) {
+memory_peak remat_peak(arena *a, const graph *g, const bool *recomputed,
+                       const pass_options *options, const graph **fused) {
   *fused = fused_plan(a, g, recomputed, options);
   return graph_peak(a, *fused, options);
+}
+
+bool *remat_read_later(arena *a, const graph *g, const bool *recomputed,
+                       const pass_options *options) {
+  scratch s;
+  scratch_open(&s);
+  bool *read = arena_array(a, bool, g->nodes.len);
+  graph *copy = graph_copy(&s.arena, g);
+  node **of = arena_copy(&s.arena, copy->nodes.data, sizeof(node *) * (size_t)g->nodes.len);
+  remat_clone(copy, recomputed);
+  diag_list diags = {.arena = &s.arena};
+  pass_ctx ctx = {copy, &s.arena, options, &diags};
+  fusion f;
+  check(fusion_partition(&f, &ctx));
+  for (int id = g->nparams; id < g->nodes.len; id++) {
+    int unit = of[id]->id;
+    if (unit >= f.n || f.nodes[unit] != of[id] || !is_unit(&f, unit)) continue;
+    ints readers = unit_reading_clusters(&f, unit);
+    for (int i = 0; i < readers.len; i++)
+      for (int k = 0; k < f.clusters[readers.data[i]].len; k++)
+        read[id] |= f.nodes[f.clusters[readers.data[i]].data[k]]->phase > 0;
+  }
+  scratch_close(&s);
+  return read;
 }
 
 // ---- the same bits
 
 static bool is_sum_of_floats(const node *n) {
   op_class c = op_get(n->op)->class;
-  return (c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan) && dtype_is_float(n->type);
+  return (c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan) &&
+         dtype_is_float(n->type);
 }
 
 static bool same_place(const node *a, const node *b) {
@@ -127,8 +165,8 @@ static bool has_bits_of(const graph *g, const int *kernels, const node *copy) {
   return any;
 }
 
-int remat_forbid_changed(const graph *g, const bool *recomputed,
-                         const pass_options *options, remat_units *u) {
+int remat_forbid_changed(const graph *g, const bool *recomputed, const pass_options *options,
+                         remat_units *u) {
   scratch s;
   scratch_open(&s);
   schedule_choices made = {0};

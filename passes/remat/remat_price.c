@@ -16,13 +16,12 @@
 // Views, constants, and whatever else the fuse pass computes wherever it is read, is never kept, nor is
 // what a checkpoint computes for itself, unless it cannot be computed again. Of keep(v) no copy is made.
 
-#include "passes/remat/remat.h"
-
 #include <math.h>
 #include <stdlib.h>
 
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
+#include "passes/remat/remat.h"
 
 /// Values that are tried in one kernel at most.
 enum { MAX_TRIED = 64 };
@@ -93,8 +92,12 @@ static candidate candidate_of(pricer *p, const host *h) {
   for (int i = 0; i < h->units.len; i++) mark(p, h->units.data[i], &n);
   for (int i = 0; i < h->stored.len; i++) p->stored[h->stored.data[i]] = 1;
   qsort(p->nodes, (size_t)n, sizeof *p->nodes, by_id);
-  return (candidate){.g = p->base.g, .nodes = p->nodes, .n = n, .member = p->member,
-                     .stored = p->stored, .target = p->t};
+  return (candidate){.g = p->base.g,
+                     .nodes = p->nodes,
+                     .n = n,
+                     .member = p->member,
+                     .stored = p->stored,
+                     .target = p->t};
 }
 
 static void forget(pricer *p, const candidate *c) {
@@ -241,7 +244,8 @@ static void price_store(pricer *p, remat_units *u, int id) {
 
 static bool is_sum_of_floats(const node *n) {
   op_class c = class_of(n);
-  return (c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan) && dtype_is_float(n->type);
+  return (c == CLASS_reduce || c == CLASS_contraction || c == CLASS_scan) &&
+         dtype_is_float(n->type);
 }
 
 /// Results that would differ in their last bits, or whose calls count, are not computed twice. Of a

@@ -21,7 +21,8 @@ static const double WORTH = 0.1;
 
 static int find_plan(const remat_search *s, const bool *recomputed) {
   for (int i = 0; i < s->plans.len; i++)
-    if (!memcmp(s->plans.data[i].recomputed, recomputed, sizeof(bool) * (size_t)s->units.n)) return i;
+    if (!memcmp(s->plans.data[i].recomputed, recomputed, sizeof(bool) * (size_t)s->units.n))
+      return i;
   return -1;
 }
 
@@ -42,7 +43,7 @@ int remat_try(remat_search *s, const bool *all) {
   int known = find_plan(s, recomputed);
   if (s->left <= 0 || known >= 0) return known;
   s->left--;
-  remat_judged plan = {.recomputed = recomputed};
+  remat_judged plan = {.recomputed = recomputed, .tried_for = -2};
   plan.j = remat_judge_plan(s->g, recomputed, s->options);
   if (!plan.j.possible) return -1;
   vec_push(s->a, &s->plans, plan);
@@ -99,19 +100,28 @@ static bool fits_better(const remat_judgement *a, const remat_judgement *b, int6
   return leaner(a, b);
 }
 
-int remat_best(const remat_search *s, const remat_goal *goal) {
+/// most: seconds of the slowest plan that counts as fast, without a budget.
+static bool better(const remat_judgement *a, const remat_judgement *b, const remat_goal *goal,
+                   double most) {
+  if (goal->budget >= 0) return fits_better(a, b, goal->budget);
+  bool fast_a = a->seconds <= most, fast_b = b->seconds <= most;
+  if (fast_a != fast_b) return fast_a;
+  return fast_a ? leaner(a, b) : a->seconds < b->seconds;
+}
+
+/// The best of all, or of those whose neighbours were not tried; -1 none.
+static int best_of(const remat_search *s, const remat_goal *goal, bool untried) {
   int best = -1;
   double most = (1 + goal->slack) * least_seconds(s);
   for (int i = 0; i < s->plans.len; i++) {
-    const remat_judgement *j = &s->plans.data[i].j;
-    if (goal->budget >= 0) {
-      if (best < 0 || fits_better(j, &s->plans.data[best].j, goal->budget)) best = i;
-    } else if (j->seconds <= most && (best < 0 || leaner(j, &s->plans.data[best].j))) {
-      best = i;
-    }
+    const remat_judged *p = &s->plans.data[i];
+    if (untried && p->tried_for == goal->budget) continue;
+    if (best < 0 || better(&p->j, &s->plans.data[best].j, goal, most)) best = i;
   }
   return best;
 }
+
+int remat_best(const remat_search *s, const remat_goal *goal) { return best_of(s, goal, false); }
 
 int remat_choose(const remat_search *s, const remat_goal *goal) {
   int best = remat_best(s, goal);
@@ -152,32 +162,58 @@ int remat_candidates(arena *a, const remat_units *u, remat_candidate **list) {
   return n;
 }
 
-/// The plan but for units v and w (-1: none), which change sides; -1: they cannot, or nothing is left.
-static int try_flip(remat_search *s, int plan, int v, int w) {
+/// The plan but for units v and w (-1: none), which change sides. What they are made of is computed again with
+/// them (`deep`), or may be kept in their place.
+static void try_flip(remat_search *s, int plan, int v, int w, bool deep) {
+  const remat_units *u = &s->units;
   const bool *recomputed = s->plans.data[plan].recomputed;
-  bool *may_save = remat_may_save(s->a, &s->units);
-  for (int i = 0; i < s->units.n; i++) may_save[i] &= !recomputed[i];
+  bool *may_save = remat_may_save(s->a, u);
+  for (int i = 0; i < u->n; i++) may_save[i] &= !recomputed[i];
+  if (deep) {
+    remat_problem p = remat_weigh(s->a, u, 1, 0);
+    remat_plan now;
+    remat_follow(s->a, &p, may_save, &now);
+    for (int i = 0; i < u->n; i++) may_save[i] &= now.saved[i] || isinf(u->fixed[i]);
+  }
   may_save[v] = recomputed[v];
   if (w >= 0) may_save[w] = recomputed[w];
-  return remat_try_saved(s, may_save);
+  remat_try_saved(s, may_save);
+}
+
+/// Whether something is better then.
+static bool flips_better(remat_search *s, const remat_goal *goal, int plan, int v, int w) {
+  int now = remat_best(s, goal);
+  bool again = s->plans.data[plan].recomputed[v] && (w < 0 || s->plans.data[plan].recomputed[w]);
+  for (int deep = 0; deep < (again ? 1 : 2); deep++) try_flip(s, plan, v, w, deep);
+  return remat_best(s, goal) != now;
+}
+
+static void flip_pairs(remat_search *s, const remat_goal *goal, const remat_candidate *list,
+                       int n) {
+  for (int i = 0; i < n && s->left > 0; i++)
+    for (int k = i + 1; k < n && s->left > 0; k++)
+      if (flips_better(s, goal, remat_best(s, goal), list[i].id, list[k].id)) return;
 }
 
 void remat_try_flips(remat_search *s, const remat_goal *goal) {
+  enum { TRIED = 12 };  // plans from which nothing better was found
   remat_candidate *list;
-  int n = remat_candidates(s->a, &s->units, &list);
-  for (bool changed = true; changed && s->left > 0;) {
-    changed = false;
+  int n = remat_candidates(s->a, &s->units, &list), paired = -1;
+  for (int vain = 0; vain < TRIED && s->left > 0;) {
+    int plan = best_of(s, goal, true);
+    if (plan < 0) break;
+    s->plans.data[plan].tried_for = goal->budget;
+    bool found = false;
     for (int i = 0; i < n && s->left > 0; i++) {
-      int now = remat_best(s, goal);
-      try_flip(s, now, list[i].id, -1);
-      changed |= remat_best(s, goal) != now;
+      bool gains = flips_better(s, goal, plan, list[i].id, -1);
+      // On from there at once.
+      if (gains && plan != remat_best(s, goal)) found = true, plan = remat_best(s, goal);
     }
-    for (int i = 0; i < n && !changed && s->left > 0; i++)
-      for (int k = i + 1; k < n && !changed && s->left > 0; k++) {
-        int now = remat_best(s, goal);
-        try_flip(s, now, list[i].id, list[k].id);
-        changed = remat_best(s, goal) != now;
-      }
+    vain = found ? 0 : vain + 1;
+    if (found || paired == remat_best(s, goal)) continue;
+    paired = remat_best(s, goal);
+    flip_pairs(s, goal, list, n);
+    if (remat_best(s, goal) != paired) vain = 0;
   }
 }
 

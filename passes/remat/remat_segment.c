@@ -23,9 +23,9 @@ typedef struct divider {
   arena *a;
   const graph *g;
   const remat_units *u;
-  bool *unit;     // by id: computed in one place
-  int *last;      // by id, of the forward pass: its last reader there
-  bool *aside;    // by id: read all over
+  bool *unit;   // by id: computed in one place
+  int *last;    // by id, of the forward pass: its last reader there
+  bool *aside;  // by id: read all over
   remat_segments *s;
 } divider;
 
@@ -92,7 +92,7 @@ static int longest(const divider *d, const bool *aside) {
   return best;
 }
 
-/// With as few values aside as give the most segments.
+/// With values aside only where without them there are few segments: one that is aside is kept.
 static int choose_places(divider *d, int *ends, int *heads) {
   int units = 0, best = 0, count = d->g->nodes.len;
   for (int id = 0; id < count; id++) units += d->unit[id] && !d->g->nodes.data[id]->phase;
@@ -101,7 +101,7 @@ static int choose_places(divider *d, int *ends, int *heads) {
   int *some_ends = arena_array(d->a, int, count), *some_heads = arena_array(d->a, int, count);
   for (int tries = 0; tries <= MAX_ASIDE; tries++) {
     int n = find_narrow(d, aside, least, some_ends, some_heads);
-    if (n > best) {
+    if (n > 2 * best + (tries ? 2 : 0)) {
       best = n;
       memcpy(ends, some_ends, sizeof(int) * (size_t)n);
       memcpy(heads, some_heads, sizeof(int) * (size_t)n);
@@ -172,8 +172,7 @@ static void assign(divider *d, const int *ends) {
       if (n->in[k]->phase && *in == INT_MAX) *in = of[id];
     }
   }
-  for (int id = 0; id < g->nodes.len; id++)
-    s->of[id] = d->unit[id] && !d->aside[id] ? of[id] : -1;
+  for (int id = 0; id < g->nodes.len; id++) s->of[id] = d->unit[id] && !d->aside[id] ? of[id] : -1;
 }
 
 /// Bytes of later phases that are made before a segment's turn and read after it.
@@ -224,7 +223,8 @@ remat_segments remat_divide(arena *a, const graph *g, const remat_units *u) {
 
 // ---- runs as graphs
 
-static void add_member(arena *a, const graph *g, const remat_units *u, bool *in, ints *ids, int id) {
+static void add_member(arena *a, const graph *g, const remat_units *u, bool *in, ints *ids,
+                       int id) {
   if (in[id]) return;
   in[id] = true;
   vec_push(a, ids, id);
@@ -299,8 +299,14 @@ graph *remat_run_graph(arena *a, const graph *g, const remat_segments *s, const 
     node *n = g->nodes.data[r->ids.data[i]];
     node **in = arena_array(a, node *, n->nin);
     for (int k = 0; k < n->nin && i >= r->nparams; k++) in[k] = local[n->in[k]->id];
-    node param = {.op = OP_param, .type = n->type, .naxes = n->naxes, .axes = n->axes,
-                  .name = str_printf(a, "p%d", i), .strides = n->strides, .at = n->at, .kernel = -1};
+    node param = {.op = OP_param,
+                  .type = n->type,
+                  .naxes = n->naxes,
+                  .axes = n->axes,
+                  .name = str_printf(a, "p%d", i),
+                  .strides = n->strides,
+                  .at = n->at,
+                  .kernel = -1};
     local[n->id] = graph_clone_node(copy, i < r->nparams ? &param : n, in);
   }
   for (int i = r->nparams, k = 0; i < r->ids.len; i++)
@@ -361,7 +367,8 @@ str remat_run_text(arena *a, const graph *g, const remat_segments *s, const rema
   scratch_open(&room);
   strbuf out = sb_new(a);
   int *local = arena_array(&room.arena, int, g->nodes.len);
-  writer w = {.a = &room.arena, .g = g, .axis = arena_array(&room.arena, int, g->axes.len), .out = &out};
+  writer w = {
+      .a = &room.arena, .g = g, .axis = arena_array(&room.arena, int, g->axes.len), .out = &out};
   for (int k = 0; k < g->axes.len; k++) w.axis[k] = -1;
   for (int i = 0; i < r->ids.len; i++) {
     const node *n = g->nodes.data[r->ids.data[i]];

@@ -7,14 +7,21 @@
 // Predictions that differ by less count as equal.
 static const double SLACK = 0.01;
 /// Judgements together, without a budget and with one: of so many nodes, and so many plans at most.
-enum { NODES_JUDGED = 40000, PLANS_JUDGED = 64, NODES_FOR_BUDGET = 250000, PLANS_FOR_BUDGET = 2000 };
-enum { LEAST_JUDGED = 6 };
+enum {
+  NODES_JUDGED = 40000,
+  PLANS_JUDGED = 64,
+  NODES_FOR_BUDGET = 150000,
+  PLANS_FOR_BUDGET = 1000
+};
+enum { LEAST_JUDGED = 4, LEAST_FOR_BUDGET = 12 };
 /// Programs from here on are planned by segments without a budget too.
 enum { LONG_PROGRAM = 1200, SEGMENT_NODES = 40000 };
 
-static int judgements(int nodes, int all, int most) {
-  int n = all / (nodes + 1);
-  return n > most ? most : n < LEAST_JUDGED ? LEAST_JUDGED : n;
+static int judgements(const graph *g, bool budgeted) {
+  int n = (budgeted ? NODES_FOR_BUDGET : NODES_JUDGED) / (g->nodes.len + 1);
+  int most = budgeted ? PLANS_FOR_BUDGET : PLANS_JUDGED;
+  int least = budgeted ? LEAST_FOR_BUDGET : LEAST_JUDGED;
+  return n > most ? most : n < least ? least : n;
 }
 
 static void search_fast(remat_solution *s) {
@@ -30,37 +37,53 @@ static void search_fast(remat_solution *s) {
   remat_try_flips(r, &s->goal);
 }
 
+static int64_t bytes_of(const remat_solution *s, int plan) {
+  return s->search.plans.data[plan].j.memory.bytes;
+}
+
+/// What kernels keep for themselves is not judged.
 static int64_t allocated(const remat_solution *s, int plan) {
   const remat_search *r = &s->search;
   return remat_allocated(r->g, r->plans.data[plan].recomputed, r->options).bytes;
 }
 
-/// Kernels that keep something for themselves take more than was judged: then for less.
-static void search_budget(remat_solution *s, const memory_budget *budget) {
+/// Takes a plan, with what it really takes. False: more than the budget.
+static bool take(remat_solution *s, int plan) {
+  s->chosen = plan;
+  s->allocated = allocated(s, plan);
+  return s->allocated <= s->budget;
+}
+
+static void search_share(remat_solution *s, double share) {
+  remat_search *r = &s->search;
+  int64_t budget =
+      s->full <= s->least ? s->full : s->least + (int64_t)(share * (double)(s->full - s->least));
+  s->goal.budget = budget;
+  remat_try_budget(r, s->composer, budget);
+  take(s, remat_best(r, &s->goal));
+  s->budget = budget + s->allocated - bytes_of(s, s->chosen);
+}
+
+/// Where kernels keep something for themselves, plans for less.
+static void search_bytes(remat_solution *s, int64_t budget) {
   enum { TRIES = 4 };
   remat_search *r = &s->search;
-  const remat_goal least = {.budget = 0};
-  s->full = allocated(s, 0);
-  remat_least(r, s->composer);
-  s->least = allocated(s, remat_best(r, &least));
-  int64_t bytes = budget->bytes;
-  if (budget->kind == BUDGET_SHARE)
-    bytes = s->full <= s->least
-                ? s->full
-                : s->least + (int64_t)(budget->share * (double)(s->full - s->least));
-  s->budget = bytes;
-  s->goal.budget = bytes;
-  for (int i = 0; i < TRIES; i++) {
+  int least = remat_best(r, &(remat_goal){.budget = 0});
+  s->budget = s->goal.budget = budget;
+  for (int i = 0; i < TRIES && s->goal.budget >= s->least; i++) {
     remat_try_budget(r, s->composer, s->goal.budget);
-    s->chosen = remat_best(r, &s->goal);
-    s->allocated = allocated(s, s->chosen);
-    if (s->allocated <= bytes) return;
-    s->goal.budget -= s->allocated - bytes;
-    if (s->goal.budget < r->plans.data[remat_best(r, &least)].j.memory.bytes) break;
+    if (take(s, remat_best(r, &s->goal))) return;
+    s->goal.budget -= s->allocated - budget;
   }
-  s->chosen = remat_best(r, &least);
-  s->allocated = s->least;
-  s->fits = s->least <= bytes;
+  s->fits = take(s, least);
+  s->least = s->allocated;
+}
+
+static void search_budget(remat_solution *s, const memory_budget *budget) {
+  s->least = remat_least(&s->search, s->composer);
+  s->full = bytes_of(s, 0);
+  if (budget->kind == BUDGET_SHARE) search_share(s, budget->share);
+  else search_bytes(s, budget->bytes);
 }
 
 static void search(remat_solution *s) {
@@ -96,7 +119,7 @@ static bool start(remat_solution *s, int most) {
   remat_search *r = &s->search;
   r->plans.len = 0;
   r->left = most;
-  r->cut = r->least_known = false;
+  r->all = r->cut = r->least_known = false;
   s->fits = true;
   s->goal.budget = -1;
   if (!remat_keep_all(r)) return false;
@@ -109,9 +132,7 @@ static bool start(remat_solution *s, int most) {
 
 bool remat_solve(arena *a, const graph *g, const pass_options *options, remat_solution *s) {
   enum { ROUNDS = 3 };
-  bool budgeted = options->budget.kind != BUDGET_NONE;
-  int most = judgements(g->nodes.len, budgeted ? NODES_FOR_BUDGET : NODES_JUDGED,
-                        budgeted ? PLANS_FOR_BUDGET : PLANS_JUDGED);
+  int most = judgements(g, options->budget.kind != BUDGET_NONE);
   *s = (remat_solution){.budget = -1, .full = -1, .least = -1, .allocated = -1};
   s->search = (remat_search){.a = a, .g = g, .options = options};
   double slack = options->recompute_slack;

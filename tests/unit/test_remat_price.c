@@ -30,7 +30,8 @@ static void open_program(program_of_test *p, int size, bool multiplied, const ta
   node *s = graph_reduce(g, OP_sum, p->t, (int[]){p->N, p->H}, 2);
   g->phase = 1;
   node *scaled = graph_binary(g, OP_mul, other, s);
-  node *d = multiplied ? graph_dot(g, scaled, p->t, &p->N, 1) : graph_binary(g, OP_mul, scaled, p->t);
+  node *d =
+      multiplied ? graph_dot(g, scaled, p->t, &p->N, 1) : graph_binary(g, OP_mul, scaled, p->t);
   graph_output(g, s, STR("s"));
   graph_output(g, d, STR("d"));
   pass_options options = {.target = target, .deterministic = deterministic};

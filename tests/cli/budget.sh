@@ -1,0 +1,58 @@
+# shellcheck shell=bash disable=SC2154
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+# Budgets of memory and what is explained of them: sourced by run.sh.
+
+# ---- options
+expect 2 "a budget of memory is bytes (536870912, 512MiB) or a share from 0 to 1 (0.5), not '0,5'" \
+  run layers.tdsl -e train4 --memory-budget=0,5
+expect 2 "not '1.5'" explain layers.tdsl --memory-budget 1.5
+expect 2 'is a share from 0 to 1' opt layers.tdsl --recompute-slack=2
+expect 1 'error[E0275]' opt layers.tdsl -e unsized --memory-budget=1MiB
+expect 0 '' opt layers.tdsl -e unsized --memory-budget=1MiB --dim N=64 --dim D=8
+expect 1 'error[E0276]' run layers.tdsl -e train4 --memory-budget=1000
+expect 1 'note: this `' run layers.tdsl -e train4 --memory-budget=1000
+# What is said to be needed is enough, and a byte less is not.
+needed=$(sed -n 's/.*(\([0-9]*\) bytes).*/\1/p' err.txt)
+expect 0 '' build layers.tdsl -e train4 --memory-budget="$needed" -o train4.o
+expect 1 'error[E0276]' build layers.tdsl -e train4 --memory-budget=$((needed - 1)) -o train4.o
+# A program that was planned before is taken as it is, or not at all.
+"$tool" opt layers.tdsl -e train4 >fused.ir
+expect 2 'more than the budget' run fused.ir --memory-budget="$needed"
+
+# ---- results: of 4 and 8 layers with half of the memory, against the interpreter
+memory() { "$tool" explain layers.tdsl "$@" --format=json | sed -n 's/^  "memory_bytes": \([0-9]*\),/\1/p'; }
+for layers in 4 8; do
+  full=$(memory -e train$layers --memory-budget=1.0)
+  half=$(memory -e train$layers --memory-budget=$((full / 2)))
+  holds "$layers layers take half: $half of $full" test "$half" -le $((full / 2))
+  expect 0 ': ok' run layers.tdsl -e train$layers --check --memory-budget=$((full / 2))
+done
+
+# ---- the same bits, dropout among them, whatever is computed again
+run=(run layers.tdsl -e train8 --deterministic)
+"$tool" "${run[@]}" --memory-budget=1.0 --threads 1 --out out1=dw.npy --out out2=dv.npy --out out3=dg.npy
+for budget in 0.5 0.0; do
+  "$tool" "${run[@]}" --memory-budget=$budget --threads 2 --out out1=dw2.npy --out out2=dv2.npy --out out3=dg2.npy
+  for name in dw dv dg; do
+    holds "$name is the same with a budget of $budget" cmp -s $name.npy ${name}2.npy
+  done
+done
+"$tool" opt layers.tdsl -e train8 --deterministic --memory-budget=0.0 --print-after=remat >planned.ir
+holds 'functions are computed again' grep -q '= tanh .* recomputed' planned.ir
+run=(run layers.tdsl --deterministic --dim N=64 --dim D=32 --dim H=96)
+"$tool" "${run[@]}" -e dropped --out out1=dw.npy
+"$tool" "${run[@]}" -e dropped_again --out out1=dw2.npy
+holds 'dropout in a checkpoint is the same' cmp -s dw.npy dw2.npy
+"$tool" opt layers.tdsl -e dropped_again --deterministic --print-after=remat >planned.ir
+holds 'random numbers are computed again' grep -q '= random_bits .* recomputed' planned.ir
+
+# ---- explain
+expect 0 'across the phases' explain layers.tdsl -e train4 --remat
+expect 0 'recomputed_for_budget' explain layers.tdsl -e train4 --remat --memory-budget=0.0
+expect 0 '"least_memory": true' explain layers.tdsl -e train4 --remat --format=json
+expect 0 '</svg>' explain layers.tdsl -e train4 --remat --format=svg
+expect 0 'there are no gradients' explain add.tdsl --remat
+expect 0 'a budget of memory needs sizes' explain layers.tdsl -e unsized --remat --memory-budget=1MiB
+expect 2 'text, json or svg' explain layers.tdsl -e train4 --remat --format=html
+expect 2 'text, json or html' explain layers.tdsl -e train4 --format=svg
+expect 2 'a picture is of one function' explain layers.tdsl --remat --format=svg
