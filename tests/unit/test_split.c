@@ -53,6 +53,7 @@ Test(split, programs_give_the_gradients_of_the_whole) {
   for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
     check_program(&programs[i], "cpu");
     check_program(&programs[i], "interp");
+    check_program(&programs[i], "interp-tile:sm_90a");
   }
 }
 
