@@ -185,40 +185,56 @@ static void name_parts(split_args *s) {
     }
 }
 
+static void make_functions(split_args *s, const phase_split *parts) {
+  tcf_program *made = s->made;
+  made->graphs.arena = &made->arena;
+  vec_push(&made->arena, &made->graphs.graphs, graph_copy(&made->arena, parts->forward));
+  vec_push(&made->arena, &made->graphs.graphs, graph_copy(&made->arena, parts->backward));
+  program_make_functions(made);
+  name_parts(s);
+  tcf_function *forward = &made->functions[0];
+  forward->saved = parts->first_saved;
+  forward->nsaved = forward->sig.nresults - parts->first_saved;
+}
+
+/// Positions of the parts are those of the function.
+static void share_files(split_args *s) {
+  const diag_list *from = &s->function->program->diags;
+  diag_list *to = &s->made->diags;
+  to->arena = &s->made->arena;
+  for (int i = 0; i < from->files.len; i++) vec_push(to->arena, &to->files, from->files.data[i]);
+}
+
+static bool any_known(const int64_t *sizes, int n) {
+  for (int k = 0; k < n; k++)
+    if (sizes[k] >= 0) return true;
+  return false;
+}
+
 static tcf_status split(void *args) {
   split_args *s = args;
-  tcf_function *f = s->function;
-  tcf_session *session = f->program->session;
-  tcf_program *made = s->made;
+  const signature *sig = &s->function->sig;
+  tcf_session *session = s->function->program->session;
   const target_info *target;
   tcf_status status = check_function(s);
   if (status) return status;
-  int64_t *sizes = arena_array(&s->arena, int64_t, f->sig.nsymbols);
-  status = function_sizes(f, s->options.sizes, s->options.nsizes, sizes);
+  int64_t *sizes = arena_array(&s->arena, int64_t, sig->nsymbols);
+  status = function_sizes(s->function, s->options.sizes, s->options.nsizes, sizes);
   if (!status) status = session_target(session, &target);
   if (status) return status;
-  made->diags.arena = &made->arena;
-  for (int i = 0; i < f->program->diags.files.len; i++)
-    vec_push(&made->arena, &made->diags.files, f->program->diags.files.data[i]);
+  share_files(s);
   graph *joint = joint_graph(s);
-  status = session_diagnose(session, &made->diags, 0);
+  status = session_diagnose(session, &s->made->diags, 0);
   if (!joint || status) return status ? status : TCF_WRONG_PROGRAM;
-  settle_phases(joint, f->sig.nresults);
-  bool known = false;
-  for (int k = 0; k < f->sig.nsymbols; k++) known |= sizes[k] >= 0;
-  if (known) joint = function_specialise_other(f, &s->arena, joint, sizes);
+  settle_phases(joint, sig->nresults);
+  if (any_known(sizes, sig->nsymbols))
+    joint = function_specialise_other(s->function, &s->arena, joint, sizes);
   status = plan(s, &joint);
   if (!status) status = check_contracts(s, joint);
   if (status) return status;
   pass_options options = session_pass_options(session, session->schedule);
-  phase_split parts = split_phases(&s->arena, joint, f->sig.nparams, f->sig.nresults, &options);
-  made->graphs.arena = &made->arena;
-  vec_push(&made->arena, &made->graphs.graphs, graph_copy(&made->arena, parts.forward));
-  vec_push(&made->arena, &made->graphs.graphs, graph_copy(&made->arena, parts.backward));
-  program_make_functions(made);
-  name_parts(s);
-  made->functions[0].saved = parts.first_saved;
-  made->functions[0].nsaved = made->functions[0].sig.nresults - parts.first_saved;
+  phase_split parts = split_phases(&s->arena, joint, sig->nparams, sig->nresults, &options);
+  make_functions(s, &parts);
   return TCF_OK;
 }
 

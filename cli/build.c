@@ -120,13 +120,13 @@ static int write_files(const build_options *o, const built *b) {
   if (o->header)
     status = (is_library(o) ? tcf_functions_library_header : tcf_functions_header)(
         b->functions, b->count, b->dims, b->ndims, &header);
-  int result = !status && is_library(o) ? write_library(o, b) : EXIT_DONE;
-  if (!status && !is_library(o)) status = make_files(o, b, files, &count);
-  size_t made = count;
   if (header)
     files[count++] = (tcf_output){.path = o->header, .data = header, .size = strlen(header)};
+  size_t first = count;
+  int result = !status && is_library(o) ? write_library(o, b) : EXIT_DONE;
+  if (!status && !is_library(o)) status = make_files(o, b, files, &count);
   if (!status && !result) status = tcf_save(b->s, files, count);
-  for (size_t i = 0; i < made; i++) {
+  for (size_t i = first; i < count; i++) {
     free((char *)files[i].path);
     tcf_text_free((char *)files[i].data);
   }

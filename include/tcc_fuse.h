@@ -524,7 +524,7 @@ typedef struct tcf_split_options {
   size_t nwrt;
   const tcf_size
       *sizes; /* symbols that are constants in both functions: what is saved is decided for
-                            these; of others by estimates (docs/language.md, `where N ~ 4096`) */
+                            these; others count as 1024 then */
   size_t nsizes;
 } tcf_split_options;
 

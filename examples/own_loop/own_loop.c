@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // A host with a training loop of its own: the gradients of spirals.tdsl as two functions, and gradient
 // descent with momentum in C between their calls.
-// usage: own-loop SPIRALS.tdsl [TARGET]
+//   cc own_loop.c $(pkg-config --cflags --libs tccfuse) -lm -o own-loop
+//   ./own-loop spirals.tdsl [TARGET]
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Calls the parts of net.tdsl that were built: descends, and compares with differences on the way.
 #include <math.h>
 #include <stdio.h>

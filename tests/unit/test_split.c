@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // tcf_function_split: forward and backward part against the function with `grad`.
+#include <math.h>
 #include <stdio.h>
 
 #include "tests/unit/split_support.h"
@@ -52,6 +53,7 @@ Test(split, programs_give_the_gradients_of_the_whole) {
   for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
     check_program(&programs[i], "cpu");
     check_program(&programs[i], "interp");
+    check_program(&programs[i], "interp-tile:sm_90a");
   }
 }
 
@@ -270,4 +272,168 @@ Test(split, results_have_the_bits_of_the_whole) {
       check_bits(of_bits[i], "cpu", TCF_DETERMINISTIC, some, 5, known);
       check_bits(of_bits[i], "interp-tile:sm_90a", TCF_DETERMINISTIC, some, 5, known);
     }
+}
+
+// ---- what the language says of derivatives
+
+/// By name, of the program that f belongs to.
+static tcf_function *beside(const tcf_function *f, const char *name) {
+  return tcf_program_function(tcf_function_program(f), name);
+}
+
+static int lookup(void *user, const tcf_tensor *const *in, size_t nin, tcf_tensor *out) {
+  float *y = tcf_tensor_data(out);
+  ++*(int *)user;
+  for (int64_t i = 0; i < tcf_tensor_elements(out); i++) y[i] = 3 * (float)tcf_tensor_get(in[0], i);
+  return nin != 1;
+}
+
+static int lookup_back(void *user, const tcf_tensor *const *in, size_t nin, tcf_tensor *out) {
+  float *y = tcf_tensor_data(out);
+  ++*(int *)user;
+  for (int64_t i = 0; i < tcf_tensor_elements(out); i++)
+    y[i] = 3 * (float)tcf_tensor_get(in[2], i) + (float)tcf_tensor_get(in[1], i);
+  return nin != 3;
+}
+
+Test(split, derivatives_of_the_program_are_taken) {
+  static const char text[] =
+      "extern fn lookup(x: f32[N]) -> f32[N] vjp lookup_back\n"
+      "extern fn lookup_back(x: f32[N], y: f32[N], dy: f32[N]) -> f32[N]\n"
+      "fn twice(x: real[..]) -> real[..] vjp twice_back { return x + x }\n"
+      "fn twice_back(x: real[..], y: real[..], dy: real[..]) -> real[..] { return 7 * dy }\n"
+      "fn f(x: f32[N], w: f32[N]) -> f32[N] { return twice(lookup(x * w)) * stop(w) }\n"
+      "fn g(x: f32[N], w: f32[N], d: f32[N]) -> (f32[N], f32[N]) {\n"
+      "  let y = f(x, w)\n  return grad(y, x, w, seed = d)\n}\n";
+  static const char *const targets[] = {"cpu", "interp", "interp-tile"};
+  for (int t = 0; t < 3; t++) {
+    int calls = 0, back = 0;
+    tcf_session *s = open_on(targets[t]);
+    tcf_tensor *args[MOST_VALUES], *want[2] = {0};
+    cr_assert_eq(tcf_register_extern(s, "lookup", lookup, &calls), TCF_OK);
+    cr_assert_eq(tcf_register_extern(s, "lookup_back", lookup_back, &back), TCF_OK);
+    tcf_function *f = compile(s, text), *g = beside(f, "g");
+    parts p = split_function(s, f, NULL);
+    make_arguments(s, g, some, 5, 1, args);
+    cr_assert_eq(tcf_call(g, (const tcf_tensor *const *)args, 3, want, 2), TCF_OK);
+    calls = back = 0;
+    parts_run(&p, args, args + 2);
+    // What a host function gave is saved: it is not called again.
+    cr_expect_eq(calls, 1, "%d calls on %s", calls, targets[t]);
+    cr_expect_eq(back, 1);
+    for (size_t k = 0; k < 2; k++) check_close(p.gradients[k], want[k], 1e-6, text, k);
+    parts_forget(&p);
+    free_tensors(want, 2);
+    free_tensors(args, 3);
+    tcf_session_free(s);
+  }
+}
+
+Test(split, a_function_with_derivatives_can_be_divided) {
+  static const char text[] =
+      "fn net(x: f32[N], w: f32[N]) -> (f32[N], f32) {\n"
+      "  let y = sum(exp(x * w) * sin(x), N)\n  return (grad(y, x), y)\n}\n"
+      "fn f(x: f32[N], w: f32[N]) -> (f32[N], f32) { return net(x, w) }\n"
+      "fn g(x: f32[N], w: f32[N], d0: f32[N], d1: f32) -> (f32[N], f32[N]) {\n"
+      "  let (a, b) = net(x, w)\n  let z = sum(a * d0, N) + b * d1\n  return grad(z, x, w)\n}\n";
+  tcf_session *s = open_on("cpu");
+  tcf_tensor *args[MOST_VALUES], *want[2] = {0};
+  tcf_function *f = compile(s, text), *g = beside(f, "g");
+  cr_assert(g, "%s", tcf_session_message(s));
+  parts p = split_function(s, f, NULL);
+  make_arguments(s, g, some, 5, 1, args);
+  cr_assert_eq(tcf_call(g, (const tcf_tensor *const *)args, 4, want, 2), TCF_OK);
+  parts_run(&p, args, args + 2);
+  for (size_t k = 0; k < 2; k++) check_close(p.gradients[k], want[k], 1e-5, text, k);
+  // Once more: the forward part is a function like others.
+  parts again = split_function(s, p.forward, NULL);
+  cr_expect_eq(tcf_function_results(again.backward), 2);
+  parts_forget(&p);
+  free_tensors(want, 2);
+  free_tensors(args, 4);
+  tcf_session_free(s);
+}
+
+// ---- other sizes, other texts
+
+Test(split, sizes_that_are_not_known_may_be_any) {
+  static const char plain[] =
+      "fn net(x: f32[N, D], w: f32[D, H]) -> f32[P] {\n"
+      "  let y = x[N -> P + (R = 3)]\n  return sum(max(sin(dot(y, w, D)), R) ** 2, H)\n}\n"
+      "fn f(x: f32[N, D], w: f32[D, H]) -> (f32[P], f32[H]) { return (net(x, w), sum(w, D)) }\n"
+      "fn g(x: f32[N, D], w: f32[D, H], d: f32[P = N - 2], e: f32[H]) -> (f32[N, D], f32[D, H]) {\n"
+      "  let y = net(x, w)\n  let z = sum(w, D)\n  let l = sum(y * d, P) + sum(z * e, H)\n  return "
+      "grad(l, x, w)\n}\n";
+  static const int64_t of[][3] = {{3, 1, 1}, {24, 16, 20}, {65, 7, 33}};
+  tcf_session *s = open_on("cpu");
+  tcf_function *f = compile(s, plain), *g = beside(f, "g");
+  cr_assert(g, "%s", tcf_session_message(s));
+  parts p = split_function(s, f, NULL);
+  for (int symbolic = 0; symbolic < 2; symbolic++)
+    for (int i = 0; i < 3; i++) {
+      tcf_size sizes[] = {{"N", of[i][0]}, {"D", of[i][1]}, {"H", of[i][2]}};
+      tcf_tensor *args[MOST_VALUES], *want[2] = {0};
+      for (int k = 0; k < 3 && symbolic; k++) {
+        tcf_function_keep_symbolic(p.forward, sizes[k].name, 1);
+        tcf_function_keep_symbolic(p.backward, sizes[k].name, 1);
+      }
+      make_arguments(s, g, sizes, 3, 2, args);
+      cr_assert_eq(tcf_call(g, (const tcf_tensor *const *)args, 4, want, 2), TCF_OK);
+      parts_run(&p, args, args + 2);
+      for (size_t k = 0; k < 2; k++) check_close(p.gradients[k], want[k], 1e-5, plain, k);
+      free_tensors(want, 2);
+      free_tensors(args, 4);
+    }
+  parts_forget(&p);
+  tcf_session_free(s);
+}
+
+Test(split, ir_text_is_divided_too) {
+  static const char text[] =
+      "graph @f(%x: f32[N, T], %w: f32[T]) {\n"
+      "  %0 = mul %x, %w : f32[N, T]\n"
+      "  %1 = exp %0 : f32[N, T]\n"
+      "  %2 = sum %1 over T : f32[N]\n"
+      "  return %2 as total\n}\n";
+  char names[256];
+  tcf_session *s = open_on("cpu");
+  tcf_tensor *args[2], *seed;
+  tcf_function *f = compile(s, text);
+  parts p = split_function(s, f, NULL);
+  cr_expect_str_eq(names_of(p.backward, true, names), "d_x d_w");
+  cr_expect(strstr(names_of(p.backward, false, names), "d_total"), "%s", names);
+  tcf_size sizes[] = {{"N", 3}, {"T", 5}};
+  make_arguments(s, f, sizes, 2, 4, args);
+  cr_assert_eq(tcf_tensor_new(s, TCF_F32, 1, (int64_t[]){3}, &seed), TCF_OK);
+  tcf_tensor_fill(seed, 1);
+  parts_run(&p, args, &seed);
+  for (int i = 0; i < 15; i++) {
+    double x = tcf_tensor_get(args[0], i), w = tcf_tensor_get(args[1], i % 5);
+    cr_expect_float_eq(tcf_tensor_get(p.gradients[0], i), w * exp(x * w), 1e-5 * exp(fabs(x * w)));
+  }
+  parts_forget(&p);
+  tcf_tensor_free(seed);
+  free_tensors(args, 2);
+  tcf_session_free(s);
+}
+
+// ---- lives
+
+Test(split, parts_live_as_long_as_the_program) {
+  static const char text[] = "fn f(x: f32[N]) -> f32[N] { return tanh(x) }";
+  tcf_session *s = open_on("cpu");
+  tcf_function *f = compile(s, text), *none = NULL;
+  parts a = split_function(s, f, NULL), b = split_function(s, f, NULL);
+  cr_expect_neq(a.forward, b.forward);
+  cr_expect_eq(tcf_program_count(tcf_function_program(a.forward)), 2);
+  tcf_program_free(tcf_function_program(a.forward));
+  cr_expect_str_eq(tcf_function_name(b.backward), "f_backward");
+  cr_expect_eq(tcf_function_split(f, &(tcf_split_options){0}, &none, &none), TCF_WRONG_USE);
+  cr_expect_eq(none, NULL);
+  size_t first, count;
+  cr_expect_eq(tcf_function_saved(f, &first, &count), TCF_OK);
+  cr_expect_eq(first, 1);
+  cr_expect_eq(count, 0);
+  tcf_program_free(tcf_function_program(f));
+  tcf_session_free(s);
 }
