@@ -20,6 +20,13 @@ typedef struct candidate {
   const target_info *target;  // null: none is known
 } candidate;
 
+/// Room for a candidate without the views at its end.
+typedef struct through_room {
+  uint8_t *after, *member, *stored;  // by node id; the last two of the nodes below only
+  node **nodes;
+  int n;
+} through_room;
+
 /// Work space for questions about candidates of one graph, by node id; each question clears what
 /// it uses, or what the last one did. Thousands are asked, so it is allocated once.
 typedef struct fuse_scratch {
@@ -32,6 +39,9 @@ typedef struct fuse_scratch {
   uint8_t *asked;        // kept over questions, as is
   const column_sum **sums;  // ... what is known, then, to be a sum of columns; null: it is none
   ints inputs;    // ids with bytes in touched
+  through_room through;
+  uint8_t *inverse;  // by node id: what is known of a view
+  ix_pool *pool;     // the graph's, to find inverses with; null: none was asked for
 } fuse_scratch;
 fuse_scratch fuse_scratch_new(arena *a, int n);
 
@@ -65,7 +75,10 @@ bool column_form_shows(const column_form *f, const node *view);
 
 // ---- through.c
 /// The candidate without the views at its end that its results are stored through: these are stored.
-candidate fuse_through(const candidate *c, arena *a);
+candidate fuse_through(const candidate *c, fuse_scratch *s);
+/// The same, valid until the next one in this room.
+candidate fuse_through_in(const candidate *c, fuse_scratch *s, through_room *room);
+through_room through_room_new(arena *a, int n);
 /// The view reads its operand at unchanged coordinates along the fixed axes and uses these for
 /// nothing else.
 bool view_keeps(const graph *g, const node *view, const int *fixed, int nfixed);
@@ -121,6 +134,18 @@ typedef struct cluster_facts {
   int seconds_at;  // the epoch in which `seconds` was found; 0 never
 } cluster_facts;
 
+/// A topological order of the clusters (fuse_order.c).
+typedef struct cluster_order {
+  int *rank;      // by cluster: above those of all that it waits for, but where edges have changed
+  bool *stale;    // by cluster: its edges have
+  int *spare;     // by cluster: 1 + the one that was made part of it last, whose rank is free
+  ints changed;   // these clusters
+  uint8_t *mark;  // by cluster, none set: marks of a search
+  ints marked, before, after, ranks;  // room for one
+  int *of;                            // by rank: room for sorting
+  int64_t questions, steps;           // asked; edges looked at
+} cluster_order;
+
 typedef struct fusion {
   graph *g;
   arena *a;  // scratch of the pass
@@ -143,17 +168,21 @@ typedef struct fusion {
   bool shared;           // a unit has been in several clusters
   bool recomputes;       // there are nodes with NODE_RECOMPUTED
   bool apart;            // pass_options.phases_apart
-  int *over;             // by unit: clusters with units below it and units not below it
   uint8_t *member, *stored;  // of the last candidate
   ints marked;               // ids set in member
   node **candidate;          // its nodes
   uint8_t *region;           // by node id, none set: marks of a search
   int *level;                // by node id: reductions that wait for each other up to it
   int asked[2];              // its clusters; -2: none, or they changed
+  cluster_order order;
+  int64_t asked_nodes;       // of all candidates
   fuse_scratch scratch;
 } fusion;
 
 void ints_sort_unique(ints *v);
+/// Numbers in a heap, the least one first.
+void heap_push(arena *a, ints *heap, int x);
+int heap_pop(ints *heap);
 void fusion_init(fusion *f, pass_ctx *ctx);
 bool is_unit(const fusion *f, int id);
 bool in_cluster(const fusion *f, int unit, int cluster);
@@ -164,8 +193,6 @@ bool unit_is_stored(const fusion *f, int unit, int a, int b);
 candidate fusion_candidate(fusion *f, int a, int b);
 verdict clusters_legal(fusion *f, int a, int b, group_kind *kind);
 double clusters_seconds(fusion *f, int a, int b);
-/// Whether the union would be in a cycle through other clusters.
-bool clusters_cyclic(fusion *f, int a, int b);
 /// One computes values again for a later phase, to which the other does not belong: together both
 /// would run early, and the values be kept after all. Or the phases are to be apart.
 bool clusters_apart(const fusion *f, int a, int b);
@@ -181,6 +208,18 @@ void cluster_remove(fusion *f, int cluster, int unit);
 void cluster_restore(fusion *f, int cluster, ints units);
 /// Clusters other than those computing the unit that read it, ascending.
 ints unit_reading_clusters(fusion *f, int unit);
+
+// ---- fuse_order.c
+void order_init(fusion *f);
+/// What the cluster waits for, or what waits for it, is not what it was.
+void order_changed(fusion *f, int cluster);
+/// b is now part of a.
+void order_merged(fusion *f, int a, int b);
+/// Whether the union would be in a cycle through other clusters.
+bool clusters_cyclic(fusion *f, int a, int b);
+/// In which they run, each after what it waits for: of those that can, the one that begins first in the
+/// program.
+ints clusters_in_order(const fusion *f);
 
 // ---- fuse_contract.c
 /// 1 + the number of the contract that a cluster is under; 0 none.

@@ -29,6 +29,8 @@ fuse_scratch fuse_scratch_new(arena *a, int n) {
   s.count = arena_array(a, double, n);
   s.asked = arena_array(a, uint8_t, n);
   s.sums = arena_array(a, const column_sum *, n);
+  s.through = through_room_new(a, n);
+  s.inverse = arena_array(a, uint8_t, n);
   return s;
 }
 
