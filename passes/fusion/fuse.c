@@ -256,9 +256,9 @@ static void recompute(fusion *f, int unit) {
 
 static bool join_pair(fusion *f, int a, int b) {
   if (a == b || !f->clusters[a].len || !f->clusters[b].len) return false;
-  if (!may_join(f, a, b)) return false;
-  if (clusters_seconds(f, a, b) >= clusters_seconds(f, a, -1) + clusters_seconds(f, b, -1))
-    return false;
+  double apart = clusters_seconds(f, a, -1) + clusters_seconds(f, b, -1);
+  if (clusters_least_seconds(f, a, b) >= apart) return false;
+  if (!may_join(f, a, b) || clusters_seconds(f, a, b) >= apart) return false;
   if (clusters_cyclic(f, a, b)) return false;
   clusters_merge(f, a, b);
   return true;
@@ -303,8 +303,7 @@ static ints clusters_of(fusion *f, const ints *units) {
 }
 
 static double cluster_bytes(fusion *f, int cluster) {
-  candidate c = fusion_candidate(f, cluster, -1);
-  cost r = fuse_cost(&c, f->target, &f->scratch);
+  cost r = cluster_cost(f, cluster);
   return r.bytes_read + r.bytes_written;
 }
 

@@ -91,6 +91,8 @@ typedef struct cost {
   double seconds;  // max(memory, compute) + launch
 } cost;
 const target_info *target_or_default(const pass_options *options);
+/// A kernel that moves so many bytes and waits for nothing else.
+double fuse_memory_seconds(double bytes, const target_info *t);
 /// Flops per second of the whole target with what multiplies the operands of this contraction.
 double fuse_contraction_peak(const target_info *t, const node *dot);
 /// In s->flops and s->work, what each of its nodes takes.
@@ -129,10 +131,21 @@ double fuse_packed_elements(const graph *g, const node *dot, int k, const uint8_
 /// large clusters again for every unit that may join them.
 typedef struct cluster_facts {
   op_class anchor;
-  double seconds;
   bool has_anchor;
-  int seconds_at;  // the epoch in which `seconds` was found; 0 never
+  cost cost;
+  int cost_at;  // the epoch in which it was found; 0 never
 } cluster_facts;
+
+typedef struct input_bytes {
+  int id;
+  double bytes;
+} input_bytes;
+
+/// What a cluster reads, by node id ascending.
+typedef struct cluster_inputs {
+  vec(input_bytes) list;
+  int found_at;  // the epoch; 0 never
+} cluster_inputs;
 
 /// A topological order of the clusters (fuse_order.c).
 typedef struct cluster_order {
@@ -162,8 +175,9 @@ typedef struct fusion {
   ints *clusters;  // the units of each cluster, ascending; empty: gone
   int nclusters;
   cluster_facts *facts;  // by cluster
+  cluster_inputs *inputs;
   int epoch;             // begins anew when a change may concern clusters that it does not touch
-  double union_seconds;  // of the last two clusters asked about, while `asked` names them
+  cost union_cost;       // of the last two clusters asked about, while `asked` names them; seconds < 0: none
   unsigned off;          // rules that the options switch off
   bool shared;           // a unit has been in several clusters
   bool recomputes;       // there are nodes with NODE_RECOMPUTED
@@ -192,7 +206,6 @@ bool unit_is_stored(const fusion *f, int unit, int a, int b);
 /// The union of two clusters (b may be -1) as a candidate; valid until the next one.
 candidate fusion_candidate(fusion *f, int a, int b);
 verdict clusters_legal(fusion *f, int a, int b, group_kind *kind);
-double clusters_seconds(fusion *f, int a, int b);
 /// One computes values again for a later phase, to which the other does not belong: together both
 /// would run early, and the values be kept after all. Or the phases are to be apart.
 bool clusters_apart(const fusion *f, int a, int b);
@@ -208,6 +221,15 @@ void cluster_remove(fusion *f, int cluster, int unit);
 void cluster_restore(fusion *f, int cluster, ints units);
 /// Clusters other than those computing the unit that read it, ascending.
 ints unit_reading_clusters(fusion *f, int unit);
+
+// ---- fuse_seconds.c
+cost cluster_cost(fusion *f, int cluster);
+void cluster_note_cost(fusion *f, int cluster, cost c);
+/// Of the union of two clusters (b may be -1).
+double clusters_seconds(fusion *f, int a, int b);
+/// What the union takes at least, by its traffic; 0 where one reads the other. Of hundreds of kernels that
+/// read one value most pairs need no further question.
+double clusters_least_seconds(fusion *f, int a, int b);
 
 // ---- fuse_order.c
 void order_init(fusion *f);

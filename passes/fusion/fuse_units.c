@@ -150,6 +150,7 @@ void fusion_init(fusion *f, pass_ctx *ctx) {
   f->clusters = arena_array(f->a, ints, f->n);
   f->rows = arena_array(f->a, int, f->n);
   f->facts = arena_array(f->a, cluster_facts, f->n);
+  f->inputs = arena_array(f->a, cluster_inputs, f->n);
   f->epoch = 1;
   f->asked[0] = f->asked[1] = -2;
   f->member = arena_array(f->a, uint8_t, f->n);
@@ -246,7 +247,7 @@ static void find_candidate(fusion *f, int a, int b) {
 candidate fusion_candidate(fusion *f, int a, int b) {
   if (f->asked[0] != a || f->asked[1] != b) {
     find_candidate(f, a, b);
-    f->union_seconds = -1;
+    f->union_cost.seconds = -1;
   }
   f->asked[0] = a, f->asked[1] = b;
   int number = cluster_contract(f, a);
@@ -331,18 +332,6 @@ verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
   return v.ok && found == GROUP_REDUCE && f->target->sm ? walks_fit(f, &c) : v;
 }
 
-double clusters_seconds(fusion *f, int a, int b) {
-  if (!f->clusters[a].len && (b < 0 || !f->clusters[b].len)) return 0;
-  cluster_facts *facts = &f->facts[a];
-  if (b < 0 && facts->seconds_at == f->epoch) return facts->seconds;
-  candidate c = fusion_candidate(f, a, b);
-  if (b >= 0 && f->union_seconds >= 0) return f->union_seconds;
-  double seconds = fuse_cost(&c, f->target, &f->scratch).seconds;
-  if (b >= 0) f->union_seconds = seconds;
-  if (b < 0) facts->seconds = seconds, facts->seconds_at = f->epoch;
-  return seconds;
-}
-
 ints unit_reading_clusters(fusion *f, int unit) {
   ints found = {0};
   for (int i = 0; i < f->users[unit].len; i++) {
@@ -361,6 +350,7 @@ ints unit_reading_clusters(fusion *f, int unit) {
 static void begin_change(fusion *f, int cluster) {
   f->asked[0] = f->asked[1] = -2;
   f->facts[cluster] = (cluster_facts){0};
+  f->inputs[cluster].found_at = 0;
   if (f->shared) f->epoch++;
   order_changed(f, cluster);
 }
@@ -388,12 +378,12 @@ void cluster_restore(fusion *f, int cluster, ints units) {
 
 void clusters_merge(fusion *f, int a, int b) {
   op_class kind = cluster_anchor(f, a), other = cluster_anchor(f, b);
-  bool costed = !f->shared && f->asked[0] == a && f->asked[1] == b && f->union_seconds >= 0;
+  bool costed = !f->shared && f->asked[0] == a && f->asked[1] == b && f->union_cost.seconds >= 0;
   begin_change(f, a);
   begin_change(f, b);
   if (kind == CLASS_map || other == CLASS_map)
     f->facts[a] = (cluster_facts){.has_anchor = true, .anchor = kind == CLASS_map ? other : kind};
-  if (costed) f->facts[a].seconds = f->union_seconds, f->facts[a].seconds_at = f->epoch;
+  if (costed) cluster_note_cost(f, a, f->union_cost);
   ints moved = f->clusters[b];
   f->clusters[b] = (ints){0};
   for (int i = 0; i < moved.len; i++) {
