@@ -256,6 +256,7 @@ static void recompute(fusion *f, int unit) {
 
 static bool join_pair(fusion *f, int a, int b) {
   if (a == b || !f->clusters[a].len || !f->clusters[b].len) return false;
+  if (clusters_far_apart(f, a, b)) return false;
   double apart = clusters_seconds(f, a, -1) + clusters_seconds(f, b, -1);
   if (clusters_least_seconds(f, a, b) >= apart) return false;
   if (!may_join(f, a, b) || clusters_seconds(f, a, b) >= apart) return false;

@@ -147,6 +147,13 @@ typedef struct cluster_inputs {
   int found_at;  // the epoch; 0 never
 } cluster_inputs;
 
+/// Where a cluster is along a chain of units: it leads to that place and what comes after, and follows what comes
+/// up to the other.
+typedef struct spine_part {
+  int leads_to, follows;
+  int found_at;  // the epoch; 0 never
+} spine_part;
+
 /// A topological order of the clusters (fuse_order.c).
 typedef struct cluster_order {
   int *rank;      // by cluster: above those of all that it waits for, but where edges have changed
@@ -156,6 +163,9 @@ typedef struct cluster_order {
   uint8_t *mark;  // by cluster, none set: marks of a search
   ints marked, before, after, ranks;  // room for one
   int *of;                            // by rank: room for sorting
+  ints spine;                         // a longest chain of units
+  int *leads_to, *follows;            // by unit: its first place that the unit leads to, the last that leads to it
+  spine_part *parts;                  // by cluster
   int64_t questions, steps;           // asked; edges looked at
 } cluster_order;
 
@@ -239,6 +249,8 @@ void order_changed(fusion *f, int cluster);
 void order_merged(fusion *f, int a, int b);
 /// Whether the union would be in a cycle through other clusters.
 bool clusters_cyclic(fusion *f, int a, int b);
+/// True where it is easily seen that the union would be in a cycle.
+bool clusters_far_apart(fusion *f, int a, int b);
 /// In which they run, each after what it waits for: of those that can, the one that begins first in the
 /// program.
 ints clusters_in_order(const fusion *f);

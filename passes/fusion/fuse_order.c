@@ -11,13 +11,81 @@
 // the new edges those before the changed one get the lower of their ranks, those after it the higher. Of
 // two that become one either rank may do: where a value moves to the only kernel that reads it, which may
 // be at the other end of the program, nothing else moves.
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
 
+// ---- the spine
+//
+// A longest chain of units. What leads to one of them waits for none before it, so that of two kernels far from
+// each other, as those of two layers that read one mask, most are known to have a way between them.
+
+static void find_spine(fusion *f) {
+  cluster_order *o = &f->order;
+  int *length = arena_array(f->a, int, f->n), last = -1;
+  o->leads_to = arena_array(f->a, int, f->n);
+  o->follows = arena_array(f->a, int, f->n);
+  for (int id = 0; id < f->n; id++) {
+    o->leads_to[id] = INT_MAX, o->follows[id] = -1;
+    if (!is_unit(f, id)) continue;
+    for (int i = 0; i < f->deps[id].len; i++)
+      if (length[f->deps[id].data[i]] > length[id]) length[id] = length[f->deps[id].data[i]];
+    length[id]++;
+    if (last < 0 || length[id] > length[last]) last = id;
+  }
+  o->spine.len = last < 0 ? 0 : length[last];
+  o->spine.data = arena_array(f->a, int, o->spine.len);
+  for (int at = o->spine.len - 1; at >= 0; at--) {
+    o->spine.data[at] = last;
+    o->leads_to[last] = o->follows[last] = at;
+    for (int i = 0; at && i < f->deps[last].len; i++)
+      if (length[f->deps[last].data[i]] == at) last = f->deps[last].data[i];
+  }
+  for (int id = 0; id < f->n; id++)
+    for (int i = 0; i < f->deps[id].len && is_unit(f, id); i++)
+      if (o->follows[f->deps[id].data[i]] > o->follows[id]) o->follows[id] = o->follows[f->deps[id].data[i]];
+  for (int id = f->n - 1; id >= 0; id--)
+    for (int i = 0; i < f->deps[id].len && is_unit(f, id); i++)
+      if (o->leads_to[id] < o->leads_to[f->deps[id].data[i]]) o->leads_to[f->deps[id].data[i]] = o->leads_to[id];
+}
+
+/// Where the cluster is along the spine. Of units that others compute as well nobody needs to wait for it.
+static spine_part part_of(fusion *f, int cluster) {
+  spine_part *part = &f->order.parts[cluster];
+  if (part->found_at == f->epoch) return *part;
+  *part = (spine_part){.leads_to = INT_MAX, .follows = -1, .found_at = f->epoch};
+  const ints *units = &f->clusters[cluster];
+  for (int i = 0; i < units->len; i++) {
+    int u = units->data[i];
+    if (f->homes[u].len == 1 && f->order.leads_to[u] < part->leads_to) part->leads_to = f->order.leads_to[u];
+    if (f->order.follows[u] > part->follows) part->follows = f->order.follows[u];
+  }
+  return *part;
+}
+
+/// Some unit of the spine from one place to the other is computed by neither of the two, and by one cluster.
+static bool leaves_between(const fusion *f, int from, int to, int a, int b) {
+  const int places[] = {from, to, from + (to - from) / 2, from + 1, to - 1};
+  for (int i = 0; i < 5; i++) {
+    if (places[i] < from || places[i] > to) continue;
+    const ints *homes = &f->homes[f->order.spine.data[places[i]]];
+    if (homes->len == 1 && homes->data[0] != a && homes->data[0] != b) return true;
+  }
+  return false;
+}
+
+bool clusters_far_apart(fusion *f, int a, int b) {
+  spine_part x = part_of(f, a), y = part_of(f, b);
+  return (x.leads_to <= y.follows && leaves_between(f, x.leads_to, y.follows, a, b)) ||
+         (y.leads_to <= x.follows && leaves_between(f, y.leads_to, x.follows, a, b));
+}
+
 void order_init(fusion *f) {
   cluster_order *o = &f->order;
+  o->parts = arena_array(f->a, spine_part, f->n);
+  find_spine(f);
   o->rank = arena_array(f->a, int, f->n);
   o->mark = arena_array(f->a, uint8_t, f->n);
   o->stale = arena_array(f->a, bool, f->n);
@@ -28,6 +96,7 @@ void order_init(fusion *f) {
 
 void order_changed(fusion *f, int cluster) {
   cluster_order *o = &f->order;
+  o->parts[cluster].found_at = 0;
   if (o->stale[cluster]) return;
   o->stale[cluster] = true;
   vec_push(f->a, &o->changed, cluster);
@@ -264,6 +333,7 @@ static bool waits_for_itself(fusion *f, int a, int b, bool ordered) {
 bool clusters_cyclic(fusion *f, int a, int b) {
   const int *rank = f->order.rank;
   f->order.questions++;
+  if (b >= 0 && a != b && clusters_far_apart(f, a, b)) return true;
   // Where there is a cycle already, there is no order.
   if (!put_all_right(f)) return waits_for_itself(f, a, b, false);
   if (b < 0 || a == b) return false;

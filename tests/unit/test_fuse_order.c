@@ -40,9 +40,16 @@ static int some_cluster(const fusion *f, rng *r) {
   }
 }
 
+static int far;
+
 static void compare(fusion *f, int a, int b, uint64_t seed) {
-  cr_assert_eq(clusters_cyclic(f, a, b), is_cyclic(f, a, b), "seed %llu: clusters %d and %d",
+  bool cyclic = is_cyclic(f, a, b);
+  cr_assert_eq(clusters_cyclic(f, a, b), cyclic, "seed %llu: clusters %d and %d",
                (unsigned long long)seed, a, b);
+  if (b >= 0 && clusters_far_apart(f, a, b)) {
+    cr_assert(cyclic);
+    far++;
+  }
 }
 
 /// A unit of another cluster is computed by one that reads it, and then perhaps no more.
@@ -91,6 +98,7 @@ static void change(uint64_t seed, found *count) {
 Test(fuse_order, finds_the_cycles_that_there_are) {
   found count = {0};
   for (uint64_t seed = 0; seed < 600; seed++) change(seed, &count);
+  cr_expect_gt(far, 100);
   cr_expect(count.cyclic > 500 && count.joined > 500, "%d cycles, %d joined", count.cyclic,
             count.joined);
 }
