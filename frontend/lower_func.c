@@ -15,6 +15,9 @@ static node *axes_differ(scope *s, value v, const node *n, const type_ref *t, co
   diag *d = scope_error(s, DIAG_axes_mismatch, v.at, "%s is declared %.*s, but this is %.*s", what,
                         STR_FMT(type_text(s, t)), STR_FMT(node_text(s, n)));
   scope_note(s, d, t->at, "declared here");
+  if (n->phase && n->naxes > t->naxes)
+    scope_note(s, d, v.at, "a derivative has the axes of what it is taken for, and those of the seed that "
+                           "the differentiated value lacks");
   return NULL;
 }
 

@@ -63,11 +63,13 @@ typedef struct grad_call {
   grad_options options;
 } grad_call;
 
-static node *float_operand(grad_call *c, value v, const char *what) {
+/// help: what to do where it is no float.
+static node *float_operand(grad_call *c, value v, const char *help) {
   node *n = need_node(c->s, v);
   if (!n || dtype_is_float(n->type)) return n;
-  scope_error(c->s, DIAG_grad_operand, v.at, "`grad` differentiates floats; %s is %s", what,
-              dtype_name(n->type));
+  diag *d = scope_error(c->s, DIAG_grad_operand, v.at, "`grad` differentiates floats; this is %s",
+                        dtype_name(n->type));
+  scope_note(c->s, d, v.at, "%s", help);
   return NULL;
 }
 
@@ -88,7 +90,8 @@ static bool read_variable(grad_call *c, int arg) {
     scope_note(c->s, d, e->at, "give it one where it comes from: f32(...)");
     return false;
   }
-  node *n = float_operand(c, v, "this");
+  node *n = float_operand(c, v, "it is a constant; name a float that is made of it, before y is: "
+                                "let v = f32(...), and use v in y");
   if (!n) return false;
   vec_push(c->s->l->arena, &c->x, n);
   vec_push(c->s->l->arena, &c->x_arg, arg);
@@ -118,7 +121,7 @@ static bool read_call(grad_call *c) {
   value y = lower_expr(c->s, e->args[0]);
   if (is_poison(y)) return false;
   c->y_at = y.at;
-  c->y = float_operand(c, y, "this");
+  c->y = float_operand(c, y, "it changes in steps, and has no derivative for anything");
   if (!c->y) return false;
   bool fine = true;
   for (int i = 1; i < e->nargs; i++)
@@ -199,9 +202,10 @@ static void no_derivative(grad_call *c, const grad_result *r) {
                         STR_FMT(n->op == OP_call ? n->name : str_from(op_get(n->op)->name)));
   scope_note(c->s, d, n->at,
              "used here, on the way from the value to what it is differentiated for");
+  const func *f = n->op == OP_call ? map_get(&c->s->l->p->functions, n->name) : NULL;
   if (n->op == OP_call)
-    scope_note(c->s, d, c->e->at, "give it one: extern fn %.*s(...) -> ... vjp NAME",
-               STR_FMT(n->name));
+    scope_note(c->s, d, f ? f->name_at : c->e->at,
+               "give it one: extern fn %.*s(...) -> ... vjp NAME", STR_FMT(n->name));
   else scope_note(c->s, d, c->e->at, "stop(...) makes a value a constant for `grad`");
 }
 

@@ -59,7 +59,9 @@ static cotangent sum_repeated(gradient *d, const node *n, cotangent c, const int
     if (varies) summed[nsummed++] = over[k];
     else equal = ix_mul(&g->ix, equal, graph_axis_size(g, over[k]));
   }
-  if (nsummed) c = (cotangent){graph_reduce(g, OP_sum, grad_value(d, c), summed, nsummed), NULL};
+  if (nsummed)
+    c = (cotangent){graph_reduce(g, OP_sum, grad_value(d, c), summed, nsummed),
+                    grad_mask_over(d, n, c.mask, summed, nsummed)};
   c.value = sum_of_equal(g, c.value, equal);
   return c;
 }
@@ -84,7 +86,8 @@ void grad_give(gradient *d, node *n, cotangent c, const int *over, int nover) {
     sum->value = graph_binary(d->g, OP_add, sum->value, c.value);
   } else {
     node *before = grad_value(d, *sum), *more = grad_value(d, c);
-    *sum = (cotangent){graph_binary(d->g, OP_add, before, more), NULL};
+    *sum = (cotangent){graph_binary(d->g, OP_add, before, more),
+                       grad_mask_of_both(d, n, sum->mask, c.mask)};
   }
 }
 
@@ -135,7 +138,7 @@ static void visit_view(gradient *d, node *n, cotangent c) {
   node *gy = grad_value(d, c);
   if (grad_wants(d, n, 0)) {
     // Views keep the axes that their operand has, so nothing is repeated here.
-    cotangent gives = {view_transpose(d->g, n, gy, NULL), NULL};
+    cotangent gives = {view_transpose(d->g, n, gy, NULL), grad_mask_through(d, n, c.mask)};
     if (!gives.value) grad_fail(d, n);
     grad_give(d, n->in[0], gives, NULL, 0);
   }
@@ -278,7 +281,9 @@ static bool differentiate(graph *g, node *const *y, node *const *seeds, int ny, 
   d.of = arena_array(g->arena, cotangent, d.count);
   d.open = arena_array(g->arena, bool, d.count);
   d.is_x = arena_array(g->arena, bool, d.count);
+  d.fragile = arena_array(g->arena, bool, d.count);
   find_open(&d, x, nx);
+  grad_find_fragile(&d);
   for (int k = 0; k < ny; k++) {
     grad_give(&d, y[k], (cotangent){seeds[k], NULL}, NULL, 0);
     if (y[k]->id > last) last = y[k]->id;

@@ -2,6 +2,7 @@
 // What the files of the derivatives share.
 //
 //   grad.c         the walk from y to x, sums of contributions, axes, masks, rounding
+//   grad_mask.c    masks of what is combined
 //   grad_map.c     the table ir/derivatives.def
 //   grad_reduce.c  sums, products, extrema, contractions
 //   grad_scan.c    running sums, products, extrema
@@ -28,6 +29,7 @@ typedef struct gradient {
   cotangent *of;             // by node id below count: what has been given so far
   bool *open;                // by node id below count: some x is reached through floats
   bool *is_x;                // by node id below count
+  bool *fragile;             // by node id below count: zeros where a mask is false may become NaN below
 } gradient;
 
 /// Adds what a use gives to the cotangent of n. over: the axes along which the use is repeated; the
@@ -39,6 +41,15 @@ node *grad_value(gradient *d, cotangent c);
 bool grad_wants(const gradient *d, const node *n, int k);
 /// n has no derivative.
 void grad_fail(gradient *d, const node *n);
+
+// ---- grad_mask.c; each gives null where no mask is needed.
+void grad_find_fragile(gradient *d);
+/// Of a sum of two contributions to n.
+node *grad_mask_of_both(gradient *d, const node *n, node *a, node *b);
+/// Of a contribution to n that is summed over the axes.
+node *grad_mask_over(gradient *d, const node *n, node *mask, const int *axes, int naxes);
+/// Of what the view's operand gets.
+node *grad_mask_through(gradient *d, const node *view, node *mask);
 
 // What the cotangent c of n gives to its operands.
 void grad_map(gradient *d, node *n, cotangent c);

@@ -225,6 +225,8 @@ bool view_is_reorder(const graph *g, const node *view);
 /// A view that is one to one: the coordinates of its axes over those of its operand's, in the pool
 /// (which becomes a copy of the graph's). index has room for MAX_AXES. False: it is not known to be.
 bool view_inverse(arena *a, const graph *g, const node *view, ix_pool *pool, ix *index);
+/// The same in a pool that is such a copy already: for many views of one graph.
+bool view_inverse_in(ix_pool *pool, const graph *g, const node *view, ix *index);
 /// index(V)[V = t]: t itself, which must be a coordinate along V. Nothing is read.
 bool node_is_checked_index(const node *n);
 /// All elements are one constant or size, seen through views: nothing is read.

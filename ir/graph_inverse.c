@@ -60,10 +60,15 @@ static ix elements(ix_pool *p, const graph *g, const node *n) {
 }
 
 bool view_inverse(arena *a, const graph *g, const node *view, ix_pool *pool, ix *index) {
-  const node *x = view->in[0];
   if (view->op != OP_view) return false;
   ix_init(pool, a);
   ix_copy_pool(pool, &g->ix);
+  return view_inverse_in(pool, g, view, index);
+}
+
+bool view_inverse_in(ix_pool *pool, const graph *g, const node *view, ix *index) {
+  const node *x = view->in[0];
+  if (view->op != OP_view) return false;
   ix count = elements(pool, g, view);
   if (count != elements(pool, g, x)) return false;
   if (count == ix_const(pool, 0)) {

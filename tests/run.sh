@@ -79,7 +79,7 @@ stage_random() {
   for kind in "${random_kinds[@]}"; do
     count=$((programs / 5))
     [ "$kind" != cpu ] || count=$programs
-    [[ $kind != identities* ]] || count=$((programs / 30))  # four compilations each
+    [[ $kind != identities* && $kind != gradients* ]] || count=$((programs / 30))  # several compilations each
     echo "$kind: $count programs from seed $first on"
     if random_runs_here "$kind"; then
       # shellcheck disable=SC2046

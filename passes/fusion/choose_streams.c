@@ -26,10 +26,12 @@ typedef struct chooser {
   ints *users;      // by node id
   uint8_t *live, *returned;
   uint8_t *pure;    // made of indices, sizes and constants: every kernel that needs it computes it
+  uint8_t *ends;    // one to one views that are returned
   uint8_t *given;   // nothing but maps, up to what is in memory when the program begins
   int axis;         // streamed
   uint8_t *moving;  // by node id: depends on a lead or on what combines along the axis
   uint8_t *in;      // the set
+  uint8_t *last;    // the set before
   uint8_t *tried;   // by node id: was in a set
   int rows[MAX_AXES], nrows;
   ints members;
@@ -189,11 +191,21 @@ static bool join(chooser *c, const node *x) {
   return true;
 }
 
-/// A result is stored through it.
-static bool is_end(const chooser *c, const node *n) {
+/// Results are stored through these.
+static void find_ends(chooser *c) {
+  scratch s;
+  scratch_open(&s);
   ix_pool pool;
   ix index[MAX_AXES];
-  return c->returned[n->id] && n->op == OP_view && view_inverse(c->a, c->g, n, &pool, index);
+  bool any = false;
+  for (int id = 0; id < c->n; id++) {
+    const node *n = c->g->nodes.data[id];
+    if (!c->returned[id] || n->op != OP_view) continue;
+    if (!any) ix_init(&pool, &s.arena), ix_copy_pool(&pool, &c->g->ix);
+    any = true;
+    c->ends[id] = view_inverse_in(&pool, c->g, n, index);
+  }
+  scratch_close(&s);
 }
 
 /// Maps of finished rows, and views that these are stored through, while they need nothing that has to be computed before, or with `others` but
@@ -202,7 +214,7 @@ static bool take_finish(chooser *c, bool others) {
   for (int id = 0; id < c->n; id++) {
     const node *n = c->g->nodes.data[id];
     if (c->in[id] || !c->live[id] || n->contract) continue;
-    bool end = is_end(c, n);
+    bool end = c->ends[id];
     if (!end && !op_is_map(n->op) && !view_is_reorder(c->g, n)) continue;
     bool fits = false, alone = true;
     for (int k = 0; k < n->nin; k++)
@@ -303,10 +315,11 @@ static node *copy_in(cutting *t, const node *n) {
 }
 
 static graph *cut(chooser *c, bool streamed) {
-  cutting t = {.c = c, .to = graph_copy(c->a, c->g), .map = arena_array(c->a, node *, c->n),
+  graph frame = *c->g;
+  frame.nodes.len = frame.outputs.len = frame.decisions.len = frame.contracts.len = frame.nparams = 0;
+  cutting t = {.c = c, .to = graph_copy(c->a, &frame), .map = arena_array(c->a, node *, c->n),
                .seen = arena_array(c->a, uint8_t, c->n)};
   graph *to = t.to;
-  to->nodes.len = to->outputs.len = to->decisions.len = to->contracts.len = to->nparams = 0;
   if (streamed)
     graph_add_contract(to, (contract){.streamed = true, .naxes = 1, .axes = &c->axis, .chosen = true});
   for (int i = 0; i < c->members.len; i++)
@@ -354,7 +367,7 @@ static bool is_streamed(const chooser *c, graph *g, bool *nests) {
 }
 
 /// Of loop nests on GPUs, *nests, the time follows from their schedule, which explanations look at.
-static bool pays(chooser *c, bool *nests) {
+static bool compiled_pays(chooser *c, bool *nests) {
   graph *streamed = compiled(c, true);
   if (!is_streamed(c, streamed, nests)) return false;
   graph *plain = compiled(c, false);
@@ -365,6 +378,17 @@ static bool pays(chooser *c, bool *nests) {
   double launch = c->target->launch_seconds, seconds = fused_seconds(streamed, c->target, c->a);
   seconds = (seconds - launch) / busy_share(c) + launch;
   return seconds < (1 - least_share) * fused_seconds(plain, c->target, c->a);
+}
+
+/// Long programs ask this of each of their layers, so nothing is kept of an answer.
+static bool pays(const chooser *c, bool *nests) {
+  scratch s;
+  scratch_open(&s);
+  chooser own = *c;
+  own.a = &s.arena;
+  bool found = compiled_pays(&own, nests);
+  scratch_close(&s);
+  return found;
 }
 
 // ---- the change
@@ -394,7 +418,9 @@ static node *own(chooser *c, node *n, int number, node **copies) {
 /// What the members of the contract read and pick, as it is inside of it.
 static void finish_contract(chooser *c, int number, node **replacement) {
   graph *g = c->g;
-  node **copies = arena_array(c->a, node *, c->n);
+  scratch s;
+  scratch_open(&s);
+  node **copies = arena_array(&s.arena, node *, c->n);
   c->axis = g->contracts.data[number].axes[0];
   for (int id = 0; id < c->n; id++) {
     node *n = g->nodes.data[id];
@@ -405,6 +431,7 @@ static void finish_contract(chooser *c, int number, node **replacement) {
     replacement[id] = pick_by_sum(g, n, n->in[0], n->in[1], c->axis);
     g->contract = 0;
   }
+  scratch_close(&s);
 }
 
 // ---- where to look
@@ -441,7 +468,7 @@ static node *seed_of(const chooser *c, node *n, int *seen) {
 
 /// Loop nests on GPUs where no part of theirs is a stream.
 static bool choose_around(chooser *c, const node *seed) {
-  uint8_t *last = arena_array(c->a, uint8_t, c->n);
+  uint8_t *last = memset(c->last, 0, (size_t)c->n);
   int of_nests = -1;
   if (c->axis != seed->attr_axes[0]) c->axis = seed->attr_axes[0], find_moving(c);
   for (int form = 3; form >= 0; form--) {
@@ -469,8 +496,11 @@ bool pass_choose_streams(pass_ctx *ctx) {
   c.returned = arena_array(c.a, uint8_t, c.n);
   c.moving = arena_array(c.a, uint8_t, c.n);
   c.in = arena_array(c.a, uint8_t, c.n);
+  c.last = arena_array(c.a, uint8_t, c.n);
+  c.ends = arena_array(c.a, uint8_t, c.n);
   find_users(&c);
   find_given(&c);
+  find_ends(&c);
   int *seen = arena_array(c.a, int, c.n), first = g->contracts.len;
   for (int id = 0; id < c.n; id++) {
     const node *seed = seed_of(&c, g->nodes.data[id], seen);

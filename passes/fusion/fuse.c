@@ -15,7 +15,7 @@
 //                fuse_align.c puts before operands whose rows are unaligned, and fuse_pads.c before
 //                those with a border
 // 4. neighbours  kernels that read one another's results or the same data are joined
-// Each step asks legality (fuse_legality.c), cycles (fuse_units.c) and cost (fuse_cost.c).
+// Each step asks legality (fuse_legality.c), cycles (fuse_order.c) and cost (fuse_cost.c).
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
 
@@ -27,12 +27,6 @@ static const double least_gain = 1e-7;
 static op_class class_of(const fusion *f, int id) { return op_get(f->nodes[id]->op)->class; }
 
 // ---- 1. epilogues
-
-static bool reads_any(const fusion *f, int unit, const uint8_t *in) {
-  for (int i = 0; i < f->deps[unit].len; i++)
-    if (in[f->deps[unit].data[i]]) return true;
-  return false;
-}
 
 /// All values of the region but `exit` are used inside it only.
 static bool single_exit(const fusion *f, const ints *region, const uint8_t *in, int exit) {
@@ -46,22 +40,23 @@ static bool single_exit(const fusion *f, const ints *region, const uint8_t *in, 
   return true;
 }
 
-/// Users are in order.
-static int last_user(const fusion *f, int unit) {
-  const ints *users = &f->users[unit];
-  return users->len ? users->data[users->len - 1] : -1;
+static void push_users(const fusion *f, ints *heap, int unit) {
+  for (int i = 0; i < f->users[unit].len; i++) heap_push(f->a, heap, f->users[unit].data[i]);
 }
 
 /// The maps after the anchor in order, and how many of them form the best epilogue.
 static int find_epilogue(fusion *f, int anchor, ints *region, uint8_t *in) {
   const node *root = f->nodes[anchor];
   double best_bytes = node_bytes(f->g, root);
-  int best = 1, last = last_user(f, anchor), work = 0;
+  int best = 1, work = 0;
+  ints users = {0};
   vec_push(f->a, region, anchor);
   in[anchor] = 1;
   if (f->returned[anchor]) return best;
-  for (int id = anchor + 1; id <= last && work <= MAX_GROUP_WORK; id++) {
-    if (!is_unit(f, id) || !reads_any(f, id, in)) continue;
+  push_users(f, &users, anchor);
+  while (users.len && work <= MAX_GROUP_WORK) {
+    int id = heap_pop(&users);
+    if (in[id]) continue;
     bool fits = class_of(f, id) == CLASS_map && !f->nodes[id]->contract && node_same_axis_set(f->nodes[id], root) &&
                 f->clusters[f->homes[id].data[0]].len == 1;
     fits &= !(f->nodes[id]->flags & NODE_RECOMPUTED) || f->nodes[id]->phase <= root->phase;
@@ -70,7 +65,7 @@ static int find_epilogue(fusion *f, int anchor, ints *region, uint8_t *in) {
     vec_push(f->a, region, id);
     in[id] = 1;
     work += op_get(f->nodes[id]->op)->cost;
-    if (last_user(f, id) > last) last = last_user(f, id);
+    push_users(f, &users, id);
     if (single_exit(f, region, in, id) && node_bytes(f->g, f->nodes[id]) <= best_bytes) {
       best = region->len;
       best_bytes = node_bytes(f->g, f->nodes[id]);
@@ -261,9 +256,10 @@ static void recompute(fusion *f, int unit) {
 
 static bool join_pair(fusion *f, int a, int b) {
   if (a == b || !f->clusters[a].len || !f->clusters[b].len) return false;
-  if (!may_join(f, a, b)) return false;
-  if (clusters_seconds(f, a, b) >= clusters_seconds(f, a, -1) + clusters_seconds(f, b, -1))
-    return false;
+  if (clusters_far_apart(f, a, b)) return false;
+  double apart = clusters_seconds(f, a, -1) + clusters_seconds(f, b, -1);
+  if (clusters_least_seconds(f, a, b) >= apart) return false;
+  if (!may_join(f, a, b) || clusters_seconds(f, a, b) >= apart) return false;
   if (clusters_cyclic(f, a, b)) return false;
   clusters_merge(f, a, b);
   return true;
@@ -308,8 +304,7 @@ static ints clusters_of(fusion *f, const ints *units) {
 }
 
 static double cluster_bytes(fusion *f, int cluster) {
-  candidate c = fusion_candidate(f, cluster, -1);
-  cost r = fuse_cost(&c, f->target, &f->scratch);
+  cost r = cluster_cost(f, cluster);
   return r.bytes_read + r.bytes_written;
 }
 

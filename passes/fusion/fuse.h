@@ -20,6 +20,13 @@ typedef struct candidate {
   const target_info *target;  // null: none is known
 } candidate;
 
+/// Room for a candidate without the views at its end.
+typedef struct through_room {
+  uint8_t *after, *member, *stored;  // by node id; the last two of the nodes below only
+  node **nodes;
+  int n;
+} through_room;
+
 /// Work space for questions about candidates of one graph, by node id; each question clears what
 /// it uses, or what the last one did. Thousands are asked, so it is allocated once.
 typedef struct fuse_scratch {
@@ -32,6 +39,9 @@ typedef struct fuse_scratch {
   uint8_t *asked;        // kept over questions, as is
   const column_sum **sums;  // ... what is known, then, to be a sum of columns; null: it is none
   ints inputs;    // ids with bytes in touched
+  through_room through;
+  uint8_t *inverse;  // by node id: what is known of a view
+  ix_pool *pool;     // the graph's, to find inverses with; null: none was asked for
 } fuse_scratch;
 fuse_scratch fuse_scratch_new(arena *a, int n);
 
@@ -65,7 +75,10 @@ bool column_form_shows(const column_form *f, const node *view);
 
 // ---- through.c
 /// The candidate without the views at its end that its results are stored through: these are stored.
-candidate fuse_through(const candidate *c, arena *a);
+candidate fuse_through(const candidate *c, fuse_scratch *s);
+/// The same, valid until the next one in this room.
+candidate fuse_through_in(const candidate *c, fuse_scratch *s, through_room *room);
+through_room through_room_new(arena *a, int n);
 /// The view reads its operand at unchanged coordinates along the fixed axes and uses these for
 /// nothing else.
 bool view_keeps(const graph *g, const node *view, const int *fixed, int nfixed);
@@ -78,6 +91,8 @@ typedef struct cost {
   double seconds;  // max(memory, compute) + launch
 } cost;
 const target_info *target_or_default(const pass_options *options);
+/// A kernel that moves so many bytes and waits for nothing else.
+double fuse_memory_seconds(double bytes, const target_info *t);
 /// Flops per second of the whole target with what multiplies the operands of this contraction.
 double fuse_contraction_peak(const target_info *t, const node *dot);
 /// In s->flops and s->work, what each of its nodes takes.
@@ -116,10 +131,43 @@ double fuse_packed_elements(const graph *g, const node *dot, int k, const uint8_
 /// large clusters again for every unit that may join them.
 typedef struct cluster_facts {
   op_class anchor;
-  double seconds;
   bool has_anchor;
-  int seconds_at;  // the epoch in which `seconds` was found; 0 never
+  cost cost;
+  int cost_at;  // the epoch in which it was found; 0 never
 } cluster_facts;
+
+typedef struct input_bytes {
+  int id;
+  double bytes;
+} input_bytes;
+
+/// What a cluster reads, by node id ascending.
+typedef struct cluster_inputs {
+  vec(input_bytes) list;
+  int found_at;  // the epoch; 0 never
+} cluster_inputs;
+
+/// Where a cluster is along a chain of units: it leads to that place and what comes after, and follows what comes
+/// up to the other.
+typedef struct spine_part {
+  int leads_to, follows;
+  int found_at;  // the epoch; 0 never
+} spine_part;
+
+/// A topological order of the clusters (fuse_order.c).
+typedef struct cluster_order {
+  int *rank;      // by cluster: above those of all that it waits for, but where edges have changed
+  bool *stale;    // by cluster: its edges have
+  int *spare;     // by cluster: 1 + the one that was made part of it last, whose rank is free
+  ints changed;   // these clusters
+  uint8_t *mark;  // by cluster, none set: marks of a search
+  ints marked, before, after, ranks;  // room for one
+  int *of;                            // by rank: room for sorting
+  ints spine;                         // a longest chain of units
+  int *leads_to, *follows;            // by unit: its first place that the unit leads to, the last that leads to it
+  spine_part *parts;                  // by cluster
+  int64_t questions, steps;           // asked; edges looked at
+} cluster_order;
 
 typedef struct fusion {
   graph *g;
@@ -137,23 +185,28 @@ typedef struct fusion {
   ints *clusters;  // the units of each cluster, ascending; empty: gone
   int nclusters;
   cluster_facts *facts;  // by cluster
+  cluster_inputs *inputs;
   int epoch;             // begins anew when a change may concern clusters that it does not touch
-  double union_seconds;  // of the last two clusters asked about, while `asked` names them
+  cost union_cost;       // of the last two clusters asked about, while `asked` names them; seconds < 0: none
   unsigned off;          // rules that the options switch off
   bool shared;           // a unit has been in several clusters
   bool recomputes;       // there are nodes with NODE_RECOMPUTED
   bool apart;            // pass_options.phases_apart
-  int *over;             // by unit: clusters with units below it and units not below it
   uint8_t *member, *stored;  // of the last candidate
   ints marked;               // ids set in member
   node **candidate;          // its nodes
   uint8_t *region;           // by node id, none set: marks of a search
   int *level;                // by node id: reductions that wait for each other up to it
   int asked[2];              // its clusters; -2: none, or they changed
+  cluster_order order;
+  int64_t asked_nodes;       // of all candidates
   fuse_scratch scratch;
 } fusion;
 
 void ints_sort_unique(ints *v);
+/// Numbers in a heap, the least one first.
+void heap_push(arena *a, ints *heap, int x);
+int heap_pop(ints *heap);
 void fusion_init(fusion *f, pass_ctx *ctx);
 bool is_unit(const fusion *f, int id);
 bool in_cluster(const fusion *f, int unit, int cluster);
@@ -163,9 +216,6 @@ bool unit_is_stored(const fusion *f, int unit, int a, int b);
 /// The union of two clusters (b may be -1) as a candidate; valid until the next one.
 candidate fusion_candidate(fusion *f, int a, int b);
 verdict clusters_legal(fusion *f, int a, int b, group_kind *kind);
-double clusters_seconds(fusion *f, int a, int b);
-/// Whether the union would be in a cycle through other clusters.
-bool clusters_cyclic(fusion *f, int a, int b);
 /// One computes values again for a later phase, to which the other does not belong: together both
 /// would run early, and the values be kept after all. Or the phases are to be apart.
 bool clusters_apart(const fusion *f, int a, int b);
@@ -181,6 +231,29 @@ void cluster_remove(fusion *f, int cluster, int unit);
 void cluster_restore(fusion *f, int cluster, ints units);
 /// Clusters other than those computing the unit that read it, ascending.
 ints unit_reading_clusters(fusion *f, int unit);
+
+// ---- fuse_seconds.c
+cost cluster_cost(fusion *f, int cluster);
+void cluster_note_cost(fusion *f, int cluster, cost c);
+/// Of the union of two clusters (b may be -1).
+double clusters_seconds(fusion *f, int a, int b);
+/// What the union takes at least, by its traffic; 0 where one reads the other. Of hundreds of kernels that
+/// read one value most pairs need no further question.
+double clusters_least_seconds(fusion *f, int a, int b);
+
+// ---- fuse_order.c
+void order_init(fusion *f);
+/// What the cluster waits for, or what waits for it, is not what it was.
+void order_changed(fusion *f, int cluster);
+/// b is now part of a.
+void order_merged(fusion *f, int a, int b);
+/// Whether the union would be in a cycle through other clusters.
+bool clusters_cyclic(fusion *f, int a, int b);
+/// True where it is easily seen that the union would be in a cycle.
+bool clusters_far_apart(fusion *f, int a, int b);
+/// In which they run, each after what it waits for: of those that can, the one that begins first in the
+/// program.
+ints clusters_in_order(const fusion *f);
 
 // ---- fuse_contract.c
 /// 1 + the number of the contract that a cluster is under; 0 none.

@@ -125,7 +125,7 @@ static int count_walks(fusion *f, const candidate *set, const contract *c, outli
 
 /// The block walks no more often than it may.
 static bool walks_allowed(fusion *f, int cluster, const contract *c) {
-  candidate all = fusion_candidate(f, cluster, -1), set = fuse_through(&all, f->a);
+  candidate all = fusion_candidate(f, cluster, -1), set = fuse_through(&all, &f->scratch);
   const node *last;
   outline o;
   return !c->passes || count_walks(f, &set, c, &o, &last) <= c->passes;
@@ -292,7 +292,7 @@ static bool check_axes(fusion *f, diag_list *diags, int number, int cluster) {
 
 static bool check_passes(fusion *f, diag_list *diags, int number, int cluster) {
   const contract *c = contract_of(f, number);
-  candidate all = fusion_candidate(f, cluster, -1), set = fuse_through(&all, f->a);
+  candidate all = fusion_candidate(f, cluster, -1), set = fuse_through(&all, &f->scratch);
   const node *last = NULL;
   outline o;
   int total = count_walks(f, &set, c, &o, &last);

@@ -29,6 +29,8 @@ fuse_scratch fuse_scratch_new(arena *a, int n) {
   s.count = arena_array(a, double, n);
   s.asked = arena_array(a, uint8_t, n);
   s.sums = arena_array(a, const column_sum *, n);
+  s.through = through_room_new(a, n);
+  s.inverse = arena_array(a, uint8_t, n);
   return s;
 }
 
@@ -259,6 +261,15 @@ static double busy_share(const candidate *c, const target_info *t, fuse_scratch 
   return 1;
 }
 
+static double traffic_seconds(double bytes, const target_info *t) {
+  bool cached = bytes <= (double)t->l2_bytes * (t->sm ? 1 : t->cores);  // a GPU shares its cache
+  return bytes / (cached ? t->l2_bytes_per_second * t->cores : t->bytes_per_second);
+}
+
+double fuse_memory_seconds(double bytes, const target_info *t) {
+  return traffic_seconds(bytes, t) + t->launch_seconds;
+}
+
 cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
   cost r = {0};
   const double *touched = fuse_input_bytes(c, s);
@@ -276,10 +287,7 @@ cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
     work += s->work[n->id];
     if (c->stored[n->id]) r.bytes_written += count_of(c, s, n) * dtype_bytes(n->type);
   }
-  double bytes = r.bytes_read + r.bytes_written;
-  bool cached = bytes <= (double)t->l2_bytes * (t->sm ? 1 : t->cores);  // a GPU shares its cache
-  double bandwidth = cached ? t->l2_bytes_per_second * t->cores : t->bytes_per_second;
-  r.memory_seconds = bytes / bandwidth;
+  r.memory_seconds = traffic_seconds(r.bytes_read + r.bytes_written, t);
   r.compute_seconds = work / (t->flops_per_second * t->cores) + unaligned_seconds(&e) + packing_seconds(&e);
   r.launch_seconds = t->launch_seconds;
   double share = busy_share(c, t, s, e.reduction);

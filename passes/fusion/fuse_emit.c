@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// The end of the fuse pass: clusters in an order in which each finds its inputs stored, cloned
-// into the graph one kernel after the other, and one decision per edge between units.
+// The end of the fuse pass: clusters cloned into the graph, one kernel after the other, and one decision
+// per edge between units.
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
 
@@ -9,45 +9,10 @@ typedef struct emitter {
   node **stored_at;  // by unit: the node that is in memory
   node **local;      // by old id: the clone in the current kernel
   ints *clones;      // by cluster: pairs old id, new id
-  uint8_t *after, *seen;  // by old id: room for one cluster's decisions
+  ints *views;       // by old id: live views of it
+  uint8_t *after, *seen;  // by old id: room for one cluster's decisions; none is set in seen
+  int *place;             // by old id: likewise
 } emitter;
-
-// ---- order
-
-static bool ready(const fusion *f, int cluster, const bool *done) {
-  const ints *units = &f->clusters[cluster];
-  for (int i = 0; i < units->len; i++) {
-    const ints *deps = &f->deps[units->data[i]];
-    for (int k = 0; k < deps->len; k++)
-      if (!in_cluster(f, deps->data[k], cluster) && !done[f->homes[deps->data[k]].data[0]])
-        return false;
-  }
-  return true;
-}
-
-/// The clusters by their first units.
-static ints in_program_order(const fusion *f) {
-  int *first = arena_array(f->a, int, f->n), *next = arena_array(f->a, int, f->nclusters);
-  ints order = {0};
-  for (int c = f->nclusters - 1; c >= 0; c--) {  // numbers + 1; 0: none
-    if (!f->clusters[c].len) continue;
-    int unit = f->clusters[c].data[0];
-    next[c] = first[unit];
-    first[unit] = c + 1;
-  }
-  for (int unit = 0; unit < f->n; unit++)
-    for (int c = first[unit]; c; c = next[c - 1]) vec_push(f->a, &order, c - 1);
-  return order;
-}
-
-/// The cluster to run next: of those that can, the one that begins first in the program. All before
-/// *from are done.
-static int next_cluster(const fusion *f, const ints *all, const bool *done, int *from) {
-  while (*from < all->len && done[all->data[*from]]) ++*from;
-  for (int i = *from; i < all->len; i++)
-    if (!done[all->data[i]] && ready(f, all->data[i], done)) return all->data[i];
-  return -1;
-}
 
 // ---- decisions
 
@@ -149,46 +114,61 @@ static int stored_id(const emitter *e, int buffer) {
 }
 
 /// Marks by `bit` what the unit reads from memory, through the other nodes of its cluster.
-static void mark_reads(const fusion *f, const candidate *c, const node *n, uint8_t bit,
-                       uint8_t *seen) {
-  if (seen[n->id] & bit) return;
-  seen[n->id] |= bit;
-  for (int k = 0; c->member[n->id] && k < n->nin; k++) mark_reads(f, c, n->in[k], bit, seen);
+static void mark_reads(emitter *e, const candidate *c, const node *n, uint8_t bit, ints *marked) {
+  if (e->seen[n->id] & bit) return;
+  e->seen[n->id] |= bit;
+  vec_push(e->f->a, marked, n->id);
+  for (int k = 0; c->member[n->id] && k < n->nin; k++) mark_reads(e, c, n->in[k], bit, marked);
 }
 
-/// The largest buffer that both units of a cluster read; -1 none.
-static int common_buffer(const emitter *e, int cluster, const node *a, const node *b) {
+/// The largest buffer that both units of a cluster read, of several the first; -1 none.
+static int common_buffer(emitter *e, int cluster, const node *a, const node *b) {
   fusion *f = e->f;
   candidate c = fusion_candidate(f, cluster, -1);
-  uint8_t *seen = memset(e->seen, 0, (size_t)f->n);
-  mark_reads(f, &c, a, 1, seen);
-  mark_reads(f, &c, b, 2, seen);
+  ints marked = {0};
+  mark_reads(e, &c, a, 1, &marked);
+  mark_reads(e, &c, b, 2, &marked);
   int best = -1;
-  for (int id = 0; id < f->n; id++) {
-    if (seen[id] != 3 || c.member[id]) continue;
-    if (best < 0 || node_bytes(f->g, f->nodes[id]) > node_bytes(f->g, f->nodes[best])) best = id;
+  double most = 0;
+  for (int i = 0; i < marked.len; i++) {
+    int id = marked.data[i];
+    if (e->seen[id] != 3 || c.member[id]) continue;
+    double bytes = node_bytes(f->g, f->nodes[id]);
+    if (best < 0 || bytes > most || (bytes == most && id < best)) best = id, most = bytes;
   }
+  for (int i = 0; i < marked.len; i++) e->seen[marked.data[i]] = 0;
   return best;
+}
+
+static int find_root(ints *root, int i) {
+  while (root->data[i] != i) i = root->data[i] = root->data[root->data[i]];
+  return i;
+}
+
+/// By position in the cluster's units: the first unit of the part that is connected with it, or one nearer
+/// to that.
+static ints find_parts(emitter *e, int cluster) {
+  fusion *f = e->f;
+  const ints *units = &f->clusters[cluster];
+  ints root = {0};
+  for (int i = 0; i < units->len; i++) {
+    vec_push(f->a, &root, i);
+    e->place[units->data[i]] = i;
+    const ints *deps = &f->deps[units->data[i]];
+    for (int d = 0; d < deps->len; d++) {
+      if (!in_cluster(f, deps->data[d], cluster)) continue;
+      int a = find_root(&root, i), b = find_root(&root, e->place[deps->data[d]]);
+      root.data[a > b ? a : b] = a > b ? b : a;
+    }
+  }
+  return root;
 }
 
 /// Outputs of one kernel that do not depend on one another are there for the data they share.
 static void decide_siblings(emitter *e, int cluster) {
   fusion *f = e->f;
   const ints *units = &f->clusters[cluster];
-  ints root = {0};  // by position in units: the first unit of the connected part
-  for (int i = 0; i < units->len; i++) {
-    vec_push(f->a, &root, i);
-    for (int k = 0; k < i; k++) {
-      bool linked = false;
-      const ints *deps = &f->deps[units->data[i]];
-      for (int d = 0; d < deps->len; d++) linked |= deps->data[d] == units->data[k];
-      if (!linked || root.data[k] == root.data[i]) continue;
-      int from = root.data[k] > root.data[i] ? root.data[k] : root.data[i];
-      int to = root.data[k] > root.data[i] ? root.data[i] : root.data[k];
-      for (int j = 0; j <= i; j++)
-        if (root.data[j] == from) root.data[j] = to;
-    }
-  }
+  ints root = find_parts(e, cluster);
   for (int i = 1; i < units->len; i++) {
     if (root.data[i] != i) continue;
     const node *first = f->nodes[units->data[0]], *other = f->nodes[units->data[i]];
@@ -211,13 +191,13 @@ static void decide_cluster(emitter *e, int cluster) {
   column_form form;
   candidate all = fusion_candidate(f, cluster, -1);
   const column_form *columns = fuse_columns(&all, &f->scratch, &form) ? &form : NULL;
-  // Questions about other clusters follow.
-  const uint8_t *after = memcpy(e->after, f->scratch.after, (size_t)f->n);
   const ints *units = &f->clusters[cluster];
+  // Questions about other clusters follow.
+  for (int i = 0; i < units->len; i++) e->after[units->data[i]] = f->scratch.after[units->data[i]];
   for (int i = 0; i < units->len; i++) {
     const ints *deps = &f->deps[units->data[i]];
     for (int k = 0; k < deps->len; k++)
-      decide_edge(e, cluster, after, kind, columns, deps->data[k], units->data[i]);
+      decide_edge(e, cluster, e->after, kind, columns, deps->data[k], units->data[i]);
   }
   decide_siblings(e, cluster);
 }
@@ -352,14 +332,11 @@ static bool order_of_merge(const graph *g, const node *view, const node *model, 
 
 /// Products that are read through such a view are stored as it wants them: split again, they would be
 /// gathered in pieces.
-static bool merged_order(const fusion *f, const node *model, const node *old, int *order) {
+static bool merged_order(const emitter *e, const node *model, const node *old, int *order) {
+  const ints *views = &e->views[old->id];
   if (op_get(model->op)->class != CLASS_contraction) return false;
-  for (int id = old->id + 1; id < f->n; id++) {
-    const node *view = f->nodes[id];
-    if (view->op == OP_view && f->live[id] && view->in[0] == old &&
-        order_of_merge(f->g, view, model, order))
-      return true;
-  }
+  for (int i = 0; i < views->len; i++)
+    if (order_of_merge(e->f->g, e->f->nodes[views->data[i]], model, order)) return true;
   return false;
 }
 
@@ -441,7 +418,7 @@ static void choose_order(const emitter *e, const candidate *c, const node *old, 
   }
   const node *model = order_model(c, old);
   if (!model || !node_same_axis_set(model, clone)) return;
-  if (merged_order(f, model, old, clone->axes) || window_order(f, model, clone->axes)) return;
+  if (merged_order(e, model, old, clone->axes) || window_order(f, model, clone->axes)) return;
   if (!c->member[model->id] && model->op != OP_param) model = e->stored_at[model->id];
   memcpy(clone->axes, model->axes, sizeof(int) * (size_t)clone->naxes);
 }
@@ -482,15 +459,13 @@ void fusion_emit(fusion *f, bool decisions) {
   e.local = arena_array(f->a, node *, f->n);
   e.after = arena_array(f->a, uint8_t, f->n);
   e.seen = arena_array(f->a, uint8_t, f->n);
+  e.place = arena_array(f->a, int, f->n);
   e.clones = arena_array(f->a, ints, f->nclusters);
-  bool *done = arena_array(f->a, bool, f->nclusters);
-  ints all = in_program_order(f), order = {0};
-  int from = 0;
-  for (int c; (c = next_cluster(f, &all, done, &from)) >= 0;) {
-    done[c] = true;
-    vec_push(f->a, &order, c);
-  }
-  for (int c = 0; c < f->nclusters; c++) check(done[c] || !f->clusters[c].len);
+  e.views = arena_array(f->a, ints, f->n);
+  for (int id = 0; id < f->n; id++)
+    if (f->live[id] && f->nodes[id]->op == OP_view)
+      vec_push(f->a, &e.views[f->nodes[id]->in[0]->id], id);
+  ints order = clusters_in_order(f);
   g->decisions.len = 0;
   g->nodes.len = g->nparams;
   for (int i = 0; i < g->nparams; i++) g->nodes.data[i]->kernel = -1;

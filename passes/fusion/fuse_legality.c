@@ -111,6 +111,7 @@ static bool is_center(const legality *l, const node *n) {
 
 static void mark_order(legality *l) {
   const candidate *c = l->c;
+  for (int i = 0; i < c->n; i++) l->before[c->nodes[i]->id] = 0;
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
     bool on = is_center(l, n);
@@ -336,6 +337,8 @@ static verdict check_size(const candidate *c, uint8_t *seen) {
   if (!fits_one(c)) return bad(REASON_too_large, NULL);
   int inputs = 0;
   for (int i = 0; i < c->n; i++)
+    for (int k = 0; k < c->nodes[i]->nin; k++) seen[c->nodes[i]->in[k]->id] = 0;
+  for (int i = 0; i < c->n; i++)
     for (int k = 0; k < c->nodes[i]->nin; k++) {
       int id = c->nodes[i]->in[k]->id;
       if (c->member[id] || seen[id]) continue;
@@ -407,9 +410,6 @@ static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind
   if (!v.ok) return v;
   node rows = l.columns ? (node){.axes = f.rows, .naxes = f.nrows} : (node){0};
   if (l.columns && !l.reduction) l.reduction = &rows;
-  memset(s->after, 0, (size_t)s->n);
-  memset(s->before, 0, (size_t)s->n);
-  memset(s->seen, 0, (size_t)s->n);
   mark_order(&l);
   if (l.finish) v = check_finished_rows(&l);
   if (v.ok && l.second) v = check_second(&l);
@@ -422,8 +422,9 @@ static verdict legal_shape(const candidate *c, fuse_scratch *s, group_kind *kind
 }
 
 verdict fuse_legal(const candidate *of, fuse_scratch *s, group_kind *kind) {
-  candidate seen = fuse_through(of, s->arena);
+  candidate seen = fuse_through_in(of, s, &s->through);
   const candidate *c = &seen;
+  for (int i = 0; i < of->n; i++) s->after[of->nodes[i]->id] = 0;
   group_kind shape;
   const contract *promise = c->promise;
   bool streamed = promise && promise->streamed, framed;

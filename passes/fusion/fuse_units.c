@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Units and clusters of the fuse pass: who reads whom, which cluster computes what, and whether
-// two clusters could be one.
+// Units and clusters of the fuse pass: who reads whom, which cluster computes what, and what two would
+// be as one.
 #include <stdlib.h>
 
 #include "base/fault.h"
@@ -43,6 +43,24 @@ void ints_sort_unique(ints *v) {
   for (int i = 0; i < v->len; i++)
     if (!n || v->data[n - 1] != v->data[i]) v->data[n++] = v->data[i];
   v->len = n;
+}
+
+void heap_push(arena *a, ints *heap, int x) {
+  vec_push(a, heap, x);
+  int i = heap->len - 1;
+  for (; i > 0 && heap->data[(i - 1) / 2] > x; i = (i - 1) / 2) heap->data[i] = heap->data[(i - 1) / 2];
+  heap->data[i] = x;
+}
+
+int heap_pop(ints *heap) {
+  int least = heap->data[0], x = heap->data[--heap->len], i = 0;
+  for (int child; (child = 2 * i + 1) < heap->len; i = child) {
+    if (child + 1 < heap->len && heap->data[child + 1] < heap->data[child]) child++;
+    if (heap->data[child] >= x) break;
+    heap->data[i] = heap->data[child];
+  }
+  heap->data[i] = x;
+  return least;
 }
 
 // ---- setting up
@@ -131,8 +149,8 @@ void fusion_init(fusion *f, pass_ctx *ctx) {
   f->homes = arena_array(f->a, ints, f->n);
   f->clusters = arena_array(f->a, ints, f->n);
   f->rows = arena_array(f->a, int, f->n);
-  f->over = arena_array(f->a, int, f->n + 1);
   f->facts = arena_array(f->a, cluster_facts, f->n);
+  f->inputs = arena_array(f->a, cluster_inputs, f->n);
   f->epoch = 1;
   f->asked[0] = f->asked[1] = -2;
   f->member = arena_array(f->a, uint8_t, f->n);
@@ -157,6 +175,7 @@ void fusion_init(fusion *f, pass_ctx *ctx) {
     vec_push(f->a, &f->clusters[cluster], id);
     vec_push(f->a, &f->homes[id], cluster);
   }
+  order_init(f);
 }
 
 // ---- questions
@@ -221,13 +240,14 @@ static void find_candidate(fusion *f, int a, int b) {
     }
   }
   sort_marked(f);
+  f->asked_nodes += f->marked.len;
   for (int i = 0; i < f->marked.len; i++) f->candidate[i] = f->nodes[f->marked.data[i]];
 }
 
 candidate fusion_candidate(fusion *f, int a, int b) {
   if (f->asked[0] != a || f->asked[1] != b) {
     find_candidate(f, a, b);
-    f->union_seconds = -1;
+    f->union_cost.seconds = -1;
   }
   f->asked[0] = a, f->asked[1] = b;
   int number = cluster_contract(f, a);
@@ -312,54 +332,6 @@ verdict clusters_legal(fusion *f, int a, int b, group_kind *kind) {
   return v.ok && found == GROUP_REDUCE && f->target->sm ? walks_fit(f, &c) : v;
 }
 
-double clusters_seconds(fusion *f, int a, int b) {
-  if (!f->clusters[a].len && (b < 0 || !f->clusters[b].len)) return 0;
-  cluster_facts *facts = &f->facts[a];
-  if (b < 0 && facts->seconds_at == f->epoch) return facts->seconds;
-  candidate c = fusion_candidate(f, a, b);
-  if (b >= 0 && f->union_seconds >= 0) return f->union_seconds;
-  double seconds = fuse_cost(&c, f->target, &f->scratch).seconds;
-  if (b >= 0) f->union_seconds = seconds;
-  if (b < 0) facts->seconds = seconds, facts->seconds_at = f->epoch;
-  return seconds;
-}
-
-/// What the search for a cycle through the clusters a and b knows.
-typedef struct cycle_search {
-  int a, b;
-  int floor;  // units below it wait for units below it only, and a and b have none of them
-  uint8_t *seen;
-} cycle_search;
-
-/// Visits the clusters that `cluster` waits for; true when one of them is a or b.
-static bool waits_for(fusion *f, int cluster, const cycle_search *s) {
-  const ints *units = &f->clusters[cluster];
-  for (int i = 0; i < units->len; i++) {
-    const ints *deps = &f->deps[units->data[i]];
-    for (int k = 0; k < deps->len; k++) {
-      int dep = deps->data[k], from = f->homes[dep].data[0];
-      if (dep < s->floor || in_cluster(f, dep, cluster)) continue;
-      bool inside = cluster == s->a || cluster == s->b;
-      if (inside && (in_cluster(f, dep, s->a) || in_cluster(f, dep, s->b))) continue;
-      if (from == s->a || from == s->b) return true;
-      if (s->seen[from]) continue;
-      s->seen[from] = 1;
-      if (waits_for(f, from, s)) return true;
-    }
-  }
-  return false;
-}
-
-bool clusters_cyclic(fusion *f, int a, int b) {
-  cycle_search s = {.a = a, .b = b, .floor = f->n, .seen = f->scratch.seen};
-  if (f->clusters[a].len) s.floor = f->clusters[a].data[0];
-  if (b >= 0 && f->clusters[b].len && f->clusters[b].data[0] < s.floor)
-    s.floor = f->clusters[b].data[0];
-  while (s.floor > 0 && f->over[s.floor]) s.floor--;
-  memset(s.seen, 0, (size_t)f->nclusters);
-  return waits_for(f, a, &s) || (b >= 0 && waits_for(f, b, &s));
-}
-
 ints unit_reading_clusters(fusion *f, int unit) {
   ints found = {0};
   for (int i = 0; i < f->users[unit].len; i++) {
@@ -373,24 +345,15 @@ ints unit_reading_clusters(fusion *f, int unit) {
 
 // ---- changes
 
-/// Counts the cluster in `over` (by 1), or takes it out (by -1).
-static void span_over(fusion *f, int cluster, int by) {
-  const ints *units = &f->clusters[cluster];
-  if (!units->len) return;
-  int first = units->data[0], last = units->data[units->len - 1];
-  for (int id = first + 1; id <= last; id++) f->over[id] += by;
-}
-
 /// While every unit is in one cluster, what a kernel stores does not depend on how the others are
 /// divided; afterwards any change may.
 static void begin_change(fusion *f, int cluster) {
   f->asked[0] = f->asked[1] = -2;
   f->facts[cluster] = (cluster_facts){0};
+  f->inputs[cluster].found_at = 0;
   if (f->shared) f->epoch++;
-  span_over(f, cluster, -1);
+  order_changed(f, cluster);
 }
-
-static void end_change(fusion *f, int cluster) { span_over(f, cluster, 1); }
 
 void cluster_add(fusion *f, int cluster, int unit) {
   if (in_cluster(f, unit, cluster)) return;
@@ -398,7 +361,6 @@ void cluster_add(fusion *f, int cluster, int unit) {
   begin_change(f, cluster);
   insert_sorted(f->a, &f->clusters[cluster], unit);
   vec_push(f->a, &f->homes[unit], cluster);
-  end_change(f, cluster);
 }
 
 void cluster_remove(fusion *f, int cluster, int unit) {
@@ -406,23 +368,22 @@ void cluster_remove(fusion *f, int cluster, int unit) {
   begin_change(f, cluster);
   drop(&f->clusters[cluster], unit);
   drop(&f->homes[unit], cluster);
-  end_change(f, cluster);
+  if (f->homes[unit].len) order_changed(f, f->homes[unit].data[0]);  // it may store the unit now
 }
 
 void cluster_restore(fusion *f, int cluster, ints units) {
   begin_change(f, cluster);
   f->clusters[cluster] = units;
-  end_change(f, cluster);
 }
 
 void clusters_merge(fusion *f, int a, int b) {
   op_class kind = cluster_anchor(f, a), other = cluster_anchor(f, b);
-  bool costed = !f->shared && f->asked[0] == a && f->asked[1] == b && f->union_seconds >= 0;
+  bool costed = !f->shared && f->asked[0] == a && f->asked[1] == b && f->union_cost.seconds >= 0;
   begin_change(f, a);
   begin_change(f, b);
   if (kind == CLASS_map || other == CLASS_map)
     f->facts[a] = (cluster_facts){.has_anchor = true, .anchor = kind == CLASS_map ? other : kind};
-  if (costed) f->facts[a].seconds = f->union_seconds, f->facts[a].seconds_at = f->epoch;
+  if (costed) cluster_note_cost(f, a, f->union_cost);
   ints moved = f->clusters[b];
   f->clusters[b] = (ints){0};
   for (int i = 0; i < moved.len; i++) {
@@ -436,6 +397,5 @@ void clusters_merge(fusion *f, int a, int b) {
       if (homes->data[k] == b) homes->data[k] = a;
     insert_sorted(f->a, &f->clusters[a], u);
   }
-  end_change(f, a);
-  end_change(f, b);
+  order_merged(f, a, b);
 }

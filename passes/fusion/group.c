@@ -62,7 +62,7 @@ static verdict judge_group(const graph *g, group *grp, const uint8_t *stored, ui
                  .promise = group_contract(g, grp->nodes.data[0]),
                  .target = target};
   verdict v = fuse_legal(&c, s, &grp->kind);
-  candidate seen = fuse_through(&c, s->arena);
+  candidate seen = fuse_through(&c, s);
   column_form f;
   if (v.ok && grp->kind == GROUP_REDUCE && fuse_columns(&seen, s, &f)) set_columns(&seen, s->arena, grp, &f);
   for (int i = 0; i < grp->nodes.len; i++) member[grp->nodes.data[i]->id] = 0;

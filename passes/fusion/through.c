@@ -25,14 +25,12 @@ bool view_keeps(const graph *g, const node *view, const int *fixed, int nfixed) 
 }
 
 /// By node id: made of what a combining op gave.
-static uint8_t *find_after(const candidate *c, arena *a) {
-  uint8_t *after = arena_array(a, uint8_t, c->g->nodes.len);
+static void find_after(const candidate *c, uint8_t *after) {
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
     after[n->id] = op_combines(n->op);
     for (int k = 0; k < n->nin; k++) after[n->id] |= c->member[n->in[k]->id] && after[n->in[k]->id];
   }
-  return after;
 }
 
 /// A running combine along an axis of one element, or of none, has a loop over it, and its values that
@@ -65,30 +63,64 @@ static bool is_in_the_way(const candidate *c, const node *view) {
   return false;
 }
 
-candidate fuse_through(const candidate *c, arena *a) {
-  candidate r = *c;
-  uint8_t *member = NULL, *stored = NULL, *after = NULL;
+/// One to one; found once per view.
+static bool has_inverse(const candidate *c, const node *view, fuse_scratch *s) {
+  enum { UNKNOWN, ONE_TO_ONE, OTHER };
+  uint8_t *known = &s->inverse[view->id];
+  ix index[MAX_AXES];
+  if (*known == UNKNOWN && !s->pool) {
+    s->pool = arena_new(s->arena, ix_pool);
+    ix_init(s->pool, s->arena);
+    ix_copy_pool(s->pool, &c->g->ix);
+  }
+  if (*known == UNKNOWN) *known = view_inverse_in(s->pool, c->g, view, index) ? ONE_TO_ONE : OTHER;
+  return *known == ONE_TO_ONE;
+}
+
+/// The views that results are stored through.
+static ints find_ends(const candidate *c, fuse_scratch *s, uint8_t *after) {
+  ints ends = {0};
+  bool found = false;
   for (int i = 0; i < c->n; i++) {
     const node *view = c->nodes[i];
-    ix_pool pool;
-    ix index[MAX_AXES];
     if (view->op != OP_view || !c->stored[view->id]) continue;
-    if (!after) after = find_after(c, a);
-    if (!is_end(c, view, after) || !is_in_the_way(c, view) || walks_single(c)) continue;
-    if (!view_inverse(a, c->g, view, &pool, index)) continue;
-    if (!member) {
-      member = arena_copy(a, c->member, (size_t)c->g->nodes.len);
-      stored = arena_copy(a, c->stored, (size_t)c->g->nodes.len);
-    }
-    member[view->id] = stored[view->id] = 0;
-    stored[view->in[0]->id] = 1;
+    if (!found) find_after(c, after);
+    found = true;
+    if (is_end(c, view, after) && is_in_the_way(c, view) && !walks_single(c) && has_inverse(c, view, s))
+      vec_push(s->arena, &ends, i);
   }
-  if (!member) return r;
-  r.nodes = arena_array(a, node *, c->n);
-  r.member = member;
-  r.stored = stored;
+  return ends;
+}
+
+through_room through_room_new(arena *a, int n) {
+  return (through_room){.after = arena_array(a, uint8_t, n), .member = arena_array(a, uint8_t, n),
+                        .stored = arena_array(a, uint8_t, n), .nodes = arena_array(a, node *, n)};
+}
+
+static candidate without(const candidate *c, const ints *ends, through_room *room) {
+  for (int i = 0; i < room->n; i++)
+    room->member[room->nodes[i]->id] = room->stored[room->nodes[i]->id] = 0;
+  candidate r = *c;
+  r.nodes = room->nodes, r.member = room->member, r.stored = room->stored;
   r.n = 0;
-  for (int i = 0; i < c->n; i++)
-    if (member[c->nodes[i]->id]) r.nodes[r.n++] = c->nodes[i];
+  for (int i = 0, end = 0; i < c->n; i++) {
+    node *n = c->nodes[i];
+    if (end < ends->len && ends->data[end] == i) end++;
+    else r.nodes[r.n++] = n, room->member[n->id] = 1, room->stored[n->id] = c->stored[n->id];
+  }
+  for (int k = 0; k < ends->len; k++) room->stored[c->nodes[ends->data[k]]->in[0]->id] = 1;
+  room->n = r.n;
   return r;
+}
+
+candidate fuse_through_in(const candidate *c, fuse_scratch *s, through_room *room) {
+  ints ends = find_ends(c, s, room->after);
+  return ends.len ? without(c, &ends, room) : *c;
+}
+
+candidate fuse_through(const candidate *c, fuse_scratch *s) {
+  ints ends = find_ends(c, s, s->through.after);
+  if (!ends.len) return *c;
+  through_room room = through_room_new(s->arena, c->g->nodes.len);
+  return without(c, &ends, &room);
 }

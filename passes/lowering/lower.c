@@ -17,34 +17,37 @@ static void set_strides(lower *l, struct buffer *buf, const int64_t *own, int ro
   }
 }
 
-/// The operand lies in the value, seen through views.
-static bool lies_in(const node *operand, const node *value) {
-  while (operand->op == OP_view && operand != value) operand = operand->in[0];
-  return operand == value;
+/// Flags of a value that lies in memory for products, for what knows no strides.
+enum { READ_BY_PRODUCT = 1, READ_BY_OTHERS = 2 };
+
+/// By node id, of operands and what they are seen through, and results.
+static uint8_t *find_readers(const lower *l, const group *groups, int ngroups) {
+  uint8_t *readers = arena_array(l->a, uint8_t, l->g->nodes.len);
+  for (int i = 0; i < ngroups; i++) {
+    const node *anchor = groups[i].anchor;
+    bool product = groups[i].kind == GROUP_CONTRACTION;
+    if (anchor && !product && groups[i].kind != GROUP_SCAN) readers[anchor->id] |= READ_BY_OTHERS;
+    for (int k = 0; anchor && k < anchor->nin; k++)
+      for (const node *x = anchor->in[k];; x = x->in[0]) {
+        readers[x->id] |= product ? READ_BY_PRODUCT : READ_BY_OTHERS;
+        if (x->op != OP_view) break;
+      }
+  }
+  return readers;
 }
 
 /// Elements that rows of a temporary take a multiple of: products on tensor cores read rows that
 /// begin at multiples of 16 bytes several times as fast, and those that begin with a cache line
 /// touch no part of another. Not where they would be much longer, nor for host functions and
 /// scatters, which know no strides.
-static int row_unit(const lower *l, const group *groups, int ngroups, const node *n) {
+static int row_unit(const lower *l, const uint8_t *readers, const node *n) {
   enum { ROW_ALIGNMENT = 16, LINE = 128, SHARE = 8 };
-  bool wanted = false;
   if (n->naxes < 2 || target_tensor_flops(l->target, n->type, n->type) <= 0) return 1;
   int64_t row = ix_estimate(&l->g->ix, graph_axis_size(l->g, n->axes[n->naxes - 1]));
   int unit = LINE / dtype_bytes(n->type);
   if (row < SHARE * unit) unit = ROW_ALIGNMENT / dtype_bytes(n->type);
   if (row < SHARE * unit) return 1;
-  for (int i = 0; i < ngroups; i++) {
-    const node *anchor = groups[i].anchor;
-    for (int k = 0; anchor && k < anchor->nin; k++) {
-      if (!lies_in(anchor->in[k], n)) continue;
-      if (groups[i].kind != GROUP_CONTRACTION) return 1;
-      wanted = true;
-    }
-    if (anchor == n && groups[i].kind != GROUP_CONTRACTION && groups[i].kind != GROUP_SCAN) return 1;
-  }
-  return wanted ? unit : 1;
+  return readers[n->id] == READ_BY_PRODUCT ? unit : 1;
 }
 
 static int add_buffer(lower *l, const node *n, str name, buffer_kind kind, int number, int row) {
@@ -60,13 +63,12 @@ static int add_buffer(lower *l, const node *n, str name, buffer_kind kind, int n
 }
 
 /// "t12" of %12, with as many '_' behind it as it takes: params and outputs are called anything.
-static str temp_name(const lower *l, const char *what, const node *n) {
+static str temp_name(lower *l, const char *what, const node *n) {
   str name = str_printf(l->a, "%s%d", what, n->id);
-  for (int i = 0; i < l->g->nparams + l->g->outputs.len; i++) {
-    if (!str_eq(l->p->buffers.data[i].name, name)) continue;
-    name = str_printf(l->a, "%.*s_", STR_FMT(name));
-    i = -1;
-  }
+  int named = l->g->nparams + l->g->outputs.len;
+  for (int i = l->taken.len ? named : 0; i < named; i++)
+    map_put(l->a, &l->taken, l->p->buffers.data[i].name, l);
+  while (map_get(&l->taken, name)) name = str_printf(l->a, "%.*s_", STR_FMT(name));
   return name;
 }
 
@@ -103,7 +105,13 @@ static void see_through(lower *l, const group *grp) {
     if (own) continue;
     seen_through *t = arena_new(l->a, seen_through);
     t->view = view;
-    check(view_inverse(l->a, l->g, view, &t->pool, t->index));
+    if (!l->inverse_pool) {
+      l->inverse_pool = arena_new(l->a, ix_pool);
+      ix_init(l->inverse_pool, l->a);
+      ix_copy_pool(l->inverse_pool, &l->g->ix);
+    }
+    t->pool = l->inverse_pool;
+    check(view_inverse_in(l->inverse_pool, l->g, view, t->index));
     int id = view->in[0]->id, own_buffer = l->buffer_of[view->id];
     int_vec *to = &l->outputs_of[id], *from = &l->outputs_of[view->id];
     if (l->buffer_of[id] < 0) l->buffer_of[id] = own_buffer;
@@ -119,6 +127,7 @@ static void see_through(lower *l, const group *grp) {
 
 static void add_buffers(lower *l, const group *groups, int ngroups) {
   const graph *g = l->g;
+  const uint8_t *readers = find_readers(l, groups, ngroups);
   for (int i = 0; i < g->nparams; i++)
     l->buffer_of[g->nodes.data[i]->id] =
         add_buffer(l, g->nodes.data[i], g->nodes.data[i]->name, BUFFER_PARAM, i, 1);
@@ -133,7 +142,7 @@ static void add_buffers(lower *l, const group *groups, int ngroups) {
     for (int k = 0; k < groups[i].written.len; k++) {
       const node *n = groups[i].written.data[k];
       if (l->buffer_of[n->id] >= 0) continue;
-      int row = row_unit(l, groups, ngroups, n);
+      int row = row_unit(l, readers, n);
       l->buffer_of[n->id] = add_buffer(l, n, temp_name(l, "t", n), BUFFER_TEMP, 0, row);
     }
   for (int i = 0; i < ngroups; i++) see_through(l, &groups[i]);

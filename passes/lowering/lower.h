@@ -25,10 +25,10 @@ typedef struct node_tables {
 } node_tables;
 
 /// A buffer holds a node's value as a view shows it: the buffer's coordinates over the node's, in a
-/// pool of their own whose axes are graph axes.
+/// pool whose axes are graph axes.
 typedef struct seen_through {
   const node *view;
-  ix_pool pool;
+  const ix_pool *pool;
   ix index[MAX_AXES];
 } seen_through;
 
@@ -42,6 +42,8 @@ typedef struct lower {
   int *buffer_of;        // node id -> its first buffer, -1 none
   int_vec *outputs_of;  // node id -> buffers it is stored in, where these are several or outputs
   vec(seen_through *) through;  // by buffer; null, or beyond the end: it holds the node as it is
+  ix_pool *inverse_pool;        // of all of these; null: there is none
+  map taken;                    // names of params and outputs, once a temporary was named
   map kernels;           // text without the name -> kernel number + 1
   node_tables tables;
   const group *tabled;   // the group with entries in them

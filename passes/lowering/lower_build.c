@@ -504,7 +504,7 @@ int kb_place(const kbuild *b, const node *n, int buffer, ix *index) {
     return n->naxes;
   }
   for (int i = 0; i < t->view->naxes; i++)
-    index[i] = ix_substitute(b->pool, &t->pool, t->index[i], b->sigma, b->l->g->axes.len);
+    index[i] = ix_substitute(b->pool, t->pool, t->index[i], b->sigma, b->l->g->axes.len);
   return t->view->naxes;
 }
 

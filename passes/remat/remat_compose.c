@@ -15,7 +15,7 @@
 #include "base/map.h"
 #include "passes/remat/remat.h"
 
-enum { MAX_OPTIONS = 16, JUDGED_PER_RUN = 48, JUDGED_PER_LONG_RUN = 16 };
+enum { MAX_OPTIONS = 16, JUDGED_PER_RUN = 48, JUDGED_PER_LONG_RUN = 16, LEAST_PER_RUN = 6 };
 /// States after a segment, fewer where there are many segments.
 enum { MAX_STATES = 4096, LEAST_STATES = 256, ALL_STATES = 1 << 16 };
 
@@ -93,6 +93,7 @@ static void try_run(remat_search *s, bool several) {
   static const double memory[] = {0, 1, 4, 0.25, 16, 64, 256, 1024, 1e4, 1e5, 1e6};
   enum { PRICES = sizeof memory / sizeof *memory };
   bool *none = arena_array(s->a, bool, s->units.n);
+  int most = s->left;
   for (int i = 0; i < s->units.n; i++) none[i] = isinf(s->units.fixed[i]);
   remat_try_saved(s, none);
   if (several) {
@@ -103,15 +104,22 @@ static void try_run(remat_search *s, bool several) {
   if (remat_try_all(s)) return;
   remat_try_cuts(s, memory, PRICES);
   remat_try_flips(s, &(remat_goal){.slack = 0.01, .budget = -1});
-  s->left += JUDGED_PER_RUN / 4;
+  s->left += most / 4;
   remat_try_flips(s, &(remat_goal){.budget = 0});
+}
+
+/// Where no two segments are equal there are too many to be generous.
+static int judgements_of(const remat_composer *c, const graph *g, bool several) {
+  int most = several ? JUDGED_PER_LONG_RUN : JUDGED_PER_RUN;
+  int affordable = c->left / (g->nodes.len + 1);
+  return affordable > most ? most : affordable < LEAST_PER_RUN ? LEAST_PER_RUN : affordable;
 }
 
 static run_kind *explore(remat_composer *c, const remat_run *r) {
   bool several = r->last > r->first;
   remat_search s = {.a = c->a, .options = c->whole->options};
   s.g = remat_run_graph(c->a, c->whole->g, &c->segments, r);
-  s.left = several ? JUDGED_PER_LONG_RUN : JUDGED_PER_RUN;
+  s.left = judgements_of(c, s.g, several);
   if (!remat_price(c->a, s.g, s.options, &s.units)) return NULL;
   if (several) forbid_inner(c, r, &s.units);
   for (int i = r->nparams; i < r->ids.len; i++) {

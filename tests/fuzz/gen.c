@@ -119,7 +119,11 @@ static void make_param(maker *m) {
   static const gen_type types[] = {GEN_F32, GEN_F32,  GEN_F32, GEN_F32, GEN_F32, GEN_F64,
                                    GEN_F16, GEN_BF16, GEN_I32, GEN_I32, GEN_I64, GEN_I16,
                                    GEN_I8,  GEN_U8,   GEN_U64, GEN_U32, GEN_U16, GEN_BOOL};
-  gen_value *v = add_value(m, types[pick(m, (int)(sizeof types / sizeof *types))]);
+  static const gen_type smooth[] = {GEN_F32, GEN_F32, GEN_F32, GEN_F32, GEN_F32, GEN_F32, GEN_I32, GEN_BOOL};
+  bool first = !m->p->nvalues && m->p->smooth;  // of what there are derivatives
+  gen_type t = m->p->smooth ? smooth[first ? 0 : pick(m, (int)(sizeof smooth / sizeof *smooth))]
+                            : types[pick(m, (int)(sizeof types / sizeof *types))];
+  gen_value *v = add_value(m, t);
   v->param = true;
   int rank = chance(m, 10) ? 0 : 1 + pick(m, 3);
   for (int i = 0; i < rank; i++) {
@@ -144,6 +148,7 @@ static int longest_chain(gen_program *p) {
   for (int i = p->nvalues - 1; i >= 0 && i >= p->nvalues - 8; i--) {
     bool needed[GEN_VALUES];
     int count = 0;
+    if (p->smooth && p->values[i].type != GEN_F32) continue;
     p->outputs[0] = i;
     p->noutputs = 1;
     gen_needed(p, needed);
@@ -153,8 +158,8 @@ static int longest_chain(gen_program *p) {
   return best;
 }
 
-void gen_make(uint64_t seed, gen_program *p) {
-  *p = (gen_program){.seed = seed, .block_last = -1};
+static void make(uint64_t seed, bool smooth, gen_program *p) {
+  *p = (gen_program){.seed = seed, .smooth = smooth, .block_last = -1};
   maker m = {.p = p, .state = seed * 2654435761u + 12345};
   m.base_axes = 2 + pick(&m, 3);
   for (int i = 0; i < m.base_axes; i++) {
@@ -185,6 +190,9 @@ void gen_make(uint64_t seed, gen_program *p) {
     if (fresh) p->outputs[p->noutputs++] = v;
   }
 }
+
+void gen_make(uint64_t seed, gen_program *p) { make(seed, false, p); }
+void gen_make_smooth(uint64_t seed, gen_program *p) { make(seed, true, p); }
 
 // ---- printing
 
@@ -227,7 +235,7 @@ static void put_name(out *o, const gen_program *p, int i) {
   put(o, "%c%d", p->values[i].param || p->values[i].cut ? 'p' : 'v', i);
 }
 
-static void put_statement(out *o, const gen_program *p, int i) {
+static void put_statement(out *o, const gen_program *p, int i, const char *text) {
   const gen_value *v = &p->values[i];
   put(o, "  let v%d", i);
   if (v->annotated) {
@@ -235,7 +243,7 @@ static void put_statement(out *o, const gen_program *p, int i) {
     put_type(o, p, v, false);
   }
   put(o, " = ");
-  for (const char *c = v->text; *c; c++) {
+  for (const char *c = text; *c; c++) {
     if (*c == '$') put_name(o, p, v->in[*++c - '0']);
     else put(o, "%c", *c);
   }
@@ -252,20 +260,39 @@ static void put_block(out *o, const gen_program *p, const bool *needed) {
   else put(o, "  fuse stream(%s) {\n", p->axes[p->block_axis].name);
 }
 
+static void put_params(out *o, const gen_program *p, const bool *needed) {
+  const char *comma = "(";
+  for (int i = 0; i < p->nvalues; i++) {
+    const gen_value *v = &p->values[i];
+    if (!needed[i] || !(v->param || v->cut)) continue;
+    put(o, "%sp%d: ", comma, i);
+    put_type(o, p, v, true);
+    comma = ", ";
+  }
+  put(o, "%s)", *comma == '(' ? "(" : "");
+}
+
+int gen_print_params(const gen_program *p, char *text, int size) {
+  bool needed[GEN_VALUES];
+  gen_needed(p, needed);
+  out o = {.text = text, .size = size};
+  put_params(&o, p, needed);
+  return o.len;
+}
+
+int gen_print_statement(const gen_program *p, int value, const char *expression, char *text, int size) {
+  out o = {.text = text, .size = size};
+  put_statement(&o, p, value, expression);
+  return o.len;
+}
+
 int gen_print(const gen_program *p, char *text, int size) {
   bool needed[GEN_VALUES];
   gen_needed(p, needed);
   out o = {.text = text, .size = size};
-  put(&o, "fn f(");
-  const char *comma = "";
-  for (int i = 0; i < p->nvalues; i++) {
-    const gen_value *v = &p->values[i];
-    if (!needed[i] || !(v->param || v->cut)) continue;
-    put(&o, "%sp%d: ", comma, i);
-    put_type(&o, p, v, true);
-    comma = ", ";
-  }
-  put(&o, ") -> %s", p->noutputs > 1 ? "(" : "");
+  put(&o, "fn f");
+  put_params(&o, p, needed);
+  put(&o, " -> %s", p->noutputs > 1 ? "(" : "");
   for (int i = 0; i < p->noutputs; i++) {
     put(&o, "%s", i ? ", " : "");
     put_type(&o, p, &p->values[p->outputs[i]], false);
@@ -278,7 +305,7 @@ int gen_print(const gen_program *p, char *text, int size) {
     if (open && !inside) put(&o, "  }\n");
     if (inside && !open) put_block(&o, p, needed);
     open = inside;
-    put_statement(&o, p, i);
+    put_statement(&o, p, i, p->values[i].text);
   }
   if (open) put(&o, "  }\n");
   put(&o, "  return %s", p->noutputs > 1 ? "(" : "");

@@ -58,6 +58,7 @@ typedef struct gen_value {
 
 typedef struct gen_program {
   uint64_t seed;
+  bool smooth;  // floats are f32 and have derivatives, but for a set of points of no size
   gen_axis axes[GEN_AXES];
   int naxes;
   gen_value values[GEN_VALUES];
@@ -68,9 +69,14 @@ typedef struct gen_program {
 } gen_program;
 
 void gen_make(uint64_t seed, gen_program *p);
+void gen_make_smooth(uint64_t seed, gen_program *p);
 /// Writes the program, at most `size` bytes with the final null; parameters that no output needs
 /// are left out. Returns the length.
 int gen_print(const gen_program *p, char *text, int size);
+/// Parts of that: parameters in parentheses, from `p0: f32[A, B = 17]` on; the statement of a value, whose
+/// expression is `text`. Each gives what snprintf does.
+int gen_print_params(const gen_program *p, char *text, int size);
+int gen_print_statement(const gen_program *p, int value, const char *expression, char *text, int size);
 /// needed[i]: value i is an output or an input of a needed value.
 void gen_needed(const gen_program *p, bool *needed);
 

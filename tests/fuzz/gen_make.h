@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Shared by gen.c and the makers of statements in gen_map.c, gen_reduce.c, gen_view.c.
+// Shared by gen.c and the makers of statements in gen_map.c, gen_reduce.c, gen_view.c,
+// gen_smooth.c.
 #pragma once
 #include "tests/fuzz/gen.h"
 
@@ -74,6 +75,11 @@ bool make_scatter(maker *m);
 bool make_pad(maker *m);
 bool make_concat(maker *m);
 bool make_reorder(maker *m);
+// gen_smooth.c
+bool make_domain(maker *m);
+bool make_power(maker *m);
+bool make_scan(maker *m);
+bool make_stop(maker *m);
 
 /// One of them by chance.
 bool make_statement(maker *m);

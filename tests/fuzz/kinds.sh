@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # What random programs are compared with the interpreter: a name, and arguments of random-programs.
 # Sourced by tests/run.sh and tests/fuzz/run.sh.
-random_kinds=(cpu x86-64-v3 x86-64 threads deterministic interp-tile sm_90a sm_80 identities identities-sm_90a)
+random_kinds=(cpu x86-64-v3 x86-64 threads deterministic interp-tile sm_90a sm_80 identities identities-sm_90a
+              gradients gradients-sm_90a)
 
 # random_arguments NAME
 random_arguments() {
@@ -13,6 +14,8 @@ random_arguments() {
     interp-tile) echo --target interp-tile ;;
     identities) echo --identities --target cpu ;;  # two forms of a function under contract
     identities-sm_90a) echo --identities --target interp-tile:sm_90a ;;
+    gradients) echo --gradients --target cpu ;;  # derivatives of programs, and theirs
+    gradients-sm_90a) echo --gradients --target interp-tile:sm_90a ;;
     sm_90a | sm_80) echo --target "interp-tile:$1" ;;
     *) return 1 ;;
   esac

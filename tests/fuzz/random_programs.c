@@ -3,11 +3,12 @@
 // prints those that differ.
 //
 // usage: random-programs [--count N] [--first SEED] [--jobs N] [--threads N] [--target TARGET]
-//                        [--deterministic] [--as-made] [--identities]
+//                        [--deterministic] [--as-made] [--identities] [--gradients]
 //        random-programs --print SEED      the program as text
 //        random-programs --seed SEED       this one only; shrunk when it fails
 //
 // --identities: two forms of a function, written by identities of algebra (identities.h).
+// --gradients: derivatives of programs (gradients.h).
 // The last line is "N passed, N failed"; status 1 when some failed. The work is split over child
 // processes, so that a crash costs one program. --as-made: failing programs are not shrunk, where time
 // is short.
@@ -20,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/fuzz/gradients.h"
 #include "tests/fuzz/identities.h"
 
 enum { MAX_JOBS = 64, MAX_FAILURES = 64, SHOWN_FAILURES = 8, SECONDS_PER_PROGRAM = 120, RESTART = 75 };
@@ -56,13 +58,18 @@ static void note_failure(worker *w, uint64_t seed, verdict v, const char *why) {
   snprintf(f->why, sizeof f->why, "%s", why);
 }
 
+static void make(const settings *s, uint64_t seed, gen_program *p) {
+  if (s->run.gradients) gen_make_smooth(seed, p);
+  else gen_make(seed, p);
+}
+
 static void work(worker *w, const settings *s) {
   static gen_program p;
   static char why[2000];
   signal(SIGALRM, SIG_DFL);
   for (; w->next < s->first + s->count; w->next += (uint64_t)s->jobs) {
     alarm(SECONDS_PER_PROGRAM);
-    if (!s->identities) gen_make(w->next, &p);
+    if (!s->identities) make(s, w->next, &p);
     verdict v = s->identities ? identity_run(w->next, &s->run, why, sizeof why)
                               : run_program(&p, &s->run, why, sizeof why);
     if (v == VERDICT_SAME) w->passed++;
@@ -117,8 +124,9 @@ static void run_workers(worker *workers, const settings *s) {
 }
 
 static void show_program(const gen_program *p) {
-  static char text[1 << 16];
-  gen_print(p, text, sizeof text);
+  static char text[1 << 17];
+  if (p->smooth) gradients_print(p, text, sizeof text);
+  else gen_print(p, text, sizeof text);
   printf("// sizes:");
   for (int i = 0; i < p->naxes; i++) printf(" %s=%d", p->axes[i].name, p->axes[i].size);
   printf("\n%s", text);
@@ -134,7 +142,7 @@ static void show_failure(const failure *f, const settings *s) {
     fflush(stdout);
     return;
   }
-  gen_make(f->seed, &p);
+  make(s, f->seed, &p);
   if (!s->as_made) {
     shrink_program(&p, &s->run, f->v);
     char why[2000];
@@ -142,7 +150,8 @@ static void show_failure(const failure *f, const settings *s) {
     printf("shrunk: %s\n", why);
   }
   show_program(&p);
-  printf("again: random-programs --seed %llu\n", (unsigned long long)f->seed);
+  printf("again: random-programs %s--seed %llu\n", s->run.gradients ? "--gradients " : "",
+         (unsigned long long)f->seed);
   fflush(stdout);
 }
 
@@ -185,8 +194,10 @@ int main(int argc, char **argv) {
       i--;
       continue;
     }
-    if (!strcmp(name, "--identities")) {
-      s.identities = true;
+    bool gradients = !strcmp(name, "--gradients");
+    if (gradients || !strcmp(name, "--identities")) {
+      if (gradients) s.run.gradients = true;
+      else s.identities = true;
       i--;
       continue;
     }
@@ -204,7 +215,7 @@ int main(int argc, char **argv) {
   }
   if (print) {
     static gen_program p;
-    gen_make(print, &p);
+    make(&s, print, &p);
     show_program(&p);
     return 0;
   }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "tcc_fuse.h"
+#include "tests/fuzz/gradients.h"
 
 enum { SECONDS_PER_PROGRAM = 60, GEN_TEXT = 1 << 16 };
 
@@ -198,6 +199,7 @@ static verdict compare_output(const gen_program *p, int k, const tcf_tensor *got
 const char run_in_chunks[] = "chunks=5,threads=32,vector=1,elements=1,step=16,m=1";
 
 verdict run_program(const gen_program *p, const run_options *options, char *why, int why_size) {
+  if (options->gradients) return gradients_run(p, options, why, why_size);
   side interpreted = {0}, compiled = {0};
   tcf_options plain = {.target = "interp", .threads = 1};
   tcf_options fast = {.target = options->target, .threads = options->threads};

@@ -16,6 +16,7 @@ typedef struct run_options {
   int threads;         // of the compiled code; 0: by the seed, mostly one
   const char *target;  // compared with the graph interpreter; "cpu"
   bool deterministic;  // always; else by the seed
+  bool gradients;      // of smooth programs, instead of their values
 } run_options;
 
 /// A schedule that cuts the short rows of these programs into chunks, on GPUs.
