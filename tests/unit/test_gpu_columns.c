@@ -7,6 +7,7 @@
 #include "codegen/codegen.h"
 #include "gpu_fixture.h"
 #include "nvptx_fixture.h"
+#include "passes/explain/explain.h"
 #include "random_graph.h"
 
 /// A GPU of so few multiprocessors that a few rows are enough.
@@ -162,6 +163,14 @@ Test(gpu_columns, explain_says_why) {
     wait += !d->fused && d->why == REASON_columns_wait;
   }
   cr_expect(kept >= 1 && wait == 2, "%d kept, %d wait", kept, wait);
+  pass_options options = {.target = &gpu_target};
+  const explanation *e = graph_explain(&l.test.arena, l.fused, &options, NULL, NULL);
+  strbuf out = sb_new(&l.test.arena);
+  explain_text(e, NULL, &out);
+  cr_expect(strstr(out.data, "each walks 63 rows and keeps 2 sums of columns"), "%s", out.data);
+  // x, dy, dx; gain; and the sums of 261 chunks
+  double bytes = 3 * 16384 * 4096 * 2.0 + 4096 * 2 + 2 * 261 * 4096 * 4.0;
+  cr_expect_eq(e->kernels.data[0].bytes_read + e->kernels.data[0].bytes_written, bytes, "%s", out.data);
   lowered_free(&l);
   lowered_make(&l, LAYERNORM("bf16", "16384", "12000"));
   bool too_long = false;
@@ -252,16 +261,35 @@ Test(gpu_columns, random_programs) {
 
 // ---- code
 
-static void expect_assembled(const char *source, const char *arch) {
-  lowered l;
+static str ptx_of(lowered *l, const char *source, const char *arch) {
   target_info t = gpu_named(arch);
-  lowered_make_for(&l, source, &t);
-  cr_expect_eq(count_walks(&l), 1, "%s\n%s", source, l.text.ptr);
+  lowered_make_for(l, source, &t);
+  cr_expect_eq(count_walks(l), 1, "%s\n%s", source, l->text.ptr);
   codegen_options options = {.cpu = str_from(arch), .kind = CODE_ASSEMBLY};
   code out;
   str error;
-  cr_assert(codegen_cuda(&l.test.arena, l.p, &options, &out, &error), "%.*s", STR_FMT(error));
-  nvptx_report r = nvptx_assemble((str){out.data, (int)out.size}, arch);
+  cr_assert(codegen_cuda(&l->test.arena, l->p, &options, &out, &error), "%.*s", STR_FMT(error));
+  return (str){out.data, (int)out.size};
+}
+
+/// Rows come ahead of use, and what is added is not rounded before. Threads wait for one another once a row and
+/// once for its reduction; where stages begin and where a block takes its next chunk; and in the sums of all chunks.
+Test(gpu_columns, rows_are_copied_ahead) {
+  lowered l;
+  str ptx = ptx_of(&l,
+                   "fn f(x: f32[N = 20000, D = 4096], w: f32[N, D]) -> (f32[N], f32[D]) {"
+                   " let m = sum(x * x, D)\n return (m, sum(x * w * m, N)) }",
+                   "sm_90a");
+  cr_expect_gt(nvptx_count(ptx, "cp.async.cg.shared.global"), 0, "%s", ptx.ptr);
+  cr_expect_gt(nvptx_count(ptx, "fma.rn.f32"), 0, "%s", ptx.ptr);
+  cr_expect_eq(nvptx_count(ptx, "bar.sync"), 2 + 2 + 1, "%s", ptx.ptr);
+  lowered_free(&l);
+}
+
+static void expect_assembled(const char *source, const char *arch) {
+  lowered l;
+  str ptx = ptx_of(&l, source, arch);
+  nvptx_report r = nvptx_assemble(ptx, arch);
   if (r.assembled) cr_expect_eq(r.spill_bytes, 0, "%s on %s: %d bytes", source, arch, r.spill_bytes);
   lowered_free(&l);
 }
