@@ -110,13 +110,23 @@ static int64_t scratch_needed(ngen *g, const tregion *r) {
   return most;
 }
 
-/// All that is stored is 16-bit floats.
-static bool results_are_narrow(const kernel *k, const tregion *r) {
+/// A sum over threads or registers, made just before it is stored.
+static bool is_sum(const tregion *r, const tval *v) {
+  for (int i = r->stmts.len - 1; i >= 0; i--) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->nout && s->out[0] == v) return s->kind == TILE_REDUCE && s->op == OP_add;
+  }
+  return false;
+}
+
+/// All that is stored is 16-bit floats, or, where these do, sums, of which nobody says in which order they round.
+static bool results_are_narrow(const kernel *k, const tregion *r, bool or_sums) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     const tile_buf *to = s->kind == TILE_STORE ? &k->bufs.data[s->buf] : NULL;
-    if (to && !to->local && !dtype_is_storage(to->type)) return false;
-    if (!results_are_narrow(k, s->body) || !results_are_narrow(k, s->other)) return false;
+    bool wide = to && !to->local && !dtype_is_storage(to->type);
+    if (wide && !(or_sums && is_sum(r, s->in[0]))) return false;
+    if (!results_are_narrow(k, s->body, or_sums) || !results_are_narrow(k, s->other, or_sums)) return false;
   }
   return true;
 }
@@ -460,7 +470,8 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
   g.uses = arena_array(a, unsigned, k->nvals + 1);
   for (int i = 0; i < k->nvals; i++) g.uses[i] = USE_NARROWED | USE_SUMMED | USE_EITHER;
   mark_uses(&g, &k->body);
-  e->fused_multiply_add = g.narrow_results = results_are_narrow(k, &k->body);
+  g.narrow_results = results_are_narrow(k, &k->body, false);
+  e->fused_multiply_add = results_are_narrow(k, &k->body, true);
   g.zero_locals = region_has_dot(&k->body);
   g.scratch_bytes = (scratch_needed(&g, &k->body) + 127) / 128 * 128;
   g.shared_top = g.shared_peak = 2 * g.scratch_bytes;

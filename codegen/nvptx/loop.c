@@ -135,6 +135,9 @@ static walk_step copied_step(ngen *g, const walk *w, const counted *c, lval i, i
   return (walk_step){base_of(g, w, number), c->whole, index, c->count};
 }
 
+/// All threads wait for one another at the start of a step, in the next one for readers of this one too.
+static bool begins_with_barrier(const ngen *g, const walk *w) { return w->pipe && !g->specialised; }
+
 void counted_loop(ngen *g, walk *w, counted c) {
   LLVMBuilderRef b = g->e->builder;
   LLVMBasicBlockRef skip = NULL, before = LLVMGetInsertBlock(b), header = nv_block(g);
@@ -167,7 +170,7 @@ void counted_loop(ngen *g, walk *w, counted c) {
   g->hidden_zero = LLVMBuildAnd(b, zero_outside, i, "");
   for (int copy = 0; copy < c.copies; copy++) run_step(g, w, copied_step(g, w, &c, i, copy));
   flight_land_all(g);
-  settle_scratch(g);
+  if (!begins_with_barrier(g, w)) settle_scratch(g);
   g->hidden_zero = zero_outside;
   g->in_loop = was_in_loop;
   lval next = LLVMBuildNSWAdd(b, i, i32_of(g, c.copies), "");

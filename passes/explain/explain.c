@@ -174,6 +174,7 @@ static void add_schedule(const explainer *x, explain_kernel *k, const group *grp
                          const lowered_kernel *lowered) {
   double launch = k->seconds - fmax(k->memory_seconds, k->compute_seconds);
   k->schedule = explain_kernel_schedule(x->a, lowered->kernel, x->t, lowered->usage);
+  if (grp->columns) k->schedule.column_sums = grp->columns->n, k->schedule.chunk_rows = grp->columns->length;
   k->compute_seconds += without_unit(x, k, grp);
   if (grp->kind == GROUP_NEST) {
     kernel_cost c = kernel_estimate(lowered->kernel);
@@ -277,8 +278,11 @@ static explanation *explain_graph(arena *a, const graph *g, const pass_options *
   int count;
   group *groups = graph_groups(g, e->target, a, &count);
   x.stored = arena_array(a, uint8_t, g->nodes.len);
-  for (int i = 0; i < count; i++)
+  for (int i = 0; i < count; i++) {
+    const column_form *f = groups[i].columns;
     for (int k = 0; k < groups[i].outputs.len; k++) x.stored[groups[i].outputs.data[k]->id] = 1;
+    for (int k = 0; f && k < f->n; k++) x.stored[f->sums[k]->id] = 1;
+  }
   x.scratch = fuse_scratch_new(a, g->nodes.len);
   x.param_bytes = arena_array(a, double, g->nodes.len);
   add_assumptions(&x);

@@ -52,6 +52,8 @@ typedef struct explain_schedule {
   int64_t
       chunks;  // tiles that make parts of one result, which the last of them combines; 0: none do
   int64_t part_bytes;    // ... of all parts, which go through memory
+  int column_sums;       // that a block keeps of the rows that it walks,
+  int64_t chunk_rows;    // ... so many
   int ring_stages;       // tiles or steps that are on their way on chip at once, 1: none ahead
   int64_t shared_bytes;  // on-chip buffers of a block
   int resident;  // blocks on a multiprocessor, by threads, on-chip memory, and registers if known

@@ -200,6 +200,9 @@ void explain_put_schedule(strbuf *out, const explain_schedule *s) {
     if (s->ring_stages > 1) sb_printf(out, " in %d stages", s->ring_stages);
   }
   if (s->unit) sb_printf(out, ", %s", s->unit);
+  if (s->column_sums)
+    sb_printf(out, "; each walks %lld rows and keeps %d sum%s of columns", (long long)s->chunk_rows,
+              s->column_sums, s->column_sums == 1 ? "" : "s");
   if (!s->chunks) return;
   sb_printf(out, "; the last of %lld combines what all leave in memory (", (long long)s->chunks);
   explain_put_scaled(out, (double)s->part_bytes, "B");

@@ -74,10 +74,10 @@ static void set_usage(json_t *o, const explain_usage *u) {
 static json_t *schedule(const explain_schedule *s) {
   if (!s->threads) return json_null();
   json_t *o = json_pack(
-      "{s:i, s:i, s:I, s:i, s:I, s:I, s:i, s:b, s:I, s:i, s:f, s:o, s:o}", "threads", s->threads,
+      "{s:i, s:i, s:I, s:i, s:I, s:I, s:i, s:I, s:i, s:b, s:I, s:i, s:f, s:o, s:o}", "threads", s->threads,
       "producer_threads", s->producer_threads, "tiles", (json_int_t)s->tiles, "cluster", s->cluster,
-      "chunks", (json_int_t)s->chunks, "part_bytes", (json_int_t)s->part_bytes, "ring_stages",
-      s->ring_stages, "persistent", s->persistent, "shared_bytes", (json_int_t)s->shared_bytes,
+      "chunks", (json_int_t)s->chunks, "part_bytes", (json_int_t)s->part_bytes, "column_sums",
+      s->column_sums, "chunk_rows", (json_int_t)s->chunk_rows, "ring_stages", s->ring_stages, "persistent", s->persistent, "shared_bytes", (json_int_t)s->shared_bytes,
       "resident_blocks", s->resident, "occupancy", s->occupancy, "unit",
       s->unit ? json_string(s->unit) : json_null(), "layout", explain_json_text(s->layout));
   set_usage(o, &s->usage);

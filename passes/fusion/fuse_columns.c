@@ -68,6 +68,32 @@ static int64_t columns_of(const candidate *c, const column_form *f) {
   return all;
 }
 
+static bool is_whole(const column_form *f, const node *n) {
+  return has_all(n, f->rows, f->nrows) && has_all(n, f->columns, f->ncolumns);
+}
+
+/// What n reads of the value moves with the columns where that lies side by side in memory.
+static bool reads_along(const candidate *c, const column_form *f, const node *n, const node *in) {
+  if (!in->naxes) return true;
+  int last = in->naxes - 1;
+  if (op_get(n->op)->class != CLASS_view || n->in[0] != in) return !axes_have(f->rows, f->nrows, in->axes[last]);
+  bool rows = false, columns = false;
+  for (int i = 0; i < f->nrows; i++) rows |= ix_uses_axis(&c->g->ix, n->index[last], f->rows[i]);
+  for (int i = 0; i < f->ncolumns; i++) columns |= ix_uses_axis(&c->g->ix, n->index[last], f->columns[i]);
+  return columns || !rows;
+}
+
+/// Operands and results lie along the rows: others a block would read an element here and there.
+static bool lies_along(const candidate *c, const column_form *f) {
+  for (int i = 0; i < c->n; i++) {
+    const node *n = c->nodes[i];
+    if (c->stored[n->id] && is_whole(f, n) && axes_have(f->rows, f->nrows, n->axes[n->naxes - 1])) return false;
+    for (int k = 0; k < n->nin; k++)
+      if (!c->member[n->in[k]->id] && n->in[k]->naxes > f->nrows && !reads_along(c, f, n, n->in[k])) return false;
+  }
+  return true;
+}
+
 bool fuse_columns(const candidate *c, fuse_scratch *s, column_form *f) {
   if (!c->target || !c->target->sm || c->promise) return false;
   bool any = false, others = false, whole = false;
@@ -91,9 +117,9 @@ bool fuse_columns(const candidate *c, fuse_scratch *s, column_form *f) {
     if (class == CLASS_opaque || class == CLASS_scatter) return false;
     if (class == CLASS_reduce && !f->row) f->row = n;
     others |= class == CLASS_reduce;
-    whole |= c->stored[n->id] && has_all(n, f->rows, f->nrows) && has_all(n, f->columns, f->ncolumns);
+    whole |= c->stored[n->id] && is_whole(f, n);
   }
-  if (!any || !(others || whole)) return false;
+  if (!any || !(others || whole) || !lies_along(c, f)) return false;
   f->registers += words_read(c, f);
   return true;
 }

@@ -126,7 +126,9 @@ static estimate count_evals(const candidate *c, const target_info *t, fuse_scrat
     e.direct[id] = e.viewed[id] = e.panel[id] = 0;
   }
   column_form f;
-  if (fuse_columns(c, s, &f)) e.reduction = f.row;
+  candidate on = *c;
+  on.target = t;
+  if (fuse_columns(&on, s, &f)) e.reduction = f.row;
   else
     for (int i = 0; i < c->n && !e.reduction; i++)
       if (op_is_reduce(c->nodes[i]->op)) e.reduction = c->nodes[i];

@@ -102,14 +102,22 @@ static void store_sums(kbuild *b, const gpu_rows *g, const column_sums *s) {
   }
 }
 
-static void lay_out_columns(kbuild *b, gpu_rows *g, const column_form *f) {
+/// With other threads, a row has as many more or less of them.
+static columns_threads chosen_threads(const kbuild *b, const column_form *f) {
+  columns_threads t = f->threads;
+  int threads = schedule_power(b->l, "threads", t.threads), along = t.along * threads / t.threads;
+  if (threads < GPU_WARP) return t;
+  return (columns_threads){threads, along > 1 ? along : 1, threads > GPU_BLOCK ? 1 : t.blocks};
+}
+
+static void lay_out_columns(kbuild *b, gpu_rows *g, const column_form *f, columns_threads t) {
   int stride = 1;
-  gpu_deal_reduced(b, g, f->threads.along);
+  gpu_deal_reduced(b, g, t.along);
   for (int lanes = 1; lanes >= 0; lanes--)
     for (int i = g->p.nkr - 1; i >= 0; i--)
       if ((g->p.kr[i] == g->vec) == lanes) gpu_lay(b, 0, g->p.kr[i], g->r_share[i], &stride);
   for (int i = 0; i < g->p.nkr; i++) g->p.step[g->p.kr[i]] = gpu_extent(g->r_share[i]);
-  int rows = f->threads.threads / stride;
+  int rows = t.threads / stride;
   while (rows > 1 && f->length % rows) rows /= 2;
   g->row_share[0] = (gpu_share){1, rows, 1};
   gpu_lay(b, 0, g->rows[0], g->row_share[0], &stride);
@@ -131,9 +139,10 @@ void gpu_column_rows(kbuild *b) {
   g.p.nkr = kb_collapse(b, g.p.r_axes, g.p.nr, g.p.kr);
   g.vec = lanes < 0 ? -1 : b->kaxis[lanes];
   g.vector = gpu_vector(b);
-  lay_out_columns(b, &g, f);
+  columns_threads t = chosen_threads(b, f);
+  lay_out_columns(b, &g, f, t);
   divide(b, &g, f);
-  b->k->blocks_per_sm = (int)schedule_option(b->l, "blocks_per_sm", f->threads.blocks);
+  b->k->blocks_per_sm = (int)schedule_option(b->l, "blocks_per_sm", t.blocks);
   int stages = stages_of(b, &g);
   kb_begin(b);
   reduce_open_loops(b, g.p.kr, g.p.step, g.p.nkr, NULL, 0, 1);

@@ -7,7 +7,8 @@
 //   %s = sum %p over V
 //
 // Targets outside of the axis select nothing, as before; those that are checked, index(V)[V = t], are
-// inside. The added zero makes -0 the +0 that the sum gave, for which the axis must have another element
+// inside. A constant target inside is a view, and of an axis of two so is what `where %c, 0, %x` leaves: the other
+// element. The added zero makes -0 the +0 that the sum gave, for which the axis must have another element
 // (of a checked target in an axis of one element, the sign of a zero may differ).
 #include "passes/rewrite/rewrite.h"
 
@@ -46,6 +47,29 @@ static node *element_at(graph *g, node *x, int axis, node *target, node *zero) {
   return graph_where(g, inside, element, zero);
 }
 
+/// Where the comparison is with a number, the place of the element that is left; -1: it is not, or several are.
+static int64_t fixed_place(const graph *g, const node *choice, int axis, const node *target, node **x) {
+  int64_t size;
+  double at;
+  if (!ix_is_const(&g->ix, graph_axis_size(g, axis), &size) || !node_is_const(target, &at)) return -1;
+  bool first = node_is_value(choice->in[2], 0);
+  if (at < 0 || at >= (double)size || (!first && (size != 2 || !node_is_value(choice->in[1], 0)))) return -1;
+  *x = choice->in[first ? 1 : 2];
+  return first ? (int64_t)at : 1 - (int64_t)at;
+}
+
+static node *element_of(graph *g, node *x, int axis, int64_t place) {
+  ix index[MAX_AXES];
+  int axes[MAX_AXES], n = 0;
+  for (int i = 0; i < x->naxes; i++) {
+    bool fixed = x->axes[i] == axis;
+    index[i] = fixed ? ix_const(&g->ix, place) : ix_axis(&g->ix, x->axes[i]);
+    if (!fixed) axes[n++] = x->axes[i];
+  }
+  node *element = graph_view(g, x, index, axes, n);
+  return dtype_is_float(x->type) ? graph_binary(g, OP_add, element, graph_const_float(g, x->type, 0)) : element;
+}
+
 /// The value is made in the block that n is in: a gather would want it in memory.
 static bool is_made_beside(const node *n, const node *x) {
   while (x->op == OP_view) x = x->in[0];
@@ -60,6 +84,12 @@ static node *select_one(const rewrite *r, node *sum) {
   node *x = choice->in[1], *zero = choice->in[2], *target = target_of(choice->in[0], axis);
   bool checked = target && node_is_checked_index(target) && target->attr_axes[0] == axis;
   bool has_two = checked || ix_bounds(&r->g->ix, graph_axis_size(r->g, axis)).min >= 2;
+  node *left;
+  int64_t place = target && has_two ? fixed_place(r->g, choice, axis, target, &left) : -1;
+  if (place >= 0 && node_has_axis(left, axis)) {
+    node *to = element_of(r->g, left, axis, place);
+    return node_same_axis_set(to, sum) && to->type == sum->type ? to : sum;
+  }
   if (is_made_beside(sum, x)) return sum;
   if (!target || !node_is_value(zero, 0) || !node_has_axis(x, axis) || !has_two) return sum;
   node *to = element_at(r->g, x, axis, target, zero);

@@ -7,6 +7,7 @@
 #include "codegen/codegen.h"
 #include "gpu_fixture.h"
 #include "nvptx_fixture.h"
+#include "passes/explain/explain.h"
 #include "random_graph.h"
 
 /// A GPU of so few multiprocessors that a few rows are enough.
@@ -61,6 +62,19 @@ Test(gpu_columns, it_fires) {
       "fn f(x: f32[N = 20000, D = 512]) -> (f32[N], f32[D], f32[D], f32[D]) {"
       " let m = max(x, D)\n return (m, max(x, N), sum(exp(x - m), N), min(x - m, N)) }",
       1, 2);
+  // rows of several axes, which need not be neighbours in memory; other types; operands from a table
+  expect_columns(
+      "fn f(x: f32[B = 3, H = 4, S = 8000, D = 16], w: f32[H, D]) -> (f32[B, S], f32[H, D]) {"
+      " let m = sum(x * x * w, H, D)\n return (m, sum(x * m, B, S)) }",
+      1, 2);
+  expect_columns(
+      "fn f(x: i32[N = 20000, D = 130]) -> (i32[N], i32[D], bool[D]) {"
+      " let m = max(x, D)\n return (m, sum(x - m, N), all(x > 3, N)) }",
+      1, 2);
+  expect_columns(
+      "fn f(x: f64[N = 20000, D = 64], t: i32[N], table: f64[V = 10, D]) -> (f64[N], f64[D]) {"
+      " let y = x * table[V = t % 5 + 2]\n let m = sum(y, D)\n return (m, sum(y * m, N)) }",
+      1, 2);
   // the sums alone are wanted
   expect_columns(
       "fn f(x: bf16[N = 20000, D = 1024], dy: f32[N, D]) -> f32[D] {"
@@ -85,6 +99,11 @@ Test(gpu_columns, it_does_not_fire) {
       "fn f(x: f32[N, D = 1024], g: f32[D], dy: f32[N, D]) -> (f32[N, D], f32[D]) {"
       " let (dx, dg) = grad(rmsnorm(x, g, 1e-5, D), x, g, seed = dy)\n return (dx, dg) }",
       0, 2);
+  // an operand that does not lie along the rows
+  expect_columns(
+      "fn f(x: f32[D = 1024, N = 20000], y: f32[N, D]) -> (f32[N], f32[D]) {"
+      " let m = sum(x * y, D)\n return (m, sum(y * m, N)) }",
+      0, 3);
   // on a CPU
   lowered l;
   target_info cpu = cpu_target(4);
@@ -93,14 +112,14 @@ Test(gpu_columns, it_does_not_fire) {
   lowered_free(&l);
 }
 
-/// x, dy [rows.., columns] and a weight: in the order of `shapes`, r for [N, D], b for [B, S, D], c for [D].
+/// x, dy [rows.., columns] and a weight: in the order of `shapes`, r for [N, D], b for [B, S, D], d for [B, H, S, D], c for [D].
 static void compare_for(const char *source, const target_info *t, const char *shapes, const int64_t *sizes,
                         dtype type, double tolerance) {
   lowered l;
   lowered_make_for(&l, source, t);
   cr_expect_eq(count_walks(&l), 1, "%s\n%s", source, l.text.ptr);
   interp_tensor in[6];
-  int64_t rank = shapes[0] == 'b' ? 3 : 2;
+  int64_t rank = shapes[0] == 'd' ? 4 : shapes[0] == 'b' ? 3 : 2;
   for (int i = 0; shapes[i]; i++)
     in[i] = lowered_values(&l.test.arena, type, shapes[i] == 'c' ? 1 : (int)rank,
                            shapes[i] == 'c' ? &sizes[rank - 1] : sizes);
@@ -137,6 +156,10 @@ Test(gpu_columns, results_of_rows_of_several_axes) {
   compare(BATCHED("3", "50", "96"), "bcb", SIZES(3, 50, 96), DT_f32, 2e-5);
   compare(BATCHED("7", "31", "33"), "bcb", SIZES(7, 31, 33), DT_f32, 2e-5);
   compare(BATCHED("1", "200", "64"), "bcb", SIZES(1, 200, 64), DT_f32, 2e-5);
+  compare(
+      "fn f(x: f32[B = 3, H = 4, S = 70, D = 16], w: f32[D]) -> (f32[B, S], f32[H, D]) {"
+      " let m = sum(x * x * w, H, D)\n return (m, sum(x * m, B, S)) }",
+      "dc", SIZES(3, 4, 70, 16), DT_f32, 2e-5);
   // an operand that moves with one of them
   compare(
       "fn f(x: f32[B = 4, S = 60, D = 40], w: f32[D]) -> (f32[B, S], f32[D]) {"
@@ -162,6 +185,14 @@ Test(gpu_columns, explain_says_why) {
     wait += !d->fused && d->why == REASON_columns_wait;
   }
   cr_expect(kept >= 1 && wait == 2, "%d kept, %d wait", kept, wait);
+  pass_options options = {.target = &gpu_target};
+  const explanation *e = graph_explain(&l.test.arena, l.fused, &options, NULL, NULL);
+  strbuf out = sb_new(&l.test.arena);
+  explain_text(e, NULL, &out);
+  cr_expect(strstr(out.data, "each walks 63 rows and keeps 2 sums of columns"), "%s", out.data);
+  // x, dy, dx; gain; and the sums of 261 chunks
+  double bytes = 3 * 16384 * 4096 * 2.0 + 4096 * 2 + 2 * 261 * 4096 * 4.0;
+  cr_expect_eq(e->kernels.data[0].bytes_read + e->kernels.data[0].bytes_written, bytes, "%s", out.data);
   lowered_free(&l);
   lowered_make(&l, LAYERNORM("bf16", "16384", "12000"));
   bool too_long = false;
@@ -252,16 +283,35 @@ Test(gpu_columns, random_programs) {
 
 // ---- code
 
-static void expect_assembled(const char *source, const char *arch) {
-  lowered l;
+static str ptx_of(lowered *l, const char *source, const char *arch) {
   target_info t = gpu_named(arch);
-  lowered_make_for(&l, source, &t);
-  cr_expect_eq(count_walks(&l), 1, "%s\n%s", source, l.text.ptr);
+  lowered_make_for(l, source, &t);
+  cr_expect_eq(count_walks(l), 1, "%s\n%s", source, l->text.ptr);
   codegen_options options = {.cpu = str_from(arch), .kind = CODE_ASSEMBLY};
   code out;
   str error;
-  cr_assert(codegen_cuda(&l.test.arena, l.p, &options, &out, &error), "%.*s", STR_FMT(error));
-  nvptx_report r = nvptx_assemble((str){out.data, (int)out.size}, arch);
+  cr_assert(codegen_cuda(&l->test.arena, l->p, &options, &out, &error), "%.*s", STR_FMT(error));
+  return (str){out.data, (int)out.size};
+}
+
+/// Rows come ahead of use, and what is added is not rounded before. Threads wait for one another once a row and
+/// once for its reduction; where stages begin and where a block takes its next chunk; and in the sums of all chunks.
+Test(gpu_columns, rows_are_copied_ahead) {
+  lowered l;
+  str ptx = ptx_of(&l,
+                   "fn f(x: f32[N = 20000, D = 4096], w: f32[N, D]) -> (f32[N], f32[D]) {"
+                   " let m = sum(x * x, D)\n return (m, sum(x * w * m, N)) }",
+                   "sm_90a");
+  cr_expect_gt(nvptx_count(ptx, "cp.async.cg.shared.global"), 0, "%s", ptx.ptr);
+  cr_expect_gt(nvptx_count(ptx, "fma.rn.f32"), 0, "%s", ptx.ptr);
+  cr_expect_eq(nvptx_count(ptx, "bar.sync"), 2 + 2 + 1, "%s", ptx.ptr);
+  lowered_free(&l);
+}
+
+static void expect_assembled(const char *source, const char *arch) {
+  lowered l;
+  str ptx = ptx_of(&l, source, arch);
+  nvptx_report r = nvptx_assemble(ptx, arch);
   if (r.assembled) cr_expect_eq(r.spill_bytes, 0, "%s on %s: %d bytes", source, arch, r.spill_bytes);
   lowered_free(&l);
 }
