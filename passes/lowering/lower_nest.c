@@ -69,13 +69,12 @@ void nest_keep(const nest *t, const node *n, tval *v) { nest_keep_in(t, n, t->b-
 
 // ---- loops
 
-int nest_open(const nest *t, const node *n, const nest_loops *s) {
+/// Opens the loops of these axes, in this order.
+static int open_axes(const nest *t, const nest_loops *s, const int *axes, int count) {
   kbuild *b = t->b;
   int opened = 0;
-  int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, s->lanes, axes);
-  bool lanes_in_result = count && axes[count - 1] == s->lanes;
   for (int i = 0; i < count; i++) {
-    bool is_lanes = lanes_in_result && i + 1 == count;
+    bool is_lanes = axes[i] == s->lanes;
     int by = is_lanes ? nest_width(t, s) : axes[i] == s->across ? nest_rows(t, s) : 1;
     if (b->extent[axes[i]] == 1) continue;
     if (b->extent[axes[i]] && by > b->extent[axes[i]]) by = b->extent[axes[i]];
@@ -85,6 +84,11 @@ int nest_open(const nest *t, const node *n, const nest_loops *s) {
     opened++;
   }
   return opened;
+}
+
+int nest_open(const nest *t, const node *n, const nest_loops *s) {
+  int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, s->lanes, axes);
+  return open_axes(t, s, axes, count);
 }
 
 void nest_close(const nest *t, int opened) {
@@ -213,10 +217,36 @@ static void emit_contraction(nest *t, const node *n) {
   nest_close(t, o);
 }
 
+/// It is made of values that the rows have, which are the same for all of the stream.
+static bool reads_rows(const nest *t, const node *n, bool *seen) {
+  const kbuild *b = t->b;
+  if (seen[n->id]) return false;
+  seen[n->id] = true;
+  for (int i = 0; i < n->nin; i++) {
+    const node *x = n->in[i];
+    bool streamed = false;
+    for (int k = 0; k < t->nstream; k++) streamed |= kb_uses(b, x, t->stream[k]);
+    if (!streamed && op_get(x->op)->class != CLASS_leaf && kb_uses(b, x, t->block)) return true;
+    bool made_here = kb_in_group(b, x) && !t->o.values[x->id].kept && !t->o.values[x->id].state;
+    if (made_here && reads_rows(t, x, seen)) return true;
+  }
+  return false;
+}
+
+/// Lanes along the rows: what rows have stays in registers while the stream goes by.
+static int open_map(const nest *t, const node *n, const nest_loops *s) {
+  int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, s->lanes, axes);
+  bool rows = count > 1 && axes[count - 1] == s->lanes && s->lanes == t->block && !t->threads &&
+              reads_rows(t, n, kb_unseen(t->b));
+  for (int i = count - 1; rows && i > 0; i--) axes[i] = axes[i - 1];
+  if (rows) axes[0] = s->lanes;
+  return open_axes(t, s, axes, count);
+}
+
 static void emit_map(nest *t, const node *n) {
   kbuild *b = t->b;
   nest_loops s = nest_loops_of(t, n);
-  int o = nest_open(t, n, &s);
+  int o = open_map(t, n, &s);
   nest_keep(t, n, kb_value_here(b, n));
   nest_close(t, o);
 }
