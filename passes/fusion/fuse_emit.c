@@ -387,6 +387,25 @@ static bool window_order(const fusion *f, const node *dot, int *order) {
   return n == dot->naxes;
 }
 
+/// On CPUs lanes of products under a contract run along rows, one batch after the other: the axes that all
+/// operands have go first.
+static void batches_first(const fusion *f, const candidate *c, int *axes, int n) {
+  int order[MAX_AXES], count = 0;
+  bool batch[MAX_AXES];
+  if (f->target->sm) return;
+  for (int k = 0; k < n; k++) batch[k] = true;
+  for (int i = 0; i < c->n; i++) {
+    const node *dot = c->nodes[i];
+    if (op_get(dot->op)->class != CLASS_contraction) continue;
+    for (int k = 0; k < n; k++)
+      batch[k] &= node_has_axis(dot->in[0], axes[k]) && node_has_axis(dot->in[1], axes[k]);
+  }
+  for (int rows = 0; rows < 2; rows++)
+    for (int k = 0; k < n; k++)
+      if (batch[k] == !rows) order[count++] = axes[k];
+  memcpy(axes, order, sizeof(int) * (size_t)n);
+}
+
 /// Rows of a streamed block in the order in which its first product has them, which is that of an operand in
 /// memory; a mask by coordinates before them says nothing about it.
 static bool rows_order(const fusion *f, const candidate *c, const node *n, int *order) {
@@ -397,7 +416,9 @@ static bool rows_order(const fusion *f, const candidate *c, const node *n, int *
   int count = 0;
   for (int k = 0; lead && k < lead->naxes; k++)
     if (node_has_axis(n, lead->axes[k])) order[count++] = lead->axes[k];
-  return lead && count == n->naxes;
+  if (!lead || count != n->naxes) return false;
+  batches_first(f, c, order, count);
+  return true;
 }
 
 /// An intermediate result may be stored in any order; the program's is that of its operands as

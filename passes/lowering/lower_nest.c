@@ -69,13 +69,12 @@ void nest_keep(const nest *t, const node *n, tval *v) { nest_keep_in(t, n, t->b-
 
 // ---- loops
 
-int nest_open(const nest *t, const node *n, const nest_loops *s) {
+/// Opens the loops of these axes, in this order.
+static int open_axes(const nest *t, const nest_loops *s, const int *axes, int count) {
   kbuild *b = t->b;
   int opened = 0;
-  int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, s->lanes, axes);
-  bool lanes_in_result = count && axes[count - 1] == s->lanes;
   for (int i = 0; i < count; i++) {
-    bool is_lanes = lanes_in_result && i + 1 == count;
+    bool is_lanes = axes[i] == s->lanes;
     int by = is_lanes ? nest_width(t, s) : axes[i] == s->across ? nest_rows(t, s) : 1;
     if (b->extent[axes[i]] == 1) continue;
     if (b->extent[axes[i]] && by > b->extent[axes[i]]) by = b->extent[axes[i]];
@@ -85,6 +84,11 @@ int nest_open(const nest *t, const node *n, const nest_loops *s) {
     opened++;
   }
   return opened;
+}
+
+int nest_open(const nest *t, const node *n, const nest_loops *s) {
+  int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, s->lanes, axes);
+  return open_axes(t, s, axes, count);
 }
 
 void nest_close(const nest *t, int opened) {
@@ -213,24 +217,96 @@ static void emit_contraction(nest *t, const node *n) {
   nest_close(t, o);
 }
 
-static void emit_map(nest *t, const node *n) {
-  kbuild *b = t->b;
+/// It is made of values that the rows have, which are the same for all of the stream.
+static bool reads_rows(const nest *t, const node *n, bool *seen) {
+  const kbuild *b = t->b;
+  if (seen[n->id]) return false;
+  seen[n->id] = true;
+  for (int i = 0; i < n->nin; i++) {
+    const node *x = n->in[i];
+    bool streamed = false;
+    for (int k = 0; k < t->nstream; k++) streamed |= kb_uses(b, x, t->stream[k]);
+    if (!streamed && op_get(x->op)->class != CLASS_leaf && kb_uses(b, x, t->block)) return true;
+    bool made_here = kb_in_group(b, x) && !t->o.values[x->id].kept && !t->o.values[x->id].state;
+    if (made_here && reads_rows(t, x, seen)) return true;
+  }
+  return false;
+}
+
+/// Lanes along the rows: what rows have stays in registers while the stream goes by.
+static int open_map(const nest *t, const node *n, const nest_loops *s) {
+  int axes[MAX_KERNEL_AXES], count = nest_axes_of(t, n, s->lanes, axes);
+  bool rows = count > 1 && axes[count - 1] == s->lanes && s->lanes == t->block && !t->threads &&
+              reads_rows(t, n, kb_unseen(t->b));
+  for (int i = count - 1; rows && i > 0; i--) axes[i] = axes[i - 1];
+  if (rows) axes[0] = s->lanes;
+  return open_axes(t, s, axes, count);
+}
+
+/// Marks what a value is made of, up to what is there; gives whether something expensive was marked before.
+static bool mark_parts(const nest *t, const node *n, bool *marked) {
+  enum { EXPENSIVE = 8 };
+  if (!kb_in_group(t->b, n) || t->b->local_ready[n->id]) return false;
+  if (marked[n->id]) return op_get(n->op)->cost >= EXPENSIVE;
+  marked[n->id] = true;
+  bool met = false;
+  for (int k = 0; k < n->nin; k++) met |= mark_parts(t, n->in[k], marked);
+  return met;
+}
+
+/// Other kept maps of the same elements that are ready and have an expensive part in common with n: one loop
+/// computes it once.
+static int find_companions(nest *t, const node *n, const node **found) {
+  enum { MOST = 3 };
+  const group *g = t->b->group;
+  nest_loops own = nest_loops_of(t, n);
+  int count = 0;
+  if (t->threads || !t->needed || !t->o.values[n->id].streamed) return 0;
+  for (int i = 0; i < g->nodes.len; i++)
+    if (t->o.values[g->nodes.data[i]->id].is_centre) return 0;  // what is made of one comes later
+  for (int i = 0; i < g->nodes.len && count < MOST; i++) {
+    const node *m = g->nodes.data[i];
+    const outline_value *v = &t->o.values[m->id];
+    bool map = op_is_map(m->op) || (m->op == OP_view && view_is_reorder(t->b->l->g, m));
+    if (m == n || !map || !v->kept || v->state || !v->streamed || !t->needed[m->id] ||
+        t->b->local_ready[m->id] || !nest_same_axes(t, n, m))
+      continue;
+    nest_loops s = nest_loops_of(t, m);
+    if (s.lanes != own.lanes || s.vectors != own.vectors) continue;
+    if (!nest_is_ready(t, m, n, kb_unseen(t->b)) || nest_reduction_beside(t, m)) continue;
+    bool *marked = kb_unseen(t->b);
+    mark_parts(t, n, marked);
+    if (mark_parts(t, m, marked)) found[count++] = m;
+  }
+  return count;
+}
+
+static void emit_maps(nest *t, const node *n) {
+  const node *also[MAX_AXES];
+  tval *v[MAX_AXES];
+  int count = find_companions(t, n, also);
+  if (op_is_map(n->op)) nest_declare_value(t, n, also, count);
+  for (int i = 0; i < count; i++) nest_declare(t, also[i], "v");
   nest_loops s = nest_loops_of(t, n);
-  int o = nest_open(t, n, &s);
-  nest_keep(t, n, kb_value_here(b, n));
+  int o = open_map(t, n, &s);
+  tval *first = kb_value_here(t->b, n);
+  for (int i = 0; i < count; i++) v[i] = kb_value_here(t->b, also[i]);
+  // One of them may lie where they are made of.
+  nest_keep(t, n, first);
+  for (int i = 0; i < count; i++) nest_keep(t, also[i], v[i]);
   nest_close(t, o);
+  for (int i = 0; i < count; i++) nest_is_there(t, also[i]);
 }
 
 static void emit_value(nest *t, const node *n) {
   kbuild *b = t->b;
   op_class class = op_get(n->op)->class;
-  if (op_is_map(n->op)) nest_declare_value(t, n, NULL, 0);
-  else if (!t->o.values[n->id].state) nest_declare(t, n, "v");
+  if (!op_is_map(n->op) && !t->o.values[n->id].state) nest_declare(t, n, "v");
   if (class == CLASS_contraction) emit_contraction(t, n);
   else if (op_is_arg(n->op)) nest_emit_arg(t, n);
   else if (class == CLASS_reduce) nest_emit_reduction(t, n);
   else if (class == CLASS_scan) nest_emit_scan(t, n);
-  else emit_map(t, n);
+  else emit_maps(t, n);
   nest_is_there(t, n);
   nest_forget(b);
 }

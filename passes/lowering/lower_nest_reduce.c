@@ -35,7 +35,7 @@ static void store_frame(nest *t, const node *n, tval *before, tval *now) {
   nest_keep_in(t, n, t->scale_of[n->id], kb_map(b, OP_exp, n->type, change, NULL, NULL));
 }
 
-static bool same_axes(const nest *t, const node *x, const node *y) {
+bool nest_same_axes(const nest *t, const node *x, const node *y) {
   int a[MAX_KERNEL_AXES], c[MAX_KERNEL_AXES];
   int n = nest_axes_of(t, x, -1, a), m = nest_axes_of(t, y, -1, c);
   for (int i = 0; i < m; i++)
@@ -43,8 +43,7 @@ static bool same_axes(const nest *t, const node *x, const node *y) {
   return n == m;
 }
 
-/// What n is made of is there, but for `beside`, whose loop it shall share.
-static bool is_ready(const nest *t, const node *n, const node *beside, bool *seen) {
+bool nest_is_ready(const nest *t, const node *n, const node *beside, bool *seen) {
   if (seen[n->id]) return true;  // else the search has ended
   seen[n->id] = true;
   for (int k = 0; k < n->nin; k++) {
@@ -52,7 +51,7 @@ static bool is_ready(const nest *t, const node *n, const node *beside, bool *see
     if (!kb_in_group(t->b, x)) continue;
     const outline_value *v = &t->o.values[x->id];
     if (t->b->local_ready[x->id]) continue;
-    if (x == beside || v->kept || v->state || !is_ready(t, x, beside, seen)) return false;
+    if (x == beside || v->kept || v->state || !nest_is_ready(t, x, beside, seen)) return false;
   }
   return true;
 }
@@ -65,10 +64,10 @@ static int find_beside(const nest *t, const node *red, const node **beside) {
   int count = 0;
   for (int i = 0; t->needed && i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
-    if (!t->needed[n->id] || !op_is_map(n->op) || !t->o.values[n->id].kept || b->local_ready[n->id] ||
-        !same_axes(t, n, red->in[0]) || count + 1 == MAX_AXES)
+    if (!t->needed[n->id] || !op_is_map(n->op) || !t->o.values[n->id].kept ||
+        b->local_ready[n->id] || !nest_same_axes(t, n, red->in[0]) || count + 1 == MAX_AXES)
       continue;
-    if (is_ready(t, n, red, kb_unseen(b))) beside[count++] = n;
+    if (nest_is_ready(t, n, red, kb_unseen(b))) beside[count++] = n;
   }
   if (t->needed && nest_keeps_elements(t, red)) beside[count++] = red->in[0];
   return count;
@@ -76,9 +75,9 @@ static int find_beside(const nest *t, const node *red, const node **beside) {
 
 bool nest_goes_beside(const nest *t, const node *n, const node *red) {
   bool *ready = &t->b->local_ready[n->id];
-  if (!same_axes(t, n, red->in[0]) || !is_ready(t, n, red, kb_unseen(t->b))) return false;
+  if (!nest_same_axes(t, n, red->in[0]) || !nest_is_ready(t, n, red, kb_unseen(t->b))) return false;
   *ready = true;
-  bool goes = is_ready(t, red, NULL, kb_unseen(t->b));
+  bool goes = nest_is_ready(t, red, NULL, kb_unseen(t->b));
   *ready = false;
   return goes;
 }
@@ -97,12 +96,13 @@ static int find_together(nest *t, const node **reds) {
                 !b->local_ready[n->id] && !v->is_frame && v->walk == t->o.values[first->id].walk &&
                 v->state == t->o.values[first->id].state && (v->state || t->needed[n->id]);
     same &= !v->ncentres || t->centred;
-    if (!same || !same_axes(t, n, first) || !same_axes(t, n->in[0], first->in[0])) continue;
+    if (!same || !nest_same_axes(t, n, first) || !nest_same_axes(t, n->in[0], first->in[0]))
+      continue;
     nest_loops own = nest_loops_of(t, n);
     int also[MAX_AXES], nalso = nest_reduced(t, n, also);
     same = own.lanes == s.lanes && own.vectors == s.vectors && nalso == nover;
     for (int k = 0; same && k < nover; k++) same = also[k] == over[k];
-    if (same && is_ready(t, n, NULL, kb_unseen(t->b))) reds[count++] = n;
+    if (same && nest_is_ready(t, n, NULL, kb_unseen(t->b))) reds[count++] = n;
   }
   return count;
 }

@@ -115,6 +115,10 @@ tval *nest_scaled(const nest *t, const node *state, tval *before);
 // ---- reductions (lower_nest_reduce.c)
 
 void nest_emit_reduction(nest *t, const node *n);
+/// They have the same kernel axes.
+bool nest_same_axes(const nest *t, const node *x, const node *y);
+/// What n is made of is there, but for `beside`, whose loop it shall share.
+bool nest_is_ready(const nest *t, const node *n, const node *beside, bool *seen);
 /// The kept map n can be stored in the loop of the reduction when what both are made of is there.
 bool nest_goes_beside(const nest *t, const node *n, const node *red);
 

@@ -40,5 +40,17 @@ expect convolution_image 1 'B=8 C=32 O=48 P=28 Q=28' 'B=2 C=5 O=6 P=7 Q=9'
 expect convolution_weights 1 'B=8 C=32 O=48 P=28 Q=28' 'B=2 C=5 O=6 P=7 Q=9'
 expect max_pool_image 1 'B=8 C=32 P=14 Q=14' 'B=2 C=5 P=7 Q=9'
 
+
+# products FUNCTION NUMBER: of its kernels together
+products() {
+  local n
+  n=$("$tool" opt kernels.tdsl -e "$1" --to=fused | grep -c ' = dot ')
+  if [ "$n" = "$2" ]; then ok; else bad "$1 is $n products, not $2"; fi
+}
+expect attention 5 'B=4 S=128 T=128 K=32 E=32' 'B=2 S=37 T=37 K=5 E=7'
+products attention 9
+products squared_weights 10
+expect squared_weights 4 'B=4 S=128 T=128 K=32 E=32' 'B=2 S=19 T=37 K=5 E=7'
+
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
