@@ -260,13 +260,16 @@ void graph_drop_params(graph *g, const bool *drop) {
   for (int id = 0; id < g->nodes.len; id++) {
     node *n = g->nodes.data[id];
     if (id < params && drop[id]) {
+      n->id = -1;
       g->nparams--;
       continue;
     }
+    for (int k = 0; k < n->nin; k++) check(n->in[k]->id >= 0);
     n->id = kept;
     g->nodes.data[kept++] = n;
   }
   g->nodes.len = kept;
+  for (int k = 0; k < g->outputs.len; k++) check(g->outputs.data[k].value->id >= 0);
 }
 
 // ---- copies

@@ -427,9 +427,9 @@ static void finish_contract(chooser *c, int number, node **replacement) {
     if (n->contract != number + 1) continue;
     for (int k = 0; k < n->nin; k++) n->in[k] = own(c, n->in[k], number, copies);
     if (!is_pick(c, n)) continue;
-    g->contract = number + 1;
+    g->contract = number + 1, g->phase = n->phase;
     replacement[id] = pick_by_sum(g, n, n->in[0], n->in[1], c->axis);
-    g->contract = 0;
+    g->contract = g->phase = 0;
   }
   scratch_close(&s);
 }

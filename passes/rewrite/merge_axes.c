@@ -97,7 +97,7 @@ static node *rebuild(merging *m, const node *n, int axis, node **by) {
     if (!by[x->id] && node_has_axis(x, m->outer)) by[x->id] = read_merged(m, x, axis);
     in[k] = by[x->id] ? by[x->id] : x;
   }
-  g->contract = n->contract;
+  g->contract = n->contract, g->phase = n->phase, g->region = n->region;
   switch (op_get(n->op)->class) {
     case CLASS_contraction: to = graph_dot(g, in[0], in[1], attr, count); break;
     case CLASS_reduce: to = graph_reduce(g, n->op, in[0], attr, count); break;
@@ -106,7 +106,7 @@ static node *rebuild(merging *m, const node *n, int axis, node **by) {
   to->at = n->at;
   to->flags = n->flags;
   if (!node_has_axis(n, m->outer)) to = graph_reorder(g, to, n->axes);
-  g->contract = 0;
+  g->contract = g->phase = g->region = 0;
   return to;
 }
 

@@ -182,6 +182,7 @@ static node *split(graph *g, node *n, const axis_split *s, bool columns) {
   }
   node *whole = graph_reduce(g, n->op == OP_dot ? OP_sum : n->op, partial, &s->chunk, 1);
   partial->at = whole->at = n->at;
+  whole->flags |= n->flags & NODE_KEEP;
   return node_same_axis_set(whole, n) ? graph_reorder(g, whole, n->axes) : whole;
 }
 
@@ -325,8 +326,11 @@ bool pass_split_reductions(pass_ctx *ctx) {
   for (int i = 0; i < count; i++) {
     if (!splits[i]) continue;
     if (!replacement) replacement = arena_array(ctx->scratch, node *, count + 1);
-    axis_split s = split_axis(g, ctx->scratch, &made, g->nodes.data[i], &all[i]);
+    const node *n = g->nodes.data[i];
+    axis_split s = split_axis(g, ctx->scratch, &made, n, &all[i]);
+    g->phase = n->phase, g->region = n->region;
     replacement[i] = split(g, g->nodes.data[i], &s, all[i].columns);
+    g->phase = g->region = 0;
   }
   if (!replacement) return false;
   // New nodes have no entry in the table.

@@ -322,10 +322,10 @@ static bool run_level(stream *s, int level, bool *changed) {
     node *n = g->nodes.data[id];
     int first = g->nodes.len;
     if (!is_waiting(s, n)) continue;
-    g->contract = s->number;
+    g->contract = s->number, g->phase = n->phase, g->region = n->region;
     bool sums = n->op == OP_sum || n->op == OP_dot;
     node *to = sums ? canonical(s, n) : stream_extreme(s, n);
-    g->contract = 0;
+    g->contract = g->phase = g->region = 0;
     for (int k = first; k < g->nodes.len; k++) g->nodes.data[k]->at = n->at;
     see_new(s);
     if (to && to != n) {
