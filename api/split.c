@@ -144,7 +144,11 @@ static tcf_status plan(split_args *s, graph **joint) {
   options.phases_apart = true;
   scratch_open(&work);
   pass_ctx ctx = {*joint, &work.arena, &options, &s->made->diags};
-  tcf_status status = session_run_passes(session, &ctx, list, n, NULL, NULL);
+  tcf_status status = session_run_passes(session, &ctx, list, n - 1, NULL, NULL);
+  if (!status) {
+    settle_seeds(ctx.graph, s->function->sig.nparams);
+    status = session_run_passes(session, &ctx, &list[n - 1], 1, NULL, NULL);
+  }
   scratch_close(&work);
   *joint = ctx.graph;
   return status;

@@ -250,6 +250,8 @@ typedef struct phase_split {
 
 /// Before the passes: two phases, whatever derivatives the function has itself.
 void settle_phases(graph *joint, int results);
+/// Before `remat`: what is made of seeds, the params after so many, is of the backward part.
+void settle_seeds(graph *joint, int params);
 /// Divides what graph_add_backward() made of a function with so many params and results, after the passes
 /// up to `remat`. Parameters of the backward part have the names of parameters and outputs of the forward
 /// part. Both graphs are in arena a.

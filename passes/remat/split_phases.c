@@ -249,6 +249,16 @@ void settle_phases(graph *joint, int results) {
   }
 }
 
+void settle_seeds(graph *joint, int params) {
+  for (int id = joint->nparams; id < joint->nodes.len; id++) {
+    node *n = joint->nodes.data[id];
+    for (int k = 0; k < n->nin; k++) {
+      bool seed = n->in[k]->op == OP_param && n->in[k]->id >= params;
+      if (!n->phase && (seed || n->in[k]->phase)) n->phase = 1;
+    }
+  }
+}
+
 phase_split split_phases(arena *a, const graph *joint, int params, int results,
                          const pass_options *options) {
   scratch room;

@@ -437,3 +437,37 @@ Test(split, parts_live_as_long_as_the_program) {
   tcf_program_free(tcf_function_program(f));
   tcf_session_free(s);
 }
+
+Test(split, what_is_made_of_seeds_is_of_the_backward_part) {
+  // Few rows are summed in chunks, by nodes that a pass makes.
+  static const char text[] = "fn f(x: f32[N, D], b: f32[D]) -> f32[N, D] { return x * 2 + b }";
+  enum { N = 100000, D = 2 };
+  static const tcf_size sizes[] = {{"N", N}, {"D", D}};
+  static const char *const targets[] = {"cpu", "interp-tile:sm_90a"};
+  char names[256];
+  for (int t = 0; t < 2; t++) {
+    tcf_session *s = open_on(targets[t]);
+    tcf_split_options o = {.size = sizeof o, .sizes = sizes, .nsizes = 2};
+    tcf_function *f = compile(s, text);
+    parts p = split_function(s, f, &o);
+    cr_expect_str_eq(names_of(p.forward, true, names), "out");
+    cr_expect_str_eq(names_of(p.backward, false, names), "d_out");
+    if (!t) {
+      tcf_tensor *args[2], *seed;
+      double sum = 0, size = 0;
+      make_arguments(s, f, sizes, 2, 1, args);
+      cr_assert_eq(tcf_tensor_new(s, TCF_F32, 2, (int64_t[]){N, D}, &seed), TCF_OK);
+      tcf_tensor_fill_random(seed, 9);
+      parts_run(&p, args, &seed);
+      for (int i = 0; i < N; i++) {
+        sum += tcf_tensor_get(seed, 2 * i + 1);
+        size += fabs(tcf_tensor_get(seed, 2 * i + 1));
+      }
+      cr_expect_float_eq(tcf_tensor_get(p.gradients[1], 1), sum, size * 1e-6);
+      parts_forget(&p);
+      tcf_tensor_free(seed);
+      free_tensors(args, 2);
+    }
+    tcf_session_free(s);
+  }
+}

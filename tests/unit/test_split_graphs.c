@@ -2,6 +2,7 @@
 // split_phases() on random graphs, with what is computed again chosen at random: forward and backward part,
 // one after the other, have the bits of the whole.
 #include "ir/grad.h"
+#include "lower_targets.h"
 #include "passes/fusion/fuse.h"
 #include "passes/remat/remat.h"
 #include "passes_support.h"
@@ -72,6 +73,22 @@ static void copy_some(arena *a, graph *g, rng *r) {
   remat_clone(g, again);
 }
 
+/// What tcf_function_split() does.
+static graph *plan(graph *g, int params, int results, const pass_options *options) {
+  int count, n = 0;
+  const pass_info *all = passes_all(&count), *list[MOST];
+  arena scratch = {0};
+  while (all[n].run != pass_remat) list[n] = &all[n], n++;
+  list[n] = &all[n];
+  pass_ctx ctx = {g, &scratch, options, NULL};
+  settle_phases(g, results);
+  passes_run(&ctx, list, n, NULL, NULL);
+  settle_seeds(ctx.graph, params);
+  passes_run(&ctx, &list[n], 1, NULL, NULL);
+  arena_free(&scratch);
+  return ctx.graph;
+}
+
 static void check_bits(const known *whole, const known *halves, const graph *joint, uint64_t seed) {
   for (int i = 0; i < joint->outputs.len; i++) {
     str name = joint->outputs.data[i].name;
@@ -97,11 +114,12 @@ static bool check_seed(uint64_t seed, int *saved) {
   arena a = {0};
   int params, results;
   rng r = {seed};
-  pass_options options = {.target = NULL};
-  options.target = target_or_default(NULL);
+  target_info cpu = cpu_target(2);
+  pass_options options = {.target = seed % 3 ? &cpu : gpu_default(), .phases_apart = true};
   graph *g = draw(&a, seed, &params, &results);
   bool done = g;
   if (done && rng_below(&r, 2)) copy_some(&a, g, &r);
+  else if (done) g = plan(g, params, results, &options);
   if (done) {
     known whole = {.n = 0}, halves = {.n = 0};
     phase_split s = split_phases(&a, g, params, results, &options);
