@@ -64,7 +64,7 @@ verdict fuse_legal(const candidate *c, fuse_scratch *s, group_kind *kind);
 
 // ---- fuse_columns.c
 /// Whether a candidate with sums of columns is meant to be a kernel of rows that keeps them: all reductions are
-/// of these rows, or sums of their columns, and there is more than the sums.
+/// of these rows, or sums of their columns, and there is more than the sums. Not on CPUs.
 bool fuse_columns(const candidate *c, fuse_scratch *s, column_form *f);
 /// Whether the registers of a block suffice; gives its threads.
 bool fuse_columns_fit(const candidate *c, column_form *f);

@@ -95,7 +95,7 @@ static bool lies_along(const candidate *c, const column_form *f) {
 }
 
 bool fuse_columns(const candidate *c, fuse_scratch *s, column_form *f) {
-  if (!c->target || !c->target->sm || c->promise) return false;
+  if ((c->target && !c->target->sm) || c->promise) return false;
   bool any = false, others = false, whole = false;
   for (int i = 0; i < c->n; i++) {
     const node *n = c->nodes[i];
@@ -126,7 +126,7 @@ bool fuse_columns(const candidate *c, fuse_scratch *s, column_form *f) {
 
 bool fuse_columns_fit(const candidate *c, column_form *f) {
   int64_t columns = columns_of(c, f);
-  return columns > 0 && columns_fit(c->target, columns, f->registers, &f->threads);
+  return columns > 0 && (!c->target || columns_fit(c->target, columns, f->registers, &f->threads));
 }
 
 bool column_form_has(const column_form *f, const node *n) {
