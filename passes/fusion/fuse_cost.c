@@ -263,6 +263,29 @@ static double busy_share(const candidate *c, const target_info *t, fuse_scratch 
   return 1;
 }
 
+/// Several results of what maps make of a product's sums: what they share is in registers for the whole tile
+/// while one after the other is stored, and beyond these goes through the caches and back.
+static double spill_seconds(const candidate *c, const target_info *t, fuse_scratch *s) {
+  enum { MOST = 4, BYTES = 2 * 4 };  // values of an element; more than the first two do not fit
+  const node *dot = NULL;
+  int stored = 0, shared = 1;
+  if (!t->wgmma) return 0;
+  for (int i = 0; i < c->n && !dot; i++)
+    if (c->nodes[i]->op == OP_dot) dot = c->nodes[i];
+  if (!dot || dot->contract) return 0;
+  for (int i = 0; i < c->n; i++) {
+    const node *n = c->nodes[i];
+    if (!op_is_map(n->op) || !node_same_axis_set(n, dot)) continue;
+    stored += c->stored[n->id];
+    int uses = 0;
+    for (int k = i + 1; k < c->n; k++)
+      for (int j = 0; j < c->nodes[k]->nin; j++) uses += c->nodes[k]->in[j] == n;
+    shared += uses > 1;
+  }
+  if (stored < 2 || shared <= MOST) return 0;
+  return (shared - 2) * count_of(c, s, dot) * BYTES / (t->l2_bytes_per_second * t->cores);
+}
+
 static double traffic_seconds(double bytes, const target_info *t) {
   bool cached = bytes <= (double)t->l2_bytes * (t->sm ? 1 : t->cores);  // a GPU shares its cache
   return bytes / (cached ? t->l2_bytes_per_second * t->cores : t->bytes_per_second);
@@ -290,7 +313,8 @@ cost fuse_cost(const candidate *c, const target_info *t, fuse_scratch *s) {
     if (c->stored[n->id]) r.bytes_written += count_of(c, s, n) * dtype_bytes(n->type);
   }
   r.memory_seconds = traffic_seconds(r.bytes_read + r.bytes_written, t);
-  r.compute_seconds = work / (t->flops_per_second * t->cores) + unaligned_seconds(&e) + packing_seconds(&e);
+  r.compute_seconds = work / (t->flops_per_second * t->cores) + unaligned_seconds(&e) + packing_seconds(&e) +
+                      spill_seconds(c, t, s);
   r.launch_seconds = t->launch_seconds;
   double share = busy_share(c, t, s, e.reduction);
   r.seconds = fmax(r.memory_seconds, r.compute_seconds) / share + r.launch_seconds;

@@ -330,11 +330,18 @@ static bool order_of_merge(const graph *g, const node *view, const node *model, 
   return merges;
 }
 
-/// Products that are read through such a view are stored as it wants them: split again, they would be
-/// gathered in pieces.
+static bool is_map_kernel(const candidate *c) {
+  for (int i = 0; i < c->n; i++) {
+    op_class class = op_get(c->nodes[i]->op)->class;
+    if (class != CLASS_map && class != CLASS_leaf && class != CLASS_view) return false;
+  }
+  return true;
+}
+
+/// Products that are read through such a view are stored as it wants them, and what maps make: split again, they
+/// would be gathered in pieces.
 static bool merged_order(const emitter *e, const node *model, const node *old, int *order) {
   const ints *views = &e->views[old->id];
-  if (op_get(model->op)->class != CLASS_contraction) return false;
   for (int i = 0; i < views->len; i++)
     if (order_of_merge(e->f->g, e->f->nodes[views->data[i]], model, order)) return true;
   return false;
@@ -438,8 +445,14 @@ static void choose_order(const emitter *e, const candidate *c, const node *old, 
     return;
   }
   const node *model = order_model(c, old);
+  int merged[MAX_AXES];
+  if (is_map_kernel(c) && merged_order(e, old, old, merged)) {
+    memcpy(clone->axes, merged, sizeof(int) * (size_t)clone->naxes);
+    return;
+  }
   if (!model || !node_same_axis_set(model, clone)) return;
-  if (merged_order(e, model, old, clone->axes) || window_order(f, model, clone->axes)) return;
+  bool product = op_get(model->op)->class == CLASS_contraction;
+  if ((product && merged_order(e, model, old, clone->axes)) || window_order(f, model, clone->axes)) return;
   if (!c->member[model->id] && model->op != OP_param) model = e->stored_at[model->id];
   memcpy(clone->axes, model->axes, sizeof(int) * (size_t)clone->naxes);
 }

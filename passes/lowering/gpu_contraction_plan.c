@@ -170,30 +170,76 @@ static double step_seconds(const kbuild *b, const gpu_dot *d, const tile *t) {
   return fmax(fmax(arithmetic, memory) + fmin(arithmetic, memory) / 4, info->stage_seconds);
 }
 
-/// Seconds that the maps after the product take for a tile, and what comes with every tile.
-static double finish_seconds(const kbuild *b, const gpu_dot *d, const tile *t) {
-  const target_info *info = b->l->target;
-  double cost = 0;
-  for (int i = 0; i < b->group->nodes.len; i++) {
-    const node *n = b->group->nodes.data[i];
-    if (n->id > d->p.dot->id && op_is_map(n->op)) cost += op_get(n->op)->cost;
+/// Along the rows and the columns: there is an element of it for each of the product.
+static bool is_of_tile(const kbuild *b, const gpu_dot *d, const node *n) {
+  bool rows = false, columns = false;
+  for (int k = 0; k < n->naxes; k++) {
+    ix at = b->sigma[n->axes[k]];
+    rows |= at && ix_uses_axis(&b->k->ix, at, d->p.rows);
+    columns |= at && ix_uses_axis(&b->k->ix, at, d->p.lanes);
   }
+  return rows && columns;
+}
+
+/// What the maps after the product take for an element.
+typedef struct finish {
+  double flops, bytes;  // bytes: of memory
+  double registers;     // beside the sum: what is loaded, and with several results what they are made of
+} finish;
+
+static finish finish_of(const kbuild *b, const gpu_dot *d) {
+  const group *g = b->group;
+  finish f = {0};
+  bool *seen = kb_unseen(b);
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    if (n == d->p.dot || !op_is_map(n->op) || !is_of_tile(b, d, n)) continue;
+    f.flops += op_get(n->op)->cost;
+    for (int k = 0; k < n->nin; k++) {
+      const node *x = n->in[k];
+      if (kb_in_group(b, x) || seen[x->id] || !is_of_tile(b, d, x)) continue;
+      seen[x->id] = true;
+      f.bytes += dtype_bytes(x->type);
+      f.registers += dtype_bytes(x->type) / 4.0;
+    }
+  }
+  for (int i = 0; i < g->outputs.len; i++)
+    if (is_of_tile(b, d, g->outputs.data[i])) f.bytes += dtype_bytes(g->outputs.data[i]->type);
+  if (g->outputs.len > 1) f.registers += 0.5;
+  return f;
+}
+
+/// Seconds that the maps after the product take for a tile, and what comes with every tile.
+static double finish_seconds(const kbuild *b, const gpu_dot *d, const finish *f, const tile *t) {
+  const target_info *info = b->l->target;
+  double elements = (double)t->bm * t->bn;
   // The peak counts a multiply-add as two.
-  return info->tile_seconds + 2 * cost * t->bm * t->bn / info->flops_per_second;
+  double seconds = info->tile_seconds + 2 * f->flops * elements / info->flops_per_second;
+  return d->unit == DOT_WGMMA ? seconds + f->bytes * elements / (info->bytes_per_second / info->cores) : seconds;
+}
+
+/// What a warpgroup's thread cannot hold beside its sums goes through the caches and back.
+static double spill_seconds(const kbuild *b, const gpu_dot *d, const finish *f, const tile *t) {
+  enum { ALONE = 240 - 24, PAIRED = 96 - 16, BYTES = 2 * 4 };  // registers of a thread
+  double threads = (double)GPU_WARP * t->warps_m * t->warps_n;
+  double spilled = t->bm * t->bn / threads * (1 + f->registers) - (t->pair ? PAIRED : ALONE);
+  if (d->unit != DOT_WGMMA || spilled <= 0) return 0;
+  return spilled * BYTES * threads / b->l->target->l2_bytes_per_second;
 }
 
 static int64_t tiles_of(int64_t outer, int64_t rows, int64_t columns) {
   return estimate_times(outer, estimate_times(rows, columns));
 }
 
-static double tile_seconds(const kbuild *b, const gpu_dot *d, const tile *t, int64_t outer) {
+static double tile_seconds(const kbuild *b, const gpu_dot *d, const finish *f, const tile *t, int64_t outer) {
   const target_info *info = b->l->target;
   int64_t m = contraction_size(b, d->p.rows), n = contraction_size(b, d->p.lanes);
   int64_t k = contraction_product(b, d->p.kk, d->p.nkk);
   int64_t tiles = tiles_of(outer, gpu_pieces(m, t->bm), gpu_pieces(n, t->bn));
   double product = step_seconds(b, d, t) * (double)gpu_pieces(k, d->bk);
-  double finish = finish_seconds(b, d, t), one = product + finish;
-  if (t->pair) one = fmax(product, finish) + fmin(product, finish) / 4;
+  double after = finish_seconds(b, d, f, t), one = product + after;
+  if (t->pair) one = fmax(product, after) + fmin(product, after) / 4;
+  one += spill_seconds(b, d, f, t);
   return one * (double)gpu_pieces(tiles, info->cores);
 }
 
@@ -240,6 +286,7 @@ static double choose_among(const kbuild *b, gpu_dot *d, int64_t outer, double of
   int want_m = (int)schedule_given(b->l, "m", 0), want_n = (int)schedule_given(b->l, "n", 0);
   dot_unit block = d->unit == DOT_FMA ? DOT_MMA : d->unit;  // what is wide for fma likewise
   int least_m = unit_get(block)->m, least_n = unit_get(block)->n;
+  finish f = finish_of(b, d);
   double best = 0;
   for (int i = 0; i < count; i++) {
     tile t = d->unit == DOT_FMA ? fma_tile(b, d, list[i]) : list[i];
@@ -249,7 +296,7 @@ static double choose_among(const kbuild *b, gpu_dot *d, int64_t outer, double of
     bool turned = turns_columns(b, d, &t);
     bool wide = too_wide(t.bm, m, least_m) || too_wide(t.bn, n, least_n);
     bool narrow = t.bn < n && n <= 32;  // the large operand would be read several times
-    double seconds = tile_seconds(b, d, &t, outer) * (wide || narrow ? 1.5 : 1);
+    double seconds = tile_seconds(b, d, &f, &t, outer) * (wide || narrow ? 1.5 : 1);
     seconds *= turned ? 2 : 1;
     if (holds && seconds < offer_below) schedule_offer(b->l, "m=%d,n=%d", t.bm, t.bn);
     seconds *= (holds ? 1 : 1e9) * (wanted ? 1 : 1e3);
