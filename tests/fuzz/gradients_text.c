@@ -139,20 +139,26 @@ static void reword(const writer *w, int value, char *text, int size) {
 
 // ---- functions
 
-/// Weights that have all axes of the value.
-static void put_weights(writer *w, const gen_value *v) {
-  if (!v->rank) put(w, "1.0");
-  for (int i = 0; i < v->rank; i++)
-    put(w, "%scos(f32(index(%s)) * 0.%d + 0.3)", i ? " * " : "", w->p->axes[v->axes[i]].name, 7 + i);
+/// Weights for the elements of a value; they may lack axes.
+static void put_weights(writer *w, int value) {
+  const gen_value *v = &w->p->values[value];
+  bool any = false;
+  for (int i = 0; i < v->rank; i++) {
+    if (draw(w->p, value, 10 + i, 5) == 0) continue;
+    put(w, "%scos(f32(index(%s)) * 0.%d + 0.3)", any ? " * " : "", w->p->axes[v->axes[i]].name, 7 + i);
+    any = true;
+  }
+  if (!any) put(w, "1.5");
 }
 
 static void put_name(writer *w, int value) {
   put(w, "%c%d", is_param(&w->p->values[value]) ? 'p' : 'v', value);
 }
 
-static void put_weighted_sum(writer *w, const gen_value *v, const char *name) {
+static void put_weighted_sum(writer *w, int value, const char *name) {
+  const gen_value *v = &w->p->values[value];
   put(w, v->rank ? "sum(%s * " : "%s * ", name);
-  put_weights(w, v);
+  put_weights(w, value);
   for (int i = 0; i < v->rank; i++) put(w, ", %s", w->p->axes[v->axes[i]].name);
   if (v->rank) put(w, ")");
 }
@@ -215,7 +221,7 @@ static void put_sum(writer *w) {
     char name[16];
     snprintf(name, sizeof name, "v%d", w->g->of[k]);
     put(w, "%s", k ? " + " : "");
-    put_weighted_sum(w, &w->p->values[w->g->of[k]], name);
+    put_weighted_sum(w, w->g->of[k], name);
   }
   put(w, "\n");
 }
@@ -225,13 +231,17 @@ static void put_arguments(writer *w, bool between) {
   if (between && w->g->between >= 0) put(w, ", v%d", w->g->between);
 }
 
+/// Some seeds have a further axis, along which all but one of their elements are 0.
 static void put_seeded(writer *w, int x) {
   for (int k = 0; k < w->g->nof; k++) {
-    put(w, "%sgrad(v%d, ", k ? " + " : "", w->g->of[k]);
+    int of = w->g->of[k];
+    bool further = draw(w->p, of, 9, 4) == 0;
+    put(w, "%s%sgrad(v%d, ", k ? " + " : "", further ? "sum(" : "", of);
     put_name(w, x);
     put(w, ", seed = ");
-    put_weights(w, &w->p->values[w->g->of[k]]);
-    put(w, ")");
+    if (further) put(w, "f32(index(Z = 3) == 1) * ");
+    put_weights(w, of);
+    put(w, further ? "), Z)" : ")");
   }
 }
 
@@ -263,13 +273,12 @@ static void put_call(writer *w, const char *name) {
 
 static void put_curvature(writer *w) {
   const gradients *g = w->g;
-  const gen_value *x = &w->p->values[g->wrt[0]];
   put_signature(w, "slope");
   put(w, " -> f32 {\n");
   put_statements(w);
   put_sum(w);
   put(w, "  let d = grad(y, p%d)\n  return ", g->wrt[0]);
-  put_weighted_sum(w, x, "d");
+  put_weighted_sum(w, g->wrt[0], "d");
   put(w, "\n}\n");
   put_signature(w, "curvature");
   put_types(w, false);
