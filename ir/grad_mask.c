@@ -16,10 +16,31 @@
 /// Of numbers that are finite the op gives such.
 static bool keeps_finite(const node *n) {
   switch (n->op) {
-    case OP_div: case OP_rem: case OP_pow: case OP_exp: case OP_exp2: case OP_expm1: case OP_log:
-    case OP_log2: case OP_log10: case OP_log1p: case OP_sqrt: case OP_rsqrt: case OP_tan: case OP_asin:
-    case OP_acos: case OP_sinh: case OP_cosh: case OP_bitcast: case OP_call: case OP_reduce_max:
-    case OP_reduce_min: case OP_cummax: case OP_cummin: case OP_prod: case OP_cumprod: return false;
+    case OP_div:
+    case OP_rem:
+    case OP_pow:
+    case OP_exp:
+    case OP_exp2:
+    case OP_expm1:
+    case OP_log:
+    case OP_log2:
+    case OP_log10:
+    case OP_log1p:
+    case OP_sqrt:
+    case OP_rsqrt:
+    case OP_tan:
+    case OP_asin:
+    case OP_acos:
+    case OP_sinh:
+    case OP_cosh:
+    case OP_bitcast:
+    case OP_call:
+    case OP_reduce_max:
+    case OP_reduce_min:
+    case OP_cummax:
+    case OP_cummin:
+    case OP_prod:
+    case OP_cumprod: return false;
     case OP_const: return !dtype_is_float(n->type) || (n->value.f - n->value.f == 0);
     default: return true;
   }
@@ -28,12 +49,15 @@ static bool keeps_finite(const node *n) {
 /// A partial of it may be infinite, or NaN.
 static bool is_singular(const gradient *d, const node *n, const bool *finite) {
   switch (n->op) {
-    case OP_mul: case OP_fma:
+    case OP_mul:
+    case OP_fma:
       for (int k = 0; k < 2; k++)
         if (d->open[n->in[k]->id] && !finite[n->in[1 - k]->id]) return true;
       return false;
     case OP_prod: return true;
-    case OP_asin: case OP_acos: case OP_atan2: return true;
+    case OP_asin:
+    case OP_acos:
+    case OP_atan2: return true;
     default: return op_is_map(n->op) && !keeps_finite(n);
   }
 }

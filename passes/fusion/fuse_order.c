@@ -45,10 +45,12 @@ static void find_spine(fusion *f) {
   }
   for (int id = 0; id < f->n; id++)
     for (int i = 0; i < f->deps[id].len && is_unit(f, id); i++)
-      if (o->follows[f->deps[id].data[i]] > o->follows[id]) o->follows[id] = o->follows[f->deps[id].data[i]];
+      if (o->follows[f->deps[id].data[i]] > o->follows[id])
+        o->follows[id] = o->follows[f->deps[id].data[i]];
   for (int id = f->n - 1; id >= 0; id--)
     for (int i = 0; i < f->deps[id].len && is_unit(f, id); i++)
-      if (o->leads_to[id] < o->leads_to[f->deps[id].data[i]]) o->leads_to[f->deps[id].data[i]] = o->leads_to[id];
+      if (o->leads_to[id] < o->leads_to[f->deps[id].data[i]])
+        o->leads_to[f->deps[id].data[i]] = o->leads_to[id];
 }
 
 /// Where the cluster is along the spine. Of units that others compute as well nobody needs to wait for it.
@@ -59,7 +61,8 @@ static spine_part part_of(fusion *f, int cluster) {
   const ints *units = &f->clusters[cluster];
   for (int i = 0; i < units->len; i++) {
     int u = units->data[i];
-    if (f->homes[u].len == 1 && f->order.leads_to[u] < part->leads_to) part->leads_to = f->order.leads_to[u];
+    if (f->homes[u].len == 1 && f->order.leads_to[u] < part->leads_to)
+      part->leads_to = f->order.leads_to[u];
     if (f->order.follows[u] > part->follows) part->follows = f->order.follows[u];
   }
   return *part;
@@ -278,7 +281,7 @@ static bool put_all_right(fusion *f) {
 /// Clusters that are reached from the union of a and b, in one of the two directions.
 typedef struct front {
   ints list;
-  int at;  // the first that is still to be followed: ways are short, if there are any
+  int at;         // the first that is still to be followed: ways are short, if there are any
   int low, high;  // ranks between which it stays
   int64_t spent;  // steps
   int mark;

@@ -86,15 +86,18 @@ static ints find_ends(const candidate *c, fuse_scratch *s, uint8_t *after) {
     if (view->op != OP_view || !c->stored[view->id]) continue;
     if (!found) find_after(c, after);
     found = true;
-    if (is_end(c, view, after) && is_in_the_way(c, view) && !walks_single(c) && has_inverse(c, view, s))
+    if (is_end(c, view, after) && is_in_the_way(c, view) && !walks_single(c) &&
+        has_inverse(c, view, s))
       vec_push(s->arena, &ends, i);
   }
   return ends;
 }
 
 through_room through_room_new(arena *a, int n) {
-  return (through_room){.after = arena_array(a, uint8_t, n), .member = arena_array(a, uint8_t, n),
-                        .stored = arena_array(a, uint8_t, n), .nodes = arena_array(a, node *, n)};
+  return (through_room){.after = arena_array(a, uint8_t, n),
+                        .member = arena_array(a, uint8_t, n),
+                        .stored = arena_array(a, uint8_t, n),
+                        .nodes = arena_array(a, node *, n)};
 }
 
 static candidate without(const candidate *c, const ints *ends, through_room *room) {

@@ -37,8 +37,10 @@ static bool is_constant(const node *n, nothing want) {
 }
 
 static void add_condition(search *a, const node *c, bool negated) {
-  bool both = c->type == DT_bool && (c->op == (negated ? OP_or : OP_and));
-  if (c->op == OP_not && c->type == DT_bool) {
+  // Another kernel's result is in memory as a whole, whatever it was made of.
+  bool splits = c->type == DT_bool && kb_in_group(a->s->b, c);
+  bool both = splits && (c->op == (negated ? OP_or : OP_and));
+  if (c->op == OP_not && splits) {
     add_condition(a, c->in[0], !negated);
   } else if (both) {
     add_condition(a, c->in[0], negated);

@@ -27,7 +27,8 @@ bool make_domain(maker *m) {
   };
   int a = pick_where(m, is_exact_float);
   if (a < 0 || m->p->values[a].magnitude > 100) return false;
-  gen_value *v = start_value(m, m->p->values[a].type, texts[pick(m, (int)(sizeof texts / sizeof *texts))], a, -1, -1);
+  gen_value *v = start_value(m, m->p->values[a].type,
+                             texts[pick(m, (int)(sizeof texts / sizeof *texts))], a, -1, -1);
   copy_axes(v, &m->p->values[a]);
   v->magnitude = m->p->values[a].magnitude + 12;
   v->error = 64 * type_eps(v->type) * (v->magnitude + 1);
@@ -47,14 +48,16 @@ bool make_power(maker *m) {
   if (!unite_axes(x, y, v)) return false;
   double ma = x->magnitude + x->error, cube = 0.1 * ma * ma * ma;
   v->magnitude = fmax(cube, 4) + y->magnitude;
-  v->error = 4 * (x->error * (1 + 0.3 * ma * ma) + y->error) + 32 * type_eps(v->type) * (v->magnitude + ma + 1);
+  v->error = 4 * (x->error * (1 + 0.3 * ma * ma) + y->error) +
+             32 * type_eps(v->type) * (v->magnitude + ma + 1);
   return finish_value(m, v);
 }
 
 /// Running products of factors of at most 1, running extrema.
 bool make_scan(maker *m) {
   static const char *const texts[] = {"cumprod(tanh($0), %s%s)", "cumprod(sin($0), %s%s)",
-                                      "cummax($0, %s%s)", "cummin($0, %s%s)", "cumprod($0 * 0.2, %s%s)"};
+                                      "cummax($0, %s%s)", "cummin($0, %s%s)",
+                                      "cumprod($0 * 0.2, %s%s)"};
   static const char *const options[] = {"", ", reverse = true", ", exclusive = true",
                                         ", reverse = true, exclusive = true"};
   int a = pick_where(m, is_arith_float), which = pick(m, 5);
@@ -63,7 +66,8 @@ bool make_scan(maker *m) {
   const gen_value *x = &m->p->values[a];
   char text[96];
   // NOLINTNEXTLINE: the formats are those above
-  snprintf(text, sizeof text, texts[which], m->p->axes[pick_axis(m, x)].name, options[pick(m, extremum ? 2 : 4)]);
+  snprintf(text, sizeof text, texts[which], m->p->axes[pick_axis(m, x)].name,
+           options[pick(m, extremum ? 2 : 4)]);
   gen_value *v = start_value(m, x->type, text, a, -1, -1);
   copy_axes(v, x);
   v->magnitude = extremum ? x->magnitude : 1;

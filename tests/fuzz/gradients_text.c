@@ -49,17 +49,20 @@ gradients gradients_of(const gen_program *p) {
     if (p->values[p->outputs[k]].type == GEN_F32 && !is_param(&p->values[p->outputs[k]]))
       g.of[g.nof++] = p->outputs[k];
   double work = 0;
-  for (int i = 0; i < p->nvalues; i++) work += needed[i] ? (double)gen_elements(p, &p->values[i]) : 0;
+  for (int i = 0; i < p->nvalues; i++)
+    work += needed[i] ? (double)gen_elements(p, &p->values[i]) : 0;
   g.second = work < 3000 && g.nwrt && draw(p, 0, 9, 2) == 0;
   for (int i = 0; i < p->nvalues; i++) {
     const gen_value *v = &p->values[i];
-    for (int k = 0; needed[i] && is_param(v) && k < v->rank; k++) g.streams |= v->axes[k] == p->block_axis;
+    for (int k = 0; needed[i] && is_param(v) && k < v->rank; k++)
+      g.streams |= v->axes[k] == p->block_axis;
   }
   if (draw(p, 0, 2, 3) == 0 && p->nvalues > 0) {
     g.checkpoint_first = draw(p, 0, 3, p->nvalues);
     g.checkpoint_last = g.checkpoint_first + draw(p, 0, 4, 10);
     // Not over a border of the block that is under contract.
-    if (p->block_last >= 0 && g.checkpoint_last >= p->block_first && g.checkpoint_first <= p->block_last)
+    if (p->block_last >= 0 && g.checkpoint_last >= p->block_first &&
+        g.checkpoint_first <= p->block_last)
       g.checkpoint_last = -1;
   }
   return g;
@@ -94,10 +97,11 @@ static bool there_and_back(const writer *w, int value, char *text, int size) {
   bool splits = axis->size > 0 && axis->size % 2 == 0 && !axis->symbolic;
   char through[96];
   if (splits)
-    snprintf(through, sizeof through, "$0[%s -> (Z%da, Z%db = 2)][(Z%da, Z%db) -> %s]", axis->name, value,
-             value, value, value, axis->name);
+    snprintf(through, sizeof through, "$0[%s -> (Z%da, Z%db = 2)][(Z%da, Z%db) -> %s]", axis->name,
+             value, value, value, value, axis->name);
   else
-    snprintf(through, sizeof through, "$0[%s -> Z%d][Z%d -> %s]", axis->name, value, value, axis->name);
+    snprintf(through, sizeof through, "$0[%s -> Z%d][Z%d -> %s]", axis->name, value, value,
+             axis->name);
   int n = 0;
   for (const char *c = v->text; *c && n < size - 100; c++) {
     if (c[0] == '$' && c[1] == '0') n += snprintf(text + n, (size_t)(size - n), "%s", through), c++;
@@ -124,7 +128,8 @@ static void reword(const writer *w, int value, char *text, int size) {
     snprintf(text, n, "dot($0, f32(index(%s) >= 0), %s)", axes, axes);
   else if (is_call(v->text, "cumsum($0, ", axes) && !strchr(axes, ','))
     snprintf(text, n, "affine_scan(1.0, $0, %s)", axes);
-  else if (is_call(v->text, "max($0, ", axes) && !strchr(axes, ',') && operand(w, v, 0)->rank && axes[0] >= 'A' && axes[0] <= 'Z')
+  else if (is_call(v->text, "max($0, ", axes) && !strchr(axes, ',') && operand(w, v, 0)->rank &&
+           axes[0] >= 'A' && axes[0] <= 'Z')
     snprintf(text, n, "-min(-$0, %s)", axes);
   else if (!strcmp(v->text, "$0 * $0")) snprintf(text, n, "$0 ** 2");
   else if (!strcmp(v->text, "$0 ** 2")) snprintf(text, n, "$0 * $0");
@@ -139,20 +144,27 @@ static void reword(const writer *w, int value, char *text, int size) {
 
 // ---- functions
 
-/// Weights that have all axes of the value.
-static void put_weights(writer *w, const gen_value *v) {
-  if (!v->rank) put(w, "1.0");
-  for (int i = 0; i < v->rank; i++)
-    put(w, "%scos(f32(index(%s)) * 0.%d + 0.3)", i ? " * " : "", w->p->axes[v->axes[i]].name, 7 + i);
+/// Weights for the elements of a value; they may lack axes.
+static void put_weights(writer *w, int value) {
+  const gen_value *v = &w->p->values[value];
+  bool any = false;
+  for (int i = 0; i < v->rank; i++) {
+    if (draw(w->p, value, 10 + i, 5) == 0) continue;
+    put(w, "%scos(f32(index(%s)) * 0.%d + 0.3)", any ? " * " : "", w->p->axes[v->axes[i]].name,
+        7 + i);
+    any = true;
+  }
+  if (!any) put(w, "1.5");
 }
 
 static void put_name(writer *w, int value) {
   put(w, "%c%d", is_param(&w->p->values[value]) ? 'p' : 'v', value);
 }
 
-static void put_weighted_sum(writer *w, const gen_value *v, const char *name) {
+static void put_weighted_sum(writer *w, int value, const char *name) {
+  const gen_value *v = &w->p->values[value];
   put(w, v->rank ? "sum(%s * " : "%s * ", name);
-  put_weights(w, v);
+  put_weights(w, value);
   for (int i = 0; i < v->rank; i++) put(w, ", %s", w->p->axes[v->axes[i]].name);
   if (v->rank) put(w, ")");
 }
@@ -184,7 +196,8 @@ static void put_statement(writer *w, int i) {
   char text[STATEMENT], kept[STATEMENT + 16];
   reword(w, i, text, STATEMENT);
   bool inside = w->contract && i >= w->p->block_first && i <= w->p->block_last;
-  bool keeps = w->rewrites && !inside && w->p->values[i].type == GEN_F32 && draw(w->p, i, 8, 8) == 0;
+  bool keeps =
+      w->rewrites && !inside && w->p->values[i].type == GEN_F32 && draw(w->p, i, 8, 8) == 0;
   snprintf(kept, sizeof kept, keeps ? "keep(%s)" : "%s", text);
   w->length += gen_print_statement(w->p, i, kept, w->text + w->length, w->size - w->length);
 }
@@ -215,7 +228,7 @@ static void put_sum(writer *w) {
     char name[16];
     snprintf(name, sizeof name, "v%d", w->g->of[k]);
     put(w, "%s", k ? " + " : "");
-    put_weighted_sum(w, &w->p->values[w->g->of[k]], name);
+    put_weighted_sum(w, w->g->of[k], name);
   }
   put(w, "\n");
 }
@@ -225,13 +238,17 @@ static void put_arguments(writer *w, bool between) {
   if (between && w->g->between >= 0) put(w, ", v%d", w->g->between);
 }
 
+/// Some seeds have a further axis, along which all but one of their elements are 0.
 static void put_seeded(writer *w, int x) {
   for (int k = 0; k < w->g->nof; k++) {
-    put(w, "%sgrad(v%d, ", k ? " + " : "", w->g->of[k]);
+    int of = w->g->of[k];
+    bool further = draw(w->p, of, 9, 4) == 0;
+    put(w, "%s%sgrad(v%d, ", k ? " + " : "", further ? "sum(" : "", of);
     put_name(w, x);
     put(w, ", seed = ");
-    put_weights(w, &w->p->values[w->g->of[k]]);
-    put(w, ")");
+    if (further) put(w, "f32(index(Z = 3) == 1) * ");
+    put_weights(w, of);
+    put(w, further ? "), Z)" : ")");
   }
 }
 
@@ -263,13 +280,12 @@ static void put_call(writer *w, const char *name) {
 
 static void put_curvature(writer *w) {
   const gradients *g = w->g;
-  const gen_value *x = &w->p->values[g->wrt[0]];
   put_signature(w, "slope");
   put(w, " -> f32 {\n");
   put_statements(w);
   put_sum(w);
   put(w, "  let d = grad(y, p%d)\n  return ", g->wrt[0]);
-  put_weighted_sum(w, x, "d");
+  put_weighted_sum(w, g->wrt[0], "d");
   put(w, "\n}\n");
   put_signature(w, "curvature");
   put_types(w, false);

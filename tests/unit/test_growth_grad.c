@@ -18,8 +18,10 @@ typedef struct model {
 } model;
 
 static const model models[] = {
-    {"products", "", "w#: f32[D, E = D], b#: f32[D]", "let x@ = relu(dot(x#, w#, D)[E -> D] + b#)", 60},
-    {"norms", "", "g#: f32[D], b#: f32[D]", "let x@ = x# + tanh(layernorm(x#, g#, b#, 1e-5, D))", 30},
+    {"products", "", "w#: f32[D, E = D], b#: f32[D]", "let x@ = relu(dot(x#, w#, D)[E -> D] + b#)",
+     60},
+    {"norms", "", "g#: f32[D], b#: f32[D]", "let x@ = x# + tanh(layernorm(x#, g#, b#, 1e-5, D))",
+     30},
     {"products of all before", "s: f32[N, D]", "w#: f32[D, E = D]",
      "let a@ = a# + x#\n  let x@ = relu(dot(a@, w#, D)[E -> D] + s)", 80},
     {"softmaxes under one mask", "m: f32[N, D]", "w#: f32[D, E = D]",
@@ -27,12 +29,15 @@ static const model models[] = {
     {"running sums", "", "g#: f32[D]", "let x@ = tanh(cumsum(x# * g#, N)) + x#", 40},
     {"a recurrence", "u: f32[D, E = D], w: f32[D, E = D]", "g#: f32[D]",
      "let c@ = dot(x, u, D)[E -> D] + dot(x#, w, D)[E -> D]\n  let a@ = a# * sigmoid(c@) + g#\n"
-     "  let x@ = sigmoid(c@) * tanh(a@)", 40},
-    {"transformer", "", "g#: f32[D], q#: f32[D, H = 4, E = 32], k#: f32[D, H, E], w#: f32[D, F = 512], v#: f32[F, D]",
+     "  let x@ = sigmoid(c@) * tanh(a@)",
+     40},
+    {"transformer", "",
+     "g#: f32[D], q#: f32[D, H = 4, E = 32], k#: f32[D, H, E], w#: f32[D, F = 512], v#: f32[F, D]",
      "let n# = rmsnorm(x#, g#, 1e-5, D)\n"
      "  let p# = softmax(dot(dot(n#, q#, D), dot(n#, k#, D)[N -> T], E), T)\n"
      "  let a@ = x# + dot(sum(p#, H), n#[N -> T], T)\n"
-     "  let x@ = a@ + dot(gelu(dot(a@, w#, D)), v#, F)", 40},
+     "  let x@ = a@ + dot(gelu(dot(a@, w#, D)), v#, F)",
+     40},
 };
 
 static void put(strbuf *b, const char *text, int i) {

@@ -217,3 +217,25 @@ Test(skip, steps_are_left_out) {
     expect_left_out(&gpu_target, masks[i]);
   }
 }
+
+/// What another kernel gave is in memory as a whole: its parts are not to be had.
+Test(skip, conditions_of_another_kernel) {
+  static const char *const forms[][2] = {{"a > 0 && b > 0", "where(c, exp(x), 0.0)"},
+                                         {"a > 0 || b > 0", "where(c, 0.0, exp(x))"},
+                                         {"bit_not(a > b)", "where(c, exp(x), 0.0)"}};
+  target_info targets[] = {cpu_target(1), sm_80_target(), gpu_target};
+  for (int i = 0; i < 9; i++) {
+    char source[400];
+    snprintf(source, sizeof source,
+             "fn f(x: f32[A = 64, B = 13], a: f32[A], b: f32[A]) -> (f32[B], bool[A]) {\n"
+             "  let c = %s\n  fuse stream(A) {\n    let s = sum(%s, A)\n  }\n  return (s, c)\n}\n",
+             forms[i / 3][0], forms[i / 3][1]);
+    lowered l;
+    lowered_make_for(&l, source, &targets[i % 3]);
+    interp_tensor in[3];
+    for (int k = 0; k < 3; k++)
+      in[k] = parameter(&l.test.arena, l.original, l.original->nodes.data[k], DATA);
+    lowered_compare(&l, in, 1e-4);
+    lowered_free(&l);
+  }
+}
