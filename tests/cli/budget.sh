@@ -15,6 +15,9 @@ expect 1 'note: this `' run layers.tdsl -e train4 --memory-budget=1000
 needed=$(sed -n 's/.*(\([0-9]*\) bytes).*/\1/p' err.txt)
 expect 0 '' build layers.tdsl -e train4 --memory-budget="$needed" -o train4.o
 expect 1 'error[E0276]' build layers.tdsl -e train4 --memory-budget=$((needed - 1)) -o train4.o
+# What is kept of compiled code is kept by budget.
+expect 0 '' run layers.tdsl -e train4
+expect 1 'error[E0276]' run layers.tdsl -e train4 --memory-budget=1000
 # A program that was planned before is taken as it is, or not at all.
 "$tool" opt layers.tdsl -e train4 >fused.ir
 expect 2 'more than the budget' run fused.ir --memory-budget="$needed"
