@@ -241,6 +241,7 @@ static int by_bytes(const void *a, const void *b) {
 static void drop_states(states *s, double budget, int most) {
   double least = INFINITY, unit = 0;
   int kept = 0;
+  if (!s->n) return;
   for (int round = 0; round < 2; round++) {
     qsort(s->data, (size_t)s->n, sizeof *s->data, by_bytes);
     kept = 0, least = INFINITY;

@@ -50,7 +50,8 @@ int remat_try(remat_search *s, const bool *all) {
   if (s->left <= 0 || known >= 0) return known;
   s->left--;
   remat_judged plan = {.recomputed = recomputed, .tried_for = -2};
-  plan.j = any(recomputed, s->units.n) ? remat_judge_plan(s->g, recomputed, s->options) : s->units.kept;
+  plan.j =
+      any(recomputed, s->units.n) ? remat_judge_plan(s->g, recomputed, s->options) : s->units.kept;
   if (!plan.j.possible) return -1;
   vec_push(s->a, &s->plans, plan);
   return s->plans.len - 1;

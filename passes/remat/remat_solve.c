@@ -7,12 +7,7 @@
 // Predictions that differ by less count as equal.
 static const double SLACK = 0.01;
 /// Judgements together, without a budget and with one: of so many nodes, and so many plans at most.
-enum {
-  NODES_JUDGED = 40000,
-  PLANS_JUDGED = 64,
-  NODES_FOR_BUDGET = 60000,
-  PLANS_FOR_BUDGET = 1000
-};
+enum { NODES_JUDGED = 40000, PLANS_JUDGED = 64, NODES_FOR_BUDGET = 60000, PLANS_FOR_BUDGET = 1000 };
 enum { LEAST_JUDGED = 4, LEAST_FOR_BUDGET = 12 };
 /// Programs from here on are planned by segments without a budget too.
 enum { LONG_PROGRAM = 1200, SEGMENT_NODES = 40000 };
