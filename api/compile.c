@@ -59,6 +59,7 @@ pass_options session_pass_options(tcf_session *s, str schedule) {
 static codegen_options code_options(const tcf_session *s, codegen_options wanted) {
   wanted.cpu = s->cpu;
   wanted.fast_math = s->flags & TCF_FAST_MATH;
+  wanted.deterministic = s->flags & TCF_DETERMINISTIC;
   return wanted;
 }
 

@@ -31,6 +31,7 @@ typedef struct codegen_options {
   code_kind kind;
   str symbol;  // what the entry is exported as; empty: the program's name
   bool fast_math;
+  bool deterministic;  // a map has the same bits in every kernel, whatever its lanes are
   const library_spec *library;  // the object of a library; null: one of codegen/abi.h
   code cubin;                   // devices: carried beside the PTX; size 0: none
 } codegen_options;

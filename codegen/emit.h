@@ -27,6 +27,7 @@ typedef struct emit {
   bool is_long;  // CPUs: the program is, so that loops have no second copies of their bodies
   const target_info *target;  // GPUs
   bool fast_math;
+  bool deterministic;  // functions are the same for every number of lanes and in every kernel
   bool coarse;    // GPUs: short functions that lose a few ulp of f32
   bool fused_multiply_add;  // GPUs: a product and a sum may become one multiply-add
   emit_called

@@ -14,7 +14,8 @@ mathb math_builder(emit *e, dtype t, int lanes) {
   m.bt = emit_vec(e->i1, lanes);
   m.fma = e->arch != ARCH_X86 || e->avx2 || e->avx512;
   int bits = lanes * (is_double ? 64 : 32);
-  m.wide = e->arch == ARCH_X86 && e->avx512 && (bits == 512 || bits == 256);
+  bool wide = bits == 512 || bits == 256;
+  m.wide = e->arch == ARCH_X86 && e->avx512 && wide && !e->deterministic;
   m.mantissa = is_double ? 52 : 23;
   m.bias = is_double ? 1023 : 127;
   return m;

@@ -155,7 +155,8 @@ static bool write_code(module_gen *m, code_kind kind, arena *a, code *out, str *
 bool module_compile(arena *a, const program *p, const codegen_options *options, module_fill *fill,
                     void *ctx, code *out, str *error) {
   arena scratch = {0};
-  module_gen m = {.e = {.arena = &scratch, .fast_math = options->fast_math}};
+  module_gen m = {.e = {.arena = &scratch, .fast_math = options->fast_math,
+                        .deterministic = options->deterministic}};
   volatile bool done = false;
   fault_frame frame;
   if (fault_try(&frame)) {

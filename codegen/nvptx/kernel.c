@@ -470,8 +470,9 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
   g.uses = arena_array(a, unsigned, k->nvals + 1);
   for (int i = 0; i < k->nvals; i++) g.uses[i] = USE_NARROWED | USE_SUMMED | USE_EITHER;
   mark_uses(&g, &k->body);
-  g.narrow_results = results_are_narrow(k, &k->body, false);
-  e->fused_multiply_add = results_are_narrow(k, &k->body, true);
+  // Under contraction and short functions a map's bits depend on the kernel that it is in.
+  g.narrow_results = !e->deterministic && results_are_narrow(k, &k->body, false);
+  e->fused_multiply_add = !e->deterministic && results_are_narrow(k, &k->body, true);
   g.zero_locals = region_has_dot(&k->body);
   g.scratch_bytes = (scratch_needed(&g, &k->body) + 127) / 128 * 128;
   g.shared_top = g.shared_peak = 2 * g.scratch_bytes;

@@ -192,7 +192,8 @@ bool codegen_cuda(arena *a, const program *p, const codegen_options *options, co
   const target_info *r = codegen_cuda_target(a, options->cpu, error);
   if (!r) return false;
   arena scratch = {0};
-  device_gen d = {.e = {.arena = &scratch, .fast_math = options->fast_math}};
+  device_gen d = {.e = {.arena = &scratch, .fast_math = options->fast_math,
+                        .deterministic = options->deterministic}};
   volatile bool done = false;
   fault_frame frame;
   if (fault_try(&frame)) {

@@ -59,9 +59,10 @@ static lval times_reciprocal(ngen *g, const mathb *m, lval x, lval y) {
 
 /// A quotient that is only rounded to 16 bits needs no more than 2 ulp; exponentials that are only
 /// summed, or of which only 16 bits leave the kernel, no correction. Powers of two of these have the
-/// instruction's 2 ulp anyway. Constants divide by a few multiply-adds.
+/// instruction's 2 ulp anyway. Constants divide by a few multiply-adds. Not so where a map must have the
+/// same bits in every kernel.
 static lval map_reg(ngen *g, const tstmt *s, dtype operand, lval *in) {
-  unsigned uses = g->uses[s->out[0]->id];
+  unsigned uses = g->e->deterministic ? 0 : g->uses[s->out[0]->id];
   bool narrow = s->op == OP_div && operand == DT_f32 && (uses & USE_NARROWED);
   g->e->coarse = g->narrow_results || (s->op == OP_exp && (uses & USE_SUMMED)) ||
                  (s->op == OP_exp2 && (uses & USE_EITHER));

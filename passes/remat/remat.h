@@ -60,6 +60,9 @@ typedef struct remat_judgement {
 
 /// What the fuse pass would make of a graph that is not fused. The graph stays as it is.
 remat_judgement remat_judge(const graph *g, const pass_options *options);
+/// The same of a graph that was divided into kernels, which are written into it; a: for what it takes.
+struct fusion;
+remat_judgement remat_judge_divided(struct fusion *f, pass_ctx *ctx, arena *a);
 /// The same of the graph after remat_clone().
 remat_judgement remat_judge_plan(const graph *g, const bool *recomputed,
                                  const pass_options *options);
@@ -100,6 +103,7 @@ typedef struct remat_units {
   vec(remat_group) groups;
   vec(remat_read) reads;
   double bandwidth;  // bytes per second
+  remat_judgement kept;  // of the graph as it is
 } remat_units;
 
 /// False: a contract of the program is no kernel. options->target is there.

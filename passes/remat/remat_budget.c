@@ -74,14 +74,16 @@ static double full_bytes(const remat_search *s) { return (double)s->plans.data[0
 static double most_bytes(const remat_search *s) { return 4 * full_bytes(s) + 1e6; }
 
 static void try_least(remat_search *s, remat_composer *c) {
+  bool is_long = s->g->nodes.len >= LONG_PROGRAM;
   bool *none = arena_array(s->a, bool, s->units.n);
   for (int i = 0; i < s->units.n; i++) none[i] = isinf(s->units.fixed[i]);
-  remat_try_saved(s, none);
+  if (!c || !is_long) remat_try_saved(s, none);
   if (!c) return;
-  double least = remat_compose_least(c, most_bytes(s));
+  double least = remat_compose_least(c, full_bytes(s));
+  if (isinf(least)) least = remat_compose_least(c, most_bytes(s));
   if (isinf(least)) return;
   try_choice(s, c, least);
-  try_choice(s, c, 1.05 * least);
+  if (!is_long) try_choice(s, c, 1.05 * least);
 }
 
 /// What is left of a budget that is met.
@@ -89,9 +91,10 @@ static const double CLOSE = 0.01;
 
 /// Towards the most that the budget lets segments take, and no further.
 static void approach(remat_search *s, remat_composer *c, int64_t budget) {
-  enum { STEPS = 8 };
+  enum { STEPS = 8, STEPS_OF_LONG = 4 };
+  int steps = s->g->nodes.len >= LONG_PROGRAM ? STEPS_OF_LONG : STEPS;
   double low = 0, high = INFINITY, at = (double)budget;
-  for (int i = 0; i < STEPS && s->left > 0; i++) {
+  for (int i = 0; i < steps && s->left > 0; i++) {
     int64_t peak = try_choice(s, c, at);
     if (peak >= 0 && peak <= budget) {
       if ((double)(budget - peak) < CLOSE * (double)budget) return;

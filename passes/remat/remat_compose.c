@@ -17,7 +17,7 @@
 
 enum { MAX_OPTIONS = 16, JUDGED_PER_RUN = 48, JUDGED_PER_LONG_RUN = 16, LEAST_PER_RUN = 6 };
 /// States after a segment, fewer where there are many segments.
-enum { MAX_STATES = 4096, LEAST_STATES = 256, ALL_STATES = 1 << 16 };
+enum { MAX_STATES = 4096, LEAST_STATES = 256, ALL_STATES = 1 << 15 };
 
 /// Numbers of segments in a run; those that are too long for the program are left out.
 static const int lengths[] = {1, 2, 3, 4, 6, 8};
@@ -241,6 +241,7 @@ static int by_bytes(const void *a, const void *b) {
 static void drop_states(states *s, double budget, int most) {
   double least = INFINITY, unit = 0;
   int kept = 0;
+  if (!s->n) return;
   for (int round = 0; round < 2; round++) {
     qsort(s->data, (size_t)s->n, sizeof *s->data, by_bytes);
     kept = 0, least = INFINITY;
@@ -331,7 +332,7 @@ double remat_compose_least(remat_composer *c, double most) {
   double low = 0, high = most;
   bool *unused = arena_array(c->a, bool, c->whole->units.n);
   if (!remat_compose(c, high, unused)) return INFINITY;
-  for (int i = 0; i < 24 && high - low > 3e-3 * high; i++) {
+  for (int i = 0; i < 24 && high - low > 0.01 * high; i++) {
     double middle = (low + high) / 2;
     if (remat_compose(c, middle, unused)) high = middle;
     else low = middle;

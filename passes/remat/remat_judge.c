@@ -41,22 +41,26 @@ static int64_t bytes_across(const graph *g, arena *a) {
   return sum < 9e18 ? (int64_t)sum : INT64_MAX;
 }
 
+remat_judgement remat_judge_divided(fusion *f, pass_ctx *ctx, arena *a) {
+  remat_judgement j = {.possible = true, .seconds = all_seconds(f)};
+  pass_options own = *ctx->options;
+  own.choices = NULL;
+  fusion_emit(f, false);
+  j.kernels = ctx->graph->nkernels;
+  j.memory = graph_temporaries(ctx->graph, &own);
+  j.saved = bytes_across(ctx->graph, a);
+  return j;
+}
+
 /// Of a graph that nobody needs afterwards.
 static remat_judgement judge(graph *g, const pass_options *options, arena *a) {
   pass_options own = options ? *options : (pass_options){0};
   own.target = target_or_default(options);
-  own.choices = NULL;
   diag_list diags = {.arena = a};
   pass_ctx ctx = {g, a, &own, &diags};
   fusion f;
-  remat_judgement j = {.possible = fusion_partition(&f, &ctx)};
-  if (!j.possible) return j;
-  j.seconds = all_seconds(&f);
-  fusion_emit(&f, false);
-  j.kernels = ctx.graph->nkernels;
-  j.memory = graph_temporaries(ctx.graph, &own);
-  j.saved = bytes_across(ctx.graph, a);
-  return j;
+  if (!fusion_partition(&f, &ctx)) return (remat_judgement){0};
+  return remat_judge_divided(&f, &ctx, a);
 }
 
 remat_judgement remat_judge(const graph *g, const pass_options *options) {

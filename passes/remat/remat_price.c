@@ -361,7 +361,7 @@ static void find_later_readers(pricer *p, remat_units *u) {
 }
 
 /// Divides copies of the graph. False: it cannot be done.
-static bool divide(pricer *p, const pass_options *options) {
+static bool divide(pricer *p, const pass_options *options, pass_ctx *base_ctx) {
   diag_list *diags = arena_new(p->a, diag_list);
   diags->arena = p->a;
   pass_ctx alone = {graph_copy(p->a, p->g), p->a, options, diags}, base = alone;
@@ -370,6 +370,7 @@ static bool divide(pricer *p, const pass_options *options) {
       arena_copy(p->a, base.graph->nodes.data, sizeof(node *) * (size_t)base.graph->nodes.len);
   fusion_init(&p->alone, &alone);
   if (!fusion_partition(&p->base, &base)) return false;
+  *base_ctx = base;
   p->of_base = arena_array(p->a, int, p->base.n);
   for (int i = 0; i < p->base.n; i++) p->of_base[i] = -1;
   for (int id = 0; id < p->g->nodes.len; id++) {
@@ -414,7 +415,8 @@ static bool is_priced(const pricer *p, int id) {
 bool remat_price(arena *a, const graph *g, const pass_options *options, remat_units *u) {
   pricer p = {.a = a, .g = g, .t = options->target, .deterministic = options->deterministic};
   *u = (remat_units){.n = g->nodes.len, .bandwidth = p.t->bytes_per_second};
-  if (!divide(&p, options)) return false;
+  pass_ctx base;
+  if (!divide(&p, options, &base)) return false;
   allocate(&p, u);
   find_later_readers(&p, u);
   for (int id = 0; id < u->n; id++)
@@ -434,6 +436,8 @@ bool remat_price(arena *a, const graph *g, const pass_options *options, remat_un
   }
   find_groups(&p, u);
   find_operands(&p, u);
+  // Last: it writes the kernels.
+  u->kept = remat_judge_divided(&p.base, &base, a);
   return true;
 }
 

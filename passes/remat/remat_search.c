@@ -38,13 +38,20 @@ static bool *needed_copies(remat_search *s, const bool *recomputed) {
   return needed;
 }
 
+static bool any(const bool *set, int n) {
+  for (int i = 0; i < n; i++)
+    if (set[i]) return true;
+  return false;
+}
+
 int remat_try(remat_search *s, const bool *all) {
   const bool *recomputed = needed_copies(s, all);
   int known = find_plan(s, recomputed);
   if (s->left <= 0 || known >= 0) return known;
   s->left--;
   remat_judged plan = {.recomputed = recomputed, .tried_for = -2};
-  plan.j = remat_judge_plan(s->g, recomputed, s->options);
+  plan.j =
+      any(recomputed, s->units.n) ? remat_judge_plan(s->g, recomputed, s->options) : s->units.kept;
   if (!plan.j.possible) return -1;
   vec_push(s->a, &s->plans, plan);
   return s->plans.len - 1;

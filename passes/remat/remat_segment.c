@@ -248,7 +248,7 @@ remat_run remat_run_of(arena *a, const graph *g, const remat_units *u, const rem
   ints members = {0};
   for (int id = 0; id < g->nodes.len; id++)
     if (s->of[id] >= first && s->of[id] <= last) add_member(&room.arena, g, u, in, &members, id);
-  qsort(members.data, (size_t)members.len, sizeof(int), by_number);
+  if (members.len) qsort(members.data, (size_t)members.len, sizeof(int), by_number);
   for (int i = 0; i < members.len; i++) {
     const node *n = g->nodes.data[members.data[i]];
     for (int k = 0; k < n->nin; k++) {

@@ -7,15 +7,12 @@
 // Predictions that differ by less count as equal.
 static const double SLACK = 0.01;
 /// Judgements together, without a budget and with one: of so many nodes, and so many plans at most.
-enum {
-  NODES_JUDGED = 40000,
-  PLANS_JUDGED = 64,
-  NODES_FOR_BUDGET = 150000,
-  PLANS_FOR_BUDGET = 1000
-};
+enum { NODES_JUDGED = 40000, PLANS_JUDGED = 64, NODES_FOR_BUDGET = 60000, PLANS_FOR_BUDGET = 1000 };
 enum { LEAST_JUDGED = 4, LEAST_FOR_BUDGET = 12 };
 /// Programs from here on are planned by segments without a budget too.
 enum { LONG_PROGRAM = 1200, SEGMENT_NODES = 40000 };
+/// And from here on by nothing else.
+enum { VERY_LONG_PROGRAM = 4000 };
 
 static int judgements(const graph *g, bool budgeted) {
   int n = (budgeted ? NODES_FOR_BUDGET : NODES_JUDGED) / (g->nodes.len + 1);
@@ -32,6 +29,7 @@ static void search_fast(remat_solution *s) {
     bool *may_save = remat_may_save(r->a, &r->units);
     remat_compose_fast(s->composer, s->goal.slack, may_save);
     remat_try_saved(r, may_save);
+    if (r->g->nodes.len >= VERY_LONG_PROGRAM) return;
   }
   remat_try_cuts(r, memory, sizeof memory / sizeof *memory);
   remat_try_flips(r, &s->goal);
@@ -41,9 +39,19 @@ static int64_t bytes_of(const remat_solution *s, int plan) {
   return s->search.plans.data[plan].j.memory.bytes;
 }
 
+/// Whether kernels may keep something for themselves: parts of results on GPUs, sums of scatters, values
+/// between the loop nests of a contract.
+static bool keep_more(const remat_search *r) {
+  bool any = r->options->target->sm;
+  for (int i = 0; i < r->g->nodes.len; i++)
+    any |= r->g->nodes.data[i]->contract || op_get(r->g->nodes.data[i]->op)->class == CLASS_scatter;
+  return any;
+}
+
 /// What kernels keep for themselves is not judged.
 static int64_t allocated(const remat_solution *s, int plan) {
   const remat_search *r = &s->search;
+  if (!keep_more(r)) return bytes_of(s, plan);
   return remat_allocated(r->g, r->plans.data[plan].recomputed, r->options).bytes;
 }
 

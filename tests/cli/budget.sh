@@ -15,6 +15,9 @@ expect 1 'note: this `' run layers.tdsl -e train4 --memory-budget=1000
 needed=$(sed -n 's/.*(\([0-9]*\) bytes).*/\1/p' err.txt)
 expect 0 '' build layers.tdsl -e train4 --memory-budget="$needed" -o train4.o
 expect 1 'error[E0276]' build layers.tdsl -e train4 --memory-budget=$((needed - 1)) -o train4.o
+# What is kept of compiled code is kept by budget.
+expect 0 '' run layers.tdsl -e train4
+expect 1 'error[E0276]' run layers.tdsl -e train4 --memory-budget=1000
 # A program that was planned before is taken as it is, or not at all.
 "$tool" opt layers.tdsl -e train4 >fused.ir
 expect 2 'more than the budget' run fused.ir --memory-budget="$needed"
@@ -48,7 +51,6 @@ holds 'random numbers are computed again' grep -q '= random_bits .* recomputed' 
 
 # ---- explain
 expect 0 'across the phases' explain layers.tdsl -e train4 --remat
-expect 0 'recomputed_for_budget' explain layers.tdsl -e train4 --remat --memory-budget=0.0
 expect 0 '"least_memory": true' explain layers.tdsl -e train4 --remat --format=json
 expect 0 '</svg>' explain layers.tdsl -e train4 --remat --format=svg
 expect 0 'there are no gradients' explain add.tdsl --remat
@@ -56,3 +58,24 @@ expect 0 'a budget of memory needs sizes' explain layers.tdsl -e unsized --remat
 expect 2 'text, json or svg' explain layers.tdsl -e train4 --remat --format=html
 expect 2 'text, json or html' explain layers.tdsl -e train4 --format=svg
 expect 2 'a picture is of one function' explain layers.tdsl --remat --format=svg
+
+# Each reason occurs, with the program that is made for it.
+occurs() {
+  local reason=$1 file=$2
+  shift 2
+  expect 0 ": $reason, " explain "$file" --remat "$@"
+}
+sized=(--target sm_90a --dim N=8192 --dim D=4096)
+occurs saved_kept reasons.tdsl -e kept --target sm_90a
+occurs saved_contract reasons.tdsl -e contract --target sm_90a
+occurs saved_not_reproducible reasons.tdsl -e called --target sm_90a
+occurs saved_in_memory_anyway reasons.tdsl -e norms "${sized[@]}"
+occurs saved_cheaper reasons.tdsl -e norms "${sized[@]}"
+occurs recomputed_fuses reasons.tdsl -e norms "${sized[@]}"
+occurs recomputed_cheaper reasons.tdsl -e norms "${sized[@]}"
+occurs recomputed_for_budget reasons.tdsl -e norms "${sized[@]}" --memory-budget=0.0
+occurs recomputed_checkpoint reasons.tdsl -e again --target sm_90a
+# Not where the forward pass reads it in f32 too.
+expect 0 'bf16(%3) would halve it' explain reasons.tdsl -e wide --remat "${sized[@]}" --dim H=4096 --dim E=4096
+"$tool" explain reasons.tdsl -e kept --target sm_90a --remat >kept.txt
+holds 'nothing would halve what is read in f32' test "$(grep -c 'would halve' kept.txt)" = 0

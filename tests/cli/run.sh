@@ -916,6 +916,9 @@ holds 'and is said' grep -q 'standard output cannot be written' <<<"$said"
 # shellcheck source=tests/cli/plans.sh
 . "$here/plans.sh"
 
+# shellcheck source=tests/cli/budget.sh
+. "$here/budget.sh"
+
 # shellcheck source=tests/cli/host.sh
 . "$here/host.sh"
 

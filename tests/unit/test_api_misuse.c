@@ -317,6 +317,11 @@ static void of_texts(world *w) {
   WRONG(tcf_program_explain(w->p, NULL, NULL, 1, TCF_TEXT, &out));
   WRONG(tcf_program_explain(w->p, NULL, NULL, 0, TCF_TEXT, NULL));
   cr_expect_eq(tcf_program_explain(w->p, NULL, NULL, 0, (tcf_format)7, &out), TCF_WRONG_USE);
+  cr_expect_eq(tcf_program_explain(w->p, NULL, NULL, 0, TCF_SVG, &out), TCF_WRONG_USE);
+  WRONG(tcf_program_explain_recomputation(NULL, NULL, NULL, 0, TCF_TEXT, &out));
+  WRONG(tcf_program_explain_recomputation(w->p, NULL, NULL, 1, TCF_TEXT, &out));
+  WRONG(tcf_program_explain_recomputation(w->p, NULL, NULL, 0, TCF_TEXT, NULL));
+  cr_expect_eq(tcf_program_explain_recomputation(w->p, NULL, NULL, 0, TCF_HTML, &out), TCF_WRONG_USE);
   WRONG(tcf_format_source(NULL, "t", text, 3, &out));
   WRONG(tcf_format_source(s, NULL, text, 3, &out));
   WRONG(tcf_format_source(s, "t", NULL, 3, &out));
@@ -368,6 +373,21 @@ Test(api_misuse, a_number_of_threads_is_not_negative) {
   cr_assert_eq(tcf_session_new(&o, &s), TCF_WRONG_USE);
   cr_assert_null(s);
   cr_assert(strstr(message, "-3 threads"), "%s", message);
+}
+
+Test(api_misuse, a_budget_is_bytes_or_a_share) {
+  static const char *const budgets[] = {"", "half", "1.5", "1e9", "-1"};
+  for (size_t i = 0; i <= sizeof budgets / sizeof *budgets; i++) {
+    bool slack = i == sizeof budgets / sizeof *budgets;
+    char message[300] = "";
+    tcf_session *s = NULL;
+    tcf_options o = {.size = sizeof o, .diagnostic = keep_text, .diagnostic_user = message};
+    if (slack) o.recompute_slack = 1.5;
+    else o.memory_budget = budgets[i];
+    cr_assert_eq(tcf_session_new(&o, &s), TCF_WRONG_USE);
+    cr_assert_null(s);
+    cr_assert(strstr(message, slack ? "slack" : "budget"), "%s", message);
+  }
 }
 
 // ---- in use

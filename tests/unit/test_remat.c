@@ -108,6 +108,45 @@ Test(remat, deterministic_sums_are_not_computed_twice) {
   close_net(&t);
 }
 
+/// A product that a later phase reads, alone in its kernel or with a map that is stored too.
+static graph *build_product(arena *a, bool with_map, node **y) {
+  graph *g = graph_new(a, STR("f"));
+  int N = graph_add_axis(g, STR("N"), ix_const(&g->ix, 256));
+  int D = graph_add_axis(g, STR("D"), ix_const(&g->ix, 128));
+  int H = graph_add_axis(g, STR("H"), ix_const(&g->ix, 64));
+  int E = graph_add_axis(g, STR("E"), ix_const(&g->ix, 32));
+  node *x = graph_param(g, STR("x"), DT_f32, (int[]){N, D}, 2);
+  node *w = graph_param(g, STR("w"), DT_f32, (int[]){D, H}, 2);
+  node *v = graph_param(g, STR("v"), DT_f32, (int[]){H, E}, 2);
+  *y = graph_dot(g, x, w, &D, 1);
+  node *second = graph_dot(g, with_map ? graph_unary(g, OP_sin, *y) : *y, v, &H, 1);
+  g->phase = 1;
+  node *third = graph_dot(g, second, *y, &N, 1);
+  graph_output(g, third, STR("d"));
+  for (int i = 0; i < g->nodes.len; i++)
+    g->nodes.data[i]->at = (span){.file = 1, .begin = (uint32_t)i, .end = (uint32_t)i + 1};
+  return g;
+}
+
+Test(remat, deterministic_products_are_computed_again_by_their_kernel_only) {
+  for (int with_map = 0; with_map < 2; with_map++) {
+    arena a = {0};
+    node *y;
+    target_info cpu = cpu_target(2);
+    pass_options options = {.target = &cpu, .deterministic = true};
+    graph *g = build_product(&a, with_map, &y);
+    remat_units u;
+    cr_assert(remat_price(&a, g, &options, &u));
+    cr_assert(u.delicate[y->id] && !isinf(u.fixed[y->id]));
+    bool *recomputed = arena_array(&a, bool, g->nodes.len);
+    recomputed[y->id] = true;
+    cr_assert_eq(remat_forbid_changed(g, recomputed, &options, &u), with_map);
+    cr_assert_eq(isinf(u.fixed[y->id]) != 0, with_map);
+    cr_assert(!isinf(u.keep[y->id]));
+    arena_free(&a);
+  }
+}
+
 /// Nodes of the forward pass that later phases read, with the operation.
 static int count_read_later(const graph *g, op o) {
   int n = 0;
