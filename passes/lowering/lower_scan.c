@@ -143,7 +143,7 @@ void lower_scan_group(kbuild *b) {
 
 void scatter_find_axes(const kbuild *b, scatter_axes *s) {
   const node *n = b->group->anchor, *base = n->in[0], *indices = n->in[1], *updates = n->in[2];
-  *s = (scatter_axes){0};
+  *s = (scatter_axes){.columns = -1};
   for (int i = 0; i < n->naxes; i++)
     if (n->axes[i] != n->attr_axes[0]) s->own[s->nown++] = n->axes[i];
   for (int i = 0; i < updates->naxes; i++)
@@ -205,25 +205,69 @@ static void start_sums(kbuild *b, const scatter_sums *s) {
     kb_store(b, s->lost, kb_const(b, n->type, (scalar){.f = 0}), index, n->naxes);
 }
 
+/// Rows of the result as they lie in memory: all columns of a grid tile for one place after the other.
+static void open_columns(kbuild *b, const scatter_axes *s) {
+  if (s->columns >= 0) kb_loop(b, s->columns, s->step, NULL, 0);
+}
+
+static void close_columns(kbuild *b, const scatter_axes *s) {
+  if (s->columns >= 0) kb_end_loop(b, NULL, 0);
+}
+
 void scatter_walk(kbuild *b, const scatter_axes *s, int rows) {
   const node *n = b->group->anchor;
   scatter_sums sums = make_sums(b, s);
   kb_loop(b, s->target, rows, NULL, 0);
+  open_columns(b, s);
   start_sums(b, &sums);
+  close_columns(b, s);
   kb_end_loop(b, NULL, 0);
   for (int i = 0; i < s->nwalked; i++) kb_loop(b, s->kwalked[i], 1, NULL, 0);
+  open_columns(b, s);
   tval *index = kb_value_here(b, n->in[1]), *update = kb_value_here(b, n->in[2]);
   // Updates to one place, which does not move with an axis that is walked: one by one.
   int along[MAX_AXES], nalong = 0;
   for (int i = 0; i < s->nwalked; i++)
     if (!tval_extent(index, s->kwalked[i])) along[nalong++] = s->kwalked[i];
   kb_add_at(b, n, index, kb_reduce_tile(b, OP_add, update, along, nalong), &sums);
+  close_columns(b, s);
   for (int i = 0; i < s->nwalked; i++) kb_end_loop(b, NULL, 0);
   if (!sums.apart) return;
   kb_loop(b, s->target, rows, NULL, 0);
+  open_columns(b, s);
   tval *sum = kb_load_arg(b, n, sums.sums);
   kb_store_node(b, n, kb_map(b, OP_cast, n->type, sum, NULL, NULL), false);
+  close_columns(b, s);
   kb_end_loop(b, NULL, 0);
+}
+
+/// The columns are walked inside of what is added up; a grid tile for each core, or all of them.
+static int columns_width(const kbuild *b, const scatter_axes *s, int64_t others) {
+  int64_t columns = kb_kernel_size(b, s->columns), cores = b->l->target->cores;
+  int64_t tiles = others >= cores || others < 1 ? 1 : (cores + others - 1) / others;
+  int64_t width = (columns + tiles - 1) / tiles, most = 1 << 20;
+  if (width > most) width = most;
+  return (int)((width + s->step - 1) / s->step * s->step);
+}
+
+/// Takes the lanes' axis out of those that are parallel outside.
+static int take_columns(kbuild *b, scatter_axes *s, int *outer) {
+  enum { VECTORS = 2 };
+  int n = 0;
+  int64_t others = 1;
+  for (int i = 0; i < s->nown; i++) {
+    bool lanes = s->kown[i] == b->k->vec_axis && b->k->vec_lanes > 1;
+    if (lanes && kb_kernel_size(b, s->kown[i]) >= 2 * VECTORS * b->lanes) {
+      s->columns = s->kown[i];
+      s->step = VECTORS * b->lanes;
+      continue;
+    }
+    outer[n++] = s->kown[i];
+    others = estimate_times(others, kb_kernel_size(b, s->kown[i]));
+  }
+  if (s->columns >= 0)
+    vec_push(b->l->a, &b->k->grid, (grid_axis){s->columns, columns_width(b, s, others)});
+  return n;
 }
 
 void lower_scatter_group(kbuild *b) {
@@ -237,7 +281,8 @@ void lower_scatter_group(kbuild *b) {
   int lanes = kb_best_lanes(b, free_axes, nfree);
   scatter_make_axes(b, &s);
   use_lanes(b, lanes);
-  int opened = open_parallel(b, s.kown, s.nown, kb_estimate(b, n->attr_axes[0]));
+  int outer[MAX_AXES], nouter = take_columns(b, &s, outer);
+  int opened = open_parallel(b, outer, nouter, kb_estimate(b, n->attr_axes[0]));
   scatter_walk(b, &s, 1);
   while (opened--) kb_end_loop(b, NULL, 0);
 }
