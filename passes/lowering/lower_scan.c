@@ -236,7 +236,7 @@ static void start_sums(kbuild *b, const scatter_sums *s, bool few) {
   ix index[MAX_AXES];
   kb_identity(b, n, index);
   if (s->apart && !few) kb_store(b, s->sums, base, index, n->naxes);
-  else kb_store_node(b, n, base, false);
+  else kb_store_node(b, n, base, few && kb_nontemporal(b, b->l->buffer_of[n->id]));
   if (s->lost >= 0) kb_store(b, s->lost, kb_const(b, n->type, (scalar){.f = 0}), index, n->naxes);
 }
 
