@@ -97,9 +97,11 @@ def main():
             print(f"| {name} | | | | | {worst:.1e} |", flush=True)
             continue
         t = interleave({"ours": run, "compile": lambda: backward(compiled), "eager": lambda: backward(f)})
-        ratio = min(t["compile"][0], 1e9) / t["ours"][0]
+        # The best of the turns: what else runs on the machine only makes them longer.
+        best = {who: times[1] for who, times in t.items()}
+        ratio = best["compile"] / best["ours"]
         ratios.append(ratio)
-        print(f"| {name} | {show(t['ours'][0])} | {show(t['compile'][0])} | {show(t['eager'][0])} | {ratio:.2f} | {worst:.1e} |",
+        print(f"| {name} | {show(best['ours'])} | {show(best['compile'])} | {show(best['eager'])} | {ratio:.2f} | {worst:.1e} |",
               flush=True)
     if ratios:
         print(f"\ngeometric mean {math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f}")

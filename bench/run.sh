@@ -103,7 +103,7 @@ bench_gradients() {
   {
     header "Forward and backward on a CPU"
     echo "Peers: torch $("$python" -c 'import torch; print(torch.__version__)'), compiled and eager." \
-      "One thread, medians alone; the ratio is to torch.compile. The difference is over the largest element of the result. On a GPU: [gradients-h200.md](gradients-h200.md)."
+      "One thread, the best of the turns alone; the ratio is to torch.compile. The difference is over the largest element of the result. On a GPU: [gradients-h200.md](gradients-h200.md)."
     echo
     taskset -c 0 "$python" bench/gradients.py --only "$pattern" 2>build/bench.log
   } | tee $results/gradients.md

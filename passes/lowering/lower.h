@@ -198,6 +198,9 @@ typedef struct scatter_sums {
 } scatter_sums;
 /// n is a scatter_add: adds the update at the index (checked).
 void kb_add_at(kbuild *b, const node *n, tval *index, tval *update, const scatter_sums *s);
+/// Where n is a scatter_add along an axis that has elements: what one argument in its shape has at the index
+/// (checked) goes to the others, of one type.
+void kb_copy_at(kbuild *b, const node *n, tval *index, int from, const int *to, int nto);
 void kb_append(kbuild *b, scope *s, tstmt *st);
 
 // lower_axes.c: what the kernel touches, which axes collapse, where the lanes run. Axes are

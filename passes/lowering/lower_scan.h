@@ -57,6 +57,7 @@ typedef struct scatter_axes {
   int own[MAX_AXES], nown;        // graph axes of the result besides the scattered one
   int walked[MAX_AXES], nwalked;  // those of indices and updates
   int kown[MAX_AXES], kwalked[MAX_AXES], target;  // kernel axes
+  int columns, step;  // kernel axis walked inside of the others, in such steps; -1 none
 } scatter_axes;
 
 void scatter_find_axes(const kbuild *b, scatter_axes *s);

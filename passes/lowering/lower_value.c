@@ -280,6 +280,15 @@ void kb_add_at(kbuild *b, const node *n, tval *index, tval *update, const scatte
   }
 }
 
+void kb_copy_at(kbuild *b, const node *n, tval *index, int from, const int *to, int nto) {
+  ix size =
+      ix_substitute(&b->k->ix, &b->l->g->ix, graph_axis_size(b->l->g, n->attr_axes[0]), NULL, 0);
+  tval *at = checked_index(b, n, index, size);
+  tval *v = indirect_access(b, TILE_LOAD, n, from, NULL, at)->out[0];
+  v = kb_as_type(b, v, b->k->bufs.data[to[0]].type);
+  for (int i = 0; i < nto; i++) indirect_access(b, TILE_STORE, n, to[i], v, at);
+}
+
 typedef struct value_key {
   int id, guarded;
   ix at[MAX_AXES];

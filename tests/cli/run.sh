@@ -459,6 +459,12 @@ for threads in 1 3; do
   done
   expect 0 ': ok' run columns.tdsl -e small --dim N=7 --dim M=81 --dim D=517 --check --threads $threads
   expect 0 ': ok' run columns.tdsl -e centred --dim N=300 --dim D=517 --check --threads $threads
+  for sizes in 'V=100 --dim D=130 --dim N=70' 'V=33 --dim D=64 --dim N=500' 'V=900 --dim D=130 --dim N=70' 'V=5 --dim D=1000 --dim N=3' 'V=10 --dim D=70 --dim N=0'; do
+    # shellcheck disable=SC2086
+    expect 0 ': ok' run columns.tdsl -e looked_up --dim $sizes --check --threads $threads
+    # shellcheck disable=SC2086
+    expect 0 ': ok' run columns.tdsl -e added --dim $sizes --check --threads $threads
+  done
 done
 expect 4 'FAILED' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --tolerance 0
 expect 4 'FAILED' run several.tdsl -e softmax --dim N=30 --dim T=1000 --check --tolerance 0 --out unchecked.npy
