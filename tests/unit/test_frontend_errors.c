@@ -44,9 +44,11 @@ Test(frontend_errors, messages_are_exact) {
   arena_free(&a);
 }
 
-/// The file would be 16 MB, see below; the error comes with data, see test_api.c.
+/// The file would be 16 MB, see below; the error comes with data, see test_api.c; with an option, see
+/// tests/cli/budget.sh.
 static bool has_no_file(int code) {
-  return code == DIAG_file_too_large || code == DIAG_index_out_of_range;
+  return code == DIAG_file_too_large || code == DIAG_index_out_of_range || code == DIAG_budget_sizes ||
+         code == DIAG_budget;
 }
 
 Test(frontend_errors, every_code_has_a_program_and_a_line_in_the_documentation) {
