@@ -198,7 +198,6 @@ bool lower_function(lowerer *l, func *f) {
   for (int i = 0; i < l->warnings.len; i++)
     diag_warning(l->diags, l->warnings.data[i].code, l->warnings.data[i].at, "%.*s", STR_FMT(l->warnings.data[i].text));
   forget_variables(l->g);
-  graph_compact(l->g, NULL);
   graph_derive_streams(l->g);
   graph_compact(l->g, NULL);
   return true;

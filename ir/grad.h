@@ -46,7 +46,7 @@ typedef struct grad_result {
 /// The type of cotangents of values of type t: f64 of f64, else f32.
 dtype grad_type(dtype t);
 
-/// Makes streamed blocks of the derivatives of streamed blocks, when all of g is there.
+/// Makes streamed blocks of the derivatives of streamed blocks, when all of g is there. Drops what no output needs.
 void graph_derive_streams(graph *g);
 
 /// Adds to g the derivatives of y for each x (floats; any nodes of g), all other ways to y held open.

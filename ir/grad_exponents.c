@@ -65,28 +65,40 @@ static node *with_factor(const rewriting *r, const node *e, node *factor) {
   return made;
 }
 
+/// The positive factor of whole rows that the product or quotient n has beside n->in[k]; null: it has none.
+static node *row_factor(const rewriting *r, const node *n, int k) {
+  if (n->op == OP_mul) return is_factor(r, n->in[1 - k]) ? n->in[1 - k] : NULL;
+  if (n->op != OP_div || k || !is_factor(r, n->in[1])) return NULL;
+  graph *g = r->g;
+  g->contract = 0;
+  node *inverse = graph_binary(g, OP_div, graph_const_float(g, DT_f32, 1), n->in[1]);
+  g->contract = r->block;
+  return inverse;
+}
+
 /// What the product of the exponential and other is; null: it stays.
 static node *product(const rewriting *r, const node *e, node *other) {
   graph *g = r->g;
-  if (is_factor(r, other)) return with_factor(r, e, other);
   bool sum = (other->op == OP_add || other->op == OP_sub) && is_inside(r, other);
-  node *y = sum ? other->in[0] : NULL;
-  if (!sum || y->op != OP_mul || !is_inside(r, y) || !is_row(r, other->in[1])) return NULL;
-  int k = is_factor(r, y->in[0]) ? 0 : 1;
-  if (!is_factor(r, y->in[k]) || !is_inside(r, y->in[1 - k])) return NULL;
+  node *y = sum ? other->in[0] : NULL, *factor = NULL;
+  if (!sum || !is_inside(r, y) || y->nin != 2 || !is_row(r, other->in[1])) return NULL;
+  int k = 0;
+  while (k < 2 && !(is_inside(r, y->in[k]) && (factor = row_factor(r, y, k)))) k++;
+  if (!factor) return NULL;
   g->contract = 0;
-  node *z = graph_binary(g, OP_div, other->in[1], y->in[k]);
+  node *z = graph_binary(g, OP_div, other->in[1], factor);
   g->contract = r->block;
-  return graph_binary(g, OP_mul, graph_binary(g, other->op, y->in[1 - k], z), with_factor(r, e, y->in[k]));
+  return graph_binary(g, OP_mul, graph_binary(g, other->op, y->in[k], z), with_factor(r, e, factor));
 }
 
 static void rewrite(rewriting *r, node *n) {
   graph *g = r->g;
-  if (n->op != OP_mul || n->type != DT_f32 || !is_inside(r, n)) return;
+  if ((n->op != OP_mul && n->op != OP_div) || n->type != DT_f32 || !is_inside(r, n)) return;
   int k = is_exponential(r, n->in[0]) ? 0 : 1, first = g->nodes.len;
   if (!is_exponential(r, n->in[k])) return;
   g->contract = r->block;
-  node *to = product(r, n->in[k], n->in[1 - k]);
+  node *factor = row_factor(r, n, k);
+  node *to = factor ? with_factor(r, n->in[k], factor) : n->op == OP_mul ? product(r, n->in[k], n->in[1 - k]) : NULL;
   if (to && node_same_axis_set(to, n)) r->replacement[n->id] = graph_reorder(g, to, n->axes);
   g->contract = 0;
   for (int id = first; id < g->nodes.len; id++) {

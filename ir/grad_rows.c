@@ -12,7 +12,7 @@
 // rounded.
 // Source: Dao et al., "FlashAttention" (NeurIPS 2022), appendix B.4, for softmax; here any factors e, r.
 //
-// And maps of what is in memory (that sum, a maximum) are computed once, before the walks.
+// And maps and reductions of what is in memory (that sum, a maximum) are computed once, before the walks.
 #include "ir/grad_stream.h"
 
 enum { MOST_FACTORS = 8 };
@@ -23,6 +23,7 @@ typedef struct factors {
   int nalong;
   struct { node *x; bool over; } row[MOST_FACTORS];
   int nrow;
+  bool negative;
 } factors;
 
 typedef struct rewriting {
@@ -60,6 +61,10 @@ static node *unrounded(const rewriting *r, node *n, bool *rounded) {
 static bool take_factors(const rewriting *r, node *n, bool over, factors *f) {
   bool along = along_stream(r, n), rounded = false;
   if (along) n = unrounded(r, n, &rounded);
+  if (along && n->op == OP_neg) {
+    f->negative = !f->negative;
+    return take_factors(r, n->in[0], over, f);
+  }
   if (along && n->op == OP_mul)
     return take_factors(r, n->in[0], over, f) && take_factors(r, n->in[1], over, f);
   if (along && n->op == OP_div && !along_stream(r, n->in[1]))
@@ -190,6 +195,7 @@ static void rewrite_sum(rewriting *r, node *n) {
     bool rounded = rows->type != product->type;
     node *x = graph_binary(g, OP_mul, graph_cast(g, rows, product->type), as_stored(r, product, rounded));
     x = graph_reduce(g, OP_sum, x, dot->attr_axes, dot->nattr_axes);
+    if (f.negative != left.negative) x = graph_unary(g, OP_neg, x);
     x = times_rows(g, x, &f, false);
     if (!divides) x = times_rows(g, x, &left, true);
     // The sum without a factor of 0 would be a quotient of zeros: only its product with it is known.
@@ -201,21 +207,17 @@ static void rewrite_sum(rewriting *r, node *n) {
   }
 }
 
-void grad_sum_by_rows(graph *g, arena *a, const streamed_derivative *d) {
-  rewriting r = {.g = g, .a = a, .d = d, .count = g->nodes.len};
-  r.replacement = arena_array(a, node *, r.count);
-  for (int id = 0; id < r.count; id++) rewrite_sum(&r, g->nodes.data[id]);
-  if (g->nodes.len == r.count) return;
-  node **all = arena_array(a, node *, g->nodes.len);
-  memcpy(all, r.replacement, sizeof(node *) * (size_t)r.count);
-  graph_compact(g, all);
+void grad_sum_by_rows(graph *g, arena *a, const streamed_derivative *d, node **replacement, int count) {
+  rewriting r = {.g = g, .a = a, .d = d, .count = count, .replacement = replacement};
+  for (int id = 0; id < count; id++) rewrite_sum(&r, g->nodes.data[id]);
 }
 
 void grad_rows_before_walks(graph *g, arena *a, const streamed_derivative *d) {
   rewriting r = {.g = g, .a = a, .d = d};
   for (int id = 0; id < g->nodes.len; id++) {
     node *n = g->nodes.data[id];
-    bool ready = n->contract == d->derived && op_is_map(n->op) && !along_stream(&r, n);
+    bool simple = op_is_map(n->op) || op_get(n->op)->class == CLASS_reduce;
+    bool ready = n->contract == d->derived && simple && !along_stream(&r, n);
     for (int k = 0; k < n->nin && ready; k++)
       ready = n->in[k]->contract != d->derived && !along_stream(&r, n->in[k]);
     if (ready) n->contract = 0;

@@ -259,7 +259,6 @@ static void take_casts(deriving *d) {
 static void derive(deriving *d) {
   graph *g = d->g;
   const streamed_derivative parts = {d->block, d->derived};
-  grad_sum_by_rows(g, d->a, &parts);
   grad_rows_before_walks(g, d->a, &parts);
   d->count = g->nodes.len;
   d->queued = arena_array(d->a, bool, d->count);
@@ -312,8 +311,24 @@ static void drop_derived(graph *g) {
   arena_free(&scratch);
 }
 
+/// Before the nodes go that nothing needs, and after that.
+static void sum_by_rows(graph *g) {
+  arena scratch = {0};
+  int count = g->nodes.len;
+  node **replacement = arena_array(&scratch, node *, count);
+  for (int k = 0; k < g->contracts.len; k++) {
+    const streamed_derivative d = {g->contracts.data[k].of, k + 1};
+    if (d.block) grad_sum_by_rows(g, &scratch, &d, replacement, count);
+  }
+  node **all = arena_array(&scratch, node *, g->nodes.len);
+  memcpy(all, replacement, sizeof(node *) * (size_t)count);
+  graph_compact(g, all);
+  arena_free(&scratch);
+}
+
 void graph_derive_streams(graph *g) {
   bool any = false;
+  sum_by_rows(g);
   for (int k = 0; k < g->contracts.len; k++) {
     if (!g->contracts.data[k].of) continue;
     arena scratch = {0};

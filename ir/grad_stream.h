@@ -10,9 +10,10 @@ typedef struct streamed_derivative {
 } streamed_derivative;
 
 /// Sums over the stream of products with what the block adds up itself become sums over other axes
-/// (ir/grad_rows.c). Node numbers change.
-void grad_sum_by_rows(graph *g, arena *a, const streamed_derivative *d);
-/// Maps of whole rows that wait for nothing of the derivative's walks leave its contract.
+/// (ir/grad_rows.c): fills the table for graph_compact of the nodes there were, of which those that nothing
+/// needs are still there: the block's own sum may be one.
+void grad_sum_by_rows(graph *g, arena *a, const streamed_derivative *d, node **replacement, int count);
+/// Maps and reductions of whole rows that wait for nothing of the derivative's walks leave its contract.
 void grad_rows_before_walks(graph *g, arena *a, const streamed_derivative *d);
 /// Row factors of exponentials of a block of a derivative go into the exponents (ir/grad_exponents.c).
 /// block: 1 and the number of its contract. Node numbers change.

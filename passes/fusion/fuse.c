@@ -369,17 +369,19 @@ static void join_small_readers(fusion *f, int cluster) {
 
 /// What a contract stores in the order in which it is returned is read in that order by the kernels after it, so
 /// that it is stored once.
-static void read_as_returned(graph *g) {
+static void read_as_returned(graph *g, arena *a) {
+  bool any = false;
   for (int i = 0; i < g->outputs.len; i++) {
     node *view = g->outputs.data[i].value, *x = view->nin ? view->in[0] : NULL;
     bool reorder = view->op == OP_view && x->op != OP_param && x->contract &&
                    view_is_reorder(g, view) && node_same_axis_set(view, x);
-    for (int id = view->id + 1; reorder && id < g->nodes.len; id++) {
+    for (int id = x ? x->id + 1 : 0; reorder && id < g->nodes.len; id++) {
       node *user = g->nodes.data[id];
       for (int k = 0; k < user->nin; k++)
-        if (user->in[k] == x && user->contract != x->contract && op_is_map(user->op)) user->in[k] = view;
+        if (user->in[k] == x && user->contract != x->contract && op_is_map(user->op)) user->in[k] = view, any = true;
     }
   }
+  if (any) graph_compact(g, arena_array(a, node *, g->nodes.len));  // the view before them
 }
 
 static void copy_returned_params(graph *g) {
@@ -394,7 +396,7 @@ static void copy_returned_params(graph *g) {
 
 bool fusion_partition(fusion *f, pass_ctx *ctx) {
   copy_returned_params(ctx->graph);
-  read_as_returned(ctx->graph);
+  read_as_returned(ctx->graph, ctx->scratch);
   fuse_copy_operands(ctx->graph, target_or_default(ctx->options), ctx->scratch);
   fusion_init(f, ctx);
   if (!fuse_contracts(f, ctx->diags)) return false;

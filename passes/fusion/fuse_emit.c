@@ -414,7 +414,7 @@ static void batches_first(const fusion *f, const candidate *c, int *axes, int n)
 }
 
 /// Rows of a streamed block in the order in which its first product has them, which is that of an operand in
-/// memory; a mask by coordinates before them says nothing about it.
+/// memory (a mask by coordinates before them says nothing about it), then columns.
 static bool rows_order(const fusion *f, const candidate *c, const node *n, int *order) {
   const node *lead = NULL;
   if (!n->contract || !f->g->contracts.data[n->contract - 1].streamed) return false;
@@ -423,8 +423,10 @@ static bool rows_order(const fusion *f, const candidate *c, const node *n, int *
   int count = 0;
   for (int k = 0; lead && k < lead->naxes; k++)
     if (node_has_axis(n, lead->axes[k])) order[count++] = lead->axes[k];
-  if (!lead || count != n->naxes) return false;
+  if (!lead) return false;
   batches_first(f, c, order, count);
+  for (int k = 0; k < n->naxes; k++)  // columns
+    if (!node_has_axis(lead, n->axes[k])) order[count++] = n->axes[k];
   return true;
 }
 
@@ -439,13 +441,13 @@ static void choose_order(const emitter *e, const candidate *c, const node *old, 
     const node *user = f->nodes[f->users[old->id].data[i]];
     if (user->op == OP_call || (user->op == OP_scatter_add && user->in[0] == old)) return;
   }
-  int rows[MAX_AXES];
+  const node *model = order_model(c, old);
+  int rows[MAX_AXES], merged[MAX_AXES];
   if (rows_order(f, c, old, rows)) {
-    memcpy(clone->axes, rows, sizeof(int) * (size_t)clone->naxes);
+    bool merges = model && node_same_axis_set(model, clone) && merged_order(e, model, old, merged);
+    memcpy(clone->axes, merges ? merged : rows, sizeof(int) * (size_t)clone->naxes);
     return;
   }
-  const node *model = order_model(c, old);
-  int merged[MAX_AXES];
   if (is_map_kernel(c) && merged_order(e, old, old, merged)) {
     memcpy(clone->axes, merged, sizeof(int) * (size_t)clone->naxes);
     return;

@@ -121,10 +121,11 @@ static void lay(gpu_stream *s) {
     o->layout = o->along_head ? gpu_dot_lay_copy(b, &s->d, o->x->type, o->head, o->extent, other, extent)
                               : gpu_dot_lay_copy(b, &s->d, o->x->type, other, extent, o->head, o->extent);
   }
-  for (int i = 0; i < s->nvectors; i++) {
+  if (s->nvectors) {
     layout_digit digits[] = {{s->keys / KEY_THREADS, 0}, {KEY_THREADS, 1}};
-    s->vectors[i].layout = kernel_add_layout(b->k);
-    kernel_set_layout(b->k, s->vectors[i].layout, s->stream, digits, 2);
+    int layout = kernel_add_layout(b->k);
+    kernel_set_layout(b->k, layout, s->stream, digits, 2);
+    for (int i = 0; i < s->nvectors; i++) s->vectors[i].layout = layout;
   }
 }
 

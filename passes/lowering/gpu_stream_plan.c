@@ -151,7 +151,7 @@ static bool is_usual(const gpu_stream *s, const node *n) {
 
 /// Registers of a thread that masks, biases and further states take.
 static int further_registers(const gpu_stream *s, int keys) {
-  enum { STATE = 8, LITTLE = 4, MUCH = 14, FEW = 3, USUAL = 3 };
+  enum { STATE = 8, LITTLE = 4, MUCH = 14, MUCH_OF_TWO = 12, FEW = 3, USUAL = 3 };
   int states = 0, loaded = 0, lines = 0, work = 0;
   for (int i = 0; i < s->b->group->nodes.len; i++) {
     const node *n = s->b->group->nodes.data[i];
@@ -169,7 +169,7 @@ static int further_registers(const gpu_stream *s, int keys) {
   }
   int maps = work > FEW ? MUCH : work ? LITTLE : 0;
   // Of two leads, that which was used makes room for what is made of the other.
-  if (s->f.nleads > 1) return LITTLE + loaded * keys / 2;
+  if (s->f.nleads > 1) return (work > FEW ? MUCH_OF_TWO : LITTLE) + loaded * keys / 2;
   return maps + loaded * keys / 2 + lines * keys / 4 + (states > USUAL ? (states - USUAL) * STATE : 0);
 }
 

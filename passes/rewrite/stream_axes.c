@@ -64,15 +64,26 @@ static node *divided(const axes_split *s, const node *n) {
   return to;
 }
 
+/// The longest of the streamed axes, of equal ones the last of the first product that has them: what the forward
+/// block has tiles of (passes/fusion/stream_form.c).
+static int row_of(const graph *g, int number, const contract *c) {
+  int keep = c->axes[0];
+  int64_t longest = 0;
+  for (int id = 0; id < g->nodes.len && !longest; id++) {
+    const node *n = g->nodes.data[id];
+    if (n->contract != number || op_get(n->op)->class != CLASS_contraction || !node_has_axis(n, keep)) continue;
+    for (int k = 0; k < n->naxes; k++) {
+      int64_t size = ix_estimate(&g->ix, graph_axis_size(g, n->axes[k]));
+      if (axes_have(c->axes, c->naxes, n->axes[k]) && size >= longest) longest = size, keep = n->axes[k];
+    }
+  }
+  return keep;
+}
+
 static bool split(graph *g, arena *a, int number) {
   contract *c = &g->contracts.data[number - 1];
-  axes_split s = {.g = g, .number = number, .axes = c->axes, .naxes = c->naxes, .keep = c->axes[0]};
+  axes_split s = {.g = g, .number = number, .axes = c->axes, .naxes = c->naxes, .keep = row_of(g, number, c)};
   int n = g->nodes.len;
-  int64_t longest = 0;
-  for (int k = 0; k < c->naxes; k++) {
-    int64_t size = ix_estimate(&g->ix, graph_axis_size(g, c->axes[k]));
-    if (size > longest) longest = size, s.keep = c->axes[k];
-  }
   s.sums = arena_array(a, uint8_t, n);
   s.after = arena_array(a, uint8_t, n);
   if (!find_sums(&s)) return false;

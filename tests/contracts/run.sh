@@ -105,6 +105,34 @@ for name in $(functions gpu.tdsl); do
     else bad "ptxas for $name:" "$assembled"; fi
   fi
 done
+# Their derivatives: the block again, walked along the keys and along the rows, with two products before the walk's own;
+# no sum over the keys waits for another. What is not of 16 bits is loop nests.
+for name in $(functions gradients.tdsl); do
+  for sizes in 'B=2 H=2 G=2 S=150 T=301' 'B=1 H=1 G=3 S=385 T=64' 'B=1 H=3 G=1 S=132 T=132'; do
+    # shellcheck disable=SC2046,SC2086
+    check interp-tile:sm_90a gradients.tdsl "$name" $(dims gradients.tdsl "$name" $sizes)
+  done
+  for target in cpu interp-tile:sm_80; do
+    # shellcheck disable=SC2046
+    check $target gradients.tdsl "$name" $(dims gradients.tdsl "$name" B=2 H=2 G=2 S=67 T=130)
+  done
+  fused=$("$tool" opt gradients.tdsl -e "$name" --to=fused --target cuda:sm_90a)
+  tile=$("$tool" opt gradients.tdsl -e "$name" --to=tile --target cuda:sm_90a)
+  contracts=$(grep -c '^  fuse#' <<<"$fused") walks=$(grep -c 'loop [ST]:.* reverse .*skew' <<<"$tile")
+  if [ "$contracts" = "$walks" ]; then ok
+  else bad "gradients.tdsl: $name has $walks walks of warpgroups for $contracts contracts"; fi
+  assemble gradients.tdsl "$name" sm_90a
+  if [ -n "$ptxas" ]; then
+    # A word or two of sizes that are not known may wait in memory.
+    if ! grep -qE ' [0-9]{3,} bytes spill stores' <<<"$assembled" && ! grep -q 'C75[0-9][0-9]' <<<"$assembled"; then ok
+    else bad "ptxas for $name:" "$assembled"; fi
+  fi
+done
+wide=$(mktemp)
+sed 's/bf16/f32/g' gradients.tdsl >"$wide"
+if "$tool" opt "$wide" -e causal --to=tile --target cuda:sm_90a | grep -q wgmma
+then bad "gradients.tdsl: f32 is on tensor cores"; else ok; fi
+rm -f "$wide"
 # Without warpgroups: loop nests, in which tensor cores multiply whatever is of 16 bits, and nothing else.
 for name in $(functions gpu.tdsl); do
   for sizes in 'B=2 H=2 G=2 S=150 T=301' 'B=1 H=1 G=3 S=385 T=64'; do

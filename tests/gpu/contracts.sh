@@ -38,7 +38,7 @@ done
 # Lines of a command in front, file, function, sizes.
 cases() {
   local file name check
-  for file in attention blocks algebra gpu gpu_nests few_rows; do
+  for file in attention blocks algebra gpu gradients gpu_nests few_rows; do
     for name in $(functions $file.tdsl); do
       if [ $sanitize = 1 ]; then
         for check in memcheck racecheck synccheck; do
