@@ -5,8 +5,18 @@
 //   exp(x - m) * r                    =  exp2(x * c - (m - log(r)) * c)              p;  c = log2(e)
 //   exp(x - m) * (d * r + z)          =  p * (d + z / r)
 //
+// And a condition that the exponent has too selects nothing that the exponential does not:
+//
+//   where(c, a * exp2(where(c, s - m, -inf)), 0)   =  a * exp2(where(c, s - m, -inf))
+//
+// for a made of sums and products of what is in memory: it is finite where that is, and where that is not,
+// the block's own products with exponentials of 0 are not numbers either. Of rows in which no key holds, whose m is
+// not finite, what a is made of is taken to be 0.
+//
 // r is known to be positive: a softmax's 1 / sum(exp(..)), of which m - log(r) is the log-sum-exp.
 // Source: Dao, "FlashAttention-2" (2023), section 3.1.
+#include <math.h>
+
 #include "ir/grad_stream.h"
 
 static const double log2e = 1.4426950408889634074;
@@ -51,6 +61,13 @@ static bool is_factor(const rewriting *r, const node *n) {
   return is_row(r, n) && is_positive(n, DEEPEST);
 }
 
+static bool is_number(const node *n, double v) { return n->op == OP_const && n->value.f == v; }
+
+/// where(condition, .., -inf) of the block.
+static bool is_masked(const rewriting *r, const node *n) {
+  return n->op == OP_where && is_inside(r, n) && n->type == DT_f32 && is_number(n->in[2], -INFINITY);
+}
+
 /// exp2(x * c - (m - log(factor)) * c): the row part is made once.
 static node *with_factor(const rewriting *r, const node *e, node *factor) {
   graph *g = r->g;
@@ -59,9 +76,14 @@ static node *with_factor(const rewriting *r, const node *e, node *factor) {
   node *shift = graph_binary(g, OP_sub, e->in[0]->in[1], graph_unary(g, OP_log, factor));
   shift = graph_binary(g, OP_mul, shift, c);
   g->contract = r->block;
-  node *x = graph_binary(g, OP_mul, e->in[0]->in[0], graph_const_float(g, DT_f32, log2e));
-  node *power = graph_binary(g, OP_sub, x, shift), *made = graph_unary(g, OP_exp2, power);
-  x->flags = power->flags = made->flags |= e->flags & NODE_RECOMPUTED;
+  // Where no key holds the shift is not finite either: the condition stays outside of the difference.
+  node *s = e->in[0]->in[0], *condition = is_masked(r, s) ? s->in[0] : NULL;
+  int first = g->nodes.len;
+  node *x = graph_binary(g, OP_mul, condition ? s->in[1] : s, graph_const_float(g, DT_f32, log2e));
+  node *power = graph_binary(g, OP_sub, x, shift);
+  if (condition) power = graph_where(g, condition, power, graph_const_float(g, DT_f32, -INFINITY));
+  node *made = graph_unary(g, OP_exp2, power);
+  for (int id = first; id < g->nodes.len; id++) g->nodes.data[id]->flags |= e->flags & NODE_RECOMPUTED;
   return made;
 }
 
@@ -108,13 +130,89 @@ static void rewrite(rewriting *r, node *n) {
   }
 }
 
+// ---- conditions
+
+/// Sums and products of products of what is in memory.
+static bool is_tame(const rewriting *r, const node *n, int depth) {
+  if (!is_inside(r, n) || n->op == OP_const || op_get(n->op)->class == CLASS_contraction) return true;
+  bool linear = n->op == OP_add || n->op == OP_sub || n->op == OP_mul || n->op == OP_neg || n->op == OP_cast;
+  if (!linear || !depth) return false;
+  for (int k = 0; k < n->nin; k++)
+    if (!is_tame(r, n->in[k], depth - 1)) return false;
+  return true;
+}
+
+/// A factor of n is 0 unless the condition holds, and the others are tame.
+static bool vanishes_unless(const rewriting *r, const node *n, const node *condition) {
+  enum { DEEPEST = 8 };
+  bool power = (n->op == OP_exp || n->op == OP_exp2) && is_inside(r, n);
+  if (power) return is_masked(r, n->in[0]) && n->in[0]->in[0] == condition;
+  if (n->op != OP_mul || !is_inside(r, n)) return false;
+  for (int k = 0; k < 2; k++)
+    if (is_tame(r, n->in[1 - k], DEEPEST) && vanishes_unless(r, n->in[k], condition)) return true;
+  return false;
+}
+
+/// n, of which rows without a key are 0.
+static node *guarded(const rewriting *r, node *n, node *shift) {
+  graph *g = r->g;
+  if (is_row(r, n)) {
+    g->contract = 0;
+    node *none = graph_binary(g, OP_or, graph_unary(g, OP_is_nan, shift), graph_unary(g, OP_is_inf, shift));
+    node *zero = graph_const_float(g, n->type, 0);
+    n = graph_reorder(g, graph_where(g, none, zero, n), n->axes);
+    g->contract = r->block;
+    return n;
+  }
+  bool linear = is_inside(r, n) && op_is_map(n->op) && n->op != OP_exp && n->op != OP_exp2;
+  if (!linear) return n;
+  node *in[3];
+  bool same = true;
+  for (int k = 0; k < n->nin; k++) {
+    in[k] = guarded(r, n->in[k], shift);
+    same &= in[k] == n->in[k];
+  }
+  return same ? n : graph_clone_node(g, n, in);
+}
+
+/// The row value of the exponent of the product's exponential.
+static node *shift_of(const node *n) {
+  while (n->op == OP_mul) n = n->in[0]->op == OP_mul || n->in[0]->op == OP_exp2 ? n->in[0] : n->in[1];
+  return n->op == OP_exp2 && n->in[0]->in[1]->op == OP_sub ? n->in[0]->in[1]->in[1] : NULL;
+}
+
+static void drop_conditions(graph *g, arena *a, int block) {
+  rewriting r = {.g = g, .block = block, .count = g->nodes.len};
+  r.replacement = arena_array(a, node *, r.count);
+  for (int id = 0; id < r.count; id++) {
+    const node *n = g->nodes.data[id];
+    bool masked = n->op == OP_where && n->type == DT_f32 && is_inside(&r, n) && is_number(n->in[2], 0);
+    if (!masked || !node_same_axis_set(n, n->in[1]) || !vanishes_unless(&r, n->in[1], n->in[0])) continue;
+    node *shift = shift_of(n->in[1]);
+    if (!shift || !is_row(&r, shift)) continue;
+    int first = g->nodes.len;
+    g->contract = block;
+    r.replacement[id] = graph_reorder(g, guarded(&r, n->in[1], shift), n->axes);
+    g->contract = 0;
+    for (int k = first; k < g->nodes.len; k++) {
+      g->nodes.data[k]->at = n->at;
+      g->nodes.data[k]->phase = n->phase;
+    }
+  }
+  node **all = arena_array(a, node *, g->nodes.len);
+  memcpy(all, r.replacement, sizeof(node *) * (size_t)r.count);
+  graph_compact(g, all);
+}
+
 void grad_factors_into_exponents(graph *g, arena *a, int block) {
   rewriting r = {.g = g, .block = block, .count = g->nodes.len};
   r.replacement = arena_array(a, node *, r.count);
   for (int id = 0; id < r.count; id++) rewrite(&r, g->nodes.data[id]);
-  if (g->nodes.len == r.count) return;
-  g->contracts.data[block - 1].rules |= RULE_exponents;
-  node **all = arena_array(a, node *, g->nodes.len);
-  memcpy(all, r.replacement, sizeof(node *) * (size_t)r.count);
-  graph_compact(g, all);
+  if (g->nodes.len > r.count) {
+    g->contracts.data[block - 1].rules |= RULE_exponents;
+    node **all = arena_array(a, node *, g->nodes.len);
+    memcpy(all, r.replacement, sizeof(node *) * (size_t)r.count);
+    graph_compact(g, all);
+  }
+  drop_conditions(g, a, block);
 }

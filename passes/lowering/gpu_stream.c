@@ -268,23 +268,33 @@ static void set_exponentials(gpu_stream *s, const node *frame, tval *raw, tval *
   }
 }
 
-/// Those below what is no frame, but in memory: a maximum that another kernel found.
-static void set_exponentials_below_rows(gpu_stream *s) {
+/// An exponential below what is no frame, but in memory: a maximum that another kernel found.
+static void set_exponential_below_row(gpu_stream *s, const node *e) {
   kbuild *b = s->b;
+  const node *x = e->in[0], *below = masked(x);
+  if (below) x = below;
+  if (!kb_in_group(b, x) || x->op != OP_sub) return;
+  const node *shift = x->in[1];
+  bool whole = node_has_axis(shift, s->f.row) && node_has_axis(shift, s->f.stream);
+  if (whole || s->o.values[shift->id].state || !is_moderate(s, x->in[0], kb_unseen(b))) return;
+  double c = e->op == OP_exp ? log2e : 1;
+  tval *offset = kb_value_here(b, shift);
+  if (e->op == OP_exp) offset = map2(b, OP_mul, offset, number(b, DT_f32, log2e));
+  offset = map1(b, OP_neg, offset);
+  tval *raw = unscaled_value(b, x->in[0], &c);
+  tval *power = kb_map(b, OP_fma, DT_f32, raw, number(b, DT_f32, c), offset);
+  if (below)
+    power = kb_map(b, OP_where, DT_f32, kb_value_here(b, e->in[0]->in[0]), power, number(b, DT_f32, -INFINITY));
+  b->done[e->id] = map1(b, OP_exp2, power);
+}
+
+static void set_exponentials_below_rows(gpu_stream *s) {
+  const kbuild *b = s->b;
   for (int i = 0; i < b->group->nodes.len; i++) {
-    const node *e = b->group->nodes.data[i], *x = e->nin ? e->in[0] : NULL;
-    if ((e->op != OP_exp && e->op != OP_exp2) || e->type != DT_f32 || !s->o.values[e->id].streamed || !kb_in_group(b, x) || x->op != OP_sub ||
-        !node_has_axis(e, s->f.row))
-      continue;
-    const node *shift = x->in[1];
-    bool whole = node_has_axis(shift, s->f.row) && node_has_axis(shift, s->f.stream);
-    if (whole || s->o.values[shift->id].state || !is_moderate(s, x->in[0], kb_unseen(b))) continue;
-    double c = e->op == OP_exp ? log2e : 1;
-    tval *offset = kb_value_here(b, shift);
-    if (e->op == OP_exp) offset = map2(b, OP_mul, offset, number(b, DT_f32, log2e));
-    offset = map1(b, OP_neg, offset);
-    tval *raw = unscaled_value(b, x->in[0], &c);
-    b->done[e->id] = map1(b, OP_exp2, kb_map(b, OP_fma, DT_f32, raw, number(b, DT_f32, c), offset));
+    const node *e = b->group->nodes.data[i];
+    bool power = (e->op == OP_exp || e->op == OP_exp2) && e->type == DT_f32;
+    if (power && s->o.values[e->id].streamed && node_has_axis(e, s->f.row) && kb_in_group(b, e->in[0]))
+      set_exponential_below_row(s, e);
   }
 }
 
