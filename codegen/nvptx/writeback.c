@@ -104,6 +104,17 @@ static void plan_region(ngen *g, const tregion *r) {
   }
 }
 
+/// Each store ends where the next one begins to take turns: after a whole round.
+static bool ends_in_turn(const ngen *g) {
+  int64_t warpgroups = g->k->threads / WARPGROUP;
+  for (int i = 0; i < g->writebacks.len; i++) {
+    const writeback *w = &g->writebacks.data[i];
+    const int *extents = w->store->in[0]->extents;
+    if (extents[w->m] / (BLOCK * warpgroups) * (extents[w->n] / BLOCK) % g->staging_blocks) return false;
+  }
+  return true;
+}
+
 void writeback_plan(ngen *g) {
   int64_t warpgroups = g->k->threads / WARPGROUP;
   plan_region(g, &g->k->body);
@@ -348,6 +359,7 @@ bool writeback_store(ngen *g, const tstmt *s) {
   writer x = writer_new(g, w);
   const spread *rows = sh.on[w->m];
   int turn = 0;
+  bool in_turn = ends_in_turn(g);  // else the engine may still read what is first in turn
   for (int block = 0; block < rows->nregs / 2; block++)
     for (int chunk = 0; chunk < sh.on[w->n]->extent / BLOCK; chunk++) {
       lval offset = i32_of(g, turn * BLOCK_BYTES);
@@ -355,7 +367,8 @@ bool writeback_store(ngen *g, const tstmt *s) {
       turn = (turn + 1) % g->staging_blocks;
       if (uses_engine(g)) {
         guard one = nv_guard(g, x.first);
-        ptx_bulk_wait(g->e, g->staging_blocks - 1, true);
+        bool again = !in_turn && !block && !chunk;
+        ptx_bulk_wait(g->e, again ? 0 : g->staging_blocks - 1, true);
         nv_guard_end(g, one);
       }
       group_barrier(g, &x);

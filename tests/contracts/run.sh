@@ -128,6 +128,10 @@ for name in $(functions gradients.tdsl); do
     else bad "ptxas for $name:" "$assembled"; fi
   fi
 done
+# Results of different widths: the engine has read the first one's last block before the second one's first is put there.
+waits=$("$tool" opt gradients.tdsl -e divided_last --to=ptx --target cuda:sm_90a |
+  sed -n '/^.visible .entry divided_last_3/,$p' | grep -c 'bulk.wait_group.read[[:space:]]*0;')
+if [ "$waits" -ge 2 ]; then ok; else bad "gradients.tdsl: $waits waits between the results of divided_last"; fi
 wide=$(mktemp)
 sed 's/bf16/f32/g' gradients.tdsl >"$wide"
 if "$tool" opt "$wide" -e causal --to=tile --target cuda:sm_90a | grep -q wgmma
