@@ -48,7 +48,8 @@ cases() {
       fi
       for sizes in 'B=2 S=67 T=301 D=24 E=33 H=2 G=2' 'B=1 S=1 T=1 D=1 E=1 H=1 G=1' \
           'B=3 S=129 T=64 D=16 E=16 H=1 G=3' 'B=1 S=5 T=0 D=3 E=4 H=1 G=1'; do
-        echo ";$file.tdsl;$name;$sizes"
+        # The gradient of a softmax of one key is what roundings leave of 0.
+        [[ $file = gradients && $sizes = *T=1\ * ]] || echo ";$file.tdsl;$name;$sizes"
       done
       [[ $name = *_row* ]] || echo ";$file.tdsl;$name;B=1 S=130 T=500 D=130 E=72 H=3 G=2"
     done
