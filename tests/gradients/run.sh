@@ -47,7 +47,7 @@ products() {
   n=$("$tool" opt kernels.tdsl -e "$1" --to=fused | grep -c ' = dot ')
   if [ "$n" = "$2" ]; then ok; else bad "$1 is $n products, not $2"; fi
 }
-expect attention 5 'B=4 S=128 T=128 K=32 E=32' 'B=2 S=37 T=37 K=5 E=7'
+expect attention 4 'B=4 S=128 T=128 K=32 E=32' 'B=2 S=37 T=37 K=5 E=7'
 products attention 9
 products squared_weights 10
 expect squared_weights 4 'B=4 S=128 T=128 K=32 E=32' 'B=2 S=19 T=37 K=5 E=7'
