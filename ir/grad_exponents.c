@@ -142,15 +142,16 @@ static bool is_tame(const rewriting *r, const node *n, int depth) {
   return true;
 }
 
-/// A factor of n is 0 unless the condition holds, and the others are tame.
-static bool vanishes_unless(const rewriting *r, const node *n, const node *condition) {
+/// The factor of n that is 0 unless the condition holds, the others being tame; null: there is none.
+static const node *vanishing_factor(const rewriting *r, const node *n, const node *condition) {
   enum { DEEPEST = 8 };
-  bool power = (n->op == OP_exp || n->op == OP_exp2) && is_inside(r, n);
-  if (power) return is_masked(r, n->in[0]) && n->in[0]->in[0] == condition;
-  if (n->op != OP_mul || !is_inside(r, n)) return false;
-  for (int k = 0; k < 2; k++)
-    if (is_tame(r, n->in[1 - k], DEEPEST) && vanishes_unless(r, n->in[k], condition)) return true;
-  return false;
+  if (!is_inside(r, n)) return NULL;
+  if (n->op == OP_exp || n->op == OP_exp2)
+    return is_masked(r, n->in[0]) && n->in[0]->in[0] == condition ? n : NULL;
+  const node *found = NULL;
+  for (int k = 0; n->op == OP_mul && k < 2 && !found; k++)
+    if (is_tame(r, n->in[1 - k], DEEPEST)) found = vanishing_factor(r, n->in[k], condition);
+  return found;
 }
 
 /// n, of which rows without a key are 0.
@@ -175,21 +176,16 @@ static node *guarded(const rewriting *r, node *n, node *shift) {
   return same ? n : graph_clone_node(g, n, in);
 }
 
-/// The row value of the exponent of the product's exponential.
-static node *shift_of(const node *n) {
-  while (n->op == OP_mul) n = n->in[0]->op == OP_mul || n->in[0]->op == OP_exp2 ? n->in[0] : n->in[1];
-  return n->op == OP_exp2 && n->in[0]->in[1]->op == OP_sub ? n->in[0]->in[1]->in[1] : NULL;
-}
-
 static void drop_conditions(graph *g, arena *a, int block) {
   rewriting r = {.g = g, .block = block, .count = g->nodes.len};
   r.replacement = arena_array(a, node *, r.count);
   for (int id = 0; id < r.count; id++) {
     const node *n = g->nodes.data[id];
     bool masked = n->op == OP_where && n->type == DT_f32 && is_inside(&r, n) && is_number(n->in[2], 0);
-    if (!masked || !node_same_axis_set(n, n->in[1]) || !vanishes_unless(&r, n->in[1], n->in[0])) continue;
-    node *shift = shift_of(n->in[1]);
-    if (!shift || !is_row(&r, shift)) continue;
+    const node *power = masked ? vanishing_factor(&r, n->in[1], n->in[0]) : NULL;
+    const node *x = power ? power->in[0]->in[1] : NULL;  // x - shift
+    if (!x || x->op != OP_sub || !is_row(&r, x->in[1]) || !node_same_axis_set(n, n->in[1])) continue;
+    node *shift = x->in[1];
     int first = g->nodes.len;
     g->contract = block;
     r.replacement[id] = graph_reorder(g, guarded(&r, n->in[1], shift), n->axes);

@@ -173,7 +173,11 @@ static void drop_roundings(rewriting *r, node *dot) {
     node *n = r->g->nodes.data[id];
     bool rounded = false;
     bool same = n->op == OP_cast && n->type == dot->type && n->contract == r->d->derived;
-    if (same && unrounded(r, n, &rounded) == dot && rounded) r->replacement[id] = graph_reorder(r->g, dot, n->axes);
+    if (!same || unrounded(r, n, &rounded) != dot || !rounded) continue;
+    node *to = graph_reorder(r->g, dot, n->axes);
+    to->contract = n->contract;  // a view of the block's, if it is new
+    if (to->phase < n->phase) to->phase = n->phase;
+    r->replacement[id] = to;
   }
 }
 
@@ -188,7 +192,8 @@ static void rewrite_sum(rewriting *r, node *n) {
     if (!weighted_product(r, dot, &rows, &values)) continue;
     node *product = find_product(r, &f, i, values, &left);
     if (!product) continue;
-    divide_rows(&f, &left);
+    factors rest = f;
+    divide_rows(&rest, &left);
     bool divides = left.nrow == 1 && !left.row[0].over;
     if (left.nrow > 1) continue;
     int first = g->nodes.len;
@@ -196,7 +201,7 @@ static void rewrite_sum(rewriting *r, node *n) {
     node *x = graph_binary(g, OP_mul, graph_cast(g, rows, product->type), as_stored(r, product, rounded));
     x = graph_reduce(g, OP_sum, x, dot->attr_axes, dot->nattr_axes);
     if (f.negative != left.negative) x = graph_unary(g, OP_neg, x);
-    x = times_rows(g, x, &f, false);
+    x = times_rows(g, x, &rest, false);
     if (!divides) x = times_rows(g, x, &left, true);
     // The sum without a factor of 0 would be a quotient of zeros: only its product with it is known.
     if (divides) replace_products(r, n, left.row[0].x, x);
