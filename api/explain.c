@@ -38,8 +38,10 @@ static tcf_status explain_function(explain_args *x, tcf_function *f, strbuf *out
   return TCF_OK;
 }
 
-static tcf_status explain(void *args) {
-  explain_args *x = args;
+typedef tcf_status explain_one(explain_args *x, tcf_function *f, strbuf *out);
+
+/// The functions that are asked for, one after the other, in one text.
+static tcf_status explain_each(explain_args *x, explain_one *one) {
   tcf_session *s = x->program->session;
   const target_info *info;
   tcf_status status = session_target(s, &info);
@@ -50,16 +52,20 @@ static tcf_status explain(void *args) {
   for (int i = 0; i < x->program->nfunctions && !status; i++) {
     tcf_function *f = &x->program->functions[i];
     if (x->function && strcmp(x->function, f->name)) continue;
-    if (found++) sb_puts(&out, x->format == TCF_JSON ? ",\n" : "\n");
-    status = explain_function(x, f, &out);
+    if (found++ && x->format != TCF_SVG) sb_puts(&out, x->format == TCF_JSON ? ",\n" : "\n");
+    status = one(x, f, &out);
   }
   if (x->format == TCF_JSON) sb_puts(&out, "]\n");
   if (x->format == TCF_HTML) explain_html_close(&out);
   if (!status && !found && x->function)
     return session_fail(s, TCF_WRONG_USE, "there is no function %s", x->function);
+  if (!status && x->format == TCF_SVG && (found != 1 || !out.len))
+    return session_fail(s, TCF_WRONG_USE, "a picture is of one function, which has gradients");
   if (!status) x->text = text_for_caller(sb_str(&out));
   return status;
 }
+
+static tcf_status explain(void *args) { return explain_each(args, explain_function); }
 
 tcf_status tcf_program_explain(tcf_program *p, const char *function, const tcf_size *sizes,
                                size_t nsizes, tcf_format format, char **text) {
@@ -115,26 +121,7 @@ static tcf_status explain_recomputation_of(explain_args *x, tcf_function *f, str
 }
 
 static tcf_status explain_recomputation(void *args) {
-  explain_args *x = args;
-  tcf_session *s = x->program->session;
-  const target_info *info;
-  tcf_status status = session_target(s, &info);
-  strbuf out = sb_new(&x->arena);
-  int found = 0;
-  if (x->format == TCF_JSON) sb_puts(&out, "[\n");
-  for (int i = 0; i < x->program->nfunctions && !status; i++) {
-    tcf_function *f = &x->program->functions[i];
-    if (x->function && strcmp(x->function, f->name)) continue;
-    if (found++ && x->format != TCF_SVG) sb_puts(&out, x->format == TCF_JSON ? ",\n" : "\n");
-    status = explain_recomputation_of(x, f, &out);
-  }
-  if (x->format == TCF_JSON) sb_puts(&out, "]\n");
-  if (!status && !found && x->function)
-    return session_fail(s, TCF_WRONG_USE, "there is no function %s", x->function);
-  if (!status && x->format == TCF_SVG && (found != 1 || !out.len))
-    return session_fail(s, TCF_WRONG_USE, "a picture is of one function, which has gradients");
-  if (!status) x->text = text_for_caller(sb_str(&out));
-  return status;
+  return explain_each(args, explain_recomputation_of);
 }
 
 tcf_status tcf_program_explain_recomputation(tcf_program *p, const char *function,
