@@ -107,6 +107,8 @@ typedef struct wgmma_a {
 } wgmma_a;
 void ptx_wgmma(emit *e, dtype t, int n, lval *acc, wgmma_a a, lval b, wgmma_major b_major,
                lval keep);
+/// v in another register.
+lval ptx_copy(emit *e, lval v);
 void ptx_wgmma_fence(emit *e);
 void ptx_wgmma_commit(emit *e);
 /// Until at most `pending` groups are under way. The registers (f32 or i32) go through the wait, so

@@ -183,6 +183,16 @@ void ptx_wgmma(emit *e, dtype t, int n, lval *acc, wgmma_a a, lval b, wgmma_majo
   statement_end(e, &s, acc);
 }
 
+lval ptx_copy(emit *e, lval v) {
+  statement s = {.text = sb_new(e->arena), .constraints = sb_new(e->arena)};
+  sb_printf(&s.constraints, "=%s,", register_class(e, v));
+  vec_push(e->arena, &s.outputs, LLVMTypeOf(v));
+  sb_printf(&s.text, "mov.b%d $0, $%d;", LLVMTypeOf(v) == e->i64 ? 64 : 32,
+            statement_input(e, &s, v));
+  statement_end(e, &s, &v);
+  return v;
+}
+
 void ptx_wgmma_fence(emit *e) {
   check(ptx_has(e, PTX_WGMMA));
   emit_intrinsic(e, "llvm.nvvm.wgmma.fence.sync.aligned", NULL, 0, NULL, 0);

@@ -201,9 +201,14 @@ static void find_readers(ngen *g, ring *r) {
   if (r->first < 0) r->first = r->last = n - 1;
 }
 
-/// Makes the fill of `from` one of `to`, where the same statements read both.
+/// Makes the fill of `from` one of `to`, where the same statements read both, or where it is little and
+/// read between: it costs no wait of its own then, and keeps its place for longer.
 static bool join(ring *to, const ring *from) {
-  if (to->fill != from->fill || to->first != from->first || to->last != from->last) return false;
+  enum { LITTLE = 1 << 10 };
+  if (to->fill != from->fill || to->nfills == MAX_FILLS) return false;
+  bool between =
+      from->copies[0].bytes <= LITTLE && to->first <= from->first && from->last <= to->last;
+  if (!between && (to->first != from->first || to->last != from->last)) return false;
   to->fills[to->nfills] = from->fills[0];
   to->copies[to->nfills++] = from->copies[0];
   to->plainly |= from->plainly;

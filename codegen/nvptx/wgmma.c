@@ -97,6 +97,28 @@ static bool starts_fresh(const mma_product *p) {
   return true;
 }
 
+/// One value, or two that the compiler will find to be one.
+static bool is_same(lval a, lval b) {
+  if (a == b) return !LLVMIsConstant(a);
+  lval x = LLVMIsABinaryOperator(a), y = LLVMIsABinaryOperator(b);
+  return x && y && LLVMGetInstructionOpcode(x) == LLVMGetInstructionOpcode(y) &&
+         LLVMGetOperand(x, 0) == LLVMGetOperand(y, 0) &&
+         LLVMGetOperand(x, 1) == LLVMGetOperand(y, 1);
+}
+
+/// Sums that start from one value get registers of their own. The assembler would wait for all that is
+/// under way at a copy from one that the unit adds to.
+static void set_apart(emit *e, const mma_product *p) {
+  int n = 4 * p->m.n * p->n.n;
+  lval *made = arena_copy(e->arena, p->acc, sizeof(lval) * (size_t)n);
+  for (int i = 0; i < n; i++)
+    for (int k = 0; k < n; k++) {
+      if (i == k || !is_same(made[k], made[i])) continue;
+      p->acc[i] = ptx_copy(e, made[i]);
+      break;
+    }
+}
+
 void wgmma_emit(emit *e, const mma_product *p) {
   check(!product_refuses(DOT_WGMMA, p));
   piece *pieces = arena_array(e->arena, piece, p->m.n * ((p->n.n * N_BLOCK + N_MOST - 1) / N_MOST));
@@ -104,6 +126,7 @@ void wgmma_emit(emit *e, const mma_product *p) {
   lval *rows = p->rows ? p->rows : wgmma_loads_rows(&p->a) ? load_rows(e, p) : NULL;
   lval a = rows ? NULL : descriptor(e, &p->a, p->m.first), b = descriptor(e, &p->b, NULL);
   bool fresh = starts_fresh(p);
+  if (!fresh) set_apart(e, p);
   for (int i = 0; i < n; i++) exchange(p, &pieces[i], false);
   for (int i = 0; fresh && i < 4 * p->m.n * p->n.n; i++) pieces[0].acc[i] = LLVMGetPoison(e->f32);
   ptx_wgmma_fence(e);

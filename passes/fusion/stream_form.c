@@ -55,6 +55,23 @@ static bool check_head(const finder *s, const node *at, int axis) {
                            STREAM_LEAST_HEAD, STREAM_LEAST_HEAD, STREAM_MOST_HEAD));
 }
 
+static int64_t columns_of(const finder *s, int product) {
+  int64_t size = 0;
+  check(ix_is_const(&s->o->g->ix, graph_axis_size(s->o->g, s->f->product[product].columns), &size));
+  return size;
+}
+
+/// The threads of a block hold the sums of all products over the stream.
+static bool check_sums(const finder *s, const node *at) {
+  int64_t sums = 0;
+  for (int i = 0; i < s->f->nproducts; i++) sums += columns_of(s, i);
+  if (sums <= STREAM_MOST_SUMS) return true;
+  return refuse(
+      s, REASON_stream_head, at,
+      str_printf(s->a, "its products have %lld columns together: at most %d are kept in registers",
+                 (long long)sums, STREAM_MOST_SUMS));
+}
+
 /// Operand k of the product is a value of 16 bits in memory.
 static bool check_operand(const finder *s, reason why, const node *dot, const node *x) {
   if (!is_half(x->type))
@@ -171,7 +188,7 @@ static bool find_product(const finder *s, const node *dot) {
   }
   if (p->columns < 0) return refuse(s, REASON_stream_product, dot, STR("it has no columns"));
   f->nproducts++;
-  return check_head(s, dot, p->columns);
+  return check_head(s, dot, p->columns) && check_sums(s, dot);
 }
 
 // ---- everything else

@@ -13,6 +13,7 @@
 #include "passes/fusion/outline.h"
 
 enum { STREAM_LEAST_HEAD = 16, STREAM_MOST_HEAD = 256, STREAM_LEADS = 2, STREAM_PRODUCTS = 2 };
+enum { STREAM_MOST_SUMS = 352 };  // columns of all products: half as many registers of a thread
 
 /// A product that makes scores.
 typedef struct stream_lead {

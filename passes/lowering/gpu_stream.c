@@ -169,15 +169,30 @@ static tval *rows_of(gpu_stream *s, dtype t, scalar v, int more, int extent) {
   return kb_fill(b, t, v, axes, extents, n);
 }
 
-static tval *scores(gpu_stream *s, int lead) {
+/// What the sums of a lead start from: where registers are few, a vector that is added to them, which
+/// needs none of its own there.
+static tval *first_sums(gpu_stream *s, int lead, const node **is) {
+  kbuild *b = s->b;
+  const node *vector;
+  double sign;
+  *is = lead && s->starts ? gpu_stream_shifted(s, lead, &vector, &sign) : NULL;
+  if (*is)
+    return map2(b, OP_mul, rows_of(s, DT_f32, (scalar){.f = sign}, s->stream, s->keys),
+                kb_value_here(b, vector));
+  *is = s->f.lead[lead].dot;
+  return rows_of(s, DT_f32, (scalar){.f = 0}, s->stream, s->keys);
+}
+
+static void set_scores(gpu_stream *s, int lead) {
   kbuild *b = s->b;
   const stream_operand *rows = &s->operands[s->rows_of[lead]], *keys = &s->operands[s->keys_of[lead]];
-  tval *sum = rows_of(s, DT_f32, (scalar){.f = 0}, s->stream, s->keys);
+  const node *is;
+  tval *sum = first_sums(s, lead, &is);
   sum = kb_loop(b, s->depth[lead], rows->extent, &sum, 1)->body->params[0];
   tval *x = cast_here(b, kb_load_local(b, rows->buf), DT_f32);
   tval *y = cast_here(b, kb_load_local(b, keys->buf), DT_f32);
   sum = multiply(s, s->f.lead[lead].dot, x, y, sum, s->depth[lead]);
-  return kb_end_loop(b, &sum, 1)[0];
+  b->done[is->id] = kb_end_loop(b, &sum, 1)[0];
 }
 
 static int product_number(const gpu_stream *s, const node *dot) {
@@ -268,34 +283,41 @@ static void set_exponentials(gpu_stream *s, const node *frame, tval *raw, tval *
   }
 }
 
-/// An exponential below what is no frame, but in memory: a maximum that another kernel found.
-static void set_exponential_below_row(gpu_stream *s, const node *e) {
+/// Of an exponential below what is no frame, but in memory (a maximum that another kernel found): what
+/// two is raised to. Null where it has another form.
+static tval *power_below_row(gpu_stream *s, const node *e) {
   kbuild *b = s->b;
+  bool power = (e->op == OP_exp || e->op == OP_exp2) && e->type == DT_f32;
+  if (!power || !s->o.values[e->id].streamed || !node_has_axis(e, s->f.row) ||
+      !kb_in_group(b, e->in[0]))
+    return NULL;
   const node *x = e->in[0], *below = masked(x);
   if (below) x = below;
-  if (!kb_in_group(b, x) || x->op != OP_sub) return;
+  if (!kb_in_group(b, x) || x->op != OP_sub) return NULL;
   const node *shift = x->in[1];
   bool whole = node_has_axis(shift, s->f.row) && node_has_axis(shift, s->f.stream);
-  if (whole || s->o.values[shift->id].state || !is_moderate(s, x->in[0], kb_unseen(b))) return;
+  if (whole || s->o.values[shift->id].state || !is_moderate(s, x->in[0], kb_unseen(b))) return NULL;
   double c = e->op == OP_exp ? log2e : 1;
   tval *offset = kb_value_here(b, shift);
   if (e->op == OP_exp) offset = map2(b, OP_mul, offset, number(b, DT_f32, log2e));
   offset = map1(b, OP_neg, offset);
   tval *raw = unscaled_value(b, x->in[0], &c);
-  tval *power = kb_map(b, OP_fma, DT_f32, raw, number(b, DT_f32, c), offset);
-  if (below)
-    power = kb_map(b, OP_where, DT_f32, kb_value_here(b, e->in[0]->in[0]), power, number(b, DT_f32, -INFINITY));
-  b->done[e->id] = map1(b, OP_exp2, power);
+  tval *made = kb_map(b, OP_fma, DT_f32, raw, number(b, DT_f32, c), offset);
+  if (!below) return made;
+  return kb_map(b, OP_where, DT_f32, kb_value_here(b, e->in[0]->in[0]), made,
+                number(b, DT_f32, -INFINITY));
 }
 
+/// Loads of vectors stand between the powers, which have used theirs up, and the exponentials, during
+/// which they arrive: behind products in issue they take long.
 static void set_exponentials_below_rows(gpu_stream *s) {
-  const kbuild *b = s->b;
-  for (int i = 0; i < b->group->nodes.len; i++) {
-    const node *e = b->group->nodes.data[i];
-    bool power = (e->op == OP_exp || e->op == OP_exp2) && e->type == DT_f32;
-    if (power && s->o.values[e->id].streamed && node_has_axis(e, s->f.row) && kb_in_group(b, e->in[0]))
-      set_exponential_below_row(s, e);
-  }
+  kbuild *b = s->b;
+  int n = b->group->nodes.len;
+  tval **powers = arena_array(b->l->a, tval *, n);
+  for (int i = 0; i < n; i++) powers[i] = power_below_row(s, b->group->nodes.data[i]);
+  for (int i = 0; i < s->nvectors; i++) kb_value_here(b, s->vectors[i].x);
+  for (int i = 0; i < n; i++)
+    if (powers[i]) b->done[b->group->nodes.data[i]->id] = map1(b, OP_exp2, powers[i]);
 }
 
 /// The running maximum, the exponentials below it, and the factor for what was added up before. While
@@ -407,7 +429,7 @@ static void walk(gpu_stream *s) {
   stage(s, false);
   stage_vectors(s);
   skip_in_step(&s->tests);
-  for (int i = 0; i < s->f.nleads; i++) b->done[s->f.lead[i].dot->id] = scores(s, i);
+  for (int i = 0; i < s->f.nleads; i++) set_scores(s, i);
   set_exponentials_below_rows(s);
   for (int i = 0; i < n; i++) values[i] = state_step(s, states[i]);
   tval **results = kb_end_loop(b, values, n);

@@ -37,6 +37,7 @@ typedef struct gpu_stream {
   int rows_of[STREAM_LEADS], keys_of[STREAM_LEADS], values_of[STREAM_PRODUCTS];  // their numbers
   stream_vector vectors[STREAM_VECTORS];
   int nvectors;
+  bool starts;               // sums of a lead start from the vector that is added to them
   int keys;                  // elements of a step along the stream
   int stages, heads;
   bool skew, turns;
@@ -50,5 +51,8 @@ void gpu_stream_plan(gpu_stream *s);
 /// What the frame's elements, and so the frame itself, are a positive multiple of: the scale goes into
 /// exponents. The node below the multiples, and their product.
 const node *gpu_stream_unscaled(const node *n, double *scale);
+/// The only value made of a lead's dot, where that is the dot and a vector (1) or less a vector (-1);
+/// else null.
+const node *gpu_stream_shifted(const gpu_stream *s, int lead, const node **vector, double *sign);
 /// n along the columns of a product; -1: it has none.
 int gpu_stream_columns(const gpu_stream *s, const node *n);

@@ -128,6 +128,30 @@ static void add_vectors(gpu_stream *s) {
   }
 }
 
+static bool is_vector(const gpu_stream *s, const node *n) {
+  for (int i = 0; i < s->nvectors; i++)
+    if (s->vectors[i].x == n) return true;
+  return false;
+}
+
+const node *gpu_stream_shifted(const gpu_stream *s, int lead, const node **vector, double *sign) {
+  const group *g = s->b->group;
+  const node *dot = s->f.lead[lead].dot;
+  const node *only = NULL;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const node *n = g->nodes.data[i];
+    int at = 0;
+    while (at < n->nin && n->in[at] != dot) at++;
+    if (at == n->nin) continue;
+    bool sum = (n->op == OP_add || (n->op == OP_sub && at == 0)) && n->type == DT_f32;
+    if (only || !sum || !is_vector(s, n->in[1 - at])) return NULL;
+    only = n;
+    *vector = n->in[1 - at];
+    *sign = n->op == OP_add ? 1 : -1;
+  }
+  return only;
+}
+
 // ---- what the steps do
 
 const node *gpu_stream_unscaled(const node *n, double *scale) {
@@ -151,14 +175,15 @@ static bool is_usual(const gpu_stream *s, const node *n) {
 
 /// Registers of a thread that masks, biases and further states take.
 static int further_registers(const gpu_stream *s, int keys) {
-  enum { STATE = 8, LITTLE = 4, MUCH = 14, MUCH_OF_TWO = 12, FEW = 3, USUAL = 3 };
-  int states = 0, loaded = 0, lines = 0, work = 0;
+  enum { STATE = 8, LITTLE = 4, MUCH = 14, MUCH_OF_TWO = 12, FEW = 3, USUAL = 3, STARTED = -12 };
+  int states = 0, loaded = 0, lines = 0, work = 0, masks = 0;
   for (int i = 0; i < s->b->group->nodes.len; i++) {
     const node *n = s->b->group->nodes.data[i];
     const outline_value *v = &s->o.values[n->id];
     states += v->state;
     if (!op_is_map(n->op) || !v->streamed || !node_has_axis(n, s->f.row)) continue;
     work += !is_usual(s, n);
+    masks += n->op == OP_where;
     for (int k = 0; k < n->nin; k++) {
       const node *x = n->in[k];
       bool row = node_has_axis(x, s->f.row);
@@ -169,7 +194,13 @@ static int further_registers(const gpu_stream *s, int keys) {
   }
   int maps = work > FEW ? MUCH : work ? LITTLE : 0;
   // Of two leads, that which was used makes room for what is made of the other.
-  if (s->f.nleads > 1) return (work > FEW ? MUCH_OF_TWO : LITTLE) + loaded * keys / 2;
+  if (s->f.nleads > 1) {
+    int beside = s->starts      ? (masks ? 0 : STARTED)
+                 : !s->nvectors ? 0
+                 : work > FEW   ? MUCH_OF_TWO
+                                : LITTLE;
+    return beside + loaded * keys / 2;
+  }
   return maps + loaded * keys / 2 + lines * keys / 4 + (states > USUAL ? (states - USUAL) * STATE : 0);
 }
 
@@ -216,13 +247,16 @@ static int keys_of(const gpu_stream *s, int groups, int room, int unit) {
     by_memory = (most - fixed - 1024) / each;
     if (by_memory > ENOUGH) by_memory = ENOUGH;
   }
+  // The form leaves room for the least step; what else it holds then spills.
+  if (groups == 1 && by_registers < unit) by_registers = unit;
   int64_t keys = by_registers < by_memory ? by_registers : by_memory;
   return keys > 0 ? whole(keys, unit) : 0;
 }
 
+enum { LONG = 96, LONG_OF_TWO = 64 };
+
 /// Three warpgroups where their registers hold a step of some length; fewer where there are few rows.
-static void choose_tile(gpu_stream *s) {
-  enum { LONG = 96, LONG_OF_TWO = 64 };
+static void choose_rows(gpu_stream *s) {
   const kbuild *b = s->b;
   int64_t rows = contraction_size(b, s->row);
   // Keys that lie along the stream in memory are read in whole panels.
@@ -245,10 +279,23 @@ static void choose_tile(gpu_stream *s) {
     s->keys = keys;
     break;
   }
-  if (want_keys && want_keys <= s->keys && want_keys % unit == 0) s->keys = want_keys;
+  if (want_keys && want_keys <= MOST_KEYS && want_keys % unit == 0 &&
+      shared_bytes(s, s->d.bm, want_keys) + 1024 <= b->l->target->shared_per_block)
+    s->keys = want_keys;
   check(s->keys > 0);
-  schedule_settle(b->l, "m", s->d.bm);
-  schedule_settle(b->l, "n", s->keys);
+}
+
+/// Where what a step takes of vectors leaves no room for a long one, sums start from them.
+static void choose_tile(gpu_stream *s) {
+  const node *vector;
+  double sign;
+  s->starts = false;
+  choose_rows(s);
+  for (int lead = 1; lead < s->f.nleads && s->keys < LONG_OF_TWO; lead++)
+    s->starts |= gpu_stream_shifted(s, lead, &vector, &sign) != NULL;
+  if (s->starts) choose_rows(s);
+  schedule_settle(s->b->l, "m", s->d.bm);
+  schedule_settle(s->b->l, "n", s->keys);
 }
 
 /// The bounds of the walk that conditions give.
@@ -324,8 +371,10 @@ void gpu_stream_plan(gpu_stream *s) {
   int longest = 0;
   for (int i = 0; i < s->noperands; i++)
     if (s->operands[i].extent > longest) longest = s->operands[i].extent;
-  s->turns = s->skew && s->d.warps_m > WARPGROUP / GPU_WARP &&
-             schedule_option(b->l, "turns", longest <= TURNS_MOST);
+  // Two products over the stream keep the unit busy enough without, while registers last (measured).
+  bool turns = longest <= TURNS_MOST && (s->f.nproducts < 2 || s->starts);
+  s->turns =
+      s->skew && s->d.warps_m > WARPGROUP / GPU_WARP && schedule_option(b->l, "turns", turns);
   choose_bounds(s);
   choose_residents(s);
   const skip *walk = &s->tests.s;

@@ -132,7 +132,30 @@ done
 waits=$("$tool" opt gradients.tdsl -e divided_last --to=ptx --target cuda:sm_90a |
   sed -n '/^.visible .entry divided_last_3/,$p' | grep -c 'bulk.wait_group.read[[:space:]]*0;')
 if [ "$waits" -ge 2 ]; then ok; else bad "gradients.tdsl: $waits waits between the results of divided_last"; fi
+# Row values along the walk: sums of the second lead start from theirs where registers are few; else it is loaded
+# between what two is raised to and the exponentials.
+while read -r name keys starts order; do
+  walk=$("$tool" opt gradients.tdsl -e "$name" --to=tile --target cuda:sm_90a --dim B=2 --dim S=132 --dim T=132 |
+    sed -n "/loop S:$keys reverse/,\$p")
+  started=$(awk '/ = mul /{m=$1} /loop .* carry /&&$NF=="{"&&$(NF-1)==m{n++} END{print n+0}' <<<"$walk")
+  seen=$(grep -oE 'load vector|fma|exp2' <<<"$walk" | sed 's/load vector/load/' | paste -sd,)
+  if [ "$started" = "$starts" ] && [ "$seen" = "$order" ]; then ok
+  else bad "gradients.tdsl: the walk of $name in steps of $keys starts $started sums from vectors: $seen"; fi
+  [ -n "$ptxas" ] || continue
+  # Nor does anything wait for products because a register is copied while they are under way.
+  assembled=$("$tool" opt gradients.tdsl -e "$name" --to=ptx --target cuda:sm_90a --dim B=2 --dim S=132 --dim T=132 |
+    "$ptxas" -arch=sm_90a -v -o /dev/null - 2>&1)
+  if ! grep -q 'C75[0-9][0-9]' <<<"$assembled"; then ok; else bad "ptxas for $name:" "$assembled"; fi
+done <<'EOF'
+softmaxed 80 0 load,fma,load,exp2
+causal 48 1 load,load,fma,exp2
+EOF
+# What the registers of a warpgroup cannot hold is left to loop nests, with the same contract.
 wide=$(mktemp)
+sed 's/= 128\]/= 192]/g' gradients.tdsl >"$wide"
+check interp-tile:sm_90a "$wide" causal --dim B=1 --dim S=70 --dim T=70
+walks=$("$tool" opt "$wide" -e causal --to=tile --target cuda:sm_90a | grep -c 'loop [ST]:.* reverse .*skew')
+if [ "$walks" = 2 ]; then ok; else bad "gradients.tdsl: $walks walks of warpgroups with heads of 192"; fi
 sed 's/bf16/f32/g' gradients.tdsl >"$wide"
 if "$tool" opt "$wide" -e causal --to=tile --target cuda:sm_90a | grep -q wgmma
 then bad "gradients.tdsl: f32 is on tensor cores"; else ok; fi
