@@ -253,19 +253,19 @@ static void add_assumptions(const explainer *x) {
 /// What predictions depend on: on a GPU the kernels, and where steps of a contract may be left out.
 static bool needs_kernels(const explainer *x) { return x->t->sm || x->g->contracts.len; }
 
-/// The kernel of each group.
+/// The kernel of each group: the last of several, which computes what the group stores.
 static lowered_kernel *lowered_kernels(const explainer *x, const program *p, const group *groups,
                                        int count, explain_ask *ask, void *ctx) {
   lowered_kernel *kernels = arena_array(x->a, lowered_kernel, count);
   if (!p) return kernels;
   explain_usage *usages = arena_array(x->a, explain_usage, p->kernels.len);
   if (ask) ask(ctx, x->a, p, usages);
-  for (int i = 0, step = 0; i < count; i++) {
-    if (group_is_empty(x->g, &groups[i])) continue;
-    const struct step *s = &p->steps.data[step++];
-    if (s->kind == STEP_KERNEL)
-      kernels[i] = (lowered_kernel){p->kernels.data[s->kernel], &usages[s->kernel]};
-  }
+  for (int i = 0, step = 0; i < count; i++)
+    for (; step < p->steps.len && p->steps.data[step].group == groups[i].kernel; step++) {
+      const struct step *s = &p->steps.data[step];
+      if (s->kind == STEP_KERNEL)
+        kernels[i] = (lowered_kernel){p->kernels.data[s->kernel], &usages[s->kernel]};
+    }
   return kernels;
 }
 

@@ -16,6 +16,7 @@
 #include "base/fault.h"
 #include "passes/lowering/gpu.h"
 #include "passes/lowering/lower_scan.h"
+#include "passes/lowering/lower_scatter.h"
 
 static int kernel_lanes(const kbuild *b, int graph_axis) {
   return graph_axis < 0 ? -1 : b->kaxis[graph_axis];

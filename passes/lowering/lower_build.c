@@ -392,10 +392,14 @@ int kb_axis(kbuild *b, str name, ix size) {
   return kernel_add_axis(b->k, free, size);
 }
 
+ix kb_axis_size(const kbuild *b, int graph_axis) {
+  const graph *g = b->l->g;
+  return ix_substitute(&b->k->ix, &g->ix, graph_axis_size(g, graph_axis), NULL, 0);
+}
+
 int kb_own_axis(kbuild *b, int graph_axis) {
   const graph *g = b->l->g;
-  ix size = ix_substitute(&b->k->ix, &g->ix, graph_axis_size(g, graph_axis), NULL, 0);
-  int axis = kb_axis(b, g->axes.data[graph_axis].name, size);
+  int axis = kb_axis(b, g->axes.data[graph_axis].name, kb_axis_size(b, graph_axis));
   b->sigma[graph_axis] = ix_axis(&b->k->ix, axis);
   b->kaxis[graph_axis] = axis;
   return axis;

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// GROUP_SCATTER by rows on CPUs: a counting sort of the updates, and the sum of a row.
+//
+//   loop place:16 { ends = 0 }
+//   loop N:1 { i = index[N]; ends[i + 1] += 1 }
+//   loop V:1 carry s = 0 { c = ends[V + 1]; ends[V + 1] = s; yield s + c }
+//   loop N:1 { i = index[N]; order[ends[i + 1]] = N; ends[i + 1] += 1 }
+//
+// Each row's counter ends where the row's list ends, which is where the next one begins. Grid tiles are
+// batches, so that the order is that of the updates however many threads there are.
+#include "base/fault.h"
+#include "passes/lowering/lower_scatter.h"
+#include "passes/lowering/sums.h"
+
+int scatter_workspace(lower *l, const node *n, const scatter_lists *lists, const char *name,
+                      const ix *dims, const char *const *names, int ndims) {
+  ix all[MAX_AXES];
+  str called[MAX_AXES];
+  int rank = 0;
+  for (int i = 0; i < lists->nbatch; i++) {
+    called[rank] = l->g->axes.data[lists->batch[i]].name;
+    all[rank++] = ix_substitute(&l->p->ix, &l->g->ix, graph_axis_size(l->g, lists->batch[i]), NULL, 0);
+  }
+  check(rank + ndims <= MAX_AXES);
+  for (int i = 0; i < ndims; i++) {
+    called[rank] = str_from(names[i]);
+    all[rank++] = dims[i];
+  }
+  return lower_add_workspace(l, n, name, lists->type, all, called, rank);
+}
+
+/// The buffers that the last kernel reads.
+static void add_lists(lower *l, const node *n, scatter_lists *lists) {
+  ix_pool *pool = &l->p->ix;
+  const ix_pool *from = &l->g->ix;
+  ix rows = ix_substitute(pool, from, graph_axis_size(l->g, n->attr_axes[0]), NULL, 0);
+  rows = ix_add(pool, rows, ix_const(pool, 1));
+  ix count = ix_const(pool, 1);
+  for (int i = 0; i < lists->nlisted; i++) {
+    ix size = ix_substitute(pool, from, graph_axis_size(l->g, lists->listed[i]), NULL, 0);
+    count = ix_mul(pool, count, size);
+  }
+  lists->ends = scatter_workspace(l, n, lists, "ends", &rows, (const char *[]){"place"}, 1);
+  lists->order = scatter_workspace(l, n, lists, "order", &count, (const char *[]){"update"}, 1);
+}
+
+ix scatter_count(kbuild *b, const scatter_lists *lists) {
+  ix count = ix_const(&b->k->ix, 1);
+  for (int i = 0; i < lists->nlisted; i++)
+    count = ix_mul(&b->k->ix, count, kb_axis_size(b, lists->listed[i]));
+  return count;
+}
+
+// ---- the lists
+
+/// The batch's coordinates, then one more; gives the rank.
+static int in_batch(const kbuild *b, const scatter_lists *lists, ix at, ix *index) {
+  int rank = 0;
+  for (int i = 0; i < lists->nbatch; i++) index[rank++] = b->sigma[lists->batch[i]];
+  index[rank++] = at;
+  return rank;
+}
+
+/// Of the updates of the batch that is open: the counter of the row that the index says.
+static indirect_place counter(kbuild *b, const scatter_lists *lists) {
+  const node *n = b->group->anchor;
+  indirect_place p = {.buf = kb_arg(b, lists->ends), .unchecked = n->flags & NODE_UNCHECKED};
+  p.index = kb_checked_index(b, n, kb_value_here(b, n->in[1]), kb_axis_size(b, n->attr_axes[0]));
+  p.rank = in_batch(b, lists, ix_const(&b->k->ix, 1), p.at);
+  p.dim = p.rank - 1;
+  return p;
+}
+
+static tval *one_more(kbuild *b, tval *v) {
+  return kb_map(b, OP_add, v->type, v, kb_const(b, v->type, (scalar){.i = 1}), NULL);
+}
+
+/// The number of the update whose axes are open.
+static tval *number(kbuild *b, const scatter_lists *lists) {
+  ix_pool *pool = &b->k->ix;
+  ix e = ix_const(pool, 0);
+  for (int i = 0; i < lists->nlisted; i++)
+    e = ix_add(pool, ix_mul(pool, e, kb_axis_size(b, lists->listed[i])), b->sigma[lists->listed[i]]);
+  return kb_index_value(b, e, lists->type);
+}
+
+/// Walks the updates in order: counts them, or places them where their counters are.
+static void walk_updates(kbuild *b, const scatter_lists *lists, bool place) {
+  for (int i = 0; i < lists->nlisted; i++) kb_loop(b, b->kaxis[lists->listed[i]], 1, NULL, 0);
+  indirect_place at = counter(b, lists);
+  tval *count = kb_load_indirect(b, &at);
+  if (place) {
+    indirect_place p = {.buf = kb_arg(b, lists->order), .index = count, .unchecked = true};
+    p.rank = in_batch(b, lists, ix_const(&b->k->ix, 0), p.at);
+    p.dim = p.rank - 1;
+    kb_store_indirect(b, &p, number(b, lists));
+  }
+  kb_store_indirect(b, &at, one_more(b, count));
+  for (int i = 0; i < lists->nlisted; i++) kb_end_loop(b, NULL, 0);
+}
+
+static void clear_counters(kbuild *b, const scatter_lists *lists, int place, int lanes) {
+  ix index[MAX_AXES];
+  kb_loop(b, place, lanes, NULL, 0);
+  int rank = in_batch(b, lists, ix_axis(&b->k->ix, place), index);
+  kb_store(b, kb_arg(b, lists->ends), kb_const(b, lists->type, (scalar){.i = 0}), index, rank);
+  kb_end_loop(b, NULL, 0);
+}
+
+/// Each counter becomes the sum of those before it.
+static void sum_counters(kbuild *b, const scatter_lists *lists, int target) {
+  ix_pool *pool = &b->k->ix;
+  ix index[MAX_AXES];
+  int ends = kb_arg(b, lists->ends);
+  tval *zero = kb_const(b, lists->type, (scalar){.i = 0});
+  tstmt *loop = kb_loop(b, target, 1, &zero, 1);
+  tval *before = loop->body->params[0];
+  int rank = in_batch(b, lists, ix_add(pool, ix_axis(pool, target), ix_const(pool, 1)), index);
+  tval *count = kb_load_at(b, ends, index);
+  kb_store(b, ends, before, index, rank);
+  count = kb_reduce_tile(b, OP_add, count, count->axes, count->naxes);
+  tval *after = kb_map(b, OP_add, lists->type, before, count, NULL);
+  kb_end_loop(b, &after, 1);
+}
+
+void scatter_list_updates(lower *l, const group *grp, scatter_lists *lists) {
+  add_lists(l, grp->anchor, lists);
+  kbuild b;
+  kb_init(&b, l, grp, "");
+  for (int i = 0; i < lists->nbatch; i++) kernel_set_grid(b.k, kb_own_axis(&b, lists->batch[i]), 1);
+  for (int i = 0; i < lists->nlisted; i++) kb_own_axis(&b, lists->listed[i]);
+  int target = kb_own_axis(&b, grp->anchor->attr_axes[0]);
+  ix places = ix_add(&b.k->ix, b.k->axes.data[target].size, ix_const(&b.k->ix, 1));
+  int place = kb_axis(&b, STR("place"), places), lanes = l->target->vector_bytes / dtype_bytes(lists->type);
+  b.k->vec_axis = place;
+  b.k->vec_lanes = lanes;
+  kb_begin(&b);
+  for (int i = 0; i < lists->nbatch; i++) kb_loop(&b, b.kaxis[lists->batch[i]], 1, NULL, 0);
+  clear_counters(&b, lists, place, lanes);
+  walk_updates(&b, lists, false);
+  sum_counters(&b, lists, target);
+  walk_updates(&b, lists, true);
+  for (int i = 0; i < lists->nbatch; i++) kb_end_loop(&b, NULL, 0);
+  lower_add_step(&b, STR("updates by row"));
+}
+
+// ---- the sum of a row
+
+static tval *as_scalar(kbuild *b, tval *v) {
+  return v->naxes ? kb_reduce_tile(b, OP_max, v, v->axes, v->naxes) : v;
+}
+
+void scatter_find_list(kbuild *b, const scatter_axes *s, const scatter_lists *lists, tval **within) {
+  ix_pool *pool = &b->k->ix;
+  ix index[MAX_AXES];
+  for (int i = 0; i < 2; i++) {
+    in_batch(b, lists, ix_add(pool, ix_axis(pool, s->target), ix_const(pool, i)), index);
+    within[i] = as_scalar(b, kb_load_at(b, kb_arg(b, lists->ends), index));
+  }
+}
+
+/// The coordinates of the update that the list names where it is open.
+static void find_update(kbuild *b, const scatter_lists *lists, int updates) {
+  ix index[MAX_AXES];
+  in_batch(b, lists, ix_axis(&b->k->ix, updates), index);
+  tval *rest = as_scalar(b, kb_load_at(b, kb_arg(b, lists->order), index));
+  for (int i = lists->nlisted - 1; i >= 0; i--) {
+    tval *at = rest;
+    if (i) {
+      tval *size = kb_index_value(b, kb_axis_size(b, lists->listed[i]), lists->type);
+      at = kb_map(b, OP_rem, lists->type, rest, size, NULL);
+      rest = kb_map(b, OP_div, lists->type, rest, size, NULL);
+    }
+    b->sigma[lists->listed[i]] = kb_indirect(b, at, true);
+  }
+}
+
+/// All elements v along everything that is open.
+static tval *fill_open(kbuild *b, dtype t, scalar v) {
+  int axes[MAX_KERNEL_AXES], extents[MAX_KERNEL_AXES], naxes = 0;
+  for (int axis = 0; axis < b->k->axes.len; axis++) {
+    if (!b->extent[axis]) continue;
+    axes[naxes] = axis;
+    extents[naxes++] = b->extent[axis];
+  }
+  return kb_fill(b, t, v, axes, extents, naxes);
+}
+
+/// The base along everything that is open.
+static tval *start_of_row(kbuild *b, const node *n, dtype t) {
+  const node *number = n->in[0];
+  while (number->op == OP_view) number = number->in[0];
+  if (kb_in_group(b, n->in[0]) && number->op == OP_const)
+    return fill_open(b, t, scalar_cast(number->value, number->type, t));
+  tval *base = scatter_base_as(b, n->in[0], t);
+  tval *one = fill_open(b, t, scalar_cast((scalar){.i = 1}, DT_i64, t));
+  return base->naxes == one->naxes ? base : kb_map(b, OP_mul, t, base, one, NULL);
+}
+
+/// Adds what is open of an update to the sums, and to what they lost.
+static void add_update(kbuild *b, const scatter_lists *lists, tval *const *sums, int n, tval **next) {
+  const node *anchor = b->group->anchor;
+  int axes[MAX_AXES];
+  for (int i = 0; i < lists->nsummed; i++) axes[i] = b->kaxis[lists->summed[i]];
+  tval *update = kb_reduce_tile(b, OP_add, kb_value_here(b, anchor->in[2]), axes, lists->nsummed);
+  update = kb_as_type(b, update, sums[0]->type);
+  if (n == 1) next[0] = kb_accumulate(b, OP_add, (tval *[]){sums[0], update}, 2);
+  else sum_pair_short(b, sums[0], kb_map(b, OP_add, update->type, update, sums[1], NULL), next);
+}
+
+tval *scatter_row_sum(kbuild *b, const scatter_axes *s, const scatter_lists *lists, int updates,
+                      tval *const within[2]) {
+  const node *n = b->group->anchor;
+  bool many = scatter_adds_many(b, s), pair = many && n->type == DT_f64;
+  tval *sums[2], *next[2];
+  int count = pair ? 2 : 1;
+  sums[0] = start_of_row(b, n, many ? DT_f64 : n->type);
+  if (pair) sums[1] = kb_like(b, sums[0], (scalar){.f = 0});
+  tstmt *loop = kb_loop(b, updates, 1, sums, count);
+  kb_loop_within(b, loop, within);
+  find_update(b, lists, updates);
+  for (int i = 0; i < lists->nsummed; i++) {
+    for (int k = 0; k < count; k++) sums[k] = loop->body->params[k];
+    loop = kb_loop(b, b->kaxis[lists->summed[i]], 1, sums, count);
+  }
+  for (int k = 0; k < count; k++) sums[k] = loop->body->params[k];
+  add_update(b, lists, sums, count, next);
+  for (int i = 0; i < lists->nsummed + 1; i++) {
+    tval **out = kb_end_loop(b, next, count);
+    for (int k = 0; k < count; k++) next[k] = out[k];
+  }
+  return kb_as_type(b, next[0], n->type);
+}
