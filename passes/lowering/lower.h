@@ -171,6 +171,8 @@ tval *kb_as_type(kbuild *b, tval *v, dtype t);
 tval *kb_const(kbuild *b, dtype t, scalar v);
 /// All elements v over these axes at their given extents.
 tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents, int naxes);
+/// The same along everything that is open, and `more` of another axis (-1 none).
+tval *kb_fill_open(kbuild *b, dtype t, scalar v, int other, int more);
 /// A TILE_ACCUM on in[0].
 tval *kb_accumulate(kbuild *b, op o, tval *const *in, int nin);
 /// v combined over the ranges of the axes. It need not vary along those that are open.
@@ -202,11 +204,11 @@ tstmt *kb_store(kbuild *b, int buf, tval *v, const ix *index, int rank);
 void kb_store_local(kbuild *b, int buf, tval *v);
 /// Stores the node's value to every buffer it owns.
 void kb_store_node(kbuild *b, const node *n, tval *v, bool nontemporal);
-/// Element(s) of a kernel argument whose coordinate along one dimension is `index` plus at[dim].
+/// Element(s) of a kernel argument whose coordinates along some dimensions are index[dim] + at[dim].
 typedef struct indirect_place {
-  int buf, rank, dim;
+  int buf, rank;
   ix at[MAX_AXES];
-  tval *index;
+  tval *index[MAX_AXES];  // null: none
   bool unchecked;  // nothing says that it is inside
 } indirect_place;
 tval *kb_load_indirect(kbuild *b, const indirect_place *p);

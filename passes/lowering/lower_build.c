@@ -195,6 +195,16 @@ tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents,
   return st->out[0];
 }
 
+tval *kb_fill_open(kbuild *b, dtype t, scalar v, int other, int more) {
+  int axes[MAX_KERNEL_AXES], extents[MAX_KERNEL_AXES], naxes = 0;
+  for (int axis = 0; axis < b->k->axes.len; axis++) {
+    if (!b->extent[axis] && (axis != other || !more)) continue;
+    axes[naxes] = axis;
+    extents[naxes++] = axis == other ? more : b->extent[axis];
+  }
+  return kb_fill(b, t, v, axes, extents, naxes);
+}
+
 tval *kb_const(kbuild *b, dtype t, scalar v) {
   struct {
     int64_t type;

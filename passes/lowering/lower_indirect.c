@@ -5,14 +5,21 @@
 #include "passes/lowering/sums.h"
 
 static tstmt *access_at(kbuild *b, tile_op kind, const indirect_place *p, tval *value) {
-  tval *in[2] = {value ? value : p->index, p->index};
-  tstmt *st = kb_stmt(b, kind, in, value ? 2 : 1);
+  tval *in[MAX_AXES + 1];
+  int8_t indirect[MAX_AXES];
+  int nin = 0;
+  if (value) in[nin++] = value;
+  for (int i = 0; i < p->rank; i++) {
+    indirect[i] = (int8_t)(p->index[i] ? nin : -1);
+    if (p->index[i]) in[nin++] = p->index[i];
+  }
+  tstmt *st = kb_stmt(b, kind, in, nin);
   kb_set_index(b, st, p->buf, p->at, p->rank);
-  st->indirect[p->dim] = (int8_t)(value ? 1 : 0);
+  memcpy(st->indirect, indirect, (size_t)p->rank);
   axes_seen seen = {0};
   for (int i = 0; i < p->rank; i++) ix_axes(&b->k->ix, p->at[i], kb_see_axis, &seen);
   dtype t = b->k->bufs.data[p->buf].type;
-  if (!value) kb_one_result(b, st, kb_union_value(b, t, &seen, &in[0], 1));
+  if (!value) kb_one_result(b, st, kb_union_value(b, t, &seen, in, nin));
   if (value) b->k->bufs.data[p->buf].written = true;
   st->unchecked = p->unchecked;
   kb_append(b, b->scope, st);
@@ -29,12 +36,12 @@ void kb_store_indirect(kbuild *b, const indirect_place *p, tval *v) {
 
 /// The element(s) of a buffer in the shape of a scatter's result, at the index along its axis.
 static indirect_place place_of(const kbuild *b, const node *n, int buf, tval *index) {
-  indirect_place p = {.buf = buf, .rank = n->naxes, .index = index};
+  indirect_place p = {.buf = buf, .rank = n->naxes};
   p.unchecked = n->flags & NODE_UNCHECKED;
   for (int i = 0; i < n->naxes; i++) {
     bool scattered = n->axes[i] == n->attr_axes[0];
     p.at[i] = scattered ? ix_const(&b->k->ix, 0) : b->sigma[n->axes[i]];
-    if (scattered) p.dim = i;
+    if (scattered) p.index[i] = index;
   }
   return p;
 }

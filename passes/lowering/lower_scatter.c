@@ -194,14 +194,13 @@ static void set_rows_grid(kbuild *b, const scatter_axes *s, const int *free_axes
 
 /// Rows in grid tiles of their own, each stored once.
 static void add_by_rows(kbuild *b, scatter_axes *s, const scatter_lists *lists, int lanes) {
-  enum { VECTORS = 4 };
+  enum { VECTORS = 8 };
   const node *n = b->group->anchor;
   int free_axes[MAX_AXES], step[MAX_AXES];
   for (int i = 0; i < lists->nbatch; i++) kernel_set_grid(b->k, kb_own_axis(b, lists->batch[i]), 1);
   s->target = kb_own_axis(b, n->attr_axes[0]);
   int nfree = kb_collapse(b, lists->free, lists->nfree, free_axes);
   scan_use_lanes(b, lanes);
-  for (int i = 0; i < lists->nsummed; i++) kb_own_axis(b, lists->summed[i]);
   int updates = kb_axis(b, STR("update"), scatter_count(b, lists));
   for (int i = 0; i < nfree; i++)
     step[i] = free_axes[i] == b->k->vec_axis ? lane_step(b, free_axes[i], VECTORS) : 1;
@@ -246,6 +245,7 @@ void lower_scatter_group(kbuild *b) {
     add_in_order(b, &s);
     return;
   }
+  scatter_add_lists(l, grp->anchor, &lists);
   scatter_list_updates(l, grp, &lists);
   kb_init(b, l, grp, "");
   b->unread = grp->anchor->in[1];

@@ -26,15 +26,12 @@ bool scatter_adds_many(const kbuild *b, const scatter_axes *s);
 tval *scatter_base_as(kbuild *b, const node *base, dtype t);
 /// Copies the base `rows` rows at a time, then adds the updates one after the other.
 void scatter_walk(kbuild *b, const scatter_axes *s, int rows);
-/// Sums of the updates of few places of the target are kept for these alone.
-bool scatter_is_for_few(const kbuild *b, const scatter_axes *s);
 
 // ---- by rows
 
 typedef struct scatter_lists {
   int batch[MAX_AXES], nbatch;    // graph axes that result and indices share: a list for each
   int listed[MAX_AXES], nlisted;  // those of the indices alone: what is numbered
-  int summed[MAX_AXES], nsummed;  // those of the updates alone
   int free[MAX_AXES], nfree;      // those of the result that the indices do not have
   dtype type;                     // of numbers and places
   int ends, order;                // buffers [batch.., V + 1], [batch.., updates]
@@ -42,8 +39,9 @@ typedef struct scatter_lists {
 
 /// Whether the lists pay; fills all but the buffers.
 bool scatter_by_rows(const kbuild *b, const scatter_axes *s, scatter_lists *lists);
-/// Adds the buffers and the kernels that fill them.
-void scatter_list_updates(lower *l, const group *grp, scatter_lists *lists);
+/// Adds the buffers, and on a CPU the kernel that fills them.
+void scatter_add_lists(lower *l, const node *n, scatter_lists *lists);
+void scatter_list_updates(lower *l, const group *grp, const scatter_lists *lists);
 /// How many updates are listed.
 ix scatter_count(kbuild *b, const scatter_lists *lists);
 /// A buffer [batch.., further dimensions].
@@ -51,6 +49,15 @@ int scatter_workspace(lower *l, const node *n, const scatter_lists *lists, const
                       const ix *dims, const char *const *names, int ndims);
 /// Where the list of the row that is open begins and ends.
 void scatter_find_list(kbuild *b, const scatter_axes *s, const scatter_lists *lists, tval **within);
+/// The batch's coordinates, then one more; gives the rank.
+int scatter_in_batch(const kbuild *b, const scatter_lists *lists, ix at, ix *index);
+/// What changes nothing when it is added.
+static inline scalar scatter_nothing(dtype t) {
+  return dtype_is_float(t) ? (scalar){.f = -0.0} : (scalar){.i = 0};
+}
 /// The base and what is listed for the row, along the axes that are open. updates: the lists' kernel axis.
 tval *scatter_row_sum(kbuild *b, const scatter_axes *s, const scatter_lists *lists, int updates,
                       tval *const within[2]);
+/// The same, so many updates at a time.
+tval *scatter_row_sum_by_lanes(kbuild *b, const scatter_axes *s, const scatter_lists *lists,
+                               int updates, int lanes, tval *const within[2]);

@@ -29,8 +29,7 @@ int scatter_workspace(lower *l, const node *n, const scatter_lists *lists, const
   return lower_add_workspace(l, n, name, lists->type, all, called, rank);
 }
 
-/// The buffers that the last kernel reads.
-static void add_lists(lower *l, const node *n, scatter_lists *lists) {
+void scatter_add_lists(lower *l, const node *n, scatter_lists *lists) {
   ix_pool *pool = &l->p->ix;
   const ix_pool *from = &l->g->ix;
   ix rows = ix_substitute(pool, from, graph_axis_size(l->g, n->attr_axes[0]), NULL, 0);
@@ -53,8 +52,7 @@ ix scatter_count(kbuild *b, const scatter_lists *lists) {
 
 // ---- the lists
 
-/// The batch's coordinates, then one more; gives the rank.
-static int in_batch(const kbuild *b, const scatter_lists *lists, ix at, ix *index) {
+int scatter_in_batch(const kbuild *b, const scatter_lists *lists, ix at, ix *index) {
   int rank = 0;
   for (int i = 0; i < lists->nbatch; i++) index[rank++] = b->sigma[lists->batch[i]];
   index[rank++] = at;
@@ -65,9 +63,9 @@ static int in_batch(const kbuild *b, const scatter_lists *lists, ix at, ix *inde
 static indirect_place counter(kbuild *b, const scatter_lists *lists) {
   const node *n = b->group->anchor;
   indirect_place p = {.buf = kb_arg(b, lists->ends), .unchecked = n->flags & NODE_UNCHECKED};
-  p.index = kb_checked_index(b, n, kb_value_here(b, n->in[1]), kb_axis_size(b, n->attr_axes[0]));
-  p.rank = in_batch(b, lists, ix_const(&b->k->ix, 1), p.at);
-  p.dim = p.rank - 1;
+  p.rank = scatter_in_batch(b, lists, ix_const(&b->k->ix, 1), p.at);
+  tval *raw = kb_value_here(b, n->in[1]);
+  p.index[p.rank - 1] = kb_checked_index(b, n, raw, kb_axis_size(b, n->attr_axes[0]));
   return p;
 }
 
@@ -90,9 +88,9 @@ static void walk_updates(kbuild *b, const scatter_lists *lists, bool place) {
   indirect_place at = counter(b, lists);
   tval *count = kb_load_indirect(b, &at);
   if (place) {
-    indirect_place p = {.buf = kb_arg(b, lists->order), .index = count, .unchecked = true};
-    p.rank = in_batch(b, lists, ix_const(&b->k->ix, 0), p.at);
-    p.dim = p.rank - 1;
+    indirect_place p = {.buf = kb_arg(b, lists->order), .unchecked = true};
+    p.rank = scatter_in_batch(b, lists, ix_const(&b->k->ix, 0), p.at);
+    p.index[p.rank - 1] = count;
     kb_store_indirect(b, &p, number(b, lists));
   }
   kb_store_indirect(b, &at, one_more(b, count));
@@ -102,7 +100,7 @@ static void walk_updates(kbuild *b, const scatter_lists *lists, bool place) {
 static void clear_counters(kbuild *b, const scatter_lists *lists, int place, int lanes) {
   ix index[MAX_AXES];
   kb_loop(b, place, lanes, NULL, 0);
-  int rank = in_batch(b, lists, ix_axis(&b->k->ix, place), index);
+  int rank = scatter_in_batch(b, lists, ix_axis(&b->k->ix, place), index);
   kb_store(b, kb_arg(b, lists->ends), kb_const(b, lists->type, (scalar){.i = 0}), index, rank);
   kb_end_loop(b, NULL, 0);
 }
@@ -115,7 +113,7 @@ static void sum_counters(kbuild *b, const scatter_lists *lists, int target) {
   tval *zero = kb_const(b, lists->type, (scalar){.i = 0});
   tstmt *loop = kb_loop(b, target, 1, &zero, 1);
   tval *before = loop->body->params[0];
-  int rank = in_batch(b, lists, ix_add(pool, ix_axis(pool, target), ix_const(pool, 1)), index);
+  int rank = scatter_in_batch(b, lists, ix_add(pool, ix_axis(pool, target), ix_const(pool, 1)), index);
   tval *count = kb_load_at(b, ends, index);
   kb_store(b, ends, before, index, rank);
   count = kb_reduce_tile(b, OP_add, count, count->axes, count->naxes);
@@ -123,8 +121,7 @@ static void sum_counters(kbuild *b, const scatter_lists *lists, int target) {
   kb_end_loop(b, &after, 1);
 }
 
-void scatter_list_updates(lower *l, const group *grp, scatter_lists *lists) {
-  add_lists(l, grp->anchor, lists);
+void scatter_list_updates(lower *l, const group *grp, const scatter_lists *lists) {
   kbuild b;
   kb_init(&b, l, grp, "");
   for (int i = 0; i < lists->nbatch; i++) kernel_set_grid(b.k, kb_own_axis(&b, lists->batch[i]), 1);
@@ -154,16 +151,13 @@ void scatter_find_list(kbuild *b, const scatter_axes *s, const scatter_lists *li
   ix_pool *pool = &b->k->ix;
   ix index[MAX_AXES];
   for (int i = 0; i < 2; i++) {
-    in_batch(b, lists, ix_add(pool, ix_axis(pool, s->target), ix_const(pool, i)), index);
+    scatter_in_batch(b, lists, ix_add(pool, ix_axis(pool, s->target), ix_const(pool, i)), index);
     within[i] = as_scalar(b, kb_load_at(b, kb_arg(b, lists->ends), index));
   }
 }
 
-/// The coordinates of the update that the list names where it is open.
-static void find_update(kbuild *b, const scatter_lists *lists, int updates) {
-  ix index[MAX_AXES];
-  in_batch(b, lists, ix_axis(&b->k->ix, updates), index);
-  tval *rest = as_scalar(b, kb_load_at(b, kb_arg(b, lists->order), index));
+/// The coordinates of an update by its number.
+static void find_update(kbuild *b, const scatter_lists *lists, tval *rest) {
   for (int i = lists->nlisted - 1; i >= 0; i--) {
     tval *at = rest;
     if (i) {
@@ -175,59 +169,76 @@ static void find_update(kbuild *b, const scatter_lists *lists, int updates) {
   }
 }
 
-/// All elements v along everything that is open.
-static tval *fill_open(kbuild *b, dtype t, scalar v) {
-  int axes[MAX_KERNEL_AXES], extents[MAX_KERNEL_AXES], naxes = 0;
-  for (int axis = 0; axis < b->k->axes.len; axis++) {
-    if (!b->extent[axis]) continue;
-    axes[naxes] = axis;
-    extents[naxes++] = b->extent[axis];
-  }
-  return kb_fill(b, t, v, axes, extents, naxes);
-}
-
 /// The base along everything that is open.
 static tval *start_of_row(kbuild *b, const node *n, dtype t) {
   const node *number = n->in[0];
   while (number->op == OP_view) number = number->in[0];
   if (kb_in_group(b, n->in[0]) && number->op == OP_const)
-    return fill_open(b, t, scalar_cast(number->value, number->type, t));
+    return kb_fill_open(b, t, scalar_cast(number->value, number->type, t), -1, 0);
   tval *base = scatter_base_as(b, n->in[0], t);
-  tval *one = fill_open(b, t, scalar_cast((scalar){.i = 1}, DT_i64, t));
+  tval *one = kb_fill_open(b, t, scalar_cast((scalar){.i = 1}, DT_i64, t), -1, 0);
   return base->naxes == one->naxes ? base : kb_map(b, OP_mul, t, base, one, NULL);
 }
 
-/// Adds what is open of an update to the sums, and to what they lost.
-static void add_update(kbuild *b, const scatter_lists *lists, tval *const *sums, int n, tval **next) {
-  const node *anchor = b->group->anchor;
-  int axes[MAX_AXES];
-  for (int i = 0; i < lists->nsummed; i++) axes[i] = b->kaxis[lists->summed[i]];
-  tval *update = kb_reduce_tile(b, OP_add, kb_value_here(b, anchor->in[2]), axes, lists->nsummed);
-  update = kb_as_type(b, update, sums[0]->type);
+/// Adds what is open of an update to the sums, and to what they lost. Where `listed` is not null, only
+/// where it is true.
+static void add_update(kbuild *b, tval *const *sums, int n, tval *listed, tval **next) {
+  dtype t = sums[0]->type;
+  tval *update = kb_as_type(b, kb_value_here(b, b->group->anchor->in[2]), t);
+  if (listed) update = kb_map(b, OP_where, t, listed, update, kb_const(b, t, scatter_nothing(t)));
   if (n == 1) next[0] = kb_accumulate(b, OP_add, (tval *[]){sums[0], update}, 2);
-  else sum_pair_short(b, sums[0], kb_map(b, OP_add, update->type, update, sums[1], NULL), next);
+  else sum_pair_short(b, sums[0], kb_map(b, OP_add, t, update, sums[1], NULL), next);
+}
+
+/// What the list has at the position that is open, or at a value.
+static tval *listed_at(kbuild *b, const scatter_lists *lists, int updates, tval *at) {
+  indirect_place p = {.buf = kb_arg(b, lists->order), .unchecked = true};
+  p.rank = scatter_in_batch(b, lists, at ? ix_const(&b->k->ix, 0) : ix_axis(&b->k->ix, updates), p.at);
+  if (!at) return as_scalar(b, kb_load_at(b, p.buf, p.at));
+  p.index[p.rank - 1] = at;
+  return kb_load_indirect(b, &p);
 }
 
 tval *scatter_row_sum(kbuild *b, const scatter_axes *s, const scatter_lists *lists, int updates,
                       tval *const within[2]) {
   const node *n = b->group->anchor;
-  bool many = scatter_adds_many(b, s), pair = many && n->type == DT_f64;
-  tval *sums[2], *next[2];
-  int count = pair ? 2 : 1;
-  sums[0] = start_of_row(b, n, many ? DT_f64 : n->type);
-  if (pair) sums[1] = kb_like(b, sums[0], (scalar){.f = 0});
+  bool many = scatter_adds_many(b, s);
+  dtype t = many ? DT_f64 : n->type;
+  int count = many && n->type == DT_f64 ? 2 : 1;
+  tval *sums[2] = {start_of_row(b, n, t)}, *next[2];
+  if (count > 1) sums[1] = kb_like(b, sums[0], (scalar){.f = 0});
   tstmt *loop = kb_loop(b, updates, 1, sums, count);
   kb_loop_within(b, loop, within);
-  find_update(b, lists, updates);
-  for (int i = 0; i < lists->nsummed; i++) {
-    for (int k = 0; k < count; k++) sums[k] = loop->body->params[k];
-    loop = kb_loop(b, b->kaxis[lists->summed[i]], 1, sums, count);
+  find_update(b, lists, listed_at(b, lists, updates, NULL));
+  add_update(b, loop->body->params, count, NULL, next);
+  return kb_as_type(b, kb_end_loop(b, next, count)[0], n->type);
+}
+
+tval *scatter_row_sum_by_lanes(kbuild *b, const scatter_axes *s, const scatter_lists *lists,
+                               int updates, int lanes, tval *const within[2]) {
+  const node *n = b->group->anchor;
+  bool many = scatter_adds_many(b, s);
+  dtype t = many ? DT_f64 : n->type, it = lists->type;
+  int count = many && n->type == DT_f64 ? 2 : 1;
+  tval *sums[2], *next[2], *zero = kb_const(b, it, (scalar){.i = 0}), *one = kb_const(b, it, (scalar){.i = 1});
+  tval *length = kb_map(b, OP_sub, it, within[1], within[0], NULL);
+  tval *last = kb_map(b, OP_sub, it, within[1], one, NULL);
+  for (int k = 0; k < count; k++) sums[k] = kb_fill_open(b, t, scatter_nothing(t), updates, lanes);
+  tstmt *loop = kb_loop(b, updates, lanes, sums, count);
+  kb_loop_within(b, loop, (tval *[]){zero, length});
+  tval *position = kb_index_value(b, ix_axis(&b->k->ix, updates), it);
+  tval *listed = kb_map(b, OP_lt, DT_bool, position, length, NULL);
+  // Beyond the list is its last update again, which is near.
+  tval *at = kb_map(b, OP_add, it, within[0], position, NULL);
+  at = kb_map(b, OP_min, it, at, last, NULL);
+  find_update(b, lists, listed_at(b, lists, updates, at));
+  add_update(b, loop->body->params, count, listed, next);
+  tval **out = kb_end_loop(b, next, count);
+  tval *sum = kb_reduce_tile(b, OP_add, out[0], &updates, 1);
+  if (count > 1) {
+    tval *lost = kb_reduce_tile(b, OP_add, out[1], &updates, 1);
+    sum = kb_map(b, OP_add, t, sum, lost, NULL);
   }
-  for (int k = 0; k < count; k++) sums[k] = loop->body->params[k];
-  add_update(b, lists, sums, count, next);
-  for (int i = 0; i < lists->nsummed + 1; i++) {
-    tval **out = kb_end_loop(b, next, count);
-    for (int k = 0; k < count; k++) next[k] = out[k];
-  }
-  return kb_as_type(b, next[0], n->type);
+  sum = kb_map(b, OP_add, t, start_of_row(b, n, t), sum, NULL);
+  return kb_as_type(b, sum, n->type);
 }
