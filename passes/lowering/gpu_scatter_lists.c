@@ -41,11 +41,12 @@ static ix pieces_of(ix_pool *pool, ix size, int64_t piece) {
 static void add_buffers(listing *s, const node *n) {
   ix_pool *pool = &s->l->p->ix;
   const struct buffer *order = &s->l->p->buffers.data[s->lists->order];
-  const struct buffer *ends = &s->l->p->buffers.data[s->lists->ends];
-  ix count = order->dims[order->rank - 1], one = ix_const(pool, 1);
-  ix rows = ix_sub(pool, ends->dims[ends->rank - 1], one);
+  ix size = graph_axis_size(s->l->g, n->attr_axes[0]), count = order->dims[order->rank - 1];
+  ix rows = ix_substitute(pool, &s->l->g->ix, size, NULL, 0), some = rows;
+  // As in scatter_add_lists.
+  if (ix_bounds(pool, rows).min < 1) some = ix_add(pool, rows, ix_const(pool, 1));
   ix blocks = pieces_of(pool, rows, THREADS), chunks = pieces_of(pool, count, s->chunk);
-  ix places[] = {chunks, ix_add(pool, rows, ix_const(pool, s->chunk))}, table[] = {chunks, rows};
+  ix places[] = {chunks, ix_add(pool, rows, ix_const(pool, s->chunk))}, table[] = {chunks, some};
   const char *const update[] = {"update"}, *const row[] = {"row"}, *const block[] = {"block"};
   const char *const both[] = {"chunk", "row"};
   s->keys = scatter_workspace(s->l, n, s->lists, "keys", &count, update, 1);

@@ -33,7 +33,8 @@ void scatter_add_lists(lower *l, const node *n, scatter_lists *lists) {
   ix_pool *pool = &l->p->ix;
   const ix_pool *from = &l->g->ix;
   ix rows = ix_substitute(pool, from, graph_axis_size(l->g, n->attr_axes[0]), NULL, 0);
-  rows = ix_add(pool, rows, ix_const(pool, 1));
+  // An index into an axis without places is an error that has been reported, and is taken for 0.
+  rows = ix_add(pool, rows, ix_const(pool, ix_bounds(pool, rows).min < 1 ? 2 : 1));
   ix count = ix_const(pool, 1);
   for (int i = 0; i < lists->nlisted; i++) {
     ix size = ix_substitute(pool, from, graph_axis_size(l->g, lists->listed[i]), NULL, 0);
@@ -62,15 +63,21 @@ int scatter_in_batch(const kbuild *b, const scatter_lists *lists, ix at, ix *ind
 /// Of the updates of the batch that is open: the counter of the row that the index says.
 static indirect_place counter(kbuild *b, const scatter_lists *lists) {
   const node *n = b->group->anchor;
-  indirect_place p = {.buf = kb_arg(b, lists->ends), .unchecked = n->flags & NODE_UNCHECKED};
+  ix rows = kb_axis_size(b, n->attr_axes[0]);
+  indirect_place p = {.buf = kb_arg(b, lists->ends)};
+  p.unchecked = (n->flags & NODE_UNCHECKED) || ix_bounds(&b->k->ix, rows).min < 1;
   p.rank = scatter_in_batch(b, lists, ix_const(&b->k->ix, 1), p.at);
   tval *raw = kb_value_here(b, n->in[1]);
-  p.index[p.rank - 1] = kb_checked_index(b, n, raw, kb_axis_size(b, n->attr_axes[0]));
+  p.index[p.rank - 1] = kb_checked_index(b, n, raw, rows);
   return p;
 }
 
 static tval *one_more(kbuild *b, tval *v) {
   return kb_map(b, OP_add, v->type, v, kb_const(b, v->type, (scalar){.i = 1}), NULL);
+}
+
+static tval *as_scalar(kbuild *b, tval *v) {
+  return v->naxes ? kb_reduce_tile(b, OP_max, v, v->axes, v->naxes) : v;
 }
 
 /// The number of the update whose axes are open.
@@ -79,7 +86,7 @@ static tval *number(kbuild *b, const scatter_lists *lists) {
   ix e = ix_const(pool, 0);
   for (int i = 0; i < lists->nlisted; i++)
     e = ix_add(pool, ix_mul(pool, e, kb_axis_size(b, lists->listed[i])), b->sigma[lists->listed[i]]);
-  return kb_index_value(b, e, lists->type);
+  return as_scalar(b, kb_index_value(b, e, lists->type));
 }
 
 /// Walks the updates in order: counts them, or places them where their counters are.
@@ -142,10 +149,6 @@ void scatter_list_updates(lower *l, const group *grp, const scatter_lists *lists
 }
 
 // ---- the sum of a row
-
-static tval *as_scalar(kbuild *b, tval *v) {
-  return v->naxes ? kb_reduce_tile(b, OP_max, v, v->axes, v->naxes) : v;
-}
 
 void scatter_find_list(kbuild *b, const scatter_axes *s, const scatter_lists *lists, tval **within) {
   ix_pool *pool = &b->k->ix;

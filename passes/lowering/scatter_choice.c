@@ -124,10 +124,8 @@ static void sort_axes(const kbuild *b, const scatter_axes *s, scatter_lists *lis
 
 bool scatter_by_rows(const kbuild *b, const scatter_axes *s, scatter_lists *lists) {
   const graph *g = b->l->g;
-  const node *n = b->group->anchor;
   sort_axes(b, s, lists);
-  // Nothing can be listed for an axis without places, and there is nothing to list.
-  if (ix_bounds(&g->ix, graph_axis_size(g, n->attr_axes[0])).min < 1 || !lists->nlisted) return false;
+  if (!lists->nlisted) return false;  // one update
   bool known = true;
   int64_t size, all = 1;
   for (int i = 0; i < lists->nlisted; i++) {
