@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Times kernels on an NVIDIA GPU beside PyTorch, eager and compiled; writes a table in Markdown.
 
-usage: gpu.py [rows] [scalars] [elementwise] [products] [small] [MxNxK...] [--no-compile] [--out FILE]
+usage: gpu.py [rows] [scalars] [elementwise] [scatters] [products] [small] [MxNxK...] [--no-compile] [--out FILE]
 
 Each contender runs alone after the level-two cache was overwritten ("cold"), in random order, the
 median of several turns; products also "sustained": a quarter of a second of warming, then as
@@ -216,6 +216,26 @@ class Bench:
             args=[x, c.long()])
         self.row(f"cross-entropy {n}x{t}", measure(runs, 5), 2 * n * t, 1e12, worst)
 
+    def scatters(self):
+        self.table("Scatters, cold, ms", "TB/s")
+        v, d = 32000, 512
+        for n, spread in ((65536, "uniform"), (8192, "uniform"), (65536, "Zipf"), (65536, "one row")):
+            u, o = normal(n, d, dtype=torch.float32), torch.empty(v, d, device="cuda")
+            at = torch.randint(0, v, (n,), device="cuda", dtype=torch.int32)
+            if spread == "Zipf":
+                at = (v ** torch.rand(n, device="cuda", dtype=torch.float64)).int().clamp(1, v) - 1
+            if spread == "one row":
+                at.fill_(v // 2)
+            runs, worst = self.contenders(
+                "scatter_rows", [at, u], [o],
+                lambda i, u: torch.zeros(v, d, device="cuda").index_add_(0, i, u), args=[at.long(), u])
+            self.row(f"{n} rows into {v}x{d} f32, {spread}", measure(runs), 4 * d * (n + v), 1e12, worst)
+        n = 1 << 20
+        at, o = torch.randint(0, 256, (n,), device="cuda", dtype=torch.int32), torch.empty(256, device="cuda", dtype=torch.int32)
+        runs, worst = self.contenders("scatter_counts", [at], [o],
+                                      lambda i: torch.bincount(i, minlength=256).int())
+        self.row("counts of 2^20 in 256", measure(runs), 4 * n, 1e12, worst)
+
     def scalars(self):
         self.table("Few long rows, f32, cold, ms", "TB/s")
         x, o = normal(1 << 26, dtype=torch.float32), torch.empty((), device="cuda")
@@ -278,7 +298,7 @@ def main():
     bench = Bench("--no-compile" not in args, out)
     bench.shapes = [tuple(map(int, a.split("x"))) for a in args if re.fullmatch(r"\d+x\d+x\d+", a)]
     args = [a for a in args if "x" not in a or not a[0].isdigit()] + (["products"] if bench.shapes else [])
-    chosen = [a for a in args if not a.startswith("--")] or ["elementwise", "rows", "scalars", "products", "small"]
+    chosen = [a for a in args if not a.startswith("--")] or ["elementwise", "rows", "scalars", "scatters", "products", "small"]
     bench.say("# GPU kernels\n")
     bench.say(f"{time.strftime('%Y-%m-%d')}, {torch.cuda.get_device_name()}, torch {torch.__version__}, "
               f"CUDA {torch.version.cuda}. Written by `bench/gpu.py`.")

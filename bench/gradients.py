@@ -87,8 +87,6 @@ def main():
         want = [t.numpy() for t in backward(f)]
         outputs = [np.empty_like(t) for t in want]
         arguments = arrays + ([seed.numpy()] if seed is not None else [])
-        if name == "embedding_grad":
-            arguments = [a for a in arguments]
         function = tccfuse.Function(os.path.join(HERE, "gradients.tdsl"), name, options.threads)
         run = function.bind([np.ascontiguousarray(a) for a in arguments], outputs)
         run()

@@ -294,6 +294,7 @@ typedef enum step_kind { STEP_KERNEL, STEP_HOST } step_kind;
 typedef struct step {
   step_kind kind;
   int kernel;     // index into program->kernels
+  int group;      // of a lowered graph: its kernel that the step is a part of. The text does not say
   int nbufs;
   int *bufs;      // buffers for the kernel's arguments in order; HOST: inputs, then the result
   str host_name;  // HOST: the extern function

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Builds the explanation of a fused graph: groups, their costs, the decisions.
-#include "passes/explain/explain.h"
+#include "passes/explain/explain_format.h"
 
 #include <math.h>
 #include <string.h>
@@ -22,6 +22,8 @@ typedef struct explainer {
 typedef struct lowered_kernel {
   const kernel *kernel;  // null: none, or a CPU's
   const explain_usage *usage;
+  int before;             // kernels that come first: they find what the kernel goes by
+  double before_seconds;  // predicted for these, on a GPU
 } lowered_kernel;
 
 const char *group_kind_name(group_kind k) {
@@ -214,6 +216,18 @@ static void add_edges(const explainer *x, explain_kernel *k) {
   }
 }
 
+/// Of a scatter by rows.
+static str before_text(arena *a, const lowered_kernel *lowered) {
+  strbuf out = sb_new(a);
+  int n = lowered->before;
+  sb_printf(&out, "%d kernel%s before it list%s the updates by row, so that each row is stored once", n,
+            n == 1 ? "" : "s", n == 1 ? "s" : "");
+  if (lowered->before_seconds <= 0) return sb_str(&out);
+  sb_puts(&out, "; of the prediction that is ");
+  explain_put_seconds(&out, lowered->before_seconds);
+  return sb_str(&out);
+}
+
 static void add_kernel(explainer *x, const group *grp, const lowered_kernel *lowered) {
   explain_kernel k = {.number = grp->kernel, .kind = grp->kind, .what = list_ops(x->a, grp)};
   const node *center = grp->anchor           ? grp->anchor
@@ -233,7 +247,10 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
   add_edges(x, &k);
   add_cost(x, &k, grp);
   if (lowered->kernel && x->t->sm) add_schedule(x, &k, grp, lowered);
+  k.seconds += lowered->before_seconds;
+  k.roof_share = k.seconds > 0 ? k.roof_seconds / k.seconds : 0;
   explain_limits(x->a, x->t, &k);
+  if (lowered->before) vec_push(x->a, &k.limits, before_text(x->a, lowered));
   x->e->bytes += k.bytes_read + k.bytes_written;
   x->e->flops += k.flops;
   x->e->seconds += k.seconds;
@@ -253,19 +270,32 @@ static void add_assumptions(const explainer *x) {
 /// What predictions depend on: on a GPU the kernels, and where steps of a contract may be left out.
 static bool needs_kernels(const explainer *x) { return x->t->sm || x->g->contracts.len; }
 
-/// The kernel of each group.
+/// Counts of updates and their order are small numbers in memory.
+static double seconds_before(const target_info *t, const kernel *k) {
+  kernel_cost c = kernel_estimate(k);
+  double memory = (double)(c.bytes_read + c.bytes_written) / t->bytes_per_second;
+  return t->launch_seconds + fmax(memory, (double)c.flops / (t->flops_per_second * t->cores));
+}
+
+/// The kernel of each group: the last of several, which computes what the group stores.
 static lowered_kernel *lowered_kernels(const explainer *x, const program *p, const group *groups,
                                        int count, explain_ask *ask, void *ctx) {
   lowered_kernel *kernels = arena_array(x->a, lowered_kernel, count);
   if (!p) return kernels;
+  bool needed = needs_kernels(x);
   explain_usage *usages = arena_array(x->a, explain_usage, p->kernels.len);
-  if (ask) ask(ctx, x->a, p, usages);
-  for (int i = 0, step = 0; i < count; i++) {
-    if (group_is_empty(x->g, &groups[i])) continue;
-    const struct step *s = &p->steps.data[step++];
-    if (s->kind == STEP_KERNEL)
-      kernels[i] = (lowered_kernel){p->kernels.data[s->kernel], &usages[s->kernel]};
-  }
+  if (ask && needed) ask(ctx, x->a, p, usages);
+  for (int i = 0, step = 0; i < count; i++)
+    for (int first = step; step < p->steps.len && p->steps.data[step].group == groups[i].kernel; step++) {
+      const struct step *s = &p->steps.data[step];
+      if (s->kind != STEP_KERNEL) continue;
+      const kernel *before = step > first ? p->kernels.data[s[-1].kernel] : NULL;
+      kernels[i].before = step - first;
+      if (before && x->t->sm) kernels[i].before_seconds += seconds_before(x->t, before);
+      if (!needed) continue;
+      kernels[i].kernel = p->kernels.data[s->kernel];
+      kernels[i].usage = &usages[s->kernel];
+    }
   return kernels;
 }
 
@@ -292,8 +322,7 @@ static explanation *explain_graph(arena *a, const graph *g, const pass_options *
   own.target = e->target;
   const program *p = memory || needs_kernels(&x) ? lower_to_tiles(a, g, &own) : NULL;
   if (p) e->memory = program_temporaries(p);
-  const lowered_kernel *lowered =
-      lowered_kernels(&x, needs_kernels(&x) ? p : NULL, groups, count, ask, ctx);
+  const lowered_kernel *lowered = lowered_kernels(&x, p, groups, count, ask, ctx);
   for (int i = 0; i < count; i++) add_kernel(&x, &groups[i], &lowered[i]);
   for (int i = 0; i < g->nparams; i++) e->needed_bytes += x.param_bytes[i];
   return e;

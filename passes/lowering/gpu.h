@@ -27,6 +27,8 @@ void gpu_spread(const kbuild *b, const int *axes, int n, int lanes, int vector, 
                 int elements, gpu_share *out);
 /// Writes the share of an axis into a layout; thread digits begin at *stride, which moves on.
 void gpu_lay(kbuild *b, int layout, int axis, gpu_share s, int *stride);
+/// Parallel axes as a grid of small blocks, whose threads walk something long each. lanes: kernel axis.
+void gpu_open_walks(kbuild *b, const int *axes, int n, int lanes);
 /// The threads of a block whose layouts use `used` of them.
 void gpu_set_threads(kbuild *b, int used);
 /// Stores every output that the group has, in the current ranges.

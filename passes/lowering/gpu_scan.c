@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// GROUP_SCAN and GROUP_SCATTER on a GPU.
+// GROUP_SCAN on a GPU.
 //
 // A long scan is cut into chunks, T = c * len + r, which threads walk side by side: first for their
 // totals, then, with what lies before each chunk, for the results.
@@ -12,7 +12,7 @@
 //     loop T_tail:1 carry t { ... }                  what the chunks leave over
 //
 // Chunks longer than a block of passes/lowering/sums.h are walked block by block.
-// Short ones are walked by a thread each, and so are scatters, in order.
+// Short ones are walked by a thread each.
 #include "base/fault.h"
 #include "passes/lowering/gpu.h"
 #include "passes/lowering/lower_scan.h"
@@ -33,8 +33,7 @@ static int lay_parallel(kbuild *b, const int *axes, int n, int lanes, int thread
   return stride;
 }
 
-/// The parallel axes as a grid of small blocks: the walk is long.
-static void open_parallel(kbuild *b, const int *axes, int n, int lanes) {
+void gpu_open_walks(kbuild *b, const int *axes, int n, int lanes) {
   enum { SMALL = 64 };
   gpu_set_threads(b, lay_parallel(b, axes, n, lanes, schedule_power(b->l, "threads", SMALL)));
   kb_begin(b);
@@ -195,18 +194,6 @@ void gpu_scan_group(kbuild *b) {
     return;
   }
   int axis = kb_own_axis(b, along);
-  open_parallel(b, c.axes, c.naxes, kernel_lanes(b, lanes));
+  gpu_open_walks(b, c.axes, c.naxes, kernel_lanes(b, lanes));
   scan_walk(b, c.axes, c.naxes, axis);
-}
-
-void gpu_scatter_group(kbuild *b) {
-  enum { ROWS = 16 };  // copied at a time, each thread its own
-  scatter_axes s;
-  scatter_find_axes(b, &s);
-  kb_survey(b);
-  int lanes = kb_best_lanes(b, s.own, s.nown);
-  scatter_make_axes(b, &s);
-  open_parallel(b, s.kown, s.nown, kernel_lanes(b, lanes));
-  int rows = gpu_pow2(kb_kernel_size(b, s.target));
-  scatter_walk(b, &s, rows < ROWS ? rows : ROWS);
 }

@@ -78,6 +78,18 @@ int lower_add_temporary(lower *l, const node *n, const char *name, dtype t) {
   return buf;
 }
 
+int lower_add_workspace(lower *l, const node *n, const char *name, dtype t, const ix *dims,
+                        const str *names, int rank) {
+  struct buffer buf = {.name = temp_name(l, name, n), .kind = BUFFER_TEMP, .type = t, .rank = rank};
+  for (int i = 0; i < rank; i++) {
+    buf.axis_names[i] = names[i];
+    buf.dims[i] = dims[i];
+  }
+  set_strides(l, &buf, NULL, 1);
+  vec_push(l->a, &l->p->buffers, buf);
+  return l->p->buffers.len - 1;
+}
+
 int lower_add_parts(lower *l, const node *n, ix count, dtype t) {
   check(n->naxes < MAX_AXES);
   // Several of one node, as of a maximum and its sums.
@@ -201,7 +213,8 @@ static void build_kernel(kbuild *b, const group *grp) {
 
 static void add_host_step(lower *l, const group *grp) {
   const node *call = grp->anchor;
-  step s = {.kind = STEP_HOST, .host_name = call->name, .at = call->at, .nbufs = call->nin + 1};
+  step s = {.kind = STEP_HOST, .group = grp->kernel, .host_name = call->name, .at = call->at};
+  s.nbufs = call->nin + 1;
   s.what = str_printf(l->a, "call %.*s", STR_FMT(call->name));
   s.bufs = arena_array(l->a, int, s.nbufs);
   for (int i = 0; i < call->nin; i++) s.bufs[i] = l->buffer_of[call->in[i]->id];
@@ -250,6 +263,17 @@ static void note_equal(lower *l, int kernel, int offered) {
   vec_push(l->a, &c->same_as, first);
 }
 
+void lower_add_step(kbuild *b, str what) {
+  step s = {.kind = STEP_KERNEL, .group = b->group->kernel, .at = group_span(b->group), .what = what};
+  s.nbufs = b->arg_buffers.len;
+  s.bufs = b->arg_buffers.data;
+  s.nsites = b->sites.len;
+  s.sites = b->sites.data;
+  s.site_axes = b->site_axes.data;
+  s.kernel = share_kernel(b->l, b->k);
+  vec_push(b->l->a, &b->l->p->steps, s);
+}
+
 static void add_kernel_step(lower *l, const group *grp) {
   if (group_is_empty(l->g, grp)) return;
   kbuild b;
@@ -259,15 +283,8 @@ static void add_kernel_step(lower *l, const group *grp) {
     build_gpu_kernel(&b, grp);
   else
     build_kernel(&b, grp);
-  step s = {.kind = STEP_KERNEL, .at = group_span(grp), .what = label(l, grp)};
-  s.nbufs = b.arg_buffers.len;
-  s.bufs = b.arg_buffers.data;
-  s.nsites = b.sites.len;
-  s.sites = b.sites.data;
-  s.site_axes = b.site_axes.data;
-  s.kernel = share_kernel(l, b.k);
-  note_equal(l, s.kernel, offered);
-  vec_push(l->a, &l->p->steps, s);
+  lower_add_step(&b, label(l, grp));
+  note_equal(l, l->p->steps.data[l->p->steps.len - 1].kernel, offered);
 }
 
 /// Buffers and tables, no steps yet. Gives the groups.

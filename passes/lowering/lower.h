@@ -104,6 +104,7 @@ typedef struct kbuild {
   // from kb_survey
   vec(access) accesses;
   bool *pinned;  // graph axis -> its coordinate itself is used (index, pad)
+  const node *unread;  // an operand of the anchor that the kernel does without
   int lanes;     // vector lanes that suit the element types
 } kbuild;
 
@@ -115,6 +116,11 @@ static inline const seen_through *lower_seen_through(const lower *l, int buffer)
 bool lower_is_empty(const lower *l, const node *n);
 /// A further buffer in the shape of the node's, for the kernel that is built.
 int lower_add_temporary(lower *l, const node *n, const char *name, dtype t);
+/// A further buffer of the kernels of a node: these dimensions and their names.
+int lower_add_workspace(lower *l, const node *n, const char *name, dtype t, const ix *dims,
+                        const str *names, int rank);
+/// Adds a kernel that was built as a step.
+void lower_add_step(kbuild *b, str what);
 /// The same for `count` chunks of what makes the node's elements: [C, axes of n].
 int lower_add_parts(lower *l, const node *n, ix count, dtype t);
 
@@ -124,13 +130,15 @@ void lower_place_temporaries(lower *l);
 /// node_of: by buffer.
 memory_peak program_peak(arena *a, const program *p, const int *node_of);
 
-// lower_build.c, lower_value.c: building blocks
+// lower_build.c, lower_value.c, lower_indirect.c: building blocks
 void kb_init(kbuild *b, lower *l, const group *grp, const char *label);
 node_tables node_tables_new(arena *a, int nodes);
 /// By node id, all false: nodes of the group that a walk has seen. Until the next call.
 bool *kb_unseen(const kbuild *b);
 void kb_begin(kbuild *b);  // opens the top scope, after axes and grid are settled
 int kb_axis(kbuild *b, str name, ix size);
+/// The size of a graph axis, in the kernel's pool.
+ix kb_axis_size(const kbuild *b, int graph_axis);
 /// Maps a graph axis to a kernel axis of its own.
 int kb_own_axis(kbuild *b, int graph_axis);
 /// The same for an axis of even size whose elements are walked two by two: the kernel axis of the
@@ -152,6 +160,10 @@ tval *kb_value(kbuild *b, const node *n, const ix *sigma);
 tval *kb_value_here(kbuild *b, const node *n);  // at the identity
 /// v stands for it in the ranges that are open.
 void kb_set_value(kbuild *b, const node *n, tval *v);
+/// The indices of a gather or scatter as a tile inside [0, size), checked unless told not to.
+tval *kb_checked_index(kbuild *b, const node *n, tval *raw, ix size);
+/// A coordinate that is a value; unchecked: nothing says that it is inside.
+ix kb_indirect(kbuild *b, tval *v, bool unchecked);
 /// An index expression as a tile of integers.
 tval *kb_index_value(kbuild *b, ix e, dtype t);
 tval *kb_map(kbuild *b, op o, dtype result, tval *x, tval *y, tval *z);
@@ -159,6 +171,8 @@ tval *kb_as_type(kbuild *b, tval *v, dtype t);
 tval *kb_const(kbuild *b, dtype t, scalar v);
 /// All elements v over these axes at their given extents.
 tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents, int naxes);
+/// The same along everything that is open, and `more` of another axis (-1 none).
+tval *kb_fill_open(kbuild *b, dtype t, scalar v, int other, int more);
 /// A TILE_ACCUM on in[0].
 tval *kb_accumulate(kbuild *b, op o, tval *const *in, int nin);
 /// v combined over the ranges of the axes. It need not vary along those that are open.
@@ -190,6 +204,15 @@ tstmt *kb_store(kbuild *b, int buf, tval *v, const ix *index, int rank);
 void kb_store_local(kbuild *b, int buf, tval *v);
 /// Stores the node's value to every buffer it owns.
 void kb_store_node(kbuild *b, const node *n, tval *v, bool nontemporal);
+/// Element(s) of a kernel argument whose coordinates along some dimensions are index[dim] + at[dim].
+typedef struct indirect_place {
+  int buf, rank;
+  ix at[MAX_AXES];
+  tval *index[MAX_AXES];  // null: none
+  bool unchecked;  // nothing says that it is inside
+} indirect_place;
+tval *kb_load_indirect(kbuild *b, const indirect_place *p);
+void kb_store_indirect(kbuild *b, const indirect_place *p, tval *v);
 /// Where a scatter adds up: kernel arguments that hold the base at first.
 typedef struct scatter_sums {
   int sums;

@@ -121,6 +121,7 @@ static void walk(survey *s, const node *n, const ix *sigma) {
   }
   ix at[MAX_AXES];
   for (int i = 0; i < n->nin; i++) {
+    if (n == s->b->group->anchor && n->in[i] == s->b->unread) continue;
     kb_operand_sigma(s->b, n, i, sigma, at);
     if (n->op == OP_pad && i == 0)
       for (int k = 0; k < n->in[0]->naxes; k++) pin(s, at[k], false);

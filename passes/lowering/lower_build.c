@@ -195,6 +195,16 @@ tval *kb_fill(kbuild *b, dtype t, scalar v, const int *axes, const int *extents,
   return st->out[0];
 }
 
+tval *kb_fill_open(kbuild *b, dtype t, scalar v, int other, int more) {
+  int axes[MAX_KERNEL_AXES], extents[MAX_KERNEL_AXES], naxes = 0;
+  for (int axis = 0; axis < b->k->axes.len; axis++) {
+    if (!b->extent[axis] && (axis != other || !more)) continue;
+    axes[naxes] = axis;
+    extents[naxes++] = axis == other ? more : b->extent[axis];
+  }
+  return kb_fill(b, t, v, axes, extents, naxes);
+}
+
 tval *kb_const(kbuild *b, dtype t, scalar v) {
   struct {
     int64_t type;
@@ -392,10 +402,14 @@ int kb_axis(kbuild *b, str name, ix size) {
   return kernel_add_axis(b->k, free, size);
 }
 
+ix kb_axis_size(const kbuild *b, int graph_axis) {
+  const graph *g = b->l->g;
+  return ix_substitute(&b->k->ix, &g->ix, graph_axis_size(g, graph_axis), NULL, 0);
+}
+
 int kb_own_axis(kbuild *b, int graph_axis) {
   const graph *g = b->l->g;
-  ix size = ix_substitute(&b->k->ix, &g->ix, graph_axis_size(g, graph_axis), NULL, 0);
-  int axis = kb_axis(b, g->axes.data[graph_axis].name, size);
+  int axis = kb_axis(b, g->axes.data[graph_axis].name, kb_axis_size(b, graph_axis));
   b->sigma[graph_axis] = ix_axis(&b->k->ix, axis);
   b->kaxis[graph_axis] = axis;
   return axis;

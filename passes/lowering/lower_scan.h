@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// The ordered walks of scans and scatters, shared by the loops for CPUs (lower_scan.c) and the
-// layouts for GPUs (gpu_scan.c).
+// The ordered walks of scans, shared by the loops for CPUs (lower_scan.c) and the layouts for GPUs
+// (gpu_scan.c).
 #pragma once
 #include "passes/lowering/lower.h"
 
@@ -10,6 +10,10 @@ typedef struct scan_steps {
   int unroll;
   void (*store)(kbuild *b);  // of the outputs, after each step; null: only the total is wanted
 } scan_steps;
+/// Lanes along the graph axis (-1 none) when it is worth it; else scalar code.
+void scan_use_lanes(kbuild *b, int graph_axis);
+/// Parallel axes as a grid with loops; gives the number of loops opened. inner: elements walked in each.
+int scan_open_parallel(kbuild *b, const int *axes, int n, int64_t inner);
 /// The graph axes of a scan besides the scanned one, in order; gives their number.
 int scan_other_axes(const node *scan, int others[MAX_AXES]);
 /// What stands before the first element.
@@ -52,15 +56,3 @@ typedef struct affine_total {
 } affine_total;
 /// The walk along the axis from `start` on.
 affine_total affine_from(kbuild *b, const scan_steps *s, tval *start);
-
-typedef struct scatter_axes {
-  int own[MAX_AXES], nown;        // graph axes of the result besides the scattered one
-  int walked[MAX_AXES], nwalked;  // those of indices and updates
-  int kown[MAX_AXES], kwalked[MAX_AXES], target;  // kernel axes
-  int columns, step;  // kernel axis walked inside of the others, in such steps; -1 none
-} scatter_axes;
-
-void scatter_find_axes(const kbuild *b, scatter_axes *s);
-void scatter_make_axes(kbuild *b, scatter_axes *s);
-/// Copies the base `rows` rows at a time, then adds the updates one after the other.
-void scatter_walk(kbuild *b, const scatter_axes *s, int rows);

@@ -2,7 +2,6 @@
 // Values by demand: the tile of a node at given coordinates. See lower.h.
 #include "base/fault.h"
 #include "passes/lowering/lower_stmt.h"
-#include "passes/lowering/sums.h"
 
 // ---- coordinates
 
@@ -204,8 +203,7 @@ static tval *load_cached(kbuild *b, const node *n) {
   return v->type == n->type ? v : kb_map(b, OP_cast, n->type, v, NULL, NULL);
 }
 
-/// The indices of a gather or scatter as a tile inside [0, size), checked unless told not to.
-static tval *checked_index(kbuild *b, const node *n, tval *raw, ix size) {
+tval *kb_checked_index(kbuild *b, const node *n, tval *raw, ix size) {
   int64_t limit;
   bool narrow = ix_is_const(&b->k->ix, size, &limit) && limit <= INT32_MAX;
   dtype t = narrow && dtype_cast_is_exact(raw->type, DT_i32) ? DT_i32 : DT_i64;
@@ -225,68 +223,6 @@ static tval *checked_index(kbuild *b, const node *n, tval *raw, ix size) {
   tval *last = size_value(b, ix_sub(&b->k->ix, size, ix_const(&b->k->ix, 1)), t);
   tval *low = kb_map(b, OP_min, t, v, last, NULL);
   return kb_map(b, OP_max, t, low, kb_int(b, t, 0), NULL);
-}
-
-/// The element(s) of the node's buffer at the index along its scattered axis.
-static tstmt *indirect_access(kbuild *b, tile_op kind, const node *n, int buf, tval *value,
-                              tval *index) {
-  tval *in[2] = {value ? value : index, index};
-  ix at[MAX_AXES];
-  tstmt *st = kb_stmt(b, kind, in, value ? 2 : 1);
-  for (int i = 0; i < n->naxes; i++)
-    at[i] = n->axes[i] == n->attr_axes[0] ? ix_const(&b->k->ix, 0) : b->sigma[n->axes[i]];
-  kb_set_index(b, st, buf, at, n->naxes);
-  for (int i = 0; i < n->naxes; i++)
-    if (n->axes[i] == n->attr_axes[0]) st->indirect[i] = (int8_t)(value ? 1 : 0);
-  axes_seen seen = {0};
-  for (int i = 0; i < n->naxes; i++) ix_axes(&b->k->ix, at[i], kb_see_axis, &seen);
-  dtype t = b->k->bufs.data[buf].type;
-  if (!value) kb_one_result(b, st, kb_union_value(b, t, &seen, &index, 1));
-  if (value) b->k->bufs.data[buf].written = true;
-  st->unchecked = n->flags & NODE_UNCHECKED;
-  kb_append(b, b->scope, st);
-  return st;
-}
-
-/// The new value of the element.
-static tval *add_update(kbuild *b, const node *n, const scatter_sums *s, tval *update, tval *at) {
-  tval *old = indirect_access(b, TILE_LOAD, n, s->sums, NULL, at)->out[0];
-  dtype t = old->type;
-  if (t != update->type) update = kb_map(b, OP_cast, t, update, NULL, NULL);
-  if (s->lost < 0) return kb_map(b, OP_add, t, old, update, NULL);
-  tval *lost = indirect_access(b, TILE_LOAD, n, s->lost, NULL, at)->out[0], *next[2];
-  sum_pair_short(b, old, kb_map(b, OP_add, t, update, lost, NULL), next);
-  indirect_access(b, TILE_STORE, n, s->lost, next[1], at);
-  return next[0];
-}
-
-void kb_add_at(kbuild *b, const node *n, tval *index, tval *update, const scatter_sums *s) {
-  ix size = ix_substitute(&b->k->ix, &b->l->g->ix, graph_axis_size(b->l->g, n->attr_axes[0]), NULL, 0);
-  tval *at = checked_index(b, n, index, size);
-  // Nothing can be added to an empty axis; the failed check has been reported.
-  int64_t least = ix_bounds(&b->k->ix, size).min;
-  if (least < 1) {
-    tval *some = kb_map(b, OP_gt, DT_bool, size_value(b, size, DT_i64), kb_int(b, DT_i64, 0), NULL);
-    kb_if(b, COND_ALL, 0, some);
-  }
-  tval *sum = add_update(b, n, s, update, at);
-  indirect_access(b, TILE_STORE, n, s->sums, sum, at);
-  const int_vec *outs = &b->l->outputs_of[n->id];
-  for (int i = 1; i < outs->len && !s->apart; i++)
-    indirect_access(b, TILE_STORE, n, kb_arg(b, outs->data[i]), sum, at);
-  if (least < 1) {
-    kb_else(b, NULL, 0);
-    kb_end_if(b, NULL, 0);
-  }
-}
-
-void kb_copy_at(kbuild *b, const node *n, tval *index, int from, const int *to, int nto) {
-  ix size =
-      ix_substitute(&b->k->ix, &b->l->g->ix, graph_axis_size(b->l->g, n->attr_axes[0]), NULL, 0);
-  tval *at = checked_index(b, n, index, size);
-  tval *v = indirect_access(b, TILE_LOAD, n, from, NULL, at)->out[0];
-  v = kb_as_type(b, v, b->k->bufs.data[to[0]].type);
-  for (int i = 0; i < nto; i++) indirect_access(b, TILE_STORE, n, to[i], v, at);
 }
 
 typedef struct value_key {
@@ -332,12 +268,12 @@ static tval *gather_index(kbuild *b, const node *n, const ix *sigma, ix size) {
   key.guarded += 2;  // beside the gathered value's own key
   tval *v = recall(b, &key);
   if (v) return v;
-  v = checked_index(b, n, kb_value(b, n->in[1], at), size);
+  v = kb_checked_index(b, n, kb_value(b, n->in[1], at), size);
   remember(b, &key, v);
   return v;
 }
 
-static ix pseudo_axis(kbuild *b, tval *v, bool unchecked) {
+ix kb_indirect(kbuild *b, tval *v, bool unchecked) {
   int i = 0;
   while (i < b->npseudo && b->pseudo[i] != v) i++;
   check(i < MAX_KERNEL_AXES);
@@ -352,7 +288,7 @@ static tval *gather_value(kbuild *b, const node *n, const ix *sigma) {
   tval *index = gather_index(b, n, sigma, size);
   if (node_is_checked_index(n) && kb_in_group(b, table))
     return index->type == n->type ? index : kb_map(b, OP_cast, n->type, index, NULL, NULL);
-  ix pseudo = pseudo_axis(b, index, n->flags & NODE_UNCHECKED);
+  ix pseudo = kb_indirect(b, index, n->flags & NODE_UNCHECKED);
   ix at[MAX_AXES];
   for (int i = 0; i < table->naxes; i++)
     at[i] = table->axes[i] == n->attr_axes[0] ? pseudo : coordinate(n, sigma, table->axes[i]);

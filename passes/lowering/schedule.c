@@ -27,6 +27,7 @@
   KEY(vectors, 1, 64, NULL, "CPU: vectors per step of maps and reductions")                     \
   KEY(grid, 1, 1 << 24, NULL, "CPU: elements of a grid tile")                                   \
   KEY(columns, 0, 1, NULL, "CPU: sums of many columns are kept while the rows go by")           \
+  KEY(by_rows, 0, 1, NULL, "scatters: updates are listed by row, then summed")                  \
   KEY(mr, 1, 64, NULL, "CPU: rows of the register block of a product")                          \
   KEY(nr, 1, 1024, NULL, "CPU: columns of the register block of a product")                     \
   KEY(kc, 0, 1 << 24, NULL, "CPU: block of the contracted axis; 0: whole")                      \

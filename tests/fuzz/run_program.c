@@ -209,6 +209,13 @@ verdict run_program(const gen_program *p, const run_options *options, char *why,
   static const char *const schedules[] = {NULL, "step=16,mt=16", "step=16,mt=32", NULL};
   if (p->block_last >= 0) fast.schedule = schedules[p->seed / 2 % 4];
   if (p->seed / 8 % 2 && strstr(options->target, "sm_")) fast.schedule = run_in_chunks;
+  // Either form of a scatter, or the one that is predicted to be faster.
+  static const char *const forms[] = {"", "by_rows=1", "by_rows=0", "by_rows=1"};
+  char schedule[128];
+  const char *form = forms[p->seed / 16 % 4];
+  snprintf(schedule, sizeof schedule, "%s%s%s", fast.schedule ? fast.schedule : "",
+           fast.schedule && *form ? "," : "", form);
+  if (*schedule) fast.schedule = schedule;
   verdict v = run_side(p, &interpreted, &plain, false, why, why_size);
   if (v == VERDICT_SAME) v = run_side(p, &compiled, &fast, p->seed % 4 == 1, why, why_size);
   int code = compiled.code ? compiled.code : interpreted.code;

@@ -10,12 +10,17 @@
 void lowered_make(lowered *l, const char *source) { lowered_make_for(l, source, &gpu_target); }
 
 void lowered_make_for(lowered *l, const char *source, const target_info *target) {
+  lowered_make_scheduled(l, source, target, "");
+}
+
+void lowered_make_scheduled(lowered *l, const char *source, const target_info *target,
+                            const char *schedule) {
   *l = (lowered){0};
   arena scratch = {0}, *a = &l->test.arena;
   program_test_run(&l->test, "test.tdsl", str_from(source));
   cr_assert(l->test.ok, "%.*s", STR_FMT(program_test_messages(&l->test)));
   l->original = l->test.graphs.graphs.data[0];
-  pass_options options = {.target = target};
+  pass_options options = {.target = target, .schedule = str_from(schedule)};
   pass_ctx ctx = {graph_copy(a, l->original), &scratch, &options, &l->test.diags};
   passes_run(&ctx, NULL, 0, NULL, NULL);
   l->fused = graph_copy(a, ctx.graph);

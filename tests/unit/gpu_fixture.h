@@ -15,6 +15,8 @@ typedef struct lowered {
 /// The first function of the source; its tile IR is verified.
 void lowered_make(lowered *l, const char *source);
 void lowered_make_for(lowered *l, const char *source, const target_info *target);
+void lowered_make_scheduled(lowered *l, const char *source, const target_info *target,
+                            const char *schedule);
 void lowered_free(lowered *l);
 int lowered_count(const lowered *l, const char *what);
 /// The tile IR computes what the graph says of these inputs.
