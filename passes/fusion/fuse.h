@@ -290,6 +290,11 @@ void in_place_pairs(in_place *p, int first, int end, overwrites *pairs);
 typedef bool in_place_ends(void *ctx, const overwrite *pair);
 void in_place_take(overwrites *pairs, in_place_ends *ends, void *ctx);
 
+// ---- kernel_order.c
+/// Gives the kernels of a fused graph in an order in which less is in memory at once. False: none that is worth it
+/// was found.
+bool kernels_in_less_memory(const graph *g, arena *a, int *order);
+
 // ---- fuse_emit.c
 /// Rebuilds the graph in kernel order with clones, kernel numbers and, where they are asked for, the
 /// decisions, which take most of the time.
