@@ -15,6 +15,7 @@ typedef struct explainer {
   unsigned off;  // rules of streams that are switched off
   explanation *e;
   uint8_t *stored;       // by node id
+  node **over;           // graph_in_place()
   fuse_scratch scratch;
   double *param_bytes;   // by node id: the most any kernel reads of it
 } explainer;
@@ -195,8 +196,12 @@ static void add_schedule(const explainer *x, explain_kernel *k, const group *grp
 static void add_buffers(const explainer *x, explain_kernel *k, const group *grp) {
   for (int i = 0; i < grp->inputs.len; i++)
     vec_push(x->a, &k->inputs, buffer_of(x, grp->inputs.data[i]));
-  for (int i = 0; i < grp->written.len; i++)
-    vec_push(x->a, &k->outputs, buffer_of(x, grp->written.data[i]));
+  for (int i = 0; i < grp->written.len; i++) {
+    explain_buffer b = buffer_of(x, grp->written.data[i]);
+    const node *over = x->over[b.value->id];
+    if (over) b.over = buffer_of(x, over).name;
+    vec_push(x->a, &k->outputs, b);
+  }
 }
 
 static void add_edges(const explainer *x, explain_kernel *k) {
@@ -315,6 +320,7 @@ static explanation *explain_graph(arena *a, const graph *g, const pass_options *
   }
   x.scratch = fuse_scratch_new(a, g->nodes.len);
   x.param_bytes = arena_array(a, double, g->nodes.len);
+  x.over = graph_in_place(g, e->target, groups, count, a);
   add_assumptions(&x);
   for (int i = 0; i < g->outputs.len; i++)
     e->needed_bytes += node_bytes(g, g->outputs.data[i].value);

@@ -21,6 +21,7 @@ typedef struct explain_buffer {
   str name;  // "x", "out", "%12"
   str type;  // "f32[N, D]"
   explain_role role;
+  str over;       // "%9": written where this value was, which nothing needs any more; empty
   int64_t bytes;  // read (of a gathered table: the rows) or written
 } explain_buffer;
 

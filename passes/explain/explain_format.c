@@ -27,8 +27,9 @@ void explain_put_position(strbuf *out, const diag_list *files, span at, bool wit
   sb_printf(out, "%d:%d", lc.line, lc.col);
 }
 
-const char *explain_role_note(explain_role role) {
-  return role == ROLE_TEMP ? " (intermediate)" : role == ROLE_OUTPUT ? " (returned)" : "";
+void explain_put_role(strbuf *out, const explain_buffer *b) {
+  if (b->over.len) sb_printf(out, " (intermediate, in place of %.*s)", STR_FMT(b->over));
+  else sb_puts(out, b->role == ROLE_TEMP ? " (intermediate)" : b->role == ROLE_OUTPUT ? " (returned)" : "");
 }
 
 const char *explain_bound_text(explain_bound b) {

@@ -15,5 +15,5 @@ void explain_put_memory(strbuf *out, const explanation *e);
 void explain_put_schedule(strbuf *out, const explain_schedule *s);
 /// "40 a thread, none spilled; by ptxas", or "not known: there is no device, and ptxas is not ..."
 void explain_put_usage(strbuf *out, const explain_usage *u);
-const char *explain_role_note(explain_role role);
+void explain_put_role(strbuf *out, const explain_buffer *b);
 const char *explain_bound_text(explain_bound b);

@@ -70,7 +70,8 @@ static void put_buffers(strbuf *out, const char *heading, const explain_buffer *
     put_escaped(out, b[i].type);
     sb_puts(out, "</code></td><td>");
     explain_put_scaled(out, (double)b[i].bytes, "B");
-    sb_printf(out, "%s</td></tr>\n", explain_role_note(b[i].role));
+    explain_put_role(out, &b[i]);
+    sb_puts(out, "</td></tr>\n");
   }
 }
 

@@ -24,9 +24,10 @@ static json_t *buffers(const explain_buffer *b, int n) {
   static const char *const roles[] = {"param", "output", "intermediate"};
   json_t *list = json_array();
   for (int i = 0; i < n; i++)
-    json_array_append_new(list, json_pack("{s:o, s:o, s:s, s:I}", "name", explain_json_text(b[i].name), "type",
+    json_array_append_new(list, json_pack("{s:o, s:o, s:s, s:I, s:o}", "name", explain_json_text(b[i].name), "type",
                                           explain_json_text(b[i].type), "role", roles[b[i].role], "bytes",
-                                          (json_int_t)b[i].bytes));
+                                          (json_int_t)b[i].bytes, "in_place_of",
+                                          b[i].over.len ? explain_json_text(b[i].over) : json_null()));
   return list;
 }
 

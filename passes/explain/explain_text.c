@@ -25,7 +25,7 @@ static void put_buffers(strbuf *out, const char *heading, const explain_buffer *
     if (i) sb_puts(out, ", ");
     sb_printf(out, "%.*s %.*s ", STR_FMT(b[i].name), STR_FMT(b[i].type));
     explain_put_scaled(out, (double)b[i].bytes, "B");
-    sb_puts(out, explain_role_note(b[i].role));
+    explain_put_role(out, &b[i]);
   }
   sb_puts(out, n ? "\n" : "nothing\n");
 }

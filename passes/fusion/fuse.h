@@ -266,6 +266,35 @@ bool fuse_contracts(fusion *f, diag_list *diags);
 /// params and operands. False, with diagnostics: a contract is no kernel.
 bool fusion_partition(fusion *f, pass_ctx *ctx);
 
+// ---- in_place.c
+/// A result that may be stored where an operand of its kernel is, where nothing reads that afterwards.
+typedef struct overwrite {
+  int result, operand;  // node ids
+  bool taken;
+  bool seen;  // of a search
+} overwrite;
+typedef vec(overwrite) overwrites;
+
+typedef struct in_place {
+  const graph *g;  // fused
+  arena *a;
+  uint8_t *stored, *returned, *after;  // by node id
+} in_place;
+void in_place_init(in_place *p, const graph *g, arena *a);
+/// It is in memory of the program's own.
+bool in_place_is_temporary(const in_place *p, const node *n);
+/// Appends the pairs of the kernel that has these nodes.
+void in_place_pairs(in_place *p, int first, int end, overwrites *pairs);
+/// Takes as many pairs of one kernel as it can, each result and each operand once, of those where the operand
+/// ends there.
+typedef bool in_place_ends(void *ctx, const overwrite *pair);
+void in_place_take(overwrites *pairs, in_place_ends *ends, void *ctx);
+
+// ---- kernel_order.c
+/// Gives the kernels of a fused graph in an order in which less is in memory at once. False: none that is worth it
+/// was found.
+bool kernels_in_less_memory(const graph *g, arena *a, int *order);
+
 // ---- fuse_emit.c
 /// Rebuilds the graph in kernel order with clones, kernel numbers and, where they are asked for, the
 /// decisions, which take most of the time.

@@ -488,6 +488,27 @@ static void emit_cluster(emitter *e, int cluster, int kernel) {
   }
 }
 
+static void emit_all(emitter *e, const ints *order, const int *results) {
+  fusion *f = e->f;
+  graph *g = f->g;
+  g->decisions.len = 0;
+  g->nodes.len = g->nparams;
+  for (int c = 0; c < f->nclusters; c++) e->clones[c].len = 0;
+  for (int i = 0; i < order->len; i++) emit_cluster(e, order->data[i], i);
+  for (int i = 0; i < g->outputs.len; i++) g->outputs.data[i].value = e->stored_at[results[i]];
+  g->fused = true;
+  g->nkernels = order->len;
+}
+
+/// The clusters in an order that needs less memory. False: this one is as good.
+static bool order_again(const graph *g, ints *order, arena *a) {
+  int *kernels = arena_array(a, int, order->len);
+  if (!kernels_in_less_memory(g, a, kernels)) return false;
+  const int *was = arena_copy(a, order->data, sizeof(int) * (size_t)order->len);
+  for (int i = 0; i < order->len; i++) order->data[i] = was[kernels[i]];
+  return true;
+}
+
 void fusion_emit(fusion *f, bool decisions) {
   graph *g = f->g;
   emitter e = {.f = f};
@@ -501,15 +522,13 @@ void fusion_emit(fusion *f, bool decisions) {
   for (int id = 0; id < f->n; id++)
     if (f->live[id] && f->nodes[id]->op == OP_view)
       vec_push(f->a, &e.views[f->nodes[id]->in[0]->id], id);
-  ints order = clusters_in_order(f);
-  g->decisions.len = 0;
-  g->nodes.len = g->nparams;
+  int *results = arena_array(f->a, int, g->outputs.len);
+  for (int i = 0; i < g->outputs.len; i++) results[i] = g->outputs.data[i].value->id;
   for (int i = 0; i < g->nparams; i++) g->nodes.data[i]->kernel = -1;
-  for (int i = 0; i < order.len; i++) emit_cluster(&e, order.data[i], i);
-  for (int i = 0; i < g->outputs.len; i++)
-    g->outputs.data[i].value = e.stored_at[g->outputs.data[i].value->id];
-  g->fused = true;
-  g->nkernels = order.len;
+  ints order = clusters_in_order(f);
+  emit_all(&e, &order, results);
+  // Known of kernels with storage orders only: these are what may lie in the place of what.
+  if (order_again(g, &order, f->a)) emit_all(&e, &order, results);
   if (!decisions) return;
   for (int i = 0; i < order.len; i++) decide_cluster(&e, order.data[i]);
   decide_readers(&e, &order);

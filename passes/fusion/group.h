@@ -99,5 +99,18 @@ group *graph_groups(const graph *g, const target_info *target, arena *a, int *co
 /// null: none does. With a target, of those too that only hold for others.
 const node *graph_illegal_group(const graph *g, const target_info *t, arena *a, str *why);
 
+// ---- group_rows.c
+/// By node id: who reads it, products or what knows no strides.
+uint8_t *group_readers(const graph *g, const group *groups, int ngroups, arena *a);
+/// Elements that rows of a temporary take a multiple of: products on tensor cores read rows that
+/// begin at multiples of 16 bytes several times as fast, and those that begin with a cache line
+/// touch no part of another. Not where they would be much longer, nor for host functions and
+/// scatters, which know no strides.
+int group_row_unit(const graph *g, const target_info *t, const uint8_t *readers, const node *n);
+
+// ---- in_place.c
+/// By node id: the operand in whose memory a kernel's result is stored; null: it has its own.
+node **graph_in_place(const graph *g, const target_info *t, const group *groups, int ngroups, arena *a);
+
 /// The contract that the nodes of a kernel are under; null none.
 const contract *group_contract(const graph *g, const node *member);

@@ -17,39 +17,6 @@ static void set_strides(lower *l, struct buffer *buf, const int64_t *own, int ro
   }
 }
 
-/// Flags of a value that lies in memory for products, for what knows no strides.
-enum { READ_BY_PRODUCT = 1, READ_BY_OTHERS = 2 };
-
-/// By node id, of operands and what they are seen through, and results.
-static uint8_t *find_readers(const lower *l, const group *groups, int ngroups) {
-  uint8_t *readers = arena_array(l->a, uint8_t, l->g->nodes.len);
-  for (int i = 0; i < ngroups; i++) {
-    const node *anchor = groups[i].anchor;
-    bool product = groups[i].kind == GROUP_CONTRACTION;
-    if (anchor && !product && groups[i].kind != GROUP_SCAN) readers[anchor->id] |= READ_BY_OTHERS;
-    for (int k = 0; anchor && k < anchor->nin; k++)
-      for (const node *x = anchor->in[k];; x = x->in[0]) {
-        readers[x->id] |= product ? READ_BY_PRODUCT : READ_BY_OTHERS;
-        if (x->op != OP_view) break;
-      }
-  }
-  return readers;
-}
-
-/// Elements that rows of a temporary take a multiple of: products on tensor cores read rows that
-/// begin at multiples of 16 bytes several times as fast, and those that begin with a cache line
-/// touch no part of another. Not where they would be much longer, nor for host functions and
-/// scatters, which know no strides.
-static int row_unit(const lower *l, const uint8_t *readers, const node *n) {
-  enum { ROW_ALIGNMENT = 16, LINE = 128, SHARE = 8 };
-  if (n->naxes < 2 || target_tensor_flops(l->target, n->type, n->type) <= 0) return 1;
-  int64_t row = ix_estimate(&l->g->ix, graph_axis_size(l->g, n->axes[n->naxes - 1]));
-  int unit = LINE / dtype_bytes(n->type);
-  if (row < SHARE * unit) unit = ROW_ALIGNMENT / dtype_bytes(n->type);
-  if (row < SHARE * unit) return 1;
-  return readers[n->id] == READ_BY_PRODUCT ? unit : 1;
-}
-
 static int add_buffer(lower *l, const node *n, str name, buffer_kind kind, int number, int row) {
   struct buffer buf = {.name = name, .kind = kind, .number = number, .type = n->type};
   buf.rank = n->naxes;
@@ -139,7 +106,8 @@ static void see_through(lower *l, const group *grp) {
 
 static void add_buffers(lower *l, const group *groups, int ngroups) {
   const graph *g = l->g;
-  const uint8_t *readers = find_readers(l, groups, ngroups);
+  const uint8_t *readers = group_readers(g, groups, ngroups, l->a);
+  node **over = graph_in_place(g, l->target, groups, ngroups, l->a);
   for (int i = 0; i < g->nparams; i++)
     l->buffer_of[g->nodes.data[i]->id] =
         add_buffer(l, g->nodes.data[i], g->nodes.data[i]->name, BUFFER_PARAM, i, 1);
@@ -153,8 +121,9 @@ static void add_buffers(lower *l, const group *groups, int ngroups) {
   for (int i = 0; i < ngroups; i++)
     for (int k = 0; k < groups[i].written.len; k++) {
       const node *n = groups[i].written.data[k];
+      if (over[n->id]) l->buffer_of[n->id] = l->buffer_of[over[n->id]->id];
       if (l->buffer_of[n->id] >= 0) continue;
-      int row = row_unit(l, readers, n);
+      int row = group_row_unit(g, l->target, readers, n);
       l->buffer_of[n->id] = add_buffer(l, n, temp_name(l, "t", n), BUFFER_TEMP, 0, row);
     }
   for (int i = 0; i < ngroups; i++) see_through(l, &groups[i]);
@@ -333,30 +302,52 @@ static void add_bare_step(lower *l, const group *grp) {
   vec_push(l->a, &l->p->steps, s);
 }
 
+/// The program without kernels. Gives the step of each group, that before it where it has none.
+static int *open_bare(lower *l, arena *a, const graph *g, const pass_options *options) {
+  int ngroups;
+  const group *groups = lower_open(l, a, g, options, &ngroups);
+  int *step_of = arena_array(a, int, ngroups);
+  for (int i = 0; i < ngroups; i++) {
+    add_bare_step(l, &groups[i]);
+    step_of[i] = l->p->steps.len - 1;
+  }
+  return step_of;
+}
+
 temporaries graph_temporaries(const graph *g, const pass_options *options) {
   scratch s;
   scratch_open(&s);
   lower l;
-  int ngroups;
-  const group *groups = lower_open(&l, &s.arena, g, options, &ngroups);
-  for (int i = 0; i < ngroups; i++) add_bare_step(&l, &groups[i]);
+  open_bare(&l, &s.arena, g, options);
   lower_place_temporaries(&l);
   temporaries t = program_temporaries(l.p);
   scratch_close(&s);
   return t;
 }
 
+/// Of several that lie in one buffer, one in the place of the other, the one that is there at the peak.
+static void name_values(const lower *l, const int *step_of, memory_peak *peak, arena *a) {
+  const graph *g = l->g;
+  peak_value **at = arena_array(a, peak_value *, l->p->buffers.len);
+  for (int i = 0; i < peak->values.len; i++)
+    at[l->buffer_of[peak->values.data[i].node]] = &peak->values.data[i];
+  for (int id = g->nparams; id < g->nodes.len; id++) {
+    int buffer = l->buffer_of[id];
+    if (buffer >= 0 && at[buffer] && step_of[g->nodes.data[id]->kernel] <= peak->step)
+      at[buffer]->node = id;
+  }
+}
+
 memory_peak graph_peak(arena *a, const graph *g, const pass_options *options) {
   scratch s;
   scratch_open(&s);
   lower l;
-  int ngroups;
-  const group *groups = lower_open(&l, &s.arena, g, options, &ngroups);
-  for (int i = 0; i < ngroups; i++) add_bare_step(&l, &groups[i]);
+  const int *step_of = open_bare(&l, &s.arena, g, options);
   int *node_of = arena_array(&s.arena, int, l.p->buffers.len);
   for (int id = 0; id < g->nodes.len; id++)
     if (l.buffer_of[id] >= 0) node_of[l.buffer_of[id]] = id;
   memory_peak peak = program_peak(a, l.p, node_of);
+  name_values(&l, step_of, &peak, &s.arena);
   scratch_close(&s);
   return peak;
 }
