@@ -66,11 +66,18 @@ static cotangent sum_repeated(gradient *d, const node *n, cotangent c, const int
   return c;
 }
 
+/// 1 + the number of the streamed block that the nodes of a contract are of, or of a derivative of; 0 none.
+static int block_of(const graph *g, int number) {
+  if (!number) return 0;
+  const contract *c = &g->contracts.data[number - 1];
+  return c->of ? c->of : c->streamed ? number : 0;
+}
+
 /// The derivative that is being computed belongs to a streamed block, and n does not.
 static bool leaves_block(const gradient *d, const node *n) {
   int derived = d->g->contract;
   int block = derived ? d->g->contracts.data[derived - 1].of : 0;
-  return block && n->contract != block;
+  return block && block_of(d->g, n->contract) != block;
 }
 
 void grad_give(gradient *d, node *n, cotangent c, const int *over, int nover) {
@@ -193,16 +200,13 @@ static void visit_row(gradient *d, node *n, cotangent c) {
 /// its own (ir/grad_stream.c), unless grad() itself is in the block.
 static int contract_for(gradient *d, const node *n) {
   graph *g = d->g;
-  if (!n->contract || n->contract == d->contract || !g->contracts.data[n->contract - 1].streamed)
-    return d->contract;
+  int of = block_of(g, n->contract);
+  if (!of || n->contract == d->contract) return d->contract;
   for (int k = d->ncontracts; k < g->contracts.len; k++)
-    if (g->contracts.data[k].of == n->contract) return k + 1;
-  const contract *block = &g->contracts.data[n->contract - 1];
-  contract made = {.gradient = true,
-                   .of = n->contract,
-                   .at = block->at,
-                   .ncalls = block->ncalls,
-                   .calls = block->calls};
+    if (g->contracts.data[k].of == of) return k + 1;
+  const contract *block = &g->contracts.data[of - 1];
+  contract made = {
+      .gradient = true, .of = of, .at = block->at, .ncalls = block->ncalls, .calls = block->calls};
   return 1 + graph_add_contract(g, made);
 }
 

@@ -1,12 +1,92 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the cotangent of a reduction or contraction gives to its operands.
+#include "base/fault.h"
 #include "ir/grad_rules.h"
 #include "ir/grad_view.h"
 
-/// Extrema: equal elements share, whatever the order in which they are compared.
+/// Computed again by other code, of the same operands, it has the same bits.
+static bool repeats(const node *n) {
+  switch (op_get(n->op)->class) {
+    case CLASS_leaf:
+    case CLASS_view:
+    case CLASS_gather: return true;
+    case CLASS_map: break;
+    default: return !dtype_is_float(n->type);
+  }
+  switch (n->op) {
+    case OP_neg:
+    case OP_abs:
+    case OP_sign:
+    case OP_min:
+    case OP_max:
+    case OP_where:
+    case OP_cast:
+    case OP_floor:
+    case OP_ceil:
+    case OP_round:
+    case OP_trunc: return true;
+    default: return !dtype_is_float(n->type);
+  }
+}
+
+/// a is of a streamed block, so that what the derivative needs of it is computed again, and not to the bit.
+static bool varies(const gradient *d, const node *a) {
+  int block = a->contract;
+  if (!block || !d->g->contracts.data[block - 1].streamed) return false;
+  scratch room;
+  scratch_open(&room);
+  bool *differs = arena_array(&room.arena, bool, a->id + 1);
+  for (int id = 0; id <= a->id; id++) {
+    const node *n = d->g->nodes.data[id];
+    if (n->contract != block) continue;
+    differs[id] = !repeats(n);
+    for (int k = 0; k < n->nin; k++) differs[id] |= differs[n->in[k]->id];
+  }
+  bool result = differs[a->id];
+  scratch_close(&room);
+  return result;
+}
+
+/// The axes of an extremum, those last that its block streams; false where these are several: their places
+/// are no states of one walk.
+static bool axes_by_walk(const gradient *d, const node *n, int *axes) {
+  const contract *c = &d->g->contracts.data[n->contract - 1];
+  int inner = 0, walked = 0;
+  for (int k = 0; k < n->nattr_axes; k++) {
+    bool streamed = axes_have(c->axes, c->naxes, n->attr_axes[k]);
+    if (streamed) axes[n->nattr_axes - ++walked] = n->attr_axes[k];
+    else axes[inner++] = n->attr_axes[k];
+  }
+  return walked <= 1;
+}
+
+/// Where the extreme is, of equals the first.
+static node *place_of_extremum(gradient *d, const node *n, const int *axes) {
+  graph *g = d->g;
+  op o = n->op == OP_reduce_max ? OP_argmax : OP_argmin;
+  node *is_it = NULL, *rest = n->in[0];
+  for (int k = 0; k < n->nattr_axes; k++) {
+    node *place = graph_reduce(g, o, rest, &axes[k], 1);
+    node *here = graph_binary(g, OP_eq, graph_index(g, place->type, axes[k]), place);
+    is_it = is_it ? graph_binary(g, OP_and, is_it, here) : here;
+    if (k + 1 < n->nattr_axes) rest = graph_reduce(g, n->op, rest, &axes[k], 1);
+  }
+  return is_it;
+}
+
+/// Extrema: equal elements share, whatever the order in which they are compared. In a streamed block nothing
+/// need equal the extreme any more, when the elements are computed again.
 static void give_extremum(gradient *d, node *n, cotangent c) {
   graph *g = d->g;
-  node *a = n->in[0], *is_it = graph_binary(g, OP_eq, a, n);
+  node *a = n->in[0];
+  int axes[MAX_AXES];
+  if (varies(d, a) && axes_by_walk(d, n, axes)) {
+    node *here = place_of_extremum(d, n, axes);
+    if (c.mask) here = graph_binary(g, OP_and, c.mask, here);
+    grad_give(d, a, (cotangent){c.value, here}, NULL, 0);
+    return;
+  }
+  node *is_it = graph_binary(g, OP_eq, a, n);
   node *count = graph_reduce(g, OP_sum, graph_cast(g, is_it, n->type), n->attr_axes, n->nattr_axes);
   node *mask = c.mask ? graph_binary(g, OP_and, c.mask, is_it) : is_it;
   grad_give(d, a, (cotangent){graph_binary(g, OP_div, c.value, count), mask}, NULL, 0);

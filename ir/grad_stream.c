@@ -12,18 +12,24 @@
 //   fuse stream(T) gradient { p, dp = do v, ds = p (dp - c) ; dq = ds k, c }     walks T, rows of S
 //   fuse stream(S) gradient { p, dp, ds ; dk = ds q, dv = p do }                  walks S, rows of T
 //
-// is a block for each set of axes that the results are summed over. Values without a streamed axis
+// is a block for each set of axes that the results are summed over, or several one after the other
+// (ir/grad_stages.c). Values without a streamed axis
 // (the maximum, the sum, c) are results of the block that has them, and read by the others.
 //
 // While a derivative is built, its nodes for a block are in a contract `gradient` of their own that
-// is no stream yet (ir/grad.c); this pass, when a function is complete, makes blocks of these.
+// is no stream yet (ir/grad.c); this pass, when a function is complete, makes blocks of these. The derivative of
+// a derivative has one too: it computes the inside of both again, and is the first to be made.
 #include "base/fault.h"
 #include "ir/grad.h"
 #include "ir/grad_stream.h"
 
+typedef struct walk {
+  int *axes, naxes;
+} walk;
+
 typedef struct part {
-  int *axes, naxes;  // that it walks
-  vec(node *) results;
+  const walk *walk;
+  int number;    // grad_stage_results()
   int contract;  // 1 + its number
   node **copy;   // by old node id
 } part;
@@ -35,9 +41,13 @@ typedef struct deriving {
   int phase;           // of the derivative
   int block, derived;  // 1 + contract: of the block, and of what was derived from it
   const contract *c;   // the block
-  bool *walkable;      // by axis: a sum over it may be walked
-  bool *interior;      // by node: of the block, and along a streamed axis: not to be in memory
-  bool *queued;        // by node: it is a result of a part
+  const bool *walkable;  // by axis: a sum over it may be walked
+  bool *interior;  // by node: of what is derived, and along a streamed axis: not to be in memory
+  vec(walk *) walks;
+  vec(node *) results;  // those that are found later behind
+  int *walk_of;         // by node: of a result, 1 + the place of its walk
+  bool *passed;         // by node: it is a result, or in memory by other means
+  int *part_of;         // by node: of a result
   vec(part *) parts;
 } deriving;
 
@@ -59,6 +69,12 @@ static bool is_streamed_axis(const deriving *d, int axis) {
   return axes_have(d->c->axes, d->c->naxes, axis);
 }
 
+/// Of the block, or of a derivative that this one is of.
+static bool is_before(const deriving *d, const node *n) {
+  return n->contract == d->block || (n->contract && n->contract < d->derived &&
+                                     d->g->contracts.data[n->contract - 1].of == d->block);
+}
+
 static bool carries_stream(const deriving *d, const node *n) {
   for (int k = 0; k < n->naxes; k++)
     if (is_streamed_axis(d, n->axes[k])) return true;
@@ -67,42 +83,51 @@ static bool carries_stream(const deriving *d, const node *n) {
 
 // ---- what there is
 
-/// Values of the block along a streamed axis that nothing of the program beside it reads.
+static bool sums_walkable(const deriving *d, const node *n) {
+  for (int k = 0; is_sum(n) && k < n->nattr_axes; k++)
+    if (d->walkable[n->attr_axes[k]]) return true;
+  return false;
+}
+
+/// Values along a streamed axis that nothing of the program beside it reads. What a derivative sums over its
+/// walks is in memory.
 static void find_interior(deriving *d) {
   const graph *g = d->g;
   d->interior = arena_array(d->a, bool, d->count);
   for (int id = 0; id < d->count; id++) {
     const node *n = g->nodes.data[id];
-    d->interior[id] =
-        n->contract == d->block && (carries_stream(d, n) || op_get(n->op)->class == CLASS_leaf);
+    d->interior[id] = is_before(d, n) &&
+                      (carries_stream(d, n) || op_get(n->op)->class == CLASS_leaf) &&
+                      (n->contract == d->block || !sums_walkable(d, n));
   }
   for (int id = 0; id < d->count; id++) {
     const node *user = g->nodes.data[id];
     for (int k = 0; k < user->nin; k++) {
       const node *n = user->in[k];
-      bool reads_result =
-          n->contract == d->block && user->contract != d->block && user->phase == n->phase;
-      if (reads_result) d->interior[n->id] = false;
+      if (d->interior[n->id] && !is_before(d, user) && user->phase == n->phase)
+        d->interior[n->id] = false;
     }
   }
   for (int k = 0; k < g->outputs.len; k++) d->interior[g->outputs.data[k].value->id] = false;
 }
 
-/// The streamed axes, and those that all of its sums over them keep.
-static void find_walkable(deriving *d) {
-  const graph *g = d->g;
-  int sums = 0, *kept = arena_array(d->a, int, g->axes.len);
-  d->walkable = arena_array(d->a, bool, g->axes.len);
-  for (int id = 0; id < d->count; id++) {
+/// The streamed axes, and those that all sums of a block over them keep.
+static bool *find_walkable(const graph *g, arena *a, int block) {
+  const contract *c = &g->contracts.data[block - 1];
+  int sums = 0, *kept = arena_array(a, int, g->axes.len);
+  bool *walkable = arena_array(a, bool, g->axes.len);
+  for (int id = 0; id < g->nodes.len; id++) {
     const node *n = g->nodes.data[id];
     bool streams = false;
-    for (int k = 0; k < n->nattr_axes; k++) streams |= is_streamed_axis(d, n->attr_axes[k]);
-    if (n->contract != d->block || !is_sum(n) || !streams) continue;
+    for (int k = 0; k < n->nattr_axes; k++)
+      streams |= axes_have(c->axes, c->naxes, n->attr_axes[k]);
+    if (n->contract != block || !is_sum(n) || !streams) continue;
     sums++;
     for (int k = 0; k < n->naxes; k++) kept[n->axes[k]]++;
   }
-  for (int i = 0; i < g->axes.len; i++) d->walkable[i] = sums && kept[i] == sums;
-  for (int k = 0; k < d->c->naxes; k++) d->walkable[d->c->axes[k]] = true;
+  for (int i = 0; i < g->axes.len; i++) walkable[i] = sums && kept[i] == sums;
+  for (int k = 0; k < c->naxes; k++) walkable[c->axes[k]] = true;
+  return walkable;
 }
 
 // ---- which part has a result
@@ -144,12 +169,6 @@ static int summed_axes(const deriving *d, const node *n, const common_axes *comm
   return count;
 }
 
-static bool sums_walkable(const deriving *d, const node *n) {
-  for (int k = 0; is_sum(n) && k < n->nattr_axes; k++)
-    if (d->walkable[n->attr_axes[k]]) return true;
-  return false;
-}
-
 /// The nearest sums over walkable axes on all ways from n; seen is by node.
 static void find_walk(const deriving *d, const common_axes *above, const node *n, bool *seen,
                       bool viewed, walk_axes *w) {
@@ -182,30 +201,21 @@ static walk_axes walk_of(const deriving *d, const node *result) {
   return w;
 }
 
-static part *part_of(deriving *d, const walk_axes *w) {
-  for (int i = 0; i < d->parts.len; i++)
-    if (axes_equal(d->parts.data[i]->axes, d->parts.data[i]->naxes, w->axes, w->n))
-      return d->parts.data[i];
-  part *p = arena_new(d->a, part);
-  p->axes = arena_copy(d->a, w->axes, sizeof(int) * (size_t)w->n);
-  p->naxes = w->n;
-  p->copy = arena_array(d->a, node *, d->count);
-  contract made = *d->c;
-  made.gradient = true;
-  made.axes = p->axes;
-  made.naxes = p->naxes;
-  made.passes = made.of = 0;
-  p->contract = 1 + graph_add_contract(d->g, made);
-  d->c = &d->g->contracts.data[d->block - 1];  // they may have moved
-  vec_push(d->a, &d->parts, p);
-  return p;
+static int walk_number(deriving *d, const walk_axes *w) {
+  for (int i = 0; i < d->walks.len; i++)
+    if (axes_equal(d->walks.data[i]->axes, d->walks.data[i]->naxes, w->axes, w->n)) return i;
+  walk *made = arena_new(d->a, walk);
+  made->axes = arena_copy(d->a, w->axes, sizeof(int) * (size_t)w->n);
+  made->naxes = w->n;
+  vec_push(d->a, &d->walks, made);
+  return d->walks.len - 1;
 }
 
 /// Makes n a result of a part. A map of sums over different axes is in no part, but what it reads is; nor is
 /// what follows a view of a sum.
 static void add_result(deriving *d, node *n) {
-  if (d->queued[n->id]) return;
-  d->queued[n->id] = true;
+  if (d->passed[n->id]) return;
+  d->passed[n->id] = true;
   walk_axes w = walk_of(d, n);
   if ((w.mixed || w.viewed) && !is_sum(n) && is_derived(d, n)) {
     n->contract = 0;
@@ -213,30 +223,70 @@ static void add_result(deriving *d, node *n) {
       if (is_inner(d, n->in[k])) add_result(d, n->in[k]);
     return;
   }
-  part *p = part_of(d, &w);
-  vec_push(d->a, &p->results, n);
+  d->walk_of[n->id] = 1 + walk_number(d, &w);
+  vec_push(d->a, &d->results, n);
+}
+
+/// n sums over axes that the walk is not along: it is a result of another.
+static bool is_of_another(const deriving *d, const walk *w, const node *n) {
+  for (int k = 0; is_sum(n) && k < n->nattr_axes; k++)
+    if (d->walkable[n->attr_axes[k]] && !axes_have(w->axes, w->naxes, n->attr_axes[k])) return true;
+  return false;
+}
+
+/// What a result reads of other walks are results too.
+static void find_others(deriving *d, const walk *w, node *n, bool *seen) {
+  if (!is_inner(d, n) || seen[n->id]) return;
+  seen[n->id] = true;
+  if (is_of_another(d, w, n)) {
+    add_result(d, n);
+    return;
+  }
+  for (int k = 0; k < n->nin; k++) find_others(d, w, n->in[k], seen);
+}
+
+static void find_results(deriving *d, const bool *read) {
+  for (int id = 0; id < d->count; id++)
+    if (read[id] && is_derived(d, d->g->nodes.data[id])) add_result(d, d->g->nodes.data[id]);
+  for (int i = 0; i < d->results.len; i++) {
+    node *n = d->results.data[i];
+    find_others(d, d->walks.data[d->walk_of[n->id] - 1], n, arena_array(d->a, bool, d->count));
+  }
+}
+
+static void find_parts(deriving *d) {
+  bool *inner = arena_array(d->a, bool, d->count);
+  for (int id = 0; id < d->count; id++) inner[id] = is_inner(d, d->g->nodes.data[id]);
+  const stream_results r = {d->count, d->walks.len, d->walk_of, inner};
+  grad_stage_results(d->g, d->a, &r, d->part_of);
 }
 
 // ---- copies
 
-/// n sums over axes that the part does not walk: it is a result of another.
-static bool is_of_another(const deriving *d, const part *p, const node *n) {
-  for (int k = 0; is_sum(n) && k < n->nattr_axes; k++)
-    if (d->walkable[n->attr_axes[k]] && !axes_have(p->axes, p->naxes, n->attr_axes[k])) return true;
-  return false;
+static part *part_with(deriving *d, int number, const walk *w) {
+  for (int i = 0; i < d->parts.len; i++)
+    if (d->parts.data[i]->number == number) return d->parts.data[i];
+  part *p = arena_new(d->a, part);
+  *p = (part){.walk = w, .number = number, .copy = arena_array(d->a, node *, d->count)};
+  contract made = *d->c;
+  made.gradient = true;
+  made.axes = w->axes;
+  made.naxes = w->naxes;
+  made.passes = made.of = 0;
+  p->contract = 1 + graph_add_contract(d->g, made);
+  d->c = &d->g->contracts.data[d->block - 1];  // they may have moved
+  vec_push(d->a, &d->parts, p);
+  return p;
 }
 
 static node *copy_into(deriving *d, part *p, node *n) {
-  if (!is_inner(d, n)) return n;
-  if (is_of_another(d, p, n)) {
-    add_result(d, n);
-    return n;
-  }
+  if (!is_inner(d, n) || is_of_another(d, p->walk, n)) return n;
+  if (d->walk_of[n->id] && d->part_of[n->id] != p->number) return n;
   if (p->copy[n->id]) return p->copy[n->id];
   node **in = arena_array(d->a, node *, n->nin);
   for (int k = 0; k < n->nin; k++) in[k] = copy_into(d, p, n->in[k]);
   node *copy = graph_clone_node(d->g, n, in);
-  if (n->contract == d->block) copy->flags |= NODE_RECOMPUTED;
+  if (!is_derived(d, n)) copy->flags |= NODE_RECOMPUTED;
   copy->contract = p->contract;
   if (copy->phase < d->phase) copy->phase = d->phase;
   return p->copy[n->id] = copy;
@@ -261,34 +311,27 @@ static void derive(deriving *d) {
   const streamed_derivative parts = {d->block, d->derived};
   grad_rows_before_walks(g, d->a, &parts);
   d->count = g->nodes.len;
-  d->queued = arena_array(d->a, bool, d->count);
+  d->passed = arena_array(d->a, bool, d->count);
+  d->walk_of = arena_array(d->a, int, d->count);
+  d->part_of = arena_array(d->a, int, d->count);
   for (int id = 0; id < d->count; id++)
     if (is_derived(d, g->nodes.data[id]) && (!d->phase || g->nodes.data[id]->phase < d->phase))
       d->phase = g->nodes.data[id]->phase;
   if (!d->phase) return;
   take_casts(d);
   find_interior(d);
-  find_walkable(d);
   bool *read = arena_array(d->a, bool, d->count);
   for (int id = 0; id < d->count; id++)
     for (int k = 0; k < g->nodes.data[id]->nin; k++)
       if (g->nodes.data[id]->contract != d->derived) read[g->nodes.data[id]->in[k]->id] = true;
   for (int k = 0; k < g->outputs.len; k++) read[g->outputs.data[k].value->id] = true;
-  for (int id = 0; id < d->count; id++)
-    if (read[id] && is_derived(d, g->nodes.data[id])) add_result(d, g->nodes.data[id]);
+  find_results(d, read);
+  find_parts(d);
   node **results = arena_array(d->a, node *, d->count);
-  // Results and parts are found while others are copied.
-  for (bool more = true; more;) {
-    more = false;
-    for (int i = 0; i < d->parts.len; i++) {
-      part *p = d->parts.data[i];
-      for (int k = 0; k < p->results.len; k++) {
-        node *n = p->results.data[k];
-        if (results[n->id]) continue;
-        results[n->id] = copy_into(d, p, n);
-        more = true;
-      }
-    }
+  for (int i = 0; i < d->results.len; i++) {
+    node *n = d->results.data[i];
+    results[n->id] =
+        copy_into(d, part_with(d, d->part_of[n->id], d->walks.data[d->walk_of[n->id] - 1]), n);
   }
   node **replacement = arena_array(d->a, node *, g->nodes.len);
   memcpy(replacement, results, sizeof(node *) * (size_t)d->count);
@@ -326,17 +369,50 @@ static void sum_by_rows(graph *g) {
   arena_free(&scratch);
 }
 
-void graph_derive_streams(graph *g) {
-  bool any = false;
-  sum_by_rows(g);
-  for (int k = 0; k < g->contracts.len; k++) {
-    if (!g->contracts.data[k].of) continue;
-    arena scratch = {0};
-    deriving d = {.g = g, .a = &scratch, .derived = k + 1, .block = g->contracts.data[k].of};
-    d.c = &g->contracts.data[d.block - 1];
-    derive(&d);
-    arena_free(&scratch);
-    any = true;
+/// Where only the derivative needs a block, what it shares with it is all that is left: no stream.
+static void drop_empty(graph *g, arena *a, int block) {
+  const contract *c = &g->contracts.data[block - 1];
+  bool *walked = arena_array(a, bool, g->axes.len);
+  for (int id = 0; id < g->nodes.len; id++) {
+    const node *n = g->nodes.data[id];
+    for (int k = 0; n->contract == block && k < n->nattr_axes; k++) walked[n->attr_axes[k]] = true;
   }
+  for (int k = 0; k < c->naxes; k++) {
+    if (walked[c->axes[k]]) continue;
+    for (int id = 0; id < g->nodes.len; id++)
+      if (g->nodes.data[id]->contract == block) g->nodes.data[id]->contract = 0;
+    return;
+  }
+}
+
+void graph_derive_streams(graph *g) {
+  arena room = {0};
+  int count = g->contracts.len;
+  bool any = false, **walkable = arena_array(&room, bool *, count);
+  // Before the sums are gone that only the block itself needs.
+  for (int k = 0; k < count; k++) {
+    int block = g->contracts.data[k].of;
+    if (block) walkable[k] = find_walkable(g, &room, block);
+    any |= block;
+  }
+  sum_by_rows(g);
+  bool *done = arena_array(&room, bool, count);
+  for (int k = 0; k < count; k++) {
+    int block = g->contracts.data[k].of;
+    // Derivatives of derivatives first.
+    for (int last = count - 1; block && last >= k; last--) {
+      if (done[last] || g->contracts.data[last].of != block) continue;
+      done[last] = true;
+      arena scratch = {0};
+      deriving d = {
+          .g = g, .a = &scratch, .derived = last + 1, .block = block, .walkable = walkable[last]};
+      d.c = &g->contracts.data[block - 1];
+      derive(&d);
+      arena_free(&scratch);
+    }
+  }
+  for (int k = 0; k < count; k++)
+    if (g->contracts.data[k].of) drop_empty(g, &room, g->contracts.data[k].of);
   if (any) drop_derived(g);
+  arena_free(&room);
 }

@@ -18,3 +18,14 @@ void grad_rows_before_walks(graph *g, arena *a, const streamed_derivative *d);
 /// Row factors of exponentials of a block of a derivative go into the exponents (ir/grad_exponents.c).
 /// block: 1 and the number of its contract. Node numbers change.
 void grad_factors_into_exponents(graph *g, arena *a, int block);
+
+/// What the blocks of a derivative compute, by node below count.
+typedef struct stream_results {
+  int count, nwalks;
+  const int *walk;    // of a result: 1 and the number of the axes that it is summed over; else 0
+  const bool *inner;  // not in memory but where it is a result: kernels compute it themselves
+} stream_results;
+
+/// part, by node that is a result: a number, the same for those that are of one kernel, so that no kernels wait
+/// for each other (ir/grad_stages.c).
+void grad_stage_results(const graph *g, arena *a, const stream_results *r, int *part);
