@@ -223,6 +223,8 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
   for (int i = 0; i < grp->nodes.len; i++) {
     const node *n = grp->nodes.data[i];
     if (!counts_as_operator(n)) continue;
+    if (!k.operators || n->phase < k.first_phase) k.first_phase = n->phase;
+    if (n->phase > k.last_phase) k.last_phase = n->phase;
     k.operators++;
     add_span(x->a, &k, n->at);
     x->e->unfused_bytes += node_bytes(x->g, n);

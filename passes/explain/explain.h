@@ -84,7 +84,7 @@ typedef struct explain_later {
 
 typedef struct explain_contract {
   bool there;
-  str promise;             // "fuse stream(T)"
+  str promise;             // "fuse stream(T)", "fuse stream(S) gradient"
   str axes;                // streamed: "T"
   bool chosen;             // by the cost model: not a promise of the program
   int walks;               // 0: not streamed
@@ -104,6 +104,7 @@ typedef struct explain_kernel {
   span at;
   vec(span) spans;  // of its operators, without repeats
   int operators;
+  int first_phase, last_phase;  // of its operators: 0 the forward pass, above it gradients
   vec(explain_buffer) inputs, outputs;
   vec(explain_edge) edges;  // that end here, in program order
   double bytes_read, bytes_written;

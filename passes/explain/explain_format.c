@@ -31,6 +31,11 @@ const char *explain_role_note(explain_role role) {
   return role == ROLE_TEMP ? " (intermediate)" : role == ROLE_OUTPUT ? " (returned)" : "";
 }
 
+const char *explain_phase_note(const explain_kernel *k) {
+  if (!k->last_phase) return "";
+  return k->first_phase ? " of the gradient" : " of the forward pass and the gradient";
+}
+
 const char *explain_bound_text(explain_bound b) {
   static const char *const texts[] = {"memory bound", "compute bound", "bound by its launch",
                                       "bound by latency"};
