@@ -128,7 +128,8 @@ static int explain_format(const char *format, bool remat) {
   static const char *const formats[] = {"text", "json", "html", "svg"};
   for (int f = 0; f < 4; f++)
     if (!strcmp(format, formats[f]) && f != (remat ? TCF_HTML : TCF_SVG)) return f;
-  complain("--format is text, json or %s, not '%s'", remat ? "svg" : "html", format);
+  complain("--format is text, json or %s, not '%s'%s", remat ? "svg" : "html", format,
+           !remat && !strcmp(format, "svg") ? "; svg is a format of --remat" : "");
   return -1;
 }
 

@@ -140,6 +140,8 @@ typedef struct explanation {
 
 const char *group_kind_name(group_kind k);
 
+/// "N = 1024": what predictions take a size symbol of the graph to be.
+str explain_assumed(arena *a, const graph *g, int symbol);
 /// The schedule of a kernel of tile IR, with sizes that are symbols as estimated. usage: null or
 /// without a source where it is not known.
 explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target_info *t,

@@ -52,18 +52,30 @@ holds 'random numbers are computed again' grep -q '= random_bits .* recomputed' 
 # ---- explain
 expect 0 'across the phases' explain layers.tdsl -e train4 --remat
 expect 0 '"least_memory": true' explain layers.tdsl -e train4 --remat --format=json
+holds 'the plan taken is known to keep all' \
+  test "$("$tool" explain reasons.tdsl -e kept --remat --format=json |
+    sed -n '/"taken": {/,/}/s/^ *"keeps_all": \(.*\),$/\1/p')" = true
 expect 0 '</svg>' explain layers.tdsl -e train4 --remat --format=svg
+expect 0 'the least memory</text>' explain layers.tdsl -e train4 --remat --format=svg
+expect 0 'assuming N = 1024, D = 1024' explain layers.tdsl -e unsized --remat
+expect 0 '"N = 1024"' explain layers.tdsl -e unsized --remat --format=json
 expect 0 'there are no gradients' explain add.tdsl --remat
 expect 0 'a budget of memory needs sizes' explain layers.tdsl -e unsized --remat --memory-budget=1MiB
 expect 2 'text, json or svg' explain layers.tdsl -e train4 --remat --format=html
 expect 2 'text, json or html' explain layers.tdsl -e train4 --format=svg
-expect 2 'a picture is of one function' explain layers.tdsl --remat --format=svg
+expect 2 'svg is a format of --remat' explain layers.tdsl -e train4 --format=svg
+expect 2 'a picture is of one function; name one of train4, ' explain layers.tdsl --remat --format=svg
+expect 2 'there is no picture of add: there are no gradients' explain add.tdsl -e add --remat --format=svg
+# Of several functions the one that has gradients needs no name.
+{ cat add.tdsl && sed -n '/^fn kept/,/^}/p' reasons.tdsl; } >one_of_two.tdsl
+expect 0 '</svg>' explain one_of_two.tdsl --remat --format=svg
 
 # Each reason occurs, with the program that is made for it.
 occurs() {
   local reason=$1 file=$2
   shift 2
-  expect 0 ": $reason, " explain "$file" --remat "$@"
+  expect 0 ": $reason" explain "$file" --remat "$@"
+  expect 0 "  $(printf '%-23s' "$reason") " explain "$file" --remat "$@"
 }
 sized=(--target sm_90a --dim N=8192 --dim D=4096)
 occurs saved_kept reasons.tdsl -e kept --target sm_90a
