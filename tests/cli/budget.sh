@@ -3,18 +3,24 @@
 # Budgets of memory and what is explained of them: sourced by run.sh.
 
 # ---- options
-expect 2 "a budget of memory is bytes (536870912, 512MiB) or a share from 0 to 1 (0.5), not '0,5'" \
+expect 2 "a budget of memory is bytes (536870912, 1.5GB, 512MiB) or a share from 0.0 to 1.0 (0.5), not '0,5'" \
   run layers.tdsl -e train4 --memory-budget=0,5
 expect 2 "not '1.5'" explain layers.tdsl --memory-budget 1.5
 expect 2 'is a share from 0 to 1' opt layers.tdsl --recompute-slack=2
 expect 1 'error[E0275]' opt layers.tdsl -e unsized --memory-budget=1MiB
 expect 0 '' opt layers.tdsl -e unsized --memory-budget=1MiB --dim N=64 --dim D=8
+expect 0 '' opt layers.tdsl -e unsized '--memory-budget=1.5 MB' --dim N=64 --dim D=8
+expect 2 "not '1.5 M'" opt layers.tdsl -e unsized '--memory-budget=1.5 M' --dim N=64 --dim D=8
 expect 1 'error[E0276]' run layers.tdsl -e train4 --memory-budget=1000
 expect 1 'note: this `' run layers.tdsl -e train4 --memory-budget=1000
 # What is said to be needed is enough, and a byte less is not.
 needed=$(sed -n 's/.*(\([0-9]*\) bytes).*/\1/p' err.txt)
 expect 0 '' build layers.tdsl -e train4 --memory-budget="$needed" -o train4.o
 expect 1 'error[E0276]' build layers.tdsl -e train4 --memory-budget=$((needed - 1)) -o train4.o
+# As text too, which has the units of `explain`.
+text=$(sed -n 's/.* at least \([0-9.]* [kMG]*B\) (.*/\1/p' err.txt)
+holds "what is needed has a unit: $text" test -n "$text"
+expect 0 '' build layers.tdsl -e train4 --memory-budget="$text" -o train4.o
 # What is kept of compiled code is kept by budget.
 expect 0 '' run layers.tdsl -e train4
 expect 1 'error[E0276]' run layers.tdsl -e train4 --memory-budget=1000
