@@ -147,7 +147,8 @@ damaged 'empty' 'train: skipped' true
 damaged 'no header' 'train: skipped' tr 'a-z{' 'b-za['
 damaged 'bits changed' 'its sum is wrong' flip
 damaged 'another version' 'of another version' sed 's/checkpoint 1, tcc/checkpoint 0, tcc/'
-damaged 'other options' 'of other options or data' sed 's/seed=1 steps=40/seed=2 steps=40/'
+damaged 'other options' 'of other options or data (seed=2, not 1)' sed 's/seed=1 steps=40/seed=2 steps=40/'
+damaged 'other data' 'of other options or data (data)' sed 's/ data=[0-9a-f]\{16\}/ data=0123456789abcdef/'
 rm -rf bad
 cp -r good bad
 for file in bad/*-step-*; do head -c 1000 "$file" >part; mv part "$file"; done
@@ -161,6 +162,7 @@ rm -rf bad
 cp -r good bad
 "$train" digits.tdsl "${short[@]:2}" --out bad >out.txt 2>err.txt
 says "train: skipped bad/$newest: it is of another program"
+holds 'of another run the newest is told of' [ "$(grep -c skipped err.txt)" = 1 ]
 holds 'those of another program stay' cmp "good/$newest" "bad/$newest"
 holds 'those of another program are not taken' [ "$(find bad -name "*-step-*" ! -name "$id-*" | wc -l)" = 2 ]
 printf '// comment\n' | cat - "$examples/digits.tdsl" >digits.tdsl
@@ -177,6 +179,9 @@ says 'the checkpoints before it stay'
 holds 'usage' [ $? = 2 ]
 "${digits[@]}" --out x --stepz 3 >out.txt 2>err.txt
 says 'unknown option --stepz'
+"${digits[@]}" --size Q=3 --out x >out.txt 2>err.txt
+holds 'a size that nothing has is wrong' [ $? = 2 ]
+says '--size: the program has no size symbol Q'
 "${digits[@]}" --data none --out x >out.txt 2>err.txt
 says 'none/images.npy'
 if command -v script >/dev/null; then
