@@ -220,11 +220,14 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
                        : grp->reductions.len ? grp->reductions.data[0]
                                              : grp->outputs.data[0];
   k.at = center->at;
+  for (int i = 0; i < grp->written.len; i++) {
+    int phase = grp->written.data[i]->phase;
+    if (!i || phase < k.first_phase) k.first_phase = phase;
+    if (phase > k.last_phase) k.last_phase = phase;
+  }
   for (int i = 0; i < grp->nodes.len; i++) {
     const node *n = grp->nodes.data[i];
     if (!counts_as_operator(n)) continue;
-    if (!k.operators || n->phase < k.first_phase) k.first_phase = n->phase;
-    if (n->phase > k.last_phase) k.last_phase = n->phase;
     k.operators++;
     add_span(x->a, &k, n->at);
     x->e->unfused_bytes += node_bytes(x->g, n);

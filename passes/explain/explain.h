@@ -104,7 +104,7 @@ typedef struct explain_kernel {
   span at;
   vec(span) spans;  // of its operators, without repeats
   int operators;
-  int first_phase, last_phase;  // of its operators: 0 the forward pass, above it gradients
+  int first_phase, last_phase;  // of what it writes: 0 the forward pass, above it gradients
   vec(explain_buffer) inputs, outputs;
   vec(explain_edge) edges;  // that end here, in program order
   double bytes_read, bytes_written;
