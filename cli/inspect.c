@@ -84,7 +84,8 @@ static int emit(const opt_options *o, const char *file, tcf_session *s, const tc
   char *text;
   status = tcf_program_emit(p, &e, &text);
   if (status) return report(s, status);
-  fputs(text, stdout);
+  // What is printed after one pass can be given to a command again, unless more follows.
+  if (o->to || !o->print_after || !*o->print_after) fputs(text, stdout);
   tcf_text_free(text);
   return EXIT_DONE;
 }
@@ -95,7 +96,7 @@ int opt_command(int argc, char **argv) {
       {"--function", 'e', OPTION_VALUE, "FN", "only this function", &o.common.function},
       {"--passes", 0, OPTION_VALUE, "A,B,...", "these passes instead of the pipeline", &o.passes},
       {"--print-after", 0, OPTION_OPTIONAL, "PASS",
-       "print the graph after each pass, or after PASS", &o.print_after},
+       "print the graph after each pass, or only after PASS", &o.print_after},
       {"--to", 0, OPTION_VALUE, "STAGE", "graph, fused, plan, tile, llvm or asm", &o.to,
        "graph fused plan tile llvm asm ptx"},
       SPLIT_OPTION(o.split),
