@@ -140,7 +140,7 @@ void explain_remat_text(const remat_study *x, const diag_list *files, strbuf *ou
     return;
   }
   put_summary(x, out);
-  sb_putc(out, '\n');
+  if (x->values.len) sb_putc(out, '\n');
   for (int i = 0; i < x->values.len; i++) put_value(x, &x->values.data[i], files, out);
   put_reasons(x, out);
   put_curve(x, out);
