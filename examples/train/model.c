@@ -88,8 +88,8 @@ static int is_number(const char *name, double *value, const train_options *o) {
 }
 
 static void dims_of(model *m, tcf_function *f, size_t i, int64_t *dims) {
-  must(m->session,
-       tcf_function_param_dims(f, i, m->options->sizes, m->options->nsizes, dims));
+  if (tcf_function_param_dims(f, i, m->options->sizes, m->options->nsizes, dims))
+    fail(2, "%s: %s; --size gives it", m->options->program, tcf_session_message(m->session));
 }
 
 static tcf_tensor *load_data(model *m, const char *name) {

@@ -170,6 +170,19 @@ cp "$examples/adam.tdsl" .
 "$train" digits.tdsl "${short[@]:2}" --out good >out.txt 2>err.txt
 says 'resumed at step 40'  # comments are not the program
 
+# ---- the program of the README
+
+sed -n '/^```tdsl$/,/^```$/p' "$examples/README.md" | sed '/^```/d' >mine.tdsl
+"$train" mine.tdsl --data . --out mine >out.txt 2>err.txt
+holds 'a size must be given' [ $? = 2 ]
+says 'mine.tdsl: the size D is not given; --size gives it'
+ones() { for ((i = 0; i < $1; i++)); do printf '\000\000\200\077'; done; } # as f32
+ones 4 | npy '4,' | sed 's/|u1/<f4/' >y.npy
+ones 8 | npy '4, 2' | sed 's/|u1/<f4/' >x.npy
+"$train" mine.tdsl --data . --out mine --size D=2 --steps 100 --rate 0.1 --log 1 >out.txt 2>err.txt
+holds 'the program of the README trains' [ $? = 0 ]
+says 'step 100/100  loss 0.0000'
+
 # ---- what is wrong, and what a terminal shows
 
 "${digits[@]}" --out infinite --steps 200 --save 5 --rate 1e30 >out.txt 2>err.txt
