@@ -49,7 +49,8 @@ static tcf_status one_picture(const explain_args *x) {
     return session_fail(s, TCF_WRONG_USE, "a picture is of one function; name one of %.*s",
                         STR_FMT(sb_str(&x->pictured)));
   return session_fail(s, TCF_WRONG_USE, "there is no picture%s%s: %s", x->function ? " of " : "",
-                      x->function ? x->function : "", x->nothing ? x->nothing : "there is no function");
+                      x->function ? x->function : "",
+                      x->nothing ? x->nothing : "there is no function");
 }
 
 typedef tcf_status explain_one(explain_args *x, tcf_function *f, strbuf *out);
@@ -111,7 +112,8 @@ static int passes_before_remat(const pass_info **list, int most) {
   return before;
 }
 
-static void explain_picture(explain_args *x, const char *name, const remat_study *study, strbuf *out) {
+static void explain_picture(explain_args *x, const char *name, const remat_study *study,
+                            strbuf *out) {
   const char *nothing = explain_remat_nothing(study);
   if (nothing) {
     x->nothing = nothing;

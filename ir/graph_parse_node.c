@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // One node of the graph IR from text: "%5 = sum %x over T : f32[N]". The type at the end is compared
 // with what the op gives; it decides the storage order of the axes, and for some ops the type.
-#include "ir/graph_parse.h"
-
 #include <string.h>
+
+#include "ir/graph_parse.h"
 
 /// What can only be looked up once the axes of the result are known.
 typedef struct pending {
@@ -254,9 +254,10 @@ static void read_marks(graph_parser *p, node *n) {
   str word = text_peek_name(c);
   if (!word.len || str_eqz(word, "return") || str_eqz(word, "kernel")) return;
   if (memchr(c->text.ptr + end, '\n', (size_t)(c->at - end))) return;
-  text_fail(c, DIAG_ir_syntax, c->at,
-            "there is no mark `%.*s`; there are keep, recomputed, phase 1, in checkpoint#0, in fuse#0",
-            STR_FMT(word));
+  text_fail(
+      c, DIAG_ir_syntax, c->at,
+      "there is no mark `%.*s`; there are keep, recomputed, phase 1, in checkpoint#0, in fuse#0",
+      STR_FMT(word));
 }
 
 void gparse_node(graph_parser *p, int kernel) {

@@ -181,7 +181,9 @@ static void difference(const run *r, const tcf_tensor *recipe, char *text, size_
     snprintf(as_word, sizeof as_word, " %.*s", name, word);
     const char *own = strstr(ours, as_word);
     if (!own || !strncmp(word, "data=", 5)) snprintf(text, size, " (%s)", own ? "data" : word);
-    else snprintf(text, size, " (%s, not %.*s)", word, (int)strcspn(own + 1 + name, " "), own + 1 + name);
+    else
+      snprintf(text, size, " (%s, not %.*s)", word, (int)strcspn(own + 1 + name, " "),
+               own + 1 + name);
     return;
   }
 }

@@ -100,8 +100,8 @@ static void put_summary(const remat_study *x, strbuf *out) {
   int kept = 0;
   for (int i = 0; i < x->values.len; i++) kept += !x->values.data[i].recomputed;
   int again = x->values.len - kept;
-  sb_printf(out, "%d value%s of the forward pass %s kept for gradients, %d %s computed again\n", kept,
-            plural(kept), kept == 1 ? "is" : "are", again, again == 1 ? "is" : "are");
+  sb_printf(out, "%d value%s of the forward pass %s kept for gradients, %d %s computed again\n",
+            kept, plural(kept), kept == 1 ? "is" : "are", again, again == 1 ? "is" : "are");
   for (int i = 0; i < x->g->symbols.len; i++)
     sb_printf(out, "%s%.*s", i ? ", " : "assuming ", STR_FMT(explain_assumed(out->arena, x->g, i)));
   if (x->g->symbols.len) sb_putc(out, '\n');

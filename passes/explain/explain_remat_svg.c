@@ -73,9 +73,10 @@ static void put_axes(strbuf *out, const frame *f) {
 
 static void put_legend(strbuf *out) {
   for (int i = 0, x = WIDTH - RIGHT - 300; i < MARKS; i++, x += 90)
-    sb_printf(out,
-              "<circle cx=\"%d\" cy=\"36\" r=\"%d\" class=\"%s\"/><text x=\"%d\" y=\"40\">%s</text>\n",
-              x, marks[i].radius, marks[i].class, x + 14, marks[i].name);
+    sb_printf(
+        out,
+        "<circle cx=\"%d\" cy=\"36\" r=\"%d\" class=\"%s\"/><text x=\"%d\" y=\"40\">%s</text>\n", x,
+        marks[i].radius, marks[i].class, x + 14, marks[i].name);
 }
 
 static void put_points(strbuf *out, const remat_study *x, const frame *f) {

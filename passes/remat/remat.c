@@ -70,8 +70,8 @@ static void note_values(const pass_ctx *ctx, diag *d, const graph *fused, const 
     const peak_value *v = &peak->values.data[i];
     const node *n = fused->nodes.data[v->node];
     diag_add_note(ctx->diags, d, n->at, "this `%s` takes %.*s from step %d to step %d",
-                  op_get(n->op)->name, STR_FMT(bytes_text(ctx->scratch, v->bytes, ceil)), v->first + 1,
-                  v->last + 1);
+                  op_get(n->op)->name, STR_FMT(bytes_text(ctx->scratch, v->bytes, ceil)),
+                  v->first + 1, v->last + 1);
   }
 }
 
