@@ -13,6 +13,9 @@ typedef struct explain_args {
   size_t nsizes;
   tcf_format format;
   arena arena, scratch;
+  int pictures;         // functions that have one,
+  strbuf pictured;      // ... their names
+  const char *nothing;  // why the last one that has none has none
   char *text;
 } explain_args;
 
@@ -38,6 +41,18 @@ static tcf_status explain_function(explain_args *x, tcf_function *f, strbuf *out
   return TCF_OK;
 }
 
+/// A picture is of one function: of the one that is named, or of the only one that has something to show.
+static tcf_status one_picture(const explain_args *x) {
+  tcf_session *s = x->program->session;
+  if (x->pictures == 1) return TCF_OK;
+  if (x->pictures)
+    return session_fail(s, TCF_WRONG_USE, "a picture is of one function; name one of %.*s",
+                        STR_FMT(sb_str(&x->pictured)));
+  return session_fail(s, TCF_WRONG_USE, "there is no picture%s%s: %s", x->function ? " of " : "",
+                      x->function ? x->function : "",
+                      x->nothing ? x->nothing : "there is no function");
+}
+
 typedef tcf_status explain_one(explain_args *x, tcf_function *f, strbuf *out);
 
 /// The functions that are asked for, one after the other, in one text.
@@ -59,8 +74,7 @@ static tcf_status explain_each(explain_args *x, explain_one *one) {
   if (x->format == TCF_HTML) explain_html_close(&out);
   if (!status && !found && x->function)
     return session_fail(s, TCF_WRONG_USE, "there is no function %s", x->function);
-  if (!status && x->format == TCF_SVG && (found != 1 || !out.len))
-    return session_fail(s, TCF_WRONG_USE, "a picture is of one function, which has gradients");
+  if (!status && x->format == TCF_SVG) status = one_picture(x);
   if (!status) x->text = text_for_caller(sb_str(&out));
   return status;
 }
@@ -98,6 +112,18 @@ static int passes_before_remat(const pass_info **list, int most) {
   return before;
 }
 
+static void explain_picture(explain_args *x, const char *name, const remat_study *study,
+                            strbuf *out) {
+  const char *nothing = explain_remat_nothing(study);
+  if (nothing) {
+    x->nothing = nothing;
+    return;
+  }
+  if (!x->pictures) x->pictured = sb_new(&x->arena);
+  sb_printf(&x->pictured, "%s%s", x->pictures++ ? ", " : "", name);
+  explain_remat_svg(study, out);
+}
+
 static tcf_status explain_recomputation_of(explain_args *x, tcf_function *f, strbuf *out) {
   enum { MOST = 64 };
   const pass_info *list[MOST];
@@ -115,7 +141,7 @@ static tcf_status explain_recomputation_of(explain_args *x, tcf_function *f, str
   if (status) return status;
   const remat_study *study = remat_study_of(&x->arena, ctx.graph, &options);
   if (x->format == TCF_JSON) explain_remat_json(study, &x->program->diags, out);
-  else if (x->format == TCF_SVG) explain_remat_svg(study, out);
+  else if (x->format == TCF_SVG) explain_picture(x, f->name, study, out);
   else explain_remat_text(study, &x->program->diags, out);
   return TCF_OK;
 }

@@ -230,8 +230,8 @@ static tcf_status set_options(void *args_) {
   if (o.memory_budget && !memory_budget_parse(s->budget_text, &s->budget))
     return wrong_options(s, &o,
                          str_printf(&s->arena,
-                                    "a budget of memory is bytes (536870912, 512MiB) or a share from 0 to 1 (0.5), "
-                                    "not '%s'",
+                                    "a budget of memory is bytes (536870912, 1.5GB, 512MiB) or a "
+                                    "share from 0.0 to 1.0 (0.5), not '%s'",
                                     o.memory_budget));
   if (!(o.recompute_slack <= 1))
     return wrong_options(s, &o, STR("the slack of recomputation is a share up to 1"));

@@ -30,17 +30,23 @@ static int find_param(const signature *sig, const char *name) {
   return -1;
 }
 
-static tcf_status unknown_param(const split_args *s, const char *name) {
+static tcf_status unknown_param(split_args *s, const char *name) {
   const signature *sig = &s->function->sig;
+  enum { LISTED = 12 };
   const char *near = NULL;
-  int best = (int)strlen(name) / 3 + 1;
+  int best = (int)strlen(name) / 3;  // a letter is no slip of another
   for (int i = 0; i < sig->nparams; i++) {
     int d = str_distance(str_from(name), str_from(sig->params[i].name));
     if (d <= best && (!near || d < best)) best = d, near = sig->params[i].name;
   }
+  strbuf more = sb_new(&s->arena);
+  if (near) sb_printf(&more, "; did you mean %s?", near);
+  for (int i = 0; !near && i < sig->nparams && sig->nparams <= LISTED; i++)
+    if (dtype_is_float(sig->params[i].type))
+      sb_printf(&more, "%s%s", more.len ? ", " : "; it has ", sig->params[i].name);
   return session_fail(s->function->program->session, TCF_WRONG_USE,
-                      "%s has no parameter %s to take gradients for%s%s%s", s->function->name, name,
-                      near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+                      "%s has no parameter '%s' to take gradients for%.*s", s->function->name, name,
+                      STR_FMT(sb_str(&more)));
 }
 
 static tcf_status read_wrt(split_args *s) {

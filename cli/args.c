@@ -108,9 +108,12 @@ static bool set(const option *o, const char *value) {
 bool parse_options(const command *c, const option *options, int argc, char **argv, strings *files,
                    bool *help) {
   bool only_files = false;
+  const option *bare = NULL;  // that may have a value and has none; then came:
+  const char *after = NULL;
   for (int i = 0; i < argc; i++) {
     const char *word = argv[i];
     if (only_files || word[0] != '-' || !word[1]) {
+      if (bare && !after) after = word;
       strings_add(files, word);
       continue;
     }
@@ -130,6 +133,9 @@ bool parse_options(const command *c, const option *options, int argc, char **arg
     if (needs && !value && i + 1 < argc) value = argv[++i];
     if (needs && !value) return complain("%s needs a value: %s", o->name, o->value_name), false;
     if (!set(o, value)) return false;
+    if (o->kind == OPTION_OPTIONAL && !value) bare = o, after = NULL;
   }
+  if (after && files->count > 1)
+    return complain("a value of %s follows '=': %s=%s", bare->name, bare->name, after), false;
   return true;
 }

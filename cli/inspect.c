@@ -84,7 +84,8 @@ static int emit(const opt_options *o, const char *file, tcf_session *s, const tc
   char *text;
   status = tcf_program_emit(p, &e, &text);
   if (status) return report(s, status);
-  fputs(text, stdout);
+  // What is printed after one pass can be given to a command again, unless more follows.
+  if (o->to || !o->print_after || !*o->print_after) fputs(text, stdout);
   tcf_text_free(text);
   return EXIT_DONE;
 }
@@ -95,7 +96,7 @@ int opt_command(int argc, char **argv) {
       {"--function", 'e', OPTION_VALUE, "FN", "only this function", &o.common.function},
       {"--passes", 0, OPTION_VALUE, "A,B,...", "these passes instead of the pipeline", &o.passes},
       {"--print-after", 0, OPTION_OPTIONAL, "PASS",
-       "print the graph after each pass, or after PASS", &o.print_after},
+       "print the graph after each pass, or only after PASS", &o.print_after},
       {"--to", 0, OPTION_VALUE, "STAGE", "graph, fused, plan, tile, llvm or asm", &o.to,
        "graph fused plan tile llvm asm ptx"},
       SPLIT_OPTION(o.split),
@@ -128,7 +129,8 @@ static int explain_format(const char *format, bool remat) {
   static const char *const formats[] = {"text", "json", "html", "svg"};
   for (int f = 0; f < 4; f++)
     if (!strcmp(format, formats[f]) && f != (remat ? TCF_HTML : TCF_SVG)) return f;
-  complain("--format is text, json or %s, not '%s'", remat ? "svg" : "html", format);
+  complain("--format is text, json or %s, not '%s'%s", remat ? "svg" : "html", format,
+           !remat && !strcmp(format, "svg") ? "; svg is a format of --remat" : "");
   return -1;
 }
 

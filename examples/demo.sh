@@ -40,6 +40,8 @@ show streaming/moments.tdsl mean_and_variance --dim N=64 --dim T=100003
 show scans.tdsl moving_average --dim N=64 --dim T=1000
 show scans.tdsl state_space --dim B=2 --dim T=200 --dim D=96 --dim S=16
 show scans.tdsl retention --dim B=2 --dim H=4 --dim T=200 --dim D=16 --dim E=32
+show gradients.tdsl step --dim N=256 --dim D=64 --dim H=128 --in rate=0.1
+show gradients.tdsl attention_gradients --dim B=2 --dim S=100 --dim T=300 --dim D=32 --dim E=32
 show conv.tdsl block --dim N=2 --dim C=8 --dim Y=30 --dim X=30 --dim O=16
 show embedding.tdsl embed --dim B=4 --dim S=64 --dim V=1000 --dim D=384
 

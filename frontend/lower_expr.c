@@ -296,7 +296,8 @@ static void unknown_name(scope *s, const expr *e) {
     scope_fixit(s, d, e->at, "%.*s", STR_FMT(near));
   if (builtin_find(e->name) || map_get(&s->l->p->functions, e->name) ||
       map_get(&s->l->p->library, e->name))
-    scope_note(s, d, e->at, "`%.*s` is a function; it is not a value", STR_FMT(e->name));
+    scope_note(s, d, e->at, "`%.*s` is a function; a value is what a call gives: %.*s(...)",
+               STR_FMT(e->name), STR_FMT(e->name));
 }
 
 static value lower_name(scope *s, const expr *e) {

@@ -127,6 +127,8 @@ str nearest_name(str name, const str *candidates, int n) {
 #define AFFINE "y[t] = a[t] * y[t - 1] + b[t] is affine_scan(a, b, AXIS)"
 #define LOOP "there are no loops: operations take all elements of an axis, and sum, max, cumsum and others combine along one"
 #define CHOICE "there is no if: a choice by element is where(condition, a, b)"
+#define BACKWARD "derivatives are values: let (da, db) = grad(y, a, b)"
+#define AGAIN "values that a derivative computes again are named in a block: checkpoint { let y = f(x) }"
 #define MODULO "a % b has the sign of a; of floats, a - b * floor(a / b) has that of b"
 
 static const foreign functions[] = {
@@ -188,6 +190,13 @@ static const foreign functions[] = {
     {"std", NULL, "write sqrt(variance(x, AXIS)), which is divided by the count"},
     {"logaddexp", NULL, "write max(a, b) + log1p(exp(-abs(a - b)))"},
     {"relu6", NULL, "write clamp(x, 0, 6)"}, {"hardtanh", NULL, "write clamp(x, -1, 1)"},
+    {"gradient", "grad", NULL}, {"autograd", "grad", NULL}, {"backward", NULL, BACKWARD},
+    {"value_and_grad", NULL, BACKWARD}, {"detach", "stop", NULL}, {"stop_gradient", "stop", NULL},
+    {"vjp", NULL, "write grad(y, x, seed = dy)"},
+    {"jacobian", NULL, "it is a gradient with the identity as its seed: grad(y, x, seed = f32(index(N) == index(M)))"},
+    {"checkpoint", NULL, AGAIN}, {"remat", NULL, AGAIN},
+    {"dropout", NULL, "write where(uniform(seed, N, D) < p, 0, x / (1 - p))"},
+    {"mse_loss", NULL, "write mean((x - y) ** 2, AXIS)"},
     {"shape", NULL, "the name of an axis, used as a number, is its size"},
     {"size", NULL, "the name of an axis, used as a number, is its size"},
     {"len", NULL, "the name of an axis, used as a number, is its size"},

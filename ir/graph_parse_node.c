@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // One node of the graph IR from text: "%5 = sum %x over T : f32[N]". The type at the end is compared
 // with what the op gives; it decides the storage order of the axes, and for some ops the type.
+#include <string.h>
+
 #include "ir/graph_parse.h"
 
 /// What can only be looked up once the axes of the result are known.
@@ -226,23 +228,36 @@ static op read_op(graph_parser *p) {
   return o;
 }
 
-/// "keep", "recomputed", "in checkpoint#0", "phase 1", "in fuse#0"; regions are numbered as they come.
+/// "keep", "recomputed", "phase 1", "in checkpoint#0", "in fuse#0"; regions are numbered as they come.
+static bool read_mark(graph_parser *p, node *n) {
+  text_cursor *c = p->c;
+  if (text_accept_word(c, "keep")) return n->flags |= NODE_KEEP, true;
+  if (text_accept_word(c, "recomputed")) return n->flags |= NODE_RECOMPUTED, true;
+  if (text_accept_word(c, "phase")) return n->phase = (int)text_int(c, 1, MAX_PHASE), true;
+  if (!text_accept_word(c, "in")) return false;
+  bool checkpoint = text_accept_word(c, "checkpoint");
+  if (!checkpoint) text_expect_word(c, "fuse");
+  text_expect(c, '#');
+  int number = (int)text_int(c, 0, (checkpoint ? MAX_REGIONS : p->g->contracts.len) - 1);
+  if (!checkpoint) return n->contract = 1 + number, true;
+  n->region = 1 + number;
+  if (p->g->nregions < n->region) p->g->nregions = n->region;
+  return true;
+}
+
+/// In any order. What else follows on the line is no mark.
 static void read_marks(graph_parser *p, node *n) {
   text_cursor *c = p->c;
-  if (text_accept_word(c, "keep")) n->flags |= NODE_KEEP;
-  if (text_accept_word(c, "recomputed")) n->flags |= NODE_RECOMPUTED;
-  bool in = text_accept_word(c, "in");
-  if (in && text_accept_word(c, "checkpoint")) {
-    text_expect(c, '#');
-    n->region = 1 + (int)text_int(c, 0, MAX_REGIONS - 1);
-    if (p->g->nregions < n->region) p->g->nregions = n->region;
-    in = false;
-  }
-  if (!in && text_accept_word(c, "phase")) n->phase = (int)text_int(c, 1, MAX_PHASE);
-  if (!in && !text_accept_word(c, "in")) return;
-  text_expect_word(c, "fuse");
-  text_expect(c, '#');
-  n->contract = 1 + (int)text_int(c, 0, p->g->contracts.len - 1);
+  int end;
+  do end = c->at;
+  while (read_mark(p, n));
+  str word = text_peek_name(c);
+  if (!word.len || str_eqz(word, "return") || str_eqz(word, "kernel")) return;
+  if (memchr(c->text.ptr + end, '\n', (size_t)(c->at - end))) return;
+  text_fail(
+      c, DIAG_ir_syntax, c->at,
+      "there is no mark `%.*s`; there are keep, recomputed, phase 1, in checkpoint#0, in fuse#0",
+      STR_FMT(word));
 }
 
 void gparse_node(graph_parser *p, int kernel) {

@@ -163,6 +163,33 @@ static int text_is(const tcf_tensor *t, const char *text) {
          !memcmp(tcf_tensor_data(t), text, strlen(text));
 }
 
+// What the recipe of a checkpoint has otherwise than that of this run, "steps=60, not 1400"; empty: it is
+// not a list of NAME=VALUE.
+static void difference(const run *r, const tcf_tensor *recipe, char *text, size_t size) {
+  char theirs[sizeof r->recipe], ours[sizeof r->recipe + 2], *rest = NULL;
+  int64_t n = tensor_bytes(recipe);
+  text[0] = 0;
+  if (tcf_tensor_dtype(recipe) != TCF_U8 || n >= (int64_t)sizeof r->recipe) return;
+  memcpy(theirs, tcf_tensor_data(recipe), (size_t)n);
+  theirs[n] = 0;
+  snprintf(ours, sizeof ours, " %s ", r->recipe);
+  for (char *word = strtok_r(theirs, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+    char as_word[sizeof theirs + 2];
+    int name = (int)strcspn(word, "=") + 1;
+    snprintf(as_word, sizeof as_word, " %s ", word);
+    if (strstr(ours, as_word)) continue;
+    snprintf(as_word, sizeof as_word, " %.*s", name, word);
+    const char *own = strstr(ours, as_word);
+    if (!own || !strncmp(word, "data=", 5)) snprintf(text, size, " (%s)", own ? "data" : word);
+    else
+      snprintf(text, size, " (%s, not %.*s)", word, (int)strcspn(own + 1 + name, " "),
+               own + 1 + name);
+    return;
+  }
+}
+
+static const char other_recipe[] = "it is of other options or data";
+
 // Why the members of our own are not those of a checkpoint of this run; NULL: they are.
 static const char *wrong_own(const run *r, const model *m, tcf_tensor *const *own) {
   char version[128];
@@ -173,7 +200,7 @@ static const char *wrong_own(const run *r, const model *m, tcf_tensor *const *ow
     if (tensor_bytes(own[whole[i]]) != 8) return "it is damaged";
   if ((uint64_t)tcf_tensor_get_integer(own[2], 0) != r->program_hash)
     return "it is of another program";
-  if (!text_is(own[3], r->recipe)) return "it is of other options or data";
+  if (!text_is(own[3], r->recipe)) return other_recipe;
   int64_t step = tcf_tensor_get_integer(own[0], 0);
   if (step < 0 || step > m->options->steps || tcf_tensor_elements(own[1]) != step ||
       tcf_tensor_dtype(own[1]) != TCF_F32)
@@ -204,15 +231,17 @@ static int read_checkpoint(run *r, model *m, const char *path) {
   tcf_tensor *members[3 * MAX_ARGS] = {0};
   size_t n = m->nstate + OWN;
   const char *why = NULL;
+  char other[128] = "";
   // Our own first: whether the others can be there follows from them.
   if (tcf_archive_open(m->session, path, &archive)) why = tcf_session_message(m->session);
   if (!why) why = load_members(m, archive, m->nstate, n, members);
   if (!why) why = wrong_own(r, m, members + m->nstate);
   if (!why) why = load_members(m, archive, 0, m->nstate, members);
   if (!why) why = wrong_state(m, members);
+  if (why == other_recipe) difference(r, members[m->nstate + 3], other, sizeof other);
   // Messages about files begin with the path.
   if (why && !strncmp(why, path, strlen(path))) fprintf(stderr, "train: skipped %s\n", why);
-  else if (why) fprintf(stderr, "train: skipped %s: %s\n", path, why);
+  else if (why) fprintf(stderr, "train: skipped %s: %s%s\n", path, why, other);
   else {
     r->step = tcf_tensor_get_integer(members[m->nstate], 0);
     memcpy(r->losses, tcf_tensor_data(members[m->nstate + 1]), (size_t)r->step * sizeof *r->losses);
@@ -236,18 +265,27 @@ static int newest_first(const struct dirent **a, const struct dirent **b) {
   return (x < y) - (x > y);
 }
 
+// Of another run the newest is enough to say so.
+static int is_of_run_before(const run *r, struct dirent **entries, int i) {
+  size_t id = (size_t)(strstr(entries[i]->d_name, "-step-") - entries[i]->d_name) + 1;
+  if (!strncmp(entries[i]->d_name, r->id, strlen(r->id))) return 0;
+  for (int k = 0; k < i; k++)
+    if (!strncmp(entries[k]->d_name, entries[i]->d_name, id)) return 1;
+  return 0;
+}
+
 int checkpoint_resume(run *r, model *m) {
   struct dirent **entries;
   int found = 0, n = scandir(m->options->out, &entries, is_checkpoint, newest_first);
   for (int i = 0; i < n; i++) {
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", m->options->out, entries[i]->d_name);
-    if (!found && read_checkpoint(r, m, path)) {
+    if (!found && !is_of_run_before(r, entries, i) && read_checkpoint(r, m, path)) {
       found = 1;
       r->saved = r->step;
     }
-    free(entries[i]);
   }
+  for (int i = 0; i < n; i++) free(entries[i]);
   if (n >= 0) free(entries);
   return found;
 }

@@ -88,8 +88,8 @@ static int is_number(const char *name, double *value, const train_options *o) {
 }
 
 static void dims_of(model *m, tcf_function *f, size_t i, int64_t *dims) {
-  must(m->session,
-       tcf_function_param_dims(f, i, m->options->sizes, m->options->nsizes, dims));
+  if (tcf_function_param_dims(f, i, m->options->sizes, m->options->nsizes, dims))
+    fail(2, "%s: %s; --size gives it", m->options->program, tcf_session_message(m->session));
 }
 
 static tcf_tensor *load_data(model *m, const char *name) {
@@ -157,6 +157,21 @@ static tcf_function *function_of(model *m, const char *name, int needed) {
   return f;
 }
 
+static int has_symbol(const tcf_function *f, const char *name) {
+  for (size_t i = 0; i < tcf_function_symbols(f); i++)
+    if (!strcmp(tcf_function_symbol(f, i), name)) return 1;
+  return 0;
+}
+
+static void check_sizes(const model *m) {
+  for (size_t i = 0; i < m->options->nsizes; i++) {
+    int known = 0;
+    for (size_t k = 0; !known && k < tcf_program_count(m->program); k++)
+      known = has_symbol(tcf_program_at(m->program, k), m->options->sizes[i].name);
+    if (!known) fail(2, "--size: the program has no size symbol %s", m->options->sizes[i].name);
+  }
+}
+
 void model_open(model *m, const train_options *options) {
   *m = (model){.options = options};
   tcf_options o = {.size = sizeof o, .target = options->target, .threads = options->threads,
@@ -165,6 +180,7 @@ void model_open(model *m, const train_options *options) {
   if (tcf_session_new(&o, &m->session)) fail(2, "no session for target %s", options->target);
   if (tcf_program_load_file(m->session, options->program, &m->program))
     fail(1, "%s", tcf_session_message(m->session));
+  check_sizes(m);
   m->init = function_of(m, "init", 1);
   m->step = function_of(m, "step", 1);
   m->evaluate = function_of(m, "evaluate", 0);

@@ -239,6 +239,11 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
                        : grp->reductions.len ? grp->reductions.data[0]
                                              : grp->outputs.data[0];
   k.at = center->at;
+  for (int i = 0; i < grp->written.len; i++) {
+    int phase = grp->written.data[i]->phase;
+    if (!i || phase < k.first_phase) k.first_phase = phase;
+    if (phase > k.last_phase) k.last_phase = phase;
+  }
   for (int i = 0; i < grp->nodes.len; i++) {
     const node *n = grp->nodes.data[i];
     if (!counts_as_operator(n)) continue;
@@ -262,14 +267,11 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
   vec_push(x->a, &x->e->kernels, k);
 }
 
-static void add_assumptions(const explainer *x) {
-  for (int i = 0; i < x->g->symbols.len; i++) {
-    str name = x->g->symbols.data[i];
-    const ix_fact *fact = ix_find_fact(&x->g->ix, name);
-    int64_t size = fact && fact->estimate ? fact->estimate : 1024;
-    vec_push(x->a, &x->e->assumed,
-             str_printf(x->a, "%.*s = %lld", STR_FMT(name), (long long)size));
-  }
+str explain_assumed(arena *a, const graph *g, int symbol) {
+  str name = g->symbols.data[symbol];
+  const ix_fact *fact = ix_find_fact(&g->ix, name);
+  int64_t size = fact && fact->estimate ? fact->estimate : 1024;
+  return str_printf(a, "%.*s = %lld", STR_FMT(name), (long long)size);
 }
 
 /// What predictions depend on: on a GPU the kernels, and where steps of a contract may be left out.
@@ -321,7 +323,7 @@ static explanation *explain_graph(arena *a, const graph *g, const pass_options *
   x.scratch = fuse_scratch_new(a, g->nodes.len);
   x.param_bytes = arena_array(a, double, g->nodes.len);
   x.over = graph_in_place(g, e->target, groups, count, a);
-  add_assumptions(&x);
+  for (int i = 0; i < g->symbols.len; i++) vec_push(a, &e->assumed, explain_assumed(a, g, i));
   for (int i = 0; i < g->outputs.len; i++)
     e->needed_bytes += node_bytes(g, g->outputs.data[i].value);
   pass_options own = options ? *options : (pass_options){0};

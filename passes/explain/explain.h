@@ -85,7 +85,7 @@ typedef struct explain_later {
 
 typedef struct explain_contract {
   bool there;
-  str promise;             // "fuse stream(T)"
+  str promise;             // "fuse stream(T)", "fuse stream(S) gradient"
   str axes;                // streamed: "T"
   bool chosen;             // by the cost model: not a promise of the program
   int walks;               // 0: not streamed
@@ -105,6 +105,7 @@ typedef struct explain_kernel {
   span at;
   vec(span) spans;  // of its operators, without repeats
   int operators;
+  int first_phase, last_phase;  // of what it writes: 0 the forward pass, above it gradients
   vec(explain_buffer) inputs, outputs;
   vec(explain_edge) edges;  // that end here, in program order
   double bytes_read, bytes_written;
@@ -140,6 +141,8 @@ typedef struct explanation {
 
 const char *group_kind_name(group_kind k);
 
+/// "N = 1024": what predictions take a size symbol of the graph to be.
+str explain_assumed(arena *a, const graph *g, int symbol);
 /// The schedule of a kernel of tile IR, with sizes that are symbols as estimated. usage: null or
 /// without a source where it is not known.
 explain_schedule explain_kernel_schedule(arena *a, const kernel *k, const target_info *t,

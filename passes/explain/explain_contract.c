@@ -102,6 +102,7 @@ explain_contract explain_contract_of(arena *a, const graph *g, const target_info
   c.axes = sb_str(&axes);
   sb_puts(&text, promise->streamed ? "fuse stream(" : "fuse");
   if (promise->streamed) sb_printf(&text, "%.*s)", STR_FMT(c.axes));
+  if (promise->gradient) sb_puts(&text, " gradient");
   c.promise = sb_str(&text);
   c.chosen = promise->chosen;
   c.rules = promise->rules;

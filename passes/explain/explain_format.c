@@ -32,6 +32,11 @@ void explain_put_role(strbuf *out, const explain_buffer *b) {
   else sb_puts(out, b->role == ROLE_TEMP ? " (intermediate)" : b->role == ROLE_OUTPUT ? " (returned)" : "");
 }
 
+const char *explain_phase_note(const explain_kernel *k) {
+  if (!k->last_phase) return "";
+  return k->first_phase ? " of the gradient" : " of the forward pass and the gradient";
+}
+
 const char *explain_bound_text(explain_bound b) {
   static const char *const texts[] = {"memory bound", "compute bound", "bound by its launch",
                                       "bound by latency"};

@@ -16,4 +16,6 @@ void explain_put_schedule(strbuf *out, const explain_schedule *s);
 /// "40 a thread, none spilled; by ptxas", or "not known: there is no device, and ptxas is not ..."
 void explain_put_usage(strbuf *out, const explain_usage *u);
 void explain_put_role(strbuf *out, const explain_buffer *b);
+/// " of the gradient", " of the forward pass and the gradient"; nothing of a kernel of the forward pass
+const char *explain_phase_note(const explain_kernel *k);
 const char *explain_bound_text(explain_bound b);

@@ -139,8 +139,8 @@ static void put_schedule(strbuf *out, const explain_schedule *s) {
 
 static void put_kernel(strbuf *out, const explanation *e, const diag_list *files,
                        const explain_kernel *k) {
-  sb_printf(out, "<h3 id=\"%.*s-%d\">kernel %d, %s: ", STR_FMT(e->function), k->number, k->number,
-            group_kind_name(k->kind));
+  sb_printf(out, "<h3 id=\"%.*s-%d\">kernel %d, %s%s: ", STR_FMT(e->function), k->number, k->number,
+            group_kind_name(k->kind), explain_phase_note(k));
   put_escaped(out, k->what);
   sb_puts(out, "</h3>\n<table>\n");
   put_buffers(out, "reads", k->inputs.data, k->inputs.len);

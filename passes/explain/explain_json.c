@@ -121,6 +121,8 @@ static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {
   json_t *o = json_pack("{s:i, s:s, s:o, s:i}", "kernel", k->number, "kind",
                         group_kind_name(k->kind), "what", explain_json_text(k->what), "operators",
                         k->operators);
+  json_object_set_new(o, "first_phase", json_integer(k->first_phase));
+  json_object_set_new(o, "last_phase", json_integer(k->last_phase));
   json_object_set_new(o, "at", explain_json_position(files, k->at));
   json_t *spans = json_array(), *edges = json_array(), *limits = json_array();
   for (int i = 0; i < k->spans.len; i++)

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Recomputation as text.
 //
-//   fn step on cpu: 5 values of the forward pass are kept for gradients, 42 MB, 3 are computed again
-//   403 MB of memory for intermediates, predicted 4.83 s (keeping all: 713 MB, 4.80 s; at least 168 MB)
+//   fn step on cpu: 5 values of the forward pass are kept for gradients, 3 are computed again
+//   assuming N = 1024
+//   403 MB of memory for intermediates, 42 MB across the phases, predicted 4.83 s
+//   keeping all: 713 MB, 84 MB across, 4.80 s; the least memory: 168 MB
 //
-//   kept       cast %548 bf16[N, H] 33.6 MB: keeping 2.68 ms, again 536 ms; saved_cheaper, ...  [12:3]
-//   again      sigmoid %34 f32[N, H] 67.1 MB: ...
+//     kept   cast %548 bf16[N, H] 33.6 MB, ...; keeping 2.68 ms, again 536 ms: saved_cheaper  [12:3]
+//     again  sigmoid %34 f32[N, H] 67.1 MB, ...
 //
-//   time over memory
-//     125 MB peak     68 MB across  2.86 s  ##########################  the least memory
+//     saved_cheaper           keeping it takes less than computing it again
+//
+//   time over memory, each plan judged
+//     peak 125 MB, across 68 MB, 2.86 s ##########################  the least memory
 #include "passes/explain/explain_remat.h"
 
 #include <math.h>
@@ -42,7 +46,7 @@ static void put_value(const remat_study *x, const remat_value *v, const diag_lis
   explain_put_scaled(out, v->flops, "FLOP");
   put_price(out, "; keeping", v->keep);
   put_price(out, ", again", v->again);
-  sb_printf(out, ": %s, %s", reason_name(v->why), reason_text(v->why));
+  sb_printf(out, ": %s", reason_name(v->why));
   if (v->narrow != DT_COUNT)
     sb_printf(out, "; %s(%%%d) would halve it: all that the forward pass makes of it is rounded",
               dtype_name(v->narrow), n->id);
@@ -76,47 +80,68 @@ static void put_curve(const remat_study *x, strbuf *out) {
     explain_put_scaled(out, (double)p->saved, "B");
     sb_puts(out, ", ");
     explain_put_seconds(out, p->seconds);
-    sb_printf(out, ", %d again ", p->recomputed);
+    sb_putc(out, ' ');
     for (int k = 0; k < (int)lround(WIDTH * p->seconds / most); k++) sb_putc(out, '#');
     put_corners(out, " ", p->corner);
     sb_putc(out, '\n');
   }
 }
 
+/// What the reasons of the values mean, each once.
+static void put_reasons(const remat_study *x, strbuf *out) {
+  bool given[REASON_COUNT] = {0};
+  for (int i = 0; i < x->values.len; i++) given[x->values.data[i].why] = true;
+  if (x->values.len) sb_putc(out, '\n');
+  for (int r = 0; r < REASON_COUNT; r++)
+    if (given[r]) sb_printf(out, "  %-23s %s\n", reason_name((reason)r), reason_text((reason)r));
+}
+
 static void put_summary(const remat_study *x, strbuf *out) {
   int kept = 0;
   for (int i = 0; i < x->values.len; i++) kept += !x->values.data[i].recomputed;
   int again = x->values.len - kept;
-  sb_printf(out, "%d value%s of the forward pass %s kept for gradients, %d %s computed again; ",
+  sb_printf(out, "%d value%s of the forward pass %s kept for gradients, %d %s computed again\n",
             kept, plural(kept), kept == 1 ? "is" : "are", again, again == 1 ? "is" : "are");
-  explain_put_scaled(out, (double)x->chosen.saved, "B");
-  sb_puts(out, " across the phases\n");
+  for (int i = 0; i < x->g->symbols.len; i++)
+    sb_printf(out, "%s%.*s", i ? ", " : "assuming ", STR_FMT(explain_assumed(out->arena, x->g, i)));
+  if (x->g->symbols.len) sb_putc(out, '\n');
   explain_put_scaled(out, (double)x->allocated, "B");
-  sb_puts(out, " of memory for intermediates, predicted ");
+  sb_puts(out, " of memory for intermediates, ");
+  explain_put_scaled(out, (double)x->chosen.saved, "B");
+  sb_puts(out, " across the phases, predicted ");
   explain_put_seconds(out, x->chosen.seconds);
-  sb_puts(out, "; keeping all: ");
-  explain_put_scaled(out, (double)x->all.saved, "B");
-  sb_puts(out, " across, ");
+  sb_puts(out, "\nkeeping all: ");
   explain_put_scaled(out, (double)x->full, "B");
   sb_puts(out, ", ");
+  explain_put_scaled(out, (double)x->all.saved, "B");
+  sb_puts(out, " across, ");
   explain_put_seconds(out, x->all.seconds);
-  sb_puts(out, "; at least ");
+  sb_puts(out, "; the least memory: ");
   explain_put_scaled(out, (double)x->least, "B");
-  sb_puts(out, " are needed\n");
+  sb_putc(out, '\n');
   if (x->budget < 0) return;
   sb_puts(out, "budget: ");
   explain_put_scaled(out, (double)x->budget, "B");
   sb_puts(out, x->fits ? ", met\n" : ", NOT met\n");
 }
 
+const char *explain_remat_nothing(const remat_study *x) {
+  if (x->decided) return "it came with its plan";
+  if (!x->gradients) return "there are no gradients";
+  if (x->unsized) return "a budget of memory needs sizes: --dim gives them";
+  return x->planned ? NULL : "a contract is no kernel";
+}
+
 void explain_remat_text(const remat_study *x, const diag_list *files, strbuf *out) {
+  const char *nothing = explain_remat_nothing(x);
   sb_printf(out, "fn %.*s on %.*s: ", STR_FMT(x->g->name), STR_FMT(x->target->name));
-  if (x->decided) return sb_puts(out, "it came with its plan\n");
-  if (!x->gradients) return sb_puts(out, "there are no gradients\n");
-  if (x->unsized) return sb_puts(out, "a budget of memory needs sizes: --dim gives them\n");
-  if (!x->planned) return sb_puts(out, "a contract is no kernel\n");
+  if (nothing) {
+    sb_printf(out, "%s\n", nothing);
+    return;
+  }
   put_summary(x, out);
-  sb_putc(out, '\n');
+  if (x->values.len) sb_putc(out, '\n');
   for (int i = 0; i < x->values.len; i++) put_value(x, &x->values.data[i], files, out);
+  put_reasons(x, out);
   put_curve(x, out);
 }

@@ -41,11 +41,14 @@ static json_t *point_object(const remat_point *p) {
 }
 
 static void set_plans(json_t *root, const remat_study *x, const diag_list *files) {
-  json_t *values = json_array(), *curve = json_array();
+  json_t *values = json_array(), *curve = json_array(), *assumed = json_array();
+  for (int i = 0; i < x->g->symbols.len; i++)
+    json_array_append_new(assumed, explain_json_text(explain_assumed(x->arena, x->g, i)));
   for (int i = 0; i < x->values.len; i++)
     json_array_append_new(values, value_object(x, &x->values.data[i], files));
   for (int i = 0; i < x->curve.len; i++)
     json_array_append_new(curve, point_object(&x->curve.data[i]));
+  json_object_set_new(root, "assumed_sizes", assumed);
   json_object_set_new(root, "memory_bytes", json_integer((json_int_t)x->allocated));
   json_object_set_new(root, "least_bytes", json_integer((json_int_t)x->least));
   json_object_set_new(root, "budget_bytes",

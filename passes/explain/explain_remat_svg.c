@@ -5,7 +5,17 @@
 #include "passes/explain/explain_format.h"
 #include "passes/explain/explain_remat.h"
 
-enum { WIDTH = 640, HEIGHT = 400, LEFT = 80, RIGHT = 20, TOP = 40, BOTTOM = 50, TICKS = 5 };
+/// What is told of a plan: a ring around its point, and its line of the legend. By remat_corner.
+static const struct {
+  unsigned corner;
+  const char *name, *class;
+  int radius;
+} marks[] = {{CORNER_CHOSEN, "taken", "taken", 4},
+             {CORNER_KEEPS_ALL, "keeps all", "all", 7},
+             {CORNER_LEAST, "the least memory", "least", 10}};
+enum { MARKS = sizeof marks / sizeof *marks };
+
+enum { WIDTH = 640, HEIGHT = 400, LEFT = 80, RIGHT = 20, TOP = 56, BOTTOM = 50, TICKS = 5 };
 
 typedef struct frame {
   double peak_low, peak_high, time_low, time_high;
@@ -35,23 +45,38 @@ static frame frame_of(const remat_study *x) {
   return f;
 }
 
+/// Of ticks that read alike the first has its text.
+static void put_tick(strbuf *out, double x, double y, const char *anchor, str text, str *last) {
+  if (!str_eq(text, *last))
+    sb_printf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%.*s</text>\n", x, y, anchor,
+              STR_FMT(text));
+  *last = text;
+}
+
 static void put_axes(strbuf *out, const frame *f) {
+  str last_peak = {0}, last_time = {0};
   sb_printf(out, "<path d=\"M%d %d V%d H%d\" class=\"axis\"/>\n", LEFT, TOP, HEIGHT - BOTTOM,
             WIDTH - RIGHT);
   for (int i = 1; i < TICKS; i++) {
     double peak = f->peak_low + (f->peak_high - f->peak_low) * i / TICKS;
     double time = f->time_low + (f->time_high - f->time_low) * i / TICKS;
-    sb_printf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", x_of(f, peak),
-              HEIGHT - BOTTOM + 18);
-    explain_put_scaled(out, fmax(peak, 0), "B");
-    sb_printf(out, "</text>\n<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT - 6,
-              y_of(f, time) + 4);
-    explain_put_seconds(out, fmax(time, 0));
-    sb_puts(out, "</text>\n");
+    strbuf memory = sb_new(out->arena), seconds = sb_new(out->arena);
+    explain_put_scaled(&memory, fmax(peak, 0), "B");
+    explain_put_seconds(&seconds, fmax(time, 0));
+    put_tick(out, x_of(f, peak), HEIGHT - BOTTOM + 18, "middle", sb_str(&memory), &last_peak);
+    put_tick(out, LEFT - 6, y_of(f, time) + 4, "end", sb_str(&seconds), &last_time);
   }
   sb_printf(out,
             "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">peak of intermediate results</text>\n",
             (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10);
+}
+
+static void put_legend(strbuf *out) {
+  for (int i = 0, x = WIDTH - RIGHT - 300; i < MARKS; i++, x += 90)
+    sb_printf(
+        out,
+        "<circle cx=\"%d\" cy=\"36\" r=\"%d\" class=\"%s\"/><text x=\"%d\" y=\"40\">%s</text>\n", x,
+        marks[i].radius, marks[i].class, x + 14, marks[i].name);
 }
 
 static void put_points(strbuf *out, const remat_study *x, const frame *f) {
@@ -68,8 +93,12 @@ static void put_points(strbuf *out, const remat_study *x, const frame *f) {
   sb_puts(out, "\"/>\n");
   for (int i = 0; i < x->curve.len; i++) {
     const remat_point *p = &x->curve.data[i];
-    sb_printf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%d\"%s><title>peak ",
-              x_of(f, (double)p->peak), y_of(f, p->seconds), p->corner ? 5 : 3,
+    double cx = x_of(f, (double)p->peak), cy = y_of(f, p->seconds);
+    for (int k = MARKS - 1; k >= 0; k--)
+      if (p->corner & marks[k].corner)
+        sb_printf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%d\" class=\"%s\"/>\n", cx, cy,
+                  marks[k].radius, marks[k].class);
+    sb_printf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\"%s><title>peak ", cx, cy,
               p->corner & CORNER_CHOSEN ? " class=\"taken\"" : "");
     explain_put_scaled(out, (double)p->peak, "B");
     sb_puts(out, ", across ");
@@ -87,8 +116,9 @@ void explain_remat_svg(const remat_study *x, strbuf *out) {
       out,
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\">\n<style>text{font:12px "
       "sans-serif}.axis{stroke:#000;fill:none}.curve{stroke:#36c;fill:none}circle{fill:#36c}"
-      ".taken{fill:#c33}</style>\n",
-      WIDTH, HEIGHT);
+      ".taken{fill:#c33}.all{fill:none;stroke:#36c}.least{fill:none;stroke:#393}</style>\n"
+      "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n",
+      WIDTH, HEIGHT, WIDTH, HEIGHT);
   // Names are identifiers: nothing in them needs escaping.
   sb_printf(out, "<text x=\"%d\" y=\"20\">%.*s on %.*s: predicted time over memory; taken: ", LEFT,
             STR_FMT(x->g->name), STR_FMT(x->target->name));
@@ -96,6 +126,7 @@ void explain_remat_svg(const remat_study *x, strbuf *out) {
   sb_puts(out, ", ");
   explain_put_seconds(out, x->chosen.seconds);
   sb_puts(out, "</text>\n");
+  put_legend(out);
   put_axes(out, &f);
   put_points(out, x, &f);
   sb_puts(out, "</svg>\n");

@@ -5,6 +5,7 @@
 //   4.8 GFLOP, predicted 24 ms
 //
 //   kernel 0, contraction: dot, add, sigmoid, mul, cast                          mlp.tdsl:3:12
+//   kernel 0, contraction of the gradient: ...
 //     reads      x bf16[N, D] 786 kB, w1 bf16[D, H] 4.7 MB
 //     writes     %9 bf16[N, H] 3.1 MB (intermediate)
 //     costs      2.4 GFLOP, 8.6 MB, 281 flop/byte: compute bound, predicted 12 ms, 100% of roof
@@ -88,7 +89,8 @@ static void put_edge(strbuf *out, const diag_list *files, const explain_edge *e)
 }
 
 static void put_kernel(strbuf *out, const diag_list *files, const explain_kernel *k) {
-  sb_printf(out, "\nkernel %d, %s: %.*s", k->number, group_kind_name(k->kind), STR_FMT(k->what));
+  sb_printf(out, "\nkernel %d, %s%s: %.*s", k->number, group_kind_name(k->kind),
+            explain_phase_note(k), STR_FMT(k->what));
   if (files && k->at.file) {
     sb_puts(out, "  [");
     explain_put_position(out, files, k->at, true);

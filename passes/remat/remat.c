@@ -2,6 +2,8 @@
 // Which values of the forward pass are computed again for gradients: the pass.
 #include "passes/remat/remat.h"
 
+#include <math.h>
+
 #include "base/fault.h"
 #include "passes/fusion/fuse.h"
 
@@ -51,13 +53,14 @@ static bool sizes_are_known(const pass_ctx *ctx) {
   return false;
 }
 
-static str bytes_text(arena *a, int64_t bytes) {
-  static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+/// In the units of `explain`; rounded up, a text is a budget that is enough for these bytes.
+static str bytes_text(arena *a, int64_t bytes, double round(double)) {
+  static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
   double value = (double)bytes;
   int unit = 0;
-  while (value >= 1024 && unit < 4) value /= 1024, unit++;
-  return unit ? str_printf(a, "%.1f %s", value, units[unit])
-              : str_printf(a, "%lld bytes", (long long)bytes);
+  while (value >= 1000 && unit < 4) value /= 1000, unit++;
+  return unit ? str_printf(a, "%.1f %s", round(value * 10) / 10, units[unit])
+              : str_printf(a, "%lld B", (long long)bytes);
 }
 
 /// What lives where the least peak is, by position: the largest first.
@@ -67,8 +70,8 @@ static void note_values(const pass_ctx *ctx, diag *d, const graph *fused, const 
     const peak_value *v = &peak->values.data[i];
     const node *n = fused->nodes.data[v->node];
     diag_add_note(ctx->diags, d, n->at, "this `%s` takes %.*s from step %d to step %d",
-                  op_get(n->op)->name, STR_FMT(bytes_text(ctx->scratch, v->bytes)), v->first + 1,
-                  v->last + 1);
+                  op_get(n->op)->name, STR_FMT(bytes_text(ctx->scratch, v->bytes, ceil)),
+                  v->first + 1, v->last + 1);
   }
 }
 
@@ -77,7 +80,8 @@ static void report_budget(const pass_ctx *ctx, const remat_solution *s) {
   const graph *fused, *g = ctx->graph;
   memory_peak peak =
       remat_peak(ctx->scratch, g, r->plans.data[s->chosen].recomputed, r->options, &fused);
-  str needed = bytes_text(ctx->scratch, s->least), given = bytes_text(ctx->scratch, s->budget);
+  str needed = bytes_text(ctx->scratch, s->least, ceil),
+      given = bytes_text(ctx->scratch, s->budget, floor);
   diag *d = diag_error(ctx->diags, DIAG_budget, g->outputs.data[0].value->at,
                        "%.*s needs at least %.*s (%lld bytes) for intermediate results, more than "
                        "the budget of %.*s: "

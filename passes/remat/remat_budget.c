@@ -41,6 +41,7 @@ bool memory_budget_parse(str text, memory_budget *out) {
   bool fraction = i < text.len && text.ptr[i] == '.';
   for (i += fraction; fraction && i < text.len && is_digit(text.ptr[i]); i++, digits++)
     value += (text.ptr[i] - '0') * (place /= 10);
+  i += i + 1 < text.len && text.ptr[i] == ' ';
   str unit = {text.ptr + i, text.len - i};
   double bytes = unit_bytes(unit);
   *out = (memory_budget){.kind = BUDGET_NONE};

@@ -105,14 +105,25 @@ static remat_point point_of(const remat_search *s, const remat_judged *p, remat_
                        .recomputed = count_recomputed(s, p->recomputed)};
 }
 
+static bool same_plan(const remat_point *p, const remat_point *q) {
+  return p->seconds == q->seconds && p->peak == q->peak && p->saved == q->saved;
+}
+
 static void add_point(remat_study *x, remat_point p) {
   for (int i = 0; i < x->curve.len; i++) {
     remat_point *q = &x->curve.data[i];
-    if (q->seconds != p.seconds || q->peak != p.peak || q->saved != p.saved) continue;
+    if (!same_plan(q, &p)) continue;
     q->corner |= p.corner;
     return;
   }
   vec_push(x->arena, &x->curve, p);
+}
+
+/// What else the plan of a point is.
+static unsigned corners_of(const remat_study *x, const remat_point *p) {
+  for (int i = 0; i < x->curve.len; i++)
+    if (same_plan(&x->curve.data[i], p)) return x->curve.data[i].corner;
+  return p->corner;
 }
 
 static int by_peak(const void *a, const void *b) {
@@ -176,5 +187,7 @@ remat_study *remat_study_of(arena *a, const graph *g, const pass_options *given)
   x->allocated = budgeted ? s.allocated : remat_allocated(g, chosen->recomputed, options).bytes;
   find_values(x, &s.search, chosen->recomputed, again_anyway);
   find_curve(x, &s);
+  x->chosen.corner = corners_of(x, &x->chosen);
+  x->all.corner = corners_of(x, &x->all);
   return x;
 }

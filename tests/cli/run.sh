@@ -573,6 +573,11 @@ done
 expect 0 'out: f32[N = 2, T = 3]' run printed.txt --dim N=2 --dim T=3 --target interp-tile
 expect 2 'there is no graph to show' opt printed.txt --to=fused
 expect 0 '// after dce' opt several.tdsl -e softmax --print-after=dce
+"$tool" opt several.tdsl -e softmax --print-after=remat >after.ir
+expect 0 ': ok' run after.ir --dim N=3 --dim T=5 --check
+expect 0 'fused graph' opt several.tdsl -e softmax --print-after=remat --to=fused
+expect 2 "a value of --print-after follows '=': --print-after=dce" opt --print-after dce several.tdsl -e softmax
+expect 0 '// after dce' opt --print-after several.tdsl -e softmax
 expect 0 'graph @softmax' opt several.tdsl -e softmax --passes=dce,fuse
 expect 2 'did you mean dce?' opt several.tdsl --passes=dcee
 expect 2 '--to is graph, fused' opt several.tdsl --to=tiles

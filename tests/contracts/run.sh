@@ -640,6 +640,7 @@ expect 'by late_factors, exponents, frames' "$tool" explain attention.tdsl -e pl
 expect '"promise": "fuse stream(T)"' "$tool" explain attention.tdsl -e plain --format=json
 expect '"frame": "reduce_max %' "$tool" explain attention.tdsl -e plain --format=json
 expect 'contract</th><td>fuse stream(T): 1 walk' "$tool" explain attention.tdsl -e plain --format=html
+expect 'fuse stream(S) gradient: 1 walk over S; states' "$tool" explain gradients.tdsl -e softmaxed
 expect 'steps are skipped where data says so' "$tool" explain skip.tdsl -e documents --dim B=1
 expect '% of the steps are skipped, others where data says so' "$tool" explain gpu.tdsl -e by_document --target cuda:sm_90a --dim B=1 --dim S=4096 --dim T=4096
 expect '% of the steps are skipped' "$tool" explain gpu.tdsl -e causal --target sm_90a --dim B=1 --dim S=4096

@@ -147,7 +147,8 @@ damaged 'empty' 'train: skipped' true
 damaged 'no header' 'train: skipped' tr 'a-z{' 'b-za['
 damaged 'bits changed' 'its sum is wrong' flip
 damaged 'another version' 'of another version' sed 's/checkpoint 1, tcc/checkpoint 0, tcc/'
-damaged 'other options' 'of other options or data' sed 's/seed=1 steps=40/seed=2 steps=40/'
+damaged 'other options' 'of other options or data (seed=2, not 1)' sed 's/seed=1 steps=40/seed=2 steps=40/'
+damaged 'other data' 'of other options or data (data)' sed 's/ data=[0-9a-f]\{16\}/ data=0123456789abcdef/'
 rm -rf bad
 cp -r good bad
 for file in bad/*-step-*; do head -c 1000 "$file" >part; mv part "$file"; done
@@ -161,12 +162,26 @@ rm -rf bad
 cp -r good bad
 "$train" digits.tdsl "${short[@]:2}" --out bad >out.txt 2>err.txt
 says "train: skipped bad/$newest: it is of another program"
+holds 'of another run the newest is told of' [ "$(grep -c skipped err.txt)" = 1 ]
 holds 'those of another program stay' cmp "good/$newest" "bad/$newest"
 holds 'those of another program are not taken' [ "$(find bad -name "*-step-*" ! -name "$id-*" | wc -l)" = 2 ]
 printf '// comment\n' | cat - "$examples/digits.tdsl" >digits.tdsl
 cp "$examples/adam.tdsl" .
 "$train" digits.tdsl "${short[@]:2}" --out good >out.txt 2>err.txt
 says 'resumed at step 40'  # comments are not the program
+
+# ---- the program of the README
+
+sed -n '/^```tdsl$/,/^```$/p' "$examples/README.md" | sed '/^```/d' >mine.tdsl
+"$train" mine.tdsl --data . --out mine >out.txt 2>err.txt
+holds 'a size must be given' [ $? = 2 ]
+says 'mine.tdsl: the size D is not given; --size gives it'
+ones() { for ((i = 0; i < $1; i++)); do printf '\000\000\200\077'; done; } # as f32
+ones 4 | npy '4,' | sed 's/|u1/<f4/' >y.npy
+ones 8 | npy '4, 2' | sed 's/|u1/<f4/' >x.npy
+"$train" mine.tdsl --data . --out mine --size D=2 --steps 100 --rate 0.1 --log 1 >out.txt 2>err.txt
+holds 'the program of the README trains' [ $? = 0 ]
+says 'step 100/100  loss 0.0000'
 
 # ---- what is wrong, and what a terminal shows
 
@@ -177,6 +192,9 @@ says 'the checkpoints before it stay'
 holds 'usage' [ $? = 2 ]
 "${digits[@]}" --out x --stepz 3 >out.txt 2>err.txt
 says 'unknown option --stepz'
+"${digits[@]}" --size Q=3 --out x >out.txt 2>err.txt
+holds 'a size that nothing has is wrong' [ $? = 2 ]
+says '--size: the program has no size symbol Q'
 "${digits[@]}" --data none --out x >out.txt 2>err.txt
 says 'none/images.npy'
 if command -v script >/dev/null; then

@@ -242,6 +242,26 @@ Test(ir_graph_text, names_comments_and_layout_are_free) {
   arena_free(&a);
 }
 
+Test(ir_graph_text, marks_have_no_order) {
+  static const char *const texts[] = {
+      "graph @f(%x: f32[N]) {\n  %y = exp %x : f32[N] keep in checkpoint#1\n"
+      "  %z = exp %y : f32[N] recomputed phase 1\n  return %z\n}",
+      "graph @f(%x: f32[N]) {\n  %y = exp %x : f32[N] in checkpoint#1 keep\n"
+      "  %z = exp %y : f32[N] phase 1 recomputed return %z }"};
+  arena a = {0};
+  for (int i = 0; i < 2; i++) {
+    diag_list diags = {.arena = &a};
+    module m = {.arena = &a};
+    cr_assert(module_parse(&a, &diags, diag_add_file(&diags, STR("f"), str_from(texts[i])), &m));
+    node *const *nodes = m.graphs.data[0]->nodes.data;
+    cr_expect_eq(nodes[1]->flags, NODE_KEEP);
+    cr_expect_eq(nodes[1]->region, 2);
+    cr_expect_eq(nodes[2]->flags, NODE_RECOMPUTED);
+    cr_expect_eq(nodes[2]->phase, 1);
+  }
+  arena_free(&a);
+}
+
 Test(ir_graph_text, everything_has_a_text) {
   const char *text =
       "fused graph @layer(%x: f32[N, D], %w: bf16[V, D] strides [1, 4096], %t: i32[N]) {\n"
@@ -317,6 +337,11 @@ Test(ir_graph_text, wrong_texts_are_explained) {
       {"graph @f(%x: f32[N]) {\n return %x", 501, 2, 11, "expected '}'"},
       {"graph @f(%x: f32[N]) {\n}", 501, 2, 1, "expected 'return'"},
       {BODY("  %y = foo %x : f32"), 502, 2, 8, "there is no op foo"},
+      {BODY("  %y = exp %x : f32[N, T] again"), 501, 2, 27,
+       "there is no mark `again`; there are keep, recomputed, phase 1, in checkpoint#0, in fuse#0"},
+      {BODY("  %y = exp %x : f32[N, T] phase 1 checkpoint#0"), 501, 2, 35,
+       "there is no mark `checkpoint`; there are keep, recomputed, phase 1, in checkpoint#0, in fuse#0"},
+      {BODY("  %y = exp %x : f32[N, T] in loop#0"), 501, 2, 30, "expected 'fuse'"},
       {BODY("  %y = param %x : f32"), 502, 2, 8, "there is no op param"},
       {BODY("  %y = exp %z : f32"), 502, 2, 12, "no value %z is defined"},
       {BODY("  %x = exp %x : f32[N, T]"), 503, 2, 3, "%x is defined twice"},

@@ -74,6 +74,38 @@ Test(passes_explain, text_names_kernels_positions_and_limits) {
   cr_assert(strstr(out.data, "  limits     "));
 }
 
+Test(passes_explain, kernels_of_gradients_are_told_apart) {
+  static const char text[] =
+      "graph @f(%x: f32[N, D], %w: f32[D, H], %t: f32[N, H]) {\n"
+      "  axis N = 128\n  axis D = 256\n  axis H = 512\n"
+      "  %3 = dot %x, %w over D : f32[N, H]\n"
+      "  %4 = sub %3, %t : f32[N, H]\n"
+      "  %5 = mul %4, %4 : f32[N, H]\n"
+      "  %6 = sum %5 over N : f32[H]\n"
+      "  %7 = mul %4, %t : f32[N, H] phase 1\n"
+      "  %8 = sum %7 over N : f32[H] phase 1\n"
+      "  %9 = dot %4, %x over N : f32[H, D] phase 1\n"
+      "  %10 = exp %t : f32[N, H]\n"
+      "  %11 = mul %10, %9 : f32[N, H, D] phase 1\n"
+      "  return %6, %8, %9, %11\n"
+      "}\n";
+  diag_list files = {0};
+  explanation *e = explain(&files, text);
+  strbuf out = sb_new(&A), json = sb_new(&A);
+  explain_text(e, &files, &out);
+  explain_json(e, &files, &json);
+  cr_assert(strstr(out.data, "kernel 0, contraction: dot, sub  ["), "%s", out.data);
+  cr_assert(strstr(out.data, ", reduce of the forward pass and the gradient: mul, sum, mul, sum  ["), "%s", out.data);
+  cr_assert(strstr(out.data, ", contraction of the gradient: dot  ["), "%s", out.data);
+  // What it computes of the forward pass for itself does not count.
+  cr_assert(strstr(out.data, ", map of the gradient: exp, mul  ["), "%s", out.data);
+  json_t *root = json_loads(json.data, 0, NULL),
+         *last = json_array_get(json_object_get(root, "kernels"), 2);
+  cr_assert_eq(json_integer_value(json_object_get(last, "first_phase")), 1);
+  cr_assert_eq(json_integer_value(json_object_get(last, "last_phase")), 1);
+  json_decref(root);
+}
+
 Test(passes_explain, json_reads_back_with_the_same_figures) {
   diag_list files = {0};
   explanation *e = explain(&files, mlp_text);

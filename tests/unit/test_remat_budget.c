@@ -251,12 +251,13 @@ Test(remat_budget, texts) {
               {"512MiB", 536870912, 0},
               {"1.5GB", 1500000000, 0},
               {"2kB", 2000, 0},
+              {"802.9 kB", 802900, 0},
               {"1B", 1, 0},
               {"0.5", -1, 0.5},
               {"0.", -1, 0},
               {"1.0", -1, 1}};
-  static const char *const bad[] = {"",    ".",   "MiB",  "-1",  "1.5",  "1e6",
-                                    "0,5", "50%", "1 GB", "1gb", "0x10", "99999999999TiB"};
+  static const char *const bad[] = {"",    ".",    "MiB",   "-1",  "1.5",  "1e6",           "0.5 ",
+                                    "0,5", "50%", "1  GB", "1gb", "0x10", "99999999999TiB"};
   memory_budget b;
   for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
     cr_assert(memory_budget_parse(str_from(good[i].text), &b), "%s", good[i].text);
