@@ -21,9 +21,9 @@ enum { THREADS = 256, SHORTEST = 256, LONGEST = 1 << 14, AT_ONCE = 8 };
 typedef struct listing {
   lower *l;
   const group *grp;
-  const scatter_lists *lists;
+  scatter_lists *lists;
   int64_t chunk;
-  int keys, ranks, counts, before, totals, sums;  // buffers
+  int ranks, counts, before, totals, sums;  // buffers
 } listing;
 
 int64_t gpu_list_chunk(int64_t rows) {
@@ -49,12 +49,13 @@ static void add_buffers(listing *s, const node *n) {
   ix places[] = {chunks, ix_add(pool, rows, ix_const(pool, s->chunk))}, table[] = {chunks, some};
   const char *const update[] = {"update"}, *const row[] = {"row"}, *const block[] = {"block"};
   const char *const both[] = {"chunk", "row"};
-  s->keys = scatter_workspace(s->l, n, s->lists, "keys", &count, update, 1);
-  s->ranks = scatter_workspace(s->l, n, s->lists, "ranks", &count, update, 1);
-  s->counts = scatter_workspace(s->l, n, s->lists, "counts", places, both, 2);
-  s->before = scatter_workspace(s->l, n, s->lists, "before", table, both, 2);
-  s->totals = scatter_workspace(s->l, n, s->lists, "totals", &rows, row, 1);
-  s->sums = scatter_workspace(s->l, n, s->lists, "sums", &blocks, block, 1);
+  dtype t = s->lists->type;
+  s->lists->keys = scatter_workspace(s->l, n, s->lists, "keys", t, &count, update, 1);
+  s->ranks = scatter_workspace(s->l, n, s->lists, "ranks", t, &count, update, 1);
+  s->counts = scatter_workspace(s->l, n, s->lists, "counts", t, places, both, 2);
+  s->before = scatter_workspace(s->l, n, s->lists, "before", t, table, both, 2);
+  s->totals = scatter_workspace(s->l, n, s->lists, "totals", t, &rows, row, 1);
+  s->sums = scatter_workspace(s->l, n, s->lists, "sums", t, &blocks, block, 1);
 }
 
 // ---- parts of kernels
@@ -150,7 +151,7 @@ static void find_keys(const listing *s) {
   kernel_set_grid(b.k, update, lay(&b, update, THREADS, 1));
   kb_begin(&b);
   tval *key = kb_checked_index(&b, n, kb_value_here(&b, n->in[1]), kb_axis_size(&b, n->attr_axes[0]));
-  store(&b, s, s->keys, ix_axis(&b.k->ix, update), kb_as_type(&b, key, s->lists->type));
+  store(&b, s, s->lists->keys, ix_axis(&b.k->ix, update), kb_as_type(&b, key, s->lists->type));
   lower_add_step(&b, STR("updates by row: keys"));
 }
 
@@ -192,11 +193,11 @@ static void compare_keys(const listing *s) {
   kernel_set_grid(b.k, update, lay(&b, update, THREADS, s->chunk >= REGISTERS * THREADS ? REGISTERS : 1));
   int step = lay(&b, other, 1, AT_ONCE);
   kb_begin(&b);
-  tval *key = load(&b, s, s->keys, ix_axis(pool, update)), *at = coordinate(&b, s, update);
+  tval *key = load(&b, s, s->lists->keys, ix_axis(pool, update)), *at = coordinate(&b, s, update);
   tval *none = none_of(&b, s, update, b.extent[update]), *inits[] = {none, none}, *next[2];
   ix from = ix_mul(pool, ix_div(pool, ix_axis(pool, update), length), length);
   tstmt *loop = loop_between(&b, other, step, from, length, inits, 2);
-  tval *same = kb_map(&b, OP_eq, DT_bool, key, load(&b, s, s->keys, ix_axis(pool, other)), NULL);
+  tval *same = kb_map(&b, OP_eq, DT_bool, key, load(&b, s, s->lists->keys, ix_axis(pool, other)), NULL);
   tval *before = kb_map(&b, OP_lt, DT_bool, coordinate(&b, s, other), at, NULL);
   tval *conditions[] = {kb_map(&b, OP_and, DT_bool, same, before, NULL), same};
   for (int i = 0; i < 2; i++) {
@@ -295,7 +296,7 @@ static void place_updates(const listing *s) {
   int update = kb_axis(&b, STR("update"), scatter_count(&b, s->lists));
   kernel_set_grid(b.k, update, lay(&b, update, THREADS, 1));
   kb_begin(&b);
-  tval *key = load(&b, s, s->keys, ix_axis(pool, update)), *at = coordinate(&b, s, update);
+  tval *key = load(&b, s, s->lists->keys, ix_axis(pool, update)), *at = coordinate(&b, s, update);
   tval *chunk = map_of(&b, s, OP_div, at, number(&b, s, s->chunk));
   indirect_place ends = place_at(&b, s, s->lists->ends, key, NULL);
   indirect_place before = place_at(&b, s, s->before, chunk, key);
@@ -306,7 +307,7 @@ static void place_updates(const listing *s) {
   lower_add_step(&b, STR("updates by row: places"));
 }
 
-void gpu_list_updates(lower *l, const group *grp, const scatter_lists *lists) {
+void gpu_list_updates(lower *l, const group *grp, scatter_lists *lists) {
   const node *n = grp->anchor;
   int64_t rows = ix_estimate(&l->g->ix, graph_axis_size(l->g, n->attr_axes[0]));
   listing s = {.l = l, .grp = grp, .lists = lists, .chunk = gpu_list_chunk(rows)};

@@ -102,7 +102,7 @@ static double gpu_seconds_in_order(const target_info *t, const scatter_sizes *z)
 }
 
 static double gpu_seconds_by_rows(const target_info *t, const scatter_sizes *z) {
-  enum { KERNELS = 6, COUNTER = 4, WALKS = 4, INSTRUCTIONS = 6, WAITS = 4 };
+  enum { KERNELS = 7, COUNTER = 4, WALKS = 4, INSTRUCTIONS = 6, WAITS = 4 };
   double chunk = (double)gpu_list_chunk((int64_t)z->rows);
   double counters = z->batches * ceil(z->listed / chunk) * z->rows;
   double compared = z->batches * z->listed * fmin(chunk, z->listed) * INSTRUCTIONS;
