@@ -11,19 +11,23 @@
 //
 // so that update u stands at ends[v] + before[c, v] + ranks[u]. Ranks are found by comparing all of a
 // chunk with each other, so that a chunk takes the square of its length and all chunks take `counts`:
-// the length that takes least is about the root of the number of rows.
+// the length that takes least is about the root of the number of rows. Chunks are summed one after the
+// other, and where that are many in groups side by side, `before` being what is before them in their group:
+//
+//   groups[g, v]    how many of the chunks of group g are for row v; earlier[g, v], of all earlier groups
 #include "base/fault.h"
 #include "passes/lowering/gpu.h"
 #include "passes/lowering/gpu_scatter.h"
 
-enum { THREADS = 256, SHORTEST = 256, LONGEST = 1 << 14, AT_ONCE = 8 };
+enum { THREADS = 256, SHORTEST = 256, LONGEST = 1 << 14, AT_ONCE = 8, GROUP = 64 };
 
 typedef struct listing {
   lower *l;
   const group *grp;
-  const scatter_lists *lists;
+  scatter_lists *lists;
   int64_t chunk;
-  int keys, ranks, counts, before, totals, sums;  // buffers
+  bool grouped;
+  int ranks, counts, before, totals, sums, groups, earlier;  // buffers
 } listing;
 
 int64_t gpu_list_chunk(int64_t rows) {
@@ -48,13 +52,18 @@ static void add_buffers(listing *s, const node *n) {
   ix blocks = pieces_of(pool, rows, THREADS), chunks = pieces_of(pool, count, s->chunk);
   ix places[] = {chunks, ix_add(pool, rows, ix_const(pool, s->chunk))}, table[] = {chunks, some};
   const char *const update[] = {"update"}, *const row[] = {"row"}, *const block[] = {"block"};
-  const char *const both[] = {"chunk", "row"};
-  s->keys = scatter_workspace(s->l, n, s->lists, "keys", &count, update, 1);
-  s->ranks = scatter_workspace(s->l, n, s->lists, "ranks", &count, update, 1);
-  s->counts = scatter_workspace(s->l, n, s->lists, "counts", places, both, 2);
-  s->before = scatter_workspace(s->l, n, s->lists, "before", table, both, 2);
-  s->totals = scatter_workspace(s->l, n, s->lists, "totals", &rows, row, 1);
-  s->sums = scatter_workspace(s->l, n, s->lists, "sums", &blocks, block, 1);
+  const char *const both[] = {"chunk", "row"}, *const grouped[] = {"group", "row"};
+  ix groups[] = {pieces_of(pool, count, s->chunk * GROUP), some};
+  dtype t = s->lists->type;
+  s->lists->keys = scatter_workspace(s->l, n, s->lists, "keys", t, &count, update, 1);
+  s->ranks = scatter_workspace(s->l, n, s->lists, "ranks", t, &count, update, 1);
+  s->counts = scatter_workspace(s->l, n, s->lists, "counts", t, places, both, 2);
+  s->before = scatter_workspace(s->l, n, s->lists, "before", t, table, both, 2);
+  s->totals = scatter_workspace(s->l, n, s->lists, "totals", t, &rows, row, 1);
+  s->sums = scatter_workspace(s->l, n, s->lists, "sums", t, &blocks, block, 1);
+  if (!s->grouped) return;
+  s->groups = scatter_workspace(s->l, n, s->lists, "groups", t, groups, grouped, 2);
+  s->earlier = scatter_workspace(s->l, n, s->lists, "earlier", t, groups, grouped, 2);
 }
 
 // ---- parts of kernels
@@ -150,7 +159,7 @@ static void find_keys(const listing *s) {
   kernel_set_grid(b.k, update, lay(&b, update, THREADS, 1));
   kb_begin(&b);
   tval *key = kb_checked_index(&b, n, kb_value_here(&b, n->in[1]), kb_axis_size(&b, n->attr_axes[0]));
-  store(&b, s, s->keys, ix_axis(&b.k->ix, update), kb_as_type(&b, key, s->lists->type));
+  store(&b, s, s->lists->keys, ix_axis(&b.k->ix, update), kb_as_type(&b, key, s->lists->type));
   lower_add_step(&b, STR("updates by row: keys"));
 }
 
@@ -192,11 +201,11 @@ static void compare_keys(const listing *s) {
   kernel_set_grid(b.k, update, lay(&b, update, THREADS, s->chunk >= REGISTERS * THREADS ? REGISTERS : 1));
   int step = lay(&b, other, 1, AT_ONCE);
   kb_begin(&b);
-  tval *key = load(&b, s, s->keys, ix_axis(pool, update)), *at = coordinate(&b, s, update);
+  tval *key = load(&b, s, s->lists->keys, ix_axis(pool, update)), *at = coordinate(&b, s, update);
   tval *none = none_of(&b, s, update, b.extent[update]), *inits[] = {none, none}, *next[2];
   ix from = ix_mul(pool, ix_div(pool, ix_axis(pool, update), length), length);
   tstmt *loop = loop_between(&b, other, step, from, length, inits, 2);
-  tval *same = kb_map(&b, OP_eq, DT_bool, key, load(&b, s, s->keys, ix_axis(pool, other)), NULL);
+  tval *same = kb_map(&b, OP_eq, DT_bool, key, load(&b, s, s->lists->keys, ix_axis(pool, other)), NULL);
   tval *before = kb_map(&b, OP_lt, DT_bool, coordinate(&b, s, other), at, NULL);
   tval *conditions[] = {kb_map(&b, OP_and, DT_bool, same, before, NULL), same};
   for (int i = 0; i < 2; i++) {
@@ -209,16 +218,49 @@ static void compare_keys(const listing *s) {
   lower_add_step(&b, STR("updates by row: ranks in chunks"));
 }
 
+/// [batch.., at, row]; gives the rank.
+static int in_table(const kbuild *b, const listing *s, int at, int row, ix *index) {
+  int rank = scatter_in_batch(b, s->lists, ix_axis(&b->k->ix, at), index);
+  index[rank++] = ix_axis(&b->k->ix, row);
+  return rank;
+}
+
+/// Of chunks of so many updates, or of groups of them: which of the tables says how many there are, and which
+/// is for how many are before.
+typedef struct table {
+  int64_t length;
+  int counts, before;
+  bool by_group;  // totals are those of each group
+} table;
+
+/// Sums of a step of chunks, from what is before it on; stores what is before each of them.
+static tval *sum_step(kbuild *b, const listing *s, const table *t, int row, int chunk, int other, tval *sum) {
+  ix_pool *pool = &b->k->ix;
+  ix index[MAX_AXES];
+  tstmt *loop = loop_between(b, other, AT_ONCE, ix_axis(pool, chunk), ix_const(pool, AT_ONCE), &sum, 1);
+  in_table(b, s, other, row, index);
+  tval *counts = kb_load_at(b, kb_arg(b, t->counts), index), *before = loop->body->params[0];
+  tval *earlier = kb_map(b, OP_lt, DT_bool, coordinate(b, s, other), coordinate(b, s, chunk), NULL);
+  tval *here = map_of(b, s, OP_add, before, sum_where(b, s, earlier, counts, other));
+  int rank = in_table(b, s, chunk, row, index);
+  kb_store(b, kb_arg(b, t->before), here, index, rank);
+  sum = map_of(b, s, OP_add, before, kb_reduce_tile(b, OP_add, counts, &other, 1));
+  return kb_end_loop(b, &sum, 1)[0];
+}
+
 /// Rows side by side, chunks one after the other, several at a time in registers.
-static void sum_chunks(const listing *s) {
+static void sum_chunks(const listing *s, const table *t) {
   kbuild b;
   open_kernel(&b, s);
   ix_pool *pool = &b.k->ix;
-  int row = kb_own_axis(&b, s->grp->anchor->attr_axes[0]);
-  ix blocks = pieces_of(pool, b.k->axes.data[row].size, THREADS);
-  ix chunks = pieces_of(pool, scatter_count(&b, s->lists), s->chunk);
-  int block = kb_axis(&b, STR("block"), blocks), chunk = kb_axis(&b, STR("chunk"), chunks);
-  int other = kb_axis(&b, STR("other"), chunks);
+  ix count = scatter_count(&b, s->lists), chunks = pieces_of(pool, count, t->length);
+  int row = kb_own_axis(&b, s->grp->anchor->attr_axes[0]), group = -1;
+  int block = kb_axis(&b, STR("block"), pieces_of(pool, b.k->axes.data[row].size, THREADS));
+  int chunk = kb_axis(&b, STR("chunk"), chunks), other = kb_axis(&b, STR("other"), chunks);
+  if (t->by_group) {
+    group = kb_axis(&b, STR("group"), pieces_of(pool, count, t->length * GROUP));
+    kernel_set_grid(b.k, group, 1);
+  }
   kernel_set_grid(b.k, block, 1);
   lay(&b, row, THREADS, 1);
   lay(&b, chunk, 1, AT_ONCE);
@@ -226,24 +268,21 @@ static void sum_chunks(const listing *s) {
   kb_begin(&b);
   loop_between(&b, row, THREADS, part_of(pool, block, THREADS), ix_const(pool, THREADS), NULL, 0);
   tval *sum = none_of(&b, s, row, THREADS);
-  tstmt *outer = kb_loop(&b, chunk, AT_ONCE, &sum, 1);
-  tstmt *inner = loop_between(&b, other, AT_ONCE, ix_axis(pool, chunk), ix_const(pool, AT_ONCE),
-                              outer->body->params, 1);
-  ix index[MAX_AXES];
-  int rank = scatter_in_batch(&b, s->lists, ix_axis(pool, other), index);
-  index[rank++] = ix_axis(pool, row);
-  tval *counts = kb_load_at(&b, kb_arg(&b, s->counts), index), *before = inner->body->params[0];
-  tval *earlier = kb_map(&b, OP_lt, DT_bool, coordinate(&b, s, other), coordinate(&b, s, chunk), NULL);
-  tval *here = map_of(&b, s, OP_add, before, sum_where(&b, s, earlier, counts, other));
-  index[rank - 2] = ix_axis(pool, chunk);
-  kb_store(&b, kb_arg(&b, s->before), here, index, rank);
-  sum = map_of(&b, s, OP_add, before, kb_reduce_tile(&b, OP_add, counts, &other, 1));
+  tstmt *loop = t->by_group ? loop_between(&b, chunk, AT_ONCE, part_of(pool, group, GROUP),
+                                           ix_const(pool, GROUP), &sum, 1)
+                            : kb_loop(&b, chunk, AT_ONCE, &sum, 1);
+  sum = sum_step(&b, s, t, row, chunk, other, loop->body->params[0]);
   sum = kb_end_loop(&b, &sum, 1)[0];
-  sum = kb_end_loop(&b, &sum, 1)[0];
-  store(&b, s, s->totals, ix_axis(pool, row), sum);
-  store(&b, s, s->sums, ix_axis(pool, block), kb_reduce_tile(&b, OP_add, sum, &row, 1));
+  if (t->by_group) {
+    ix index[MAX_AXES];
+    int rank = in_table(&b, s, group, row, index);
+    kb_store(&b, kb_arg(&b, s->groups), sum, index, rank);
+  } else {
+    store(&b, s, s->totals, ix_axis(pool, row), sum);
+    store(&b, s, s->sums, ix_axis(pool, block), kb_reduce_tile(&b, OP_add, sum, &row, 1));
+  }
   kb_end_loop(&b, NULL, 0);
-  lower_add_step(&b, STR("updates by row: totals"));
+  lower_add_step(&b, t->by_group ? STR("updates by row: totals of groups") : STR("updates by row: totals"));
 }
 
 /// What all earlier blocks of rows have.
@@ -295,26 +334,37 @@ static void place_updates(const listing *s) {
   int update = kb_axis(&b, STR("update"), scatter_count(&b, s->lists));
   kernel_set_grid(b.k, update, lay(&b, update, THREADS, 1));
   kb_begin(&b);
-  tval *key = load(&b, s, s->keys, ix_axis(pool, update)), *at = coordinate(&b, s, update);
+  tval *key = load(&b, s, s->lists->keys, ix_axis(pool, update)), *at = coordinate(&b, s, update);
   tval *chunk = map_of(&b, s, OP_div, at, number(&b, s, s->chunk));
   indirect_place ends = place_at(&b, s, s->lists->ends, key, NULL);
   indirect_place before = place_at(&b, s, s->before, chunk, key);
   tval *place = map_of(&b, s, OP_add, kb_load_indirect(&b, &ends), kb_load_indirect(&b, &before));
+  if (s->grouped) {
+    tval *group = map_of(&b, s, OP_div, at, number(&b, s, s->chunk * GROUP));
+    indirect_place earlier = place_at(&b, s, s->earlier, group, key);
+    place = map_of(&b, s, OP_add, place, kb_load_indirect(&b, &earlier));
+  }
   place = map_of(&b, s, OP_add, place, load(&b, s, s->ranks, ix_axis(pool, update)));
   indirect_place order = place_at(&b, s, s->lists->order, place, NULL);
   kb_store_indirect(&b, &order, at);
   lower_add_step(&b, STR("updates by row: places"));
 }
 
-void gpu_list_updates(lower *l, const group *grp, const scatter_lists *lists) {
+void gpu_list_updates(lower *l, const group *grp, scatter_lists *lists) {
   const node *n = grp->anchor;
   int64_t rows = ix_estimate(&l->g->ix, graph_axis_size(l->g, n->attr_axes[0]));
   listing s = {.l = l, .grp = grp, .lists = lists, .chunk = gpu_list_chunk(rows)};
+  int64_t count = 1;
+  for (int i = 0; i < lists->nlisted; i++)
+    count = estimate_times(count, ix_estimate(&l->g->ix, graph_axis_size(l->g, lists->listed[i])));
+  s.grouped = count > 2 * GROUP * s.chunk;
   add_buffers(&s, n);
   find_keys(&s);
   clear_counts(&s);
   compare_keys(&s);
-  sum_chunks(&s);
+  table chunks = {s.chunk, s.counts, s.before, s.grouped}, groups = {s.chunk * GROUP, s.groups, s.earlier, false};
+  sum_chunks(&s, &chunks);
+  if (s.grouped) sum_chunks(&s, &groups);
   find_ends(&s);
   place_updates(&s);
 }

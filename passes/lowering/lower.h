@@ -105,6 +105,7 @@ typedef struct kbuild {
   vec(access) accesses;
   bool *pinned;  // graph axis -> its coordinate itself is used (index, pad)
   const node *unread;  // an operand of the anchor that the kernel does without
+  const node *only;    // what it computes instead of what the group stores
   int lanes;     // vector lanes that suit the element types
 } kbuild;
 

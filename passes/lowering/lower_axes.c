@@ -147,7 +147,12 @@ void kb_survey(kbuild *b) {
       widest = dtype_bytes(n->type);
   }
   b->lanes = l->target->vector_bytes / widest;
-  for (int i = 0; i < b->group->outputs.len; i++) {
+  if (b->only) {
+    ix sigma[MAX_AXES];
+    kb_identity(b, b->only, sigma);
+    walk(&s, b->only, sigma);
+  }
+  for (int i = 0; i < b->group->outputs.len && !b->only; i++) {
     const node *n = b->group->outputs.data[i];
     ix sigma[MAX_AXES];
     kb_identity(b, n, sigma);

@@ -35,6 +35,7 @@ typedef struct scatter_lists {
   int free[MAX_AXES], nfree;      // those of the result that the indices do not have
   dtype type;                     // of numbers and places
   int ends, order;                // buffers [batch.., V + 1], [batch.., updates]
+  int keys, parts;                // GPUs: [batch.., updates], [batch.., updates / part, free..]; parts -1: none
 } scatter_lists;
 
 /// Whether the lists pay; fills all but the buffers.
@@ -45,7 +46,7 @@ void scatter_list_updates(lower *l, const group *grp, const scatter_lists *lists
 /// How many updates are listed.
 ix scatter_count(kbuild *b, const scatter_lists *lists);
 /// A buffer [batch.., further dimensions].
-int scatter_workspace(lower *l, const node *n, const scatter_lists *lists, const char *name,
+int scatter_workspace(lower *l, const node *n, const scatter_lists *lists, const char *name, dtype t,
                       const ix *dims, const char *const *names, int ndims);
 /// Where the list of the row that is open begins and ends.
 void scatter_find_list(kbuild *b, const scatter_axes *s, const scatter_lists *lists, tval **within);
@@ -58,6 +59,17 @@ static inline scalar scatter_nothing(dtype t) {
 /// The base and what is listed for the row, along the axes that are open. updates: the lists' kernel axis.
 tval *scatter_row_sum(kbuild *b, const scatter_axes *s, const scatter_lists *lists, int updates,
                       tval *const within[2]);
-/// The same, so many updates at a time.
-tval *scatter_row_sum_by_lanes(kbuild *b, const scatter_axes *s, const scatter_lists *lists,
-                               int updates, int lanes, tval *const within[2]);
+
+/// What is added up: in a wider type, or in two variables of which one has what the other loses.
+typedef struct scatter_sum {
+  dtype type;
+  int n;
+} scatter_sum;
+scatter_sum scatter_sum_of(const kbuild *b, const scatter_axes *s);
+void scatter_add_to(kbuild *b, const scatter_sum *sum, tval *const *now, tval *x, tval **next);
+/// Sets the coordinates of an update by its number(s).
+void scatter_find_update(kbuild *b, const scatter_lists *lists, tval *number);
+/// The update(s) at these coordinates.
+tval *scatter_update_as(kbuild *b, dtype t);
+/// The base along everything that is open.
+tval *scatter_start_of_row(kbuild *b, dtype t);

@@ -13,7 +13,7 @@
 #include "passes/lowering/sums.h"
 
 int scatter_workspace(lower *l, const node *n, const scatter_lists *lists, const char *name,
-                      const ix *dims, const char *const *names, int ndims) {
+                      dtype t, const ix *dims, const char *const *names, int ndims) {
   ix all[MAX_AXES];
   str called[MAX_AXES];
   int rank = 0;
@@ -26,7 +26,7 @@ int scatter_workspace(lower *l, const node *n, const scatter_lists *lists, const
     called[rank] = str_from(names[i]);
     all[rank++] = dims[i];
   }
-  return lower_add_workspace(l, n, name, lists->type, all, called, rank);
+  return lower_add_workspace(l, n, name, t, all, called, rank);
 }
 
 void scatter_add_lists(lower *l, const node *n, scatter_lists *lists) {
@@ -40,8 +40,9 @@ void scatter_add_lists(lower *l, const node *n, scatter_lists *lists) {
     ix size = ix_substitute(pool, from, graph_axis_size(l->g, lists->listed[i]), NULL, 0);
     count = ix_mul(pool, count, size);
   }
-  lists->ends = scatter_workspace(l, n, lists, "ends", &rows, (const char *[]){"place"}, 1);
-  lists->order = scatter_workspace(l, n, lists, "order", &count, (const char *[]){"update"}, 1);
+  dtype t = lists->type;
+  lists->ends = scatter_workspace(l, n, lists, "ends", t, &rows, (const char *[]){"place"}, 1);
+  lists->order = scatter_workspace(l, n, lists, "order", t, &count, (const char *[]){"update"}, 1);
 }
 
 ix scatter_count(kbuild *b, const scatter_lists *lists) {
@@ -159,8 +160,7 @@ void scatter_find_list(kbuild *b, const scatter_axes *s, const scatter_lists *li
   }
 }
 
-/// The coordinates of an update by its number.
-static void find_update(kbuild *b, const scatter_lists *lists, tval *rest) {
+void scatter_find_update(kbuild *b, const scatter_lists *lists, tval *rest) {
   for (int i = lists->nlisted - 1; i >= 0; i--) {
     tval *at = rest;
     if (i) {
@@ -172,8 +172,8 @@ static void find_update(kbuild *b, const scatter_lists *lists, tval *rest) {
   }
 }
 
-/// The base along everything that is open.
-static tval *start_of_row(kbuild *b, const node *n, dtype t) {
+tval *scatter_start_of_row(kbuild *b, dtype t) {
+  const node *n = b->group->anchor;
   const node *number = n->in[0];
   while (number->op == OP_view) number = number->in[0];
   if (kb_in_group(b, n->in[0]) && number->op == OP_const)
@@ -183,65 +183,36 @@ static tval *start_of_row(kbuild *b, const node *n, dtype t) {
   return base->naxes == one->naxes ? base : kb_map(b, OP_mul, t, base, one, NULL);
 }
 
-/// Adds what is open of an update to the sums, and to what they lost. Where `listed` is not null, only
-/// where it is true.
-static void add_update(kbuild *b, tval *const *sums, int n, tval *listed, tval **next) {
-  dtype t = sums[0]->type;
-  tval *update = kb_as_type(b, kb_value_here(b, b->group->anchor->in[2]), t);
-  if (listed) update = kb_map(b, OP_where, t, listed, update, kb_const(b, t, scatter_nothing(t)));
-  if (n == 1) next[0] = kb_accumulate(b, OP_add, (tval *[]){sums[0], update}, 2);
-  else sum_pair_short(b, sums[0], kb_map(b, OP_add, t, update, sums[1], NULL), next);
+scatter_sum scatter_sum_of(const kbuild *b, const scatter_axes *s) {
+  dtype t = b->group->anchor->type;
+  bool many = scatter_adds_many(b, s);
+  return (scatter_sum){.type = many ? DT_f64 : t, .n = many && t == DT_f64 ? 2 : 1};
 }
 
-/// What the list has at the position that is open, or at a value.
-static tval *listed_at(kbuild *b, const scatter_lists *lists, int updates, tval *at) {
-  indirect_place p = {.buf = kb_arg(b, lists->order), .unchecked = true};
-  p.rank = scatter_in_batch(b, lists, at ? ix_const(&b->k->ix, 0) : ix_axis(&b->k->ix, updates), p.at);
-  if (!at) return as_scalar(b, kb_load_at(b, p.buf, p.at));
-  p.index[p.rank - 1] = at;
-  return kb_load_indirect(b, &p);
+tval *scatter_update_as(kbuild *b, dtype t) {
+  return kb_as_type(b, kb_value_here(b, b->group->anchor->in[2]), t);
+}
+
+void scatter_add_to(kbuild *b, const scatter_sum *sum, tval *const *now, tval *x, tval **next) {
+  if (sum->n == 1) next[0] = kb_accumulate(b, OP_add, (tval *[]){now[0], x}, 2);
+  else sum_pair_short(b, now[0], kb_map(b, OP_add, sum->type, x, now[1], NULL), next);
+}
+
+/// What the list has at the position that is open.
+static tval *listed_here(kbuild *b, const scatter_lists *lists, int updates) {
+  ix index[MAX_AXES];
+  scatter_in_batch(b, lists, ix_axis(&b->k->ix, updates), index);
+  return as_scalar(b, kb_load_at(b, kb_arg(b, lists->order), index));
 }
 
 tval *scatter_row_sum(kbuild *b, const scatter_axes *s, const scatter_lists *lists, int updates,
                       tval *const within[2]) {
-  const node *n = b->group->anchor;
-  bool many = scatter_adds_many(b, s);
-  dtype t = many ? DT_f64 : n->type;
-  int count = many && n->type == DT_f64 ? 2 : 1;
-  tval *sums[2] = {start_of_row(b, n, t)}, *next[2];
-  if (count > 1) sums[1] = kb_like(b, sums[0], (scalar){.f = 0});
-  tstmt *loop = kb_loop(b, updates, 1, sums, count);
+  scatter_sum sum = scatter_sum_of(b, s);
+  tval *sums[2] = {scatter_start_of_row(b, sum.type)}, *next[2];
+  if (sum.n > 1) sums[1] = kb_like(b, sums[0], (scalar){.f = 0});
+  tstmt *loop = kb_loop(b, updates, 1, sums, sum.n);
   kb_loop_within(b, loop, within);
-  find_update(b, lists, listed_at(b, lists, updates, NULL));
-  add_update(b, loop->body->params, count, NULL, next);
-  return kb_as_type(b, kb_end_loop(b, next, count)[0], n->type);
-}
-
-tval *scatter_row_sum_by_lanes(kbuild *b, const scatter_axes *s, const scatter_lists *lists,
-                               int updates, int lanes, tval *const within[2]) {
-  const node *n = b->group->anchor;
-  bool many = scatter_adds_many(b, s);
-  dtype t = many ? DT_f64 : n->type, it = lists->type;
-  int count = many && n->type == DT_f64 ? 2 : 1;
-  tval *sums[2], *next[2], *zero = kb_const(b, it, (scalar){.i = 0}), *one = kb_const(b, it, (scalar){.i = 1});
-  tval *length = kb_map(b, OP_sub, it, within[1], within[0], NULL);
-  tval *last = kb_map(b, OP_sub, it, within[1], one, NULL);
-  for (int k = 0; k < count; k++) sums[k] = kb_fill_open(b, t, scatter_nothing(t), updates, lanes);
-  tstmt *loop = kb_loop(b, updates, lanes, sums, count);
-  kb_loop_within(b, loop, (tval *[]){zero, length});
-  tval *position = kb_index_value(b, ix_axis(&b->k->ix, updates), it);
-  tval *listed = kb_map(b, OP_lt, DT_bool, position, length, NULL);
-  // Beyond the list is its last update again, which is near.
-  tval *at = kb_map(b, OP_add, it, within[0], position, NULL);
-  at = kb_map(b, OP_min, it, at, last, NULL);
-  find_update(b, lists, listed_at(b, lists, updates, at));
-  add_update(b, loop->body->params, count, listed, next);
-  tval **out = kb_end_loop(b, next, count);
-  tval *sum = kb_reduce_tile(b, OP_add, out[0], &updates, 1);
-  if (count > 1) {
-    tval *lost = kb_reduce_tile(b, OP_add, out[1], &updates, 1);
-    sum = kb_map(b, OP_add, t, sum, lost, NULL);
-  }
-  sum = kb_map(b, OP_add, t, start_of_row(b, n, t), sum, NULL);
-  return kb_as_type(b, sum, n->type);
+  scatter_find_update(b, lists, listed_here(b, lists, updates));
+  scatter_add_to(b, &sum, loop->body->params, scatter_update_as(b, sum.type), next);
+  return kb_as_type(b, kb_end_loop(b, next, sum.n)[0], b->group->anchor->type);
 }

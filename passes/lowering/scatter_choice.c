@@ -6,12 +6,13 @@
 
 // What a core takes for a step that depends on the one before in memory that is near, and that is not;
 // to begin a row's walk or find an update; columns that it then has at a time.
-static const double near_seconds = 1.5e-9, far_seconds = 6e-9, begin_seconds = 4e-9, columns_at_once = 64;
+static const double near_seconds = 1.5e-9, far_seconds = 6e-9, begin_seconds = 2e-9, columns_at_once = 64;
 enum { GPU_COLUMNS = 512 };  // of a block
 
 typedef struct scatter_sizes {
   double batches, listed, rows, columns;
   double updates, results;  // elements of all batches
+  double read;              // of updates that are read: through views, fewer
   double element, wide;     // bytes: of the result; of what is added up in memory, 0: the result
   bool reads_base, few;
 } scatter_sizes;
@@ -22,6 +23,15 @@ static double product(const kbuild *b, const int *axes, int n) {
   return all;
 }
 
+static double elements_read(const kbuild *b, const node *n) {
+  double least = product(b, n->axes, n->naxes);
+  while (n->op == OP_view) {
+    n = n->in[0];
+    least = fmin(least, product(b, n->axes, n->naxes));
+  }
+  return least;
+}
+
 static scatter_sizes sizes_of(const kbuild *b, const scatter_axes *s, const scatter_lists *lists) {
   const node *n = b->group->anchor;
   scatter_sizes z = {.batches = product(b, lists->batch, lists->nbatch)};
@@ -29,6 +39,7 @@ static scatter_sizes sizes_of(const kbuild *b, const scatter_axes *s, const scat
   z.rows = (double)kb_estimate(b, n->attr_axes[0]);
   z.columns = product(b, lists->free, lists->nfree);
   z.updates = z.batches * z.listed * z.columns;
+  z.read = elements_read(b, n->in[2]);
   z.results = z.batches * z.rows * z.columns;
   z.element = dtype_bytes(n->type);
   z.wide = scatter_adds_many(b, s) ? 8 : 0;
@@ -41,7 +52,7 @@ static scatter_sizes sizes_of(const kbuild *b, const scatter_axes *s, const scat
 /// Bytes per second that some threads get of a set of that size.
 static double rate(const target_info *t, double set, double threads) {
   double near = t->l2_bytes_per_second * threads;
-  if (set <= (double)t->l2_bytes * threads) return near;
+  if (set <= fmax((double)t->l2_bytes * threads, (double)t->l3_bytes)) return near;
   return fmin(near, t->bytes_per_second * threads / t->cores);
 }
 
@@ -50,18 +61,18 @@ static double seconds_in_order(const target_info *t, const scatter_sizes *z) {
   double threads = fmin(t->cores, z->batches * ceil(z->columns / columns_at_once));
   double stored = z->results * (z->element + (z->reads_base ? z->element : 0));
   double set = z->results * (z->element + (z->few ? 0 : z->wide));
-  double each = z->element + 2 * (z->wide > 0 ? z->wide : z->element);
+  double each = 2 * (z->wide > 0 ? z->wide : z->element), read = z->read * z->element;
   double walks = 1;
   if (z->few) {  // the places are copied to the sums and back
     each += 2 * (z->element + z->wide);
     walks = 3;
-    set = fmin(set, z->updates * z->wide);
+    set = fmin(set, z->updates * (z->element + z->wide));
   } else {
     stored += 2 * z->results * z->wide;
   }
   double found = z->listed * z->batches / fmin(threads, z->batches);
-  return stored / rate(t, stored, threads) + z->updates * each / rate(t, set, threads) +
-         walks * found * begin_seconds;
+  return stored / rate(t, stored, threads) + read / rate(t, read, threads) +
+         z->updates * each / rate(t, set, threads) + walks * found * begin_seconds;
 }
 
 /// The lists, parallel over batches; and the rows.
@@ -69,10 +80,13 @@ static double seconds_by_rows(const target_info *t, const scatter_sizes *z) {
   enum { COUNTER = 4 };
   double lists = z->batches / fmin(t->cores, z->batches);
   double step = COUNTER * z->rows <= (double)t->l2_bytes ? near_seconds : far_seconds;
-  double listing = lists * (2 * z->listed * (begin_seconds + step) + z->rows * near_seconds);
-  double moved = z->results * z->element * (z->reads_base ? 2 : 1) + z->updates * z->element;
+  double listing = lists * (2 * z->listed * step + z->rows * near_seconds);
+  double stored = z->results * z->element * (z->reads_base ? 2 : 1), read = z->read * z->element;
   double begun = z->batches * ceil(z->columns / columns_at_once) * (z->rows + z->listed);
-  return listing + moved / rate(t, moved, t->cores) + begun * begin_seconds / t->cores;
+  // Rows of updates are read in an order that nothing foresees.
+  double far = read > (double)t->l3_bytes ? 4 : 1;
+  return listing + stored / rate(t, stored, t->cores) + far * read / rate(t, read, t->cores) +
+         begun * begin_seconds / t->cores;
 }
 
 // ---- on a GPU
@@ -88,7 +102,7 @@ static double gpu_seconds_in_order(const target_info *t, const scatter_sizes *z)
 }
 
 static double gpu_seconds_by_rows(const target_info *t, const scatter_sizes *z) {
-  enum { KERNELS = 6, COUNTER = 4, WALKS = 4, INSTRUCTIONS = 6, WAITS = 4 };
+  enum { KERNELS = 7, COUNTER = 4, WALKS = 4, INSTRUCTIONS = 6, WAITS = 4 };
   double chunk = (double)gpu_list_chunk((int64_t)z->rows);
   double counters = z->batches * ceil(z->listed / chunk) * z->rows;
   double compared = z->batches * z->listed * fmin(chunk, z->listed) * INSTRUCTIONS;
