@@ -40,6 +40,7 @@ typedef struct grad_result {
   bool *reached;       // by x: y depends on it
   bool *flat;          // by x: it would, but for ops that are flat (floor, sign)
   const node *failed;  // a node on the way without a derivative; null none
+  int axes;            // it has one, of so many axes that no value may have
   bool reported;       // it failed, and options.apply gave the error
 } grad_result;
 
