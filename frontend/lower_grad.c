@@ -219,7 +219,8 @@ static void no_derivative(grad_call *c, const grad_result *r) {
 value lower_grad(scope *s, const expr *e) {
   grad_call_site site = {s, e->at};
   grad_call c = {.s = s, .e = e};
-  c.options = (grad_options){.custom = custom_operands, .apply = custom_apply, .ctx = &site};
+  c.options = (grad_options){
+      .custom = custom_operands, .apply = custom_apply, .ctx = &site, .at = stamp_span(s, e->at)};
   if (!read_call(&c) || !seed_fits(&c)) return poison_at(e->at);
   lowerer *l = s->l;
   grad_result r;

@@ -210,8 +210,12 @@ static int contract_for(gradient *d, const node *n) {
   for (int k = d->ncontracts; k < g->contracts.len; k++)
     if (g->contracts.data[k].of == of) return k + 1;
   const contract *block = &g->contracts.data[of - 1];
-  contract made = {
-      .gradient = true, .of = of, .at = block->at, .ncalls = block->ncalls, .calls = block->calls};
+  contract made = {.gradient = true,
+                   .of = of,
+                   .at = block->at,
+                   .asked = d->options->at,
+                   .ncalls = block->ncalls,
+                   .calls = block->calls};
   return 1 + graph_add_contract(g, made);
 }
 

@@ -33,6 +33,7 @@ typedef struct grad_options {
   /// reported.
   bool (*apply)(void *ctx, node *n, node *g, node **gives);
   void *ctx;
+  span at;  // of the call of grad, where there is one
 } grad_options;
 
 typedef struct grad_result {
