@@ -103,6 +103,21 @@ static bool plain_arguments(scope *s, const expr *e) {
   return true;
 }
 
+/// Of two options of one name the last would count.
+static bool options_once(scope *s, const expr *e) {
+  for (int i = 0; i < e->nargs; i++)
+    for (int k = 0; k < i; k++) {
+      const expr *a = e->args[i], *before = e->args[k];
+      if (a->kind != EXPR_NAMED || before->kind != EXPR_NAMED || !str_eq(a->name, before->name))
+        continue;
+      diag *d = scope_error(s, DIAG_argument_count, a->name_at, "`%.*s` is given twice",
+                            STR_FMT(a->name));
+      scope_note(s, d, before->name_at, "here before");
+      return false;
+    }
+  return true;
+}
+
 static value lower_plain(scope *s, const expr *e, const builtin *b) {
   const char *name = str_printf(s->l->arena, "`%s`", b->name).ptr;
   if (!plain_arguments(s, e)) return poison_at(e->at);
@@ -145,6 +160,7 @@ value lower_builtin(scope *s, const expr *e, const builtin *b) {
     return poison_at(e->at);
   }
   if (e->nargs < b->least || (b->most >= 0 && e->nargs > b->most)) return bad_arguments(s, e, b);
+  if (!options_once(s, e)) return poison_at(e->at);
   if (b->kind == BUILTIN_MINMAX && e->nargs == 2) return lower_minmax(s, e, b);
   if (b->kind == BUILTIN_GRAD) return lower_grad(s, e);
   if (b->kind == BUILTIN_STOP || b->kind == BUILTIN_KEEP) {

@@ -156,6 +156,10 @@ static bool stream_options(scope *s, const stmt *st, contract *c) {
         scope_error(s, DIAG_contract_form, n->at, "`passes` is a number from 1 to 64");
         return false;
       }
+      if (c->passes) {
+        scope_error(s, DIAG_contract_form, e->at, "`passes` is given twice");
+        return false;
+      }
       c->passes = (int)n->integer;
       continue;
     }

@@ -196,6 +196,13 @@ static void warn_of_independent(grad_call *c, const grad_result *r) {
 static void no_derivative(grad_call *c, const grad_result *r) {
   if (r->reported) return;
   const node *n = r->failed;
+  if (r->axes) {
+    diag *d = scope_error(c->s, DIAG_too_many_axes, c->e->at,
+                          "the derivative is made of values with %d axes; the limit is %d", r->axes,
+                          MAX_AXES);
+    scope_note(c->s, d, n->at, "here, with the further axes of the seed");
+    return;
+  }
   diag *d = scope_error(c->s, DIAG_no_derivative, c->e->at,
                         n->op == OP_call ? "`%.*s` is an extern function without a derivative"
                                          : "`%.*s` has no derivative",
@@ -212,7 +219,8 @@ static void no_derivative(grad_call *c, const grad_result *r) {
 value lower_grad(scope *s, const expr *e) {
   grad_call_site site = {s, e->at};
   grad_call c = {.s = s, .e = e};
-  c.options = (grad_options){.custom = custom_operands, .apply = custom_apply, .ctx = &site};
+  c.options = (grad_options){
+      .custom = custom_operands, .apply = custom_apply, .ctx = &site, .at = stamp_span(s, e->at)};
   if (!read_call(&c) || !seed_fits(&c)) return poison_at(e->at);
   lowerer *l = s->l;
   grad_result r;

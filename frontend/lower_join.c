@@ -225,6 +225,14 @@ value lower_scatter_add(scope *s, const expr *e, const builtin *b) {
     scope_note(s, d, at.at, "the indices are %.*s", STR_FMT(node_text(s, indices)));
     return poison_at(e->at);
   }
+  axis_set walked = {.n = 0};
+  for (int i = 0; i < n->naxes; i++) set_add(&walked, n->axes[i]);
+  for (int i = 0; i < indices->naxes; i++) set_add(&walked, indices->axes[i]);
+  if (walked.n > MAX_AXES) {
+    scope_error(s, DIAG_too_many_axes, e->at,
+                "`scatter_add` would walk %d axes together; the limit is %d", walked.n, MAX_AXES);
+    return poison_at(e->at);
+  }
   node *result = graph_scatter_add(g, n, axis, indices, updates);
   if (s->l->p->options->unchecked) result->flags |= NODE_UNCHECKED;
   return node_value(result, e->at);

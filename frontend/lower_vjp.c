@@ -11,9 +11,19 @@ struct custom_result {
   const node *n;
   scope *callee;
   grad_custom operands;
+  int nfloats,
+      *place;  // floats among the values; the place of each operand among these: a constant is none
 };
 
 static const str RESULT = {" result", 7}, COTANGENT = {" cotangent", 10};  // no names of programs
+
+/// The last of the values that d takes is declared as cotangents of the result are, or not as a value.
+static bool takes_cotangent(const func *f, const func *d, int values) {
+  const param *p = &d->params.data[values + 1];
+  if (p->kind != PARAM_VALUE || p->type.real) return true;
+  if (f->results[0].real) return p->type.elem == DT_f32 || p->type.elem == DT_f64;
+  return !dtype_is_float(f->results[0].elem) || p->type.elem == grad_type(f->results[0].elem);
+}
 
 bool derivative_fits(lowerer *l, const func *f) {
   const func *d = f->derivative;
@@ -31,6 +41,11 @@ bool derivative_fits(lowerer *l, const func *f) {
         "result and its cotangent%s",
         STR_FMT(d->name), d->params.len, STR_FMT(f->name), f->params.len + 2,
         values < f->params.len ? ", then its axes" : "");
+  else if (!takes_cotangent(f, d, values))
+    e = diag_error(
+        l->diags, DIAG_vjp_form, d->params.data[values + 1].type.at,
+        "the cotangent of the result of `%.*s` is %s", STR_FMT(f->name),
+        f->results[0].real ? "real, or f32 or f64" : dtype_name(grad_type(f->results[0].elem)));
   if (e && d->name_at.file) diag_add_note(l->diags, e, d->name_at, "defined here");
   return !e;
 }
@@ -41,11 +56,16 @@ value with_derivative(scope *s, value v) {
   custom_result *c = arena_new(l->arena, custom_result);
   c->callee = s;
   c->operands.of = arena_array(l->arena, node *, s->f->params.len);
+  c->place = arena_array(l->arena, int, s->f->params.len);
   for (int i = 0; i < s->f->params.len; i++) {
     const param *p = &s->f->params.data[i];
-    const local *arg = p->kind == PARAM_VALUE ? map_get(&s->locals, p->name) : NULL;
-    if (arg && arg->v.kind == VALUE_NODE && dtype_is_float(arg->v.n->type))
+    if (p->kind != PARAM_VALUE || !(p->type.real || dtype_is_float(p->type.elem))) continue;
+    const local *arg = map_get(&s->locals, p->name);
+    if (arg && arg->v.kind == VALUE_NODE) {
+      c->place[c->operands.n] = c->nfloats;
       c->operands.of[c->operands.n++] = arg->v.n;
+    }
+    c->nfloats++;
   }
   v.n = another_node(l->g, v.n, NODE_CUSTOM);
   c->n = v.n;
@@ -115,16 +135,17 @@ static bool take_results(scope *s, const custom_result *c, span at, value v, nod
                          node **gives) {
   const func *f = s->f;
   int n = v.kind == VALUE_TUPLE ? v.nitems : 1;
-  if (n != c->operands.n) {
+  if (n != c->nfloats) {
     diag *d = scope_error(s, DIAG_vjp_form, at,
                           "`%.*s` gives %d value%s for the %d float operand%s of `%.*s`",
-                          STR_FMT(f->derivative->name), n, n == 1 ? "" : "s", c->operands.n,
-                          c->operands.n == 1 ? "" : "s", STR_FMT(f->name));
+                          STR_FMT(f->derivative->name), n, n == 1 ? "" : "s", c->nfloats,
+                          c->nfloats == 1 ? "" : "s", STR_FMT(f->name));
     scope_note(s, d, f->vjp_at, "the derivative is given here");
     return false;
   }
-  for (int k = 0; k < n; k++) {
-    node *got = need_node(s, v.kind == VALUE_TUPLE ? v.items[k] : v);
+  for (int k = 0; k < c->operands.n; k++) {
+    value item = v.kind == VALUE_TUPLE ? v.items[c->place[k]] : v;
+    node *got = need_node(s, item);
     if (!got) return false;
     if (!dtype_is_float(got->type)) {
       scope_error(s, DIAG_vjp_form, at, "`%.*s` gives %s; a cotangent is a float",

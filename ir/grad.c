@@ -49,6 +49,11 @@ void grad_fail(gradient *d, const node *n) {
   if (!d->out->failed) d->out->failed = n;
 }
 
+static void fail_of_axes(gradient *d, const node *n, int axes) {
+  d->out->axes = axes;
+  grad_fail(d, n);
+}
+
 static cotangent sum_repeated(gradient *d, const node *n, cotangent c, const int *over, int nover) {
   graph *g = d->g;
   int summed[2 * MAX_AXES], nsummed = 0;
@@ -146,7 +151,7 @@ static void visit_view(gradient *d, node *n, cotangent c) {
   if (grad_wants(d, n, 0)) {
     // Views keep the axes that their operand has, so nothing is repeated here.
     cotangent gives = {view_transpose(d->g, n, gy, NULL), grad_mask_through(d, n, c.mask)};
-    if (!gives.value) grad_fail(d, n);
+    if (!gives.value) fail_of_axes(d, n, MAX_AXES + 1);
     grad_give(d, n->in[0], gives, NULL, 0);
   }
   if (n->op == OP_pad && grad_wants(d, n, 1))
@@ -205,14 +210,44 @@ static int contract_for(gradient *d, const node *n) {
   for (int k = d->ncontracts; k < g->contracts.len; k++)
     if (g->contracts.data[k].of == of) return k + 1;
   const contract *block = &g->contracts.data[of - 1];
-  contract made = {
-      .gradient = true, .of = of, .at = block->at, .ncalls = block->ncalls, .calls = block->calls};
+  contract made = {.gradient = true,
+                   .of = of,
+                   .at = block->at,
+                   .asked = d->options->at,
+                   .ncalls = block->ncalls,
+                   .calls = block->calls};
   return 1 + graph_add_contract(g, made);
+}
+
+/// The most axes of a value that the derivative of n is made of: those of n, or of an operand, and the further
+/// ones of the seed.
+static int axes_needed(const gradient *d, const node *n, cotangent c) {
+  int all[6 * MAX_AXES], count = n->naxes, most, further = 0;
+  const node *given[2] = {c.value, c.mask};
+  memcpy(all, n->axes, sizeof(int) * (size_t)count);
+  for (int i = 0; i < 2; i++)
+    for (int k = 0; given[i] && k < given[i]->naxes; k++)
+      if (!axes_have(all, count, given[i]->axes[k])) all[count++] = given[i]->axes[k], further++;
+  most = count;
+  for (int i = 0; i < n->nin; i++) {
+    op_class class = op_get(n->op)->class;
+    bool by_index = class == CLASS_scatter || class == CLASS_gather;  // which walks the axes of all
+    if (d->open[n->in[i]->id] && n->in[i]->naxes + further > most) most = n->in[i]->naxes + further;
+    for (int k = 0; by_index && k < n->in[i]->naxes; k++)
+      if (!axes_have(all, count, n->in[i]->axes[k])) all[count++] = n->in[i]->axes[k];
+    if (by_index && count > most) most = count;
+  }
+  return most;
 }
 
 static void visit(gradient *d, node *n) {
   cotangent c = d->of[n->id];
   if (!c.value || !passes_on(d, n)) return;
+  int axes = axes_needed(d, n, c);
+  if (axes > MAX_AXES) {
+    fail_of_axes(d, n, axes);
+    return;
+  }
   d->g->contract = contract_for(d, n);
   int first = d->g->nodes.len;
   const grad_custom *custom = custom_of(d, n);

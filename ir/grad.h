@@ -33,6 +33,7 @@ typedef struct grad_options {
   /// reported.
   bool (*apply)(void *ctx, node *n, node *g, node **gives);
   void *ctx;
+  span at;  // of the call of grad, where there is one
 } grad_options;
 
 typedef struct grad_result {
@@ -40,6 +41,7 @@ typedef struct grad_result {
   bool *reached;       // by x: y depends on it
   bool *flat;          // by x: it would, but for ops that are flat (floor, sign)
   const node *failed;  // a node on the way without a derivative; null none
+  int axes;            // it has one, of so many axes that no value may have
   bool reported;       // it failed, and options.apply gave the error
 } grad_result;
 

@@ -270,6 +270,7 @@ static part *part_with(deriving *d, int number, const walk *w) {
   *p = (part){.walk = w, .number = number, .copy = arena_array(d->a, node *, d->count)};
   contract made = *d->c;
   made.gradient = true;
+  made.asked = d->g->contracts.data[d->derived - 1].asked;
   made.axes = w->axes;
   made.naxes = w->naxes;
   made.passes = made.of = 0;

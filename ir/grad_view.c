@@ -310,6 +310,7 @@ static node *position_in(graph *g, const node *view, ix elements) {
   return inside ? graph_where(g, inside, at, graph_ix_value(g, elements, type)) : at;
 }
 
+/// Null: it would walk too many axes.
 static node *scatter(graph *g, const node *view, node *gy) {
   const node *x = view->in[0];
   ix_pool *p = &g->ix;
@@ -322,6 +323,7 @@ static node *scatter(graph *g, const node *view, node *gy) {
   gy = without_repeated(g, view, gy);
   for (int k = 0; k < gy->naxes; k++)
     if (!node_has_axis(view, gy->axes[k])) axes[naxes++] = gy->axes[k];
+  if (view->naxes + naxes > MAX_AXES) return NULL;
   node *base = graph_view(g, zero_of(g, gy->type), NULL, axes, naxes);
   node *sums = graph_scatter_add(g, base, flat, position, gy);
   sums->flags |= NODE_UNCHECKED;

@@ -116,6 +116,7 @@ typedef struct contract {
   bool gradient; // a part of the derivative of a streamed block (ir/grad_stream.c)
   int of;        // while that is built: 1 + the number of the block
   span at;     // the word `fuse`
+  span asked;  // of a derivative: the call of grad, where there is one
   int ncalls;  // through which it came into the function, the innermost first
   const contract_call *calls;
 } contract;

@@ -73,6 +73,7 @@ static void round_trip(pass_ctx *ctx, const char *pass) {
   copy->ix.facts = g->ix.facts;
   for (int i = 0; i < g->contracts.len; i++) {
     copy->contracts.data[i].at = g->contracts.data[i].at;
+    copy->contracts.data[i].asked = g->contracts.data[i].asked;
     copy->contracts.data[i].ncalls = g->contracts.data[i].ncalls;
     copy->contracts.data[i].calls = g->contracts.data[i].calls;
   }

@@ -8,6 +8,9 @@ train=$(realpath "$1")
 run=$2
 shift 2
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+for argument in "$run" "$@"; do
+  case $argument in -h | --help) exec "$train" --help ;; esac
+done
 
 case $run in
   digits) options=(--unit images --size B=64 --size C1=16 --size C2=32 --size H=64

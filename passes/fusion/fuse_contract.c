@@ -73,8 +73,12 @@ static void note_calls(diag_list *diags, diag *d, const contract *c) {
 }
 
 static void promise_note(diag_list *diags, diag *d, const contract *c) {
-  diag_add_note(diags, d, c->at, "this block promises one kernel");
+  diag_add_note(
+      diags, d, c->at,
+      c->gradient ? "the derivative of this block is streamed too; without `stream` it need not be"
+                  : "this block promises one kernel");
   note_calls(diags, d, c);
+  if (c->asked.file) diag_add_note(diags, d, c->asked, "which is asked for here");
 }
 
 static str axis_names(fusion *f, const int *axes, int n) {
@@ -173,13 +177,15 @@ static void report(fusion *f, diag_list *diags, int number, int cluster, verdict
   const node *at = v.node >= 0 ? f->nodes[v.node] : NULL;
   const target_info *roomy;
   int code = code_of(f, cluster, v, &roomy);
+  const char *of = c->gradient ? "the derivative of " : "";
   diag *d;
   if (at)
     d = diag_error(diags, code, at->at.file ? at->at : c->at,
-                   "`%s` does not fit into the kernel of this block on %.*s: %s (%s)", op_title(at),
-                   STR_FMT(f->target->name), reason_text(v.why), reason_name(v.why));
+                   "`%s` does not fit into the kernel of %sthis block on %.*s: %s (%s)",
+                   op_title(at), of, STR_FMT(f->target->name), reason_text(v.why),
+                   reason_name(v.why));
   else
-    d = diag_error(diags, code, c->at, "this block is not one kernel on %.*s: %s (%s)",
+    d = diag_error(diags, code, c->at, "%sthis block is not one kernel on %.*s: %s (%s)", of,
                    STR_FMT(f->target->name), reason_text(v.why), reason_name(v.why));
   if (v.detail.len) diag_add_note(diags, d, (span){0}, "%.*s", STR_FMT(v.detail));
   if (v.why == REASON_indirect_along_stream)

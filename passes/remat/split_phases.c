@@ -237,13 +237,30 @@ static graph *make_backward(splitter *s) {
   return g;
 }
 
+/// What is of one contract with something of the forward pass is too: not to save what is inside of the block.
+static bool spread_in_contracts(const graph *joint, bool *forward, bool *contracts) {
+  bool changed = false;
+  for (int id = 0; id < joint->nodes.len; id++)
+    if (forward[id]) contracts[joint->nodes.data[id]->contract] = true;
+  for (int id = joint->nodes.len - 1; id >= 0; id--) {
+    const node *n = joint->nodes.data[id];
+    if (!forward[id] && n->contract && contracts[n->contract]) changed = forward[id] = true;
+    for (int k = 0; forward[id] && k < n->nin; k++) {
+      changed |= !forward[n->in[k]->id];
+      forward[n->in[k]->id] = true;
+    }
+  }
+  return changed;
+}
+
 /// Of a function that has derivatives itself, these are part of the forward pass.
 void settle_phases(graph *joint, int results) {
   bool *forward = arena_array(joint->arena, bool, joint->nodes.len);
+  bool *contracts = arena_array(joint->arena, bool, joint->contracts.len + 1);
   for (int k = 0; k < results; k++) forward[joint->outputs.data[k].value->id] = true;
+  while (spread_in_contracts(joint, forward, contracts)) continue;
   for (int id = joint->nodes.len - 1; id >= 0; id--) {
     node *n = joint->nodes.data[id];
-    for (int k = 0; forward[id] && k < n->nin; k++) forward[n->in[k]->id] = true;
     if (n->phase > 1 || forward[id]) n->phase = !forward[id];
     if (forward[id] && !n->contract) n->flags &= ~(unsigned)NODE_RECOMPUTED;
   }

@@ -190,6 +190,12 @@ holds 'a loss that is no number ends the run' [ $? = 1 ]
 says 'the checkpoints before it stay'
 "$train" >out.txt 2>err.txt
 holds 'usage' [ $? = 2 ]
+for asked in --help 'digits --help' 'text --steps 3 --help'; do
+  # shellcheck disable=SC2086
+  bash "$examples/run.sh" "$train" $asked >out.txt 2>err.txt
+  holds "$asked needs no data" [ $? = 0 ]
+  says 'usage: train'
+done
 "${digits[@]}" --out x --stepz 3 >out.txt 2>err.txt
 says 'unknown option --stepz'
 "${digits[@]}" --size Q=3 --out x >out.txt 2>err.txt

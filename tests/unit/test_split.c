@@ -178,6 +178,23 @@ Test(split, of_a_streamed_block_rows_are_saved) {
   tcf_session_free(s);
 }
 
+// The gradient that the function gives is streamed itself, and so is its own gradient.
+Test(split, of_the_gradient_of_a_streamed_block_rows_are_saved) {
+  static const char text[] =
+      "fn f(q: f32[S, D = 8], k: f32[T, D = 8], v: f32[T, E = 4], p: f32[S, D]) -> f32[S, D] {\n"
+      "  fuse stream(T) {\n    let a = attention(q, k, v, T, D)\n  }\n"
+      "  let y = sum(sin(a), S, E)\n  return grad(y, q) * p\n}\n";
+  tcf_session *s = open_on("cpu");
+  parts p = split_function(s, compile(s, text), NULL);
+  size_t saved = count_saved(&p);
+  cr_expect_gt(saved, 0);
+  for (size_t i = 0; i < saved; i++) {
+    tcf_value_info v = result_of(p.forward, tcf_function_results(p.forward) - saved + i);
+    for (int k = 0; k < v.rank; k++) cr_expect_str_neq(v.axes[k], "T", "%s", v.name);
+  }
+  tcf_session_free(s);
+}
+
 // ---- sizes
 
 /// f on random arguments of these sizes, in parts and with `grad` (g takes a seed): the same bits.
@@ -250,6 +267,15 @@ static const char *const of_bits[] = {
     "  fuse stream(H) {\n    let a = attention(x, k, v, H, D)\n  }\n  return a\n}\n"
     "fn f(x: f32[N, D], k: f32[H, D], v: f32[H, V]) -> f32[N, V] { return net(x, k, v) }\n"
     "fn g(x: f32[N, D], k: f32[H, D], v: f32[H, V], d: f32[N, V]) -> (f32[N, V], f32[N, D], f32[H, "
+    "D], f32[H, V]) {\n"
+    "  let y = net(x, k, v)\n  let (dx, dk, dv) = grad(y, x, k, v, seed = d)\n  return (y, dx, dk, "
+    "dv)\n}\n",
+    // The gradient of a streamed block.
+    "fn net(x: f32[N, D], k: f32[H, D], v: f32[H, V]) -> f32[N, D] {\n"
+    "  fuse stream(H) {\n    let a = attention(x, k, v, H, D)\n  }\n"
+    "  let y = sum(sin(a), N, V)\n  return grad(y, x)\n}\n"
+    "fn f(x: f32[N, D], k: f32[H, D], v: f32[H, V]) -> f32[N, D] { return net(x, k, v) }\n"
+    "fn g(x: f32[N, D], k: f32[H, D], v: f32[H, V], d: f32[N, D]) -> (f32[N, D], f32[N, D], f32[H, "
     "D], f32[H, V]) {\n"
     "  let y = net(x, k, v)\n  let (dx, dk, dv) = grad(y, x, k, v, seed = d)\n  return (y, dx, dk, "
     "dv)\n}\n",
