@@ -472,7 +472,8 @@ TCF_API tcf_status tcf_function_keep_symbolic(tcf_function *function, const char
  *  sizes that receives the elements (any strides; it may share memory with arguments).
  *  The first call for new sizes or strides compiles, or loads from the disk cache.
  *  Errors: TCF_WRONG_USE (arguments), TCF_WRONG_DATA (index out of range, with its position),
- *  TCF_NO_MEMORY, TCF_UNAVAILABLE. After an error the contents of given results are unspecified. */
+ *  TCF_NO_MEMORY, TCF_UNAVAILABLE. Until a call returns, and after an error, the contents of given
+ *  results are unspecified. */
 TCF_API tcf_status tcf_call(tcf_function *function, const tcf_tensor *const *args, size_t nargs,
                             tcf_tensor **results, size_t nresults);
 

@@ -286,6 +286,7 @@ typedef struct buffer {
   ix dims[MAX_AXES];
   ix strides[MAX_AXES];
   ix offset;  // TEMP: bytes from the start of the arena, 64-byte aligned
+  int host;   // TEMP: 1 + the output that is written later, in whose memory it lies instead; 0: none
   span at;    // its name in the text it was read from
 } buffer;
 

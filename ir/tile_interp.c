@@ -13,7 +13,7 @@ typedef struct runner {
   arena *step;   // of the current step
   size_system sizes;
   tile_memory *memories;  // by buffer
-  int64_t *begin, *end;   // temps: bytes in the arena
+  int64_t *begin, *end;   // temps and outputs: bytes in the arena, or in the output that they lie in
   const interp_host *host;
   str *error;
   span *at;
@@ -127,19 +127,27 @@ static bool place_temp(runner *r, int i) {
     return fail(r, (span){0}, "internal error: buffer %.*s at %lld is not aligned to 64 bytes",
                 STR_FMT(b->name), (long long)r->begin[i]);
   int64_t limit = r->p->arena_bytes ? size_of(r, r->p->arena_bytes) : 0;
+  if (b->host) limit = r->end[b->host - 1];
   if (r->begin[i] < 0 || r->end[i] > limit)
-    return fail(r, (span){0}, "internal error: buffer %.*s ends at byte %lld of an arena of %lld",
-                STR_FMT(b->name), (long long)r->end[i], (long long)limit);
+    return fail(r, (span){0}, "internal error: buffer %.*s ends at byte %lld of %s of %lld", STR_FMT(b->name),
+                (long long)r->end[i], b->host ? "an output" : "an arena", (long long)limit);
   return true;
 }
 
 // ---- steps
 
+/// 1 + the output in whose memory the buffer is; 0: it is in the arena.
+static int host_of(const runner *r, int i) {
+  const buffer *b = &r->p->buffers.data[i];
+  return b->kind == BUFFER_OUTPUT ? 1 + i : b->host;
+}
+
 /// What the step is about to write takes the place of everything that overlaps it.
 static void evict_overlaps(runner *r, int written) {
-  if (r->p->buffers.data[written].kind != BUFFER_TEMP) return;
-  for (int i = r->p->nparams + r->p->noutputs; i < r->p->buffers.len; i++)
-    if (i != written && r->begin[i] < r->end[written] && r->begin[written] < r->end[i])
+  if (r->p->buffers.data[written].kind == BUFFER_PARAM) return;
+  for (int i = r->p->nparams; i < r->p->buffers.len; i++)
+    if (i != written && host_of(r, i) == host_of(r, written) && r->begin[i] < r->end[written] &&
+        r->begin[written] < r->end[i])
       poison_all(&r->memories[i]);
 }
 
@@ -244,6 +252,7 @@ static bool run_program(runner *r, const interp_tensor *params, interp_tensor *o
   r->end = arena_array(r->arena, int64_t, n);
   for (int i = 0; i < n; i++) {
     if (!make_memory(r, i, params)) return false;
+    if (p->buffers.data[i].kind == BUFFER_OUTPUT) r->end[i] = r->memories[i].count * dtype_bytes(p->buffers.data[i].type);
     if (p->buffers.data[i].kind == BUFFER_TEMP && !place_temp(r, i)) return false;
   }
   for (int i = 0; i < p->steps.len; i++) {

@@ -36,6 +36,18 @@ static int find_buffer(const program *p, str name) {
   return -1;
 }
 
+/// An output, which comes before all temps.
+static int read_host(parser *r) {
+  text_cursor *c = r->c;
+  text_peek(c);
+  int begin = c->at;
+  str name = text_sigil_name(c, '%');
+  int number = find_buffer(r->p, name);
+  if (number < 0 || r->p->buffers.data[number].kind != BUFFER_OUTPUT)
+    text_fail(c, DIAG_ir_unknown, begin, "no output is called %%%.*s", STR_FMT(name));
+  return number < 0 ? 0 : number;
+}
+
 static void read_buffer(parser *r) {
   text_cursor *c = r->c;
   program *p = r->p;
@@ -63,6 +75,7 @@ static void read_buffer(parser *r) {
     text_expect_word(c, "temp");
     text_expect_word(c, "at");
     b.offset = text_size(c, &p->ix);
+    if (text_accept_word(c, "of")) b.host = 1 + read_host(r);
   }
   vec_push(c->arena, &p->buffers, b);
 }

@@ -485,6 +485,7 @@ static void put_buffer(const program *p, const buffer *b, strbuf *out) {
   if (b->kind == BUFFER_TEMP) {
     sb_puts(out, " temp at ");
     put_size(&p->ix, b->offset, out);
+    if (b->host) sb_printf(out, " of %%%.*s", STR_FMT(p->buffers.data[b->host - 1].name));
   } else {
     sb_printf(out, " %s %d", b->kind == BUFFER_PARAM ? "param" : "output", b->number);
   }

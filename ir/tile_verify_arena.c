@@ -10,6 +10,8 @@
 // Walked step by step with the live temps in the order of their places: a temp that comes in is
 // compared with its two neighbours only, and what is compared grows with the number of temps.
 //
+// The memory of an output that is written after the last use of a temp may hold it, by the same rules.
+//
 // Sizes may be symbolic. What the algebra of ir/ix.h proves is right; for the rest the inequality
 // must hold at a handful of bindings, small, odd and large, that the facts of the symbols allow.
 #include "ir/tile_verify.h"
@@ -138,11 +140,26 @@ static place *find_places(verifier *v) {
   return places;
 }
 
+/// The bytes of an output, when there is nothing between its elements.
+static ix bytes_of_host(verifier *v, const buffer *b, const buffer *host) {
+  ix bytes = ix_const(v->pool, dtype_bytes(host->type));
+  for (int d = 0; d < host->rank; d++) bytes = ix_mul(v->pool, bytes, common(v, host->dims[d]));
+  if (!is_le(v, bytes_of(v, host), bytes))
+    bad(v, b->at, "temp %.*s lies in %.*s, which has gaps", STR_FMT(b->name), STR_FMT(host->name));
+  return bytes;
+}
+
+static void verify_host(verifier *v, const buffer *b, const place *at, const place *host) {
+  const char *name = str_z(v->arena, v->p->buffers.data[b->host - 1].name);
+  if (at->last >= at->first && host->last >= host->first && at->last >= host->first)
+    bad(v, b->at, "temp %.*s lies in %s and is used when that is", STR_FMT(b->name), name);
+}
+
 static void verify_place(verifier *v, const buffer *b, const place *at, ix arena_bytes) {
   if (!is_le(v, ix_const(v->pool, 0), at->begin))
     bad(v, b->at, "temp %.*s begins before the arena", STR_FMT(b->name));
   if (!is_le(v, at->end, arena_bytes))
-    bad(v, b->at, "temp %.*s does not end inside of the arena", STR_FMT(b->name));
+    bad(v, b->at, "temp %.*s does not end inside of %s", STR_FMT(b->name), b->host ? "the output" : "the arena");
   if (ix_divisor(v->pool, at->begin) % ALIGNMENT)
     bad(v, b->at, "temp %.*s is not aligned to %d bytes", STR_FMT(b->name), ALIGNMENT);
 }
@@ -192,7 +209,8 @@ static void leave(live_list *live, int temp) {
   memmove(&live->temps[at], &live->temps[at + 1], sizeof(int) * (size_t)(live->n - at));
 }
 
-static void verify_steps(verifier *v, const place *places) {
+/// The temps in the memory of one output; 0: in the arena.
+static void verify_steps(verifier *v, const place *places, int host) {
   const program *p = v->p;
   live_list live = {.temps = arena_array(v->arena, int, p->buffers.len)};
   bool *is_live = arena_array(v->arena, bool, p->buffers.len);
@@ -201,7 +219,8 @@ static void verify_steps(verifier *v, const place *places) {
       for (int k = 0; k < p->steps.data[i].nbufs; k++) {
         int temp = p->steps.data[i].bufs[k];
         bool due = leaving ? places[temp].last == i : places[temp].first == i;
-        if (p->buffers.data[temp].kind != BUFFER_TEMP || !due || is_live[temp] != leaving) continue;
+        const buffer *b = &p->buffers.data[temp];
+        if (b->kind != BUFFER_TEMP || b->host != host || !due || is_live[temp] != leaving) continue;
         if (leaving) leave(&live, temp);
         else enter(v, &live, places, temp);
         is_live[temp] = !leaving;
@@ -220,9 +239,16 @@ void tile_verify_arena(const program *p, arena *a, ix_pool *pool, tile_faults *f
   ix arena_bytes = bytes ? common(&v, bytes) : ix_const(pool, 0);
   if (!is_le(&v, ix_const(pool, 0), arena_bytes)) bad(&v, p->at, "the arena has a negative size");
   const place *places = find_places(&v);
-  for (int i = 0; i < p->buffers.len; i++)
-    if (p->buffers.data[i].kind == BUFFER_TEMP)
-      verify_place(&v, &p->buffers.data[i], &places[i], arena_bytes);
-  verify_steps(&v, places);
+  bool *hosts = arena_array(a, bool, p->buffers.len + 1);
+  hosts[0] = true;
+  for (int i = 0; i < p->buffers.len; i++) {
+    const buffer *b = &p->buffers.data[i];
+    if (b->kind != BUFFER_TEMP) continue;
+    hosts[b->host] = true;
+    verify_place(&v, b, &places[i], b->host ? bytes_of_host(&v, b, &p->buffers.data[b->host - 1]) : arena_bytes);
+    if (b->host) verify_host(&v, b, &places[i], &places[b->host - 1]);
+  }
+  for (int host = 0; host <= p->buffers.len; host++)
+    if (hosts[host]) verify_steps(&v, places, host);
   if (pool->overflow) bad(&v, p->at, "the sizes of the temps leave 64 bits");
 }

@@ -107,6 +107,8 @@ static void verify_buffer(verifier *v, int i) {
       bad(v, "buffer %.*s has no size in dimension %d", STR_FMT(b->name), d);
   if (b->kind == BUFFER_TEMP && !is_size(pool, b->offset))
     bad(v, "buffer %.*s has no offset", STR_FMT(b->name));
+  if (b->host && (b->kind != BUFFER_TEMP || b->host > i || v->p->buffers.data[b->host - 1].kind != BUFFER_OUTPUT))
+    bad(v, "buffer %.*s lies in what is no output", STR_FMT(b->name));
   if (b->kind == BUFFER_TEMP && !is_row_major(v, b))
     bad(v, "temp %.*s is not row-major", STR_FMT(b->name));
   if (!is_new_name(v, &v->buffers, b->name))

@@ -112,8 +112,9 @@ program *lower_to_tiles(arena *a, const graph *g, const pass_options *options);
 
 /// What the temps of a program take, by the estimates of sizes that are symbols.
 typedef struct temporaries {
-  int64_t bytes;  // of its arena: what a call allocates
-  int64_t live;   // the most that lives in one step: no arena could be smaller
+  int64_t bytes;   // of its arena: what a call allocates
+  int64_t live;    // the most that lives in one step: no arena could be smaller
+  int64_t hosted;  // of those that lie in the memory of outputs instead
 } temporaries;
 temporaries program_temporaries(const program *p);
 /// Of the program that a fused graph becomes, without its kernels; what scatters and loop nests keep

@@ -284,6 +284,7 @@ static void place_buffers(entry *en) {
   for (int i = 0; i < p->buffers.len; i++) {
     const buffer *b = &p->buffers.data[i];
     bool temp = b->kind == BUFFER_TEMP;
+    if (b->host) continue;
     int parameter = b->number + (b->kind == BUFFER_OUTPUT ? p->nparams : 0);
     if (temp ? en->many : en->words) continue;
     en->buffers[i] = temp ? byte_address(g, arena_base, ix_value(g, b->offset))
@@ -301,7 +302,7 @@ static lval table_function(emit *e, arena *a, const program *p, int first, int e
   g.symbol_words = LLVMGetParam(function, 2);
   for (int i = first; i < end; i++) {
     const buffer *b = &p->buffers.data[i];
-    if (b->kind != BUFFER_TEMP) continue;
+    if (b->kind != BUFFER_TEMP || b->host) continue;
     lval at = byte_address(&g, LLVMGetParam(function, 1), ix_value(&g, b->offset));
     put_word(&g, LLVMGetParam(function, 0), i, at);
   }
@@ -321,6 +322,18 @@ static void fill_table(entry *en, const lval *functions) {
                         byte_address(g, en->block, int64(g, 8 * (int64_t)en->symbols))};
   for (int i = 0; functions[i]; i++)
     LLVMBuildCall2(e->builder, type, functions[i], args, NPARAMS, "");
+}
+
+/// Temps in the memory of outputs. There are few.
+static void place_in_outputs(entry *en) {
+  kgen *g = &en->g;
+  for (int i = 0; i < g->program->buffers.len; i++) {
+    const buffer *b = &g->program->buffers.data[i];
+    if (!b->host) continue;
+    lval at = byte_address(g, buffer_address(en, b->host - 1), ix_value(g, b->offset));
+    if (en->many) put_word(g, en->table, i, at);
+    else en->buffers[i] = at;
+  }
 }
 
 /// The functions that fill the table, null behind the last; none when there is no table.
@@ -374,6 +387,7 @@ void gen_entry(emit *e, arena *a, const program *p, const entry_kernels *kernels
   if (words) entry_copy_words(&en, LLVMGetParam(function, 0));
   fill_block(&en);
   fill_table(&en, table);
+  place_in_outputs(&en);
   steps_fill_table(&en);
   for (int i = 0; i < p->steps.len;) {
     const step *s = &p->steps.data[i];

@@ -55,14 +55,19 @@ void explain_put_totals(strbuf *out, const explanation *e) {
   explain_put_seconds(out, e->seconds);
 }
 
-void explain_put_memory(strbuf *out, const explanation *e) {
-  if (!e->memory.bytes) return;
+bool explain_put_memory(strbuf *out, const explanation *e) {
+  if (!e->memory.bytes && !e->memory.hosted) return false;
   explain_put_scaled(out, (double)e->memory.bytes, "B");
   sb_puts(out, " of memory for intermediates, ");
-  if (e->memory.live == e->memory.bytes) {
+  if (e->memory.live != e->memory.bytes) {
+    explain_put_scaled(out, (double)e->memory.live, "B");
+    sb_puts(out, " of it in use at once");
+  } else {
     sb_puts(out, "all of it in use at once");
-    return;
   }
-  explain_put_scaled(out, (double)e->memory.live, "B");
-  sb_puts(out, " of it in use at once");
+  if (!e->memory.hosted) return true;
+  sb_puts(out, "; others of ");
+  explain_put_scaled(out, (double)e->memory.hosted, "B");
+  sb_puts(out, " lie in results that are written later");
+  return true;
 }

@@ -9,8 +9,8 @@ void explain_put_seconds(strbuf *out, double s);
 void explain_put_position(strbuf *out, const diag_list *files, span at, bool with_file);
 /// "350 MB moved (1.4 GB without fusion, 44 MB at least), 22 GFLOP, predicted 64 ms"
 void explain_put_totals(strbuf *out, const explanation *e);
-/// "12 MB of memory for intermediates, 11 MB of it in use at once"; nothing where none is needed
-void explain_put_memory(strbuf *out, const explanation *e);
+/// "12 MB of memory for intermediates, 11 MB of it in use at once"; false, and nothing, where there are none
+bool explain_put_memory(strbuf *out, const explanation *e);
 /// "2048 blocks of 256 threads, 8 on a multiprocessor (100% of its threads), 33 kB on chip, mma"
 void explain_put_schedule(strbuf *out, const explain_schedule *s);
 /// "40 a thread, none spilled; by ptxas", or "not known: there is no device, and ptxas is not ..."

@@ -177,7 +177,7 @@ void explain_html(const explanation *e, const diag_list *files, strbuf *out) {
     sb_puts(out, i ? ", " : "; assuming ");
     put_escaped(out, e->assumed.data[i]);
   }
-  if (e->memory.bytes) sb_puts(out, "; ");
+  if (e->memory.bytes || e->memory.hosted) sb_puts(out, "; ");
   explain_put_memory(out, e);
   sb_puts(out, "</p>\n");
   put_source(out, e, files);

@@ -166,6 +166,7 @@ void explain_json(const explanation *e, const diag_list *files, strbuf *out) {
   json_object_set_new(root, "needed_bytes", json_integer((json_int_t)e->needed_bytes));
   json_object_set_new(root, "memory_bytes", json_integer((json_int_t)e->memory.bytes));
   json_object_set_new(root, "memory_live_bytes", json_integer((json_int_t)e->memory.live));
+  json_object_set_new(root, "memory_in_results_bytes", json_integer((json_int_t)e->memory.hosted));
   json_object_set_new(root, "flops", json_integer((json_int_t)e->flops));
   json_object_set_new(root, "predicted_seconds", json_real(e->seconds));
   json_object_set_new(root, "kernels", kernels);

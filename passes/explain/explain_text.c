@@ -123,7 +123,6 @@ void explain_text(const explanation *e, const diag_list *files, strbuf *out) {
   for (int i = 0; i < e->assumed.len; i++)
     sb_printf(out, "%s%.*s%s", i ? ", " : "assuming ", STR_FMT(e->assumed.data[i]),
               i == e->assumed.len - 1 ? "\n" : "");
-  explain_put_memory(out, e);
-  if (e->memory.bytes) sb_putc(out, '\n');
+  if (explain_put_memory(out, e)) sb_putc(out, '\n');
   for (int i = 0; i < e->kernels.len; i++) put_kernel(out, files, &e->kernels.data[i]);
 }

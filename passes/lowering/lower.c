@@ -302,7 +302,7 @@ static void add_bare_step(lower *l, const group *grp) {
   vec_push(l->a, &l->p->steps, s);
 }
 
-/// The program without kernels. Gives the step of each group, that before it where it has none.
+/// The program without kernels, its temps placed. Gives the step of each group, that before it where it has none.
 static int *open_bare(lower *l, arena *a, const graph *g, const pass_options *options) {
   int ngroups;
   const group *groups = lower_open(l, a, g, options, &ngroups);
@@ -311,6 +311,7 @@ static int *open_bare(lower *l, arena *a, const graph *g, const pass_options *op
     add_bare_step(l, &groups[i]);
     step_of[i] = l->p->steps.len - 1;
   }
+  lower_place_temporaries(l);
   return step_of;
 }
 
@@ -319,7 +320,6 @@ temporaries graph_temporaries(const graph *g, const pass_options *options) {
   scratch_open(&s);
   lower l;
   open_bare(&l, &s.arena, g, options);
-  lower_place_temporaries(&l);
   temporaries t = program_temporaries(l.p);
   scratch_close(&s);
   return t;

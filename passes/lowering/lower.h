@@ -7,6 +7,7 @@
 // through two different views is computed twice. A statement is placed in the outermost scope
 // that opens all axes it depends on, so row-level work stays out of the loops.
 #pragma once
+#include "passes/arena.h"
 #include "passes/fusion/group.h"
 #include "passes/passes.h"
 
@@ -128,6 +129,9 @@ int lower_add_parts(lower *l, const node *n, ix count, dtype t);
 // place_temps.c
 /// Offsets of temps and the size of the arena, after all steps are there.
 void lower_place_temporaries(lower *l);
+// place_in_outputs.c
+/// Those that it pays for get places in outputs, and are of no more bytes for the arena. items: by buffer.
+void lower_place_in_outputs(lower *l, arena_item *items);
 /// node_of: by buffer.
 memory_peak program_peak(arena *a, const program *p, const int *node_of);
 

@@ -5,7 +5,6 @@
 // proves can be relied on: a linear scan over the steps puts a temp into the smallest dead slot that is
 // known to hold it, or opens one, and slots are never split.
 #include "base/fault.h"
-#include "passes/arena.h"
 #include "passes/lowering/lower.h"
 
 /// Rounded up to the alignment.
@@ -43,10 +42,12 @@ static bool find_bytes(program *p, const ix *bytes, arena_item *items) {
   return !p->ix.overflow;
 }
 
-static void place_known(program *p, arena_item *items) {
+static void place_known(lower *l, arena_item *items) {
+  program *p = l->p;
+  lower_place_in_outputs(l, items);
   p->arena_bytes = ix_const(&p->ix, arena_place(items, p->buffers.len));
   for (int i = 0; i < p->buffers.len; i++)
-    if (p->buffers.data[i].kind == BUFFER_TEMP)
+    if (p->buffers.data[i].kind == BUFFER_TEMP && !p->buffers.data[i].host)
       p->buffers.data[i].offset = ix_const(&p->ix, items[i].offset);
 }
 
@@ -102,7 +103,7 @@ void lower_place_temporaries(lower *l) {
   for (int i = 0; i < p->buffers.len; i++)
     if (p->buffers.data[i].kind == BUFFER_TEMP)
       bytes[i] = buffer_bytes(&p->ix, &p->buffers.data[i]);
-  if (find_bytes(p, bytes, items)) place_known(p, items);
+  if (find_bytes(p, bytes, items)) place_known(l, items);
   else place_in_slots(l->a, p, bytes, items);
 }
 
@@ -113,15 +114,22 @@ static int64_t estimated_bytes(const program *p, const struct buffer *buf) {
   return estimate_times(bytes, ix_estimate(&p->ix, buf->strides[0]));
 }
 
+/// Of what is in the arena.
+static void find_estimates(const program *p, arena_item *items) {
+  for (int i = 0; i < p->buffers.len; i++)
+    if (p->buffers.data[i].kind == BUFFER_TEMP && !p->buffers.data[i].host)
+      items[i].bytes = estimated_bytes(p, &p->buffers.data[i]);
+}
+
 temporaries program_temporaries(const program *p) {
   scratch s;
   scratch_open(&s);
   arena_item *items = find_lives(&s.arena, p);
-  for (int i = 0; i < p->buffers.len; i++)
-    if (p->buffers.data[i].kind == BUFFER_TEMP)
-      items[i].bytes = estimated_bytes(p, &p->buffers.data[i]);
+  find_estimates(p, items);
   temporaries t = {.live = arena_live(items, p->buffers.len)};
   if (p->arena_bytes) t.bytes = ix_estimate(&p->ix, p->arena_bytes);
+  for (int i = 0; i < p->buffers.len; i++)
+    if (p->buffers.data[i].host) t.hosted += estimated_bytes(p, &p->buffers.data[i]);
   scratch_close(&s);
   return t;
 }
@@ -145,8 +153,7 @@ memory_peak program_peak(arena *a, const program *p, const int *node_of) {
   scratch s;
   scratch_open(&s);
   arena_item *items = find_lives(&s.arena, p);
-  for (int i = 0; i < p->buffers.len; i++)
-    if (p->buffers.data[i].kind == BUFFER_TEMP) items[i].bytes = estimated_bytes(p, &p->buffers.data[i]);
+  find_estimates(p, items);
   memory_peak peak = {.step = peak_step(p, items), .steps = p->steps.len};
   for (int i = 0; i < p->buffers.len; i++) {
     const arena_item *item = &items[i];

@@ -118,7 +118,7 @@ static temporaries compile(net *t, const pass_options *options, const bool *reco
   for (int step = 1; step <= p->steps.len; step++) {
     for (int b = 0; b < p->buffers.len; b++) {
       const struct buffer *buf = &p->buffers.data[b];
-      if (buf->kind != BUFFER_TEMP || !last[b]) continue;
+      if (buf->kind != BUFFER_TEMP || buf->host || !last[b]) continue;
       int64_t size = dtype_bytes(buf->type);
       if (buf->rank)
         size *= ix_estimate(&p->ix, buf->dims[0]) * ix_estimate(&p->ix, buf->strides[0]);
