@@ -12,6 +12,7 @@
 
 enum {
   MOST_PLACED = 128,      // the entry of the program has code for each
+  MOST_TRIED = 8,         // of a step
   WORTH = 32,             // a share of the arena that is saved at least
   DEVICE_ALIGNMENT = 16,  // of results in a device's memory; elsewhere they are aligned to their elements
 };
@@ -21,6 +22,7 @@ typedef struct placer {
   arena *a;
   arena_item *items;      // of temps that go to outputs bytes become 0
   int64_t *bytes;         // by buffer
+  const int64_t *after;   // find_room_after()
   vec(int) placed;        // temps
 } placer;
 
@@ -99,21 +101,37 @@ static int peak_step(const placer *s, int64_t *live) {
   return best;
 }
 
-/// The largest temp of the step that finds room. False: none does.
+/// By step, the most bytes that an output has which is written later.
+static int64_t *find_room_after(const placer *s) {
+  const program *p = s->l->p;
+  int64_t *most = arena_array(s->a, int64_t, p->steps.len + 1);
+  for (int o = p->nparams; o < p->nparams + p->noutputs; o++) {
+    int first = s->items[o].last < 0 ? 0 : s->items[o].first;
+    if (first && s->bytes[o] > most[first - 1]) most[first - 1] = s->bytes[o];
+  }
+  for (int step = p->steps.len - 1; step > 0; step--)
+    if (most[step] > most[step - 1]) most[step - 1] = most[step];
+  return most;
+}
+
+/// The largest temp of the step that finds room. False: none does, of the first that might.
 static bool place_one(placer *s, int step) {
   const program *p = s->l->p;
-  bool *tried = arena_array(s->a, bool, p->buffers.len);
-  for (;;) {
+  int tried[MOST_TRIED], n = 0;
+  while (n < MOST_TRIED) {
     int best = -1;
     for (int i = p->nparams + p->noutputs; i < p->buffers.len; i++) {
       const arena_item *item = &s->items[i];
-      if (tried[i] || !item->bytes || item->first > step || item->last < step) continue;
-      if (best < 0 || item->bytes > s->items[best].bytes) best = i;
+      if (!item->bytes || item->first > step || item->last < step || s->bytes[i] > s->after[item->last]) continue;
+      bool again = false;
+      for (int k = 0; k < n; k++) again |= tried[k] == i;
+      if (!again && (best < 0 || item->bytes > s->items[best].bytes)) best = i;
     }
     if (best < 0) return false;
     if (place(s, best)) return true;
-    tried[best] = true;
+    tried[n++] = best;
   }
+  return false;
 }
 
 static void settle(placer *s, int64_t before) {
@@ -138,6 +156,7 @@ void lower_place_in_outputs(lower *l, arena_item *items) {
   placer s = {.l = l, .a = l->a, .items = items};
   s.bytes = arena_array(l->a, int64_t, p->buffers.len);
   for (int i = p->nparams; i < p->buffers.len; i++) s.bytes[i] = exact_bytes(p, &p->buffers.data[i]);
+  s.after = find_room_after(&s);
   int64_t before = arena_live(items, p->buffers.len), *live = arena_array(l->a, int64_t, p->steps.len + 1);
   while (s.placed.len < MOST_PLACED && place_one(&s, peak_step(&s, live))) {}
   settle(&s, before);
