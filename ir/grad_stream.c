@@ -342,8 +342,9 @@ static void derive(deriving *d) {
 
 /// The contracts that were no streams yet go, and the others are numbered again.
 static void drop_derived(graph *g) {
-  arena scratch = {0};
-  int *number = arena_array(&scratch, int, g->contracts.len + 1), kept = 0;
+  scratch s;
+  scratch_open(&s);
+  int *number = arena_array(&s.arena, int, g->contracts.len + 1), kept = 0;
   for (int k = 0; k < g->contracts.len; k++) {
     if (g->contracts.data[k].of) continue;
     g->contracts.data[kept++] = g->contracts.data[k];
@@ -352,22 +353,23 @@ static void drop_derived(graph *g) {
   g->contracts.len = kept;
   for (int id = 0; id < g->nodes.len; id++)
     g->nodes.data[id]->contract = number[g->nodes.data[id]->contract];
-  arena_free(&scratch);
+  scratch_close(&s);
 }
 
 /// Before the nodes go that nothing needs, and after that.
 static void sum_by_rows(graph *g) {
-  arena scratch = {0};
+  scratch s;
+  scratch_open(&s);
   int count = g->nodes.len;
-  node **replacement = arena_array(&scratch, node *, count);
+  node **replacement = arena_array(&s.arena, node *, count);
   for (int k = 0; k < g->contracts.len; k++) {
     const streamed_derivative d = {g->contracts.data[k].of, k + 1};
-    if (d.block) grad_sum_by_rows(g, &scratch, &d, replacement, count);
+    if (d.block) grad_sum_by_rows(g, &s.arena, &d, replacement, count);
   }
-  node **all = arena_array(&scratch, node *, g->nodes.len);
+  node **all = arena_array(&s.arena, node *, g->nodes.len);
   memcpy(all, replacement, sizeof(node *) * (size_t)count);
   graph_compact(g, all);
-  arena_free(&scratch);
+  scratch_close(&s);
 }
 
 /// Where only the derivative needs a block, what it shares with it is all that is left: no stream.
@@ -387,33 +389,35 @@ static void drop_empty(graph *g, arena *a, int block) {
 }
 
 void graph_derive_streams(graph *g) {
-  arena room = {0};
+  scratch room;
+  scratch_open(&room);
   int count = g->contracts.len;
-  bool any = false, **walkable = arena_array(&room, bool *, count);
+  bool any = false, **walkable = arena_array(&room.arena, bool *, count);
   // Before the sums are gone that only the block itself needs.
   for (int k = 0; k < count; k++) {
     int block = g->contracts.data[k].of;
-    if (block) walkable[k] = find_walkable(g, &room, block);
+    if (block) walkable[k] = find_walkable(g, &room.arena, block);
     any |= block;
   }
   sum_by_rows(g);
-  bool *done = arena_array(&room, bool, count);
+  bool *done = arena_array(&room.arena, bool, count);
   for (int k = 0; k < count; k++) {
     int block = g->contracts.data[k].of;
     // Derivatives of derivatives first.
     for (int last = count - 1; block && last >= k; last--) {
       if (done[last] || g->contracts.data[last].of != block) continue;
       done[last] = true;
-      arena scratch = {0};
+      scratch s;
+      scratch_open(&s);
       deriving d = {
-          .g = g, .a = &scratch, .derived = last + 1, .block = block, .walkable = walkable[last]};
+          .g = g, .a = &s.arena, .derived = last + 1, .block = block, .walkable = walkable[last]};
       d.c = &g->contracts.data[block - 1];
       derive(&d);
-      arena_free(&scratch);
+      scratch_close(&s);
     }
   }
   for (int k = 0; k < count; k++)
-    if (g->contracts.data[k].of) drop_empty(g, &room, g->contracts.data[k].of);
+    if (g->contracts.data[k].of) drop_empty(g, &room.arena, g->contracts.data[k].of);
   if (any) drop_derived(g);
-  arena_free(&room);
+  scratch_close(&room);
 }

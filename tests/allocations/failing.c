@@ -158,7 +158,11 @@ static const char good[] =
     "  return (dot(x, w, D) + 0.5, cumsum(sum(x, D), N))\n"
     "}\n"
     "fn called(x: f32[N]) -> f32[N] { return h(x) + 1.0 }\n"
-    "fn pick(x: f32[V, D], i: i32[N]) -> f32[N, D] { return x[V = i] }\n";
+    "fn pick(x: f32[V, D], i: i32[N]) -> f32[N, D] { return x[V = i] }\n"
+    "fn derived(q: f32[S, D], k: f32[T, D]) -> (f32[S, D], f32[T, D]) {\n"
+    "  fuse stream(T) { let o = dot(softmax(dot(q, k, D), T), k, T) }\n"
+    "  return grad(sum(o * o, S, D), q, k)\n"
+    "}\n";
 static const char bad[] =
     "fn f(x: f32[N, D]) -> f32[N] {\n  let y = sum(x, H)\n  return yy + z\n}\n";
 
