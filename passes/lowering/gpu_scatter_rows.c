@@ -43,8 +43,8 @@ static void lay_columns(kbuild *b, rows *r) {
 static void lay_updates(kbuild *b, rows *r, int64_t each, int threads) {
   enum { AT_ONCE = 4 };
   ix_pool *pool = &b->k->ix;
-  int most = gpu_pow2(each);
-  gpu_share share = {1, 1, most < AT_ONCE ? most : AT_ONCE};
+  int most = gpu_pow2(each), registers = AT_ONCE / r->sum.n;
+  gpu_share share = {1, 1, most < registers ? most : registers};
   while (share.threads * r->stride < threads && gpu_extent(share) < most) share.threads *= 2;
   r->lanes = gpu_extent(share);
   // Positions in the list: whole steps, so that no sum has an element without a position.
@@ -182,7 +182,7 @@ static void sum_parts(lower *l, const group *grp, const scatter_sum *sum, const 
   int part = kb_axis(&b, STR("part"), ix_div(pool, scatter_count(&b, lists), ix_const(pool, PART)));
   kernel_set_grid(b.k, part, 1);
   lay_columns(&b, &r);
-  lay_updates(&b, &r, PART, THREADS);
+  lay_updates(&b, &r, PART, THREADS / sum->n);
   kb_begin(&b);
   tval *own = kb_index_value(&b, ix_axis(pool, part), lists->type);
   own = kb_reduce_tile(&b, OP_max, own, &part, 1);
