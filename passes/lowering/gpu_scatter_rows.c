@@ -2,7 +2,7 @@
 // A scatter by rows on a GPU: a block for each row adds up what is listed for it.
 //
 //   layout { D:512 = r4 t128@1, update:4 = r4 }
-//   grid V:1, D:512 {
+//   grid V:1, D:512 {                             several rows where they are short and get little
 //     sums = loop update:4 within 0, n { accum what is listed at ends[V] + update, below n }
 //     store sums over update
 //
@@ -43,8 +43,8 @@ static void lay_columns(kbuild *b, rows *r) {
 static void lay_updates(kbuild *b, rows *r, int64_t each, int threads) {
   enum { AT_ONCE = 4 };
   ix_pool *pool = &b->k->ix;
-  int most = gpu_pow2(each);
-  gpu_share share = {1, 1, most < AT_ONCE ? most : AT_ONCE};
+  int most = gpu_pow2(each), registers = AT_ONCE / r->sum.n;
+  gpu_share share = {1, 1, most < registers ? most : registers};
   while (share.threads * r->stride < threads && gpu_extent(share) < most) share.threads *= 2;
   r->lanes = gpu_extent(share);
   // Positions in the list: whole steps, so that no sum has an element without a position.
@@ -69,19 +69,24 @@ static tval *choose(kbuild *b, tval *condition, tval *x, tval *y) {
   return kb_map(b, OP_where, x->type, condition, x, y);
 }
 
+/// The most of all elements, as a scalar.
+static tval *most_of(kbuild *b, tval *v) {
+  return v->naxes ? kb_reduce_tile(b, OP_max, v, v->axes, v->naxes) : v;
+}
+
 static tval *scalar_at(kbuild *b, const rows *r, int buffer, tval *index, int64_t further) {
   indirect_place p = {.buf = kb_arg(b, buffer), .unchecked = true};
   p.rank = scatter_in_batch(b, r->lists, ix_const(&b->k->ix, further), p.at);
   p.index[p.rank - 1] = index;
-  tval *v = kb_load_indirect(b, &p);
-  return v->naxes ? kb_reduce_tile(b, OP_max, v, v->axes, v->naxes) : v;
+  return most_of(b, kb_load_indirect(b, &p));
 }
 
-/// Opens a loop over positions below `length`, a scalar; *position and *listed: whether it is one.
+/// Opens a loop over positions below `length`, of the longest list; *position and *listed: whether it is one.
 static tstmt *open_list(kbuild *b, const rows *r, tval *length, tval *const *sums, tval **position,
                         tval **listed) {
+  tval *most = most_of(b, length);
   tstmt *loop = kb_loop(b, r->updates, r->lanes, sums, r->sum.n);
-  kb_loop_within(b, loop, (tval *[]){number(b, r, 0), length});
+  kb_loop_within(b, loop, (tval *[]){number(b, r, 0), most});
   *position = kb_index_value(b, ix_axis(&b->k->ix, r->updates), r->lists->type);
   *listed = kb_map(b, OP_lt, DT_bool, *position, length, NULL);
   return loop;
@@ -177,7 +182,7 @@ static void sum_parts(lower *l, const group *grp, const scatter_sum *sum, const 
   int part = kb_axis(&b, STR("part"), ix_div(pool, scatter_count(&b, lists), ix_const(pool, PART)));
   kernel_set_grid(b.k, part, 1);
   lay_columns(&b, &r);
-  lay_updates(&b, &r, PART, THREADS);
+  lay_updates(&b, &r, PART, THREADS / sum->n);
   kb_begin(&b);
   tval *own = kb_index_value(&b, ix_axis(pool, part), lists->type);
   own = kb_reduce_tile(&b, OP_max, own, &part, 1);
@@ -192,11 +197,15 @@ static void sum_parts(lower *l, const group *grp, const scatter_sum *sum, const 
   lower_add_step(&b, STR("updates by row: sums of parts of long lists"));
 }
 
-/// Adds the parts from `first` on.
-static void add_parts(kbuild *b, const rows *r, tval *first, tval *length, tval **sums) {
-  tval *position, *listed;
+/// The position before `end`; before none the first, of which nothing is taken.
+static tval *last_before(kbuild *b, const rows *r, tval *end) {
+  return map_of(b, r, OP_max, map_of(b, r, OP_sub, end, number(b, r, 1)), number(b, r, 0));
+}
+
+/// Adds `length` parts from `first` on, the last of them before `end`.
+static void add_parts(kbuild *b, const rows *r, tval *first, tval *end, tval *length, tval **sums) {
+  tval *position, *listed, *last = last_before(b, r, end);
   tstmt *loop = open_list(b, r, length, sums, &position, &listed);
-  tval *last = map_of(b, r, OP_add, first, map_of(b, r, OP_sub, length, number(b, r, 1)));
   tval *place = map_of(b, r, OP_min, map_of(b, r, OP_add, first, position), last);
   indirect_place p = place_of_part(b, r, ix_const(&b->k->ix, 0), place);
   close_list(b, r, loop, listed, kb_load_indirect(b, &p), sums);
@@ -204,13 +213,20 @@ static void add_parts(kbuild *b, const rows *r, tval *first, tval *length, tval 
 
 // ---- rows
 
-/// The whole list of the row that is open.
+/// Where the lists begin (0) and end (1).
+static tval *find_lists(kbuild *b, const scatter_axes *s, const rows *r, int end) {
+  ix_pool *pool = &b->k->ix;
+  ix index[MAX_AXES];
+  scatter_in_batch(b, r->lists, ix_add(pool, ix_axis(pool, s->target), ix_const(pool, end)), index);
+  return kb_load_at(b, kb_arg(b, r->lists->ends), index);
+}
+
+/// The whole lists of the rows that are open.
 static void add_list(kbuild *b, const scatter_axes *s, const rows *r, tval **sums) {
-  tval *within[2];
-  scatter_find_list(b, s, r->lists, within);
+  tval *within[] = {find_lists(b, s, r, 0), find_lists(b, s, r, 1)};
   span_of_list at = {.first = within[0]};
   at.length = map_of(b, r, OP_sub, within[1], within[0]);
-  at.last = map_of(b, r, OP_sub, within[1], number(b, r, 1));
+  at.last = last_before(b, r, within[1]);
   if (r->lists->parts < 0) {
     add_listed(b, r, &at, sums);
     return;
@@ -223,7 +239,7 @@ static void add_list(kbuild *b, const scatter_axes *s, const rows *r, tval **sum
   at.skipped = map_of(b, r, OP_mul, parts, part);
   at.length = map_of(b, r, OP_sub, at.length, at.skipped);
   add_listed(b, r, &at, sums);
-  add_parts(b, r, first, parts, sums);
+  add_parts(b, r, first, end, parts, sums);
 }
 
 /// Lists that are longer than parts are possible, and parts are added up in more than the result's type.
@@ -253,10 +269,14 @@ void gpu_add_by_rows(kbuild *b, scatter_axes *s, scatter_lists *lists) {
   kb_survey(b);
   for (int i = 0; i < lists->nbatch; i++) kernel_set_grid(b->k, kb_own_axis(b, lists->batch[i]), 1);
   s->target = kb_own_axis(b, n->attr_axes[0]);
-  kernel_set_grid(b->k, s->target, 1);
   lay_columns(b, &r);
   int64_t lists_of = kb_kernel_size(b, s->target), all = ix_estimate(&b->k->ix, scatter_count(b, lists));
   lay_updates(b, &r, gpu_pieces(estimate_times(2, all), lists_of > 0 ? lists_of : 1), THREADS);
+  // Rows that are short and get little, side by side.
+  gpu_share side = {1, r.stride < THREADS ? THREADS / r.stride : 1, 1};
+  gpu_lay(b, 0, s->target, side, &r.stride);
+  gpu_set_threads(b, r.stride);
+  kernel_set_grid(b->k, s->target, gpu_extent(side));
   kb_begin(b);
   tval *sums[2];
   start_sums(b, &r, sums);

@@ -179,8 +179,11 @@ tval *scatter_start_of_row(kbuild *b, dtype t) {
   if (kb_in_group(b, n->in[0]) && number->op == OP_const)
     return kb_fill_open(b, t, scalar_cast(number->value, number->type, t), -1, 0);
   tval *base = scatter_base_as(b, n->in[0], t);
+  int open = 0;
+  for (int axis = 0; axis < b->k->axes.len; axis++) open += b->extent[axis] > 0;
+  if (base->naxes == open) return base;
   tval *one = kb_fill_open(b, t, scalar_cast((scalar){.i = 1}, DT_i64, t), -1, 0);
-  return base->naxes == one->naxes ? base : kb_map(b, OP_mul, t, base, one, NULL);
+  return kb_map(b, OP_mul, t, base, one, NULL);
 }
 
 scatter_sum scatter_sum_of(const kbuild *b, const scatter_axes *s) {

@@ -109,7 +109,8 @@ static double gpu_seconds_by_rows(const target_info *t, const scatter_sizes *z) 
   double lists = KERNELS * t->launch_seconds + counters * COUNTER * WALKS / t->bytes_per_second +
                  compared / (t->flops_per_second / 2 * t->cores);
   double moved = z->results * z->element * (z->reads_base ? 2 : 1) + z->updates * z->element;
-  double blocks = z->batches * z->rows * ceil(z->columns / GPU_COLUMNS);
+  double side = fmax(1, GPU_COLUMNS / (4 * ceil(z->columns / 4)));  // rows of a block
+  double blocks = z->batches * ceil(z->rows / side) * ceil(z->columns / GPU_COLUMNS);
   double at_once = (double)t->cores * fmin(t->blocks_per_core, t->threads_per_core / (GPU_COLUMNS / 4.0));
   return lists + fmax(moved / t->bytes_per_second, WAITS * t->memory_latency * ceil(blocks / at_once));
 }
