@@ -281,6 +281,33 @@ static const node *order_model(const candidate *c, const node *n) {
   return NULL;
 }
 
+/// What a kernel of reductions reads from memory that has the axes of its result and others: in its order the
+/// result leaves as it comes in.
+static const node *reduced_model(const emitter *e, const candidate *c, const node *n) {
+  for (int i = 0; i < c->n; i++) {
+    if (op_get(c->nodes[i]->op)->class != CLASS_reduce) continue;
+    for (int k = 0; k < c->n; k++)
+      for (int j = 0; j < c->nodes[k]->nin && op_get(c->nodes[k]->op)->class != CLASS_view; j++) {
+        const node *in = c->nodes[k]->in[j];
+        if (c->member[in->id]) continue;
+        const node *stored = in->op == OP_param ? in : e->stored_at[in->id];
+        bool all = stored->naxes > n->naxes;
+        for (int m = 0; m < n->naxes; m++) all &= node_has_axis(stored, n->axes[m]);
+        if (all) return stored;
+      }
+  }
+  return NULL;
+}
+
+/// The axes of n as the model has them.
+static void order_as(const node *model, node *n) {
+  int count = 0, axes[MAX_AXES];
+  for (int k = 0; k < model->naxes; k++)
+    if (node_has_axis(n, model->axes[k])) axes[count++] = model->axes[k];
+  check(count == n->naxes);
+  memcpy(n->axes, axes, sizeof(int) * (size_t)count);
+}
+
 /// Where a coordinate lies in the axis that a view makes of several: X, X / 32, X / 4 % 8. False: it
 /// is something else.
 static bool part_of_axis(const graph *g, ix e, int *axis, int64_t *divisor) {
@@ -450,6 +477,12 @@ static void choose_order(const emitter *e, const candidate *c, const node *old, 
   }
   if (is_map_kernel(c) && merged_order(e, old, old, merged)) {
     memcpy(clone->axes, merged, sizeof(int) * (size_t)clone->naxes);
+    return;
+  }
+  const node *reduced = model ? NULL : reduced_model(e, c, clone);
+  if (reduced) {
+    if (merged_order(e, reduced, old, merged)) memcpy(clone->axes, merged, sizeof(int) * (size_t)clone->naxes);
+    else order_as(reduced, clone);
     return;
   }
   if (!model || !node_same_axis_set(model, clone)) return;
