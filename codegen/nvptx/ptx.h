@@ -35,6 +35,9 @@ lval ptx_barrier_or(emit *e, lval condition);
 /// Adds 1 to the i32 in global memory, or makes it 0 where it is `most`; gives what it was. What
 /// the thread knows to be stored is there for who takes a later ticket (at the scope of the device).
 lval ptx_take_ticket(emit *e, lval ticket, lval most);
+/// Adds n (1, or with PTX_TMA 2 or 4) neighbouring f32 to those in global memory, aligned to all of
+/// them; each by itself, in no order (at the scope of the device).
+void ptx_add_to_memory(emit *e, lval global, const lval *v, int n);
 /// The i32 or f32 of lane `from`.
 lval ptx_shuffle_from(emit *e, lval v, lval from);
 /// i1: true in one lane of the warp, which all enter.
