@@ -273,6 +273,8 @@ void nv_store(ngen *g, const tstmt *s);
 void nv_local(ngen *g, const tstmt *s);
 /// Bytes of one copy of a local, and how its elements lie.
 void local_layout(ngen *g, int buf, local_place *out);
+/// The buffer holds what its declaration says of the ranges as they are.
+void local_enter_step(ngen *g, int buf);
 /// Reserves shared memory for so many copies of a local.
 void local_place_at_top(ngen *g, int buf, int copies);
 /// At the end of a region: what was placed in it since shared_top was `top` is free.

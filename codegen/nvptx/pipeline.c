@@ -116,11 +116,7 @@ pipe *pipeline_of(ngen *g, const tstmt *s) {
 static void enter_copy(ngen *g, pipe *p, lval slot) {
   for (int i = 0; i < p->nlocals; i++) {
     local_place *l = &g->locals[p->locals[i]];
-    const tile_buf *t = &g->k->bufs.data[p->locals[i]];
-    for (int d = 0; d < t->rank; d++) {
-      const range *r = g->ranges[t->local_axes[d]];
-      l->base[d] = r ? r->base : ix_const(&g->ix, 0);
-    }
+    local_enter_step(g, p->locals[i]);
     l->copy = LLVMBuildMul(g->e->builder, slot, i32_of(g, l->bytes), "");
     l->written = l->read = false;
   }

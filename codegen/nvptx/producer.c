@@ -23,6 +23,13 @@ static void init_barriers(ngen *g) {
   ptx_barrier(e, 0, 0);
 }
 
+/// The sums of several products are carried: each register is of use.
+static bool some_walk_is_full(const ngen *g) {
+  for (int i = 0; i < g->pipes.len; i++)
+    if (g->pipes.data[i]->loop->nout > 1) return true;
+  return false;
+}
+
 static bool some_walk_is_skewed(const ngen *g) {
   for (int i = 0; i < g->pipes.len; i++)
     if (g->pipes.data[i]->loop->skew) return true;
@@ -68,7 +75,7 @@ static void give_registers(ngen *g, bool producer) {
   enum { PLENTY = 40, FEWEST = 24 };  // where steps overlap each one is of use to the others
   bool whole = g->k->producer_warps == WARPGROUP / WARP && g->k->threads % WARPGROUP == 0;
   if (!whole) return;
-  int few = some_walk_is_skewed(g) ? FEWEST : PLENTY;
+  int few = some_walk_is_skewed(g) || some_walk_is_full(g) ? FEWEST : PLENTY;
   int n = producer ? few : consumer_registers(g, few);
   ptx_setmaxnreg(g->e, !producer, n);
 }

@@ -279,5 +279,5 @@ void tensor_dot(ngen *g, const tstmt *s) {
     return;
   }
   wgmma_emit(g->e, &p);
-  flight_start(g, s->out[0]);
+  flight_start(g, s->out[0], rows ? -1 : operand_load(g, a)->buf, operand_load(g, b)->buf);
 }
