@@ -47,7 +47,9 @@ void nv_statement(ngen *g, const tstmt *s) {
     case TILE_SIZE: nv_size(g, s); break;
     case TILE_INDEX: nv_index(g, s); break;
     case TILE_LOAD: nv_load(g, s); break;
-    case TILE_STORE: writeback_store(g, s) ? (void)0 : nv_store(g, s); break;
+    case TILE_STORE:
+      if (!writeback_store(g, s) && !adds_store(g, s)) nv_store(g, s);
+      break;
     case TILE_ACCUM: nv_accum(g, s); break;
     case TILE_REDUCE: nv_reduce(g, s); break;
     case TILE_ARG: nv_arg(g, s); break;
@@ -490,8 +492,10 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
     producer_split(&g, gen_tiles);
   } else {
     writeback_open(&g);
+    adds_open(&g);
     gen_tiles(&g);
     writeback_close(&g);
+    adds_close(&g);
   }
   cluster_close(&g);
   int registers = lazy_registers(&g);

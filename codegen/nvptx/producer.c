@@ -55,7 +55,7 @@ static int64_t carried_elements(const tstmt *s) {
 int producer_blocks(ngen *g) {
   enum { BESIDES = 2 << 10, SUMS_OF_TWO = 32 };
   if (g->k->blocks_per_sm) return g->k->blocks_per_sm;
-  if (some_walk_is_skewed(g)) return 1;  // the sums of two products at once
+  if (some_walk_is_skewed(g) || some_walk_is_full(g)) return 1;  // the sums of two products at once
   int64_t rings = ring_bytes(g) + g->staging_bytes, sums = 0;
   for (int i = 0; i < g->pipes.len; i++)
     sums += carried_elements(g->pipes.data[i]->loop) / g->k->threads;
@@ -96,6 +96,7 @@ void producer_split(ngen *g, void (*walk)(ngen *g)) {
   LLVMBuilderRef b = g->e->builder;
   rings_open(g);
   writeback_open(g);
+  adds_open(g);
   init_barriers(g);
   LLVMBasicBlockRef compute = nv_block(g), copy = nv_block(g), end = nv_block(g);
   lval first = i32_of(g, g->k->threads / WARP);
@@ -108,6 +109,7 @@ void producer_split(ngen *g, void (*walk)(ngen *g)) {
     if (producer) produce(g, walk);
     else walk(g);
     if (!producer) writeback_close(g);
+    if (!producer) adds_close(g);
     scope_close(g, mark);
     LLVMBuildBr(b, end);
   }

@@ -248,6 +248,18 @@ void ptx_tma_store(emit *e, lval shared, lval map, const lval *at, int rank) {
   emit_intrinsic(e, name, NULL, 0, args, n);
 }
 
+void ptx_bulk_add(emit *e, lval global, lval shared, int bytes) {
+  static const char text[] =
+      "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [$0], [$1], $2;";
+  static const char operands[] = "l,r,r,~{memory}";
+  check(ptx_has(e, PTX_TMA) && bytes % 16 == 0);
+  LLVMTypeRef types[] = {LLVMPointerTypeInContext(e->context, SPACE_GLOBAL), e->i32, e->i32};
+  LLVMTypeRef type = LLVMFunctionType(e->void_, types, 3, 0);
+  lval code = LLVMGetInlineAsm(type, text, sizeof text - 1, operands, sizeof operands - 1, 1, 0,
+                               LLVMInlineAsmDialectATT, 0);
+  LLVMBuildCall2(e->builder, type, code, (lval[]){global, shared, number(e, bytes)}, 3, "");
+}
+
 void ptx_bulk_commit(emit *e) {
   check(ptx_has(e, PTX_TMA));
   call0(e, "llvm.nvvm.cp.async.bulk.commit.group");

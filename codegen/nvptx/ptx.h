@@ -81,6 +81,8 @@ extern const uint64_t PTX_EVICT_FIRST;
 void ptx_tma_load(emit *e, lval shared, lval mbarrier, lval map, const lval *at, int rank,
                   uint64_t hint);
 void ptx_tma_store(emit *e, lval shared, lval map, const lval *at, int rank);
+/// Adds so many bytes of f32 in shared memory to those in global memory, all multiples of 16: each by itself.
+void ptx_bulk_add(emit *e, lval global, lval shared, int bytes);
 void ptx_bulk_commit(emit *e);
 /// Until at most `pending` of the thread's stores are under way; read: only until they have read
 /// shared memory.

@@ -298,16 +298,23 @@ static void choose_tile(gpu_stream *s) {
   schedule_settle(s->b->l, "n", s->keys);
 }
 
-/// What is added up in memory has the rows of a step as its own, and of each warpgroup 64.
+/// What is added up in memory has the rows of a step as its own, and of each warpgroup 64. The copy engine adds it
+/// from shared memory, by rows that are a little longer there.
 static void choose_added_tile(gpu_stream *s) {
-  enum { GROUPS = 2, MOST_STAGES = 4 };
+  enum { GROUPS = 2, MOST_STAGES = 4, LONGER = 8, BESIDES = 6 << 10 };
   s->d.warps_m = GROUPS * WARPGROUP / GPU_WARP;
   s->d.bm = GROUPS * GROUP_ROWS;
   s->keys = stream_added_step(&s->f, s->b->l->g, &s->sharing);
   check(s->keys > 0);
-  int64_t room = s->b->l->target->shared_per_block - 1024;
+  const node *vector;
+  double sign;
+  for (int lead = 1; lead < s->f.nleads; lead++)
+    s->starts |= gpu_stream_shifted(s, lead, &vector, &sign) != NULL;
+  int columns = s->operands[s->rows_of[s->f.added.lead]].extent / s->sharing;
+  int64_t room = s->b->l->target->shared_per_block - BESIDES;
+  room -= (int64_t)GROUPS * GROUP_ROWS * (columns + LONGER) * dtype_bytes(DT_f32);
   s->stages = (int)schedule_option(s->b->l, "stages", MOST_STAGES);
-  while (s->stages > 2 && shared_bytes(s, s->d.bm, s->keys) + STAGING > room) s->stages--;
+  while (s->stages > 2 && shared_bytes(s, s->d.bm, s->keys) > room) s->stages--;
   schedule_settle(s->b->l, "m", s->d.bm);
   schedule_settle(s->b->l, "n", s->keys);
   schedule_settle(s->b->l, "stages", s->stages);

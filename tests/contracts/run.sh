@@ -143,6 +143,10 @@ for name in softmaxed divided divided_last causal window grouped halves distance
   if ! grep -qE ' ([2-9][0-9]{2}|[0-9]{4,}) bytes spill stores' <<<"$assembled" && ! grep -q 'C75[0-9][0-9]' <<<"$assembled"; then ok
   else bad "ptxas for $name with --unordered-sums:" "$assembled"; fi
 done
+# The copy engine adds whole rows of a warp.
+ptx=$("$tool" opt gradients.tdsl -e causal --to=ptx --target cuda:sm_90a --unordered-sums)
+rows=$(grep -c 'cp.reduce.async.bulk.*add.f32' <<<"$ptx") elements=$(grep -c 'red.relaxed' <<<"$ptx")
+if [ "$rows $elements" = '1 0' ]; then ok; else bad "gradients.tdsl: causal adds $rows times rows, $elements times elements"; fi
 for target in cpu cuda:sm_80; do
   if diff <("$tool" opt gradients.tdsl -e causal --to=tile --target $target) \
           <("$tool" opt gradients.tdsl -e causal --to=tile --target $target --unordered-sums) >/dev/null; then ok
