@@ -218,6 +218,10 @@ static tcf_status set_options(void *args_) {
   unsigned unknown = unknown_flags(o.flags);
   if (unknown)
     return wrong_options(s, &o, str_printf(&s->arena, "there are no such flags: %#x", unknown));
+  enum { EXCLUSIVE = TCF_DETERMINISTIC | TCF_UNORDERED_SUMS };
+  if ((o.flags & EXCLUSIVE) == EXCLUSIVE)
+    return wrong_options(s, &o,
+                         STR("results are either deterministic or of unordered sums, not both"));
   s->flags = o.flags;
   s->threads = o.threads > 0 ? o.threads : pool_cpus();
   s->parallel_for = o.parallel_for;

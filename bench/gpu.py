@@ -31,12 +31,12 @@ class Options(ctypes.Structure):
 
 
 class Ours:
-    def __init__(self, schedule=None, path=os.path.join(HERE, "gpu.tdsl")):
+    def __init__(self, schedule=None, path=os.path.join(HERE, "gpu.tdsl"), flags=0):
         self.c = ctypes.CDLL(LIBRARY)
         self.c.tcf_session_message.restype = ctypes.c_char_p
         self.c.tcf_program_function.restype = ctypes.c_void_p
         self.session, self.program = ctypes.c_void_p(), ctypes.c_void_p()
-        options = Options(size=ctypes.sizeof(Options), target=b"cuda", cache_dir=b"",
+        options = Options(size=ctypes.sizeof(Options), target=b"cuda", cache_dir=b"", flags=flags,
                           schedule=schedule.encode() if schedule else None)
         if self.c.tcf_session_new(ctypes.byref(options), ctypes.byref(self.session)):
             raise RuntimeError("no session")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Times forward and backward on an NVIDIA GPU (gpu_gradients.tdsl) beside PyTorch's; writes a table in Markdown.
 
-usage: gpu_gradients.py [NAME...] [--no-compile] [--out FILE]     NAME: of CASES
+usage: gpu_gradients.py [NAME...] [--no-compile] [--unordered-sums] [--out FILE]     NAME: of CASES
 
 Random normal inputs; "burst" and "sustained" as in gpu_attention.py. Peers: torch.compile, eager, and for attention
 scaled_dot_product_attention with cuDNN, each forward and backward. MiB: the most that is allocated beyond
@@ -19,6 +19,7 @@ import gpu
 import gpu_attention
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+UNORDERED_SUMS = 1048576  # include/tcc_fuse.h
 PROGRAM = os.path.join(HERE, "gpu_gradients.tdsl")
 
 
@@ -86,7 +87,7 @@ def beyond(run):
     return (torch.cuda.max_memory_allocated() - before - kept) / 2 ** 20
 
 
-def row(say, name, compile_peer):
+def row(say, name, compile_peer, flags):
     inputs, nwrt, f, types, compiles = CASES[name]
     tensors = inputs()
     wrt = [t.requires_grad_() for t in tensors[:nwrt]]
@@ -102,7 +103,7 @@ def row(say, name, compile_peer):
     want = backward(f)()
     del y
     outputs = [torch.empty_like(want[0])] + [torch.empty(t.shape, device="cuda", dtype=d) for t, d in zip(wrt, types)]
-    ours = gpu.Ours(path=PROGRAM).bind(name, [t.detach() for t in tensors] + ([seed] if seed is not None else []), outputs)
+    ours = gpu.Ours(os.environ.get("TCF_SCHEDULE"), PROGRAM, flags).bind(name, [t.detach() for t in tensors] + ([seed] if seed is not None else []), outputs)
     free = torch.cuda.mem_get_info()[0]
     ours()
     torch.cuda.synchronize()
@@ -139,7 +140,7 @@ def main(args):
     for name in CASES:
         if not names or name in names:
             try:
-                wrong += row(say, name, "--no-compile" not in args)
+                wrong += row(say, name, "--no-compile" not in args, UNORDERED_SUMS if "--unordered-sums" in args else 0)
             except Exception as e:  # one case does not take the table with it
                 say(f"| {name} | {type(e).__name__}: {str(e)[:300]} | | | |")
                 wrong += 1

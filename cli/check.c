@@ -177,7 +177,8 @@ static int compare_all(const checking *c, const reference *r) {
 
 int check_results(const checking *c) {
   common options = c->common;
-  options.deterministic = options.fast_math = options.tf32 = options.autotune = false;
+  options.deterministic = options.unordered_sums = options.fast_math = options.tf32 =
+      options.autotune = false;
   reference r = {.results = calloc(c->nresults + 1, sizeof *r.results)};
   tcf_program *p;
   if (!r.results) return complain("out of memory"), EXIT_ENVIRONMENT;

@@ -114,6 +114,8 @@ typedef struct common {
   {"--tf32", 0, OPTION_FLAG, NULL, "GPU: f32 products on tensor cores, factors rounded to tf32", \
    &(c).tf32},                                                                                   \
   {"--unchecked", 0, OPTION_FLAG, NULL, "indices are not tested", &(c).unchecked},               \
+  {"--unordered-sums", 0, OPTION_FLAG, NULL,                                                     \
+   "GPU: sums of gradients are added up in memory as they come", &(c).unordered_sums},           \
   RULE_OPTIONS(c),                                                                               \
   {"--schedule", 0, OPTION_VALUE, "KEY=VALUE,...", "overrides the schedule", &(c).schedule},     \
   {"--memory-budget", 0, OPTION_VALUE, "BYTES",                                                  \

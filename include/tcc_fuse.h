@@ -150,7 +150,10 @@ enum {
   TCF_NO_STANDS_FOR_INFINITY = 65536,
   TCF_NO_CAPS = 131072,
   TCF_NO_TERMS = 262144,
-  TCF_NO_ORDER = 524288
+  TCF_NO_ORDER = 524288,
+  /** On GPUs, blocks may add sums of gradients up in memory as they come, where that saves products:
+   *  such results differ in their last bits from call to call. Not with TCF_DETERMINISTIC. */
+  TCF_UNORDERED_SUMS = 1048576
 };
 
 /** A schedule that was tried; the last one is what is kept. Everything in it lives until the callback

@@ -343,3 +343,34 @@ graph *graph_specialise(arena *a, const graph *g, bool (*value)(void *, str, int
   }
   return copy;
 }
+
+// ---- what a node is
+
+static void put_bytes(strbuf *b, const void *data, size_t size) {
+  sb_put(b, (str){(const char *)data, (int)size});
+}
+
+static void put_int(strbuf *b, int v) { put_bytes(b, &v, sizeof v); }
+
+static int number_of(const int *number, const node *n) { return number ? number[n->id] : n->id; }
+
+str node_key(arena *a, const node *n, const int *number, int contract) {
+  strbuf b = sb_new(a);
+  put_int(&b, n->op);
+  put_int(&b, n->type);
+  put_int(&b, (int)(n->flags & ~(unsigned)NODE_KEEP));
+  // What is computed in a block stays in its kernel, and what is outside does not come in; leaves are
+  // in any.
+  put_int(&b, op_get(n->op)->class == CLASS_leaf ? 0 : contract);
+  bool swap = op_get(n->op)->commutes && number_of(number, n->in[0]) > number_of(number, n->in[1]);
+  for (int k = 0; k < n->nin; k++) put_int(&b, number_of(number, n->in[swap ? 1 - k : k]));
+  put_int(&b, -1);
+  for (int k = 0; k < n->naxes; k++) put_int(&b, n->axes[k]);
+  put_int(&b, -1);
+  for (int k = 0; k < n->nattr_axes; k++) put_int(&b, n->attr_axes[k]);
+  put_int(&b, -1);
+  if (n->op == OP_const) put_bytes(&b, &n->value, sizeof n->value);
+  int nindex = n->op == OP_size ? 1 : op_get(n->op)->class == CLASS_view ? n->in[0]->naxes : 0;
+  for (int k = 0; k < nindex; k++) put_bytes(&b, &n->index[k], sizeof n->index[k]);
+  return sb_str(&b);
+}

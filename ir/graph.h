@@ -113,6 +113,8 @@ typedef struct contract {
   unsigned rules;     // that took things out of its sums
   bool without_frames; // every sum waits for what its exponents are relative to
   bool chosen; // by the compiler, because it is faster: not a promise
+  bool
+      unordered;  // sums over its rows are added up in memory, in any order (passes/fusion/join_walks.c)
   bool gradient; // a part of the derivative of a streamed block (ir/grad_stream.c)
   int of;        // while that is built: 1 + the number of the block
   span at;     // the word `fuse`
@@ -237,6 +239,9 @@ bool node_gathers_buffer(const node *n);
 /// Copies n (with inputs mapped by the caller) to the end of g: the graph of n, or a copy of it by
 /// graph_copy (axis numbers and index expressions are taken over as they are).
 node *graph_clone_node(graph *g, const node *n, node *const *in);
+/// Everything that makes a node what it is, but its position: as if it were under the contract, with
+/// operands by their number (null: their own).
+str node_key(arena *a, const node *n, const int *number, int contract);
 /// Number of elements, as a size.
 ix node_elements(graph *g, const node *n);
 /// Users per node id (counted with multiplicity; outputs count).

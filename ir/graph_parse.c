@@ -140,6 +140,7 @@ static void read_contract(graph_parser *p) {
     if (text_accept_word(c, "passes")) made.passes = (int)text_int(c, 1, 64);
     made.chosen = text_accept_word(c, "chosen");
     made.gradient = text_accept_word(c, "gradient");
+    made.unordered = text_accept_word(c, "unordered");
     made.without_frames = text_accept_word(c, "unframed");
     made.rules = text_accept_word(c, "by") ? read_rules(c) : 0;
   }

@@ -314,6 +314,7 @@ static void put_contract(printer *p, int number) {
   if (c->passes) sb_printf(p->out, " passes %d", c->passes);
   if (c->chosen) sb_puts(p->out, " chosen");
   if (c->gradient) sb_puts(p->out, " gradient");
+  if (c->unordered) sb_puts(p->out, " unordered");
   if (c->without_frames) sb_puts(p->out, " unframed");
   for (int i = 0, any = 0; i < RULE_COUNT; i++)
     if (c->rules >> i & 1) sb_printf(p->out, "%s%s", any++ ? ", " : " by ", rule_name(i));

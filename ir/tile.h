@@ -71,6 +71,10 @@
 // nothing depends on which tile is the last: what it stores is the same in every run. There may be
 // at most FINISH_MOST groups of such tiles.
 //
+// Sums in memory. On GPUs `store x[N], %v add` adds each valid lane to its element, one after the other, in
+// an order that nobody knows: grid tiles may add to the same elements. These are f32 that a step before
+// has written, and the kernel neither loads nor stores them otherwise.
+//
 // Values are visible in the region of their definition and regions inside it; out of a loop or
 // an if only through its results. Inits, params, yields and results agree in type and shape.
 #pragma once
@@ -173,6 +177,7 @@ struct tstmt {
   bool unchecked;    // LOAD, STORE with indirect coordinates: they are inside, and nobody tests it
   bool guard;        // LOAD: where a coordinate is outside the buffer the value is in[nin - 1]
   bool nontemporal;  // STORE
+  bool adds;         // STORE: to what is there, see Sums in memory above
   bool stage;        // LOOP: an on-chip copy; backends may make it asynchronous
   bool vec;          // LOOP: inside, lanes run along this loop's axis instead of the kernel's;
                      // no value that carries the kernel's lane axis is visible inside, and the
@@ -334,6 +339,8 @@ typedef struct tile_builder {
 
 /// The statement at the end of the body that the last of several tiles takes; null: none.
 const tstmt *kernel_finish(const kernel *k);
+/// A store of the kernel adds to the buffer.
+bool kernel_adds_to(const kernel *k, int buf);
 /// Threads that run a grid tile, those of all blocks of a cluster.
 int kernel_tile_threads(const kernel *k);
 /// The digits of an axis at an extent; null: in registers, alike in all threads.

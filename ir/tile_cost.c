@@ -129,7 +129,8 @@ static double lanes_computed(const estimator *e, const tval *shape);
 static void touch(estimator *e, const tstmt *s) {
   const tile_buf *b = &e->k->bufs.data[s->buf];
   if (b->local) return;
-  e->moved += lanes_computed(e, s->kind == TILE_STORE ? s->in[0] : s->out[0]) * dtype_bytes(b->type);
+  double lanes = lanes_computed(e, s->kind == TILE_STORE ? s->in[0] : s->out[0]);
+  e->moved += (s->adds ? 2 : 1) * lanes * dtype_bytes(b->type);
   for (int i = 0; i < e->accesses.len; i++)
     if (same_access(s, e->accesses.data[i])) return;
   vec_push(e->scratch, &e->accesses, s);

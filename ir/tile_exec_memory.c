@@ -120,6 +120,14 @@ bool exec_store(machine *m, const tstmt *s) {
     if (!twalk_valid(&w)) continue;
     int64_t element = locate(m, s, &a, &w, &fine);
     if (!fine) return false;
+    if (s->adds) {
+      mem->poison[element] |= value->poison[w.offset[0]];
+      if (mem->poison[element])
+        return exec_fail(m, s, "adds up what is not specified in %.*s", STR_FMT(mem->name));
+      scalar terms[] = {mem->data[element], value->data[w.offset[0]]};
+      mem->data[element] = op_eval(OP_add, mem->type, mem->type, terms);
+      continue;
+    }
     if (mem->writer && mem->writer[element] && mem->writer[element] != m->tile)
       return exec_fail(m, s, "two grid tiles store the same element of %.*s", STR_FMT(mem->name));
     if (mem->writer) mem->writer[element] = m->tile;

@@ -209,6 +209,7 @@ static void read_store(parser *p, tstmt *s) {
   text_expect(p->c, ',');
   in.data[0] = read_value(p);
   s->nontemporal = text_accept_word(p->c, "nontemporal");
+  s->adds = !s->nontemporal && text_accept_word(p->c, "add");
   set_inputs(p, s, &in);
   p->k->bufs.data[s->buf].written = true;
 }

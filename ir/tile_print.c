@@ -289,7 +289,7 @@ static void put_operands(printer *p, const tstmt *s) {
       if (s->unchecked) sb_puts(out, " unchecked");
       sb_puts(out, ", ");
       put_value(p, s->nin ? s->in[0] : NULL);
-      return sb_puts(out, s->nontemporal ? " nontemporal" : "");
+      return sb_puts(out, s->adds ? " add" : s->nontemporal ? " nontemporal" : "");
     case TILE_PREFETCH:
       put_access(p, s);
       return sb_printf(out, " level %d%s", s->level, s->write ? " write" : "");

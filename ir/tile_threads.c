@@ -12,6 +12,17 @@
 
 enum { MOST_THREADS = 1024, MOST_CLUSTER = 8, MOST_EXTENT = 1 << 24 };
 
+static bool region_adds_to(const tregion *r, int buf) {
+  for (int i = 0; r && i < r->stmts.len; i++) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->kind == TILE_STORE && s->adds && s->buf == buf) return true;
+    if (region_adds_to(s->body, buf) || region_adds_to(s->other, buf)) return true;
+  }
+  return false;
+}
+
+bool kernel_adds_to(const kernel *k, int buf) { return region_adds_to(&k->body, buf); }
+
 int kernel_tile_threads(const kernel *k) { return k->threads * (k->cluster ? k->cluster : 1); }
 
 const axis_layout *thread_layout_find(const thread_layout *l, int axis, int extent) {

@@ -23,6 +23,7 @@ typedef struct verifier {
   bool *visible;   // by value id: here
   bool *declared;  // by buffer: arguments, and locals visible here
   bool *was_declared, *stored;
+  bool *added, *used;  // by buffer: by stores that add; otherwise
   vec(const tval *) scope;  // what to hide again at the end of the region
   vec(int) local_scope;
 } verifier;
@@ -178,6 +179,7 @@ static void verify_load(verifier *v, const tstmt *s) {
   tval shape;
   if (!verify_access(v, s, &shape)) return;
   dtype type = v->k->bufs.data[s->buf].type;
+  v->used[s->buf] = true;
   expect_type(v, s, s->out[0]->type, type, "the result");
   expect_shape(v, s, s->out[0], &shape, "the result");
   if (!s->guard) return;
@@ -189,7 +191,14 @@ static void verify_load(verifier *v, const tstmt *s) {
 static void verify_store(verifier *v, const tstmt *s) {
   tval shape;
   if (!verify_access(v, s, &shape)) return;
+  const tile_buf *b = &v->k->bufs.data[s->buf];
   v->stored[s->buf] = true;
+  *(s->adds ? &v->added[s->buf] : &v->used[s->buf]) = true;
+  if (s->adds && (b->local || b->type != DT_f32))
+    bad(v, s, "only f32 in memory is added to: %.*s is %s", STR_FMT(b->name),
+        b->local ? "on chip" : dtype_name(b->type));
+  if (s->adds && !v->k->threads)
+    bad(v, s, "blocks of GPUs add to memory: the kernel has no threads");
   expect_type(v, s, s->in[0]->type, v->k->bufs.data[s->buf].type, "the value");
   shape_within(v, s, s->in[0], &shape, "the value");
 }
@@ -624,6 +633,8 @@ static void verify_tail(verifier *v) {
     const tile_buf *b = &v->k->bufs.data[i];
     if (b->local && !v->was_declared[i])
       bad(v, NULL, "local %.*s is never declared", STR_FMT(b->name));
+    if (v->added[i] && v->used[i])
+      bad(v, NULL, "%.*s is added to, and used otherwise: in what order is not known", STR_FMT(b->name));
     if (!b->local && b->written != v->stored[i])
       bad(v, NULL, "%.*s is %s, but marked otherwise", STR_FMT(b->name),
           v->stored[i] ? "stored" : "never stored");
@@ -656,6 +667,8 @@ bool tile_verify_kernel(const kernel *k, arena *a, tile_faults *faults, str *rep
   v.declared = arena_array(a, bool, k->bufs.len);
   v.was_declared = arena_array(a, bool, k->bufs.len);
   v.stored = arena_array(a, bool, k->bufs.len);
+  v.added = arena_array(a, bool, k->bufs.len);
+  v.used = arena_array(a, bool, k->bufs.len);
   verify_head(&v);
   verify_region(&v, &k->body, NULL);
   verify_tail(&v);

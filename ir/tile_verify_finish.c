@@ -42,6 +42,8 @@ static void verify(finder *f, const tstmt *s) {
   if (s->other || s->nout) bad(f, s, "the tiles that are not the last have no else and no results");
   if (!grid) return bad(f, s, "%.*s is no axis of the grid", STR_FMT(k->axes.data[s->axis].name));
   if (!k->threads) bad(f, s, "tiles finish together on GPUs: the kernel has no threads");
+  for (int i = 0; i < k->nargs; i++)
+    if (kernel_adds_to(k, i)) bad(f, s, "tiles that finish together do not add to memory");
   if (k->cluster || k->producer_warps || k->blocks_per_sm)
     bad(f, s, "tiles of clusters, producers and resident blocks do not finish together");
   int64_t groups = most_groups(k, s->axis);

@@ -133,13 +133,15 @@ static void verify_argument(verifier *v, const kernel *k, const tile_buf *arg, c
 }
 
 /// Buffers read must hold something; a step does not write where it also reads under another name.
-static void verify_flow(verifier *v, const step *s, int i, bool writes, const char *who) {
+static void verify_flow(verifier *v, const step *s, int i, bool writes, bool adds, const char *who) {
   const buffer *b = &v->p->buffers.data[s->bufs[i]];
   if (!writes) {
     if (b->kind != BUFFER_PARAM && !v->written[s->bufs[i]])
       bad(v, "%s reads buffer %.*s before it is written", who, STR_FMT(b->name));
     return;
   }
+  if (adds && !v->written[s->bufs[i]])
+    bad(v, "%s adds to buffer %.*s before it is written", who, STR_FMT(b->name));
   if (b->kind == BUFFER_PARAM) bad(v, "%s writes the param %.*s", who, STR_FMT(b->name));
   for (int j = 0; j < s->nbufs; j++)
     if (j != i && s->bufs[j] == s->bufs[i])
@@ -167,7 +169,7 @@ static void verify_step(verifier *v, const step *s) {
       return bad(v, "@%s gets an unknown buffer", who);
   for (int i = 0; i < s->nbufs; i++) {
     if (k) verify_argument(v, k, &k->bufs.data[i], &p->buffers.data[s->bufs[i]]);
-    verify_flow(v, s, i, step_writes(p, s, i), who);
+    verify_flow(v, s, i, step_writes(p, s, i), k && kernel_adds_to(k, i), who);
   }
   for (int i = 0; i < s->nbufs; i++)
     if (step_writes(p, s, i)) v->written[s->bufs[i]] = true;

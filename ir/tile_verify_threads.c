@@ -393,6 +393,15 @@ static void verify_rows_in_registers(walker *w, const tstmt *s, int m, int depth
         axis_z(w, depth));
 }
 
+/// Columns that warpgroups share are whole panels, or lie in one, where its rows lie along them.
+static bool suits_panels(const walker *w, const tstmt *s, const unit_operand *o, int n) {
+  const axis_layout *l = find(w, w->layout, n, tval_extent(s->out[0], n));
+  int own = 1;
+  for (int i = 0; l && i + 1 < l->ndigits; i++) own *= l->digits[i].size;
+  bool shared = l && l->ndigits && l->digits[l->ndigits - 1].stride >= unit_get(s->unit)->threads;
+  return !shared || o->k_unit || own % o->panel == 0 || o->panel % own == 0;
+}
+
 /// Both operands where the unit reads them: *of_rows is the one with axis m.
 static void verify_operand_places(walker *w, const tstmt *s, int m, int n, int depth) {
   for (int i = 0; i < 2; i++) {
@@ -407,6 +416,8 @@ static void verify_operand_places(walker *w, const tstmt *s, int m, int n, int d
     bool placed = unit_operand_of(w->k, load, of_rows ? m : n, depth, &o, &why);
     if (placed) why = unit_refuses(s->unit, &o, of_rows);
     if (why) bad(w, s, "%s cannot read operand %d: %s", dot_unit_name(s->unit), i, why);
+    else if (unit_get(s->unit)->places == UNIT_PANELS && !of_rows && !suits_panels(w, s, &o, n))
+      bad(w, s, "the columns of a warpgroup are in two panels of operand %d", i);
     if (w->stored[load->buf] != w->loaded_at[load->out[0]->id])
       bad(w, s, "operand %d has been stored to since it was loaded", i);
     if (w->region_of[load->out[0]->id] != w->region)
@@ -425,8 +436,12 @@ static void verify_sums(walker *w, const tstmt *s, int m, int n) {
   int own = unit_column_digits(s->unit, ln);
   if (!unit_row_digits(s->unit, lm) || !own)
     return bad(w, s, "the accumulator does not lie as the tensor core wants it");
-  for (int i = own; unit_get(s->unit)->places == UNIT_PANELS && i < ln->ndigits; i++)
-    if (ln->digits[i].stride) bad(w, s, "columns of a warpgroup are in its registers");
+  for (int i = own; unit_get(s->unit)->places == UNIT_PANELS && i < ln->ndigits; i++) {
+    bool shared = i + 1 == ln->ndigits && ln->digits[i].stride >= unit_get(s->unit)->threads;
+    if (ln->digits[i].stride && !shared)
+      bad(w, s,
+          "columns of a warpgroup are in its registers, those of several one after the other");
+  }
 }
 
 static void verify_tensor_dot(walker *w, const tstmt *s) {

@@ -47,7 +47,9 @@ void nv_statement(ngen *g, const tstmt *s) {
     case TILE_SIZE: nv_size(g, s); break;
     case TILE_INDEX: nv_index(g, s); break;
     case TILE_LOAD: nv_load(g, s); break;
-    case TILE_STORE: writeback_store(g, s) ? (void)0 : nv_store(g, s); break;
+    case TILE_STORE:
+      if (!writeback_store(g, s) && !adds_store(g, s)) nv_store(g, s);
+      break;
     case TILE_ACCUM: nv_accum(g, s); break;
     case TILE_REDUCE: nv_reduce(g, s); break;
     case TILE_ARG: nv_arg(g, s); break;
@@ -119,12 +121,21 @@ static bool is_sum(const tregion *r, const tval *v) {
   return false;
 }
 
+/// What a tensor core made of factors of few bits, for sums that come in any order.
+static bool is_added_product(const tregion *r, const tstmt *store) {
+  for (int i = r->stmts.len - 1; i >= 0 && store->adds; i--) {
+    const tstmt *s = r->stmts.data[i];
+    if (s->nout && s->out[0] == store->in[0]) return tstmt_on_tensor_cores(s);
+  }
+  return false;
+}
+
 /// All that is stored is 16-bit floats, or, where these do, sums, of which nobody says in which order they round.
 static bool results_are_narrow(const kernel *k, const tregion *r, bool or_sums) {
   for (int i = 0; r && i < r->stmts.len; i++) {
     const tstmt *s = r->stmts.data[i];
     const tile_buf *to = s->kind == TILE_STORE ? &k->bufs.data[s->buf] : NULL;
-    bool wide = to && !to->local && !dtype_is_storage(to->type);
+    bool wide = to && !to->local && !dtype_is_storage(to->type) && !is_added_product(r, s);
     if (wide && !(or_sums && is_sum(r, s->in[0]))) return false;
     if (!results_are_narrow(k, s->body, or_sums) || !results_are_narrow(k, s->other, or_sums)) return false;
   }
@@ -481,8 +492,10 @@ void nv_kernel(emit *e, arena *a, const program *p, const kernel *k, tcf_kernel_
     producer_split(&g, gen_tiles);
   } else {
     writeback_open(&g);
+    adds_open(&g);
     gen_tiles(&g);
     writeback_close(&g);
+    adds_close(&g);
   }
   cluster_close(&g);
   int registers = lazy_registers(&g);

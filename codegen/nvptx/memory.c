@@ -247,7 +247,18 @@ lval access_pack(ngen *g, dtype t, const lval *in, int n) {
   return x;
 }
 
+/// What several instructions do together one after the other is as good.
+static void add_elements(ngen *g, lval pointer, const lval *in, int n) {
+  LLVMBuilderRef b = g->e->builder;
+  int together = ptx_has(g->e, PTX_TMA) ? n : 1;
+  for (int i = 0; i < n; i += together) {
+    lval at = i64_of(g, i);
+    ptx_add_to_memory(g->e, i ? LLVMBuildGEP2(b, g->e->f32, pointer, &at, 1, "") : pointer, in + i, together);
+  }
+}
+
 static void store_elements(ngen *g, const access *a, lval pointer, const lval *in) {
+  if (a->s->adds) return add_elements(g, pointer, in, a->width);
   unsigned bytes = (unsigned)(dtype_bytes(a->type) * a->width);
   lval x = access_pack(g, a->type, in, a->width);
   LLVMSetAlignment(LLVMBuildStore(g->e->builder, x, pointer), bytes);

@@ -36,7 +36,10 @@ const char *product_refuses(dot_unit u, const mma_product *p) {
   if (!is_aligned(&p->m, unit->m)) return "layout along M";
   if (!is_aligned(&p->n, unit->n)) return "layout along N";
   for (int i = 0; unit->places == UNIT_PANELS && i < p->n.n; i++)
-    if (p->n.first || p->n.at[i] != i * unit->n) return "layout along N";
+    if (p->n.at[i] != i * unit->n) return "layout along N";
+  // Columns that warpgroups share are whole panels, or lie in one, where rows lie along them.
+  bool shared = unit->places == UNIT_PANELS && p->n.first && !p->b.k_unit;
+  if (shared && p->n.align % p->b.panel && p->b.panel % p->n.align) return "layout along N";
   unit_operand a = place_of(&p->a), b = place_of(&p->b);
   if (p->rows && !unit_takes_registers(u, p->a.type)) return "rows in registers";
   const char *no = p->rows ? NULL : unit_refuses(u, &a, true);

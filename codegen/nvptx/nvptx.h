@@ -97,6 +97,13 @@ typedef struct map_walk {
   map_axes over;  // what the map is made of, where not of the argument's dimensions
 } map_walk;
 
+/// A store that adds rows of an accumulator through shared memory, see adds.c.
+typedef struct row_adds {
+  const tstmt *store;
+  int m, n;     // axes of the value: rows and columns
+  int columns;  // of a warpgroup
+} row_adds;
+
 /// A store through shared memory, see writeback.c.
 typedef struct writeback {
   const tstmt *store;
@@ -193,6 +200,8 @@ typedef struct ngen {
   bool filling;            // stage loops copy asynchronously
   vec(tcf_map_info) maps;
   vec(map_axes) map_axes;  // of each
+  vec(row_adds) adds;
+  int64_t adds_place, adds_bytes;  // in shared memory
   vec(writeback) writebacks;
   int staging_blocks;      // of a warpgroup
   int64_t staging, staging_bytes;
@@ -273,6 +282,8 @@ void nv_store(ngen *g, const tstmt *s);
 void nv_local(ngen *g, const tstmt *s);
 /// Bytes of one copy of a local, and how its elements lie.
 void local_layout(ngen *g, int buf, local_place *out);
+/// The buffer holds what its declaration says of the ranges as they are.
+void local_enter_step(ngen *g, int buf);
 /// Reserves shared memory for so many copies of a local.
 void local_place_at_top(ngen *g, int buf, int copies);
 /// At the end of a region: what was placed in it since shared_top was `top` is free.
@@ -328,6 +339,8 @@ bool tensor_reads_in_place(ngen *g, const tstmt *s);
 void tensor_dot(ngen *g, const tstmt *s);
 /// The threads load operands from shared memory, not the unit.
 bool tensor_reads_plainly(ngen *g, const tstmt *dot);
+/// Where the warpgroup's rows or columns of wgmma begin; null: at 0.
+lval tensor_side_first(ngen *g, const spread *s, bool rows);
 /// The 16-bit value whose registers are the dot's rows; null: its rows lie on chip.
 const tval *tensor_rows_from(const ngen *g, const tstmt *dot);
 /// Its fragments in the ranges that are open, zero where it is invalid.

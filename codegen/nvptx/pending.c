@@ -14,17 +14,25 @@ typedef struct release {
 struct flight {
   lval *regs;
   int nregs;
+  int left, right;  // buffers that it reads; -1 none
   bool landed;  // the registers are as the wait gave them
   vec(const tval *) names;
   vec(release) releases;
 };
 
-void flight_start(ngen *g, const tval *v) {
+void flight_start(ngen *g, const tval *v, int left, int right) {
   flight *f = arena_new(g->arena, flight);
-  *f = (flight){.regs = g->regs[v->id], .nregs = nv_shape_of(g, v).nregs};
+  *f = (flight){
+      .regs = g->regs[v->id], .nregs = nv_shape_of(g, v).nregs, .left = left, .right = right};
   vec_push(g->arena, &g->flights, f);
   vec_push(g->arena, &f->names, v);
   g->in_flight[v->id] = f;
+}
+
+bool flight_reads_buffer(const ngen *g, int buf) {
+  for (int i = 0; i < g->flights.len; i++)
+    if (g->flights.data[i]->left == buf || g->flights.data[i]->right == buf) return true;
+  return false;
 }
 
 void flight_name(ngen *g, const tval *from, const tval *to) {

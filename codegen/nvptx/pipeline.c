@@ -77,12 +77,28 @@ static bool producers_can_follow(ngen *g, const tregion *r) {
   return true;
 }
 
+/// Bytes of on-chip buffers that no ring has.
+static int64_t other_bytes(const ngen *g) {
+  int64_t bytes = 0, dims[MAX_AXES], strides[MAX_AXES], panel;
+  for (int i = g->k->nargs; i < g->k->bufs.len; i++) {
+    const tile_buf *t = &g->k->bufs.data[i];
+    bool known = true;
+    for (int n = 0; n < g->rings.len; n++)
+      for (int k = 0; k < g->rings.data[n]->nfills; k++)
+        known &= g->rings.data[n]->copies[k].store->buf != i;
+    for (int d = 0; d < t->rank; d++) known &= ix_is_const(&g->k->ix, t->dims[d], &dims[d]);
+    if (known) bytes += tile_buf_strides(t, dims, strides, &panel) * dtype_bytes(t->type);
+  }
+  return bytes;
+}
+
 /// Where shared memory has room for the staging.
 static void plan_writebacks(ngen *g) {
   enum { BESIDES = 4 << 10 };
   int maps = g->maps.len;
   writeback_plan(g);
-  if (ring_bytes(g) + g->staging_bytes + BESIDES <= g->e->target->shared_per_block) return;
+  int64_t others = g->adds.len ? other_bytes(g) + g->adds_bytes : 0;
+  if (ring_bytes(g) + others + g->staging_bytes + BESIDES <= g->e->target->shared_per_block) return;
   g->writebacks.len = 0;
   g->maps.len = g->map_axes.len = maps;
   g->staging_bytes = 0;
@@ -100,6 +116,7 @@ void pipeline_scan(ngen *g) {
     ring_plan_within(g, &k->body);
   }
   else g->maps.len = g->map_axes.len = g->rings.len = 0;
+  adds_plan(g);
   bool one_step = !g->pipes.len && region_has_tensor_dot(&k->body, DOT_WGMMA);
   if (g->specialised || one_step) plan_writebacks(g);
 }
@@ -116,11 +133,7 @@ pipe *pipeline_of(ngen *g, const tstmt *s) {
 static void enter_copy(ngen *g, pipe *p, lval slot) {
   for (int i = 0; i < p->nlocals; i++) {
     local_place *l = &g->locals[p->locals[i]];
-    const tile_buf *t = &g->k->bufs.data[p->locals[i]];
-    for (int d = 0; d < t->rank; d++) {
-      const range *r = g->ranges[t->local_axes[d]];
-      l->base[d] = r ? r->base : ix_const(&g->ix, 0);
-    }
+    local_enter_step(g, p->locals[i]);
     l->copy = LLVMBuildMul(g->e->builder, slot, i32_of(g, l->bytes), "");
     l->written = l->read = false;
   }

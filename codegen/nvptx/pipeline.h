@@ -83,6 +83,12 @@ bool ends_with_tensor(ngen *g, const tstmt *s, int d, int axis, int64_t extent);
 bool pitches_fit(ngen *g, const tile_buf *t, int unit);
 int map_number(ngen *g, const tcf_map_info *map, const map_axes *over);
 
+// ---- adds.c
+void adds_plan(ngen *g);
+void adds_open(ngen *g);                   // reserves shared memory
+bool adds_store(ngen *g, const tstmt *s);  // false: not one of them
+void adds_close(ngen *g);                  // at the end of the kernel
+
 // ---- writeback.c
 /// Finds the stores that the engine can do; adds the maps. Before the function is made.
 void writeback_plan(ngen *g);

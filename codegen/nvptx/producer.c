@@ -23,6 +23,13 @@ static void init_barriers(ngen *g) {
   ptx_barrier(e, 0, 0);
 }
 
+/// The sums of several products are carried: each register is of use.
+static bool some_walk_is_full(const ngen *g) {
+  for (int i = 0; i < g->pipes.len; i++)
+    if (g->pipes.data[i]->loop->nout > 1) return true;
+  return false;
+}
+
 static bool some_walk_is_skewed(const ngen *g) {
   for (int i = 0; i < g->pipes.len; i++)
     if (g->pipes.data[i]->loop->skew) return true;
@@ -48,7 +55,7 @@ static int64_t carried_elements(const tstmt *s) {
 int producer_blocks(ngen *g) {
   enum { BESIDES = 2 << 10, SUMS_OF_TWO = 32 };
   if (g->k->blocks_per_sm) return g->k->blocks_per_sm;
-  if (some_walk_is_skewed(g)) return 1;  // the sums of two products at once
+  if (some_walk_is_skewed(g) || some_walk_is_full(g)) return 1;  // the sums of two products at once
   int64_t rings = ring_bytes(g) + g->staging_bytes, sums = 0;
   for (int i = 0; i < g->pipes.len; i++)
     sums += carried_elements(g->pipes.data[i]->loop) / g->k->threads;
@@ -68,7 +75,7 @@ static void give_registers(ngen *g, bool producer) {
   enum { PLENTY = 40, FEWEST = 24 };  // where steps overlap each one is of use to the others
   bool whole = g->k->producer_warps == WARPGROUP / WARP && g->k->threads % WARPGROUP == 0;
   if (!whole) return;
-  int few = some_walk_is_skewed(g) ? FEWEST : PLENTY;
+  int few = some_walk_is_skewed(g) || some_walk_is_full(g) ? FEWEST : PLENTY;
   int n = producer ? few : consumer_registers(g, few);
   ptx_setmaxnreg(g->e, !producer, n);
 }
@@ -89,6 +96,7 @@ void producer_split(ngen *g, void (*walk)(ngen *g)) {
   LLVMBuilderRef b = g->e->builder;
   rings_open(g);
   writeback_open(g);
+  adds_open(g);
   init_barriers(g);
   LLVMBasicBlockRef compute = nv_block(g), copy = nv_block(g), end = nv_block(g);
   lval first = i32_of(g, g->k->threads / WARP);
@@ -101,6 +109,7 @@ void producer_split(ngen *g, void (*walk)(ngen *g)) {
     if (producer) produce(g, walk);
     else walk(g);
     if (!producer) writeback_close(g);
+    if (!producer) adds_close(g);
     scope_close(g, mark);
     LLVMBuildBr(b, end);
   }

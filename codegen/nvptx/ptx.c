@@ -79,6 +79,21 @@ lval ptx_take_ticket(emit *e, lval ticket, lval most) {
   return LLVMBuildCall2(e->builder, type, code, (lval[]){ticket, most}, 2, "");
 }
 
+void ptx_add_to_memory(emit *e, lval global, const lval *v, int n) {
+  static const char *const text[] = {[1] = "red.relaxed.gpu.global.add.f32 [$0], $1;",
+                                     [2] = "red.relaxed.gpu.global.add.v2.f32 [$0], {$1, $2};",
+                                     [4] = "red.relaxed.gpu.global.add.v4.f32 [$0], {$1, $2, $3, $4};"};
+  static const char *const operands[] = {
+      [1] = "l,f,~{memory}", [2] = "l,f,f,~{memory}", [4] = "l,f,f,f,f,~{memory}"};
+  check(n == 1 || ((n == 2 || n == 4) && ptx_has(e, PTX_TMA)));
+  LLVMTypeRef types[] = {LLVMPointerTypeInContext(e->context, SPACE_GLOBAL), e->f32, e->f32, e->f32, e->f32};
+  lval values[] = {global, v[0], n > 1 ? v[1] : NULL, n > 2 ? v[2] : NULL, n > 2 ? v[3] : NULL};
+  LLVMTypeRef type = LLVMFunctionType(e->void_, types, (unsigned)n + 1, 0);
+  lval code = LLVMGetInlineAsm(type, text[n], strlen(text[n]), operands[n], strlen(operands[n]), 1, 0,
+                               LLVMInlineAsmDialectATT, 0);
+  LLVMBuildCall2(e->builder, type, code, values, (unsigned)n + 1, "");
+}
+
 lval ptx_shuffle_from(emit *e, lval v, lval from) {
   LLVMTypeRef type = LLVMTypeOf(v);
   check(type == e->i32 || type == e->f32);
@@ -231,6 +246,18 @@ void ptx_tma_store(emit *e, lval shared, lval map, const lval *at, int rank) {
   args[n++] = flag(e, false);
   snprintf(name, sizeof name, "llvm.nvvm.cp.async.bulk.tensor.s2g.tile.%dd", rank);
   emit_intrinsic(e, name, NULL, 0, args, n);
+}
+
+void ptx_bulk_add(emit *e, lval global, lval shared, int bytes) {
+  static const char text[] =
+      "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [$0], [$1], $2;";
+  static const char operands[] = "l,r,r,~{memory}";
+  check(ptx_has(e, PTX_TMA) && bytes % 16 == 0);
+  LLVMTypeRef types[] = {LLVMPointerTypeInContext(e->context, SPACE_GLOBAL), e->i32, e->i32};
+  LLVMTypeRef type = LLVMFunctionType(e->void_, types, 3, 0);
+  lval code = LLVMGetInlineAsm(type, text, sizeof text - 1, operands, sizeof operands - 1, 1, 0,
+                               LLVMInlineAsmDialectATT, 0);
+  LLVMBuildCall2(e->builder, type, code, (lval[]){global, shared, number(e, bytes)}, 3, "");
 }
 
 void ptx_bulk_commit(emit *e) {

@@ -35,6 +35,9 @@ lval ptx_barrier_or(emit *e, lval condition);
 /// Adds 1 to the i32 in global memory, or makes it 0 where it is `most`; gives what it was. What
 /// the thread knows to be stored is there for who takes a later ticket (at the scope of the device).
 lval ptx_take_ticket(emit *e, lval ticket, lval most);
+/// Adds n (1, or with PTX_TMA 2 or 4) neighbouring f32 to those in global memory, aligned to all of
+/// them; each by itself, in no order (at the scope of the device).
+void ptx_add_to_memory(emit *e, lval global, const lval *v, int n);
 /// The i32 or f32 of lane `from`.
 lval ptx_shuffle_from(emit *e, lval v, lval from);
 /// i1: true in one lane of the warp, which all enter.
@@ -78,6 +81,8 @@ extern const uint64_t PTX_EVICT_FIRST;
 void ptx_tma_load(emit *e, lval shared, lval mbarrier, lval map, const lval *at, int rank,
                   uint64_t hint);
 void ptx_tma_store(emit *e, lval shared, lval map, const lval *at, int rank);
+/// Adds so many bytes of f32 in shared memory to those in global memory, all multiples of 16: each by itself.
+void ptx_bulk_add(emit *e, lval global, lval shared, int bytes);
 void ptx_bulk_commit(emit *e);
 /// Until at most `pending` of the thread's stores are under way; read: only until they have read
 /// shared memory.

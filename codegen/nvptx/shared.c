@@ -67,20 +67,53 @@ void shared_release(ngen *g, int64_t top) {
   if (!g->specialised) g->shared_top = top;  // producers know where their rings are
 }
 
-void nv_local(ngen *g, const tstmt *s) { local_place_at_top(g, s->buf, 1); }
+void local_enter_step(ngen *g, int buf) {
+  const tile_buf *t = &g->k->bufs.data[buf];
+  for (int d = 0; d < t->rank; d++) {
+    const range *r = g->ranges[t->local_axes[d]];
+    g->locals[buf].base[d] = r ? r->base : ix_const(&g->ix, 0);
+  }
+}
 
-void nv_barrier(ngen *g) {
-  flight_land_all(g);  // they read on-chip buffers
+/// Beside producers places are never given back: the declaration in further code of the same statement has that
+/// of the first.
+void nv_local(ngen *g, const tstmt *s) {
+  local_place *p = &g->locals[s->buf];
+  if (!g->specialised || !p->bytes) {
+    local_place_at_top(g, s->buf, 1);
+    return;
+  }
+  local_enter_step(g, s->buf);
+  p->read |= p->written;  // a store waits for a barrier
+  p->written = false;
+}
+
+/// What products under way read is as before.
+static void barrier(ngen *g) {
   if (g->fence_locals) ptx_fence_async(g->e);
   if (g->specialised) ptx_barrier(g->e, CONSUMERS_BARRIER, g->k->threads);
   else ptx_barrier(g->e, 0, 0);
-  for (int i = 0; i < g->k->bufs.len; i++) g->locals[i].written = g->locals[i].read = false;
+  for (int i = 0; i < g->k->bufs.len; i++) {
+    g->locals[i].written = false;
+    g->locals[i].read = flight_reads_buffer(g, i);
+  }
+}
+
+void nv_barrier(ngen *g) {
+  flight_land_all(g);  // they read on-chip buffers
+  barrier(g);
+}
+
+/// Products under way run on beside it where all threads that meet take part in them.
+static void barrier_for(ngen *g, int buf) {
+  if (!g->specialised || flight_reads_buffer(g, buf)) flight_land_all(g);
+  barrier(g);
 }
 
 void nv_before_access(ngen *g, int buf, bool store) {
   local_place *p = &g->locals[buf];
   if (!p->shared) return;
-  if (store ? p->read : p->written) nv_barrier(g);
+  if (store ? p->read : p->written) barrier_for(g, buf);
   if (store) p->written = true;
   else p->read = true;
 }

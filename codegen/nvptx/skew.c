@@ -131,6 +131,9 @@ static void run_part(ngen *g, walk *w, const halves *h, walk_step s, int from, i
   range r = step_range(g, w, &s);
   g->ranges[w->s->axis] = &r;
   pipeline_enter(g, w->pipe, s.index);
+  for (int i = h->at.from; i < h->end; i++)
+    if (h->body->stmts.data[i]->kind == TILE_LOCAL)
+      local_enter_step(g, h->body->stmts.data[i]->buf);
   nv_statements(g, h->body, from, to);
   if (out) *out = parcel_pack(g, h);
   g->ranges[w->s->axis] = r.outer;

@@ -161,6 +161,13 @@ static mma_side side_of(ngen *g, const spread *s, int own) {
   return side;
 }
 
+lval tensor_side_first(ngen *g, const spread *s, bool rows) {
+  return side_of(g, s,
+                 rows ? unit_row_digits(DOT_WGMMA, s->layout)
+                      : unit_column_digits(DOT_WGMMA, s->layout))
+      .first;
+}
+
 static void find_sides(ngen *g, const tstmt *s, const shape *sh, int *m, int *n) {
   *m = *n = -1;
   for (int i = 0; i < sh->naxes; i++) {
@@ -279,5 +286,5 @@ void tensor_dot(ngen *g, const tstmt *s) {
     return;
   }
   wgmma_emit(g->e, &p);
-  flight_start(g, s->out[0]);
+  flight_start(g, s->out[0], rows ? -1 : operand_load(g, a)->buf, operand_load(g, b)->buf);
 }

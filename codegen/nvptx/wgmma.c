@@ -16,15 +16,21 @@ enum { ROW = UNIT_ROW, N_BLOCK = 8, N_MOST = 256, UNUSED = 16 };
 
 static int step_of(dtype t) { return unit_step(DOT_WGMMA, t); }
 
-/// Descriptor of an operand, and bytes from its start to block position i, step k.
-static lval descriptor(emit *e, const mma_operand *o, lval first) {
+/// Descriptor of an operand at the beginning of the warpgroup's side, and bytes from there to block position i, step k.
+static lval descriptor(emit *e, const mma_operand *o, const mma_side *side) {
   LLVMBuilderRef b = e->builder;
-  lval at = o->base;
+  lval at = o->base, first = side->first;
+  int align = side->align;
   if (first) {
     int unit = o->k_unit ? 1 : o->panel;
     int bytes = o->k_unit ? ROW : o->panel_stride;
     lval rows = LLVMBuildUDiv(b, first, emit_int(e->i32, unit), "");
     at = LLVMBuildAdd(b, at, LLVMBuildMul(b, rows, emit_int(e->i32, bytes), ""), "");
+    if (!o->k_unit && align % unit) {
+      lval in_row = LLVMBuildURem(b, first, emit_int(e->i32, unit), "");
+      at = LLVMBuildAdd(b, at, LLVMBuildMul(b, in_row, emit_int(e->i32, dtype_bytes(o->type)), ""),
+                        "");
+    }
   }
   return ptx_wgmma_descriptor(e, at, o->k_unit ? UNUSED : o->panel_stride);
 }
@@ -124,7 +130,7 @@ void wgmma_emit(emit *e, const mma_product *p) {
   piece *pieces = arena_array(e->arena, piece, p->m.n * ((p->n.n * N_BLOCK + N_MOST - 1) / N_MOST));
   int n = cut(e, p, pieces);
   lval *rows = p->rows ? p->rows : wgmma_loads_rows(&p->a) ? load_rows(e, p) : NULL;
-  lval a = rows ? NULL : descriptor(e, &p->a, p->m.first), b = descriptor(e, &p->b, NULL);
+  lval a = rows ? NULL : descriptor(e, &p->a, &p->m), b = descriptor(e, &p->b, &p->n);
   bool fresh = starts_fresh(p);
   if (!fresh) set_apart(e, p);
   for (int i = 0; i < n; i++) exchange(p, &pieces[i], false);

@@ -221,12 +221,14 @@ static void add_edges(const explainer *x, explain_kernel *k) {
   }
 }
 
-/// Of a scatter by rows.
-static str before_text(arena *a, const lowered_kernel *lowered) {
+/// Of a scatter by rows, or of what adds to memory.
+static str before_text(arena *a, const group *grp, const lowered_kernel *lowered) {
   strbuf out = sb_new(a);
   int n = lowered->before;
-  sb_printf(&out, "%d kernel%s before it list%s the updates by row, so that each row is stored once", n,
-            n == 1 ? "" : "s", n == 1 ? "s" : "");
+  const char *s = n == 1 ? "s" : "";
+  sb_printf(&out, "%d kernel%s before it ", n, n == 1 ? "" : "s");
+  if (grp->kind == GROUP_STREAM) sb_printf(&out, "store%s the zeros that its blocks add to", s);
+  else sb_printf(&out, "list%s the updates by row, so that each row is stored once", s);
   if (lowered->before_seconds <= 0) return sb_str(&out);
   sb_puts(&out, "; of the prediction that is ");
   explain_put_seconds(&out, lowered->before_seconds);
@@ -260,7 +262,7 @@ static void add_kernel(explainer *x, const group *grp, const lowered_kernel *low
   k.seconds += lowered->before_seconds;
   k.roof_share = k.seconds > 0 ? k.roof_seconds / k.seconds : 0;
   explain_limits(x->a, x->t, &k);
-  if (lowered->before) vec_push(x->a, &k.limits, before_text(x->a, lowered));
+  if (lowered->before) vec_push(x->a, &k.limits, before_text(x->a, grp, lowered));
   x->e->bytes += k.bytes_read + k.bytes_written;
   x->e->flops += k.flops;
   x->e->seconds += k.seconds;

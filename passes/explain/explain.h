@@ -95,6 +95,7 @@ typedef struct explain_contract {
   double skipped;          // share of the steps that bounds leave out
   bool skips_by_data;      // data leaves out others
   str other_form;          // GPUs: why it is loop nests and no products of warpgroups; empty: it need not be said
+  vec(str) added;          // "dot %38", added up in memory in no order
   vec(str) memory;         // GPUs: "dot %3 (4.2 MB)", kept in memory between loop nests
 } explain_contract;
 

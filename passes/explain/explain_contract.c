@@ -6,6 +6,7 @@
 //   fuse stream(T): ...; loop nests, not products of warpgroups: D has 512 elements: ... (stream_head)
 //   fuse stream(T): 2 walks over T; ...; sum %9 is in walk 2 because it waits for sum %5, which no rule takes
 //   out of `where` at 3:16: the condition waits for a reduction over the streamed axis (condition_waits)
+//   fuse stream(S) gradient: ...; blocks add up in memory, in no order, dot %38
 //   fuse; in memory dot %3 (4.2 MB)
 #include "passes/explain/explain_format.h"
 #include "passes/fusion/fuse.h"
@@ -51,6 +52,7 @@ static void add_states(arena *a, const outline *o, unsigned off, const group *gr
     from[n->id] = v->state ? n : latest;
     if (v->walk > 1 && latest && (v->state || (v->streamed && stored[n->id])))
       add_later(a, o, grp, off, n, latest, c);
+    if (v->added) vec_push(a, &c->added, label(a, o, n));
     if (!v->state && !v->is_centre && !v->carries) continue;
     const node *frame = v->ncentres ? v->centres[0] : v->frame;
     explain_state s = {.value = label(a, o, n), .walk = v->walk, .frame = label(a, o, frame)};
@@ -176,6 +178,9 @@ str explain_contract_text(arena *a, const explain_contract *c, const diag_list *
   if (c->skips_by_data) sb_puts(&out, c->skipped > 0 ? ", others where data says so" : "; steps are skipped where data says so");
   if (c->other_form.len)
     sb_printf(&out, "; loop nests, not products of warpgroups: %.*s", STR_FMT(c->other_form));
+  for (int i = 0; i < c->added.len; i++)
+    sb_printf(&out, "%s%.*s", i ? ", " : "; blocks add up in memory, in no order, ",
+              STR_FMT(c->added.data[i]));
   for (int i = 0; i < c->memory.len; i++)
     sb_printf(&out, "%s%.*s", i ? ", " : "; in memory ", STR_FMT(c->memory.data[i]));
   return sb_str(&out);

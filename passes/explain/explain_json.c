@@ -100,7 +100,8 @@ static json_t *later_walk(const explain_later *l, const diag_list *files) {
 }
 
 static json_t *contract_object(const explain_contract *c, const diag_list *files) {
-  json_t *states = json_array(), *later = json_array(), *memory = json_array();
+  json_t *states = json_array(), *later = json_array(), *memory = json_array(),
+         *added = json_array();
   for (int i = 0; i < c->states.len; i++) {
     const explain_state *s = &c->states.data[i];
     json_array_append_new(
@@ -109,12 +110,15 @@ static json_t *contract_object(const explain_contract *c, const diag_list *files
   }
   for (int i = 0; i < c->later.len; i++)
     json_array_append_new(later, later_walk(&c->later.data[i], files));
+  for (int i = 0; i < c->added.len; i++)
+    json_array_append_new(added, explain_json_text(c->added.data[i]));
   for (int i = 0; i < c->memory.len; i++) json_array_append_new(memory, explain_json_text(c->memory.data[i]));
-  return json_pack("{s:o, s:b, s:i, s:o, s:o, s:o, s:f, s:b, s:o, s:o}", "promise",
-                   explain_json_text(c->promise), "chosen", c->chosen, "walks", c->walks, "states", states,
-                   "later_walks", later, "rules", rule_names(c->rules), "skipped_share", c->skipped,
-                   "skips_by_data", c->skips_by_data, "other_form",
-                   c->other_form.len ? explain_json_text(c->other_form) : json_null(), "in_memory", memory);
+  return json_pack("{s:o, s:b, s:i, s:o, s:o, s:o, s:f, s:b, s:o, s:o, s:o}", "promise",
+                   explain_json_text(c->promise), "chosen", c->chosen, "walks", c->walks, "states",
+                   states, "later_walks", later, "rules", rule_names(c->rules), "skipped_share",
+                   c->skipped, "skips_by_data", c->skips_by_data, "other_form",
+                   c->other_form.len ? explain_json_text(c->other_form) : json_null(), "added",
+                   added, "in_memory", memory);
 }
 
 static json_t *kernel_object(const explain_kernel *k, const diag_list *files) {

@@ -36,6 +36,15 @@ static bool in_memory(const maker *m, const node *n) {
   return !inside(m, n);
 }
 
+/// Under a contract that allows it, a result along the stream that nothing in the kernel reads.
+static bool is_added(const maker *m, const node *n) {
+  bool along = m->promise && m->promise->unordered && n->op == OP_dot && m->stored[n->id] &&
+               m->o->values[n->id].streamed;
+  for (int i = 0; along && i < m->n; i++)
+    for (int k = 0; k < m->nodes[i]->nin; k++) along &= m->nodes[i]->in[k] != n;
+  return along;
+}
+
 static bool find_kept(const maker *m) {
   for (int i = 0; i < m->n; i++) {
     const node *n = m->nodes[i];
@@ -44,6 +53,7 @@ static bool find_kept(const maker *m) {
     if (class_of(n) == CLASS_scatter || class_of(n) == CLASS_opaque)
       return refuse(m, class_of(n) == CLASS_opaque ? REASON_opaque : REASON_scatter_order, n);
     if (op_combines(n->op)) v->kept = true;
+    v->added = is_added(m, n);
     for (int k = 0; class_of(n) == CLASS_contraction && k < n->nin; k++)
       if (inside(m, n->in[k]) && !in_memory(m, n->in[k]) && class_of(n->in[k]) != CLASS_leaf)
         m->o->values[n->in[k]->id].kept = true;
@@ -109,6 +119,7 @@ static const uint8_t *find_computed_again(const maker *m) {
 static bool is_row(const maker *m, const uint8_t *again, int axis) {
   for (int i = 0; i < m->n; i++) {
     const node *n = m->nodes[i];
+    if (m->o->values[n->id].added) continue;
     bool matters = m->stored[n->id] || m->o->values[n->id].kept;
     if (matters && !node_has_axis(n, axis) && !again[n->id]) return false;
     if (op_combines(n->op) && axes_have(n->attr_axes, n->nattr_axes, axis)) return false;
@@ -120,7 +131,7 @@ static void find_rows(const maker *m) {
   const node *out = NULL;
   const uint8_t *again = find_computed_again(m);
   for (int i = 0; i < m->n && !out; i++)
-    if (m->stored[m->nodes[i]->id]) out = m->nodes[i];
+    if (m->stored[m->nodes[i]->id] && !m->o->values[m->nodes[i]->id].added) out = m->nodes[i];
   for (int k = 0; out && k < out->naxes; k++)
     if (is_row(m, again, out->axes[k])) m->o->rows[m->o->nrows++] = out->axes[k];
 }

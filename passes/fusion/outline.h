@@ -28,6 +28,7 @@ typedef struct outline_value {
   bool state;         // combined over the steps of its walk
   bool streamed;      // carries a streamed axis: exists for one step at a time
   bool carries;       // a running combine along the stream: the last element goes to the next step
+  bool added;  // a product over a row axis, along the stream: what tiles of rows add up in memory
   bool in_memory;     // GPUs: kept in memory of the device, since a block has no room on chip for it
   int walk;           // states, kept and stored values with a streamed axis: the walk, from 1 on. Others: the
                       // walk that must have ended before, 0 none

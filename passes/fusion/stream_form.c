@@ -191,6 +191,72 @@ static bool find_product(const finder *s, const node *dot) {
   return check_head(s, dot, p->columns) && check_sums(s, dot);
 }
 
+// ---- what is added up in memory
+
+static int axis_elements(const graph *g, int axis) {
+  int64_t size = 0;
+  return ix_is_const(&g->ix, graph_axis_size(g, axis), &size) ? (int)size : 0;
+}
+
+// A thread has its part of the sums, of the scores of each lead, and the weights of one product in words.
+int stream_added_step(const stream_form *f, const graph *g, int *sharing) {
+  enum { ROWS = 64, PANEL = 64, REGISTERS = 240 - 24 };
+  int columns = axis_elements(g, f->lead[f->added.lead].depth), sums = 0;
+  for (int i = 0; i < f->nproducts; i++) sums += axis_elements(g, f->product[i].columns) / 2;
+  for (*sharing = 2; *sharing > 0; --*sharing) {
+    int step = 2 * ROWS / *sharing,
+        own = columns / *sharing;  // the product's rows: of each warpgroup 64
+    bool panels = *sharing == 1 || own % PANEL == 0 || PANEL % own == 0;
+    if (panels && sums + f->nleads * step / 2 + step / 4 <= REGISTERS) return step;
+  }
+  return 0;
+}
+
+static bool find_added(const finder *s, const node *dot) {
+  stream_form *f = s->f;
+  stream_added *a = &f->added;
+  if (a->dot)
+    return refuse(s, REASON_stream_product, dot, STR("there is another sum over rows before it"));
+  if (dot->nattr_axes != 1 || dot->attr_axes[0] != f->row || dot->type != DT_f32)
+    return refuse(s, REASON_stream_product, dot, STR("it is not f32, over the rows"));
+  int weights = node_has_axis(dot->in[0], f->stream) ? 0 : 1;
+  const node *of = stream_narrow(dot->in[!weights]);
+  *a = (stream_added){dot, stream_narrow(dot->in[weights]), -1};
+  for (int i = 0; i < f->nleads; i++)
+    if (f->lead[i].rows == of && is_plain(s, of) && node_has_axis(dot, f->lead[i].depth))
+      a->lead = i;
+  bool whole = is_half(a->weights->type) && a->weights->type == of->type &&
+               node_has_axis(a->weights, f->row) && node_has_axis(a->weights, f->stream);
+  if (a->lead < 0 || !whole)
+    return refuse(s, REASON_stream_product, dot,
+                  STR("its operands are not weights and the rows of a product before it"));
+  for (int k = 0; k < f->lead[0].dot->naxes; k++) {
+    int axis = f->lead[0].dot->axes[k];
+    if (axis != f->row && !graph_axis_is_single(s->o->g, axis) && !node_has_axis(dot, axis))
+      return refuse(s, REASON_different_rows, dot,
+                    str_printf(s->a, "it lacks %.*s", STR_FMT(axis_name(s, axis))));
+  }
+  return true;
+}
+
+/// When all products are known.
+static bool check_added(const finder *s) {
+  const stream_form *f = s->f;
+  const node *dot = f->added.dot;
+  int sharing;
+  if (!dot) return true;
+  bool shared = false;
+  for (int i = 0; i < f->nproducts; i++) shared |= f->product[i].weights == f->added.weights;
+  if (!shared)
+    return refuse(s, REASON_stream_product, dot,
+                  STR("its weights are not those of a product over the stream"));
+  if (dot->naxes != f->lead[0].dot->naxes || f->lead[0].keys->type != f->added.weights->type)
+    return refuse(s, REASON_different_rows, dot, STR("it has further axes"));
+  return stream_added_step(f, s->o->g, &sharing) > 0 ||
+         refuse(s, REASON_stream_product, dot,
+                STR("beside the sums over the stream it takes too many registers"));
+}
+
 // ---- everything else
 
 /// States and results have the rows of the lead product: each block finishes its own.
@@ -230,6 +296,7 @@ static bool check_state(const finder *s, const node *n) {
 static bool check_value(const finder *s, const node *n) {
   const outline_value *v = &s->o->values[n->id];
   if (v->state) return check_state(s, n);
+  if (v->added) return find_added(s, n);
   if (s->stored[n->id] && v->streamed)
     return refuse(s, REASON_stream_between, n, STR("it is written along the stream"));
   if (class_of(n) == CLASS_contraction) return find_lead(s, n);
@@ -248,6 +315,9 @@ static bool check_exponent(const finder *s, const node *n) {
 }
 
 static bool is_of_product(const stream_form *f, const node *n) {
+  const node *added = f->added.dot;
+  if (added && (n == added || n == f->added.weights || n == added->in[0] || n == added->in[1]))
+    return true;
   for (int i = 0; i < f->nleads; i++)
     if (n == f->lead[i].dot || n == f->lead[i].dot->in[0] || n == f->lead[i].dot->in[1]) return true;
   for (int i = 0; i < f->nproducts; i++)
@@ -291,6 +361,7 @@ static void put_in_order(const finder *s) {
     stream_lead first = f->lead[0];
     f->lead[0] = f->lead[1];
     f->lead[1] = first;
+    f->added.lead = 1 - f->added.lead;
   }
   for (int i = 0; i < f->nproducts; i++) f->product[i].needs = leads_below(s, f->product[i].weights, below);
   if (f->nproducts == 2 && f->product[1].needs < f->product[0].needs) {
@@ -323,7 +394,7 @@ bool stream_form_of(stream_form *f, const outline *o, arena *a, node *const *nod
       return refuse(&s, REASON_stream_between, nodes[i], (str){0});
   }
   put_in_order(&s);
-  return true;
+  return check_added(&s);
 }
 
 bool stream_has_axis(const stream_form *f, int graph_axis) {

@@ -9,6 +9,7 @@
 //   m = max(.., T)  l = sum(.., T)  ...
 //   o = dot(bf16(..), v, T)       v[.., T, E]: 16 bits, in memory; a lead may read it too
 //   maps of the states            stored: [.., S], [.., S, E]
+//   a = dot(bf16(..), q, S)       [.., T, D]: where sums may be unordered, what blocks of rows add up in memory
 #pragma once
 #include "passes/fusion/outline.h"
 
@@ -28,11 +29,18 @@ typedef struct stream_product {
   unsigned needs; // bits of the leads that the weights are made of
 } stream_product;
 
+/// A product over the rows, of weights of a product over the stream with the rows of a lead, which are on chip.
+typedef struct stream_added {
+  const node *dot, *weights;
+  int lead;
+} stream_added;
+
 typedef struct stream_form {
   stream_lead lead[STREAM_LEADS];  // that from which it is furthest to the end of a step first
   int nleads;
   stream_product product[STREAM_PRODUCTS];  // those that need fewer leads first
   int nproducts;
+  stream_added added;  // dot null: none
   int stream, row;  // graph axes; row: the one that a block has several elements of
 } stream_form;
 
@@ -41,6 +49,9 @@ typedef struct stream_form {
 bool stream_form_of(stream_form *f, const outline *o, arena *a, node *const *nodes, int n,
                     const uint8_t *member, const uint8_t *stored, reason *why, int *at,
                     str *detail);
+/// Elements of a step along the stream with which two warpgroups hold the form with what it adds up, and how many of
+/// them share the columns of that. 0: its sums leave no registers for it.
+int stream_added_step(const stream_form *f, const graph *g, int *sharing);
 /// The value without a cast that widens it exactly.
 const node *stream_narrow(const node *x);
 /// What the rows of the lead products have, among them its rows' axis: no stream.

@@ -107,6 +107,24 @@ static void forget_vectors(gpu_stream *s) {
 
 enum { SUMS };  // the layout of the block
 
+/// The product of what is added up in memory: rows along the stream.
+static void lay_added(gpu_stream *s) {
+  enum { WARPGROUP = 128 };
+  const unit_info *unit = unit_get(s->d.unit);
+  const stream_added *a = &s->f.added;
+  layout_digit rows[MAX_DIGITS], columns[MAX_DIGITS];
+  int nr = 0, nc = 0, groups = s->d.threads / WARPGROUP,
+      own = s->operands[s->rows_of[a->lead]].extent;
+  for (; unit->rows[nr].size; nr++) rows[nr] = unit->rows[nr];
+  for (; unit->columns[nc].size; nc++) columns[nc] = unit->columns[nc];
+  rows[nr++] = (layout_digit){groups / s->sharing, WARPGROUP};
+  columns[nc++] = (layout_digit){own / unit->n / s->sharing, 0};
+  columns[nc++] = (layout_digit){s->sharing, WARPGROUP};
+  s->added_layout = kernel_add_layout(s->b->k);
+  kernel_set_layout(s->b->k, s->added_layout, s->stream, rows, nr);
+  kernel_set_layout(s->b->k, s->added_layout, s->depth[a->lead], columns, nc);
+}
+
 static void lay(gpu_stream *s) {
   kbuild *b = s->b;
   static const layout_digit row_lanes[] = {{ROW_LANES, 1}};
@@ -121,6 +139,7 @@ static void lay(gpu_stream *s) {
     o->layout = o->along_head ? gpu_dot_lay_copy(b, &s->d, o->x->type, o->head, o->extent, other, extent)
                               : gpu_dot_lay_copy(b, &s->d, o->x->type, other, extent, o->head, o->extent);
   }
+  if (s->f.added.dot) lay_added(s);
   if (s->nvectors) {
     layout_digit digits[] = {{s->keys / KEY_THREADS, 0}, {KEY_THREADS, 1}};
     int layout = kernel_add_layout(b->k);
@@ -208,6 +227,52 @@ static tval *product(gpu_stream *s, int number, tval *weights, tval *sum) {
   tval *x = cast_here(b, weights, DT_f32), *y = cast_here(b, kb_load_local(b, values->buf), DT_f32);
   sum = multiply(s, s->f.product[number].dot, x, y, sum, s->stream);
   return kb_end_loop(b, &sum, 1)[0];
+}
+
+// ---- what is added up in memory
+
+/// The weights of a step, where all warpgroups find them: they are rows of the products over the stream, and
+/// columns of this one.
+static void store_weights(gpu_stream *s) {
+  kbuild *b = s->b;
+  const node *x = s->f.added.weights;
+  int axes[MAX_KERNEL_AXES], n = 0;
+  for (int i = 0; i < x->naxes; i++) {
+    int axis = b->kaxis[x->axes[i]];
+    if (axis >= 0 && axis != s->row && axis != s->stream && !axes_have(axes, n, axis))
+      axes[n++] = axis;
+  }
+  axes[n++] = s->row;
+  axes[n++] = s->stream;
+  s->weights = kb_local(b, "weights", x->type, axes, n);
+  tile_buf *local = &b->k->bufs.data[s->weights];
+  local->panel_dim = n - 1;
+  local->panel = UNIT_ROW / dtype_bytes(x->type);
+  local->swizzle = true;
+  kb_store_local(b, s->weights, kb_value_here(b, x));
+}
+
+static const node *weights_of(const gpu_stream *s, const node *state) {
+  return state->op == OP_dot ? s->f.product[product_number(s, state)].weights : NULL;
+}
+
+static void add_up(gpu_stream *s) {
+  kbuild *b = s->b;
+  const stream_added *a = &s->f.added;
+  const stream_operand *rows = &s->operands[s->rows_of[a->lead]];
+  int axes[MAX_AXES], extents[MAX_AXES], n = 0;
+  kb_loop(b, rows->head, rows->extent, NULL, 0)->layout = s->added_layout;
+  for (int axis = 0; axis < b->k->axes.len; axis++) {
+    if (!b->extent[axis] || axis == s->row) continue;
+    axes[n] = axis;
+    extents[n++] = b->extent[axis];
+  }
+  tval *sum = kb_fill(b, DT_f32, (scalar){.f = 0}, axes, extents, n);
+  tval *x = cast_here(b, kb_load_local(b, s->weights), DT_f32);
+  tval *y = cast_here(b, kb_load_local(b, rows->buf), DT_f32);
+  sum = multiply(s, a->dot, x, y, sum, s->row);
+  kb_add_to_node(b, a->dot, sum);
+  kb_end_loop(b, NULL, 0);
 }
 
 // ---- frames
@@ -431,7 +496,11 @@ static void walk(gpu_stream *s) {
   skip_in_step(&s->tests);
   for (int i = 0; i < s->f.nleads; i++) set_scores(s, i);
   set_exponentials_below_rows(s);
-  for (int i = 0; i < n; i++) values[i] = state_step(s, states[i]);
+  for (int i = 0; i < n; i++) {
+    if (s->f.added.dot && weights_of(s, states[i]) == s->f.added.weights) store_weights(s);
+    values[i] = state_step(s, states[i]);
+  }
+  if (s->f.added.dot) add_up(s);
   tval **results = kb_end_loop(b, values, n);
   forget_step(s);
   forget_vectors(s);
@@ -456,7 +525,8 @@ static void store_results(gpu_stream *s) {
     if (pass >= 0) kb_loop(b, s->columns[pass], s->own[pass], NULL, 0);
     for (int i = 0; i < g->outputs.len; i++) {
       const node *out = g->outputs.data[i];
-      if (gpu_stream_columns(s, out) == pass) kb_store_node(b, out, kb_value_here(b, out), false);
+      if (gpu_stream_columns(s, out) == pass && out != s->f.added.dot)
+        kb_store_node(b, out, kb_value_here(b, out), false);
     }
     if (pass >= 0) kb_end_loop(b, NULL, 0);
   }

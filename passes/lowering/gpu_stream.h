@@ -39,6 +39,8 @@ typedef struct gpu_stream {
   int nvectors;
   bool starts;               // sums of a lead start from the vector that is added to them
   int keys;                  // elements of a step along the stream
+  int sharing;               // warpgroups that share the columns of what is added up in memory
+  int weights, added_layout;  // its weights on chip, and how the product lies
   int stages, heads;
   bool skew, turns;
   skip_test tests;           // of the walk: its bounds

@@ -207,7 +207,7 @@ static int further_registers(const gpu_stream *s, int keys) {
 // ---- sizes
 
 static int64_t shared_bytes(const gpu_stream *s, int rows, int keys) {
-  int64_t bytes = 0;
+  int64_t bytes = s->f.added.dot ? (int64_t)rows * keys * dtype_bytes(s->f.added.weights->type) : 0;
   for (int i = 0; i < s->noperands; i++) {
     const stream_operand *o = &s->operands[i];
     int64_t each = dtype_bytes(o->x->type), panel = UNIT_ROW / each;
@@ -298,6 +298,28 @@ static void choose_tile(gpu_stream *s) {
   schedule_settle(s->b->l, "n", s->keys);
 }
 
+/// What is added up in memory has the rows of a step as its own, and of each warpgroup 64. The copy engine adds it
+/// from shared memory, by rows that are a little longer there.
+static void choose_added_tile(gpu_stream *s) {
+  enum { GROUPS = 2, MOST_STAGES = 4, LONGER = 8, BESIDES = 6 << 10 };
+  s->d.warps_m = GROUPS * WARPGROUP / GPU_WARP;
+  s->d.bm = GROUPS * GROUP_ROWS;
+  s->keys = stream_added_step(&s->f, s->b->l->g, &s->sharing);
+  check(s->keys > 0);
+  const node *vector;
+  double sign;
+  for (int lead = 1; lead < s->f.nleads; lead++)
+    s->starts |= gpu_stream_shifted(s, lead, &vector, &sign) != NULL;
+  int columns = s->operands[s->rows_of[s->f.added.lead]].extent / s->sharing;
+  int64_t room = s->b->l->target->shared_per_block - BESIDES;
+  room -= (int64_t)GROUPS * GROUP_ROWS * (columns + LONGER) * dtype_bytes(DT_f32);
+  s->stages = (int)schedule_option(s->b->l, "stages", MOST_STAGES);
+  while (s->stages > 2 && shared_bytes(s, s->d.bm, s->keys) > room) s->stages--;
+  schedule_settle(s->b->l, "m", s->d.bm);
+  schedule_settle(s->b->l, "n", s->keys);
+  schedule_settle(s->b->l, "stages", s->stages);
+}
+
 /// The bounds of the walk that conditions give.
 static void choose_bounds(gpu_stream *s) {
   const kernel *k = s->b->k;
@@ -365,16 +387,19 @@ void gpu_stream_plan(gpu_stream *s) {
   add_vectors(s);
   s->d = (gpu_dot){.unit = DOT_WGMMA, .warps_n = 1};
   s->d.p.rows = s->row;
-  choose_stages(s);
+  if (s->f.added.dot) choose_added_tile(s);
+  else choose_stages(s);
   s->d.threads = s->d.warps_m * GPU_WARP;
-  s->skew = s->f.nproducts && schedule_option(b->l, "skew", s->f.nleads == 1 || s->stages > 2);
+  s->skew = s->f.nproducts &&
+            schedule_option(b->l, "skew", !s->f.added.dot && (s->f.nleads == 1 || s->stages > 2));
   int longest = 0;
   for (int i = 0; i < s->noperands; i++)
     if (s->operands[i].extent > longest) longest = s->operands[i].extent;
   // Two products over the stream keep the unit busy enough without, while registers last (measured).
   bool turns = longest <= TURNS_MOST && (s->f.nproducts < 2 || s->starts);
-  s->turns =
-      s->skew && s->d.warps_m > WARPGROUP / GPU_WARP && schedule_option(b->l, "turns", turns);
+  // What is added up passes from warpgroup to warpgroup.
+  s->turns = s->skew && !s->f.added.dot && s->d.warps_m > WARPGROUP / GPU_WARP &&
+             schedule_option(b->l, "turns", turns);
   choose_bounds(s);
   choose_residents(s);
   const skip *walk = &s->tests.s;

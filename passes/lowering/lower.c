@@ -243,6 +243,47 @@ void lower_add_step(kbuild *b, str what) {
   vec_push(b->l->a, &b->l->p->steps, s);
 }
 
+/// A step of the same group that stores 0 everywhere in the buffer.
+static void add_zeros(const kbuild *of, int buffer) {
+  enum { LANES = 128, ROWS = 32 };
+  lower *l = of->l;
+  const struct buffer *to = &l->p->buffers.data[buffer];
+  kbuild b = {.l = l, .group = of->group, .k = kernel_new(l->a, STR(""))};
+  kernel *k = b.k;
+  ix index[MAX_AXES], strides[MAX_AXES], dims[MAX_AXES];
+  int axes[MAX_AXES], extents[MAX_AXES], stride = 1;
+  k->vec_axis = -1;
+  k->vec_lanes = 1;
+  k->ix.facts = l->p->ix.facts;
+  for (int i = 0; i < to->rank; i++) {
+    dims[i] = ix_substitute(&k->ix, &l->p->ix, to->dims[i], NULL, 0);
+    strides[i] = ix_substitute(&k->ix, &l->p->ix, to->strides[i], NULL, 0);
+    axes[i] = kernel_add_axis(k, str_printf(l->a, "A%d", i), dims[i]);
+    extents[i] = i + 1 == to->rank ? LANES : i + 2 == to->rank ? ROWS : 1;
+    index[i] = ix_axis(&k->ix, axes[i]);
+    kernel_set_grid(k, axes[i], extents[i]);
+  }
+  kernel_add_arg(k, STR("a0"), to->type, to->rank, dims, strides);
+  vec_push(l->a, &b.arg_buffers, buffer);
+  kernel_add_layout(k);
+  gpu_lay(&b, 0, axes[to->rank - 1], (gpu_share){LANES / GPU_WARP, GPU_WARP, 1}, &stride);
+  if (to->rank > 1)
+    gpu_lay(&b, 0, axes[to->rank - 2],
+            (gpu_share){1, GPU_BLOCK / GPU_WARP, ROWS * GPU_WARP / GPU_BLOCK}, &stride);
+  gpu_set_threads(&b, stride);
+  tile_builder out = kernel_builder(k);
+  tile_store(&out, 0, index, NULL,
+             tile_const(&out, to->type, (scalar){.f = 0}, axes, extents, to->rank));
+  lower_add_step(&b, STR("zeros to add to"));
+}
+
+/// Before the step that adds to the node.
+static void add_zeros_of(const kbuild *b, const node *n) {
+  const int_vec *outs = &b->l->outputs_of[n->id];
+  if (!outs->len) add_zeros(b, b->l->buffer_of[n->id]);
+  for (int i = 0; i < outs->len; i++) add_zeros(b, outs->data[i]);
+}
+
 static void add_kernel_step(lower *l, const group *grp) {
   if (group_is_empty(l->g, grp)) return;
   kbuild b;
@@ -252,6 +293,7 @@ static void add_kernel_step(lower *l, const group *grp) {
     build_gpu_kernel(&b, grp);
   else
     build_kernel(&b, grp);
+  if (b.added) add_zeros_of(&b, b.added);
   lower_add_step(&b, label(l, grp));
   note_equal(l, l->p->steps.data[l->p->steps.len - 1].kernel, offered);
 }

@@ -95,6 +95,7 @@ typedef struct kbuild {
   tval **done;                  // of l->tables
   int *local_of;
   bool *local_ready;
+  const node *added;            // what the kernel adds up in memory; null: nothing
   int guarded;                  // inside a pad: loads are guarded
   map consts;     // (type, value) -> tval
   int npseudo;
@@ -218,6 +219,8 @@ typedef struct indirect_place {
 } indirect_place;
 tval *kb_load_indirect(kbuild *b, const indirect_place *p);
 void kb_store_indirect(kbuild *b, const indirect_place *p, tval *v);
+/// Adds v to the node's elements, which a step before makes 0 (lower.c).
+void kb_add_to_node(kbuild *b, const node *n, tval *v);
 /// Where a scatter adds up: kernel arguments that hold the base at first.
 typedef struct scatter_sums {
   int sums;

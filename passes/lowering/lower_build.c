@@ -522,7 +522,7 @@ int kb_place(const kbuild *b, const node *n, int buffer, ix *index) {
   return t->view->naxes;
 }
 
-void kb_store_node(kbuild *b, const node *n, tval *v, bool nontemporal) {
+static void store_node(kbuild *b, const node *n, tval *v, bool nontemporal, bool adds) {
   ix index[MAX_AXES];
   int first = b->l->buffer_of[n->id];
   check(first >= 0);
@@ -533,6 +533,16 @@ void kb_store_node(kbuild *b, const node *n, tval *v, bool nontemporal) {
     int rank = kb_place(b, n, buffer, index);
     tstmt *st = kb_store(b, kb_arg(b, buffer), v, index, rank);
     st->nontemporal = nontemporal;
+    st->adds = adds;
     st->at = n->at;
   }
+}
+
+void kb_store_node(kbuild *b, const node *n, tval *v, bool nontemporal) {
+  store_node(b, n, v, nontemporal, false);
+}
+
+void kb_add_to_node(kbuild *b, const node *n, tval *v) {
+  store_node(b, n, v, false, true);
+  b->added = n;
 }

@@ -32,11 +32,11 @@ trap 'rm -rf "$plain"' EXIT
 
 ptxas=$(command -v ptxas || ls /usr/local/cuda/bin/ptxas 2>/dev/null)
 [ -n "$ptxas" ] || echo "no ptxas: its part of these tests is left out"
-assemble() { # assemble FILE FUNCTION ARCHITECTURE: the output of ptxas in $assembled
+assemble() { # assemble FILE FUNCTION ARCHITECTURE OPTIONS...: the output of ptxas in $assembled
   local ptx
   assembled=
   ptx=$(mktemp)
-  if "$tool" opt "$1" -e "$2" --to=ptx --target "cuda:$3" >"$ptx" 2>&1; then ok
+  if "$tool" opt "$1" -e "$2" --to=ptx --target "cuda:$3" "${@:4}" >"$ptx" 2>&1; then ok
   else bad "opt $1 -e $2 --to=ptx --target cuda:$3:" "$(head -5 "$ptx")"; fi
   if [ -n "$ptxas" ]; then
     if assembled=$("$ptxas" -arch="$3" -v "$ptx" -o /dev/null 2>&1); then ok
@@ -128,6 +128,46 @@ for name in $(functions gradients.tdsl); do
     else bad "ptxas for $name:" "$assembled"; fi
   fi
 done
+# Where sums may be unordered one walk has both parts of the derivative, with what the blocks of the keys' rows add up;
+# with --deterministic they may not.
+for name in softmaxed divided divided_last causal window grouped halves distance; do
+  for sizes in 'B=2 H=2 G=2 S=150 T=301' 'B=1 H=1 G=3 S=385 T=64' 'B=1 H=1 G=1 S=5 T=0'; do
+    # shellcheck disable=SC2046,SC2086
+    check interp-tile:sm_90a gradients.tdsl "$name" $(dims gradients.tdsl "$name" $sizes) --unordered-sums
+  done
+  tile=$("$tool" opt gradients.tdsl -e "$name" --to=tile --target cuda:sm_90a --unordered-sums)
+  adds=$(grep -c '^ *store a[0-9]*.* add$' <<<"$tile") products=$(grep -c ' = dot wgmma ' <<<"$tile")
+  if [ "$adds $products" = '1 7' ]; then ok
+  else bad "gradients.tdsl: $name adds $adds products of $products with --unordered-sums"; fi
+  assemble gradients.tdsl "$name" sm_90a --unordered-sums
+  if ! grep -qE ' ([2-9][0-9]{2}|[0-9]{4,}) bytes spill stores' <<<"$assembled" && ! grep -q 'C75[0-9][0-9]' <<<"$assembled"; then ok
+  else bad "ptxas for $name with --unordered-sums:" "$assembled"; fi
+done
+# The copy engine adds whole rows of a warp.
+ptx=$("$tool" opt gradients.tdsl -e causal --to=ptx --target cuda:sm_90a --unordered-sums)
+rows=$(grep -c 'cp.reduce.async.bulk.*add.f32' <<<"$ptx") elements=$(grep -c 'red.relaxed' <<<"$ptx")
+if [ "$rows $elements" = '1 0' ]; then ok; else bad "gradients.tdsl: causal adds $rows times rows, $elements times elements"; fi
+for target in cpu cuda:sm_80; do
+  if diff <("$tool" opt gradients.tdsl -e causal --to=tile --target $target) \
+          <("$tool" opt gradients.tdsl -e causal --to=tile --target $target --unordered-sums) >/dev/null; then ok
+  else bad "gradients.tdsl: causal is not the same on $target with --unordered-sums"; fi
+done
+if "$tool" opt gradients.tdsl -e causal --to=tile --target cuda:sm_90a | grep -q ' add$'
+then bad "gradients.tdsl: causal adds to memory without --unordered-sums"; else ok; fi
+expect 'either deterministic or of unordered sums' "$tool" opt gradients.tdsl -e causal --deterministic --unordered-sums
+expect 'blocks add up in memory, in no order, dot' "$tool" explain gradients.tdsl -e causal --target cuda:sm_90a --unordered-sums
+expect '1 kernel before it stores the zeros that its blocks add to' \
+  "$tool" explain gradients.tdsl -e causal --target cuda:sm_90a --unordered-sums
+# Columns that warpgroups share: in one order, and in one panel of what is multiplied.
+tile=$(mktemp)
+"$tool" opt gradients.tdsl -e softmaxed --to=tile --target cuda:sm_90a --unordered-sums >"$tile"
+while IFS='|' read -r from to message; do
+  if grep -qF "$from" "$tile"; then ok; else bad "gradients.tdsl: softmaxed has no layout $from"; fi
+  expect "$message" "$tool" opt <(sed "s/$from/$to/" "$tile") --to=tile --target cuda:sm_90a
+done <<'EOF'
+D:64 = r2 t4@1 r4 t2@128 }|D:64 = r2 t4@1 t2@128 r4 }|columns of a warpgroup are in its registers, those of several one after the other
+EOF
+rm -f "$tile"
 # Results of different widths: the engine has read the first one's last block before the second one's first is put there.
 waits=$("$tool" opt gradients.tdsl -e divided_last --to=ptx --target cuda:sm_90a |
   sed -n '/^.visible .entry divided_last_3/,$p' | grep -c 'bulk.wait_group.read[[:space:]]*0;')

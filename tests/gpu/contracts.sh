@@ -12,10 +12,13 @@ cd "$(dirname "$self")/../contracts" || exit 3
 . ./dims.sh
 PATH=$PATH:/usr/local/cuda/bin
 
-if [ "$1" = --one ]; then # --one TOOL PREFIX FILE FUNCTION SIZES... in:NAME=ARRAY...
+if [ "$1" = --one ]; then # --one TOOL PREFIX FILE FUNCTION SIZES... in:NAME=ARRAY... opt:OPTION...
   tool=$2 prefix=$3 inputs=
   shift 3
-  for word in "$@"; do [[ $word != in:* ]] || inputs+=" --in ${word#in:}"; done
+  for word in "$@"; do
+    [[ $word != in:* ]] || inputs+=" --in ${word#in:}"
+    [[ $word != opt:* ]] || inputs+=" ${word#opt:}"
+  done
   # shellcheck disable=SC2046,SC2086
   if out=$(timeout "${TCF_SECONDS:-120}" $prefix "$tool" run "$1" -e "$2" --target cuda --no-cache --check $inputs \
     $(dims "$@") 2>&1)
@@ -55,6 +58,18 @@ cases() {
     done
   done
 }
+# Sums of gradients that blocks add up in memory.
+unordered_cases() {
+  local name sizes check
+  for name in $(functions gradients.tdsl); do
+    for sizes in 'B=2 S=67 T=301 H=2 G=2' 'B=1 S=1030 T=515 H=3 G=2' 'B=3 S=129 T=64 H=1 G=3' 'B=1 S=5 T=0 H=1 G=1'; do
+      [ $sanitize = 1 ] || echo ";gradients.tdsl;$name;$sizes opt:--unordered-sums"
+    done
+    for check in memcheck racecheck synccheck; do
+      [ $sanitize = 0 ] || echo "compute-sanitizer --tool $check --error-exitcode 9;gradients.tdsl;$name;B=2 S=137 T=170 H=2 G=2 opt:--unordered-sums"
+    done
+  done
+}
 # What data says of steps: see tests/contracts/run.sh.
 data_cases() {
   [ $sanitize = 0 ] || return 0
@@ -68,7 +83,7 @@ data_cases() {
 seen=$(mktemp)
 trap 'rm -f "$seen"' EXIT
 # shellcheck disable=SC2016
-{ cases; data_cases; } | xargs -d '\n' -P "$jobs" -I {} bash -c \
+{ cases; unordered_cases; data_cases; } | xargs -d '\n' -P "$jobs" -I {} bash -c \
   'IFS=";" read -r prefix file name sizes <<<"$3"; exec "$1" --one "$2" "$prefix" "$file" "$name" $sizes' \
   - "$self" "$tool" {} | tee "$seen" | grep -v '^ok$'
 failed=$(grep -c '^FAIL' "$seen")

@@ -59,6 +59,9 @@ static void transform(arena *a, str name, str text, strbuf *out) {
   arena scratch = {0};
   pass_options options = {.fast_math = str_starts(str_from(name.ptr + strlen(pass->name) + 1),
                                                   STR("fast"))};
+  options.unordered_sums =
+      str_starts(str_from(name.ptr + strlen(pass->name) + 1), STR("unordered"));
+  if (options.unordered_sums) options.target = target_gpu(STR("sm_90a"));
   for (int i = 0; i < m.graphs.len; i++) {
     pass_ctx ctx = {.graph = m.graphs.data[i], .scratch = &scratch, .options = &options};
     passes_run(&ctx, &pass, 1, NULL, NULL);

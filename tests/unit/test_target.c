@@ -101,10 +101,12 @@ Test(target, a_flag_without_a_row_is_refused) {
 #define CALL_OPTION(flag, name) PASS_OPTION(flag, name)
 #define TEXT_OPTION(flag, name) PASS_OPTION(flag, name)
 #include "ir/options.def"
+  known &= ~(unsigned)TCF_DETERMINISTIC;  // not together with unordered sums
   tcf_options o = {.size = sizeof o, .cache_dir = "", .flags = known};
   tcf_session *s;
   cr_assert_eq(tcf_session_new(&o, &s), TCF_OK);
   tcf_session_free(s);
+  known |= TCF_DETERMINISTIC;
   const unsigned none = ~known & (known + 1);  // the lowest that has no row
   o.flags = known | none;
   o.diagnostic = keep_message;
@@ -113,6 +115,18 @@ Test(target, a_flag_without_a_row_is_refused) {
   char wanted[40];
   snprintf(wanted, sizeof wanted, "no such flags: 0x%x", none);
   cr_expect(strstr(said, wanted), "%s", said);
+}
+
+Test(target, sums_are_in_order_or_not) {
+  char said[100] = "";
+  tcf_options o = {.size = sizeof o,
+                   .cache_dir = "",
+                   .flags = TCF_DETERMINISTIC | TCF_UNORDERED_SUMS,
+                   .diagnostic = keep_message,
+                   .diagnostic_user = said};
+  tcf_session *s;
+  cr_expect_eq(tcf_session_new(&o, &s), TCF_WRONG_USE);
+  cr_expect(strstr(said, "either deterministic or of unordered sums"), "%s", said);
 }
 
 // ---- the table
