@@ -137,11 +137,12 @@ static void find_conditions(search *a, int walk) {
     const node *n = g->nodes.data[i];
     const outline_value *v = &a->s->o->values[n->id];
     bool gathers = v->streamed && op_get(n->op)->class == CLASS_gather;
-    if ((gathers && !(n->flags & NODE_UNCHECKED)) || (v->streamed && a->s->stored[n->id] && v->walk == walk)) {
+    bool shown = v->streamed && a->s->stored[n->id] && v->walk == walk && !v->added;
+    if ((gathers && !(n->flags & NODE_UNCHECKED)) || shown) {
       a->s->conditions.len = 0;
       return;
     }
-    if (!v->state || v->walk != walk) continue;
+    if (!(v->state || v->added) || v->walk != walk) continue;
     see_state(a, n);
     keep_common(a, first);
     first = false;
