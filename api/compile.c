@@ -299,6 +299,13 @@ static str variant_key(const tcf_function *f, arena *a, const tensor *const *arg
 
 tcf_status session_kernels_fit(tcf_session *s, const graph *g, arena *a) {
   str why;
+  bool unordered = false;
+  for (int k = 0; k < g->contracts.len; k++) unordered |= g->contracts.data[k].unordered;
+  if (g->fused && unordered && s->flags & TCF_DETERMINISTIC)
+    return session_fail(
+        s, TCF_WRONG_USE,
+        "@%.*s has sums that are added up in no order: results are not deterministic",
+        STR_FMT(g->name));
   if (!g->fused || !graph_illegal_group(g, s->figures, a, &why)) return TCF_OK;
   return session_fail(s, TCF_WRONG_USE,
                       "@%.*s was fused for another target or other sizes: %.*s", STR_FMT(g->name),

@@ -192,6 +192,7 @@ typedef struct fusion {
   bool shared;           // a unit has been in several clusters
   bool recomputes;       // there are nodes with NODE_RECOMPUTED
   bool apart;            // pass_options.phases_apart
+  bool ordered;          // pass_options.deterministic
   uint8_t *member, *stored;  // of the last candidate
   ints marked;               // ids set in member
   node **candidate;          // its nodes

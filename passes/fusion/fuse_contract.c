@@ -351,6 +351,7 @@ bool fuse_contracts(fusion *f, diag_list *diags) {
       continue;
     }
     if (v.ok && clusters_cyclic(f, cluster, -1)) v = (verdict){.why = REASON_cycle, .node = -1};
+    if (v.ok && f->ordered && contract_of(f, k)->unordered) v = (verdict){.why = REASON_unordered_sum, .node = -1};
     if (!v.ok) {
       report(f, diags, k, cluster, v, &units, &homes);
       ok = false;

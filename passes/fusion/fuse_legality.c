@@ -358,6 +358,8 @@ static verdict check_nest(const candidate *c, fuse_scratch *s, bool *framed) {
   if (!c->n) return v;
   v.ok = outline_make(&o, s->arena, c->g, c->nodes, c->n, c->member, c->stored,
                       c->promise, &v.why, &v.node);
+  for (int i = 0; v.ok && i < c->n; i++)
+    if (o.values[c->nodes[i]->id].added) v = bad(REASON_unordered_sum, c->nodes[i]);
   if (v.ok && is_gpu(c))
     v.ok = outline_place(&o, s->arena, c->nodes, c->n, outline_room(c->target), &v.why, &v.node, &v.detail);
   for (int i = 0; v.ok && i < c->n; i++)
@@ -428,7 +430,9 @@ verdict fuse_legal(const candidate *of, fuse_scratch *s, group_kind *kind) {
   group_kind shape;
   const contract *promise = c->promise;
   bool streamed = promise && promise->streamed, framed;
-  if (streamed && c->target && c->target->wgmma && has_contraction(c)) {
+  // A text is read before its target is known: of some target it is.
+  bool warpgroups = c->target ? c->target->wgmma : streamed && promise->unordered;
+  if (streamed && warpgroups && has_contraction(c)) {
     verdict v = check_stream(c, s);
     if (v.ok && kind) *kind = GROUP_STREAM;
     if (v.ok) return v;

@@ -139,6 +139,7 @@ void fusion_init(fusion *f, pass_ctx *ctx) {
   *f = (fusion){.g = g, .a = ctx->scratch, .target = target_or_default(ctx->options)};
   f->off = rules_switched_off(ctx->options);
   f->apart = ctx->options && ctx->options->phases_apart;
+  f->ordered = ctx->options && ctx->options->deterministic;
   f->n = g->nodes.len;
   f->nodes = arena_copy(f->a, g->nodes.data, sizeof(node *) * (size_t)f->n);
   f->live = arena_array(f->a, bool, f->n);

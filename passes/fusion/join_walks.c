@@ -49,8 +49,7 @@ static void match(joiner *j) {
   for (int pass = 0; pass < 2; pass++)
     for (int id = g->nparams; id < j->n; id++) {
       const node *n = g->nodes.data[id];
-      bool leaf = is_leaf(n), own = n->contract == (pass ? j->from : j->to);
-      if (!own || (leaf && pass && n->contract != j->from)) continue;
+      if (n->contract != (pass ? j->from : j->to)) continue;
       str key = node_key(j->a, n, j->number, j->to);
       const node *same = map_get(&seen, key);
       if (same) j->number[id] = j->number[same->id];
@@ -98,8 +97,8 @@ static bool classify(const joiner *j) {
     } else if (follows) {
       if (!op_is_map(n->op) && n->op != OP_view) return false;
       j->after[id] = 1;
-    } else if (op_combines(n->op) || !op_is_map(n->op)) {
-      if (n->op != OP_view) return false;
+    } else if (!op_is_map(n->op) && n->op != OP_view) {
+      return false;
     }
   }
   for (int id = 0; id < j->n; id++) {
@@ -144,7 +143,6 @@ static bool is_stream(const joiner *j) {
   }
   for (int i = 0; i < g->outputs.len; i++) stored[g->outputs.data[i].value->id] = 1;
   for (int id = 0; id < total; id++) stored[id] &= member[id] && !is_leaf(g->nodes.data[id]);
-  // What only the first walk reads is no result of the second.
   outline o;
   stream_form f;
   reason why;

@@ -161,6 +161,19 @@ expect 'either deterministic or of unordered sums' "$tool" opt gradients.tdsl -e
 expect 'blocks add up in memory, in no order, dot' "$tool" explain gradients.tdsl -e causal --target cuda:sm_90a --unordered-sums
 expect '1 kernel before it stores the zeros that its blocks add to' \
   "$tool" explain gradients.tdsl -e causal --target cuda:sm_90a --unordered-sums
+# Read back, its graph is for such streams alone.
+graph=$(mktemp)
+"$tool" opt gradients.tdsl -e causal --to=plan --target cuda:sm_90a --unordered-sums >"$graph"
+sed 's/^fused //; /^  kernel [0-9]* .*{$/d; /^  }$/d' "$graph" >"$graph.loose"
+for target in cpu cuda:sm_80; do
+  for form in "$graph" "$graph.loose"; do
+    expect 'blocks add it up in memory in no order' "$tool" opt "$form" --to=tile --target $target
+  done
+done
+expect 'blocks add it up in memory in no order' "$tool" opt "$graph.loose" --to=tile --target cuda:sm_90a --deterministic
+expect 'results are not deterministic' "$tool" opt "$graph" --to=tile --target cuda:sm_90a --deterministic
+check interp-tile:sm_90a "$graph" causal --dim B=1 --dim S=70 --dim T=90
+rm -f "$graph" "$graph.loose"
 # Columns that warpgroups share: in one order, and in one panel of what is multiplied.
 tile=$(mktemp)
 "$tool" opt gradients.tdsl -e softmaxed --to=tile --target cuda:sm_90a --unordered-sums >"$tile"
