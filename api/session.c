@@ -269,6 +269,7 @@ void tcf_session_free(tcf_session *s) {
   if (s->jit) jit_free(s->jit);
   pool_free(s->pool);
   cache_close(s->cache);
+  free(s->cache_found_dir);
   host_release(s);
   call_memory_release(&s->memory);
   call_memory_release(&s->scratch);

@@ -16,6 +16,7 @@
 //   measure.c    times on a device
 //   autotune.c   schedules by trial
 //   compile.c    variants: specialise, run the passes, lower, generate, load
+//   cache.c      the cache directory: listed, verified, cleared
 //   saved.c      what a cached object needs to know besides its code
 //   host.c       host functions
 //   interp.c     the two interpreters as targets
@@ -61,6 +62,7 @@ struct tcf_session {
   str cache_dir;
   bool cache_wanted, cache_default_dir;
   uint64_t cache_bytes;
+  char *cache_found_dir;  // of cache.c: the default one, malloc'd; null: not asked for yet
 
   char message[2048];
   char *diagnostics_json;  // malloc'd

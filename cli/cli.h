@@ -73,8 +73,11 @@ int print_all_help(const char *format);
 void bash_options(const command *c, const option *options);
 void zsh_options(const command *c, const option *options);
 int print_completion(const char *shell);
-/// The only arguments that a command takes: "passes|ops|..." of its usage; null: files.
-const char *argument_words(const command *c);
+/// The first arguments that a command takes: "passes|ops|..." of its usage, as a length of it; null:
+/// files.
+const char *argument_words(const command *c, int *length);
+/// It takes files, alone or behind these words.
+bool takes_files(const command *c);
 
 // ---- sessions and messages (cli/common.c)
 
@@ -159,6 +162,8 @@ int split_program(tcf_session *s, tcf_function *f, const char *wrt, const tcf_si
 /// All of a file or standard input, malloc'd. Null: said.
 char *read_text(const char *path, size_t *size);
 bool stderr_color(void);
+/// The status, or EXIT_ENVIRONMENT with a message when standard output did not take everything.
+int flushed(int status);
 
 // ---- arrays (cli/arrays.c)
 
@@ -236,3 +241,4 @@ int check_command(int argc, char **argv);
 int fmt_command(int argc, char **argv);
 int list_command(int argc, char **argv);
 int build_command(int argc, char **argv);
+int cache_command(int argc, char **argv);

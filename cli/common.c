@@ -277,7 +277,13 @@ tcf_function *choose_function(tcf_program *p, const char *name) {
   return NULL;
 }
 
-// ---- text files
+// ---- text
+
+int flushed(int status) {
+  if (!status && (fflush(stdout) || ferror(stdout)))
+    return complain("standard output cannot be written"), EXIT_ENVIRONMENT;
+  return status;
+}
 
 char *read_text(const char *path, size_t *size) {
   FILE *f = strcmp(path, "-") ? fopen(path, "rb") : stdin;

@@ -31,8 +31,8 @@ static int kind_of(const option *o) {
 }
 
 /// "a|b" with spaces instead.
-static void put_words(const char *words) {
-  for (; *words; words++) putchar(*words == '|' ? ' ' : *words);
+static void put_words(const char *words, int length) {
+  for (; length--; words++) putchar(*words == '|' ? ' ' : *words);
 }
 
 // ---- bash
@@ -56,13 +56,15 @@ void bash_options(const command *c, const option *options) {
     if (o->letter) printf(" -%c", o->letter);
   }
   printf("' ;;\n    '%s arguments') ", c->name);
-  if (argument_words(c)) {
-    fputs("compgen -W '", stdout);
-    put_words(argument_words(c));
-    fputs("' -- \"$cur\" ;;\n", stdout);
-  } else {
-    fputs("compgen -f -- \"$cur\" ;;\n", stdout);
+  int length;
+  const char *words = argument_words(c, &length);
+  fputs("compgen", stdout);
+  if (words) {
+    fputs(" -W '", stdout);
+    put_words(words, length);
+    putchar('\'');
   }
+  printf("%s -- \"$cur\" ;;\n", takes_files(c) ? " -f" : "");
 }
 
 static const char bash_helpers[] =
@@ -159,13 +161,14 @@ void zsh_options(const command *c, const option *options) {
     fputs("' \\\n", stdout);
   }
   fputs("        '(- *)--help[print what there is]' ", stdout);
-  if (argument_words(c)) {
-    fputs("'1:list:(", stdout);
-    put_words(argument_words(c));
-    fputs(")' ;;\n", stdout);
-  } else {
-    fputs("'*:file:_files' ;;\n", stdout);
+  int length;
+  const char *words = argument_words(c, &length);
+  if (words) {
+    fputs("'1:word:(", stdout);
+    put_words(words, length);
+    fputs(")'", stdout);
   }
+  printf("%s ;;\n", takes_files(c) ? " '*:file:_files'" : "");
 }
 
 static const char zsh_helpers[] =

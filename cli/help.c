@@ -134,10 +134,14 @@ static void print_manual(void) {
 
 // ----
 
-const char *argument_words(const command *c) {
+const char *argument_words(const command *c, int *length) {
   const char *second = strchr(c->usage, ' ');
-  return second && strchr(second, '|') && !strstr(second, "FILE") ? second + 1 : NULL;
+  if (!second) return NULL;
+  *length = (int)strcspn(++second, " ");
+  return memchr(second, '|', (size_t)*length) && strncmp(second, "FILE", 4) ? second : NULL;
 }
+
+bool takes_files(const command *c) { return strstr(c->usage, "FILE") != NULL; }
 
 static const struct {
   const char *name;

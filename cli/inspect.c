@@ -12,12 +12,6 @@ static int one_file(const command *c, const strings *files) {
   return EXIT_USAGE;
 }
 
-static int flushed(int status) {
-  if (!status && (fflush(stdout) || ferror(stdout)))
-    return complain("standard output cannot be written"), EXIT_ENVIRONMENT;
-  return status;
-}
-
 /// The program becomes that of the parts of the function that is named, or of the only one.
 static int split_chosen(tcf_session *s, tcf_program **p, const char *name, const char *wrt,
                         const tcf_size *dims, size_t ndims) {

@@ -49,8 +49,17 @@ static const command fmt_info = {"fmt", "fmt FILE... [--check]",
 static const command list_info = {"list", "list passes|ops|targets|errors", "print what there is",
                                   NULL, list_command};
 
+static const command cache_info = {
+    "cache", "cache list|verify|clear [OPTIONS]", "look after the directory of compiled code",
+    "list shows each entry: when it was used last, what it is (code; cubin: what an NVIDIA driver\n"
+    "made of PTX; schedule: of --autotune), its size and its file. verify reads all of them; exit\n"
+    "status 4 when some cannot be used: they are dropped when they are needed, and made again.\n"
+    "clear removes the entries, and nothing else: files of other names stay, and a directory that\n"
+    "has other files and no entry is left alone.\n",
+    cache_command};
+
 const command *const commands[] = {&run_info,   &build_info, &opt_info, &explain_info,
-                                   &check_info, &fmt_info,   &list_info};
+                                   &check_info, &fmt_info,   &list_info,  &cache_info};
 const int command_count = sizeof commands / sizeof *commands;
 
 const command *find_command(const char *name) {

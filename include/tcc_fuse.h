@@ -679,6 +679,44 @@ TCF_API tcf_status tcf_format_source(tcf_session *session, const char *name, con
 
 TCF_API void tcf_text_free(char *text);
 
+/* ---- The cache on disk ----------------------------------------------------------------------- */
+
+typedef enum tcf_cache_task {
+  TCF_CACHE_LIST,   /* reads the heads of entries */
+  TCF_CACHE_VERIFY, /* reads all of them, and compares their checksums */
+  TCF_CACHE_CLEAR   /* removes them, and temporary files that were left an hour ago */
+} tcf_cache_task;
+
+/** Everything in it lives until the callback returns. */
+typedef struct tcf_cache_entry {
+  const char *name;  /* of the file in the directory */
+  const char *kind;  /* "code", "cubin" (of PTX), "schedule" (by trial); "" where it cannot be told */
+  const char *fault; /* why it cannot be used, or, with TCF_CACHE_CLEAR, removed; NULL: it can */
+  uint64_t bytes;
+  int64_t used; /* when it was last; seconds since 1970 */
+} tcf_cache_entry;
+
+/** It calls nothing here. */
+typedef void (*tcf_cache_callback)(void *user, const tcf_cache_entry *entry);
+
+typedef struct tcf_cache_totals {
+  size_t size;             /* set before asking, as in tcf_options */
+  const char *directory;   /* lives as long as the session */
+  uint64_t entries, bytes; /* that are there; with TCF_CACHE_CLEAR: that were removed */
+  uint64_t faults;         /* entries with one */
+  uint64_t others;         /* files that are no entries: they are never touched */
+} tcf_cache_totals;
+
+/** Goes through the session's cache directory, the entry used last first; found may be NULL. Faults of
+ *  entries end nothing and are no failure: whoever compiles drops entries that are damaged. An entry is a
+ *  file named as entries are; processes that use the directory meanwhile are not disturbed. The default
+ *  directory may be missing (it has no entries then), one that was asked for is TCF_NO_FILE. TCF_WRONG_USE:
+ *  the session has no cache; or it is to be cleared, and the directory is none of a cache, for it has other
+ *  files and no entry. */
+TCF_API tcf_status tcf_session_cache(tcf_session *session, tcf_cache_task task,
+                                     tcf_cache_callback found, void *user,
+                                     tcf_cache_totals *totals);
+
 typedef enum tcf_list { TCF_LIST_PASSES, TCF_LIST_OPS, TCF_LIST_TARGETS, TCF_LIST_ERRORS } tcf_list;
 
 /** Row i of a list: its name and one line about it, static; *number (may be NULL) the code of an

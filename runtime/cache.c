@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "runtime/cache.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,13 +20,6 @@
 enum { FORMAT_VERSION = 1, STORES_PER_SWEEP = 32 };
 static const char suffix[] = ".tcfo";
 
-typedef struct entry_head {
-  char magic[4];  // "TCFO"
-  uint32_t version;
-  uint64_t text_size, object_size;
-  uint64_t check[2];  // XXH3-128 of text and object
-} entry_head;
-
 struct cache {
   char *directory;
   uint64_t limit;
@@ -39,7 +31,7 @@ static char *join(const char *a, const char *b) {
   return asprintf(&path, "%s/%s", a, b) < 0 ? NULL : path;
 }
 
-static char *default_directory(void) {
+char *cache_default_directory(void) {
   const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
   // The XDG specification says that relative paths are to be ignored.
   if (base && base[0] == '/') return join(base, "tcc-fuse");
@@ -50,7 +42,7 @@ static char *default_directory(void) {
 cache *cache_open(const char *directory, uint64_t limit_bytes) {
   cache *c = calloc(1, sizeof *c);
   if (!c) return NULL;
-  c->directory = directory ? strdup(directory) : default_directory();
+  c->directory = directory ? strdup(directory) : cache_default_directory();
   c->limit = limit_bytes ? limit_bytes : (uint64_t)512 << 20;
   c->stores = STORES_PER_SWEEP;
   if (c->directory) return c;
@@ -102,22 +94,30 @@ static void checksum(const char *block, size_t size, uint64_t out[2]) {
   out[1] = h.high64;
 }
 
-static bool parse_entry(char *block, size_t size, cache_entry *out) {
-  entry_head head;
-  if (size < sizeof head) return false;
-  memcpy(&head, block, sizeof head);
-  size_t body = size - sizeof head;
-  if (memcmp(head.magic, "TCFO", 4) || head.version != FORMAT_VERSION) return false;
-  if (head.text_size > body || head.object_size != body - head.text_size) return false;
+const char *cache_head_fault(const cache_head *head, size_t got, uint64_t file_size) {
+  if (got < sizeof *head) return "it is too short for an entry";
+  if (memcmp(head->magic, "TCFO", 4)) return "it does not begin as entries do";
+  if (head->version != FORMAT_VERSION) return "it is of another version of the format";
+  uint64_t body = file_size - sizeof *head;
+  if (head->text_size > body || head->object_size != body - head->text_size)
+    return "its size is not the one that it was written with";
+  return NULL;
+}
+
+const char *cache_parse(char *block, size_t size, cache_entry *out) {
+  cache_head head = {0};
+  memcpy(&head, block, size < sizeof head ? size : sizeof head);
+  const char *fault = cache_head_fault(&head, size, size);
+  if (fault) return fault;
   uint64_t check[2];
-  checksum(block + sizeof head, body, check);
-  if (memcmp(check, head.check, sizeof check)) return false;
+  checksum(block + sizeof head, size - sizeof head, check);
+  if (memcmp(check, head.check, sizeof check)) return "its checksum is not the one of its contents";
   out->block = block;
   out->text = block + sizeof head;
   out->text_size = (size_t)head.text_size;
   out->object = out->text + head.text_size;
   out->object_size = (size_t)head.object_size;
-  return true;
+  return NULL;
 }
 
 bool cache_load(cache *c, const cache_key *key, cache_entry *out) {
@@ -126,7 +126,7 @@ bool cache_load(cache *c, const cache_key *key, cache_entry *out) {
   error ignored;
   size_t size;
   char *block = access(path, R_OK) ? NULL : file_read(path, SIZE_MAX / 4, &size, &ignored);
-  bool ok = block && parse_entry(block, size, out);
+  bool ok = block && !cache_parse(block, size, out);
   if (ok) {
     utimensat(AT_FDCWD, path, NULL, 0);  // used now: the order of eviction
   } else if (block) {
@@ -137,64 +137,26 @@ bool cache_load(cache *c, const cache_key *key, cache_entry *out) {
   return ok;
 }
 
-typedef struct sweep_item {
-  char name[64];
-  int64_t when_s, when_ns;
-  uint64_t size;
-} sweep_item;
-
 static int by_age(const void *a_, const void *b_) {
-  const sweep_item *a = a_, *b = b_;
-  if (a->when_s != b->when_s) return a->when_s < b->when_s ? -1 : 1;
-  if (a->when_ns != b->when_ns) return a->when_ns < b->when_ns ? -1 : 1;
+  const cache_item *a = a_, *b = b_;
+  if (a->used_s != b->used_s) return a->used_s < b->used_s ? -1 : 1;
+  if (a->used_ns != b->used_ns) return a->used_ns < b->used_ns ? -1 : 1;
   return strcmp(a->name, b->name);
-}
-
-// Entries of the directory; also removes temporary files that a killed process left an hour ago.
-static sweep_item *list_entries(DIR *dir, size_t *count, uint64_t *total) {
-  sweep_item *items = NULL;
-  size_t n = 0, cap = 0;
-  struct stat st, now;
-  bool clock = !fstat(dirfd(dir), &now);
-  for (struct dirent *d; (d = readdir(dir));) {
-    bool temporary = !strncmp(d->d_name, FILE_TEMPORARY, sizeof FILE_TEMPORARY - 1);
-    const char *end = strstr(d->d_name, suffix);
-    bool entry = end && !end[sizeof suffix - 1] && strlen(d->d_name) < sizeof items->name;
-    if (!temporary && !entry) continue;
-    if (fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) continue;
-    if (temporary) {
-      if (clock && st.st_mtime + 3600 < now.st_mtime) unlinkat(dirfd(dir), d->d_name, 0);
-      continue;
-    }
-    if (n == cap) {
-      sweep_item *more = realloc(items, sizeof *items * (cap = cap ? cap * 2 : 256));
-      if (!more) break;
-      items = more;
-    }
-    sweep_item *item = &items[n++];
-    snprintf(item->name, sizeof item->name, "%s", d->d_name);
-    item->when_s = st.st_mtim.tv_sec;
-    item->when_ns = st.st_mtim.tv_nsec;
-    item->size = (uint64_t)st.st_size;
-    *total += item->size;
-  }
-  *count = n;
-  return items;
 }
 
 static void sweep(cache *c) {
   DIR *dir = opendir(c->directory);
   if (!dir) return;
-  size_t n = 0;
-  uint64_t total = 0;
-  sweep_item *items = list_entries(dir, &n, &total);
+  cache_remove_left(dir);
+  cache_items found = cache_list(dir);
+  uint64_t total = found.bytes;
   if (total > c->limit) {
-    qsort(items, n, sizeof *items, by_age);
+    qsort(found.items, found.count, sizeof *found.items, by_age);
     // A quarter below the limit, so that not every store sweeps again.
-    for (size_t i = 0; i < n && total > c->limit / 4 * 3; i++)
-      if (!unlinkat(dirfd(dir), items[i].name, 0)) total -= items[i].size;
+    for (size_t i = 0; i < found.count && total > c->limit / 4 * 3; i++)
+      if (!unlinkat(dirfd(dir), found.items[i].name, 0)) total -= found.items[i].size;
   }
-  free(items);
+  free(found.items);
   closedir(dir);
 }
 
@@ -202,11 +164,11 @@ bool cache_store(cache *c, const cache_key *key, const char *text, size_t text_s
                  const void *object, size_t object_size) {
   if (!c || text_size + object_size > c->limit / 2 || !file_make_directory(c->directory))
     return false;
-  size_t size = sizeof(entry_head) + text_size + object_size;
+  size_t size = sizeof(cache_head) + text_size + object_size;
   char *path = entry_path(c, key), *block = malloc(size);
   bool ok = path && block;
   if (ok) {
-    entry_head head = {.magic = "TCFO",
+    cache_head head = {.magic = "TCFO",
                        .version = FORMAT_VERSION,
                        .text_size = text_size,
                        .object_size = object_size};

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tcc_fuse.h"
@@ -305,6 +307,34 @@ static void compile(void) {
 /// What was compiled is in the cache.
 static void compile_again(void) { compile(); }
 
+/// An entry that is damaged, in a directory of its own.
+static bool put_damaged_entry(const char *directory) {
+  static const char head[40] = "TCFO\1";
+  char path[160];
+  snprintf(path, sizeof path, "%s/00000000000000000000000000000000.tcfo", directory);
+  mkdir(directory, 0700);
+  int fd = open(path, O_WRONLY | O_CREAT, 0600);
+  bool put = fd >= 0 && write(fd, head, sizeof head) == sizeof head;
+  if (fd >= 0) close(fd);
+  return put;
+}
+
+static void look_after_cache(void) {
+  world w = {0};
+  char path[96];
+  tcf_cache_totals t = {.size = sizeof t};
+  tcf_options o = {.size = sizeof o, .target = "interp", .cache_dir = path_of("damaged", path)};
+  if (!put_damaged_entry(path)) return complain("no entry can be written", path);
+  TRY(w.s, tcf_session_new(&o, &w.s));
+  for (int task = TCF_CACHE_LIST; task <= TCF_CACHE_CLEAR; task++) {
+    TRY(w.s, tcf_session_cache(w.s, (tcf_cache_task)task, NULL, NULL, &t));
+    if (t.entries != 1 || t.faults != (task == TCF_CACHE_VERIFY))
+      complain("not the one entry, or its fault", NULL);
+  }
+end:
+  close_world(&w);
+}
+
 static void look(void) {
   world w = {0};
   tcf_program *p;
@@ -397,6 +427,7 @@ static const struct scenario {
                  {"divide", divide, false},
                  {"compile", compile, true},
                  {"compile_again", compile_again, false},
+                 {"look_after_cache", look_after_cache, false},
                  {"build", build, true}};
 enum { SCENARIOS = sizeof scenarios / sizeof *scenarios };
 

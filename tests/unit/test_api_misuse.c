@@ -83,6 +83,9 @@ static void of_sessions(world *w) {
   HARMLESS(tcf_session_free(NULL));
   IS(*tcf_session_message(NULL), 0);
   IS(*tcf_session_diagnostics_json(NULL), '[');
+  tcf_cache_totals totals = {.size = sizeof totals};
+  WRONG(tcf_session_cache(NULL, TCF_CACHE_LIST, NULL, NULL, &totals));
+  WRONG(tcf_session_cache(s, TCF_CACHE_LIST, NULL, NULL, NULL));
   WRONG(tcf_session_device(NULL, &info));
   WRONG(tcf_session_device(s, NULL));
   WRONG(tcf_synchronize(NULL));

@@ -149,6 +149,90 @@ Test(runtime_cache, removes_the_least_recently_used) {
   cache_close(c);
 }
 
+Test(runtime_cache, removes_no_files_of_other_names) {
+  char path[160];
+  static const char *const names[] = {"notes.tcfo", "0123456789abcdef0123456789abcdef.tcfo.old"};
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+    make_file(path, 7200);
+  }
+  cache *c = cache_open(folder, 2000);
+  char object[900] = {0};
+  for (int i = 0; i < 40; i++) {
+    char name[16];
+    snprintf(name, sizeof name, "p%d", i);
+    cache_key key = key_of(name);
+    cr_assert(cache_store(c, &key, "", 0, object, sizeof object));
+  }
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+    cr_expect(!access(path, F_OK), "%s", names[i]);
+  }
+  cache_close(c);
+}
+
+static void remove_found(void *user, const cache_finding *f) {
+  int *calls = user;
+  char path[160];
+  cr_expect_null(f->fault);
+  // Another process does so meanwhile: what is gone is passed over.
+  for (int i = 0; i < 5 && !*calls; i++) {
+    char name[16];
+    snprintf(name, sizeof name, "p%d", i);
+    cache_key key = key_of(name);
+    entry_file(path, sizeof path, &key);
+    if (!strstr(path, f->item->name)) unlink(path);
+  }
+  ++*calls;
+}
+
+Test(runtime_cache, entries_that_vanish_are_no_faults) {
+  for (cache_task task = CACHE_LIST; task <= CACHE_CLEAR; task++) {
+    cache *c = cache_open(folder, 0);
+    for (int i = 0; i < 5; i++) {
+      char name[16];
+      snprintf(name, sizeof name, "p%d", i);
+      cache_key key = key_of(name);
+      cr_assert(cache_store(c, &key, "text", 4, "object", 6));
+    }
+    cache_close(c);
+    int calls = 0;
+    cache_totals totals;
+    error e;
+    cr_assert(cache_go_through(folder, task, false, remove_found, &calls, &totals, &e), "%s", e.text);
+    cr_expect_eq(calls, 1);
+    cr_expect_eq(totals.entries, 1);
+    cr_expect_eq(totals.faults, 0);
+  }
+}
+
+static void find_kind(void *user, const cache_finding *f) {
+  char *kinds = user;
+  strcat(strcat(kinds, f->kind), " ");
+}
+
+Test(runtime_cache, tells_what_entries_are) {
+  static const char *const cubin = "\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\1\0\276\0";
+  cache *c = cache_open(folder, 0);
+  char elf[64] = {0}, kinds[64] = "";
+  memcpy(elf, cubin, 20);
+  cache_key keys[] = {key_of("a"), key_of("b"), key_of("c")};
+  cr_assert(cache_store(c, &keys[0], "text", 4, "object", 6));
+  cr_assert(cache_store(c, &keys[1], "", 0, elf, sizeof elf));
+  cr_assert(cache_store(c, &keys[2], "0.rows=4", 8, "", 0));
+  char path[256];
+  for (int i = 0; i < 3; i++) {
+    entry_file(path, sizeof path, &keys[i]);
+    struct timespec times[2] = {{.tv_sec = 1000 - i}, {.tv_sec = 1000 - i}};
+    utimensat(AT_FDCWD, path, times, 0);
+  }
+  cache_totals totals;
+  error e;
+  cr_assert(cache_go_through(folder, CACHE_LIST, false, find_kind, kinds, &totals, &e));
+  cr_expect_str_eq(kinds, "code cubin schedule ");
+  cache_close(c);
+}
+
 Test(runtime_cache, concurrent_processes_share_it) {
   enum { PROCESSES = 4, ROUNDS = 60 };
   for (int child = 0; child < PROCESSES; child++) {
