@@ -2,7 +2,6 @@
 """Functions: what they take and return, and the path of a call."""
 from __future__ import annotations
 
-import ctypes
 import inspect
 from collections import namedtuple
 from ctypes import byref, c_int64, c_void_p
@@ -10,12 +9,11 @@ from typing import Any, NamedTuple, Optional
 
 from ._library import DTYPES, MAX_RANK, ValueInfo
 from ._session import Dims, Explanation, Program, decode, sizes
-from ._tensors import (JAX, TORCH, Want, find_taker, new_array, new_torch, stream_of, takers,
-                       to_jax)
+from ._tensors import (JAX, TORCH, Slot, Want, find_taker, new_array, new_torch, stream_of,
+                       takers, to_jax)
 from .errors import TensorError, UseError
 
 _KEPT_SHAPES = 256  # of results, by those of arguments
-_POINTER = ctypes.sizeof(c_void_p)
 
 
 class Value(NamedTuple):
@@ -46,8 +44,18 @@ class _Frame:
 
     def __init__(self, nargs: int, nresults: int):
         self.args, self.results = (c_void_p * max(1, nargs))(), (c_void_p * max(1, nresults))()
-        self.arg_slots = [byref(self.args, i * _POINTER) for i in range(nargs)]
-        self.result_slots = [byref(self.results, i * _POINTER) for i in range(nresults)]
+        self.arg_slots = [Slot(self.args, i) for i in range(nargs)]
+        self.result_slots = [Slot(self.results, i) for i in range(nresults)]
+
+    def end(self, all: bool) -> None:
+        """Frees its tensors; those that stay too, if all."""
+        for slots in self.arg_slots, self.result_slots:
+            for slot in slots:
+                if all or slot.key is None:
+                    slot.end()
+
+    def __del__(self) -> None:
+        self.end(True)
 
 
 class Function:
@@ -132,13 +140,12 @@ class Function:
                 for i, want in enumerate(self._wants):
                     session.check(lib.function_param_dims(self._handle, i, array, count, shape))
                     session.check(lib.tensor_new(session.handle, want.code, want.rank, shape,
-                                                 frame.arg_slots[i]))
+                                                 frame.arg_slots[i].at))
                     if session.autotune:
                         lib.tensor_fill_random(frame.args[i], i + 1)
                 session.check(lib.prepare(self._handle, frame.args, self._nargs))
             finally:
-                for handle in frame.args:
-                    lib.tensor_free(handle)
+                frame.end(True)
         self.dims = dict(dims)
 
     # ---- calls
@@ -147,7 +154,10 @@ class Function:
         if named or len(args) != self._nargs:
             args = self._bind(args, named)
         frames = self._frames
-        frame = frames.pop() if frames else _Frame(self._nargs, self._nresults)
+        try:
+            frame = frames.pop()
+        except IndexError:
+            frame = _Frame(self._nargs, self._nresults)
         arguments = outputs = 0  # tensors of the frame
         kind, like = 0, None
         shapes: list = []
@@ -189,12 +199,8 @@ class Function:
                 if status:
                     session.check(status)
         finally:
-            free, handles = self._free, frame.args
-            for i in range(arguments):
-                free(handles[i])
-            handles = frame.results
-            for i in range(outputs):
-                free(handles[i])
+            if keep:
+                frame.end(False)
             frames.append(frame)
         if out is not None:
             return out

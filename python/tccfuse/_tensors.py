@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Arguments and results: from Python objects to tensors of the library, without copies.
 
-A *taker* makes the tensor: `take(value, slot, want, keep)` stores it at `slot` and returns its
-shape. `keep` is a list for what must live as long as the tensor. It raises TensorError whose text
-goes on after the name of the argument."""
+A *taker* makes the tensor: `take(value, slot, want, keep)` stores it in the slot and returns its
+shape. `keep` is a list for what must live as long as the tensor; that of a NumPy array stays in its
+slot instead, for a next call with the same memory. It raises TensorError whose text goes on after the
+name of the argument."""
 from __future__ import annotations
 
 import ctypes
@@ -27,8 +28,23 @@ U16 = DTYPES.index("u16")
 _FORMATS = ("d", "f", "e", None, "q", "i", "h", "b", "B", "?", "Q", "I", "H")
 _NAMES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
           "bool", "uint64", "uint32", "uint16")
-Slot = Any
 Shape = Tuple[int, ...]
+
+
+class Slot:
+    """Place number i among the handles of a call. key: what a tensor that stays was made of."""
+
+    __slots__ = ("at", "key", "_handles", "_i")
+
+    def __init__(self, handles: Any, i: int):
+        self.at, self.key = ctypes.byref(handles, i * ctypes.sizeof(c_void_p)), None  # type: Any, Any
+        self._handles, self._i = handles, i
+
+    def end(self) -> None:
+        handle = self._handles[self._i]
+        if handle:
+            self._handles[self._i] = self.key = None
+            _free(handle)
 
 
 class Want(NamedTuple):
@@ -40,7 +56,7 @@ class Want(NamedTuple):
     output: bool
 
 
-def _refuse_borrow(want: Want) -> None:
+def _refuse_borrow() -> None:
     raise TensorError("is no tensor that the library takes (sizes or strides out of range)")
 
 
@@ -95,32 +111,36 @@ def _heads_are_right() -> bool:
             tuple(pair.from_address(head.strides)) == array.strides)
 
 
-def _take_array_fast(array: Any, slot: Slot, want: Want, keep: list) -> Shape:
+def _array_code(array: Any, want: Want) -> int:
     code = codes.get(array.dtype)
     if code is None:
         code = _other_code(array.dtype)
-    if code == U16 and want.code == BF16:
-        code = BF16
+    return BF16 if code == U16 and want.code == BF16 else code
+
+
+def _take_array_fast(array: Any, slot: Slot, want: Want, keep: list) -> Shape:
     if want.output and not array.flags.writeable:
         raise TensorError("is read-only")
     head = _head_at(id(array) + _HEAD)
-    if _borrow(None, code, head.ndim, head.dims, head.strides, head.data, slot):
-        _refuse_borrow(want)
-    return array.shape
+    shape = array.shape
+    key = (head.data, array.dtype, shape, array.strides)
+    if key != slot.key:
+        code = _array_code(array, want)
+        slot.end()
+        if _borrow(None, code, head.ndim, head.dims, head.strides, head.data, slot.at):
+            _refuse_borrow()
+        slot.key = key
+    return shape
 
 
 def _take_array_plain(array: Any, slot: Slot, want: Want, keep: list) -> Shape:
-    code = codes.get(array.dtype)
-    if code is None:
-        code = _other_code(array.dtype)
-    if code == U16 and want.code == BF16:
-        code = BF16
     if want.output and not array.flags.writeable:
         raise TensorError("is read-only")
-    many = ctypes.c_int64 * array.ndim
+    many, code = ctypes.c_int64 * array.ndim, _array_code(array, want)
+    slot.end()
     if _borrow(None, code, array.ndim, many(*array.shape), many(*array.strides),
-               array.ctypes.data, slot):
-        _refuse_borrow(want)
+               array.ctypes.data, slot.at):
+        _refuse_borrow()
     return array.shape
 
 
@@ -164,8 +184,9 @@ def _take_scalar(value: Any, slot: Slot, want: Want, keep: list) -> Shape:
     cell = ctypes.c_uint64()
     ctypes.memmove(ctypes.byref(cell), bits, len(bits))
     keep.append(cell)
-    if _borrow(None, want.code, 0, ctypes.byref(cell), None, ctypes.byref(cell), slot):
-        _refuse_borrow(want)
+    slot.end()
+    if _borrow(None, want.code, 0, ctypes.byref(cell), None, ctypes.byref(cell), slot.at):
+        _refuse_borrow()
     return ()
 
 
@@ -212,8 +233,9 @@ def _take_buffer(value: Any, slot: Slot, want: Want, keep: list) -> Shape:
     if code == U16 and want.code == BF16:
         code = BF16
     keep.append(held)
-    if _borrow(None, code, view.ndim, view.shape, view.strides, view.buf, slot):
-        _refuse_borrow(want)
+    slot.end()
+    if _borrow(None, code, view.ndim, view.shape, view.strides, view.buf, slot.at):
+        _refuse_borrow()
     return tuple((ctypes.c_ssize_t * view.ndim).from_address(view.shape)) if view.ndim else ()
 
 
@@ -244,7 +266,12 @@ def _current_stream(value: Any) -> Optional[int]:
 def _take_dlpack(value: Any, slot: Slot, want: Want, keep: list) -> Shape:
     stream = None
     if type(value) is not _dlpack.Capsule:
-        device = value.__dlpack_device__()[0]
+        if want.output and takers[type(value)][1] == JAX:  # which says so by no flag
+            raise TensorError("is a JAX array, which is read-only")
+        try:
+            device = value.__dlpack_device__()[0]
+        except Exception as e:  # whatever the other library has against it
+            raise TensorError(f"cannot be taken through DLPack: {e}") from e
         if device == _dlpack.CUDA:
             current = _current_stream(value)
             stream = current or _dlpack.LEGACY_STREAM
@@ -254,9 +281,10 @@ def _take_dlpack(value: Any, slot: Slot, want: Want, keep: list) -> Shape:
     if want.output and taken.read_only:
         raise TensorError("is read-only")
     keep.append(taken)
+    slot.end()
     session = want.session
     with session.lock:
-        if library().tensor_from_dlpack(session.handle, ctypes.byref(taken.managed), slot):
+        if library().tensor_from_dlpack(session.handle, ctypes.byref(taken.managed), slot.at):
             raise TensorError("cannot be taken: " + session.message())
     return taken.shape
 
@@ -322,11 +350,12 @@ def to_jax(array: Any) -> Any:
 
 
 def set_up() -> None:
-    global _borrow, _take_array
-    _borrow = library().held_tensor_borrow
+    global _borrow, _free, _take_array
+    _borrow, _free = library().held_tensor_borrow, library().held_tensor_free
     if numpy is not None:
         _take_array = _take_array_fast if _heads_are_right() else _take_array_plain
 
 
 _borrow: Any = None
+_free: Any = None
 _take_array: Any = None
