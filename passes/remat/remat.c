@@ -85,9 +85,9 @@ static void report_budget(const pass_ctx *ctx, const remat_solution *s) {
   diag *d = diag_error(ctx->diags, DIAG_budget, g->outputs.data[0].value->at,
                        "%.*s needs at least %.*s (%lld bytes) for intermediate results, more than "
                        "the budget of %.*s: "
-                       "%d values live at step %d of %d",
+                       "%d value%s live at step %d of %d",
                        STR_FMT(g->name), STR_FMT(needed), (long long)s->least, STR_FMT(given),
-                       peak.values.len, peak.step + 1, peak.steps);
+                       peak.values.len, peak.values.len == 1 ? "" : "s", peak.step + 1, peak.steps);
   note_values(ctx, d, fused, &peak);
 }
 
