@@ -46,8 +46,11 @@ static const command check_info = {
 static const command fmt_info = {"fmt", "fmt FILE... [--check]",
                                  "rewrite programs in the canonical layout",
                                  "- formats standard input to standard output.\n", fmt_command};
-static const command list_info = {"list", "list passes|ops|targets|errors", "print what there is",
-                                  NULL, list_command};
+static const command list_info = {
+    "list", "list passes|ops|targets|errors|functions [FILE]", "print what there is",
+    "list functions FILE prints the functions of a program that can be called, with their signatures:\n"
+    "names, types, axes and sizes, and what `where` demands of these.\n",
+    list_command};
 
 static const command cache_info = {
     "cache", "cache list|verify|clear [OPTIONS]", "look after the directory of compiled code",

@@ -187,7 +187,8 @@ completes() {
 completes '--help --version build cache check explain fmt help list opt run' 'tcc-fuse '
 completes 'explain' 'tcc-fuse ex'
 completes 'explain' 'tcc-fuse help ex'
-completes 'errors ops passes targets' 'tcc-fuse list '
+completes 'functions' 'tcc-fuse list func'
+completes 'several.tdsl' 'tcc-fuse list functions sev'
 completes 'clear list verify' 'tcc-fuse cache '
 completes 'asm fused graph llvm plan ptx tile' 'tcc-fuse opt add.tdsl --to='
 completes 'tile' 'tcc-fuse opt add.tdsl --to t'
@@ -921,6 +922,9 @@ done
 said=$( (trap '' XFSZ; ulimit -f 0; exec "$tool" list ops >full.txt) 2>&1; echo "status $?")
 holds 'a full standard output is an error' test "${said##*$'\n'}" = 'status 3'
 holds 'and is said' grep -q 'standard output cannot be written' <<<"$said"
+
+# shellcheck source=tests/cli/list.sh
+. "$here/list.sh"
 
 # shellcheck source=tests/cli/cache.sh
 . "$here/cache.sh"
