@@ -61,8 +61,14 @@ static const command cache_info = {
     "has other files and no entry is left alone.\n",
     cache_command};
 
+static const command new_info = {
+    "new", "new NAME", "make a folder with a small project that builds",
+    "It has NAME.tdsl, a host in C that compiles and calls it, a Makefile and a CMakeLists.txt (with\n"
+    "pkg-config), and a README. Nothing is overwritten.\n",
+    new_command};
+
 const command *const commands[] = {&run_info,   &build_info, &opt_info, &explain_info,
-                                   &check_info, &fmt_info,   &list_info,  &cache_info};
+                                   &check_info, &fmt_info,   &list_info,  &cache_info, &new_info};
 const int command_count = sizeof commands / sizeof *commands;
 
 const command *find_command(const char *name) {
