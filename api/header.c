@@ -63,28 +63,9 @@ static void put_value(const header *h, strbuf *out, const sig_value *v, bool res
   sb_puts(out, "\n");
 }
 
-static void put_fact(strbuf *out, int *facts, const char *symbol, const char *relation,
-                     int64_t bound) {
-  sb_printf(out, "%s%s %s %lld", (*facts)++ ? ", " : "//   where ", symbol, relation,
-            (long long)bound);
-}
-
 /// "// where T % 4 == 0, T <= 128": what calls are tested for, of the sizes that are parameters.
 static void put_facts(const header *h, strbuf *out) {
-  const signature *sig = &h->function->sig;
-  int facts = 0;
-  for (int k = 0; k < sig->nsymbols; k++) {
-    const char *symbol = sig->symbols[k];
-    const ix_fact *fact = ix_find_fact(sig->ix, str_from(symbol));
-    if (h->known[k] >= 0 || !fact) continue;
-    if (fact->multiple_of > 1) {
-      const char *relation = str_printf(out->arena, "%% %lld ==", (long long)fact->multiple_of).ptr;
-      put_fact(out, &facts, symbol, relation, 0);
-    }
-    if (fact->min > 0) put_fact(out, &facts, symbol, ">=", fact->min);
-    if (fact->max < INT64_MAX) put_fact(out, &facts, symbol, "<=", fact->max);
-  }
-  if (facts) sb_puts(out, "\n");
+  if (signature_put_facts(&h->function->sig, h->known, "//   where ", out)) sb_puts(out, "\n");
 }
 
 /// The node is a gather or scatter by a parameter, and none before it has the same indices.

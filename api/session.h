@@ -17,6 +17,7 @@
 //   autotune.c   schedules by trial
 //   compile.c    variants: specialise, run the passes, lower, generate, load
 //   cache.c      the cache directory: listed, verified, cleared
+//   list.c       functions with their signatures, as text and JSON
 //   saved.c      what a cached object needs to know besides its code
 //   host.c       host functions
 //   interp.c     the two interpreters as targets

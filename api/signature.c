@@ -162,3 +162,25 @@ bool signature_dims(const signature *s, const sig_value *v, const int64_t *sizes
   *missing = e.missing;
   return !e.missing.ptr;
 }
+
+static void put_fact(strbuf *out, const char **before, const char *symbol, const char *relation,
+                     int64_t bound) {
+  sb_printf(out, "%s%s %s %lld", *before, symbol, relation, (long long)bound);
+  *before = ", ";
+}
+
+bool signature_put_facts(const signature *s, const int64_t *known, const char *before, strbuf *out) {
+  const char *first = before;
+  for (int k = 0; k < s->nsymbols; k++) {
+    const char *symbol = s->symbols[k];
+    const ix_fact *fact = ix_find_fact(s->ix, str_from(symbol));
+    if ((known && known[k] >= 0) || !fact) continue;
+    if (fact->multiple_of > 1) {
+      const char *relation = str_printf(out->arena, "%% %lld ==", (long long)fact->multiple_of).ptr;
+      put_fact(out, &before, symbol, relation, 0);
+    }
+    if (fact->min > 0) put_fact(out, &before, symbol, ">=", fact->min);
+    if (fact->max < INT64_MAX) put_fact(out, &before, symbol, "<=", fact->max);
+  }
+  return before != first;
+}

@@ -35,3 +35,6 @@ bool signature_keeps_facts(const signature *s, const int64_t *sizes, arena *a, s
 bool signature_dims(const signature *s, const sig_value *v, const int64_t *sizes, int64_t *dims,
                     str *missing);
 int signature_symbol(const signature *s, str name);  // -1 absent
+/// "where T % 4 == 0, T <= 128" with `before` for "where ": of the symbols whose size is unknown (known[k] < 0;
+/// null: none is known). False: there are none, and nothing is written.
+bool signature_put_facts(const signature *s, const int64_t *known, const char *before, strbuf *out);

@@ -242,3 +242,4 @@ int fmt_command(int argc, char **argv);
 int list_command(int argc, char **argv);
 int build_command(int argc, char **argv);
 int cache_command(int argc, char **argv);
+int new_command(int argc, char **argv);

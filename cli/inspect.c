@@ -307,30 +307,68 @@ int fmt_command(int argc, char **argv) {
 
 // ---- list
 
+static void list_rows(tcf_list which) {
+  const char *name, *summary;
+  int number;
+  for (size_t i = 0; tcf_list_row(which, i, &number, &name, &summary); i++) {
+    if (number)
+      printf("%c%04d %-20s %s\n", number / 100 == 8 ? 'W' : 'E', number, name, summary);
+    else
+      printf("%-18s %s\n", name, summary);
+  }
+}
+
+static int list_functions(const char *file, bool json) {
+  tcf_session *s;
+  tcf_program *p;
+  char *text = NULL;
+  int status = open_session(&(common){0}, "interp", &s);
+  if (status) return status;
+  status = report(s, tcf_program_load_file(s, file, &p));
+  if (!status) status = report(s, tcf_program_signatures(p, json ? TCF_JSON : TCF_TEXT, &text));
+  if (!status && !tcf_program_count(p) && !json)
+    complain("%s has no function with a concrete signature", file);
+  if (text) fputs(text, stdout);
+  tcf_text_free(text);
+  tcf_session_free(s);
+  return status;
+}
+
+/// The number of what is listed; -1: wrong words, said.
+static int listed(const strings *words, const char *format) {
+  static const char *const names[] = {"passes", "ops", "targets", "errors", "functions"};
+  enum { COUNT = sizeof names / sizeof *names, FUNCTIONS = COUNT - 1 };
+  const char *word = words->count ? words->items[0] : "";
+  int which = 0;
+  while (which < COUNT && strcmp(word, names[which])) which++;
+  if (which == FUNCTIONS && words->count != 2)
+    return complain("list functions takes one file: tcc-fuse list functions FILE"), -1;
+  if (which == COUNT || (which < FUNCTIONS && words->count != 1)) {
+    const char *near = words->count ? nearest(word, names, COUNT) : NULL;
+    if (which < COUNT) near = NULL;
+    complain("list takes passes, ops, targets, errors or functions FILE%s%s%s",
+             near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return -1;
+  }
+  if (format && which < FUNCTIONS) return complain("--format is for list functions"), -1;
+  if (!format || !strcmp(format, "text") || !strcmp(format, "json")) return which;
+  return complain("--format is text or json, not '%s'", format), -1;
+}
+
 int list_command(int argc, char **argv) {
-  static const char *const names[] = {"passes", "ops", "targets", "errors"};
-  const option options[] = {{0}};
+  const char *format = NULL;
+  const option options[] = {
+      {"--format", 0, OPTION_VALUE, "FORMAT", "of functions: text or json", &format, "text json"},
+      {0}};
   const command *c = find_command("list");
   strings words = {0};
   bool help = false;
   int status = parse_options(c, options, argc, argv, &words, &help) ? EXIT_DONE : EXIT_USAGE;
   if (!status && !help) {
-    int which = 0;
-    while (which < 4 && (words.count != 1 || strcmp(words.items[0], names[which]))) which++;
-    if (which == 4) {
-      const char *near = words.count == 1 ? nearest(words.items[0], names, 4) : NULL;
-      complain("list takes passes, ops, targets or errors%s%s%s", near ? "; did you mean " : "",
-               near ? near : "", near ? "?" : "");
-      status = EXIT_USAGE;
-    }
-    const char *name, *summary;
-    int number;
-    for (size_t i = 0; !status && tcf_list_row((tcf_list)which, i, &number, &name, &summary); i++) {
-      if (number)
-        printf("%c%04d %-20s %s\n", number / 100 == 8 ? 'W' : 'E', number, name, summary);
-      else
-        printf("%-18s %s\n", name, summary);
-    }
+    int which = listed(&words, format);
+    if (which < 0) status = EXIT_USAGE;
+    else if (which <= TCF_LIST_ERRORS) list_rows((tcf_list)which);
+    else status = list_functions(words.items[1], format && !strcmp(format, "json"));
   }
   strings_free(&words);
   return flushed(status);

@@ -46,8 +46,11 @@ static const command check_info = {
 static const command fmt_info = {"fmt", "fmt FILE... [--check]",
                                  "rewrite programs in the canonical layout",
                                  "- formats standard input to standard output.\n", fmt_command};
-static const command list_info = {"list", "list passes|ops|targets|errors", "print what there is",
-                                  NULL, list_command};
+static const command list_info = {
+    "list", "list passes|ops|targets|errors|functions [FILE]", "print what there is",
+    "list functions FILE prints the functions of a program that can be called, with their signatures:\n"
+    "names, types, axes and sizes, and what `where` demands of these.\n",
+    list_command};
 
 static const command cache_info = {
     "cache", "cache list|verify|clear [OPTIONS]", "look after the directory of compiled code",
@@ -58,8 +61,14 @@ static const command cache_info = {
     "has other files and no entry is left alone.\n",
     cache_command};
 
+static const command new_info = {
+    "new", "new NAME", "make a folder with a small project that builds",
+    "It has NAME.tdsl, a host in C that compiles and calls it, a Makefile and a CMakeLists.txt (with\n"
+    "pkg-config), and a README. Nothing is overwritten.\n",
+    new_command};
+
 const command *const commands[] = {&run_info,   &build_info, &opt_info, &explain_info,
-                                   &check_info, &fmt_info,   &list_info,  &cache_info};
+                                   &check_info, &fmt_info,   &list_info,  &cache_info, &new_info};
 const int command_count = sizeof commands / sizeof *commands;
 
 const command *find_command(const char *name) {

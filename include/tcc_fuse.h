@@ -673,6 +673,12 @@ TCF_API tcf_status tcf_program_explain_recomputation(tcf_program *program, const
                                                      const tcf_size *sizes, size_t nsizes,
                                                      tcf_format format, char **text);
 
+/** The functions with their signatures: a line of the language for each, `fn f(x: f32[N]) -> f32[N] where
+ *  N >= 1`, or an array in JSON (TCF_JSON) of name, signature, parameters and results (name, type, axes with
+ *  name and size) and sizes (name, least, most, multiple_of). Free the text with tcf_text_free. */
+TCF_API tcf_status tcf_program_signatures(const tcf_program *program, tcf_format format,
+                                          char **text);
+
 /** The canonical layout of a source text; comments are kept. */
 TCF_API tcf_status tcf_format_source(tcf_session *session, const char *name, const char *text,
                                      size_t size, char **formatted);

@@ -350,6 +350,12 @@ static void look(void) {
     TRY(w.s, tcf_program_explain(w.p, NULL, NULL, 0, (tcf_format)format, &w.text));
     drop_text(&w);
   }
+  for (int format = TCF_TEXT; format <= TCF_JSON; format++) {
+    TRY(w.s, tcf_program_signatures(w.p, (tcf_format)format, &w.text));
+    if (!strstr(w.text, "pick(x: f32[V, D], i: i32[N]) -> f32[N, D]"))
+      complain("a signature is missing", w.text);
+    drop_text(&w);
+  }
   TRY(w.s, tcf_format_source(w.s, "good", good, sizeof good - 1, &w.text));
   GIVES(TCF_WRONG_PROGRAM, w.s, tcf_program_load(w.s, "bad", bad, sizeof bad - 1, &p));
   if (strlen(tcf_session_diagnostics_json(w.s)) < 100)

@@ -106,3 +106,4 @@ fill_cache kept
 truncate -s 0 kept/*.tcfo
 expect 0 'removed 2 entries, 0 B' cache clear --cache-dir kept
 expect 0 ': ok' run add.tdsl --dim N=2 --dim M=2 --check --cache-dir kept
+rm -r kept project tuned

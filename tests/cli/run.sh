@@ -39,7 +39,7 @@ holds() {
 expect 2 'usage: tcc-fuse COMMAND'
 expect 0 'Exit status' --help
 expect 0 'tcc-fuse 0.' --version
-for command in run opt explain check fmt list build cache; do
+for command in run opt explain check fmt list build cache new; do
   expect 0 "usage: tcc-fuse $command" "$command" --help
   expect 0 "usage: tcc-fuse $command" help "$command"
 done
@@ -155,7 +155,7 @@ done
 "$tool" --help=zsh >_tcc-fuse
 expect 2 'text, man, bash or zsh' --help=fish
 expect 2 'text, man, bash or zsh' run --help=fish
-for command in run opt explain check fmt list build cache; do
+for command in run opt explain check fmt list build cache new; do
   for option in $("$tool" $command --help | grep -oE '^  (-., )?--[a-z0-9-]+' | grep -oE -- '--.*'); do
     holds "$command $option is in the manual page" grep -qF -- "${option//-/\\-}" tcc-fuse.1
     holds "and completed in bash" grep -qE -- "'$command options'.* $option( |')" completion.bash
@@ -184,10 +184,11 @@ completes() {
 }
 # shellcheck disable=SC1091
 . ./completion.bash
-completes '--help --version build cache check explain fmt help list opt run' 'tcc-fuse '
+completes '--help --version build cache check explain fmt help list new opt run' 'tcc-fuse '
 completes 'explain' 'tcc-fuse ex'
 completes 'explain' 'tcc-fuse help ex'
-completes 'errors ops passes targets' 'tcc-fuse list '
+completes 'functions' 'tcc-fuse list func'
+completes 'several.tdsl' 'tcc-fuse list functions sev'
 completes 'clear list verify' 'tcc-fuse cache '
 completes 'asm fused graph llvm plan ptx tile' 'tcc-fuse opt add.tdsl --to='
 completes 'tile' 'tcc-fuse opt add.tdsl --to t'
@@ -921,6 +922,12 @@ done
 said=$( (trap '' XFSZ; ulimit -f 0; exec "$tool" list ops >full.txt) 2>&1; echo "status $?")
 holds 'a full standard output is an error' test "${said##*$'\n'}" = 'status 3'
 holds 'and is said' grep -q 'standard output cannot be written' <<<"$said"
+
+# shellcheck source=tests/cli/new.sh
+. "$here/new.sh"
+
+# shellcheck source=tests/cli/list.sh
+. "$here/list.sh"
 
 # shellcheck source=tests/cli/cache.sh
 . "$here/cache.sh"

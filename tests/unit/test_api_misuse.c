@@ -316,6 +316,8 @@ static void of_texts(world *w) {
   WRONG(tcf_function_cubin(w->f, NULL, 0, NULL, &size));
   WRONG(tcf_function_cubin(w->f, NULL, 0, &out, NULL));
   WRONG(tcf_program_check(NULL));
+  WRONG(tcf_program_signatures(NULL, TCF_TEXT, &out));
+  WRONG(tcf_program_signatures(w->p, TCF_TEXT, NULL));
   WRONG(tcf_program_explain(NULL, NULL, NULL, 0, TCF_TEXT, &out));
   WRONG(tcf_program_explain(w->p, NULL, NULL, 1, TCF_TEXT, &out));
   WRONG(tcf_program_explain(w->p, NULL, NULL, 0, TCF_TEXT, NULL));
