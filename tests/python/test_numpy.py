@@ -105,6 +105,18 @@ class Calls(unittest.TestCase):
         np.testing.assert_allclose(f(self.x), softmax(self.x), rtol=1e-5)
         np.testing.assert_allclose(f(self.x[:4]), softmax(self.x[:4]), rtol=1e-5)
 
+    def test_bound(self):
+        x, y = self.x.copy(), np.zeros_like(self.x)
+        run = self.softmax.bind(x, out=y)
+        self.assertFalse(y.any())
+        for _ in range(2):
+            self.assertIs(run(), y)
+            np.testing.assert_allclose(y, softmax(x), rtol=1e-5)
+            x *= 2
+        with self.assertRaisesRegex(tccfuse.UseError, "must have size 6, but has 5"):
+            self.softmax.bind(z=x, out=y[:5])()
+        self.softmax.prepare(x[:, :3])
+
     def test_many_threads(self):
         wrong = []
 
