@@ -8,7 +8,7 @@ from ctypes import byref, c_int64, c_void_p
 from typing import Any, Callable, NamedTuple, Optional
 
 from ._library import DTYPES, MAX_RANK, ValueInfo
-from ._session import Dims, Explanation, Program, decode, sizes
+from ._session import Dims, Explanation, Program, Session, decode, sizes
 from ._tensors import (JAX, TORCH, Slot, Want, find_taker, new_array, new_torch, stream_of,
                        takers, to_jax)
 from .errors import TensorError, UseError
@@ -29,9 +29,9 @@ class Value(NamedTuple):
         return self.dtype + (f"[{', '.join(axes)}]" if self.axes else "")
 
 
-def _value(ask: Any, function: int, i: int) -> Value:
+def _value(session: Session, ask: Any, function: int, i: int) -> Value:
     info = ValueInfo()
-    ask(function, i, byref(info))
+    session.check(ask(function, i, byref(info)))
     return Value(decode(info.name), DTYPES[info.dtype],
                  tuple(decode(a) for a in info.axes[:info.rank]),
                  tuple(decode(s) for s in info.sizes[:info.rank]))
@@ -70,13 +70,13 @@ class Function:
     NumPy); or they go to what `out` gives, a tensor or a tuple of them. Several results are a named
     tuple. The first call for new sizes compiles."""
 
-    def __init__(self, program: Program, handle: int):
+    def __init__(self, program: Program, handle: int):  # with the session's lock
         lib = self._lib = program.session._lib
         self.program, self.session, self._handle = program, program.session, handle
         self.__name__ = self.__qualname__ = decode(lib.function_name(handle))
-        self.params = tuple(_value(lib.function_param, handle, i)
+        self.params = tuple(_value(program.session, lib.function_param, handle, i)
                             for i in range(lib.function_params(handle)))
-        self.results = tuple(_value(lib.function_result, handle, i)
+        self.results = tuple(_value(program.session, lib.function_result, handle, i)
                              for i in range(lib.function_results(handle)))
         self.symbols = tuple(decode(lib.function_symbol(handle, i))
                              for i in range(lib.function_symbols(handle)))
@@ -197,7 +197,7 @@ class Function:
             else:
                 status = self._lib.call_on_stream(self._handle, frame.args, self._nargs,
                                                   frame.results, self._nresults, stream)
-            if status:
+            if status or session._received:
                 session.check(status)
 
     # ---- calls
