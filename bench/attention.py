@@ -29,12 +29,12 @@ CASES = [("plain", 4, 12, 1024, 64), ("causal", 1, 12, 2048, 64), ("plain", 1, 1
 def contenders(function, batch, heads, length, size, threads):
     """{name: function without arguments}, and the largest difference between their results."""
     import torch
-    import tccfuse
+    import bound
 
     rng = np.random.default_rng(1)
     arrays = [rng.standard_normal((batch, heads, length, size), dtype=np.float32) for _ in range(3)]
     q, k, v = (torch.from_numpy(a) for a in arrays)
-    ours = tccfuse.compile(PROGRAM, function, arrays, threads).bind(
+    ours = bound.compile(PROGRAM, function, arrays, threads).bind(
         arrays, [np.empty_like(arrays[0])])
     fused = torch.nn.functional.scaled_dot_product_attention
     mask = None
@@ -62,12 +62,12 @@ def products(function, length):
 
 def pair_contenders(rows, columns, threads):
     """Sums over pairs of points: ours, and loops in C (of one thread)."""
-    import tccfuse
+    import bound
 
     rng = np.random.default_rng(1)
     arrays = [rng.standard_normal(shape, dtype=np.float32)
               for shape in ((rows, 3), (columns, 3), (columns,))]
-    ours = tccfuse.compile(PAIRS_PROGRAM, "kernel_sum", arrays, threads).bind(
+    ours = bound.compile(PAIRS_PROGRAM, "kernel_sum", arrays, threads).bind(
         arrays, [np.empty(rows, np.float32)])
     library = ctypes.CDLL(os.environ["TCF_BENCH_PAIRS"])
     out, scratch = np.empty(rows, np.float32), np.empty((columns, 3), np.float32)

@@ -20,7 +20,7 @@ def contenders(case, threads):
     """{name: function without arguments}, and the largest difference between their results."""
     import jax
     import torch
-    import tccfuse
+    import bound
 
     arrays = case.inputs()
     torch_arrays = [torch.from_numpy(a) for a in arrays]
@@ -39,8 +39,8 @@ def contenders(case, threads):
     found["torch.compile"] = run_torch
     found["JAX"] = lambda: jax_fn(*jax_arrays).block_until_ready()
     error = float(np.abs(np.asarray(jax_fn(*jax_arrays)) - reference).max())
-    if tccfuse.available():
-        function = tccfuse.compile(os.path.join(os.path.dirname(__file__), "cases.tdsl"),
+    if bound.available():
+        function = bound.compile(os.path.join(os.path.dirname(__file__), "cases.tdsl"),
                                    case.function, arrays, threads)
         call = function.bind(arrays, [np.empty(reference.shape, np.float32)])
         call()

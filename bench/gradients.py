@@ -10,7 +10,7 @@ import os
 import numpy as np
 
 from timing import interleave, show
-import tccfuse
+import bound
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -87,7 +87,7 @@ def main():
         want = [t.numpy() for t in backward(f)]
         outputs = [np.empty_like(t) for t in want]
         arguments = arrays + ([seed.numpy()] if seed is not None else [])
-        function = tccfuse.Function(os.path.join(HERE, "gradients.tdsl"), name, options.threads)
+        function = bound.Function(os.path.join(HERE, "gradients.tdsl"), name, options.threads)
         run = function.bind([np.ascontiguousarray(a) for a in arguments], outputs)
         run()
         worst = max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)) for a, b in zip(outputs, want))

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-import tccfuse
+import bound
 import timing
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -87,7 +87,7 @@ def time_compilation(arguments, threads):
         times = []
         for _ in range(6):
             begin = time.perf_counter()
-            function = tccfuse.compile(os.path.join(EXAMPLE, "minilm.tdsl"), "embed", arguments,
+            function = bound.compile(os.path.join(EXAMPLE, "minilm.tdsl"), "embed", arguments,
                                        threads, cache)
             function.prepare(arguments)
             times.append(time.perf_counter() - begin)
@@ -119,9 +119,9 @@ def main(threads, model_folder):
 
         outputs = {"torch.compile": run_torch().numpy(), "ONNX": session.run(None, feeds)[0]}
         contenders = {"torch.compile": run_torch, "ONNX": lambda: session.run(None, feeds)}
-        if tccfuse.available():
+        if bound.available():
             arguments = our_arguments(weights, ids, mask)
-            function = tccfuse.compile(os.path.join(EXAMPLE, "minilm.tdsl"), "embed", arguments,
+            function = bound.compile(os.path.join(EXAMPLE, "minilm.tdsl"), "embed", arguments,
                                        threads)
             call = function.bind(arguments, [np.empty((batch, 384), np.float32)])
             call()

@@ -136,11 +136,11 @@ class Ours:
             program = self.programs.setdefault(path, None) or gpu.Ours(path=path)
             self.programs[path] = program
             return program.bind(form, inputs, outputs)
-        import tccfuse
-        if not tccfuse.available():
+        import bound
+        if not bound.available():
             raise RuntimeError("no libtccfuse.so")
         arrays = [t.numpy() for t in inputs]
-        return tccfuse.compile(path, form, arrays, 1).bind(arrays, [t.numpy() for t in outputs])
+        return bound.compile(path, form, arrays, 1).bind(arrays, [t.numpy() for t in outputs])
 
 
 # ---- time

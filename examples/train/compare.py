@@ -24,7 +24,7 @@ import torch.nn.functional as F
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "bench"))
-import tccfuse  # noqa: E402
+import bound  # noqa: E402
 
 # Of the larger loss. Roundings grow with the steps, so these hold for 200.
 BOUND = {"digits": 0.02, "text": 1e-4}
@@ -98,7 +98,7 @@ class Ours:
                    np.array(self.run["warmup"], np.int64), np.array(self.run["rate"], np.float32),
                    np.array(0, np.float32)]
         rows = np.arange(sizes["B"], dtype=np.int64)
-        self.function = tccfuse.Function(os.path.join(HERE, name + ".tdsl"), "step", threads)
+        self.function = bound.Function(os.path.join(HERE, name + ".tdsl"), "step", threads)
         self.calls = [self.function.bind(self.state[k] + data + [rows] + numbers,
                                          self.state[1 - k] + [self.loss, norm, count]) for k in (0, 1)]
 
@@ -144,7 +144,7 @@ def batches(name, data, sizes, steps):
             target = (b, sizes["S"])
             arguments.append(np.zeros(sizes["S"], np.float32))
             out = [np.empty(target, np.int32), np.empty(target, np.int32)]
-        call = tccfuse.Function(path, "batches" if name == "text" else "batch", 1).bind(arguments, out)
+        call = bound.Function(path, "batches" if name == "text" else "batch", 1).bind(arguments, out)
     for number[()] in range(steps):
         call()
         yield [torch.from_numpy(a.astype(np.int64) if a.dtype == np.int32 else a.copy()) for a in out]

@@ -49,5 +49,5 @@ def compile(source: Path, function: Optional[str] = None, *, dims: Optional[Dims
     found = load(source, name=name, session=session, **options).function(function)
     found.keep_symbolic(*([symbolic] if isinstance(symbolic, str) else symbolic))
     if dims is not None:
-        found.prepare(dims)
+        found.prepare(dims=dims)
     return found

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections import namedtuple
 from ctypes import byref, c_int64, c_void_p
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from ._library import DTYPES, MAX_RANK, ValueInfo
-from ._session import Dims, Explanation, Program, decode, sizes
+from ._session import Dims, Explanation, Program, Session, decode, sizes
 from ._tensors import (JAX, TORCH, Slot, Want, find_taker, new_array, new_torch, stream_of,
                        takers, to_jax)
 from .errors import TensorError, UseError
@@ -29,9 +29,9 @@ class Value(NamedTuple):
         return self.dtype + (f"[{', '.join(axes)}]" if self.axes else "")
 
 
-def _value(ask: Any, function: int, i: int) -> Value:
+def _value(session: Session, ask: Any, function: int, i: int) -> Value:
     info = ValueInfo()
-    ask(function, i, byref(info))
+    session.check(ask(function, i, byref(info)))
     return Value(decode(info.name), DTYPES[info.dtype],
                  tuple(decode(a) for a in info.axes[:info.rank]),
                  tuple(decode(s) for s in info.sizes[:info.rank]))
@@ -70,13 +70,13 @@ class Function:
     NumPy); or they go to what `out` gives, a tensor or a tuple of them. Several results are a named
     tuple. The first call for new sizes compiles."""
 
-    def __init__(self, program: Program, handle: int):
+    def __init__(self, program: Program, handle: int):  # with the session's lock
         lib = self._lib = program.session._lib
         self.program, self.session, self._handle = program, program.session, handle
         self.__name__ = self.__qualname__ = decode(lib.function_name(handle))
-        self.params = tuple(_value(lib.function_param, handle, i)
+        self.params = tuple(_value(program.session, lib.function_param, handle, i)
                             for i in range(lib.function_params(handle)))
-        self.results = tuple(_value(lib.function_result, handle, i)
+        self.results = tuple(_value(program.session, lib.function_result, handle, i)
                              for i in range(lib.function_results(handle)))
         self.symbols = tuple(decode(lib.function_symbol(handle, i))
                              for i in range(lib.function_symbols(handle)))
@@ -130,23 +130,75 @@ class Function:
                 self.session.check(self._lib.function_keep_symbolic(self._handle, symbol.encode(),
                                                                     keep))
 
-    def prepare(self, dims: Dims) -> None:
-        """Compiles for these sizes without running. With `autotune` it runs, on random numbers."""
-        lib, session = self._lib, self.session
-        array, count = sizes(dims)
-        frame, shape = _Frame(self._nargs, 0), (c_int64 * MAX_RANK)()
-        with session.lock:
+    def prepare(self, *args: Any, dims: Optional[Dims] = None, **named: Any) -> None:
+        """Compiles for these arguments, or for these sizes, without running. With `autotune` it runs,
+        for sizes on random numbers."""
+        frame, keep = _Frame(self._nargs, 0), []  # type: _Frame, list
+        with self.session.lock:
             try:
-                for i, want in enumerate(self._wants):
-                    session.check(lib.function_param_dims(self._handle, i, array, count, shape))
-                    session.check(lib.tensor_new(session.handle, want.code, want.rank, shape,
-                                                 frame.arg_slots[i].at))
-                    if session.autotune:
-                        lib.tensor_fill_random(frame.args[i], i + 1)
-                session.check(lib.prepare(self._handle, frame.args, self._nargs))
+                if dims is None:
+                    self._take(frame, self._bind(args, named), keep)
+                else:
+                    self._make_arguments(frame, dims)
+                self.session.check(self._lib.prepare(self._handle, frame.args, self._nargs))
             finally:
                 frame.end(True)
-        self.dims = dict(dims)
+        if dims is not None:
+            self.dims = dict(dims)
+
+    def _make_arguments(self, frame: _Frame, dims: Dims) -> None:
+        lib, session = self._lib, self.session
+        array, count = sizes(dims)
+        shape = (c_int64 * MAX_RANK)()
+        for i, want in enumerate(self._wants):
+            session.check(lib.function_param_dims(self._handle, i, array, count, shape))
+            session.check(lib.tensor_new(session.handle, want.code, want.rank, shape,
+                                         frame.arg_slots[i].at))
+            if session.autotune:
+                lib.tensor_fill_random(frame.args[i], i + 1)
+
+    def bind(self, *args: Any, out: Any, **named: Any) -> Callable[[], Any]:
+        """A call without arguments: it reads and writes the memory that these tensors have now, and
+        returns `out`. Nothing is looked at again, so none of them may be resized meanwhile."""
+        args, frame, keep = self._bind(args, named), _Frame(self._nargs, self._nresults), []
+        self._take(frame, args, keep)
+        self._take_results(frame, self._given(out), keep)
+        stream = stream_of(keep)
+
+        def run() -> Any:
+            self._run(frame, stream)
+            return out
+        run.kept = args, keep  # type: ignore[attr-defined]
+        return run
+
+    def _take(self, frame: _Frame, args: tuple, keep: list) -> None:
+        for i, value in enumerate(args):
+            try:
+                (takers.get(type(value)) or find_taker(value))[0](value, frame.arg_slots[i],
+                                                                  self._wants[i], keep)
+            except TensorError as e:
+                raise _named("argument", self.params[i], e) from e.__cause__
+
+    def _take_results(self, frame: _Frame, results: "tuple | list", keep: list) -> None:
+        outputs = 0
+        for value, slot, want in zip(results, frame.result_slots, self._result_wants):
+            try:
+                (takers.get(type(value)) or find_taker(value))[0](value, slot, want, keep)
+            except TensorError as e:
+                raise _named("result", self.results[outputs], e) from e.__cause__
+            outputs += 1
+
+    def _run(self, frame: _Frame, stream: Optional[int]) -> None:
+        session = self.session
+        with session.lock:
+            if stream is None:
+                status = self._call(self._handle, frame.args, self._nargs, frame.results,
+                                    self._nresults)
+            else:
+                status = self._lib.call_on_stream(self._handle, frame.args, self._nargs,
+                                                  frame.results, self._nresults, stream)
+            if status or session._received:
+                session.check(status)
 
     # ---- calls
 
@@ -158,7 +210,7 @@ class Function:
             frame = frames.pop()
         except IndexError:
             frame = _Frame(self._nargs, self._nresults)
-        arguments = outputs = 0  # tensors of the frame
+        arguments = 0
         kind, like = 0, None
         shapes: list = []
         keep: list = []
@@ -182,22 +234,8 @@ class Function:
                     results = [new_array(s, c) for s, c in zip(result_shapes, self._result_codes)]
             else:
                 results = self._given(out)
-            for value, slot, want in zip(results, frame.result_slots, self._result_wants):
-                try:
-                    (takers.get(type(value)) or find_taker(value))[0](value, slot, want, keep)
-                except TensorError as e:
-                    raise _named("result", self.results[outputs], e) from e.__cause__
-                outputs += 1
-            session = self.session
-            stream = stream_of(keep) if keep else None
-            with session.lock:
-                if stream is None:
-                    status = self._call(self._handle, frame.args, arguments, frame.results, outputs)
-                else:
-                    status = self._lib.call_on_stream(self._handle, frame.args, arguments,
-                                                      frame.results, outputs, stream)
-                if status:
-                    session.check(status)
+            self._take_results(frame, results, keep)
+            self._run(frame, stream_of(keep) if keep else None)
         finally:
             if keep:
                 frame.end(False)
@@ -206,7 +244,7 @@ class Function:
             return out
         if kind == JAX:
             results = [to_jax(r) for r in results]
-        return results[0] if outputs == 1 else self._several(*results)
+        return results[0] if self._nresults == 1 else self._several(*results)
 
     def _bind(self, args: tuple, named: "dict[str, Any]") -> tuple:
         """Arguments in the order of the parameters."""

@@ -183,13 +183,13 @@ class Program(Mapping[str, Any]):
                 status = lib.program_load_file(session.handle, encode(os.fspath(source)),
                                                byref(handle))
             session.check(status)
-        self.session = session
-        self.handle: Any = handle.value
-        weakref.finalize(self, _end_program, session, self.handle).atexit = False
-        self._functions: "dict[str, Function]" = {}
-        for i in range(lib.program_count(self.handle)):
-            function = lib.program_at(self.handle, i)
-            self._functions[decode(lib.function_name(function))] = Function(self, function)
+            self.session = session
+            self.handle: Any = handle.value
+            weakref.finalize(self, _end_program, session, self.handle).atexit = False
+            self._functions: "dict[str, Function]" = {}
+            for i in range(lib.program_count(self.handle)):
+                function = Function(self, lib.program_at(self.handle, i))
+                self._functions[function.__name__] = function
 
     def __getitem__(self, name: str) -> Any:
         return self._functions[name]

@@ -2,8 +2,8 @@
 """Arguments and results: from Python objects to tensors of the library, without copies.
 
 A *taker* makes the tensor: `take(value, slot, want, keep)` stores it in the slot and returns its
-shape. `keep` is a list for what must live as long as the tensor; that of a NumPy array stays in its
-slot instead, for a next call with the same memory. It raises TensorError whose text goes on after the
+shape. `keep` is a list for what must live as long as the tensor; that of an array
+stays in its slot instead, for a next call with the same memory. It raises TensorError whose text goes on after the
 name of the argument."""
 from __future__ import annotations
 
@@ -289,6 +289,42 @@ def _take_dlpack(value: Any, slot: Slot, want: Want, keep: list) -> Shape:
     return taken.shape
 
 
+# torch.dtype: (code, bytes of an element).
+_torch_codes: "dict[Any, tuple[int, int]]" = {}
+_torch_strided: Any = None
+_torch_tensor: Any = None
+
+
+def _set_up_torch(torch: Any) -> None:
+    global _torch_strided, _torch_tensor
+    for code, name in enumerate(_NAMES):
+        if hasattr(torch, name):
+            _torch_codes[getattr(torch, name)] = code, DTYPE_SIZES[code]
+    _torch_strided, _torch_tensor = torch.strided, torch.Tensor
+
+
+def _take_torch(value: Any, slot: Slot, want: Want, keep: list) -> Shape:
+    """PyTorch's: by its address where it is a plain tensor of the host, for __dlpack__ takes longer
+    than many kernels. DLPack has the others, and its reasons against some."""
+    if value.is_neg():  # which DLPack drops
+        raise TensorError("stands for its negative (.is_neg()); .resolve_neg() makes a copy that "
+                          "does not")
+    if (type(value) is not _torch_tensor or not value.is_cpu or value.requires_grad or
+            value.layout is not _torch_strided or value.dtype not in _torch_codes):
+        return _take_dlpack(value, slot, want, keep)
+    shape, strides = value.shape, value.stride()
+    key = (value.data_ptr(), value.dtype, shape, strides)
+    if key != slot.key:
+        code, size = _torch_codes[value.dtype]
+        many = ctypes.c_int64 * len(shape)
+        slot.end()
+        if _borrow(None, code, len(shape), many(*shape), many(*[s * size for s in strides]), key[0],
+                   slot.at):
+            _refuse_borrow()
+        slot.key = key
+    return shape
+
+
 # ---- who takes what
 
 NUMPY, TORCH, JAX = 0, 1, 2  # kinds of arguments, by which results are made
@@ -309,7 +345,10 @@ def find_taker(value: Any) -> "tuple[Callable[..., Shape], int]":
         name = kind.__module__.partition(".")[0]
         torch = sys.modules.get("torch")
         is_torch = torch is not None and isinstance(value, torch.Tensor)
-        found = _take_dlpack, (TORCH if is_torch else JAX if name in ("jax", "jaxlib") else NUMPY)
+        if is_torch and not _torch_codes:
+            _set_up_torch(torch)
+        found = ((_take_torch, TORCH) if is_torch else
+                 (_take_dlpack, JAX if name in ("jax", "jaxlib") else NUMPY))
     else:
         try:
             memoryview(value).release()

@@ -138,6 +138,21 @@ class Torch(unittest.TestCase):
         both = compile(SUMS)(z, np.ones((5, 7), np.float32) if np else z)
         self.assertIsInstance(both[1], torch.Tensor)
 
+    def test_views(self):
+        f = compile("fn f(x: f32[N]) -> f32[N] {\n  return x + x\n}")
+        x = torch.arange(6, dtype=torch.float32)
+        for view in x[::2], x[1:4], x[:0], x[:1].expand(5), torch.nn.Parameter(x).detach():
+            torch.testing.assert_close(f(view), view + view)
+        negative = torch.view_as_complex(torch.arange(4.).reshape(2, 2)).conj().imag
+        self.assertTrue(negative.is_neg())
+        with self.assertRaisesRegex(tccfuse.TensorError, "stands for its negative"):
+            f(negative)
+        x[0] = 7  # the memory is looked at anew in every call
+        self.assertEqual(f(x)[0], 14)
+        y = torch.zeros(6)
+        f(x, out=y[::2].resize_(6))
+        self.assertEqual(f(x.resize_(2)).shape, (2,))
+
     def test_element_types(self):
         for name in "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8".split():
             short = name.replace("bfloat", "bf").replace("float", "f").replace("uint", "u")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Calls on NumPy arrays."""
 import math
+import sys
 import threading
 import unittest
 
@@ -105,6 +106,18 @@ class Calls(unittest.TestCase):
         np.testing.assert_allclose(f(self.x), softmax(self.x), rtol=1e-5)
         np.testing.assert_allclose(f(self.x[:4]), softmax(self.x[:4]), rtol=1e-5)
 
+    def test_bound(self):
+        x, y = self.x.copy(), np.zeros_like(self.x)
+        run = self.softmax.bind(x, out=y)
+        self.assertFalse(y.any())
+        for _ in range(2):
+            self.assertIs(run(), y)
+            np.testing.assert_allclose(y, softmax(x), rtol=1e-5)
+            x *= 2
+        with self.assertRaisesRegex(tccfuse.UseError, "must have size 6, but has 5"):
+            self.softmax.bind(z=x, out=y[:5])()
+        self.softmax.prepare(x[:, :3])
+
     def test_many_threads(self):
         wrong = []
 
@@ -116,6 +129,34 @@ class Calls(unittest.TestCase):
         threads = [threading.Thread(target=work, args=(n,)) for n in range(1, 7)]
         [t.start() for t in threads]
         [t.join() for t in threads]
+        self.assertEqual(wrong, [])
+
+    def test_threads_that_compile_in_one_session(self):
+        session, wrong = tccfuse.Session(threads=1), []
+
+        def work(k):
+            try:
+                for _ in range(10):
+                    f = tccfuse.compile(f"fn f(x: f32[N]) -> f32[N] {{\n  return x + {k}\n}}",
+                                        session=session)
+                    for n in 3, 4:
+                        if (f(np.zeros(n, np.float32)) != k).any():
+                            wrong.append(k)
+                    try:
+                        f(np.zeros((2, 2), np.float32))
+                    except tccfuse.UseError as e:
+                        if "argument x must have 1 ax" not in str(e):
+                            wrong.append(str(e))
+            except tccfuse.Error as e:
+                wrong.append(e)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+            [t.start() for t in threads]
+            [t.join() for t in threads]
+        finally:
+            sys.setswitchinterval(interval)
         self.assertEqual(wrong, [])
 
     def test_interpreter(self):
