@@ -19,7 +19,7 @@ DTYPE_SIZES = (8, 4, 2, 2, 8, 4, 2, 1, 1, 1, 8, 4, 2)
 
 # Flags of tcf_options by the keyword that sets them.
 FLAGS = {"deterministic": 1, "fast_math": 2, "unchecked": 4, "flush_denormals": 8,
-         "autotune": 32, "tf32": 64, "exact_casts": 128}
+         "autotune": 32, "tf32": 64, "exact_casts": 128, "unordered_sums": 1048576}
 # Rules of streamed kernels (docs/contracts.md) by the flag that switches each off.
 RULES = {"scales": 256, "late_factors": 512, "exponents": 1024, "frames": 2048,
          "moment_shift": 4096, "excess_precision": 8192, "constant_factors": 16384,

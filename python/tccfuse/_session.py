@@ -67,7 +67,7 @@ class Session:
     memory_budget, recompute_slack
                 of intermediate results (docs/recomputation.md)
     without     rules of streamed kernels that are not used: "scales", "order", ...
-    deterministic, fast_math, unchecked, flush_denormals, autotune, tf32, exact_casts
+    deterministic, fast_math, unchecked, flush_denormals, autotune, tf32, exact_casts, unordered_sums
                 as in tcc_fuse.h
     """
 
