@@ -162,6 +162,8 @@ int split_program(tcf_session *s, tcf_function *f, const char *wrt, const tcf_si
 /// All of a file or standard input, malloc'd. Null: said.
 char *read_text(const char *path, size_t *size);
 bool stderr_color(void);
+/// What makes `new` of `old`, in unified format on standard output (cli/diff.c). False: no memory.
+bool print_diff(const char *name, const char *old, size_t old_size, const char *new, size_t new_size);
 /// The status, or EXIT_ENVIRONMENT with a message when standard output did not take everything.
 int flushed(int status);
 

@@ -256,7 +256,7 @@ int check_command(int argc, char **argv) {
 
 // ---- fmt
 
-static int format_file(tcf_session *s, const char *path, bool only_check) {
+static int format_file(tcf_session *s, const char *path, bool only_check, bool diff) {
   size_t size;
   char *text = read_text(path, &size), *formatted;
   if (!text) return EXIT_ENVIRONMENT;
@@ -268,8 +268,9 @@ static int format_file(tcf_session *s, const char *path, bool only_check) {
   } else {
     bool same = strlen(formatted) == size && !memcmp(formatted, text, size);
     if (only_check && !same) {
-      printf("%s\n", path);
       status = EXIT_CHECK;
+      if (!diff) printf("%s\n", path);
+      else if (!print_diff(path, text, size, formatted, strlen(formatted))) status = no_memory();
     } else if (!only_check && (!same || !strcmp(path, "-"))) {
       tcf_output out = {.path = path, .data = formatted, .size = strlen(formatted)};
       status = report(s, tcf_save(s, &out, 1));
@@ -281,10 +282,11 @@ static int format_file(tcf_session *s, const char *path, bool only_check) {
 }
 
 int fmt_command(int argc, char **argv) {
-  bool only_check = false;
+  bool only_check = false, diff = false;
   const option options[] = {
       {"--check", 0, OPTION_FLAG, NULL,
        "change nothing; print files that would change, exit status 4", &only_check},
+      {"--diff", 0, OPTION_FLAG, NULL, "as --check, but print what would change", &diff},
       {0}};
   const command *c = find_command("fmt");
   strings files = {0};
@@ -297,7 +299,7 @@ int fmt_command(int argc, char **argv) {
   tcf_session *s = NULL;
   if (!status && !help) status = open_session(&(common){0}, "interp", &s);
   for (int i = 0; s && i < files.count; i++) {
-    int one = format_file(s, files.items[i], only_check);
+    int one = format_file(s, files.items[i], only_check || diff, diff);
     if (one > status) status = one;
   }
   tcf_session_free(s);

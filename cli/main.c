@@ -43,7 +43,7 @@ static const command explain_info = {"explain", "explain FILE [OPTIONS]",
 static const command check_info = {
     "check", "check FILE... [--target=TARGET] [--no-rule=NAME] [--format=text|json]",
     "parse and check programs", NULL, check_command};
-static const command fmt_info = {"fmt", "fmt FILE... [--check]",
+static const command fmt_info = {"fmt", "fmt FILE... [--check|--diff]",
                                  "rewrite programs in the canonical layout",
                                  "- formats standard input to standard output.\n", fmt_command};
 static const command list_info = {

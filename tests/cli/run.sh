@@ -677,6 +677,23 @@ expect 2 'did you mean passes?' list pases
 printf 'fn   f( x:f32[N] )->f32[N]{return x+1}\n' >ugly.tdsl
 chmod 640 ugly.tdsl
 expect 4 ugly.tdsl fmt --check ugly.tdsl add.tdsl
+cp ugly.tdsl before.tdsl
+printf '// %s\n' {1..9} >>before.tdsl
+printf 'fn   g(x: f32[N]) -> f32[N] {\n  return x\n}\n\n// %s\n' {1..9} >>before.tdsl
+printf 'fn h(x: f32[N])->f32[N] { return x }' >>before.tdsl
+expect 4 '+fn f(x: f32[N]) -> f32[N] {' fmt --diff ugly.tdsl add.tdsl
+holds 'nothing of a file that stays' test -z "$(grep add out.txt)"
+"$tool" fmt --diff before.tdsl >before.diff
+holds 'and nothing is changed' grep -q 'fn   g' before.tdsl
+cp before.tdsl after.tdsl
+expect 0 '' fmt after.tdsl
+if command -v patch >/dev/null; then
+  patch -s before.tdsl before.diff
+  holds 'the diff leads to what fmt writes' cmp -s before.tdsl after.tdsl
+else echo 'left out: what fmt --diff prints is not applied (there is no patch)'
+fi
+expect 0 '' fmt --diff after.tdsl
+holds 'no diff of what stays' test ! -s out.txt
 expect 0 '' fmt ugly.tdsl
 expect 0 '' fmt --check ugly.tdsl
 holds 'fmt keeps the mode' test "$(stat -c %a ugly.tdsl)" = 640
