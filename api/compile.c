@@ -518,24 +518,37 @@ tcf_status variant_new(tcf_function *f, const tensor *const *args, const int64_t
 }
 
 bool variant_is_made(const tcf_function *f, const tensor *const *args, const int64_t *sizes) {
-  return map_get(&f->variants, variant_key(f, &f->program->arena, args, sizes));
+  scratch work;
+  scratch_open(&work);
+  bool made = map_get(&f->variants, variant_key(f, &work.arena, args, sizes));
+  scratch_close(&work);
+  return made;
+}
+
+static tcf_status add_variant(tcf_function *f, const tensor *const *args, const int64_t *sizes,
+                              str key, variant **out) {
+  variant *v;
+  tcf_status status = make_variant(f, args, sizes, NULL, true, &v);
+  if (status) return status;
+  arena *kept = &f->program->arena;
+  fault_frame frame;
+  if (fault_try(&frame)) map_put(kept, &f->variants, str_dup(kept, key), v);
+  fault_pop(&frame);
+  if (frame.kind) {
+    variant_free(f->program->session, v);
+    fault_raise(frame.kind, "%s", frame.text);
+  }
+  *out = v;
+  return TCF_OK;
 }
 
 tcf_status variant_for(tcf_function *f, const tensor *const *args, const int64_t *sizes,
                        variant **out) {
-  str key = variant_key(f, &f->program->arena, args, sizes);
-  variant *v = map_get(&f->variants, key);
-  if (!v) {
-    tcf_status status = make_variant(f, args, sizes, NULL, true, &v);
-    if (status) return status;
-    fault_frame frame;
-    if (fault_try(&frame)) map_put(&f->program->arena, &f->variants, key, v);
-    fault_pop(&frame);
-    if (frame.kind) {
-      variant_free(f->program->session, v);
-      fault_raise(frame.kind, "%s", frame.text);
-    }
-  }
-  *out = v;
-  return TCF_OK;
+  scratch work;  // calls that find the variant leave nothing behind
+  scratch_open(&work);
+  str key = variant_key(f, &work.arena, args, sizes);
+  *out = map_get(&f->variants, key);
+  tcf_status status = *out ? TCF_OK : add_variant(f, args, sizes, key, out);
+  scratch_close(&work);
+  return status;
 }

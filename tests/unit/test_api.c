@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The library as a host program uses it: loading, calling, strides, sizes, errors, host functions.
 #include <criterion/criterion.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +165,31 @@ Test(api, strided_arguments_and_results) {
     for (int i = 0; i < 8; i++) tcf_tensor_free(all[i]);
     tcf_session_free(s);
   }
+}
+
+static size_t bytes_in_use(void) {
+  struct mallinfo2 m = mallinfo2();
+  return m.uordblks + m.hblkhd;
+}
+
+// Calls of variants that are there leave no memory behind, whichever they go to.
+Test(api, calls_of_other_sizes_keep_no_memory) {
+  tcf_session *s = open_session("cpu", 0);
+  tcf_function *f = tcf_program_function(load(s, softmax_text), "even");
+  tcf_tensor *x[2], *y[2];
+  for (int i = 0; i < 2; i++) {
+    x[i] = random_of(TCF_F32, 1, (int64_t[]){4 + 4 * i}, 1);
+    y[i] = random_of(TCF_F32, 1, (int64_t[]){4 + 4 * i}, 2);
+  }
+  size_t before = 0;
+  for (int i = 0; i < 100000; i++) {
+    if (i == 100) before = bytes_in_use();
+    cr_assert_eq(tcf_call(f, (const tcf_tensor *[]){x[i % 2]}, 1, &y[i % 2], 1), TCF_OK);
+  }
+  size_t after = bytes_in_use();
+  cr_assert(after <= before + 1024, "%zu bytes more than before", after - before);
+  for (int i = 0; i < 2; i++) tcf_tensor_free(x[i]), tcf_tensor_free(y[i]);
+  tcf_session_free(s);
 }
 
 Test(api, results_may_share_memory_with_arguments) {
