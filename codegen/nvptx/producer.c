@@ -23,27 +23,35 @@ static void init_barriers(ngen *g) {
   ptx_barrier(e, 0, 0);
 }
 
-/// The sums of several products are carried: each register is of use.
-static bool some_walk_is_full(const ngen *g) {
-  for (int i = 0; i < g->pipes.len; i++)
-    if (g->pipes.data[i]->loop->nout > 1) return true;
-  return false;
-}
-
 static bool some_walk_is_skewed(const ngen *g) {
   for (int i = 0; i < g->pipes.len; i++)
     if (g->pipes.data[i]->loop->skew) return true;
   return false;
 }
 
+static int64_t elements_of(const tval *v) {
+  int64_t elements = 1;
+  for (int d = 0; d < v->naxes; d++) elements *= v->extents[d];
+  return elements;
+}
+
+/// The sums of several products are carried: each register is of use. Statistics of rows are few elements.
+static bool some_walk_is_full(const ngen *g) {
+  enum { OF_PRODUCT = 8 };  // elements of a thread
+  for (int i = 0; i < g->pipes.len; i++) {
+    const tstmt *loop = g->pipes.data[i]->loop;
+    int sums = 0;
+    for (int k = 0; k < loop->nout; k++)
+      sums += elements_of(loop->out[k]) >= OF_PRODUCT * g->k->threads;
+    if (sums > 1) return true;
+  }
+  return false;
+}
+
 /// Elements that the loop and those inside of it carry: the sums of all its products.
 static int64_t carried_elements(const tstmt *s) {
   int64_t sum = 0;
-  for (int k = 0; s->kind == TILE_LOOP && k < s->nout; k++) {
-    int64_t elements = 1;
-    for (int d = 0; d < s->out[k]->naxes; d++) elements *= s->out[k]->extents[d];
-    sum += elements;
-  }
+  for (int k = 0; s->kind == TILE_LOOP && k < s->nout; k++) sum += elements_of(s->out[k]);
   const tregion *inside[] = {s->body, s->other};
   for (int k = 0; k < 2; k++)
     for (int i = 0; inside[k] && i < inside[k]->stmts.len; i++)
