@@ -145,7 +145,7 @@ for name in softmaxed divided divided_last causal window grouped halves distance
 done
 # The copy engine adds whole rows of a warp.
 # Steps that the mask empties add nothing: they are left out there as well.
-if "$tool" opt gradients.tdsl -e causal --to=tile --target cuda:sm_90a --unordered-sums | grep -q 'loop S:.* reverse from (T'; then ok
+if "$tool" opt gradients.tdsl -e causal --to=tile --target cuda:sm_90a --unordered-sums | grep 'loop S:.* reverse from (T' >/dev/null; then ok
 else bad "gradients.tdsl: causal walks all rows with --unordered-sums"; fi
 ptx=$("$tool" opt gradients.tdsl -e causal --to=ptx --target cuda:sm_90a --unordered-sums)
 rows=$(grep -c 'cp.reduce.async.bulk.*add.f32' <<<"$ptx") elements=$(grep -c 'red.relaxed' <<<"$ptx")
