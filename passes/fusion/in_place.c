@@ -12,6 +12,7 @@
 // reads the operand, and both must be memory of the program's own: no parameter, no result.
 //
 // Which pairs a kernel has does not depend on the order of the kernels. Which of them are taken does.
+#include "base/fault.h"
 #include "passes/fusion/fuse.h"
 
 void in_place_init(in_place *p, const graph *g, arena *a) {
@@ -27,11 +28,16 @@ bool in_place_is_temporary(const in_place *p, const node *n) {
   return p->stored[n->id] && !p->returned[n->id] && n->op != OP_param;
 }
 
-/// Maps, and what they read through views; nothing is stored through one.
+/// Maps, and what they read through views; nothing is stored through one. In one walk: under a contract, and
+/// where results have other axes, each has a walk of its own, which would find the operand overwritten.
 static bool is_map_kernel(const in_place *p, int first, int end) {
+  const node *result = NULL;
   for (int id = first; id < end; id++) {
-    op_class c = op_get(p->g->nodes.data[id]->op)->class;
+    const node *n = p->g->nodes.data[id];
+    op_class c = op_get(n->op)->class;
     if (c != CLASS_map && c != CLASS_leaf && (c != CLASS_view || p->stored[id])) return false;
+    if (n->contract || (result && p->stored[id] && !node_same_axis_set(n, result))) return false;
+    if (p->stored[id]) result = n;
   }
   return true;
 }
@@ -142,6 +148,8 @@ node **graph_in_place(const graph *g, const target_info *t, const group *groups,
       end++;
     in_place_pairs(&p, first, end, &pairs);
     in_place_take(&pairs, is_ready, &c);
+    for (int i = 0; i < pairs.len; i++)
+      check(groups[g->nodes.data[first]->kernel].kind == GROUP_MAP);
     for (int i = 0; i < pairs.len; i++)
       if (pairs.data[i].taken) over[pairs.data[i].result] = g->nodes.data[pairs.data[i].operand];
   }

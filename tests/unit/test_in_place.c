@@ -59,6 +59,10 @@ static const sample samples[] = {
   {"seen through a view later", HEAD FIRST
    "kernel 1 { %5 = tanh %4 : f32[N, E] %6 = view %5[N, -E + 63] : f32[N, E] %7 = mul %6, %5 : f32[N, E] } "
    "kernel 2 { %8 = dot %7, %v over E : f32[N, D] } return %8 }", 2},
+  {"under a contract, where each result has a walk of its own", HEAD "fuse#0 " FIRST
+   "kernel 1 { %5 = tanh %4 : f32[N, E] in fuse#0 %6 = neg %4 : f32[N, E] in fuse#0 %7 = mul %s, %s : f32[H] in fuse#0 } "
+   "kernel 2 { %8 = dot %5, %v over E : f32[N, D] } kernel 3 { %9 = dot %6, %v over E : f32[N, D] } "
+   "return %7, %8, %9 }", 3},
   {"not made of it", HEAD TWO
    "kernel 2 { %7 = tanh %6 : f32[N, E] %8 = neg %4 : f32[N, E] } "
    "kernel 3 { %9 = dot %7, %v over E : f32[N, D] } kernel 4 { %10 = dot %6, %v over E : f32[N, D] } "
