@@ -14,16 +14,12 @@ static void add_in_order(kbuild *b, scatter_axes *s) {
 }
 
 void gpu_scatter_group(kbuild *b) {
-  lower *l = b->l;
-  const group *grp = b->group;
   scatter_axes s;
   scatter_lists lists;
-  scatter_find_axes(b, &s);
-  if (!scatter_by_rows(b, &s, &lists)) {
+  if (!scatter_open(b, &s, &lists)) {
     add_in_order(b, &s);
     return;
   }
-  scatter_add_lists(l, grp->anchor, &lists);
-  gpu_list_updates(l, grp, &lists);
+  gpu_list_updates(b->l, b->group, &lists);
   gpu_add_by_rows(b, &s, &lists);
 }

@@ -12,7 +12,7 @@ enum { GRID_ELEMENTS = 16384 };
 // second buffer keeps what the additions round off and the next one takes it in. Blocks as in scans
 // would not do: it is not known before which elements are added to.
 
-void scatter_find_axes(const kbuild *b, scatter_axes *s) {
+static void find_axes(const kbuild *b, scatter_axes *s) {
   const node *n = b->group->anchor, *base = n->in[0], *indices = n->in[1], *updates = n->in[2];
   *s = (scatter_axes){.columns = -1};
   for (int i = 0; i < n->naxes; i++)
@@ -235,17 +235,22 @@ static void add_in_order(kbuild *b, scatter_axes *s) {
   while (opened--) kb_end_loop(b, NULL, 0);
 }
 
+bool scatter_open(kbuild *b, scatter_axes *s, scatter_lists *lists) {
+  find_axes(b, s);
+  if (!scatter_by_rows(b, s, lists)) return false;
+  scatter_add_lists(b->l, b->group->anchor, lists);
+  return true;
+}
+
 void lower_scatter_group(kbuild *b) {
   lower *l = b->l;
   const group *grp = b->group;
   scatter_axes s;
   scatter_lists lists;
-  scatter_find_axes(b, &s);
-  if (!scatter_by_rows(b, &s, &lists)) {
+  if (!scatter_open(b, &s, &lists)) {
     add_in_order(b, &s);
     return;
   }
-  scatter_add_lists(l, grp->anchor, &lists);
   scatter_list_updates(l, grp, &lists);
   kb_init(b, l, grp, "");
   b->unread = grp->anchor->in[1];

@@ -18,7 +18,6 @@ typedef struct scatter_axes {
   int columns, step;  // kernel axis walked inside of the others, in such steps; -1 none
 } scatter_axes;
 
-void scatter_find_axes(const kbuild *b, scatter_axes *s);
 void scatter_make_axes(kbuild *b, scatter_axes *s);
 /// An element may get more floats than can be added without a thought to rounding.
 bool scatter_adds_many(const kbuild *b, const scatter_axes *s);
@@ -40,6 +39,8 @@ typedef struct scatter_lists {
 
 /// Whether the lists pay; fills all but the buffers.
 bool scatter_by_rows(const kbuild *b, const scatter_axes *s, scatter_lists *lists);
+/// Finds the axes and decides. True: by rows, and the buffers of the lists are there.
+bool scatter_open(kbuild *b, scatter_axes *s, scatter_lists *lists);
 /// Adds the buffers, and on a CPU the kernel that fills them.
 void scatter_add_lists(lower *l, const node *n, scatter_lists *lists);
 void scatter_list_updates(lower *l, const group *grp, const scatter_lists *lists);

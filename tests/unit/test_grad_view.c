@@ -1,18 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Transposed views: the forms that they take, and their values against a scatter written here, for
 // named views and for random maps.
+#include "graph_text.h"
 #include "ir/grad_view.h"
 #include "passes_support.h"
-
-static graph *parse(arena *a, const char *text) {
-  diag_list diags = {.arena = a};
-  module m;
-  uint32_t file = diag_add_file(&diags, STR("test"), str_from(text));
-  bool ok = module_parse(a, &diags, file, &m);
-  cr_assert(ok && m.graphs.len == 1, "%s\n%s", text,
-            diags.items.len ? str_z(a, diags.items.data[0]->text) : "");
-  return m.graphs.data[0];
-}
 
 static char *print(arena *a, const graph *g) {
   strbuf b = sb_new(a);
@@ -152,7 +143,7 @@ static bool right(const graph *before, arena *a, const int64_t (*dims)[4], uint6
   const char *text = print(a, g);
   str why, error = {0};
   cr_assert(graph_verify(g, a, &why), "%.*s", STR_FMT(why));
-  parse(a, text);  // what is read is known to stay inside
+  graph_of_text(a, text);  // what is read is known to stay inside
   cr_assert_eq(count_op(g, OP_scatter_add) > 0, scattered, "%s", text);
   span where;
   cr_assert(graph_interpret(g, a, params, out, NULL, &error, &where), "%.*s\n%s", STR_FMT(error),
@@ -306,7 +297,7 @@ static const named_view views[] = {
 };
 
 static graph *named(arena *a, const named_view *v) {
-  return parse(a, str_z(a, str_printf(a, "graph @f%s\n return %%1, %%gy as g\n}\n", v->text)));
+  return graph_of_text(a, str_z(a, str_printf(a, "graph @f%s\n return %%1, %%gy as g\n}\n", v->text)));
 }
 
 Test(grad_view, named_views_are_solved) {

@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "cpu_fixture.h"
+#include "graph_text.h"
 #include "lower_targets.h"
 #include "passes/explain/explain.h"
 #include "passes/passes.h"
@@ -70,17 +71,6 @@ static const sample samples[] = {
 };
 enum { NSAMPLES = sizeof samples / sizeof *samples };
 
-static graph *parsed(arena *a, const char *text) {
-  diag_list diags = {.arena = a};
-  module m;
-  uint32_t file = diag_add_file(&diags, STR("t.ir"), str_from(text));
-  bool fine = module_parse(a, &diags, file, &m);
-  strbuf why = sb_new(a);
-  for (int i = 0; i < diags.items.len; i++) diag_render_text(&diags, diags.items.data[i], false, &why);
-  cr_assert(fine && m.graphs.len == 1, "%s\n%s", text, diags.items.len ? why.data : "");
-  return m.graphs.data[0];
-}
-
 static int temps_of(const program *p) { return p->buffers.len - p->nparams - p->noutputs; }
 
 static void compare_numbers(arena *a, const graph *g, const program *p, const char *what) {
@@ -96,7 +86,7 @@ static void compare_numbers(arena *a, const graph *g, const program *p, const ch
 static void try_sample(const sample *s, const target_info *target) {
   arena a = {0};
   pass_options options = {.target = target};
-  const graph *g = parsed(&a, s->text);
+  const graph *g = graph_of_text(&a, s->text);
   const program *p = lower_to_tiles(&a, g, &options);
   str report = {0};
   cr_assert(program_verify(p, &a, &report), "%s: %.*s", s->what, STR_FMT(report));
@@ -124,7 +114,7 @@ Test(in_place, sizes_that_are_symbols) {
   arena a = {0};
   target_info cpu = cpu_target(2);
   pass_options options = {.target = &cpu};
-  const graph *g = parsed(&a, "fused graph @f(%x: f32[N, D], %w: f32[D, E], %v: f32[E, D]) { "
+  const graph *g = graph_of_text(&a, "fused graph @f(%x: f32[N, D], %w: f32[D, E], %v: f32[E, D]) { "
                               "kernel 0 { %3 = dot %x, %w over D : f32[N, E] } kernel 1 { %4 = tanh %3 : f32[N, E] } "
                               "kernel 2 { %5 = dot %4, %v over E : f32[N, D] } return %5 }");
   const program *p = lower_to_tiles(&a, g, &options);
@@ -139,7 +129,7 @@ Test(in_place, the_peak_names_what_is_there) {
   arena a = {0};
   target_info cpu = cpu_target(2);
   pass_options options = {.target = &cpu};
-  memory_peak peak = graph_peak(&a, parsed(&a, samples[1].text), &options);
+  memory_peak peak = graph_peak(&a, graph_of_text(&a, samples[1].text), &options);
   cr_assert_eq(peak.values.len, 1);
   cr_assert_eq(peak.step, 0);
   cr_assert_eq(peak.values.data[0].node, 4);
@@ -152,7 +142,7 @@ Test(in_place, explain_says_so) {
   target_info cpu = cpu_target(2);
   pass_options options = {.target = &cpu};
   strbuf text = sb_new(&a), json = sb_new(&a);
-  const explanation *e = graph_explain(&a, parsed(&a, samples[0].text), &options, NULL, NULL);
+  const explanation *e = graph_explain(&a, graph_of_text(&a, samples[0].text), &options, NULL, NULL);
   explain_text(e, NULL, &text);
   explain_json(e, NULL, &json);
   cr_assert(strstr(text.data, "%5 f32[N, E] 12.3 kB (intermediate, in place of %4)"), "%s", text.data);
@@ -253,7 +243,7 @@ Test(in_place, random_kernels_of_maps) {
     str text = random_kernels(&a, &r);
     const target_info *target = &targets[seed % 3];
     pass_options options = {.target = target};
-    const graph *g = parsed(&a, text.ptr);
+    const graph *g = graph_of_text(&a, text.ptr);
     const program *p = lower_to_tiles(&a, g, &options);
     temporaries bare = graph_temporaries(g, &options), whole = program_temporaries(p);
     cr_assert(bare.bytes == whole.bytes && bare.live == whole.live, "%s", text.ptr);

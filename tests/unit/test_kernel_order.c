@@ -3,26 +3,16 @@
 #include <criterion/criterion.h>
 
 #include "base/fault.h"
+#include "graph_text.h"
 #include "lower_targets.h"
 #include "passes/fusion/fuse.h"
-
-static graph *parsed(arena *a, const char *text) {
-  diag_list diags = {.arena = a};
-  module m;
-  uint32_t file = diag_add_file(&diags, STR("t.ir"), str_from(text));
-  bool fine = module_parse(a, &diags, file, &m);
-  strbuf why = sb_new(a);
-  for (int i = 0; i < diags.items.len; i++) diag_render_text(&diags, diags.items.data[i], false, &why);
-  cr_assert(fine && m.graphs.len == 1, "%s\n%s", text, diags.items.len ? why.data : "");
-  return m.graphs.data[0];
-}
 
 static graph *fused(arena *a, const char *text) {
   target_info target = cpu_target(2);
   arena scratch = {0};
   pass_options options = {.target = &target};
   diag_list diags = {.arena = a};
-  pass_ctx ctx = {parsed(a, text), &scratch, &options, &diags};
+  pass_ctx ctx = {graph_of_text(a, text), &scratch, &options, &diags};
   pass_fuse(&ctx);
   arena_free(&scratch);
   return ctx.graph;
@@ -161,7 +151,7 @@ static graph *random_dag(arena *a, uint64_t seed, dag *d) {
   }
   sb_put(&out, sb_str(&kernels));
   sb_printf(&out, "return %%%d }", next - 1);
-  return parsed(a, out.data);
+  return graph_of_text(a, out.data);
 }
 
 Test(kernel_order, close_to_the_best_of_all) {

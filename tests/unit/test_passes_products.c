@@ -1,18 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Views and sums of products in gradients become products; pads of pads become one. Each fires,
 // does not fire where it must not, and the numbers stay right.
+#include "graph_text.h"
 #include "lower_targets.h"
 #include "passes_support.h"
-
-static graph *parse(arena *a, const char *text) {
-  diag_list diags = {.arena = a};
-  module m;
-  uint32_t file = diag_add_file(&diags, STR("test"), str_from(text));
-  bool ok = module_parse(a, &diags, file, &m);
-  cr_assert(ok && m.graphs.len == 1, "%s\n%s", text,
-            diags.items.len ? str_z(a, diags.items.data[0]->text) : "");
-  return m.graphs.data[0];
-}
 
 typedef struct counts {
   int dots, sums, views, pads;
@@ -21,7 +12,7 @@ typedef struct counts {
 /// What a pass (null: all) leaves of the graph, which gives the same numbers.
 static void leaves(const char *pass, const char *text, counts want) {
   arena a = {0};
-  graph *before = parse(&a, text), *after = run_pass(&a, before, pass, false);
+  graph *before = graph_of_text(&a, text), *after = run_pass(&a, before, pass, false);
   strbuf b = sb_new(&a);
   graph_print(after, &b);
   counts got = {count_op(after, OP_dot), count_op(after, OP_sum), count_op(after, OP_view),
@@ -87,7 +78,7 @@ Test(passes_products, products_with_other_readers_stay) {
 Test(passes_products, the_transpose_of_a_strided_window_is_one_product) {
   leaves("contraction", STRIDED("2", "3", "4", "3"), (counts){1, 0, 1, 2});
   arena a = {0};
-  graph *g = run_pass(&a, parse(&a, STRIDED("2", "3", "4", "3")), "contraction", false);
+  graph *g = run_pass(&a, graph_of_text(&a, STRIDED("2", "3", "4", "3")), "contraction", false);
   for (int i = 0; i < g->nodes.len; i++) {
     const node *n = g->nodes.data[i];
     if (n->op != OP_dot) continue;
@@ -103,7 +94,7 @@ Test(passes_products, the_transpose_of_a_strided_window_is_one_product) {
 static int kernels_of(const char *text, const target_info *target) {
   arena a = {0}, scratch = {0};
   pass_options options = {.target = target};
-  pass_ctx ctx = {.graph = parse(&a, text), .scratch = &scratch, .options = &options};
+  pass_ctx ctx = {.graph = graph_of_text(&a, text), .scratch = &scratch, .options = &options};
   passes_run(&ctx, NULL, 0, NULL, NULL);
   int n = ctx.graph->nkernels;
   arena_free(&scratch);
@@ -159,7 +150,7 @@ Test(passes_products, copies_with_borders_give_the_same) {
                           "  axis P = 17\n  %%3 = const 0.5 : f32\n"
                           "  %%4 = pad %%x[N, C, P*2 + R - 3], %%3 : f32[N, C, P, R]\n%s",
                           of[k]);
-    graph *before = parse(&a, str_z(&a, text));
+    graph *before = graph_of_text(&a, str_z(&a, text));
     pass_options options = {.target = &cpu};
     pass_ctx ctx = {.graph = graph_copy(&a, before), .scratch = &scratch, .options = &options};
     passes_run(&ctx, NULL, 0, NULL, NULL);
@@ -181,7 +172,7 @@ static void stores_product(const char *operands, const target_info *target, cons
                  "  return %%7\n}\n",
                  CONVOLUTION("", "28"), operands);
   pass_options options = {.target = target};
-  pass_ctx ctx = {.graph = parse(&a, str_z(&a, text)), .scratch = &scratch, .options = &options};
+  pass_ctx ctx = {.graph = graph_of_text(&a, str_z(&a, text)), .scratch = &scratch, .options = &options};
   passes_run(&ctx, NULL, 0, NULL, NULL);
   strbuf axes = sb_new(&a);
   for (int i = 0; i < ctx.graph->nodes.len; i++) {
@@ -242,7 +233,7 @@ Test(passes_products, pads_of_renamed_values_are_pads) {
 
 static int choices_left(const char *text) {
   arena a = {0};
-  graph *before = parse(&a, text), *after = run_pass(&a, before, "views", false);
+  graph *before = graph_of_text(&a, text), *after = run_pass(&a, before, "views", false);
   results x = evaluate_wide(&a, before, 1), y = evaluate_wide(&a, after, 1);
   cr_expect_float_eq(difference(&x, &y), 0, 1e-12);
   int n = count_op(after, OP_where);

@@ -4,6 +4,7 @@
 
 #include "base/fault.h"
 #include "cpu_fixture.h"
+#include "graph_text.h"
 #include "lower_targets.h"
 #include "passes/passes.h"
 #include "random_graph.h"
@@ -12,17 +13,6 @@
 // %3 is dead when the last product is stored; %4 is not.
 #define EARLY "kernel 0 { %3 = dot %x, %w over D : f32[N, E] } kernel 1 { %4 = cumsum %3 over N : f32[N, E] } "
 enum { SQUARE = 32 * 64 * 4 };
-
-static graph *parsed(arena *a, const char *text) {
-  diag_list diags = {.arena = a};
-  module m;
-  uint32_t file = diag_add_file(&diags, STR("t.ir"), str_from(text));
-  bool fine = module_parse(a, &diags, file, &m);
-  strbuf why = sb_new(a);
-  for (int i = 0; i < diags.items.len; i++) diag_render_text(&diags, diags.items.data[i], false, &why);
-  cr_assert(fine && m.graphs.len == 1, "%s\n%s", text, diags.items.len ? why.data : "");
-  return m.graphs.data[0];
-}
 
 static int hosted(const program *p) {
   int n = 0;
@@ -62,7 +52,7 @@ static void check_text(arena *a, const program *p) {
 static void expect(const char *text, const target_info *target, int temps, int64_t bytes) {
   arena a = {0};
   pass_options options = {.target = target};
-  const graph *g = parsed(&a, text);
+  const graph *g = graph_of_text(&a, text);
   const program *p = lower_to_tiles(&a, g, &options);
   temporaries t = program_temporaries(p), bare = graph_temporaries(g, &options);
   cr_assert_eq(hosted(p), temps, "%s: %d", text, hosted(p));
@@ -102,9 +92,9 @@ Test(place_in_outputs, not_where_elements_are_smaller) {
     "kernel 3 { %5 = cast %y : f32[K] %6 = mul %4, %5 : f32[K] %7 = cast %6 : bf16[K] } return %7 }";
   arena a = {0};
   pass_options options = {.target = &cpu};
-  cr_assert_eq(hosted(lower_to_tiles(&a, parsed(&a, text), &options)), 0);
+  cr_assert_eq(hosted(lower_to_tiles(&a, graph_of_text(&a, text), &options)), 0);
   options.target = &gpu_target;
-  cr_assert_gt(hosted(lower_to_tiles(&a, parsed(&a, text), &options)), 0);
+  cr_assert_gt(hosted(lower_to_tiles(&a, graph_of_text(&a, text), &options)), 0);
   arena_free(&a);
 }
 
@@ -112,7 +102,7 @@ Test(place_in_outputs, not_where_sizes_are_symbols) {
   arena a = {0};
   target_info cpu = cpu_target(2);
   pass_options options = {.target = &cpu};
-  const graph *g = parsed(&a, "fused graph @f(%x: f32[N, D]) { kernel 0 { %1 = cumsum %x over N : f32[N, D] } "
+  const graph *g = graph_of_text(&a, "fused graph @f(%x: f32[N, D]) { kernel 0 { %1 = cumsum %x over N : f32[N, D] } "
                               "kernel 1 { %2 = cumprod %1 over D : f32[N, D] } "
                               "kernel 2 { %3 = cumsum %2 over N : f32[N, D] } return %3 }");
   cr_assert_eq(hosted(lower_to_tiles(&a, g, &options)), 0);
@@ -131,7 +121,7 @@ Test(place_in_outputs, of_long_programs) {
   for (int i = 3; i < KERNELS; i++) sb_printf(&text, "kernel %d { %%%d = cummax %%%d over D : f32[D] } ", i, i + 1, i);
   sb_printf(&text, "kernel %d { %%%d = mul %%x, %%%d : f32[N, D] } return %%%d }", KERNELS, KERNELS + 1, KERNELS,
             KERNELS + 1);
-  const graph *g = parsed(&a, text.data);
+  const graph *g = graph_of_text(&a, text.data);
   const program *p = lower_to_tiles(&a, g, &options);
   cr_assert(hosted(p) > 0 && p->buffers.len >= KERNELS);
   check_program(&a, g, p, true);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Values that are computed again: what the graph is then, that its results are the same, and that
 // fusion leaves them late.
+#include "graph_text.h"
 #include "lower_targets.h"
 #include "passes/fusion/fuse.h"
 #include "passes/remat/remat.h"
@@ -20,19 +21,6 @@ static const char text[] =
     "  %dx = add %u, %u : f32[N, D] phase 1\n"
     "  return %s as s, %dx as dx\n"
     "}\n";
-
-static graph *parse(arena *a, const char *source) {
-  diag_list diags = {.arena = a};
-  str t = str_from(source);
-  uint32_t file = diag_add_file(&diags, STR("t"), t);
-  module m = {.arena = a};
-  bool ok = module_parse(a, &diags, file, &m);
-  strbuf why = sb_new(a);
-  for (int i = 0; i < diags.items.len; i++)
-    diag_render_text(&diags, diags.items.data[i], false, &why);
-  cr_assert(ok, "%.*s", STR_FMT(sb_str(&why)));
-  return m.graphs.data[0];
-}
 
 static void verify(arena *a, const graph *g) {
   str report;
@@ -63,7 +51,7 @@ static bool *marked(arena *a, const graph *g, op first, op second) {
 
 Test(remat_clone, copies_stand_before_their_first_readers) {
   arena a = {0};
-  graph *g = parse(&a, text);
+  graph *g = graph_of_text(&a, text);
   results want = evaluate(&a, g, 1);
   remat_clone(g, marked(&a, g, OP_tanh, OP_mul));
   verify(&a, g);
@@ -72,7 +60,7 @@ Test(remat_clone, copies_stand_before_their_first_readers) {
   cr_assert_eq(difference(&want, &got), 0);
   str once = text_of(&a, g);
   cr_assert(strstr(once.ptr, "= tanh %x : f32[N, D] recomputed phase 1\n"), "%.*s", STR_FMT(once));
-  cr_assert(str_eq(once, text_of(&a, parse(&a, once.ptr))), "%.*s", STR_FMT(once));
+  cr_assert(str_eq(once, text_of(&a, graph_of_text(&a, once.ptr))), "%.*s", STR_FMT(once));
   // The forward pass is before all of it.
   bool later = false;
   for (int i = g->nparams; i < g->nodes.len; i++) {
@@ -85,7 +73,7 @@ Test(remat_clone, copies_stand_before_their_first_readers) {
 
 Test(remat_clone, what_nothing_reads_is_not_copied) {
   arena a = {0};
-  graph *g = parse(&a, text);
+  graph *g = graph_of_text(&a, text);
   bool *marks = marked(&a, g, OP_sum, OP_sum);
   str before = text_of(&a, g);
   remat_clone(g, marks);
@@ -99,7 +87,7 @@ Test(remat_clone, what_nothing_reads_is_not_copied) {
 
 Test(remat_clone, equal_expressions_stay_two) {
   arena a = {0}, scratch = {0};
-  graph *g = parse(&a, text);
+  graph *g = graph_of_text(&a, text);
   remat_clone(g, marked(&a, g, OP_tanh, OP_mul));
   pass_options options = {0};
   pass_ctx ctx = {.graph = g, .scratch = &scratch, .options = &options};
@@ -147,7 +135,7 @@ static bool has_reason(const graph *g, reason why) {
 /// All of it reads x: without the flag both passes would be one kernel.
 Test(remat_clone, copies_run_late) {
   arena a = {0};
-  graph *g = parse(&a, text), *plain = parse(&a, text);
+  graph *g = graph_of_text(&a, text), *plain = graph_of_text(&a, text);
   results want = evaluate(&a, g, 1);
   remat_clone(g, marked(&a, g, OP_tanh, OP_mul));
   g = fuse(&a, g);

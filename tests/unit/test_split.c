@@ -158,16 +158,21 @@ static const char streamed[] =
     "E] {\n"
     "  fuse stream(T) {\n    let a = attention(q, k, v, T, D)\n  }\n  return a\n}\n";
 
+/// Something, and nothing along T.
+static void expect_rows_saved(const parts *p) {
+  size_t saved = count_saved(p);
+  cr_expect_gt(saved, 0);
+  for (size_t i = 0; i < saved; i++) {
+    tcf_value_info v = result_of(p->forward, tcf_function_results(p->forward) - saved + i);
+    for (int k = 0; k < v.rank; k++) cr_expect_str_neq(v.axes[k], "T", "%s", v.name);
+    cr_expect_leq(v.rank, 2);
+  }
+}
+
 Test(split, of_a_streamed_block_rows_are_saved) {
   tcf_session *s = open_on("cpu");
   parts p = split_function(s, compile(s, streamed), NULL);
-  size_t saved = count_saved(&p);
-  cr_expect_gt(saved, 0);
-  for (size_t i = 0; i < saved; i++) {
-    tcf_value_info v = result_of(p.forward, tcf_function_results(p.forward) - saved + i);
-    for (int k = 0; k < v.rank; k++) cr_expect_str_neq(v.axes[k], "T");
-    cr_expect_leq(v.rank, 2);
-  }
+  expect_rows_saved(&p);
   // The scores are computed again in streamed kernels.
   char *text;
   tcf_emit_options o = {.size = sizeof o, .stage = TCF_STAGE_FUSED};
@@ -186,12 +191,7 @@ Test(split, of_the_gradient_of_a_streamed_block_rows_are_saved) {
       "  let y = sum(sin(a), S, E)\n  return grad(y, q) * p\n}\n";
   tcf_session *s = open_on("cpu");
   parts p = split_function(s, compile(s, text), NULL);
-  size_t saved = count_saved(&p);
-  cr_expect_gt(saved, 0);
-  for (size_t i = 0; i < saved; i++) {
-    tcf_value_info v = result_of(p.forward, tcf_function_results(p.forward) - saved + i);
-    for (int k = 0; k < v.rank; k++) cr_expect_str_neq(v.axes[k], "T", "%s", v.name);
-  }
+  expect_rows_saved(&p);
   tcf_session_free(s);
 }
 
