@@ -155,7 +155,7 @@ for target in cpu cuda:sm_80; do
           <("$tool" opt gradients.tdsl -e causal --to=tile --target $target --unordered-sums) >/dev/null; then ok
   else bad "gradients.tdsl: causal is not the same on $target with --unordered-sums"; fi
 done
-if "$tool" opt gradients.tdsl -e causal --to=tile --target cuda:sm_90a | grep -q ' add$'
+if "$tool" opt gradients.tdsl -e causal --to=tile --target cuda:sm_90a | grep ' add$' >/dev/null
 then bad "gradients.tdsl: causal adds to memory without --unordered-sums"; else ok; fi
 expect 'either deterministic or of unordered sums' "$tool" opt gradients.tdsl -e causal --deterministic --unordered-sums
 expect 'blocks add up in memory, in no order, dot' "$tool" explain gradients.tdsl -e causal --target cuda:sm_90a --unordered-sums
@@ -213,7 +213,7 @@ check interp-tile:sm_90a "$wide" causal --dim B=1 --dim S=70 --dim T=70
 walks=$("$tool" opt "$wide" -e causal --to=tile --target cuda:sm_90a | grep -c 'loop [ST]:.* reverse .*skew')
 if [ "$walks" = 2 ]; then ok; else bad "gradients.tdsl: $walks walks of warpgroups with heads of 192"; fi
 sed 's/bf16/f32/g' gradients.tdsl >"$wide"
-if "$tool" opt "$wide" -e causal --to=tile --target cuda:sm_90a | grep -q wgmma
+if "$tool" opt "$wide" -e causal --to=tile --target cuda:sm_90a | grep wgmma >/dev/null
 then bad "gradients.tdsl: f32 is on tensor cores"; else ok; fi
 rm -f "$wide"
 # Without warpgroups: loop nests, in which tensor cores multiply whatever is of 16 bits, and nothing else.
@@ -229,7 +229,7 @@ for name in $(functions gpu.tdsl); do
   assemble gpu.tdsl "$name" sm_80
 done
 for name in plain doubles; do
-  if "$tool" opt attention.tdsl -e $name --to=tile --target cuda:sm_80 | grep -q 'dot mma'
+  if "$tool" opt attention.tdsl -e $name --to=tile --target cuda:sm_80 | grep 'dot mma' >/dev/null
   then bad "attention.tdsl: $name is on tensor cores"; else ok; fi
 done
 mma=$("$tool" opt attention.tdsl -e plain --to=tile --target cuda:sm_80 --tf32 | grep -c 'dot mma')
